@@ -1,0 +1,6 @@
+//! bootwatch watches a Firecracker master-controller and says why its browser VMs fail, since when, and what is fine.
+//!
+//! The rooms, in the order of the data:
+
+/// Pure decisions: boots, leases, failures, windows, alerts, reports.
+pub mod core;

@@ -1,0 +1,3 @@
+//! Flags, telemetry, run, exit code.
+
+fn main() {}
