@@ -2,5 +2,11 @@
 //!
 //! The rooms, in the order of the data:
 
+/// The commands.
+pub mod cli;
+/// All that knows the master-controller's words: framing, decoding, time stamps.
+pub mod controller;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
+/// Where events come from: logs of the past.
+pub mod source;

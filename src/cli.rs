@@ -1,0 +1,39 @@
+//! The commands, one file each.
+
+pub mod analyze;
+
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+/// Watches a Firecracker master-controller and says why its VMs fail, since when, and what is not affected.
+#[derive(Debug, Parser)]
+#[command(name = "bootwatch", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reads logs of the past and says what happened: boots, stages, failures and the likely cause
+    Analyze(analyze::Arguments),
+}
+
+/// How a command ended, as its exit status: 0 fine, 1 found something wrong, 2 wrong use or configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Fine = 0,
+    Wrong = 1,
+    Misused = 2,
+}
+
+/// Runs one command; what it has to say goes to `out`, what it complains of to `err`.
+///
+/// # Errors
+/// Output that cannot be written, and whatever a command could not handle itself.
+pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Status> {
+    match cli.command {
+        Command::Analyze(arguments) => analyze::run(&arguments, out, err),
+    }
+}

@@ -1,0 +1,206 @@
+//! The analysis for programs: see `docs/analyze.md` for every field.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::Analysis;
+use crate::core::boot::Boot;
+use crate::core::event::{Failure, Stage, Timestamp, VmType};
+use crate::core::sketch::Sketch;
+use crate::core::summary::Outcomes;
+
+#[derive(Serialize)]
+struct Output<'a> {
+    records: Records,
+    boots: Counts,
+    by_vm_type: BTreeMap<VmType, Counts>,
+    failures: BTreeMap<Failure, u64>,
+    stages: BTreeMap<&'static str, StageFigures>,
+    health_checks: HealthChecks,
+    alerts: Vec<()>,
+    unknown_messages: Vec<UnknownMessage<'a>>,
+    notes: &'a [String],
+    problems: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_list: Option<Vec<BootRow>>,
+}
+
+#[derive(Serialize)]
+struct Records {
+    total: u64,
+    unparsed: u64,
+    unknown: u64,
+    unattributed: u64,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    total: u64,
+    ready: u64,
+    failed: u64,
+    cancelled: u64,
+    lost: u64,
+    in_progress: u64,
+}
+
+impl From<&Outcomes> for Counts {
+    fn from(outcomes: &Outcomes) -> Counts {
+        Counts {
+            total: outcomes.total(),
+            ready: outcomes.ready,
+            failed: outcomes.failed,
+            cancelled: outcomes.cancelled,
+            lost: outcomes.lost,
+            in_progress: outcomes.in_progress,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StageFigures {
+    count: u64,
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct HealthChecks {
+    total: u64,
+    by_result: BTreeMap<String, u64>,
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct UnknownMessage<'a> {
+    shape: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct BootRow {
+    boot_id: String,
+    vm_id: Option<String>,
+    vm_type: VmType,
+    vm_ip: Option<String>,
+    session_id: Option<String>,
+    started_at: String,
+    ended_at: Option<String>,
+    outcome: &'static str,
+    failure: Option<Failure>,
+    failed_stage: Option<Stage>,
+    ready_seconds: Option<f64>,
+    attempts: BTreeMap<String, u32>,
+    stages: BTreeMap<&'static str, f64>,
+    error: Option<String>,
+}
+
+pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let summary = &analysis.summary;
+    let output = Output {
+        records: Records {
+            total: analysis.records,
+            unparsed: analysis.reads.unparsed,
+            unknown: analysis.reads.unknown,
+            unattributed: analysis.tracker.unattributed,
+        },
+        boots: Counts::from(&summary.outcomes),
+        by_vm_type: summary
+            .by_type
+            .iter()
+            .map(|(vm_type, outcomes)| (*vm_type, Counts::from(outcomes)))
+            .collect(),
+        failures: summary.failures_by_class(),
+        stages: summary
+            .stages
+            .iter()
+            .map(|(stage, sketch)| (stage.as_str(), figures(sketch)))
+            .collect(),
+        health_checks: HealthChecks {
+            total: summary.attempts.values().sum(),
+            by_result: summary
+                .attempts
+                .iter()
+                .map(|(result, count)| (result.to_string(), *count))
+                .collect(),
+            p50_seconds: quantile(&summary.attempt_ms, 500),
+            p95_seconds: quantile(&summary.attempt_ms, 950),
+        },
+        alerts: Vec::new(),
+        unknown_messages: analysis
+            .shapes
+            .top(50)
+            .into_iter()
+            .map(|(shape, count)| UnknownMessage { shape, count })
+            .collect(),
+        notes: &analysis.notes,
+        problems: analysis
+            .problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.name, problem.reason))
+            .collect(),
+        boot_list: boots.then(|| {
+            summary
+                .boots_in_order()
+                .into_iter()
+                .map(|boot| row(boot, &analysis.host))
+                .collect()
+        }),
+    };
+    serde_json::to_writer_pretty(&mut *out, &output)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+fn row(boot: &Boot, host: &str) -> BootRow {
+    BootRow {
+        boot_id: boot.id(host),
+        vm_id: boot.vm.map(|vm| vm.to_string()),
+        vm_type: boot.kind(),
+        vm_ip: boot.ip.map(|ip| ip.to_string()),
+        session_id: boot.session.map(|session| session.to_string()),
+        started_at: rfc3339(boot.started_at),
+        ended_at: boot.ended_at.map(rfc3339),
+        outcome: boot
+            .outcome
+            .map_or("in_progress", |outcome| outcome.as_str()),
+        failure: boot.failure,
+        failed_stage: boot.failed_stage,
+        ready_seconds: boot.ready_ms.map(seconds),
+        attempts: boot
+            .attempts
+            .iter()
+            .map(|(result, count)| (result.to_string(), *count))
+            .collect(),
+        stages: boot
+            .completed_stages()
+            .map(|(stage, span)| (stage.as_str(), seconds(span.ms)))
+            .collect(),
+        error: boot.error.clone(),
+    }
+}
+
+fn figures(sketch: &Sketch) -> StageFigures {
+    StageFigures {
+        count: sketch.count(),
+        p50_seconds: quantile(sketch, 500),
+        p95_seconds: quantile(sketch, 950),
+        p99_seconds: quantile(sketch, 990),
+    }
+}
+
+fn quantile(sketch: &Sketch, per_mille: u32) -> Option<f64> {
+    sketch.quantile_ms(per_mille).map(seconds)
+}
+
+fn seconds(ms: u32) -> f64 {
+    f64::from(ms) / 1000.0
+}
+
+pub(super) fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| String::from("invalid"), |at| at.to_string())
+}

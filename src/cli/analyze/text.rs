@@ -1,0 +1,592 @@
+//! The analysis for people: what happened, since when, what is not affected; then the tables.
+
+use std::io::Write;
+
+use jiff::tz::TimeZone;
+
+use super::Analysis;
+use crate::core::boot::Boot;
+use crate::core::event::{Failure, Stage, Timestamp, VmType};
+use crate::core::sketch::Sketch;
+use crate::core::summary::{Failures, Outcomes, Summary};
+
+pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let summary = &analysis.summary;
+    header(analysis, out)?;
+    if summary.outcomes.total() == 0 {
+        nothing_found(analysis, out)?;
+    } else {
+        story(analysis, out)?;
+        outcome_table(summary, out)?;
+        failure_table(summary, &analysis.zone, out)?;
+        stage_table(summary, out)?;
+        attempt_table(summary, out)?;
+    }
+    if boots {
+        boot_table(analysis, out)?;
+    }
+    not_read(analysis, out)
+}
+
+fn header(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    let bytes: u64 = analysis.files.iter().map(|file| file.bytes).sum();
+    let files = match analysis.files.as_slice() {
+        [file] => file.name.clone(),
+        files => format!("{} files", files.len()),
+    };
+    writeln!(
+        out,
+        "{files}, {}, {} records",
+        size(bytes),
+        grouped(analysis.records)
+    )?;
+    if let Some((first, last)) = analysis.summary.span {
+        let zone = zone_name(&analysis.zone, first);
+        let ended = moment(last, first, &analysis.zone);
+        let length = span(last.since(first));
+        writeln!(
+            out,
+            "boots from {} to {ended} ({zone}, {length})",
+            long_moment(first, &analysis.zone)
+        )?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+fn nothing_found(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    if analysis.records == 0 {
+        writeln!(
+            out,
+            "No record of the master-controller was found. Its lines begin like this:"
+        )?;
+        writeln!(
+            out,
+            "  2025-10-18 01:52:07 [INFO]: Master Controller started {{\"module\":\"server\"}}"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "The log is the controller's, but no boot and no request for one is in it."
+        )?;
+    }
+    Ok(())
+}
+
+/// What on-call wants to know, in a few sentences.
+fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    let summary = &analysis.summary;
+    for vm_type in VmType::ALL {
+        let Some(outcomes) = summary.by_type.get(vm_type) else {
+            continue;
+        };
+        if outcomes.failed == 0 {
+            continue;
+        }
+        let name = type_name(*vm_type);
+        writeln!(
+            out,
+            "{} of {} {name} boots failed ({}).",
+            outcomes.failed,
+            outcomes.judged(),
+            percent(outcomes.failed, outcomes.judged())
+        )?;
+        let mut classes: Vec<(Failure, &Failures)> = summary
+            .failures
+            .iter()
+            .filter(|((failed_type, _), _)| failed_type == vm_type)
+            .map(|((_, failure), failures)| (*failure, failures))
+            .collect();
+        classes.sort_by_key(|(failure, failures)| (std::cmp::Reverse(failures.count), *failure));
+        let Some((failure, failures)) = classes.first() else {
+            continue;
+        };
+        let share = if failures.count == outcomes.failed {
+            "All of them"
+        } else {
+            "Most often"
+        };
+        writeln!(
+            out,
+            "{share}: {} ({} boots).",
+            meaning(*failure),
+            failures.count
+        )?;
+        let zone = &analysis.zone;
+        let first = failures.first_at;
+        if failures.count > 1 {
+            let last = moment(failures.last_at, first, zone);
+            writeln!(
+                out,
+                "The first began at {}, the last at {last}.",
+                long_moment(first, zone)
+            )?;
+        } else {
+            writeln!(out, "It began at {}.", long_moment(first, zone))?;
+        }
+        if let Some(hint) = hint(*failure, failures) {
+            writeln!(out, "{hint}")?;
+        }
+        if let Some(ready) = summary
+            .last_ready
+            .get(vm_type)
+            .filter(|ready| **ready > failures.last_at)
+        {
+            writeln!(
+                out,
+                "Since then {name} boots became ready again (the last at {}).",
+                moment(*ready, first, zone)
+            )?;
+        } else if outcomes.ready > 0 {
+            let ready = summary
+                .last_ready
+                .get(vm_type)
+                .map(|ready| moment(*ready, first, zone))
+                .unwrap_or_default();
+            writeln!(
+                out,
+                "No {name} boot became ready after that; the last ready one began at {ready}."
+            )?;
+        } else {
+            writeln!(out, "No {name} boot became ready at all.")?;
+        }
+        if let Some(line) = failures
+            .examples
+            .last()
+            .and_then(|boot| boot.evidence.last())
+        {
+            writeln!(out, "  {line}")?;
+        }
+        writeln!(out)?;
+    }
+    let well: Vec<String> = VmType::ALL
+        .iter()
+        .filter_map(|vm_type| {
+            summary
+                .by_type
+                .get(vm_type)
+                .map(|outcomes| (*vm_type, outcomes))
+        })
+        .filter(|(_, outcomes)| outcomes.failed == 0 && outcomes.ready > 0)
+        .map(|(vm_type, outcomes)| {
+            format!(
+                "{} boots ({} of {} ready)",
+                type_name(vm_type),
+                outcomes.ready,
+                outcomes.judged()
+            )
+        })
+        .collect();
+    if !well.is_empty() {
+        let word = if summary.outcomes.failed > 0 {
+            "Not affected"
+        } else {
+            "All is well"
+        };
+        writeln!(out, "{word}: {}.", well.join(", "))?;
+        writeln!(out)?;
+    }
+    if !summary.controller_starts.is_empty() {
+        let lost = summary.outcomes.lost;
+        let count = summary.controller_starts.len();
+        let cost = if lost > 0 {
+            format!("; {lost} boots were lost")
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "The controller started {count} time{}{cost}.",
+            plural(count as u64)
+        )?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn outcome_table(summary: &Summary, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut rows = vec![
+        [
+            "vm_type",
+            "boots",
+            "ready",
+            "failed",
+            "cancelled",
+            "lost",
+            "in progress",
+        ]
+        .map(String::from),
+    ];
+    let row = |name: &str, o: &Outcomes| {
+        let counts = [
+            o.total(),
+            o.ready,
+            o.failed,
+            o.cancelled,
+            o.lost,
+            o.in_progress,
+        ];
+        let [a, b, c, d, e, f] = counts.map(grouped);
+        [name.to_owned(), a, b, c, d, e, f]
+    };
+    rows.extend(
+        summary
+            .by_type
+            .iter()
+            .map(|(vm_type, outcomes)| row(vm_type.as_str(), outcomes)),
+    );
+    if summary.by_type.len() > 1 {
+        rows.push(row("all", &summary.outcomes));
+    }
+    table(&rows, out)
+}
+
+fn failure_table(summary: &Summary, zone: &TimeZone, out: &mut dyn Write) -> anyhow::Result<()> {
+    if summary.failures.is_empty() {
+        return Ok(());
+    }
+    let mut rows = vec![["failure", "vm_type", "boots", "first", "last"].map(String::from)];
+    let mut classes: Vec<_> = summary.failures.iter().collect();
+    classes.sort_by_key(|((vm_type, failure), failures)| {
+        (std::cmp::Reverse(failures.count), *failure, *vm_type)
+    });
+    for ((vm_type, failure), failures) in classes {
+        rows.push([
+            failure.to_string(),
+            vm_type.to_string(),
+            grouped(failures.count),
+            long_moment(failures.first_at, zone),
+            moment(failures.last_at, failures.first_at, zone),
+        ]);
+    }
+    table(&rows, out)
+}
+
+fn stage_table(summary: &Summary, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut rows =
+        vec![["stage", "completed", "p50", "p95", "p99", "not completed"].map(String::from)];
+    for stage in Stage::ALL {
+        let broken = summary.stages_broken.get(stage).copied().unwrap_or(0);
+        let sketch = summary.stages.get(stage);
+        if sketch.is_none() && broken == 0 {
+            continue;
+        }
+        let [p50, p95, p99] = quantiles(sketch);
+        rows.push([
+            stage.to_string(),
+            grouped(sketch.map_or(0, Sketch::count)),
+            p50,
+            p95,
+            p99,
+            grouped(broken),
+        ]);
+    }
+    for (vm_type, sketch) in &summary.time_to_ready {
+        let [p50, p95, p99] = quantiles(Some(sketch));
+        rows.push([
+            format!("ready ({vm_type})"),
+            grouped(sketch.count()),
+            p50,
+            p95,
+            p99,
+            String::new(),
+        ]);
+    }
+    if rows.len() > 1 {
+        table(&rows, out)?;
+    }
+    Ok(())
+}
+
+fn attempt_table(summary: &Summary, out: &mut dyn Write) -> anyhow::Result<()> {
+    if summary.attempts.is_empty() {
+        return Ok(());
+    }
+    let total: u64 = summary.attempts.values().sum();
+    let mut rows = vec![["health check", "attempts", "share"].map(String::from)];
+    let mut results: Vec<_> = summary.attempts.iter().collect();
+    results.sort_by_key(|(result, count)| (std::cmp::Reverse(**count), **result));
+    for (result, count) in results {
+        rows.push([result.to_string(), grouped(*count), percent(*count, total)]);
+    }
+    table(&rows, out)
+}
+
+fn boot_table(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut rows = vec![
+        [
+            "started", "vm", "type", "address", "outcome", "failure", "ready", "attempts",
+        ]
+        .map(String::from),
+    ];
+    for boot in analysis.summary.boots_in_order() {
+        let attempts: Vec<String> = boot
+            .attempts
+            .iter()
+            .map(|(result, count)| format!("{count} {result}"))
+            .collect();
+        rows.push([
+            long_moment(boot.started_at, &analysis.zone),
+            boot.vm
+                .map_or_else(|| "none".to_owned(), |vm| vm.to_string()),
+            boot.kind().to_string(),
+            boot.ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            boot.outcome
+                .map_or("in_progress", |outcome| outcome.as_str())
+                .to_owned(),
+            failure_and_stage(boot),
+            boot.ready_ms
+                .map(|ms| duration(u64::from(ms)))
+                .unwrap_or_default(),
+            attempts.join(", "),
+        ]);
+    }
+    table(&rows, out)
+}
+
+fn failure_and_stage(boot: &Boot) -> String {
+    match (boot.failure, boot.failed_stage) {
+        (Some(failure), Some(stage)) => format!("{failure} ({stage})"),
+        (Some(failure), None) => failure.to_string(),
+        (None, _) => String::new(),
+    }
+}
+
+/// What could not be read or told: nothing is left out in silence.
+fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    for problem in &analysis.problems {
+        lines.push(format!("{}: {}", problem.name, problem.reason));
+    }
+    lines.extend(analysis.notes.iter().cloned());
+    if analysis.reads.unparsed > 0 {
+        let count = analysis.reads.unparsed;
+        lines.push(format!(
+            "{} record{} that matter were torn or lacked a field",
+            grouped(count),
+            plural(count)
+        ));
+    }
+    if analysis.tracker.unattributed > 0 {
+        let count = analysis.tracker.unattributed;
+        lines.push(format!(
+            "{} health line{} on addresses of unknown VMs",
+            grouped(count),
+            plural(count)
+        ));
+    }
+    if analysis.orphan_lines > 0 {
+        let count = analysis.orphan_lines;
+        lines.push(format!(
+            "{} line{} belong to no record (raw console output)",
+            grouped(count),
+            plural(count)
+        ));
+    }
+    if analysis.reads.unknown > 0 {
+        lines.push(format!(
+            "{} records of {} unknown shapes, most often:",
+            grouped(analysis.reads.unknown),
+            analysis.shapes.distinct()
+        ));
+        for (shape, count) in analysis.shapes.top(3) {
+            lines.push(format!("  {} x {shape}", grouped(count)));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Not read, or not told apart:")?;
+    for line in lines {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}
+
+/// A failure class in words.
+#[must_use]
+fn meaning(failure: Failure) -> &'static str {
+    match failure {
+        Failure::NotStarted => "asked for, but no VM was begun",
+        Failure::IpPoolExhausted => "no address was left in the pool",
+        Failure::TapFailed => "the network device could not be made",
+        Failure::SnapshotCloneFailed => "the golden image could not be copied",
+        Failure::AgentInjectionFailed => "the agent could not be put into the copied image",
+        Failure::ConfigFailed => "the VM's configuration could not be made",
+        Failure::RecordFailed => "a database write failed",
+        Failure::FirecrackerFailed => "Firecracker did not start",
+        Failure::StepTimeout => "a creation step ran into the controller's own limit",
+        Failure::GuestDied => "the VM's process ended while the boot waited",
+        Failure::GuestUnreachable => "the guest's network never came up (EHOSTUNREACH to the end)",
+        Failure::AgentRefused => {
+            "the guest is up, but nothing listens on port 8080 (ECONNREFUSED to the end)"
+        }
+        Failure::AgentTimeout => "connections to the agent were accepted and never answered",
+        Failure::AgentReset => "the agent dies while it answers (connections reset)",
+        Failure::AgentUnhealthy => "the agent answers, but not with 200",
+        Failure::VncNotReady => "the agent is well, VNC is not",
+        Failure::AgentLate => "the agent came up after the controller gave up",
+        Failure::NoAttempt => {
+            "the controller waited but never tried (its own configuration lacks the limit)"
+        }
+        Failure::ControllerRestarted => "the controller went away under the boot",
+        Failure::Unknown => "none of the known ways",
+    }
+}
+
+/// Where to look first.
+fn hint(failure: Failure, failures: &Failures) -> Option<String> {
+    Some(match failure {
+        Failure::AgentRefused if failures.not_injected == failures.count => {
+            "No agent was injected at clone time in these boots: look into the golden image for the agent, its unit and \
+             the unit's enable link."
+                .to_owned()
+        }
+        Failure::AgentRefused => {
+            "The controller injected its agent into the copied images: look at the guest's console for why it does not \
+             start (unit, interpreter, order)."
+                .to_owned()
+        }
+        Failure::NoAttempt => "Set the controller's health-check limit (the line has no maxWaitMs).".to_owned(),
+        Failure::NotStarted | Failure::RecordFailed => {
+            failures.examples.last().and_then(|boot| boot.error.as_ref()).map(|error| format!("The error: {error}"))?
+        }
+        _ => return None,
+    })
+}
+
+fn type_name(vm_type: VmType) -> &'static str {
+    match vm_type {
+        VmType::Browser => "browser",
+        VmType::Cli => "CLI",
+    }
+}
+
+fn quantiles(sketch: Option<&Sketch>) -> [String; 3] {
+    [500, 950, 990].map(|per_mille| {
+        sketch
+            .and_then(|sketch| sketch.quantile_ms(per_mille))
+            .map(|ms| duration(u64::from(ms)))
+            .unwrap_or_default()
+    })
+}
+
+/// Columns as wide as their widest cell; the first to the left, figures to the right.
+fn table<const N: usize>(rows: &[[String; N]], out: &mut dyn Write) -> anyhow::Result<()> {
+    let widths: Vec<usize> = (0..N)
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let figures: Vec<bool> = (0..N)
+        .map(|column| {
+            rows.iter().skip(1).all(|row| {
+                row[column].is_empty() || row[column].starts_with(|c: char| c.is_ascii_digit())
+            })
+        })
+        .collect();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| {
+                let width = widths[column];
+                if column > 0 && figures[column] {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            })
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let per_mille = (u128::from(part) * 1000 + u128::from(whole) / 2) / u128::from(whole);
+    format!("{}.{} %", per_mille / 10, per_mille % 10)
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} bytes"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+fn duration(ms: u64) -> String {
+    match ms {
+        0..=999 => format!("{ms} ms"),
+        1_000..=119_999 => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
+        _ => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
+    }
+}
+
+fn span(ms: i64) -> String {
+    let minutes = ms / 60_000;
+    match minutes {
+        0 => format!("{} s", ms / 1000),
+        1..=119 => format!("{minutes} min"),
+        120..=2_879 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} days", minutes / 1440),
+    }
+}
+
+fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
+    Some(
+        jiff::Timestamp::from_millisecond(at.0)
+            .ok()?
+            .to_zoned_datetime(zone.clone()),
+    )
+}
+
+fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
+    zoned(at, zone)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+/// The time of day, with the date only where it is another than `day`'s.
+fn moment(at: Timestamp, day: Timestamp, zone: &TimeZone) -> String {
+    match (zoned(at, zone), zoned(day, zone)) {
+        (Some(at), Some(day)) if at.date() == day.date() => at.strftime("%H:%M:%S").to_string(),
+        _ => long_moment(at, zone),
+    }
+}
+
+fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
+    zone.iana_name().map_or_else(
+        || {
+            zoned(at, zone)
+                .map(|at| format!("UTC{}", at.strftime("%:z")))
+                .unwrap_or_default()
+        },
+        str::to_owned,
+    )
+}

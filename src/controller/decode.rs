@@ -1,0 +1,596 @@
+//! A record into an event: which message it is, and the few fields that its event needs.
+//!
+//! Looks at bytes before it parses: two records in three are noise that its first bytes give away, and a message that
+//! matters must be the whole text before the metadata, so that a message quoted inside another one is never taken for
+//! it. Messages are a catalogue of known patterns, not a grammar: an unknown one is counted by its shape, and one that
+//! is known but lacks a field is counted as unparsed. Neither is an error.
+//!
+//! Later versions' wording is accepted beside the earlier one: a variant is one more pattern here and nothing elsewhere.
+
+use std::net::Ipv4Addr;
+
+use memchr::memmem;
+
+use crate::controller::catalogue;
+use crate::controller::clock::iso_utc;
+use crate::controller::fields::{self, Value};
+use crate::controller::framing::{self, Record};
+use crate::core::event::{
+    AttemptError, EventKind, SessionId, Timestamp, UserKey, VmId, VmType, WaitLimits,
+};
+
+/// What a record turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decoded<'a> {
+    Event(EventKind<'a>),
+    /// A known message that says nothing about a boot.
+    Ignored,
+    /// A message of no known pattern: the text before its metadata.
+    Unknown(&'a [u8]),
+    /// A message that matters, torn or without a field it must have.
+    Unparsed,
+}
+
+/// Decides one record. `record` may hold a second one glued to a torn first: see `reader`.
+#[must_use]
+pub fn decode<'a>(record: &Record<'a>) -> Decoded<'a> {
+    let message = record.message();
+    match message.first() {
+        Some(b'[') => tagged(message),
+        Some(_) => plain(message),
+        None => Decoded::Ignored,
+    }
+}
+
+/// The UTC instant that a record carries beside its local stamp, if it is one of those that do.
+#[must_use]
+pub fn own_instant(kind: &EventKind<'_>) -> Option<Timestamp> {
+    match kind {
+        EventKind::CreateStarted { started_at, .. } => *started_at,
+        EventKind::CreateFailed { failed_at, .. } => *failed_at,
+        _ => None,
+    }
+}
+
+/// A header inside a record's text: where a torn line and the next one were glued together.
+#[must_use]
+pub fn glued<'a>(record: &Record<'a>) -> Option<Record<'a>> {
+    let text = record.text;
+    let mut from = text.len();
+    while let Some(at) = memmem::rfind(&text[20..from.max(20)], b" [").map(|at| at + 20) {
+        from = at;
+        let Some(start) = at.checked_sub(19) else {
+            break;
+        };
+        if start == 0 {
+            break;
+        }
+        let Some(header) = framing::header(&text[start..]) else {
+            continue;
+        };
+        let inner = Record {
+            offset: record.offset + start as u64,
+            text: &text[start..],
+            header,
+        };
+        if matches!(decode(&inner), Decoded::Event(_)) {
+            return Some(inner);
+        }
+    }
+    None
+}
+
+fn tagged(message: &[u8]) -> Decoded<'_> {
+    if let Some(rest) = message.strip_prefix(b"[WAIT-VM-READY] ") {
+        return wait(rest);
+    }
+    if let Some(rest) = message.strip_prefix(b"[VM-CREATE] ") {
+        return create(rest);
+    }
+    if let Some(rest) = message.strip_prefix(b"[INJECT-AGENT] ") {
+        return inject(rest);
+    }
+    if let Some(metadata) = exact(message, b"[SPAWN-EXIT] Firecracker process exited") {
+        return need(metadata, |f| {
+            Some(EventKind::ProcessExited {
+                vm: f.vm?,
+                code: f.code_number,
+                signalled: f.signalled,
+            })
+        });
+    }
+    if let Some(rest) = message.strip_prefix(b"[BACKGROUND] ") {
+        if let Some(metadata) = exact(rest, b"Creating browser VM for OAuth") {
+            return session_opened(metadata);
+        }
+        if let Some(metadata) = exact(rest, b"VM creation and OAuth flow failed") {
+            return request_failed(metadata);
+        }
+    }
+    if catalogue::is_known_tag(message) {
+        Decoded::Ignored
+    } else {
+        unknown(message)
+    }
+}
+
+fn wait(rest: &[u8]) -> Decoded<'_> {
+    // In the order of their frequency in real logs.
+    if starts(rest, b"Waiting before retry") {
+        return Decoded::Ignored;
+    }
+    if let Some(metadata) = exact(rest, b"Attempting health check") {
+        return need(metadata, |f| {
+            Some(EventKind::AttemptStarted {
+                ip: f.ip?,
+                elapsed_ms: f.elapsed?,
+            })
+        });
+    }
+    if let Some(metadata) = exact(rest, b"Health check failed") {
+        return need(metadata, |f| {
+            let error = attempt_error(f.code_text, f.error);
+            Some(EventKind::AttemptFailed {
+                ip: f.ip?,
+                error,
+                elapsed_ms: f.elapsed,
+            })
+        });
+    }
+    if let Some(metadata) = exact(rest, b"Got response") {
+        return need(metadata, |f| {
+            Some(EventKind::AttemptAnswered {
+                ip: f.ip?,
+                status: f.status?,
+            })
+        });
+    }
+    if starts(rest, b"Response body") {
+        return Decoded::Ignored;
+    }
+    if let Some(metadata) = exact(rest, b"VM ready!").or_else(|| exact(rest, b"VM fully ready!")) {
+        return need(metadata, |f| Some(EventKind::WaitReady { ip: f.ip? }));
+    }
+    if let Some(metadata) = exact(rest, b"Starting health check") {
+        return need(metadata, |f| {
+            let limits = WaitLimits {
+                deadline_ms: f.max_wait,
+                initial_delay_ms: f.initial_delay.unwrap_or(0),
+            };
+            Some(EventKind::WaitStarted { ip: f.ip?, limits })
+        });
+    }
+    if let Some(metadata) = exact(rest, b"Timeout exceeded") {
+        return need(metadata, |f| {
+            Some(EventKind::WaitTimedOut {
+                ip: f.ip?,
+                deadline_ms: f.max_wait,
+            })
+        });
+    }
+    if let Some(metadata) = exact(rest, b"Response not OK") {
+        return need(metadata, |f| {
+            Some(EventKind::AttemptRejected {
+                ip: f.ip?,
+                status: f.status?,
+            })
+        });
+    }
+    if let Some(metadata) = exact(
+        rest,
+        b"OAuth ready but VNC not responding with RFB protocol yet",
+    ) {
+        return need(metadata, |f| Some(EventKind::VncNotReady { ip: f.ip? }));
+    }
+    if catalogue::is_known_wait(rest) {
+        Decoded::Ignored
+    } else {
+        unknown(rest)
+    }
+}
+
+fn create(rest: &[u8]) -> Decoded<'_> {
+    if let Some(step) = rest.strip_prefix(b"Step ") {
+        let (Some(number @ b'0'..=b'6'), Some(b": ")) = (step.first(), step.get(1..3)) else {
+            return unknown(rest);
+        };
+        let number = number - b'0';
+        const DONE: [&[u8]; 7] = [
+            b"Proxy config retrieved",
+            b"IP allocated",
+            b"TAP device created",
+            b"Snapshot cloned",
+            b"Config created",
+            b"Database record created",
+            b"Firecracker started",
+        ];
+        let text = &step[3..];
+        if let Some(metadata) = exact(text, DONE[usize::from(number)]) {
+            return need(metadata, |f| {
+                Some(EventKind::StepDone {
+                    vm: f.vm?,
+                    step: number,
+                    elapsed_ms: f.elapsed,
+                    ip: f.ip,
+                })
+            });
+        }
+        return match split(text) {
+            (_, Some(metadata)) => need(metadata, |f| {
+                Some(EventKind::StepStarted {
+                    vm: f.vm?,
+                    step: number,
+                })
+            }),
+            (text, None) => unknown(text),
+        };
+    }
+    if let Some(metadata) = exact(rest, b"Starting VM creation") {
+        return need(metadata, |f| {
+            let (user, vm_type) = (f.user()?, f.vm_type?);
+            Some(EventKind::CreateStarted {
+                vm: f.vm?,
+                user,
+                vm_type,
+                started_at: f.start_time,
+            })
+        });
+    }
+    if let Some(metadata) = exact(rest, b"VM created successfully") {
+        return need(metadata, |f| {
+            Some(EventKind::Created {
+                vm: f.vm?,
+                ip: f.ip,
+                vm_type: f.vm_type,
+                total_ms: f.total_time,
+            })
+        });
+    }
+    if let Some(metadata) = exact(rest, b"VM creation failed") {
+        return need(metadata, |f| {
+            Some(EventKind::CreateFailed {
+                vm: f.vm?,
+                user: f.user(),
+                vm_type: f.vm_type,
+                error: f.error.unwrap_or_default(),
+                elapsed_ms: f.elapsed,
+                failed_at: f.failed_at,
+            })
+        });
+    }
+    if catalogue::is_known_create(rest) {
+        Decoded::Ignored
+    } else {
+        unknown(rest)
+    }
+}
+
+fn inject(rest: &[u8]) -> Decoded<'_> {
+    // The wording around "injection" changed with every version; its beginning, end and failure did not.
+    let (text, metadata) = split(rest);
+    let event: fn(VmId) -> EventKind<'static> = if starts(text, b"Failed to inject") {
+        |vm| EventKind::InjectFailed { vm }
+    } else if memmem::find(text, b"injection").is_none() {
+        return Decoded::Ignored;
+    } else if starts(text, b"Starting") {
+        |vm| EventKind::InjectStarted { vm }
+    } else if text.ends_with(b"injection complete") {
+        |vm| EventKind::InjectDone { vm }
+    } else {
+        return Decoded::Ignored;
+    };
+    // Some versions omit the VM's id; such a line says nothing that could be used.
+    match need(metadata.unwrap_or_default(), |f| f.vm.map(event)) {
+        Decoded::Unparsed => Decoded::Ignored,
+        decoded => decoded,
+    }
+}
+
+fn plain(message: &[u8]) -> Decoded<'_> {
+    if let Some(decoded) = access_line(message) {
+        return decoded;
+    }
+    let (text, metadata) = split(message);
+    let Some(metadata) = metadata else {
+        return without_metadata(text);
+    };
+    match text {
+        b"Starting authentication" => need_of(metadata, b"browser-auth", |f| {
+            Some(EventKind::RequestAccepted { user: f.user()? })
+        }),
+        b"Creating browser VM for OAuth" => session_opened(metadata),
+        b"Authentication failed"
+        | b"Failed to create auth session"
+        | b"Background VM creation and OAuth flow failed" => request_failed(metadata),
+        b"BROWSER VM CREATION FAILED" => need(metadata, |f| {
+            Some(EventKind::HandOverFailed {
+                user: f.user()?,
+                session: f.session?,
+            })
+        }),
+        b"Executing OAuth flow" => need(metadata, |f| {
+            Some(EventKind::OauthStarted {
+                session: f.session?,
+                ip: f.ip,
+            })
+        }),
+        b"Authentication flow failed" => need(metadata, |f| {
+            let error = f.error.unwrap_or_default();
+            Some(EventKind::FlowFailed {
+                session: f.session?,
+                user: f.user()?,
+                error,
+            })
+        }),
+        b"Auth session cancelled" => need(metadata, |f| {
+            Some(EventKind::SessionCancelled {
+                session: f.session?,
+            })
+        }),
+        b"VM ready" => need_of(metadata, b"cli-streaming", |f| {
+            Some(EventKind::CliReady { ip: f.ip? })
+        }),
+        b"Destroying VM" => need(metadata, |f| Some(EventKind::Destroying { vm: f.vm? })),
+        b"Starting Master Controller..." => Decoded::Event(EventKind::ControllerStarting),
+        b"SIGTERM received, shutting down gracefully..."
+        | b"SIGINT received, shutting down gracefully..." => {
+            Decoded::Event(EventKind::ControllerStopping)
+        }
+        b"Uncaught exception" => Decoded::Event(EventKind::ControllerCrashed),
+        _ if starts(text, b"Browser VM created successfully") => need(metadata, |f| {
+            Some(EventKind::HandedOver {
+                vm: f.vm?,
+                user: f.user()?,
+                session: f.session?,
+                ip: f.ip,
+            })
+        }),
+        _ => without_metadata(text),
+    }
+}
+
+fn without_metadata(text: &[u8]) -> Decoded<'_> {
+    let line = &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())];
+    if starts(line, b"uncaughtException: ") || starts(line, b"unhandledRejection: ") {
+        return Decoded::Event(EventKind::ControllerCrashed);
+    }
+    if catalogue::is_known(line) {
+        Decoded::Ignored
+    } else {
+        unknown(line)
+    }
+}
+
+/// `POST /session/<id>/cancel 200`: one line in three is an access line, and one of them matters.
+fn access_line(message: &[u8]) -> Option<Decoded<'_>> {
+    let path = match message.first()? {
+        b'G' => message.strip_prefix(b"GET /"),
+        b'P' => message
+            .strip_prefix(b"POST /")
+            .or_else(|| message.strip_prefix(b"PUT /"))
+            .or_else(|| message.strip_prefix(b"PATCH /")),
+        b'D' => message.strip_prefix(b"DELETE /"),
+        b'O' => message.strip_prefix(b"OPTIONS /"),
+        b'H' => message.strip_prefix(b"HEAD /"),
+        _ => None,
+    }?;
+    let cancelled = path.strip_prefix(b"session/").and_then(|rest| {
+        let (session, rest) = rest.split_at_checked(36)?;
+        rest.strip_prefix(b"/cancel 2")
+            .and_then(|_| SessionId::parse(session))
+    });
+    Some(match cancelled {
+        Some(session) if message[0] == b'P' => {
+            Decoded::Event(EventKind::SessionCancelled { session })
+        }
+        _ => Decoded::Ignored,
+    })
+}
+
+fn session_opened(metadata: &[u8]) -> Decoded<'_> {
+    need(metadata, |f| {
+        Some(EventKind::SessionOpened {
+            user: f.user()?,
+            session: f.session?,
+        })
+    })
+}
+
+fn request_failed(metadata: &[u8]) -> Decoded<'_> {
+    need(metadata, |f| {
+        let error = f.error.unwrap_or_default();
+        Some(EventKind::RequestFailed {
+            user: f.user()?,
+            session: f.session,
+            error,
+            rejected: is_callers_fault(error),
+        })
+    })
+}
+
+/// The caller named no user that exists: a mistake on their side, which must not look like a failed boot.
+fn is_callers_fault(error: &[u8]) -> bool {
+    starts(error, b"invalid input syntax for type uuid")
+        || memmem::find(error, b"auth_sessions_user_id_fkey").is_some()
+}
+
+fn attempt_error(code: Option<&[u8]>, error: Option<&[u8]>) -> AttemptError {
+    match code {
+        Some(b"ECONNREFUSED") => AttemptError::Refused,
+        Some(b"EHOSTUNREACH") => AttemptError::HostUnreachable,
+        Some(b"HPE_INVALID_CONSTANT") => AttemptError::BadHttp,
+        Some(code) if code.starts_with(b"HPE_") => AttemptError::BadHttpOther,
+        Some(code) => std::str::from_utf8(code)
+            .ok()
+            .and_then(AttemptError::from_word)
+            .unwrap_or(AttemptError::Other),
+        None => match error {
+            Some(b"Request timeout") => AttemptError::Timeout,
+            Some(b"socket hang up") => AttemptError::Reset,
+            Some(error) if starts(error, b"fetch failed") => AttemptError::FetchFailed,
+            _ => AttemptError::Other,
+        },
+    }
+}
+
+#[inline]
+fn starts(text: &[u8], with: &[u8]) -> bool {
+    text.starts_with(with)
+}
+
+/// The metadata behind exactly this text, or nothing if the text goes on.
+#[inline]
+fn exact<'a>(message: &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
+    let rest = message.strip_prefix(text)?;
+    match rest.first() {
+        None => Some(rest),
+        Some(b' ') if rest.get(1) == Some(&b'{') => Some(&rest[1..]),
+        Some(b'\n') => Some(&rest[1..]),
+        _ => None,
+    }
+}
+
+/// Text and metadata: the first ` {` from which the rest is one object, or a block on lines of its own.
+fn split(message: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut from = 0;
+    while let Some(at) = memmem::find(&message[from..], b" {").map(|at| from + at) {
+        match message.get(at + 2) {
+            Some(b'"' | b'}' | b'\n') if message.last() == Some(&b'}') => {
+                return (&message[..at], Some(&message[at + 1..]));
+            }
+            _ => from = at + 2,
+        }
+    }
+    match memmem::find(message, b"\n{") {
+        Some(at) => (&message[..at], Some(&message[at + 1..])),
+        None => (message, None),
+    }
+}
+
+fn unknown(text: &[u8]) -> Decoded<'_> {
+    Decoded::Unknown(split(text).0)
+}
+
+/// The fields that events are made of.
+#[derive(Default)]
+struct Fields<'a> {
+    module: Option<&'a [u8]>,
+    vm: Option<VmId>,
+    ip: Option<Ipv4Addr>,
+    user: Option<&'a [u8]>,
+    session: Option<SessionId>,
+    vm_type: Option<VmType>,
+    error: Option<&'a [u8]>,
+    code_text: Option<&'a [u8]>,
+    code_number: Option<i32>,
+    signalled: bool,
+    status: Option<u16>,
+    elapsed: Option<u32>,
+    total_time: Option<u32>,
+    max_wait: Option<u32>,
+    initial_delay: Option<u32>,
+    start_time: Option<Timestamp>,
+    failed_at: Option<Timestamp>,
+}
+
+impl<'a> Fields<'a> {
+    fn user(&self) -> Option<UserKey> {
+        self.user.map(UserKey::from_text)
+    }
+
+    fn take(&mut self, key: &'a [u8], value: Value<'a>) {
+        match key {
+            b"module" => self.module = value.text(),
+            b"vmIP" | b"ipAddress" | b"internalIP" | b"browserVMIP" => {
+                self.ip = value.text().and_then(ipv4)
+            }
+            b"elapsed" => self.elapsed = value.whole(),
+            b"vmId" | b"browserVMId" => self.vm = value.text().and_then(VmId::parse),
+            b"error" => self.error = value.text(),
+            b"code" => match value {
+                Value::Text(code) => self.code_text = Some(code),
+                other => {
+                    self.code_number = other.integer().and_then(|code| i32::try_from(code).ok())
+                }
+            },
+            b"signal" => self.signalled = value.text().is_some(),
+            b"userId" => self.user = value.text(),
+            b"sessionId" => self.session = value.text().and_then(SessionId::parse),
+            b"vmType" => {
+                self.vm_type = match value {
+                    Value::Text(b"browser") => Some(VmType::Browser),
+                    Value::Text(b"cli") => Some(VmType::Cli),
+                    _ => None,
+                }
+            }
+            b"status" => self.status = value.whole().and_then(|status| u16::try_from(status).ok()),
+            b"totalTime" => self.total_time = value.whole(),
+            b"maxWaitMs" => self.max_wait = value.whole(),
+            b"initialDelayMs" => self.initial_delay = value.whole(),
+            b"startTime" => self.start_time = value.text().and_then(iso_utc),
+            b"failedAt" => self.failed_at = value.text().and_then(iso_utc),
+            _ => {}
+        }
+    }
+}
+
+/// Reads the metadata and makes the event, or says that the record is not whole.
+#[inline]
+fn need<'a>(
+    metadata: &'a [u8],
+    event: impl FnOnce(&Fields<'a>) -> Option<EventKind<'a>>,
+) -> Decoded<'a> {
+    let mut fields = Fields::default();
+    if !fields::scan(metadata, &mut |key, value| fields.take(key, value)) {
+        return Decoded::Unparsed;
+    }
+    event(&fields).map_or(Decoded::Unparsed, Decoded::Event)
+}
+
+/// The same for a message that two modules write: only one of them means it.
+fn need_of<'a>(
+    metadata: &'a [u8],
+    module: &[u8],
+    event: impl FnOnce(&Fields<'a>) -> Option<EventKind<'a>>,
+) -> Decoded<'a> {
+    let mut of_module = true;
+    let decoded = need(metadata, |fields| {
+        of_module = fields.module == Some(module);
+        event(fields)
+    });
+    if of_module { decoded } else { Decoded::Ignored }
+}
+
+/// Four numbers and three dots; faster than going through text.
+fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut at = 0;
+    let mut digits = 0;
+    let mut number = 0u16;
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                number = number * 10 + u16::from(byte - b'0');
+                digits += 1;
+                if number > 255 || digits > 3 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && at < 3 => {
+                octets[at] = u8::try_from(number).ok()?;
+                at += 1;
+                number = 0;
+                digits = 0;
+            }
+            _ => return None,
+        }
+    }
+    if at != 3 || digits == 0 {
+        return None;
+    }
+    octets[3] = u8::try_from(number).ok()?;
+    Some(Ipv4Addr::from(octets))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,628 @@
+//! The boot tracker: events into boots.
+//!
+//! ```text
+//!   request ──► creating ──► created ──► waiting ──► ready
+//!      │            │           │           ├──────► failed     (the wait timed out: class by its ladder)
+//!      │            │           │           ├──────► cancelled  (the user, or someone else, destroyed the VM)
+//!      │            │           │           └──────► lost       (controller gone, or the log says no more)
+//!      │            │           └──────────────────► failed     (a database write between creation and wait)
+//!      │            └──────────────────────────────► failed     (class by error text, else by the open step)
+//!      └───────────────────────────────────────────► failed     (`not_started`: no VM was ever begun)
+//! ```
+//!
+//! Events may be missing, late, repeated or out of order; whatever comes, a boot ends once. What arrives after its end
+//! is counted (`late_marks`) and changes nothing but the tally of its wait's attempts, because a cancelled boot's wait
+//! goes on. A restart of the controller only marks open boots: one whose wait still speaks afterwards was not lost (a
+//! second instance that finds its port taken writes the same banner). Time is event time: `advance` is given the time
+//! up to which the log has been read, so a reader that stalls ends nothing.
+//!
+//! Memory is bounded: `MAX_OPEN` boots in flight and `MAX_ENDED` ended ones kept for late marks. The oldest in flight
+//! beyond that is given up as lost and counted.
+
+mod creation;
+mod ending;
+mod request;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::core::event::{
+    AttemptResult, Event, EventKind, Failure, Origin, Outcome, Provenance, SessionId, Stage,
+    StageOutcome, Timestamp, UserKey, VmId, VmType, WaitLimits,
+};
+use crate::core::failure::Rung;
+use crate::core::lease::{Addresses, Slot};
+
+pub const MAX_OPEN: usize = 10_000;
+const MAX_ENDED: usize = 4_096;
+/// An ended boot is kept this long for late marks: longer than a cancelled boot's flow goes on (300 s and its waits).
+const KEEP_ENDED_MS: i64 = 15 * 60_000;
+const MAX_RUNGS: usize = 64;
+const MAX_EVIDENCE: usize = 6;
+const EXCERPT: usize = 400;
+
+/// A stage of one boot: when it began and how long it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageSpan {
+    pub started_at: Timestamp,
+    pub ms: u32,
+    pub outcome: StageOutcome,
+    /// Known only from the lines' clock: ±1 s.
+    pub coarse: bool,
+}
+
+/// All that is known of one boot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot {
+    /// `None`: no VM was ever begun.
+    pub vm: Option<VmId>,
+    /// Where its first record stands.
+    pub first: Provenance,
+    pub vm_type: Option<VmType>,
+    pub origin: Origin,
+    pub user: Option<UserKey>,
+    pub session: Option<SessionId>,
+    pub ip: Option<Ipv4Addr>,
+    /// When the controller began to create the VM; of a boot without a VM, when the request came.
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    /// The stage that did not complete.
+    pub failed_stage: Option<Stage>,
+    stages: [Option<StageSpan>; 10],
+    pub attempts: Vec<(AttemptResult, u32)>,
+    pub ladder: Vec<Rung>,
+    pub limits: Option<WaitLimits>,
+    /// From `started_at` to ready.
+    pub ready_ms: Option<u32>,
+    /// Whether the agent was put into the image when it was cloned.
+    pub injected: bool,
+    /// The first error text, redacted.
+    pub error: Option<String>,
+    /// A few records, redacted: the first of each kind of trouble.
+    pub evidence: Vec<String>,
+    pub late_marks: u32,
+}
+
+impl Boot {
+    fn new(vm: Option<VmId>, first: Provenance, started_at: Timestamp) -> Boot {
+        Boot {
+            vm,
+            first,
+            vm_type: None,
+            origin: Origin::User,
+            user: None,
+            session: None,
+            ip: None,
+            started_at,
+            ended_at: None,
+            outcome: None,
+            failure: None,
+            failed_stage: None,
+            stages: [None; 10],
+            attempts: Vec::new(),
+            ladder: Vec::new(),
+            limits: None,
+            ready_ms: None,
+            injected: false,
+            error: None,
+            evidence: Vec::new(),
+            late_marks: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> Option<StageSpan> {
+        self.stages[stage as usize]
+    }
+
+    pub fn stages(&self) -> impl Iterator<Item = (Stage, StageSpan)> + '_ {
+        Stage::ALL
+            .iter()
+            .filter_map(|stage| self.stage(*stage).map(|span| (*stage, span)))
+    }
+
+    pub fn completed_stages(&self) -> impl Iterator<Item = (Stage, StageSpan)> + '_ {
+        self.stages()
+            .filter(|(_, span)| span.outcome == StageOutcome::Completed)
+    }
+
+    /// The boot's key: 32 hex digits, the VM's own where there is one, else made of the host and the first record's
+    /// time and position.
+    #[must_use]
+    pub fn id(&self, host: &str) -> String {
+        let number = self.vm.map_or_else(
+            || {
+                let place = format!(
+                    "{host}\0{}\0{}\0{}",
+                    self.started_at.0, self.first.generation, self.first.offset
+                );
+                UserKey::from_text(place.as_bytes()).0
+            },
+            |vm| vm.0,
+        );
+        format!("{number:032x}")
+    }
+
+    /// The VM's kind; a VM whose kind no line told is a browser VM, as nearly all are.
+    #[must_use]
+    pub fn kind(&self) -> VmType {
+        self.vm_type.unwrap_or(VmType::Browser)
+    }
+
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    fn tally(&mut self, result: AttemptResult, at_ms: u32) {
+        let known = self.attempts.iter().position(|(known, _)| *known == result);
+        match known {
+            Some(index) => self.attempts[index].1 += 1,
+            None if self.attempts.len() < MAX_RUNGS => self.attempts.push((result, 1)),
+            None => {}
+        }
+        let same = self.ladder.last().is_some_and(|rung| rung.result == result);
+        if !same && self.ladder.len() < MAX_RUNGS {
+            self.ladder.push(Rung {
+                result,
+                count: 0,
+                first_ms: at_ms,
+                last_ms: at_ms,
+            });
+        }
+        if let Some(rung) = self.ladder.last_mut().filter(|rung| rung.result == result) {
+            rung.count += 1;
+            rung.last_ms = at_ms;
+        }
+    }
+}
+
+/// What the tracker says after an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observation {
+    StageEnded {
+        vm_type: VmType,
+        stage: Stage,
+        outcome: StageOutcome,
+        ms: u32,
+    },
+    /// One health check ended. `boot` is the VM's number where it could be told.
+    AttemptEnded(AttemptEnded),
+    BootStarted {
+        vm_type: Option<VmType>,
+    },
+    /// The boot's outcome is decided.
+    BootEnded(Box<Boot>),
+    /// The tracker is done with the boot; nothing of it changes any more.
+    BootSettled(Box<Boot>),
+    ControllerStarted {
+        at: Timestamp,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttemptEnded {
+    pub vm: Option<VmId>,
+    pub result: AttemptResult,
+    pub at: Timestamp,
+    /// Of a failed attempt; a success line carries no time.
+    pub ms: Option<u32>,
+    /// How long the boot's wait has lasted, if it is still in flight.
+    pub waited_ms: Option<u32>,
+    pub deadline_ms: Option<u32>,
+}
+
+/// How far an open boot has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    Creating,
+    Created,
+    Waiting,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Entry {
+    boot: Boot,
+    phase: Phase,
+    /// `elapsed` of each ended step, by number.
+    steps: [Option<u32>; 7],
+    /// The highest step that has begun.
+    begun: Option<u8>,
+    created_ms: Option<u32>,
+    injecting_since: Option<Timestamp>,
+    injection_failed: bool,
+    error_hash: u64,
+    destroyed: bool,
+    /// Its process ended and nobody had destroyed it.
+    died_at: Option<Timestamp>,
+    /// The controller went away, or said that it would; any later word of this boot takes it back.
+    orphaned: Option<Orphaned>,
+    last_seen: Timestamp,
+    network_up: Option<Timestamp>,
+    agent_up: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Orphaned {
+    at: Timestamp,
+    restarted: bool,
+}
+
+/// What could not be told, and what was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackerCounts {
+    /// Health lines on an address that no known boot held.
+    pub unattributed: u64,
+    pub late_marks: u64,
+    /// Durations that were negative or longer than an hour.
+    pub absurd_durations: u64,
+    /// Boots given up because too many were in flight.
+    pub evicted: u64,
+    /// Requests that failed for a mistake of their caller.
+    pub rejected_requests: u64,
+    pub controller_starts: u64,
+}
+
+/// Redacts one raw record for evidence.
+pub type Excerpt = fn(&[u8], usize) -> String;
+
+/// The tracker of one controller.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    excerpt: Excerpt,
+    entries: Vec<Option<Entry>>,
+    free: Vec<Slot>,
+    by_vm: HashMap<VmId, Slot>,
+    by_session: HashMap<SessionId, Slot>,
+    addresses: Addresses,
+    requests: request::Requests,
+    /// Boots in flight, oldest first; ended ones are skipped when met.
+    open: VecDeque<Slot>,
+    open_count: usize,
+    ended: VecDeque<(Timestamp, Slot)>,
+    /// Event time: the newest record's.
+    newest: Timestamp,
+    next_sweep: Timestamp,
+    counts: TrackerCounts,
+}
+
+impl Tracker {
+    #[must_use]
+    pub fn new(excerpt: Excerpt) -> Tracker {
+        Tracker {
+            excerpt,
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_vm: HashMap::new(),
+            by_session: HashMap::new(),
+            addresses: Addresses::default(),
+            requests: request::Requests::default(),
+            open: VecDeque::new(),
+            open_count: 0,
+            ended: VecDeque::new(),
+            newest: Timestamp::MIN,
+            next_sweep: Timestamp::MIN,
+            counts: TrackerCounts::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> TrackerCounts {
+        self.counts
+    }
+
+    /// Boots in flight.
+    #[must_use]
+    pub fn open_boots(&self) -> usize {
+        self.open_count
+    }
+
+    pub fn open_iter(&self) -> impl Iterator<Item = &Boot> {
+        self.entries
+            .iter()
+            .flatten()
+            .map(|entry| &entry.boot)
+            .filter(|boot| boot.is_open())
+    }
+
+    /// Takes one event; what follows from it is added to `out`.
+    pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
+        if event.at > self.newest {
+            self.newest = event.at;
+            if event.at >= self.next_sweep {
+                self.sweep(out);
+            }
+        }
+        match event.kind {
+            EventKind::StepDone {
+                vm,
+                step,
+                elapsed_ms,
+                ip,
+            } => self.step_done(event, vm, step, elapsed_ms, ip, out),
+            EventKind::StepStarted { vm, step } => self.step_started(event, vm, step, out),
+            EventKind::AttemptStarted { ip, elapsed_ms } => {
+                self.attempt_started(event, ip, elapsed_ms)
+            }
+            EventKind::AttemptFailed {
+                ip,
+                error,
+                elapsed_ms,
+            } => {
+                self.attempt_failed(event, ip, AttemptResult::Error(error), elapsed_ms, out);
+            }
+            EventKind::AttemptAnswered { ip, status } => {
+                self.attempt_answered(event, ip, status, out)
+            }
+            EventKind::AttemptRejected { ip, status } => {
+                self.attempt_rejected(event, ip, status, out)
+            }
+            EventKind::VncNotReady { ip } => self.vnc_not_ready(event, ip, out),
+            EventKind::WaitStarted { ip, limits } => self.wait_started(event, ip, limits),
+            EventKind::WaitReady { ip } => self.wait_ready(event, ip, out),
+            EventKind::WaitTimedOut { ip, deadline_ms } => {
+                self.wait_timed_out(event, ip, deadline_ms, out)
+            }
+            EventKind::CreateStarted {
+                vm,
+                user,
+                vm_type,
+                started_at,
+            } => {
+                self.create_started(event, vm, user, vm_type, started_at, out);
+            }
+            EventKind::InjectStarted { vm } => self.inject_started(event, vm, out),
+            EventKind::InjectDone { vm } => self.inject_done(event, vm, out),
+            EventKind::InjectFailed { vm } => self.inject_failed(event, vm, out),
+            EventKind::Created {
+                vm,
+                ip,
+                vm_type,
+                total_ms,
+            } => self.created(event, vm, ip, vm_type, total_ms, out),
+            EventKind::CreateFailed { .. } => self.create_failed(event, out),
+            EventKind::HandedOver {
+                vm,
+                user,
+                session,
+                ip,
+            } => self.handed_over(event, vm, user, session, ip, out),
+            EventKind::HandOverFailed { user, session } => self.hand_over_failed(user, session),
+            EventKind::CliReady { ip } => self.cli_ready(event, ip, out),
+            EventKind::RequestAccepted { user } => self.request_accepted(event, user, out),
+            EventKind::SessionOpened { user, session } => {
+                self.session_opened(event, user, session, out)
+            }
+            EventKind::RequestFailed { .. } => self.request_failed(event, out),
+            EventKind::OauthStarted { session, ip } => self.oauth_started(event, session, ip, out),
+            EventKind::FlowFailed {
+                session,
+                user: _,
+                error,
+            } => self.flow_failed(event, session, error, out),
+            EventKind::SessionCancelled { session } => self.session_cancelled(event, session, out),
+            EventKind::Destroying { vm } => self.destroying(event, vm),
+            EventKind::ProcessExited {
+                vm,
+                code: _,
+                signalled: _,
+            } => self.process_exited(event, vm),
+            EventKind::ControllerStarting => self.controller_gone(event, true, out),
+            EventKind::ControllerStopping | EventKind::ControllerCrashed => {
+                self.controller_gone(event, false, out)
+            }
+        }
+    }
+
+    /// The log has been read up to `now` in event time; boots that time alone ends are ended.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Observation>) {
+        if now > self.newest {
+            self.newest = now;
+        }
+        self.sweep(out);
+    }
+
+    /// When `advance` next has work to do.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        (self.open_count > 0 || !self.requests.is_empty() || !self.ended.is_empty())
+            .then_some(self.next_sweep)
+    }
+
+    /// The log has ended and nothing will follow: what the controller left behind is lost, the rest stays in flight.
+    /// Every boot is handed out.
+    pub fn finish(&mut self, out: &mut Vec<Observation>) {
+        self.sweep(out);
+        for slot in self.live_slots() {
+            if self
+                .entry(slot)
+                .is_some_and(|entry| entry.boot.is_open() && entry.orphaned.is_some())
+            {
+                self.lose(slot, Failure::ControllerRestarted, self.newest, out);
+            }
+        }
+        self.finish_requests(out);
+        for slot in self.live_slots() {
+            self.settle(slot, out);
+        }
+        self.ended.clear();
+        self.open.clear();
+    }
+
+    fn live_slots(&self) -> Vec<Slot> {
+        (0..)
+            .zip(&self.entries)
+            .filter_map(|(slot, entry)| entry.as_ref().map(|_| slot))
+            .collect()
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot as usize)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The boot of `vm`, opened if this is the first word of it.
+    fn slot_of(&mut self, vm: VmId, event: &Event<'_>, out: &mut Vec<Observation>) -> Slot {
+        if let Some(slot) = self.by_vm.get(&vm) {
+            return *slot;
+        }
+        let boot = Boot::new(Some(vm), event.provenance, event.at);
+        let slot = self.insert(boot, event.at, out);
+        self.by_vm.insert(vm, slot);
+        slot
+    }
+
+    fn insert(&mut self, boot: Boot, at: Timestamp, out: &mut Vec<Observation>) -> Slot {
+        while self.open_count >= MAX_OPEN {
+            let Some(oldest) = self.open.pop_front() else {
+                break;
+            };
+            if self.entry(oldest).is_some_and(|entry| entry.boot.is_open()) {
+                self.counts.evicted += 1;
+                self.lose(oldest, Failure::Unknown, at, out);
+                self.settle(oldest, out);
+            }
+        }
+        // Ended boots leave their places in the queue; clear them out before they outnumber the open ones.
+        if self.open.len() > 2 * self.open_count + 64 {
+            let entries = &self.entries;
+            self.open.retain(|slot| {
+                entries
+                    .get(*slot as usize)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|entry| entry.boot.is_open())
+            });
+        }
+        let entry = Entry {
+            boot,
+            phase: Phase::Creating,
+            steps: [None; 7],
+            begun: None,
+            created_ms: None,
+            injecting_since: None,
+            injection_failed: false,
+            error_hash: 0,
+            destroyed: false,
+            died_at: None,
+            orphaned: None,
+            last_seen: at,
+            network_up: None,
+            agent_up: None,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.entries.push(Some(entry));
+                Slot::try_from(self.entries.len() - 1).unwrap_or(Slot::MAX)
+            }
+        };
+        self.open.push_back(slot);
+        self.open_count += 1;
+        slot
+    }
+
+    /// Notes that the boot was spoken of; false if it has ended already.
+    fn touch(&mut self, slot: Slot, at: Timestamp) -> bool {
+        let Some(entry) = self.entry_mut(slot) else {
+            return false;
+        };
+        if entry.boot.is_open() {
+            entry.last_seen = entry.last_seen.max(at);
+            entry.orphaned = None;
+            return true;
+        }
+        entry.boot.late_marks = entry.boot.late_marks.saturating_add(1);
+        self.counts.late_marks += 1;
+        false
+    }
+
+    fn keep_evidence(&mut self, slot: Slot, record: &[u8]) {
+        let excerpt = self.excerpt;
+        if let Some(entry) = self.entry_mut(slot)
+            && entry.boot.evidence.len() < MAX_EVIDENCE
+        {
+            entry.boot.evidence.push(excerpt(record, EXCERPT));
+        }
+    }
+
+    /// Records a stage once and says so.
+    fn stage_ended(
+        &mut self,
+        slot: Slot,
+        stage: Stage,
+        span: StageSpan,
+        out: &mut Vec<Observation>,
+    ) {
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        let boot = &mut entry.boot;
+        if boot.stages[stage as usize].is_some() {
+            return;
+        }
+        boot.stages[stage as usize] = Some(span);
+        out.push(Observation::StageEnded {
+            vm_type: boot.kind(),
+            stage,
+            outcome: span.outcome,
+            ms: span.ms,
+        });
+    }
+
+    /// Milliseconds from one time to another, if that is a sane duration.
+    fn duration(&mut self, from: Timestamp, to: Timestamp) -> Option<u32> {
+        match u32::try_from(to.since(from)) {
+            Ok(ms) if ms <= crate::core::sketch::MAX_MS => Some(ms),
+            _ => {
+                self.counts.absurd_durations += 1;
+                None
+            }
+        }
+    }
+
+    fn join_session(&mut self, slot: Slot, session: SessionId) {
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        match entry.boot.session {
+            Some(known) if known == session => {}
+            Some(known) => {
+                entry.boot.session = Some(session);
+                if self.by_session.get(&known) == Some(&slot) {
+                    self.by_session.remove(&known);
+                }
+                self.by_session.insert(session, slot);
+            }
+            None => {
+                entry.boot.session = Some(session);
+                self.by_session.insert(session, slot);
+            }
+        }
+    }
+
+    fn join_address(&mut self, slot: Slot, ip: Ipv4Addr) {
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        let before = entry.boot.ip.replace(ip);
+        if let Some(before) = before.filter(|before| *before != ip) {
+            self.addresses.forget(before, slot);
+        }
+        self.addresses.lease(ip, slot);
+    }
+}

@@ -1,0 +1,408 @@
+//! How boots end: ready, failed, cancelled, lost; and how they leave the tracker.
+
+use std::net::Ipv4Addr;
+
+use super::{KEEP_ENDED_MS, MAX_ENDED, Observation, Orphaned, Phase, StageSpan, Tracker};
+use crate::core::event::{
+    Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
+};
+use crate::core::failure;
+use crate::core::lease::Slot;
+
+/// Boots in flight are looked over this often, in event time.
+const SWEEP_MS: i64 = 5_000;
+/// A wait speaks at least every seven seconds; one that lives on after a restart's banner has spoken by then.
+const RESTART_GRACE_MS: i64 = 30_000;
+/// The CLI's wait says nothing until it ends, at most 60 seconds after it began.
+const CLI_RESTART_GRACE_MS: i64 = 75_000;
+/// A controller that announced its end may take this long, and its boots' last words with it.
+const STOPPING_GRACE_MS: i64 = 60_000;
+/// Copying an image may take minutes, during which nothing is logged.
+const CREATING_SILENCE_MS: i64 = 15 * 60_000;
+const WAITING_SILENCE_MS: i64 = 5 * 60_000;
+/// Health lines of waits whose end was lost.
+const WAIT_SILENCE_MS: i64 = 20 * 60_000;
+
+impl Tracker {
+    pub(super) fn ready(&mut self, slot: Slot, at: Timestamp, out: &mut Vec<Observation>) {
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        let start = entry.boot.started_at;
+        let ready_ms = self.duration(start, at.max(start));
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.boot.ready_ms = ready_ms;
+        }
+        self.end(slot, Outcome::Ready, None, None, at, out);
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        slot: Slot,
+        failure: Failure,
+        stage: Option<Stage>,
+        at: Timestamp,
+        out: &mut Vec<Observation>,
+    ) {
+        self.end(slot, Outcome::Failed, Some(failure), stage, at, out);
+    }
+
+    pub(super) fn lose(
+        &mut self,
+        slot: Slot,
+        failure: Failure,
+        at: Timestamp,
+        out: &mut Vec<Observation>,
+    ) {
+        self.end(slot, Outcome::Lost, Some(failure), None, at, out);
+    }
+
+    /// The one place where a boot gets its outcome.
+    pub(super) fn end(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        failure: Option<Failure>,
+        failed_stage: Option<Stage>,
+        at: Timestamp,
+        out: &mut Vec<Observation>,
+    ) {
+        let newest = self.newest.max(at);
+        match outcome {
+            Outcome::Ready => {}
+            Outcome::Failed => self.close_stage(slot, StageOutcome::TimedOut, at, out),
+            Outcome::Cancelled | Outcome::Lost => {
+                self.close_stage(slot, StageOutcome::Abandoned, at, out)
+            }
+        }
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        if !entry.boot.is_open() {
+            return;
+        }
+        entry.boot.outcome = Some(outcome);
+        entry.boot.failure = failure;
+        entry.boot.failed_stage = failed_stage;
+        entry.boot.ended_at = Some(at.max(entry.boot.started_at));
+        out.push(Observation::BootEnded(Box::new(entry.boot.clone())));
+        self.open_count -= 1;
+        self.ended.push_back((newest, slot));
+        while self.ended.len() > MAX_ENDED {
+            if let Some((_, oldest)) = self.ended.pop_front() {
+                self.settle(oldest, out);
+            }
+        }
+    }
+
+    /// The guest stage that was under way when the boot ended. Creation steps are closed by their own error line.
+    fn close_stage(
+        &mut self,
+        slot: Slot,
+        outcome: StageOutcome,
+        at: Timestamp,
+        out: &mut Vec<Observation>,
+    ) {
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        if entry.phase != Phase::Waiting
+            || entry.boot.kind() != VmType::Browser
+            || entry.boot.outcome.is_some()
+        {
+            return;
+        }
+        let created = entry.steps[6]
+            .or(entry.created_ms)
+            .map(|ms| entry.boot.started_at.plus_ms(i64::from(ms)));
+        let (stage, since) = match (entry.network_up, entry.agent_up) {
+            (_, Some(_)) => return,
+            (Some(network), None) => (Stage::AgentStart, Some(network)),
+            (None, None) => (Stage::GuestNetwork, created),
+        };
+        let Some(since) = since else { return };
+        if let Some(ms) = self.duration(since, at.max(since)) {
+            self.stage_ended(
+                slot,
+                stage,
+                StageSpan {
+                    started_at: since,
+                    ms,
+                    outcome,
+                    coarse: true,
+                },
+                out,
+            );
+        }
+    }
+
+    /// The class of a wait that ended without success, and the stage that it stopped in.
+    pub(super) fn verdict_of_wait(&self, slot: Slot) -> (Failure, Option<Stage>) {
+        let Some(entry) = self.entry(slot) else {
+            return (Failure::Unknown, None);
+        };
+        let guest_stage = match (entry.network_up, entry.agent_up) {
+            (None, _) => Stage::GuestNetwork,
+            (Some(_), None) => Stage::AgentStart,
+            (Some(_), Some(_)) => Stage::SessionReady,
+        };
+        if entry.died_at.is_some() {
+            return (Failure::GuestDied, Some(guest_stage));
+        }
+        match failure::of_wait(&entry.boot.ladder) {
+            Failure::NoAttempt => (Failure::NoAttempt, None),
+            Failure::VncNotReady => (Failure::VncNotReady, Some(Stage::SessionReady)),
+            failure => (failure, Some(guest_stage)),
+        }
+    }
+
+    pub(super) fn oauth_started(
+        &mut self,
+        event: &Event<'_>,
+        session: SessionId,
+        ip: Option<Ipv4Addr>,
+        out: &mut Vec<Observation>,
+    ) {
+        let Some(slot) = self.by_session.get(&session).copied() else {
+            return;
+        };
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        if entry.boot.is_open() {
+            // The ready line was lost; the flow goes on only after it.
+            if let Some(ip) = ip {
+                self.addresses.take_wait_of(ip, slot);
+            }
+            self.ready(slot, event.at, out);
+        }
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        if let (Some(Outcome::Ready), Some(ready_at)) = (entry.boot.outcome, entry.boot.ended_at)
+            && let Some(ms) = self.duration(ready_at, event.at.max(ready_at))
+        {
+            let span = StageSpan {
+                started_at: ready_at,
+                ms,
+                outcome: StageOutcome::Completed,
+                coarse: true,
+            };
+            self.stage_ended(slot, Stage::SessionReady, span, out);
+        }
+    }
+
+    pub(super) fn flow_failed(
+        &mut self,
+        event: &Event<'_>,
+        session: SessionId,
+        error: &[u8],
+        out: &mut Vec<Observation>,
+    ) {
+        let Some(slot) = self.by_session.get(&session).copied() else {
+            return;
+        };
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        if !entry.boot.is_open() {
+            return;
+        }
+        self.flow_error(slot, event, error, out);
+    }
+
+    /// The flow of an open boot ended in an error: what that says depends on how far the boot had come.
+    pub(super) fn flow_error(
+        &mut self,
+        slot: Slot,
+        event: &Event<'_>,
+        error: &[u8],
+        out: &mut Vec<Observation>,
+    ) {
+        self.touch(slot, event.at);
+        self.keep_error(slot, error);
+        self.keep_evidence(slot, event.record);
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        let (phase, ip, agent_up) = (entry.phase, entry.boot.ip, entry.agent_up.is_some());
+        if phase == Phase::Creating {
+            self.fail_creation(slot, error, None, event.at, out);
+            return;
+        }
+        let timed_out = error.starts_with(b"VM not ready after");
+        if phase == Phase::Created && !timed_out {
+            // Between the VM's creation and its wait there is nothing but writing the session's row.
+            self.fail(
+                slot,
+                Failure::RecordFailed,
+                Some(Stage::CreateRecord),
+                event.at,
+                out,
+            );
+            return;
+        }
+        if let Some(ip) = ip {
+            self.addresses.take_wait_of(ip, slot);
+        }
+        const AFTER_READY: [&[u8]; 5] = [
+            b"OAuth timeout",
+            b"Failed to start ",
+            b"Failed to retrieve",
+            b"Request timeout after",
+            b"Invalid JSON",
+        ];
+        if !timed_out && (agent_up || AFTER_READY.iter().any(|text| error.starts_with(text))) {
+            self.ready(slot, event.at, out);
+            return;
+        }
+        self.wait_is_over(slot, event.at, out);
+    }
+
+    pub(super) fn session_cancelled(
+        &mut self,
+        event: &Event<'_>,
+        session: SessionId,
+        out: &mut Vec<Observation>,
+    ) {
+        let Some(slot) = self.by_session.get(&session).copied() else {
+            self.cancel_request(session);
+            return;
+        };
+        if self.entry(slot).is_some_and(|entry| entry.boot.is_open()) {
+            self.end(slot, Outcome::Cancelled, None, None, event.at, out);
+        }
+    }
+
+    pub(super) fn destroying(&mut self, event: &Event<'_>, vm: VmId) {
+        let Some(slot) = self.by_vm.get(&vm).copied() else {
+            return;
+        };
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.destroyed = true;
+            if entry.boot.is_open() {
+                entry.last_seen = entry.last_seen.max(event.at);
+            }
+        }
+    }
+
+    pub(super) fn process_exited(&mut self, event: &Event<'_>, vm: VmId) {
+        let Some(slot) = self.by_vm.get(&vm).copied() else {
+            return;
+        };
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        if entry.destroyed || !entry.boot.is_open() {
+            return;
+        }
+        entry.died_at.get_or_insert(event.at);
+        entry.last_seen = entry.last_seen.max(event.at);
+        self.keep_evidence(slot, event.record);
+    }
+
+    /// The controller has started (again), or is about to end: no open boot's flow can be taken for granted.
+    pub(super) fn controller_gone(
+        &mut self,
+        event: &Event<'_>,
+        restarted: bool,
+        out: &mut Vec<Observation>,
+    ) {
+        if restarted {
+            self.counts.controller_starts += 1;
+            out.push(Observation::ControllerStarted { at: event.at });
+        }
+        for entry in self
+            .entries
+            .iter_mut()
+            .flatten()
+            .filter(|entry| entry.boot.is_open())
+        {
+            if restarted || entry.orphaned.is_none() {
+                entry.orphaned = Some(Orphaned {
+                    at: event.at,
+                    restarted,
+                });
+            }
+        }
+        self.orphan_requests(event.at, restarted);
+    }
+
+    /// Ends what time has ended, and lets go of what has been kept long enough.
+    pub(super) fn sweep(&mut self, out: &mut Vec<Observation>) {
+        let now = self.newest;
+        self.next_sweep = now.plus_ms(SWEEP_MS);
+        for slot in 0..Slot::try_from(self.entries.len()).unwrap_or(Slot::MAX) {
+            if let Some((outcome, failure)) = self.expired(slot, now) {
+                self.end(slot, outcome, failure, None, now, out);
+            }
+        }
+        self.sweep_requests(now, out);
+        while let Some((at, slot)) = self.ended.front().copied() {
+            if now.since(at) < KEEP_ENDED_MS {
+                break;
+            }
+            self.ended.pop_front();
+            self.settle(slot, out);
+        }
+        self.addresses.expire(now.plus_ms(-WAIT_SILENCE_MS));
+    }
+
+    fn expired(&self, slot: Slot, now: Timestamp) -> Option<(Outcome, Option<Failure>)> {
+        let entry = self.entry(slot)?;
+        if !entry.boot.is_open() {
+            return None;
+        }
+        if let Some(orphaned) = entry.orphaned {
+            let delay = entry
+                .boot
+                .limits
+                .map_or(0, |limits| i64::from(limits.initial_delay_ms));
+            let grace = match (orphaned.restarted, entry.boot.vm_type) {
+                (false, _) => STOPPING_GRACE_MS,
+                (true, Some(VmType::Cli)) => CLI_RESTART_GRACE_MS,
+                (true, _) => RESTART_GRACE_MS + delay,
+            };
+            if now.since(orphaned.at) >= grace {
+                return Some((Outcome::Lost, Some(Failure::ControllerRestarted)));
+            }
+        }
+        let silence = match entry.phase {
+            Phase::Creating => CREATING_SILENCE_MS,
+            Phase::Created | Phase::Waiting => WAITING_SILENCE_MS,
+        };
+        if now.since(entry.last_seen) < silence {
+            return None;
+        }
+        Some(if entry.destroyed {
+            (Outcome::Cancelled, None)
+        } else {
+            (Outcome::Lost, Some(Failure::Unknown))
+        })
+    }
+
+    /// The tracker forgets the boot and hands it out.
+    pub(super) fn settle(&mut self, slot: Slot, out: &mut Vec<Observation>) {
+        let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        if entry.boot.is_open() {
+            self.open_count -= 1;
+        }
+        let boot = entry.boot;
+        if let Some(vm) = boot.vm {
+            self.by_vm.remove(&vm);
+        }
+        if let Some(session) = boot.session
+            && self.by_session.get(&session) == Some(&slot)
+        {
+            self.by_session.remove(&session);
+        }
+        if let Some(ip) = boot.ip {
+            self.addresses.forget(ip, slot);
+        }
+        self.forget_in_requests(slot, boot.user);
+        self.free.push(slot);
+        out.push(Observation::BootSettled(Box::new(boot)));
+    }
+}

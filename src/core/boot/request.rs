@@ -1,0 +1,377 @@
+//! Requests: what a user asked for before any VM of theirs was begun.
+//!
+//! A request line carries the user and nothing else, so requests are kept by user, in order. A request is bound to the
+//! first VM that its user's creation begins, and gives it its session. One that fails without a VM is a failed boot of
+//! its own, `not_started`; one whose caller was at fault (no such user) is none.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use super::creation::error_hash;
+use super::{Boot, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
+use crate::core::event::{
+    Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmType,
+};
+use crate::core::lease::Slot;
+
+/// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
+const SILENCE_MS: i64 = 15 * 60_000;
+const RESTART_GRACE_MS: i64 = 75_000;
+const MAX_PER_USER: usize = 16;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Request {
+    number: u64,
+    at: Timestamp,
+    first: Provenance,
+    session: Option<SessionId>,
+    slot: Option<Slot>,
+    cancelled: bool,
+    orphaned: Option<Orphaned>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Requests {
+    by_user: HashMap<UserKey, Vec<Request>>,
+    /// Every request, oldest first, to give up the oldest when there are too many.
+    order: VecDeque<(UserKey, u64)>,
+    next: u64,
+    /// The newest CLI boot of each user: its failure is told only by the user's failed request.
+    cli: HashMap<UserKey, Slot>,
+}
+
+impl Requests {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_user.is_empty()
+    }
+
+    fn remove(&mut self, user: UserKey, number: u64) -> Option<Request> {
+        let list = self.by_user.get_mut(&user)?;
+        let index = list.iter().position(|request| request.number == number)?;
+        let request = list.remove(index);
+        if list.is_empty() {
+            self.by_user.remove(&user);
+        }
+        Some(request)
+    }
+
+    fn of(&self, user: UserKey) -> &[Request] {
+        self.by_user.get(&user).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Tracker {
+    pub(super) fn request_accepted(
+        &mut self,
+        event: &Event<'_>,
+        user: UserKey,
+        out: &mut Vec<Observation>,
+    ) {
+        self.prune_requests_of(user);
+        self.add_request(event, user, None, out);
+    }
+
+    fn add_request(
+        &mut self,
+        event: &Event<'_>,
+        user: UserKey,
+        session: Option<SessionId>,
+        out: &mut Vec<Observation>,
+    ) {
+        let number = self.requests.next;
+        self.requests.next += 1;
+        let list = self.requests.by_user.entry(user).or_default();
+        let oldest = if list.len() == MAX_PER_USER {
+            list.first().map(|request| request.number)
+        } else {
+            None
+        };
+        list.push(Request {
+            number,
+            at: event.at,
+            first: event.provenance,
+            session,
+            slot: None,
+            cancelled: false,
+            orphaned: None,
+        });
+        self.requests.order.push_back((user, number));
+        if let Some(oldest) = oldest {
+            self.give_up_request(user, oldest, Failure::Unknown, event.at, out);
+        }
+        while self.requests.order.len() > MAX_OPEN {
+            let Some((user, number)) = self.requests.order.pop_front() else {
+                break;
+            };
+            self.give_up_request(user, number, Failure::Unknown, event.at, out);
+        }
+    }
+
+    /// A request nobody will hear of again; without a VM it is a lost boot.
+    fn give_up_request(
+        &mut self,
+        user: UserKey,
+        number: u64,
+        failure: Failure,
+        at: Timestamp,
+        out: &mut Vec<Observation>,
+    ) {
+        let Some(request) = self.requests.remove(user, number) else {
+            return;
+        };
+        if request.slot.is_none() {
+            if failure == Failure::Unknown {
+                self.counts.evicted += 1;
+            }
+            let slot = self.boot_without_vm(user, &request, out);
+            match request.cancelled {
+                true => self.end(slot, Outcome::Cancelled, None, None, at, out),
+                false => self.lose(slot, failure, at, out),
+            }
+        }
+    }
+
+    fn boot_without_vm(
+        &mut self,
+        user: UserKey,
+        request: &Request,
+        out: &mut Vec<Observation>,
+    ) -> Slot {
+        let mut boot = Boot::new(None, request.first, request.at);
+        boot.vm_type = Some(VmType::Browser);
+        boot.user = Some(user);
+        let slot = self.insert(boot, request.at, out);
+        if let Some(session) = request.session {
+            self.join_session(slot, session);
+        }
+        slot
+    }
+
+    pub(super) fn session_opened(
+        &mut self,
+        event: &Event<'_>,
+        user: UserKey,
+        session: SessionId,
+        out: &mut Vec<Observation>,
+    ) {
+        if self.by_session.contains_key(&session) {
+            return;
+        }
+        let requests = self.requests.by_user.get_mut(&user);
+        let known = requests
+            .as_ref()
+            .is_some_and(|list| list.iter().any(|request| request.session == Some(session)));
+        if known {
+            return;
+        }
+        match requests.and_then(|list| {
+            list.iter_mut()
+                .find(|r| r.session.is_none() && r.slot.is_none())
+        }) {
+            Some(request) => request.session = Some(session),
+            None => self.add_request(event, user, Some(session), out),
+        }
+    }
+
+    /// A VM's creation has begun for this user: the request that asked for it is the one whose session was opened last.
+    pub(super) fn bind_request(
+        &mut self,
+        slot: Slot,
+        user: UserKey,
+        vm_type: VmType,
+        event: &Event<'_>,
+        out: &mut Vec<Observation>,
+    ) {
+        if vm_type == VmType::Cli {
+            if self.requests.cli.len() < MAX_OPEN {
+                self.requests.cli.insert(user, slot);
+            }
+            return;
+        }
+        let Some(list) = self.requests.by_user.get_mut(&user) else {
+            return;
+        };
+        let with_session = list
+            .iter()
+            .rposition(|request| request.slot.is_none() && request.session.is_some());
+        let Some(index) =
+            with_session.or_else(|| list.iter().position(|request| request.slot.is_none()))
+        else {
+            return;
+        };
+        let request = &mut list[index];
+        request.slot = Some(slot);
+        let (session, cancelled) = (request.session, request.cancelled);
+        if let Some(session) = session {
+            self.join_session(slot, session);
+        }
+        if cancelled {
+            self.end(slot, Outcome::Cancelled, None, None, event.at, out);
+        }
+    }
+
+    pub(super) fn request_failed(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
+        let EventKind::RequestFailed {
+            user,
+            session,
+            error,
+            rejected,
+        } = event.kind
+        else {
+            return;
+        };
+        let by_session = session.and_then(|session| self.by_session.get(&session).copied());
+        if let Some(slot) = by_session {
+            if self.entry(slot).is_some_and(|entry| entry.boot.is_open()) {
+                self.flow_error(slot, event, error, out);
+            }
+            self.close_requests_of_slot(user, slot);
+            return;
+        }
+        let hash = error_hash(error);
+        let failed_alike = |tracker: &Tracker, request: &Request| {
+            request
+                .slot
+                .and_then(|slot| tracker.entry(slot))
+                .is_some_and(|entry| entry.error_hash == hash)
+        };
+        let of_phase = |tracker: &Tracker, request: &Request, phase: Phase| {
+            request
+                .slot
+                .and_then(|slot| tracker.entry(slot))
+                .is_some_and(|e| e.boot.is_open() && e.phase == phase)
+        };
+        let list = self.requests.of(user);
+        if let Some(request) = list.iter().find(|request| failed_alike(self, request)) {
+            let number = request.number;
+            self.requests.remove(user, number);
+            return;
+        }
+        if error.starts_with(b"VM not ready after")
+            && let Some(cli) = self.requests.cli.get(&user).copied()
+            && self.entry(cli).is_some_and(|entry| entry.boot.is_open())
+        {
+            self.keep_error(cli, error);
+            self.keep_evidence(cli, event.record);
+            self.fail(cli, Failure::Unknown, None, event.at, out);
+        }
+        let list = self.requests.of(user);
+        let chosen = list
+            .iter()
+            .find(|request| of_phase(self, request, Phase::Created))
+            .or_else(|| list.iter().find(|request| request.slot.is_none()))
+            .or_else(|| {
+                list.iter()
+                    .find(|request| of_phase(self, request, Phase::Creating))
+            })
+            .map(|request| (request.number, request.slot));
+        let Some((number, slot)) = chosen else { return };
+        let Some(request) = self.requests.remove(user, number) else {
+            return;
+        };
+        match slot {
+            Some(slot) => self.flow_error(slot, event, error, out),
+            None if rejected => self.counts.rejected_requests += 1,
+            None => {
+                let slot = self.boot_without_vm(user, &request, out);
+                self.keep_error(slot, error);
+                self.keep_evidence(slot, event.record);
+                match request.cancelled {
+                    true => self.end(slot, Outcome::Cancelled, None, None, event.at, out),
+                    false => self.fail(slot, Failure::NotStarted, None, event.at, out),
+                }
+            }
+        }
+    }
+
+    pub(super) fn cancel_request(&mut self, session: SessionId) {
+        for request in self.requests.by_user.values_mut().flatten() {
+            if request.session == Some(session) {
+                request.cancelled = true;
+            }
+        }
+    }
+
+    pub(super) fn orphan_requests(&mut self, at: Timestamp, restarted: bool) {
+        for request in self.requests.by_user.values_mut().flatten() {
+            if request.slot.is_none() && (restarted || request.orphaned.is_none()) {
+                request.orphaned = Some(Orphaned { at, restarted });
+            }
+        }
+    }
+
+    pub(super) fn sweep_requests(&mut self, now: Timestamp, out: &mut Vec<Observation>) {
+        while let Some((user, number)) = self.requests.order.front().copied() {
+            let list = self.requests.of(user);
+            let Some(request) = list.iter().find(|request| request.number == number) else {
+                self.requests.order.pop_front();
+                continue;
+            };
+            let gone = request
+                .orphaned
+                .filter(|orphaned| now.since(orphaned.at) >= RESTART_GRACE_MS);
+            let failure = match gone {
+                Some(_) => Failure::ControllerRestarted,
+                None if now.since(request.at) >= SILENCE_MS => Failure::Unknown,
+                None => break,
+            };
+            self.requests.order.pop_front();
+            self.give_up_request(user, number, failure, now, out);
+        }
+    }
+
+    /// At the log's end: requests that a restart cut are lost; the others are boots in flight.
+    pub(super) fn finish_requests(&mut self, out: &mut Vec<Observation>) {
+        let order = std::mem::take(&mut self.requests.order);
+        for (user, number) in order {
+            let Some(request) = self.requests.remove(user, number) else {
+                continue;
+            };
+            if request.slot.is_some() {
+                continue;
+            }
+            let slot = self.boot_without_vm(user, &request, out);
+            if request.orphaned.is_some() {
+                self.lose(slot, Failure::ControllerRestarted, self.newest, out);
+            }
+        }
+    }
+
+    /// Requests whose boot has begun its wait or has ended are answered; no failure line of theirs will come.
+    fn prune_requests_of(&mut self, user: UserKey) {
+        let answered: Vec<u64> = self
+            .requests
+            .of(user)
+            .iter()
+            .filter(|request| {
+                request.slot.is_some_and(|slot| {
+                    self.entry(slot)
+                        .is_none_or(|entry| entry.phase == Phase::Waiting || !entry.boot.is_open())
+                })
+            })
+            .map(|request| request.number)
+            .collect();
+        for number in answered {
+            self.requests.remove(user, number);
+        }
+    }
+
+    fn close_requests_of_slot(&mut self, user: UserKey, slot: Slot) {
+        if let Some(list) = self.requests.by_user.get_mut(&user) {
+            list.retain(|request| request.slot != Some(slot));
+            if list.is_empty() {
+                self.requests.by_user.remove(&user);
+            }
+        }
+    }
+
+    pub(super) fn forget_in_requests(&mut self, slot: Slot, user: Option<UserKey>) {
+        let Some(user) = user else { return };
+        self.close_requests_of_slot(user, slot);
+        if self.requests.cli.get(&user) == Some(&slot) {
+            self.requests.cli.remove(&user);
+        }
+    }
+}

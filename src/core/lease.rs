@@ -1,0 +1,264 @@
+//! Which VM owned an address, and which wait a line on that address belongs to.
+//!
+//! Health lines carry only the address, and addresses are reused: the pool starts again after a restart, and a
+//! cancelled boot goes on polling an address that another VM already has. What tells two waits on one address apart is
+//! their start: the time of a line minus its `elapsed`. A line's stamp has whole seconds, so each line gives a range
+//! for its wait's start; the ranges of one wait overlap, and their intersection soon is narrow.
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::core::event::{Timestamp, WaitLimits};
+
+/// A boot in the tracker's table.
+pub type Slot = u32;
+
+/// Between reading `elapsed` and stamping the line the controller may be busy for this long.
+const SLACK_MS: i64 = 400;
+/// A line whose range misses the only open wait by more than this is not its line.
+const TOLERANCE_MS: i64 = 4_000;
+/// Boots remembered per address.
+const MAX_HOLDERS: usize = 8;
+const MAX_WAITS: usize = 8;
+
+/// One run of the controller's readiness loop on an address.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wait {
+    /// `None`: whose wait it is cannot be told.
+    pub slot: Option<Slot>,
+    /// The start lies in this range.
+    pub earliest: Timestamp,
+    pub latest: Timestamp,
+    pub limits: WaitLimits,
+    /// `elapsed` of the attempt that is under way.
+    pub attempting: Option<u32>,
+    /// The status of the answer that the attempt under way got.
+    pub answered: Option<u16>,
+    /// The last attempt's agent was fine and VNC was not.
+    pub vnc_reported: bool,
+    pub last_seen: Timestamp,
+}
+
+impl Wait {
+    /// The best guess of when the wait started.
+    #[must_use]
+    pub fn start(&self) -> Timestamp {
+        Timestamp(self.earliest.0 + (self.latest.0 - self.earliest.0) / 2)
+    }
+
+    /// How far the range that a line gives lies outside this wait's; 0 if they overlap.
+    fn miss(&self, earliest: Timestamp, latest: Timestamp) -> i64 {
+        (earliest.0 - self.latest.0)
+            .max(self.earliest.0 - latest.0)
+            .max(0)
+    }
+
+    fn narrow(&mut self, earliest: Timestamp, latest: Timestamp) {
+        let (from, to) = (self.earliest.max(earliest), self.latest.min(latest));
+        if from <= to {
+            self.earliest = from;
+            self.latest = to;
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Address {
+    /// Who was given the address, newest last.
+    pub holders: Vec<Slot>,
+    pub waits: Vec<Wait>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Addresses {
+    map: HashMap<Ipv4Addr, Address>,
+}
+
+/// The range of a wait's start that a line at `at` with `elapsed` gives.
+fn range(at: Timestamp, elapsed_ms: u32) -> (Timestamp, Timestamp) {
+    let elapsed = i64::from(elapsed_ms);
+    (
+        Timestamp(at.0 - elapsed - SLACK_MS),
+        Timestamp(at.0 + 999 - elapsed),
+    )
+}
+
+impl Addresses {
+    pub fn lease(&mut self, ip: Ipv4Addr, slot: Slot) {
+        let address = self.map.entry(ip).or_default();
+        if address.holders.last() == Some(&slot) {
+            return;
+        }
+        address.holders.retain(|holder| *holder != slot);
+        if address.holders.len() == MAX_HOLDERS {
+            address.holders.remove(0);
+        }
+        address.holders.push(slot);
+    }
+
+    #[must_use]
+    pub fn holders(&self, ip: Ipv4Addr) -> &[Slot] {
+        self.map.get(&ip).map_or(&[], |address| &address.holders)
+    }
+
+    /// Opens a wait that began within the second of `at`, `elapsed_ms` before it.
+    pub fn open(
+        &mut self,
+        ip: Ipv4Addr,
+        slot: Option<Slot>,
+        at: Timestamp,
+        elapsed_ms: u32,
+        limits: WaitLimits,
+    ) -> &mut Wait {
+        let (earliest, latest) = range(at, elapsed_ms);
+        let waits = &mut self.map.entry(ip).or_default().waits;
+        if waits.len() == MAX_WAITS {
+            waits.remove(0);
+        }
+        waits.push(Wait {
+            slot,
+            earliest,
+            latest,
+            limits,
+            attempting: None,
+            answered: None,
+            vnc_reported: false,
+            last_seen: at,
+        });
+        let last = waits.len() - 1;
+        &mut waits[last]
+    }
+
+    /// The open wait that a line with `elapsed` belongs to, its range narrowed by the line.
+    pub fn by_elapsed(
+        &mut self,
+        ip: Ipv4Addr,
+        at: Timestamp,
+        elapsed_ms: u32,
+    ) -> Option<&mut Wait> {
+        let (earliest, latest) = range(at, elapsed_ms);
+        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let best = waits
+            .iter()
+            .enumerate()
+            .map(|(index, wait)| {
+                (
+                    wait.miss(earliest, latest),
+                    (wait.start().0 - earliest.0 - 700).abs(),
+                    index,
+                )
+            })
+            .min()?;
+        if best.0 > TOLERANCE_MS {
+            return None;
+        }
+        let wait = &mut waits[best.2];
+        wait.narrow(earliest, latest);
+        wait.last_seen = at;
+        Some(wait)
+    }
+
+    /// The open wait whose attempt is under way: for answers, which carry no `elapsed`.
+    pub fn attempting(&mut self, ip: Ipv4Addr, at: Timestamp) -> Option<&mut Wait> {
+        let waits = &mut self.map.get_mut(&ip)?.waits;
+        // Of several, the one that already has its answer, then the one that waits longest.
+        let best = waits
+            .iter()
+            .enumerate()
+            .filter(|(_, wait)| wait.attempting.is_some() || wait.vnc_reported)
+            .min_by_key(|(_, wait)| (wait.answered.is_none(), wait.last_seen))
+            .map(|(index, _)| index)
+            .or(if waits.len() == 1 { Some(0) } else { None })?;
+        let wait = &mut waits[best];
+        wait.last_seen = at;
+        Some(wait)
+    }
+
+    /// Ends and hands out the wait that ran into its deadline at `at`.
+    pub fn take_timed_out(
+        &mut self,
+        ip: Ipv4Addr,
+        at: Timestamp,
+        deadline_ms: Option<u32>,
+    ) -> Option<Wait> {
+        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let best = waits
+            .iter()
+            .enumerate()
+            .map(|(index, wait)| {
+                let other_limit = deadline_ms.is_some() && wait.limits.deadline_ms != deadline_ms;
+                // It ends up to an attempt and a pause after its deadline, never before it.
+                let over = at.0 + 999 - wait.start().0 - i64::from(deadline_ms.unwrap_or(0));
+                (
+                    other_limit,
+                    over < -1_000,
+                    wait.attempting.is_some(),
+                    over.abs(),
+                    index,
+                )
+            })
+            .min()?;
+        // A lone wait far from its deadline is not the one that timed out.
+        if best.1 && best.3 > 15_000 {
+            return None;
+        }
+        Some(waits.remove(best.4))
+    }
+
+    /// Ends and hands out the wait of a boot.
+    pub fn take_wait_of(&mut self, ip: Ipv4Addr, slot: Slot) -> Option<Wait> {
+        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let index = waits.iter().position(|wait| wait.slot == Some(slot))?;
+        Some(waits.remove(index))
+    }
+
+    pub fn wait_of(&mut self, ip: Ipv4Addr, slot: Slot) -> Option<&mut Wait> {
+        self.map
+            .get_mut(&ip)?
+            .waits
+            .iter_mut()
+            .find(|wait| wait.slot == Some(slot))
+    }
+
+    /// Ends and hands out the wait that `attempting` would choose.
+    pub fn take_attempting(&mut self, ip: Ipv4Addr, at: Timestamp) -> Option<Wait> {
+        let chosen = self.attempting(ip, at)?.earliest;
+        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let index = waits
+            .iter()
+            .position(|wait| wait.earliest == chosen && wait.last_seen == at)?;
+        Some(waits.remove(index))
+    }
+
+    /// The boot is forgotten.
+    pub fn forget(&mut self, ip: Ipv4Addr, slot: Slot) {
+        let Some(address) = self.map.get_mut(&ip) else {
+            return;
+        };
+        address.holders.retain(|holder| *holder != slot);
+        address.waits.retain(|wait| wait.slot != Some(slot));
+        if address.holders.is_empty() && address.waits.is_empty() {
+            self.map.remove(&ip);
+        }
+    }
+
+    /// Drops waits that no line has touched since `before`: their end was lost.
+    pub fn expire(&mut self, before: Timestamp) {
+        self.map.retain(|_, address| {
+            address.waits.retain(|wait| wait.last_seen >= before);
+            !(address.holders.is_empty() && address.waits.is_empty())
+        });
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+}

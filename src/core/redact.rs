@@ -1,0 +1,325 @@
+//! Text from logs, guests and databases, made safe to store and to send.
+//!
+//! Masks what may be a secret (credentials in addresses, tokens, `key=value` with a secret-like key) and IPv4
+//! addresses outside the VM networks, removes control characters and terminal sequences, and bounds the length. What
+//! replaces a secret keeps a hint of its length. Works on any text; it does not need to know where it came from.
+
+use std::net::Ipv4Addr;
+
+/// Address ranges whose addresses may be shown: the VMs' own and this machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+impl Network {
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(self.prefix.min(32)))
+            .unwrap_or(0);
+        (u32::from(self.address) & mask) == (u32::from(address) & mask)
+    }
+}
+
+/// The networks that VMs live in by the controller's defaults, and loopback.
+pub const VM_NETWORKS: &[Network] = &[
+    Network {
+        address: Ipv4Addr::new(192, 168, 0, 0),
+        prefix: 16,
+    },
+    Network {
+        address: Ipv4Addr::new(127, 0, 0, 0),
+        prefix: 8,
+    },
+];
+
+const SECRET_KEYS: &[&str] = &[
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "pwd",
+    "apikey",
+    "api_key",
+    "authorization",
+    "cookie",
+    "credential",
+    "proxyurl",
+    "code_verifier",
+    "state",
+    "auth_url",
+    "client_secret",
+];
+
+/// At most `limit` characters of `text`, safe to show.
+#[must_use]
+pub fn text(text: &str, limit: usize) -> String {
+    // Twice the limit is enough to fill it after masking, and bounds the work on a huge text.
+    let mut cut = text.len().min(limit.saturating_mul(4).saturating_add(64));
+    while !text.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let whole = cut == text.len();
+    let clean = without_controls(text.get(..cut).unwrap_or_default());
+    let mut out = String::with_capacity(clean.len());
+    let mut word = String::new();
+    let mut secret_next = false;
+    for c in clean.chars() {
+        if c.is_whitespace()
+            || matches!(
+                c,
+                ',' | ';' | '"' | '\'' | '<' | '>' | '(' | ')' | '{' | '}' | '[' | ']'
+            )
+        {
+            flush(&mut word, &mut out, &mut secret_next);
+            out.push(if c.is_whitespace() { ' ' } else { c });
+        } else {
+            word.push(c);
+        }
+    }
+    flush(&mut word, &mut out, &mut secret_next);
+    if !whole || out.chars().count() > limit {
+        out = out.chars().take(limit.saturating_sub(1)).collect();
+        out.push('…');
+    }
+    out
+}
+
+fn flush(word: &mut String, out: &mut String, secret_next: &mut bool) {
+    if word.is_empty() {
+        return;
+    }
+    let bare = word.trim_end_matches([':', '=']);
+    if *secret_next {
+        out.push_str(&masked(word.len()));
+        // `Authorization: Bearer abc` hides two words.
+        *secret_next = is_scheme(bare);
+    } else {
+        out.push_str(&mask_word(word));
+        *secret_next = is_scheme(bare) || (bare.len() < word.len() && is_secret_key(bare));
+    }
+    word.clear();
+}
+
+fn is_scheme(word: &str) -> bool {
+    word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic")
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let key = key
+        .rsplit(['.', '&', '?', '/'])
+        .next()
+        .unwrap_or(key)
+        .to_ascii_lowercase();
+    SECRET_KEYS.iter().any(|secret| {
+        key == *secret || (key.len() > secret.len() && *secret != "state" && key.ends_with(secret))
+    }) || key == "code"
+}
+
+fn masked(length: usize) -> String {
+    format!("‹{length} hidden›")
+}
+
+fn mask_word(word: &str) -> String {
+    if let Some(at) = word.find("://") {
+        return mask_url(word, at);
+    }
+    if is_jwt(word) || is_long_random(word) {
+        return masked(word.len());
+    }
+    if let Some((key, value)) = word.split_once('=')
+        && is_secret_key(key)
+        && !value.is_empty()
+    {
+        return format!("{key}={}", masked(value.len()));
+    }
+    if let Some((key, value)) = word.split_once(':')
+        && is_secret_key(key)
+        && !value.is_empty()
+    {
+        return format!("{key}:{}", masked(value.len()));
+    }
+    mask_addresses(word)
+}
+
+/// Credentials and query of a URL go, scheme, host and path stay.
+fn mask_url(word: &str, at: usize) -> String {
+    let (scheme, rest) = word.split_at(at + 3);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let mut out = mask_addresses(scheme);
+    match authority.rfind('@') {
+        Some(user_end) => {
+            out.push_str("‹credentials hidden›@");
+            out.push_str(&mask_addresses(
+                authority.get(user_end + 1..).unwrap_or_default(),
+            ));
+        }
+        None => out.push_str(&mask_addresses(authority)),
+    }
+    let path_end = tail.find(['?', '#']).unwrap_or(tail.len());
+    let (path, query) = tail.split_at(path_end);
+    // A second address may hide in the path.
+    out.push_str(&if path.contains('@') || path.contains("://") {
+        masked(path.len())
+    } else {
+        mask_addresses(path)
+    });
+    if !query.is_empty() {
+        out.push_str("?‹query hidden›");
+    }
+    out
+}
+
+/// IPv4 addresses outside the VM networks become `‹address›`.
+fn mask_addresses(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let length = from
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(from.len());
+        let (run, after) = from.split_at(length);
+        let dotted = run.trim_end_matches('.');
+        match dotted.parse::<Ipv4Addr>() {
+            Ok(address) if !VM_NETWORKS.iter().any(|network| network.contains(address)) => {
+                out.push_str("‹address›");
+                out.push_str(run.get(dotted.len()..).unwrap_or_default());
+            }
+            _ => out.push_str(run),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Three base64url parts, the first an encoded JSON object.
+fn is_jwt(word: &str) -> bool {
+    let mut parts = word.split('.');
+    word.starts_with("eyJ")
+        && word.len() > 30
+        && matches!(
+            (parts.next(), parts.next(), parts.next(), parts.next()),
+            (Some(_), Some(_), Some(_), None)
+        )
+}
+
+/// A token without a name: 32 or more letters and digits in one run that is neither a UUID nor a path nor a word.
+fn is_long_random(word: &str) -> bool {
+    let longest = word
+        .split(['-', '/', '.', ':', '='])
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
+    longest >= 32
+        && word.chars().any(|c| c.is_ascii_digit())
+        && word.chars().any(|c| c.is_ascii_alphabetic())
+        && word.chars().all(|c| {
+            c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '+' | '/' | ':')
+        })
+}
+
+/// Terminal sequences (with whatever final letter) and control characters go; white space becomes spaces.
+fn without_controls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' | '\u{9b}' => {
+                if c == '\u{9b}' || chars.peek() == Some(&'[') {
+                    if c == '\u{1b}' {
+                        chars.next();
+                    }
+                    while chars
+                        .peek()
+                        .is_some_and(|c| matches!(c, '0'..='?' | ' '..='/'))
+                    {
+                        chars.next();
+                    }
+                    chars.next();
+                }
+            }
+            '\n' | '\r' | '\t' => out.push(' '),
+            // Direction overrides and invisible characters can make a line read as another one.
+            '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => {}
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_survive() {
+        let corpus = [
+            (
+                "proxyURL http://user-1:hunter2@proxy.example:10001/",
+                "hunter2",
+            ),
+            ("Authorization: Bearer abc.def-ghi", "abc.def"),
+            ("authorization=Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+            (
+                "GET https://auth.example/cb?code=s3cr3tcode&state=xyz",
+                "s3cr3t",
+            ),
+            ("token=tok_12345 rest", "tok_12345"),
+            ("access_token: tok_98765", "tok_98765"),
+            ("password:hunter2", "hunter2"),
+            (
+                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
+                "eyJzdWIi",
+            ),
+            (
+                "key 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "9f86d081",
+            ),
+            ("client 8.8.8.8:443 spoke", "8.8.8.8"),
+            ("via http://10.1.2.3:8080/x", "10.1.2.3"),
+        ];
+        for (line, secret) in corpus {
+            let safe = text(line, 500);
+            assert!(!safe.contains(secret), "{line} became {safe}");
+        }
+    }
+
+    #[test]
+    fn what_on_call_needs_survives() {
+        for line in [
+            "connect ECONNREFUSED 192.168.100.17:8080",
+            "VM not ready after 120000ms",
+            "[vm-70fa35e6-87ef-44c1-b852-d1de3517af9c] cloneGoldenSnapshot timed out after 15000ms",
+            "cp: cannot stat '/var/lib/firecracker/snapshots/base/golden-browser-rootfs.ext4': No such file",
+            "session a30944b3-916c-4eec-a152-85f2c6f2e5ac status 503 code 1",
+            "http://192.168.100.17:8080/health",
+        ] {
+            assert_eq!(text(line, 500), line);
+        }
+    }
+
+    #[test]
+    fn terminal_codes_and_controls_go() {
+        assert_eq!(
+            text("a\u{1b}[2Jb\u{1b}[33Mc\u{7}\r\nd\u{202e}e", 99),
+            "abc  de"
+        );
+    }
+
+    #[test]
+    fn length_is_bounded_in_characters() {
+        let safe = text(&"é".repeat(5000), 10);
+        assert_eq!(safe.chars().count(), 10);
+        assert!(safe.ends_with('…'));
+    }
+}
