@@ -22,7 +22,7 @@ use crate::core::event::{Event, EventKind, Timestamp, VmId};
 use crate::core::summary::Summary;
 use crate::source::archive::{self, Input, Problem};
 
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 128 << 10;
 /// Creations remembered to notice that a second file tells the same boots again.
 const MAX_SEEN: usize = 200_000;
 

@@ -81,31 +81,33 @@ pub fn glued<'a>(record: &Record<'a>) -> Option<Record<'a>> {
 }
 
 fn tagged(message: &[u8]) -> Decoded<'_> {
-    if let Some(rest) = message.strip_prefix(b"[WAIT-VM-READY] ") {
-        return wait(rest);
-    }
-    if let Some(rest) = message.strip_prefix(b"[VM-CREATE] ") {
-        return create(rest);
-    }
-    if let Some(rest) = message.strip_prefix(b"[INJECT-AGENT] ") {
-        return inject(rest);
-    }
-    if let Some(metadata) = exact(message, b"[SPAWN-EXIT] Firecracker process exited") {
-        return need(metadata, |f| {
-            Some(EventKind::ProcessExited {
-                vm: f.vm?,
-                code: f.code_number,
-                signalled: f.signalled,
-            })
-        });
-    }
-    if let Some(rest) = message.strip_prefix(b"[BACKGROUND] ") {
-        if let Some(metadata) = exact(rest, b"Creating browser VM for OAuth") {
-            return session_opened(metadata);
+    match message.get(1) {
+        Some(b'W') if message.starts_with(b"[WAIT-VM-READY] ") => return wait(&message[16..]),
+        Some(b'V') if message.starts_with(b"[VM-CREATE] ") => return create(&message[12..]),
+        Some(b'R') if message.starts_with(b"[REQUEST-ENTRY]") => return Decoded::Ignored,
+        Some(b'I') if message.starts_with(b"[INJECT-AGENT] ") => return inject(&message[15..]),
+        Some(b'S') => {
+            if let Some(metadata) = exact(message, b"[SPAWN-EXIT] Firecracker process exited") {
+                return need(metadata, |f| {
+                    Some(EventKind::ProcessExited {
+                        vm: f.vm?,
+                        code: f.code_number,
+                        signalled: f.signalled,
+                    })
+                });
+            }
         }
-        if let Some(metadata) = exact(rest, b"VM creation and OAuth flow failed") {
-            return request_failed(metadata);
+        Some(b'B') => {
+            if let Some(rest) = message.strip_prefix(b"[BACKGROUND] ") {
+                if let Some(metadata) = exact(rest, b"Creating browser VM for OAuth") {
+                    return session_opened(metadata);
+                }
+                if let Some(metadata) = exact(rest, b"VM creation and OAuth flow failed") {
+                    return request_failed(metadata);
+                }
+            }
         }
+        _ => {}
     }
     if catalogue::is_known_tag(message) {
         Decoded::Ignored
@@ -450,21 +452,21 @@ fn exact<'a>(message: &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// Text and metadata: the first ` {` from which the rest is one object, or a block on lines of its own.
+/// Text and metadata: the first ` {` from which the rest can be one object, or a block on lines of its own.
 fn split(message: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let mut from = 0;
-    while let Some(at) = memmem::find(&message[from..], b" {").map(|at| from + at) {
-        match message.get(at + 2) {
-            Some(b'"' | b'}' | b'\n') if message.last() == Some(&b'}') => {
-                return (&message[..at], Some(&message[at + 1..]));
+    if message.last() != Some(&b'}') {
+        return (message, None);
+    }
+    for at in memchr::memchr_iter(b'{', message) {
+        let before = at.checked_sub(1).map(|before| message[before]);
+        match (before, message.get(at + 1)) {
+            (Some(b' '), Some(b'"' | b'}' | b'\n')) | (Some(b'\n'), _) => {
+                return (&message[..at - 1], Some(&message[at..]));
             }
-            _ => from = at + 2,
+            _ => {}
         }
     }
-    match memmem::find(message, b"\n{") {
-        Some(at) => (&message[..at], Some(&message[at + 1..])),
-        None => (message, None),
-    }
+    (message, None)
 }
 
 fn unknown(text: &[u8]) -> Decoded<'_> {

@@ -70,19 +70,47 @@ pub struct FramingCounts {
     pub dropped_lines: u64,
 }
 
-/// Reads a header. The common forms are decided by fixed positions; nothing here allocates.
+/// Reads a header. The plain form is decided by fixed positions; nothing here allocates.
 #[must_use]
 pub fn header(line: &[u8]) -> Option<Header> {
-    let fixed = line.first_chunk::<22>()?;
-    if fixed[4] != b'-'
-        || fixed[7] != b'-'
-        || fixed[10] != b' '
-        || fixed[13] != b':'
-        || fixed[16] != b':'
-        || fixed[19] != b' '
-        || fixed[20] != b'['
-        || !is_stamp(fixed)
-    {
+    if let Some(fixed) = line.first_chunk::<30>() {
+        if fixed[19] != b' ' || fixed[20] != b'[' || !is_stamp(fixed.first_chunk()?) {
+            return None;
+        }
+        let level = u32::from_le_bytes([fixed[21], fixed[22], fixed[23], fixed[24]]);
+        if (level == INFO || level == WARN)
+            && fixed[25] == b']'
+            && fixed[26] == b':'
+            && fixed[27] == b' '
+        {
+            return Some(Header {
+                level: 21..25,
+                message: 28,
+            });
+        }
+        if level == ERRO
+            && fixed[25] == b'R'
+            && fixed[26] == b']'
+            && fixed[27] == b':'
+            && fixed[28] == b' '
+        {
+            return Some(Header {
+                level: 21..26,
+                message: 29,
+            });
+        }
+    }
+    any_header(line)
+}
+
+const INFO: u32 = u32::from_le_bytes(*b"INFO");
+const WARN: u32 = u32::from_le_bytes(*b"WARN");
+const ERRO: u32 = u32::from_le_bytes(*b"ERRO");
+
+/// Any level, with or without colour codes, and lines too short for the fixed form.
+fn any_header(line: &[u8]) -> Option<Header> {
+    let fixed = line.first_chunk::<21>()?;
+    if fixed[19] != b' ' || fixed[20] != b'[' || !is_stamp(fixed.first_chunk()?) {
         return None;
     }
     let start = skip_colour(line, 21)?;
@@ -100,10 +128,16 @@ pub fn header(line: &[u8]) -> Option<Header> {
     })
 }
 
-fn is_stamp(line: &[u8; 22]) -> bool {
-    [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
-        .iter()
-        .all(|at: &usize| line[*at].is_ascii_digit())
+/// `YYYY-MM-DD HH:MM:SS`: each byte's distance from the form's is at most 9 at a digit, and 0 elsewhere.
+#[inline]
+fn is_stamp(stamp: &[u8; 19]) -> bool {
+    const FORM: &[u8; 19] = b"0000-00-00 00:00:00";
+    let mut bad = 0u8;
+    for (byte, form) in stamp.iter().zip(FORM) {
+        let distance = byte.wrapping_sub(*form);
+        bad |= u8::from(distance > if *form == b'0' { 9 } else { 0 });
+    }
+    bad == 0
 }
 
 /// Steps over one colour sequence, whatever its final letter: the controller upper-cases it, which makes it none.

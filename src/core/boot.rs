@@ -47,6 +47,8 @@ const KEEP_ENDED_MS: i64 = 15 * 60_000;
 const MAX_RUNGS: usize = 64;
 const MAX_EVIDENCE: usize = 6;
 const EXCERPT: usize = 400;
+/// A torn record is still shown, without the metadata that was cut.
+const MAX_RAW_EVIDENCE: usize = 8 << 10;
 
 /// A stage of one boot: when it began and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,6 +243,8 @@ struct Entry {
     injecting_since: Option<Timestamp>,
     injection_failed: bool,
     error_hash: u64,
+    /// Raw records, not yet redacted: they never leave this struct.
+    evidence: Vec<Box<[u8]>>,
     destroyed: bool,
     /// Its process ended and nobody had destroyed it.
     died_at: Option<Timestamp>,
@@ -292,6 +296,7 @@ pub struct Tracker {
     /// Event time: the newest record's.
     newest: Timestamp,
     next_sweep: Timestamp,
+    next_expire: Timestamp,
     counts: TrackerCounts,
 }
 
@@ -311,6 +316,7 @@ impl Tracker {
             ended: VecDeque::new(),
             newest: Timestamp::MIN,
             next_sweep: Timestamp::MIN,
+            next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
         }
     }
@@ -514,6 +520,7 @@ impl Tracker {
             injecting_since: None,
             injection_failed: false,
             error_hash: 0,
+            evidence: Vec::new(),
             destroyed: false,
             died_at: None,
             orphaned: None,
@@ -551,12 +558,22 @@ impl Tracker {
         false
     }
 
+    /// Keeps a record as evidence. It is redacted only when the boot ends badly: most boots need none.
     fn keep_evidence(&mut self, slot: Slot, record: &[u8]) {
-        let excerpt = self.excerpt;
         if let Some(entry) = self.entry_mut(slot)
-            && entry.boot.evidence.len() < MAX_EVIDENCE
+            && entry.evidence.len() < MAX_EVIDENCE
         {
-            entry.boot.evidence.push(excerpt(record, EXCERPT));
+            entry
+                .evidence
+                .push(record[..record.len().min(MAX_RAW_EVIDENCE)].into());
+        }
+    }
+
+    fn render_evidence(&mut self, slot: Slot) {
+        let excerpt = self.excerpt;
+        if let Some(entry) = self.entry_mut(slot) {
+            let raw = std::mem::take(&mut entry.evidence);
+            entry.boot.evidence = raw.iter().map(|record| excerpt(record, EXCERPT)).collect();
         }
     }
 

@@ -10,7 +10,8 @@ use crate::core::failure;
 use crate::core::lease::Slot;
 
 /// Boots in flight are looked over this often, in event time.
-const SWEEP_MS: i64 = 5_000;
+const SWEEP_MS: i64 = 10_000;
+const EXPIRE_MS: i64 = 60_000;
 /// A wait speaks at least every seven seconds; one that lives on after a restart's banner has spoken by then.
 const RESTART_GRACE_MS: i64 = 30_000;
 /// The CLI's wait says nothing until it ends, at most 60 seconds after it began.
@@ -75,12 +76,16 @@ impl Tracker {
                 self.close_stage(slot, StageOutcome::Abandoned, at, out)
             }
         }
+        if self.entry(slot).is_none_or(|entry| !entry.boot.is_open()) {
+            return;
+        }
+        if matches!(outcome, Outcome::Failed | Outcome::Lost) {
+            self.render_evidence(slot);
+        }
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };
-        if !entry.boot.is_open() {
-            return;
-        }
+        entry.evidence = Vec::new();
         entry.boot.outcome = Some(outcome);
         entry.boot.failure = failure;
         entry.boot.failed_stage = failed_stage;
@@ -345,7 +350,10 @@ impl Tracker {
             self.ended.pop_front();
             self.settle(slot, out);
         }
-        self.addresses.expire(now.plus_ms(-WAIT_SILENCE_MS));
+        if now >= self.next_expire {
+            self.next_expire = now.plus_ms(EXPIRE_MS);
+            self.addresses.expire(now.plus_ms(-WAIT_SILENCE_MS));
+        }
     }
 
     fn expired(&self, slot: Slot, now: Timestamp) -> Option<(Outcome, Option<Failure>)> {
