@@ -3,10 +3,15 @@
 //! May import std's data types, serde, thiserror and hashbrown; never anything else of ours. `tests/it/architecture.rs`
 //! keeps this wall.
 
+pub mod alert;
+pub mod binomial;
 pub mod boot;
 pub mod event;
 pub mod failure;
 pub mod lease;
+pub mod readiness;
 pub mod redact;
+pub mod rule;
 pub mod sketch;
 pub mod summary;
+pub mod window;

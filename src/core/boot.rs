@@ -95,7 +95,7 @@ pub struct Boot {
 }
 
 impl Boot {
-    fn new(vm: Option<VmId>, first: Provenance, started_at: Timestamp) -> Boot {
+    pub(crate) fn new(vm: Option<VmId>, first: Provenance, started_at: Timestamp) -> Boot {
         Boot {
             vm,
             first,
@@ -152,6 +152,14 @@ impl Boot {
             |vm| vm.0,
         );
         format!("{number:032x}")
+    }
+
+    /// How long a ready boot's health wait lasted: `elapsed` of its last attempt.
+    #[must_use]
+    pub fn waited_ms(&self) -> Option<u32> {
+        let last = self.ladder.last()?;
+        (self.outcome == Some(Outcome::Ready) && last.result == AttemptResult::Ok)
+            .then_some(last.last_ms)
     }
 
     /// The VM's kind; a VM whose kind no line told is a browser VM, as nearly all are.

@@ -98,13 +98,18 @@ fn flush(word: &mut String, out: &mut String, secret_next: &mut bool) {
         *secret_next = is_scheme(bare);
     } else {
         out.push_str(&mask_word(word));
-        *secret_next = is_scheme(bare) || (bare.len() < word.len() && is_secret_key(bare));
+        *secret_next = ends_in_scheme(bare) || (bare.len() < word.len() && is_secret_key(bare));
     }
     word.clear();
 }
 
 fn is_scheme(word: &str) -> bool {
     word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic")
+}
+
+/// `authorization=Basic`: what follows is the secret.
+fn ends_in_scheme(word: &str) -> bool {
+    is_scheme(word.rsplit(['=', ':']).next().unwrap_or(word))
 }
 
 fn is_secret_key(key: &str) -> bool {

@@ -1,0 +1,486 @@
+//! The alert engine: observations into alerts, incidents and what to notify.
+//!
+//! ```text
+//!               bad                    `for` over
+//!   inactive ────────► pending ───────────────────► firing ◄─────┐
+//!      ▲                  │ not bad, with data         │          │ bad again: nothing is sent
+//!      └──────────────────┘                            │ recovered│
+//!      ▲                                               ▼          │
+//!      └──────────────── keep_firing over ◄──────── clearing ─────┘
+//! ```
+//!
+//! Driven by events: the observation that crosses a threshold fires. Time (`tick`) only lets `keep_firing` and grouping
+//! waits run out. While the source is blind an alert neither resolves nor clears (`unknown`), and without boots there
+//! is no data, which is not recovery. Boots of the past (`history`) teach what is usual and page nobody.
+//!
+//! The first alert of an incident pages at once; alerts that fire later within it are updates under the same key, held
+//! back for `group_wait_ms` so that several make one. An alert that flaps is held open and says so once.
+//!
+//! Pure: the same observations and times give the same notifications.
+
+mod incident;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+pub use incident::{Family, Incident, Kind, Member, Notification, Reason};
+use state::{AlertState, Transition};
+
+use crate::core::boot::{AttemptEnded, Boot, Observation};
+use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
+use crate::core::readiness::Readiness;
+use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight};
+use crate::core::window::{Count, Judged, Window};
+
+/// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
+const AHEAD_MS: i64 = 120_000;
+const MAX_OVERDUE: usize = 10_000;
+/// What is usual fades over about so many boots.
+const USUAL_BOOTS: f64 = 500.0;
+/// However usual failures have become, more than this is not accepted as such.
+const MOST_USUAL: f64 = 0.3;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub host: String,
+    pub rules: BTreeMap<RuleName, RuleSettings>,
+    /// Ready boots that teach the time-to-ready before boots in flight count.
+    pub min_ready: u64,
+    /// How far beyond the learnt p99 a boot in flight is overdue.
+    pub factor: f64,
+    pub group_wait_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            host: String::new(),
+            rules: RuleName::ALL
+                .iter()
+                .map(|rule| (*rule, RuleSettings::default()))
+                .collect(),
+            min_ready: 20,
+            factor: 1.5,
+            group_wait_ms: 30_000,
+        }
+    }
+}
+
+/// A boot in flight that has waited longer than healthy boots do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Overdue {
+    result: AttemptResult,
+    began: Timestamp,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct PerType {
+    window: Window,
+    ever_ready: bool,
+    readiness: Readiness,
+    overdue: HashMap<VmId, Overdue>,
+    /// The newest boot's end: windows are judged as of then.
+    newest: Option<Timestamp>,
+    /// The share of boots that each rule usually counts as bad.
+    usual: BTreeMap<RuleName, f64>,
+}
+
+/// One alert as others see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertView {
+    pub rule: RuleName,
+    pub vm_type: VmType,
+    pub severity: Severity,
+    pub firing: bool,
+    pub pending: bool,
+    pub unknown: bool,
+    pub fired_at: Option<Timestamp>,
+}
+
+/// A change of an alert's state, for metrics and the record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertChanged {
+    pub rule: RuleName,
+    pub vm_type: VmType,
+    pub severity: Severity,
+    pub to: &'static str,
+    pub at: Timestamp,
+}
+
+/// What the engine wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    Notify(Box<Notification>),
+    AlertChanged(AlertChanged),
+}
+
+#[derive(Clone, Debug)]
+pub struct Engine {
+    settings: Settings,
+    types: BTreeMap<VmType, PerType>,
+    alerts: BTreeMap<(RuleName, VmType), AlertState>,
+    incidents: BTreeMap<(VmType, Family), Incident>,
+    closed: VecDeque<Incident>,
+    blind: bool,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(settings: Settings) -> Engine {
+        let alerts = settings
+            .rules
+            .iter()
+            .filter(|(_, rule)| rule.enabled)
+            .flat_map(|(rule, _)| VmType::ALL.iter().map(move |vm_type| (*rule, *vm_type)))
+            .filter(|(rule, vm_type)| rule.judges(*vm_type))
+            .map(|key| (key, AlertState::default()))
+            .collect();
+        Engine {
+            settings,
+            types: VmType::ALL
+                .iter()
+                .map(|vm_type| (*vm_type, PerType::default()))
+                .collect(),
+            alerts,
+            incidents: BTreeMap::new(),
+            closed: VecDeque::new(),
+            blind: false,
+        }
+    }
+
+    /// Boots read before a first start: they teach what is usual, and nothing else.
+    pub fn observe_history(&mut self, observation: &Observation) {
+        let Observation::BootEnded(boot) = observation else {
+            return;
+        };
+        if let Some(judged) = judged(boot)
+            && let Some(of_type) = self.types.get_mut(&boot.kind())
+        {
+            of_type.learn(boot, &judged, |_| true);
+        }
+    }
+
+    /// Takes one observation at `now`.
+    pub fn observe(&mut self, observation: &Observation, now: Timestamp, out: &mut Vec<Effect>) {
+        match observation {
+            Observation::BootEnded(boot) => self.boot_ended(boot, now, out),
+            Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
+            Observation::StageEnded { .. }
+            | Observation::BootStarted { .. }
+            | Observation::BootSettled(_)
+            | Observation::ControllerStarted { .. } => {}
+        }
+    }
+
+    /// The source of boots can, or cannot, be read.
+    pub fn set_blind(&mut self, blind: bool, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.blind != blind {
+            self.blind = blind;
+            self.tick(now, out);
+        }
+    }
+
+    /// Lets pass what time alone changes.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        for vm_type in VmType::ALL {
+            self.judge(*vm_type, now, out);
+        }
+        self.send_updates(now, out);
+    }
+
+    /// When `tick` next has work to do.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let of_rule = |rule: &RuleName| self.settings.rules.get(rule).copied().unwrap_or_default();
+        let clearing = self
+            .alerts
+            .iter()
+            .filter_map(|((rule, _), state)| state.next_due(&of_rule(rule)))
+            .filter(|_| !self.blind);
+        let updates = self
+            .incidents
+            .values()
+            .filter_map(|incident| incident.update_due);
+        clearing.chain(updates).min()
+    }
+
+    pub fn alerts(&self) -> impl Iterator<Item = AlertView> + '_ {
+        self.alerts
+            .iter()
+            .map(|((rule, vm_type), state)| AlertView {
+                rule: *rule,
+                vm_type: *vm_type,
+                severity: rule.severity(),
+                firing: state.is_firing(),
+                pending: state.is_pending(),
+                unknown: self.blind,
+                fired_at: state.fired_at(),
+            })
+    }
+
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.incidents.values()
+    }
+
+    /// Resolved incidents, oldest first; bounded.
+    pub fn closed_incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.closed.iter()
+    }
+
+    /// Boots in flight that have waited too long, by kind and result.
+    pub fn overdue(&self) -> impl Iterator<Item = (VmType, AttemptResult)> + '_ {
+        self.types.iter().flat_map(|(vm_type, of_type)| {
+            of_type
+                .overdue
+                .values()
+                .map(|overdue| (*vm_type, overdue.result))
+        })
+    }
+
+    /// The learnt 99th percentile of the time from the wait's start to ready, in milliseconds.
+    #[must_use]
+    pub fn time_to_ready_p99_ms(&self, vm_type: VmType) -> Option<u32> {
+        self.types.get(&vm_type)?.readiness.p99_ms()
+    }
+
+    fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
+        let vm_type = boot.kind();
+        let Some(of_type) = self.types.get_mut(&vm_type) else {
+            return;
+        };
+        if let Some(vm) = boot.vm {
+            of_type.overdue.remove(&vm);
+        }
+        if let Some(mut judged) = judged(boot) {
+            let latest = now.plus_ms(AHEAD_MS);
+            judged.ended_at = judged.ended_at.min(latest);
+            let alerts = &self.alerts;
+            of_type.learn(boot, &judged, |rule| {
+                alerts
+                    .get(&(rule, vm_type))
+                    .is_none_or(|state| !state.is_firing())
+            });
+            of_type.newest = of_type.newest.max(Some(judged.ended_at));
+            of_type.window.add(judged);
+        }
+        self.judge(vm_type, now, out);
+        self.send_updates(now, out);
+    }
+
+    fn attempt_ended(&mut self, attempt: &AttemptEnded, now: Timestamp, out: &mut Vec<Effect>) {
+        let (Some(vm), Some(waited)) = (attempt.vm, attempt.waited_ms) else {
+            return;
+        };
+        // Only browser VMs are asked for their health.
+        let vm_type = VmType::Browser;
+        let Some(of_type) = self.types.get_mut(&vm_type) else {
+            return;
+        };
+        let limit = of_type.readiness.overdue_after_ms(
+            self.settings.min_ready,
+            self.settings.factor,
+            attempt.deadline_ms,
+        );
+        let hopeless = limit.is_some_and(|limit| f64::from(waited) > limit)
+            && attempt.result != AttemptResult::Ok;
+        let before = match hopeless {
+            true if of_type.overdue.len() < MAX_OVERDUE => {
+                let began = attempt.at.plus_ms(-i64::from(waited));
+                of_type
+                    .overdue
+                    .insert(
+                        vm,
+                        Overdue {
+                            result: attempt.result,
+                            began,
+                        },
+                    )
+                    .map(|overdue| overdue.result)
+            }
+            true => return,
+            false => of_type.overdue.remove(&vm).map(|overdue| overdue.result),
+        };
+        let after = hopeless.then_some(attempt.result);
+        if before != after {
+            of_type.newest = of_type
+                .newest
+                .max(Some(attempt.at.min(now.plus_ms(AHEAD_MS))));
+            self.judge(vm_type, now, out);
+            self.send_updates(now, out);
+        }
+    }
+
+    /// Judges every rule about one kind of VM.
+    fn judge(&mut self, vm_type: VmType, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(of_type) = self.types.get(&vm_type) else {
+            return;
+        };
+        let Some(newest) = of_type.newest else { return };
+        // A CLI rate says something only where a CLI boot was ever ready.
+        if vm_type == VmType::Cli && !of_type.ever_ready {
+            return;
+        }
+        let mut fired = Vec::new();
+        let mut resolved = Vec::new();
+        for ((rule, alert_type), state) in &mut self.alerts {
+            if *alert_type != vm_type {
+                continue;
+            }
+            let Some(settings) = self.settings.rules.get(rule) else {
+                continue;
+            };
+            let reading = of_type.reading(
+                *rule,
+                settings,
+                state.settled_until(),
+                newest,
+                state.worst(),
+            );
+            let Some(transition) = state.step(&reading, settings, newest, now, self.blind) else {
+                continue;
+            };
+            let to = match transition {
+                Transition::Pending => "pending",
+                Transition::Inactive => "inactive",
+                Transition::Fired => {
+                    fired.push((*rule, reading));
+                    "firing"
+                }
+                Transition::Flapping => {
+                    fired.push((*rule, reading));
+                    "flapping"
+                }
+                Transition::Resolved => {
+                    let since_good = of_type.good_since(*rule);
+                    state.settle(since_good.unwrap_or(newest));
+                    resolved.push((*rule, since_good));
+                    "resolved"
+                }
+            };
+            let severity = rule.severity();
+            out.push(Effect::AlertChanged(AlertChanged {
+                rule: *rule,
+                vm_type,
+                severity,
+                to,
+                at: now,
+            }));
+        }
+        for (rule, reading) in fired {
+            self.alert_fired(rule, vm_type, reading, now, out);
+        }
+        for (rule, since_good) in resolved {
+            self.alert_resolved(rule, vm_type, since_good, now, out);
+        }
+    }
+
+    /// Boots of the other kinds, to say what is not affected.
+    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<(VmType, Count)> {
+        self.types
+            .iter()
+            .filter(|(other, of_type)| **other != vm_type && of_type.ever_ready)
+            .filter_map(|(other, of_type)| {
+                let newest = of_type.newest?.max(now.plus_ms(-3_600_000));
+                let hour = of_type
+                    .window
+                    .within(newest, 3_600_000, Timestamp::MIN, |_| true);
+                let count = if hour.of > 0 {
+                    hour
+                } else {
+                    let last: Vec<&Judged> = of_type.window.last(Timestamp::MIN).take(20).collect();
+                    let of = u32::try_from(last.len()).unwrap_or(u32::MAX);
+                    let bad = last.iter().filter(|boot| boot.failure.is_some()).count();
+                    Count {
+                        bad: u32::try_from(bad).unwrap_or(u32::MAX),
+                        of,
+                    }
+                };
+                (count.of > 0).then_some((*other, count))
+            })
+            .collect()
+    }
+}
+
+impl PerType {
+    /// Learns from a boot what is usual; a rule that is firing learns nothing.
+    fn learn(&mut self, boot: &Boot, judged: &Judged, learns: impl Fn(RuleName) -> bool) {
+        if judged.failure.is_none() {
+            self.ever_ready = true;
+            if let Some(waited) = boot.waited_ms() {
+                self.readiness.learn(waited);
+            }
+        }
+        for rule in RuleName::ALL {
+            if learns(*rule) {
+                let bad = judged.failure.is_some_and(|failure| rule.counts(failure));
+                let usual = self.usual.entry(*rule).or_insert(0.0);
+                *usual += (f64::from(u8::from(bad)) - *usual) / USUAL_BOOTS;
+            }
+        }
+    }
+
+    fn reading(
+        &self,
+        rule: RuleName,
+        settings: &RuleSettings,
+        from: Timestamp,
+        now: Timestamp,
+        worst: f64,
+    ) -> Reading {
+        let overdue = self
+            .overdue
+            .values()
+            .filter(|overdue| rule.counts_overdue(overdue.result))
+            .count();
+        let learnt = self.usual.get(&rule).copied().unwrap_or(0.0);
+        let sight = Sight {
+            window: &self.window,
+            overdue: u32::try_from(overdue).unwrap_or(u32::MAX),
+            from,
+            now,
+            usual: learnt.min(MOST_USUAL).max(settings.tolerated),
+            worst,
+        };
+        rule::read(rule, settings, sight)
+    }
+
+    /// When the present run of good boots began.
+    fn good_since(&self, rule: RuleName) -> Option<Timestamp> {
+        let bad = |boot: &&Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
+        self.window
+            .last(Timestamp::MIN)
+            .take_while(|boot| !bad(boot))
+            .map(|boot| boot.ended_at)
+            .last()
+    }
+}
+
+/// A boot that counts for or against: lost and cancelled ones do neither, synthetic ones are judged by themselves.
+fn judged(boot: &Boot) -> Option<Judged> {
+    if boot.origin == Origin::Synthetic {
+        return None;
+    }
+    let failure = match boot.outcome? {
+        Outcome::Ready => None,
+        Outcome::Failed => Some(boot.failure.unwrap_or(Failure::Unknown)),
+        Outcome::Cancelled | Outcome::Lost => return None,
+    };
+    Some(Judged {
+        vm: boot.vm,
+        session: boot.session,
+        started_at: boot.started_at,
+        ended_at: boot.ended_at?,
+        failure,
+        evidence: if failure.is_some() {
+            boot.evidence.clone()
+        } else {
+            Vec::new()
+        },
+    })
+}

@@ -1,0 +1,403 @@
+//! Incidents: what one page is about, from its first alert to its end.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Engine};
+use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
+use crate::core::rule::{Reading, RuleName, Severity, Stretch};
+use crate::core::window::{Count, Judged};
+
+/// Lines of evidence in a page.
+const EVIDENCE: usize = 3;
+const NAMED_BOOTS: usize = 5;
+/// Resolved incidents kept.
+const CLOSED: usize = 200;
+
+/// Causes that are one trouble to whoever is paged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Family {
+    /// The VM was made and did not become ready.
+    Guest,
+    /// The VM could not be made.
+    Creation,
+    /// The controller itself.
+    Controller,
+}
+
+impl Family {
+    #[must_use]
+    pub fn of(failure: Failure) -> Family {
+        match failure {
+            Failure::GuestDied
+            | Failure::GuestUnreachable
+            | Failure::AgentRefused
+            | Failure::AgentTimeout
+            | Failure::AgentReset
+            | Failure::AgentUnhealthy
+            | Failure::VncNotReady
+            | Failure::AgentLate
+            | Failure::Unknown => Family::Guest,
+            Failure::IpPoolExhausted
+            | Failure::TapFailed
+            | Failure::SnapshotCloneFailed
+            | Failure::AgentInjectionFailed
+            | Failure::ConfigFailed
+            | Failure::RecordFailed
+            | Failure::FirecrackerFailed
+            | Failure::StepTimeout => Family::Creation,
+            Failure::NotStarted | Failure::NoAttempt | Failure::ControllerRestarted => {
+                Family::Controller
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Family::Guest => "guest",
+            Family::Creation => "creation",
+            Family::Controller => "controller",
+        }
+    }
+}
+
+/// One alert within an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    pub rule: RuleName,
+    pub severity: Severity,
+    pub fired_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub reading: Reading,
+}
+
+/// A boot named in a page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamedBoot {
+    pub vm: Option<VmId>,
+    pub session: Option<SessionId>,
+    pub started_at: Timestamp,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Stable for the incident's life; every notification about it carries it.
+    pub key: String,
+    pub host: String,
+    pub vm_type: VmType,
+    pub family: Family,
+    /// What most of the bad boots died of.
+    pub cause: Failure,
+    /// When the first bad boot of the present run began.
+    pub first_bad_at: Timestamp,
+    pub fired_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    /// When the first good boot after it ended.
+    pub good_since: Option<Timestamp>,
+    pub members: Vec<Member>,
+    /// Other kinds of VM and their boots of the last hour.
+    pub others: Vec<(VmType, Count)>,
+    pub evidence: Vec<String>,
+    pub boots: Vec<NamedBoot>,
+    /// When what was held back is to be sent.
+    pub(super) update_due: Option<Timestamp>,
+    flapping: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Firing,
+    Update,
+    Resolved,
+}
+
+/// Why a notification is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    FirstAlert,
+    FurtherAlert,
+    Flapping,
+    AllResolved,
+}
+
+impl Reason {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::FirstAlert => "first_alert",
+            Reason::FurtherAlert => "further_alert",
+            Reason::Flapping => "flapping",
+            Reason::AllResolved => "all_resolved",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification {
+    pub kind: Kind,
+    pub reason: Reason,
+    pub at: Timestamp,
+    pub incident: Incident,
+}
+
+impl Engine {
+    pub(super) fn alert_fired(
+        &mut self,
+        rule: RuleName,
+        vm_type: VmType,
+        reading: Reading,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        let bad = self.bad_boots(rule, vm_type, reading);
+        let cause = cause_of(rule, &bad);
+        let family = Family::of(cause);
+        let severity = rule.severity();
+        let member = Member {
+            rule,
+            severity,
+            fired_at: now,
+            resolved_at: None,
+            reading,
+        };
+        let others = self.others(vm_type, now);
+        let wait = self.settings.group_wait_ms;
+        let flapping = self
+            .alerts
+            .get(&(rule, vm_type))
+            .is_some_and(|state| state.is_flapping());
+        if let Some(incident) = self.incidents.get_mut(&(vm_type, family)) {
+            incident.members.retain(|known| known.rule != rule);
+            incident.members.push(member);
+            incident.others = others;
+            incident.show(&bad);
+            incident.flapping |= flapping;
+            incident.update_due.get_or_insert(now.plus_ms(wait));
+            return;
+        }
+        let first_bad_at = bad.iter().map(|boot| boot.started_at).min().unwrap_or(now);
+        let mut incident = Incident {
+            key: key(&self.settings.host, vm_type, family, now),
+            host: self.settings.host.clone(),
+            vm_type,
+            family,
+            cause,
+            first_bad_at,
+            fired_at: now,
+            resolved_at: None,
+            good_since: None,
+            members: vec![member],
+            others,
+            evidence: Vec::new(),
+            boots: Vec::new(),
+            update_due: None,
+            flapping,
+        };
+        incident.show(&bad);
+        let reason = if flapping {
+            Reason::Flapping
+        } else {
+            Reason::FirstAlert
+        };
+        notify(Kind::Firing, reason, now, &incident, out);
+        self.incidents.insert((vm_type, family), incident);
+    }
+
+    pub(super) fn alert_resolved(
+        &mut self,
+        rule: RuleName,
+        vm_type: VmType,
+        good_since: Option<Timestamp>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        let over: Vec<(VmType, Family)> = self
+            .incidents
+            .iter_mut()
+            .filter(|((of_type, _), _)| *of_type == vm_type)
+            .filter_map(|(place, incident)| {
+                let member = incident
+                    .members
+                    .iter_mut()
+                    .find(|m| m.rule == rule && m.resolved_at.is_none())?;
+                member.resolved_at = Some(now);
+                incident.good_since = incident.good_since.max(good_since);
+                incident
+                    .members
+                    .iter()
+                    .all(|member| member.resolved_at.is_some())
+                    .then_some(*place)
+            })
+            .collect();
+        for place in over {
+            let Some(mut incident) = self.incidents.remove(&place) else {
+                continue;
+            };
+            incident.resolved_at = Some(now);
+            incident.update_due = None;
+            incident.others = self.others(vm_type, now);
+            notify(Kind::Resolved, Reason::AllResolved, now, &incident, out);
+            if self.closed.len() == CLOSED {
+                self.closed.pop_front();
+            }
+            self.closed.push_back(incident);
+        }
+    }
+
+    /// Sends what was held back and is due.
+    pub(super) fn send_updates(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        for incident in self.incidents.values_mut() {
+            if incident.update_due.is_some_and(|due| due <= now) {
+                incident.update_due = None;
+                let reason = if incident.flapping {
+                    Reason::Flapping
+                } else {
+                    Reason::FurtherAlert
+                };
+                notify(Kind::Update, reason, now, incident, out);
+            }
+        }
+    }
+
+    /// The bad boots that a reading counted, newest first; boots in flight have no failure yet.
+    fn bad_boots(&self, rule: RuleName, vm_type: VmType, reading: Reading) -> Vec<Judged> {
+        let Some(of_type) = self.types.get(&vm_type) else {
+            return Vec::new();
+        };
+        let mut flying: Vec<Judged> = of_type
+            .overdue
+            .iter()
+            .filter(|(_, overdue)| rule.counts_overdue(overdue.result))
+            .map(|(vm, overdue)| Judged {
+                vm: Some(*vm),
+                session: None,
+                started_at: overdue.began,
+                ended_at: overdue.began,
+                failure: Some(class_of(overdue.result)),
+                evidence: vec![format!(
+                    "{vm} in flight: {} since its wait began",
+                    overdue.result
+                )],
+            })
+            .collect();
+        flying.sort_by_key(|boot| (std::cmp::Reverse(boot.started_at), boot.vm));
+        let ended = of_type
+            .window
+            .last(Timestamp::MIN)
+            .filter(|boot| boot.failure.is_some_and(|failure| rule.counts(failure)))
+            .take((reading.count.bad.saturating_sub(reading.overdue)) as usize)
+            .cloned();
+        flying.into_iter().chain(ended).collect()
+    }
+}
+
+impl Incident {
+    /// Takes over the latest bad boots: names, evidence, cause.
+    fn show(&mut self, bad: &[Judged]) {
+        self.boots = bad
+            .iter()
+            .take(NAMED_BOOTS)
+            .map(|boot| NamedBoot {
+                vm: boot.vm,
+                session: boot.session,
+                started_at: boot.started_at,
+                failure: boot.failure,
+            })
+            .collect();
+        // The newest boots' last words: one line each, then more of the newest.
+        let mut lines: Vec<String> = bad
+            .iter()
+            .filter_map(|boot| boot.evidence.last().cloned())
+            .take(EVIDENCE)
+            .collect();
+        if let Some(newest) = bad.first() {
+            let more = newest
+                .evidence
+                .iter()
+                .rev()
+                .skip(1)
+                .take(EVIDENCE.saturating_sub(lines.len()));
+            lines.extend(more.cloned());
+        }
+        if !lines.is_empty() {
+            self.evidence = lines;
+        }
+    }
+
+    #[must_use]
+    pub fn is_firing(&self) -> bool {
+        self.resolved_at.is_none()
+    }
+
+    /// The member that says most: the one with the most bad boots.
+    #[must_use]
+    pub fn strongest(&self) -> Option<&Member> {
+        self.members
+            .iter()
+            .max_by_key(|member| (member.reading.count.bad, std::cmp::Reverse(member.rule)))
+    }
+
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.members
+            .iter()
+            .map(|member| member.severity)
+            .min()
+            .unwrap_or(Severity::Ticket)
+    }
+}
+
+/// What most of the boots died of; a rule about one class counts only that.
+fn cause_of(rule: RuleName, bad: &[Judged]) -> Failure {
+    let mut counts = [0u32; Failure::ALL.len()];
+    for failure in bad.iter().filter_map(|boot| boot.failure) {
+        counts[failure as usize] += 1;
+    }
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let found = Failure::ALL
+        .iter()
+        .find(|failure| most > 0 && counts[**failure as usize] == most);
+    match (found, rule) {
+        (Some(failure), _) => *failure,
+        (None, RuleName::ConnectionRefusedSpike) => Failure::AgentRefused,
+        (None, RuleName::ConnectionErrorSpike | RuleName::BootFailureRate) => Failure::Unknown,
+    }
+}
+
+/// The class that a boot in flight would fail with.
+fn class_of(result: AttemptResult) -> Failure {
+    let rung = crate::core::failure::Rung {
+        result,
+        count: 1,
+        first_ms: 0,
+        last_ms: 0,
+    };
+    crate::core::failure::of_wait(&[rung])
+}
+
+fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &mut Vec<Effect>) {
+    out.push(Effect::Notify(Box::new(Notification {
+        kind,
+        reason,
+        at,
+        incident: incident.clone(),
+    })));
+}
+
+/// 32 hex digits of host, kind, family and the moment of firing.
+fn key(host: &str, vm_type: VmType, family: Family, at: Timestamp) -> String {
+    let place = format!("{host}\0{vm_type}\0{}\0{}", family.as_str(), at.0);
+    format!("{:032x}", UserKey::from_text(place.as_bytes()).0)
+}
+
+/// The stretch of boots in words: `last 20 boots`, `last hour`.
+impl std::fmt::Display for Stretch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stretch::Last(boots) => write!(f, "last {boots} boots"),
+            Stretch::Span(3_600_000) => f.write_str("last hour"),
+            Stretch::Span(ms) => write!(f, "last {} min", ms / 60_000),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One alert's state: inactive, pending, firing, clearing, and whether it flaps.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::event::Timestamp;
+use crate::core::rule::{Reading, RuleSettings};
+
+/// So many changes within `FLAP_SPAN_MS` are flapping.
+const FLAP_CHANGES: usize = 4;
+const FLAP_SPAN_MS: i64 = 30 * 60_000;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    #[default]
+    Inactive,
+    /// `since` is event time.
+    Pending { since: Timestamp },
+    /// `clear_since` is the shell's clock.
+    Firing {
+        fired_at: Timestamp,
+        clear_since: Option<Timestamp>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transition {
+    Pending,
+    Inactive,
+    Fired,
+    Resolved,
+    /// It fired once too often: held open from here on.
+    Flapping,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct AlertState {
+    phase: Phase,
+    /// Boots before this moment belong to what was resolved.
+    settled: Option<Timestamp>,
+    /// The worst share of bad boots while firing.
+    worst: f64,
+    /// When it fired and resolved lately.
+    changes: VecDeque<Timestamp>,
+    /// Held open until this long without a change.
+    flapping_until: Option<Timestamp>,
+}
+
+impl AlertState {
+    pub(super) fn is_firing(&self) -> bool {
+        matches!(self.phase, Phase::Firing { .. })
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.phase, Phase::Pending { .. })
+    }
+
+    pub(super) fn fired_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Firing { fired_at, .. } => Some(fired_at),
+            Phase::Inactive | Phase::Pending { .. } => None,
+        }
+    }
+
+    pub(super) fn is_flapping(&self) -> bool {
+        self.flapping_until.is_some()
+    }
+
+    pub(super) fn settled_until(&self) -> Timestamp {
+        self.settled.unwrap_or(Timestamp::MIN)
+    }
+
+    pub(super) fn settle(&mut self, until: Timestamp) {
+        self.settled = Some(until);
+    }
+
+    pub(super) fn worst(&self) -> f64 {
+        self.worst
+    }
+
+    /// When time alone changes this alert.
+    pub(super) fn next_due(&self, settings: &RuleSettings) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Firing {
+                clear_since: Some(since),
+                ..
+            } => Some(
+                since
+                    .plus_ms(settings.keep_firing_ms)
+                    .max(self.flapping_until.unwrap_or(Timestamp::MIN)),
+            ),
+            Phase::Firing { .. } | Phase::Inactive | Phase::Pending { .. } => None,
+        }
+    }
+
+    /// Takes a reading. `newest` is event time, `now` the shell's clock.
+    pub(super) fn step(
+        &mut self,
+        reading: &Reading,
+        settings: &RuleSettings,
+        newest: Timestamp,
+        now: Timestamp,
+        blind: bool,
+    ) -> Option<Transition> {
+        match self.phase {
+            Phase::Inactive if reading.bad => {
+                if settings.for_ms > 0 {
+                    self.phase = Phase::Pending { since: newest };
+                    return Some(Transition::Pending);
+                }
+                Some(self.fire(reading, now))
+            }
+            Phase::Inactive => None,
+            Phase::Pending { since } => {
+                if reading.bad {
+                    return (newest.since(since) >= settings.for_ms)
+                        .then(|| self.fire(reading, now));
+                }
+                if blind {
+                    return None;
+                }
+                self.phase = Phase::Inactive;
+                Some(Transition::Inactive)
+            }
+            Phase::Firing {
+                fired_at,
+                clear_since,
+            } => {
+                if reading.bad {
+                    self.worst = self.worst.max(reading.count.share());
+                }
+                // A run of good boots that ends the fault outweighs what the window still holds of it; what cannot be
+                // seen has not recovered.
+                let clear_since = (reading.recovered && !blind).then(|| clear_since.unwrap_or(now));
+                self.phase = Phase::Firing {
+                    fired_at,
+                    clear_since,
+                };
+                let since = clear_since?;
+                let held = self.flapping_until.is_some_and(|until| now < until);
+                if held || now.since(since) < settings.keep_firing_ms {
+                    return None;
+                }
+                self.phase = Phase::Inactive;
+                self.worst = 0.0;
+                self.flapping_until = None;
+                self.changed(now);
+                Some(Transition::Resolved)
+            }
+        }
+    }
+
+    fn fire(&mut self, reading: &Reading, now: Timestamp) -> Transition {
+        self.phase = Phase::Firing {
+            fired_at: now,
+            clear_since: None,
+        };
+        self.worst = reading.count.share();
+        self.changed(now);
+        if self.changes.len() > FLAP_CHANGES {
+            self.flapping_until = Some(now.plus_ms(FLAP_SPAN_MS));
+            return Transition::Flapping;
+        }
+        Transition::Fired
+    }
+
+    fn changed(&mut self, now: Timestamp) {
+        self.changes.push_back(now);
+        while self
+            .changes
+            .front()
+            .is_some_and(|at| now.since(*at) > FLAP_SPAN_MS)
+        {
+            self.changes.pop_front();
+        }
+    }
+}

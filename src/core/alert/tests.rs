@@ -1,0 +1,412 @@
+use super::*;
+use crate::core::boot::AttemptEnded;
+use crate::core::event::{AttemptError, Provenance};
+use crate::core::failure::Rung;
+
+/// An engine and a clock; boots are told one after another.
+struct Story {
+    engine: Engine,
+    now: Timestamp,
+    next_vm: u128,
+    sent: Vec<Notification>,
+    changes: Vec<String>,
+}
+
+impl Story {
+    fn new() -> Story {
+        Story {
+            engine: Engine::new(Settings {
+                host: "host-1".into(),
+                ..Settings::default()
+            }),
+            now: Timestamp(1_760_752_327_000),
+            next_vm: 1,
+            sent: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, out: Vec<Effect>) {
+        for effect in out {
+            match effect {
+                Effect::Notify(notification) => self.sent.push(*notification),
+                Effect::AlertChanged(change) => {
+                    self.changes
+                        .push(format!("{} {}", change.rule.as_str(), change.to))
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        let until = self.now.plus_ms(ms);
+        while let Some(due) = self.engine.next_due().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            let mut out = Vec::new();
+            self.engine.tick(self.now, &mut out);
+            self.take(out);
+            if self.engine.next_due() == Some(due) {
+                break;
+            }
+        }
+        self.now = until;
+    }
+
+    fn boot(&mut self, vm_type: VmType, failure: Option<Failure>) {
+        self.pass(30_000);
+        let mut boot = Boot::new(
+            Some(VmId(self.next_vm)),
+            Provenance::default(),
+            self.now.plus_ms(-20_000),
+        );
+        self.next_vm += 1;
+        boot.vm_type = Some(vm_type);
+        boot.outcome = Some(if failure.is_some() {
+            Outcome::Failed
+        } else {
+            Outcome::Ready
+        });
+        boot.failure = failure;
+        boot.ended_at = Some(self.now);
+        if failure.is_some() {
+            boot.evidence = vec![format!("line of boot {}", self.next_vm)];
+        } else {
+            boot.ladder = vec![Rung {
+                result: AttemptResult::Ok,
+                count: 1,
+                first_ms: 15_000,
+                last_ms: 15_000,
+            }];
+        }
+        let mut out = Vec::new();
+        self.engine
+            .observe(&Observation::BootEnded(Box::new(boot)), self.now, &mut out);
+        self.take(out);
+    }
+
+    /// `r` ready, `x` refused, `u` unreachable, `c` a failed clone.
+    fn boots(&mut self, text: &str) {
+        for c in text.chars() {
+            let failure = match c {
+                'x' => Some(Failure::AgentRefused),
+                'u' => Some(Failure::GuestUnreachable),
+                'c' => Some(Failure::SnapshotCloneFailed),
+                _ => None,
+            };
+            self.boot(VmType::Browser, failure);
+        }
+    }
+
+    fn attempt(&mut self, vm: u128, waited_ms: u32, result: AttemptResult) {
+        let attempt = AttemptEnded {
+            vm: Some(VmId(vm)),
+            result,
+            at: self.now,
+            ms: Some(1),
+            waited_ms: Some(waited_ms),
+            deadline_ms: Some(120_000),
+        };
+        let mut out = Vec::new();
+        self.engine
+            .observe(&Observation::AttemptEnded(attempt), self.now, &mut out);
+        self.take(out);
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.sent
+            .iter()
+            .map(|notification| notification.kind)
+            .collect()
+    }
+
+    fn rules(&self, index: usize) -> Vec<RuleName> {
+        self.sent[index]
+            .incident
+            .members
+            .iter()
+            .map(|member| member.rule)
+            .collect()
+    }
+}
+
+const REFUSED: AttemptResult = AttemptResult::Error(AttemptError::Refused);
+
+#[test]
+fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
+    let mut story = Story::new();
+    story.boot(VmType::Cli, None);
+    story.boots("rrrrr");
+    story.boots("xxx");
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    assert_eq!(story.rules(0), [RuleName::BootFailureRate]);
+    let page = story.sent[0].clone();
+    assert_eq!(
+        (page.incident.cause, page.incident.family),
+        (Failure::AgentRefused, Family::Guest)
+    );
+    assert_eq!(
+        page.incident.members[0].reading.count,
+        Count { bad: 3, of: 3 }
+    );
+    assert_eq!(page.incident.first_bad_at, page.at.plus_ms(-80_000));
+    assert_eq!(
+        page.incident.others,
+        [(VmType::Cli, Count { bad: 0, of: 1 })]
+    );
+    assert_eq!(page.incident.evidence.len(), 3);
+    // The refusals' own rule fired with it; then time-outs and silence join too.
+    story.pass(30_000);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Update]);
+    assert_eq!(
+        story.rules(1),
+        [RuleName::BootFailureRate, RuleName::ConnectionRefusedSpike]
+    );
+    story.boots("uuu");
+    story.pass(30_000);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Update, Kind::Update]);
+    assert_eq!(story.rules(2).len(), 3);
+    assert!(
+        story
+            .sent
+            .iter()
+            .all(|sent| sent.incident.key == page.incident.key)
+    );
+    story.boots("rrrrrrrrrrrr");
+    story.pass(600_000);
+    assert_eq!(
+        story.kinds(),
+        [Kind::Firing, Kind::Update, Kind::Update, Kind::Resolved]
+    );
+    story.boots("rrrrrrrrrrrr");
+    story.pass(7_200_000);
+    assert_eq!(story.sent.len(), 4);
+}
+
+#[test]
+fn few_failures_page_nothing() {
+    for boots in [
+        "rrrrrrrrrrrrrrrxrrrrrrrrrrrrrr",
+        "rrrrrrxrrrrrxrrrrrrrxrr",
+        "xx",
+        "xrr",
+        "xrxr",
+    ] {
+        let mut story = Story::new();
+        story.boots(boots);
+        story.pass(3_600_000);
+        assert!(story.sent.is_empty(), "{boots}: {:?}", story.changes);
+    }
+}
+
+#[test]
+fn a_healthy_burst_with_its_normal_refusals_pages_nothing_trained_or_not() {
+    for trained in [false, true] {
+        let mut story = Story::new();
+        if trained {
+            for _ in 0..20 {
+                story.boots("r");
+            }
+            let of_type = story.engine.types.get_mut(&VmType::Browser).unwrap();
+            of_type.readiness = Readiness::default();
+            for _ in 0..20 {
+                of_type.readiness.learn(45_000);
+            }
+        }
+        for attempt in 0..20u32 {
+            for vm in 1_000..1_050 {
+                story.attempt(vm, attempt * 2_000, REFUSED);
+            }
+            story.pass(2_000);
+        }
+        for _ in 0..50 {
+            story.boots("r");
+        }
+        assert!(
+            story.sent.is_empty() && story.changes.is_empty(),
+            "trained {trained}"
+        );
+    }
+}
+
+#[test]
+fn hopeless_boots_page_before_the_controller_gives_up() {
+    let mut story = Story::new();
+    story.boots(&"r".repeat(20));
+    for vm in 1_000..1_003 {
+        story.attempt(vm, 58_000, REFUSED);
+    }
+    assert!(story.sent.is_empty(), "half the deadline is not over");
+    story.attempt(1_000, 62_000, REFUSED);
+    story.attempt(1_001, 62_000, REFUSED);
+    assert!(story.sent.is_empty(), "two are not enough");
+    story.attempt(1_002, 62_000, REFUSED);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    assert_eq!(story.rules(0), [RuleName::ConnectionRefusedSpike]);
+    assert_eq!(story.sent[0].incident.cause, Failure::AgentRefused);
+    // One of them becomes ready after all, and the alert is not cleared by that.
+    story.attempt(1_002, 64_000, AttemptResult::Ok);
+    story.pass(600_000);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+}
+
+#[test]
+fn no_data_never_resolves() {
+    let mut story = Story::new();
+    story.boots("xxx");
+    story.pass(60_000);
+    let sent = story.sent.len();
+    story.pass(48 * 3_600_000);
+    assert_eq!(story.sent.len(), sent);
+    assert!(story.engine.alerts().any(|alert| alert.firing));
+}
+
+#[test]
+fn a_blind_source_freezes_a_firing_alert() {
+    let mut story = Story::new();
+    story.boots("xxx");
+    story.pass(60_000);
+    story.boots("rrrr");
+    let mut out = Vec::new();
+    story.engine.set_blind(true, story.now, &mut out);
+    story.take(out);
+    story.pass(3_600_000);
+    assert!(!story.kinds().contains(&Kind::Resolved));
+    assert!(story.engine.alerts().all(|alert| alert.unknown));
+    let mut out = Vec::new();
+    story.engine.set_blind(false, story.now, &mut out);
+    story.take(out);
+    story.pass(120_000);
+    assert_eq!(story.kinds().last(), Some(&Kind::Resolved));
+}
+
+#[test]
+fn one_good_boot_does_not_resolve() {
+    let mut story = Story::new();
+    story.boots("xxxx");
+    story.boots("r");
+    story.pass(600_000);
+    assert!(!story.kinds().contains(&Kind::Resolved));
+}
+
+#[test]
+fn twenty_flips_make_one_firing_and_one_resolve() {
+    let mut story = Story::new();
+    for _ in 0..10 {
+        story.boots("xxx");
+        story.boots("rrr");
+    }
+    story.boots("rrr");
+    story.pass(600_000);
+    let firing = story
+        .kinds()
+        .iter()
+        .filter(|kind| **kind == Kind::Firing)
+        .count();
+    let resolved = story
+        .kinds()
+        .iter()
+        .filter(|kind| **kind == Kind::Resolved)
+        .count();
+    assert_eq!((firing, resolved), (1, 1), "{:?}", story.changes);
+}
+
+#[test]
+fn an_alert_that_flaps_is_held_open() {
+    let mut story = Story::new();
+    for _ in 0..8 {
+        story.boots("xxx");
+        story.boots("rrr");
+        story.pass(130_000);
+    }
+    let firing = story
+        .kinds()
+        .iter()
+        .filter(|kind| **kind == Kind::Firing)
+        .count();
+    assert!(firing <= 3, "{:?}", story.changes);
+    assert!(
+        story
+            .sent
+            .iter()
+            .any(|sent| sent.reason == Reason::Flapping)
+    );
+    story.boots("rrr");
+    story.pass(31 * 60_000);
+    assert_eq!(story.kinds().last(), Some(&Kind::Resolved));
+}
+
+#[test]
+fn after_a_resolve_old_failures_do_not_fire_again() {
+    let mut story = Story::new();
+    story.boots("xxxxxxrrr");
+    story.pass(600_000);
+    assert_eq!(story.kinds().last(), Some(&Kind::Resolved));
+    let sent = story.sent.len();
+    story.boots("xrrxrr");
+    story.pass(600_000);
+    assert_eq!(story.sent.len(), sent);
+    story.boots("xxx");
+    assert_eq!(story.kinds().last(), Some(&Kind::Firing));
+}
+
+#[test]
+fn different_families_are_different_incidents() {
+    let mut story = Story::new();
+    for _ in 0..4 {
+        story.boots("ccc");
+        story.boots("rrr");
+    }
+    story.pass(600_000);
+    let mut keys: Vec<&str> = story
+        .sent
+        .iter()
+        .map(|sent| sent.incident.family.as_str())
+        .collect();
+    keys.dedup();
+    assert_eq!(keys, ["creation"]);
+}
+
+#[test]
+fn a_cli_rate_is_judged_only_where_a_cli_boot_was_ever_ready() {
+    let mut story = Story::new();
+    for _ in 0..5 {
+        story.boot(VmType::Cli, Some(Failure::Unknown));
+    }
+    assert!(story.sent.is_empty());
+    story.boot(VmType::Cli, None);
+    for _ in 0..3 {
+        story.boot(VmType::Cli, Some(Failure::Unknown));
+    }
+    assert_eq!(story.kinds(), [Kind::Firing]);
+}
+
+#[test]
+fn history_teaches_and_pages_nobody() {
+    let mut story = Story::new();
+    let mut boot = Boot::new(Some(VmId(9)), Provenance::default(), story.now);
+    boot.vm_type = Some(VmType::Browser);
+    boot.ended_at = Some(story.now);
+    boot.outcome = Some(Outcome::Failed);
+    boot.failure = Some(Failure::AgentRefused);
+    for _ in 0..50 {
+        story
+            .engine
+            .observe_history(&Observation::BootEnded(Box::new(boot.clone())));
+    }
+    let mut out = Vec::new();
+    story.engine.tick(story.now, &mut out);
+    assert!(out.is_empty());
+    story.boots("xx");
+    assert!(story.sent.is_empty());
+}
+
+#[test]
+fn the_same_inputs_give_the_same_effects() {
+    let run = || {
+        let mut story = Story::new();
+        story.boots("rrxrxxxuurrrrxrrrr");
+        story.pass(600_000);
+        format!("{:?}", story.sent)
+    };
+    assert_eq!(run(), run());
+}

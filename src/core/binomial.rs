@@ -1,0 +1,62 @@
+//! How improbable a count is.
+
+/// P(X >= k) of a binomial distribution with `n` trials and probability `p`: the chance that at least `k` of `n` boots
+/// fail although each fails with probability `p` only. Terms are summed in logarithms, so that large `n` does not
+/// underflow.
+#[must_use]
+pub fn tail(k: u32, n: u32, p: f64) -> f64 {
+    if k == 0 {
+        return 1.0;
+    }
+    if k > n || p <= 0.0 {
+        return 0.0;
+    }
+    if p >= 1.0 {
+        return 1.0;
+    }
+    let odds = p.ln() - (-p).ln_1p();
+    let mut term = f64::from(n) * (-p).ln_1p();
+    let mut sum = 0.0;
+    for i in 0..n {
+        term += (f64::from(n - i) / f64::from(i + 1)).ln() + odds;
+        if i + 1 >= k {
+            sum += term.exp();
+        }
+    }
+    sum.min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_improbable_counts_are_those_of_the_table() {
+        let least = |n: u32, p: f64| (3..=n).find(|k| tail(*k, n, p) <= 0.001);
+        for (n, k) in [
+            (3, 3),
+            (5, 4),
+            (8, 4),
+            (10, 5),
+            (20, 6),
+            (30, 7),
+            (50, 9),
+            (100, 14),
+        ] {
+            assert_eq!(least(n, 0.05), Some(k), "{n}");
+        }
+        for (n, k) in [(3, 3), (10, 3), (20, 4), (50, 5), (100, 6)] {
+            assert_eq!(least(n, 0.01), Some(k), "{n}");
+        }
+    }
+
+    #[test]
+    fn edges_and_exact_values() {
+        assert!((tail(1, 2, 0.5) - 0.75).abs() < 1e-12);
+        assert!((tail(3, 3, 0.05) - 0.000_125).abs() < 1e-12);
+        assert!((tail(0, 0, 0.05) - 1.0).abs() < 1e-12);
+        assert!(tail(4, 3, 0.05) == 0.0);
+        assert!(tail(9_000, 10_000, 0.05) < 1e-300);
+        assert!(tail(1, 100_000, 0.05) > 0.999_999);
+    }
+}

@@ -1,0 +1,350 @@
+//! The rules that judge boots: when a count of bad boots is too much to be chance.
+//!
+//! All three count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
+//! hour's (the last 20 where an hour has fewer), at least three are bad, and so many are improbable if each boot were
+//! bad with the probability that is tolerated. They differ in which boots are bad: all failed ones, those refused to
+//! the end, those that met other connection errors. The latter two also count boots in flight that have met such an
+//! error for longer than any healthy boot takes, so that a hopeless boot counts before the controller gives it up.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::binomial;
+use crate::core::event::{AttemptError, AttemptResult, Failure, Timestamp, VmType};
+use crate::core::window::{Count, Judged, Window};
+
+/// A single bad boot says nothing, and neither do two.
+const LEAST_BAD: u32 = 3;
+/// Boots further back than this are not "the last ones".
+const LAST_BOOTS_SPAN_MS: i64 = 24 * 3_600_000;
+/// So many boots in a row without a bad one must have been seen before a rule is clear again.
+const LEAST_GOOD: u32 = 3;
+/// A run of good boots this improbable, had the fault lasted, ends it.
+const RECOVERY_ALPHA: f64 = 0.05;
+/// Or else a window this much more probable than the one that fires.
+const HYSTERESIS: f64 = 10.0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RuleName {
+    BootFailureRate,
+    ConnectionRefusedSpike,
+    ConnectionErrorSpike,
+}
+
+impl RuleName {
+    pub const ALL: &'static [RuleName] = &[
+        RuleName::BootFailureRate,
+        RuleName::ConnectionRefusedSpike,
+        RuleName::ConnectionErrorSpike,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleName::BootFailureRate => "BootFailureRate",
+            RuleName::ConnectionRefusedSpike => "ConnectionRefusedSpike",
+            RuleName::ConnectionErrorSpike => "ConnectionErrorSpike",
+        }
+    }
+
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            RuleName::BootFailureRate
+            | RuleName::ConnectionRefusedSpike
+            | RuleName::ConnectionErrorSpike => Severity::Page,
+        }
+    }
+
+    /// Whether a boot that failed so counts against this rule.
+    #[must_use]
+    pub fn counts(self, failure: Failure) -> bool {
+        match self {
+            RuleName::BootFailureRate => true,
+            RuleName::ConnectionRefusedSpike => failure == Failure::AgentRefused,
+            RuleName::ConnectionErrorSpike => {
+                matches!(
+                    failure,
+                    Failure::GuestUnreachable | Failure::AgentTimeout | Failure::AgentReset
+                )
+            }
+        }
+    }
+
+    /// Whether a boot in flight whose attempts end so counts once it is overdue.
+    #[must_use]
+    pub fn counts_overdue(self, result: AttemptResult) -> bool {
+        let AttemptResult::Error(error) = result else {
+            return false;
+        };
+        match self {
+            RuleName::BootFailureRate => false,
+            RuleName::ConnectionRefusedSpike => error == AttemptError::Refused,
+            RuleName::ConnectionErrorSpike => error != AttemptError::Refused,
+        }
+    }
+
+    /// Whether the rule says anything about this kind of VM: only browser VMs are asked on port 8080.
+    #[must_use]
+    pub fn judges(self, vm_type: VmType) -> bool {
+        self == RuleName::BootFailureRate || vm_type == VmType::Browser
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Severity {
+    Page,
+    Ticket,
+}
+
+impl Severity {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Page => "page",
+            Severity::Ticket => "ticket",
+        }
+    }
+}
+
+/// What a rule may be told in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RuleSettings {
+    pub enabled: bool,
+    /// The share of boots that may be bad: 1 minus the objective.
+    pub tolerated: f64,
+    /// How improbable a count must be.
+    pub alpha: f64,
+    pub window_ms: i64,
+    /// Where a window has fewer boots than this, the last so many are judged.
+    pub last: u32,
+    /// So many bad boots in a row fire at once.
+    pub consecutive: u32,
+    /// The condition must hold this long, in event time.
+    pub for_ms: i64,
+    /// An alert whose condition has cleared stays this long.
+    pub keep_firing_ms: i64,
+}
+
+impl Default for RuleSettings {
+    fn default() -> RuleSettings {
+        RuleSettings {
+            enabled: true,
+            tolerated: 0.05,
+            alpha: 0.001,
+            window_ms: 3_600_000,
+            last: 20,
+            consecutive: 3,
+            for_ms: 0,
+            keep_firing_ms: 120_000,
+        }
+    }
+}
+
+/// Which boots a reading is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stretch {
+    /// The last so many boots.
+    Last(u32),
+    /// The boots of so many milliseconds.
+    Span(i64),
+}
+
+/// What a rule says at a moment, with its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    pub bad: bool,
+    /// Enough good boots have been seen that the fault cannot have lasted.
+    pub recovered: bool,
+    pub count: Count,
+    pub stretch: Stretch,
+    /// The chance of so many bad boots, or more, if all were as it should be.
+    pub chance: f64,
+    /// Boots in flight among them.
+    pub overdue: u32,
+}
+
+/// What a rule looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    pub window: &'a Window,
+    /// Overdue boots in flight that count against the rule.
+    pub overdue: u32,
+    /// Boots before this moment are settled: an alert about them was resolved.
+    pub from: Timestamp,
+    /// Event time.
+    pub now: Timestamp,
+    /// The tolerated share, raised to what was learnt as usual.
+    pub usual: f64,
+    /// The worst share seen while the alert was firing.
+    pub worst: f64,
+}
+
+/// Judges one rule.
+#[must_use]
+pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Reading {
+    let from = sight.from.max(sight.now.plus_ms(-LAST_BOOTS_SPAN_MS));
+    let bad = |boot: &Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
+    // The last few: boots in flight are the newest.
+    let few = settings.consecutive.max(1);
+    let overdue = sight.overdue;
+    let row = count_last(
+        sight.window,
+        from,
+        few.saturating_sub(overdue),
+        &bad,
+        overdue.min(few),
+    );
+    let in_a_row = row.of == few && row.bad == few && row.bad >= LEAST_BAD;
+    // The window, or the last boots where it is thin.
+    let hour = sight
+        .window
+        .within(sight.now, settings.window_ms, from, |failure| {
+            rule.counts(failure)
+        });
+    let (wide, stretch) = if hour.of >= settings.last {
+        (
+            Count {
+                bad: hour.bad + overdue,
+                of: hour.of + overdue,
+            },
+            Stretch::Span(settings.window_ms),
+        )
+    } else {
+        let count = count_last(sight.window, from, settings.last, &bad, overdue);
+        (count, Stretch::Last(count.of))
+    };
+    let chance = binomial::tail(wide.bad, wide.of, sight.usual);
+    let improbable = wide.bad >= LEAST_BAD && chance <= settings.alpha;
+    let good = u32::try_from(
+        sight
+            .window
+            .last(from)
+            .take_while(|boot| !bad(boot))
+            .count(),
+    )
+    .unwrap_or(u32::MAX);
+    let faded = (1.0 - sight.worst.min(1.0)).powi(i32::try_from(good).unwrap_or(i32::MAX))
+        <= RECOVERY_ALPHA;
+    let cleared = chance > (settings.alpha * HYSTERESIS).min(0.5);
+    let recovered = overdue == 0 && good >= LEAST_GOOD && !in_a_row && (faded || cleared);
+    let (count, stretch, chance) = match in_a_row && !improbable {
+        true => (
+            row,
+            Stretch::Last(few),
+            binomial::tail(row.bad, row.of, sight.usual),
+        ),
+        false => (wide, stretch, chance),
+    };
+    Reading {
+        bad: in_a_row || improbable,
+        recovered,
+        count,
+        stretch,
+        chance,
+        overdue,
+    }
+}
+
+fn count_last(
+    window: &Window,
+    from: Timestamp,
+    most: u32,
+    bad: &impl Fn(&Judged) -> bool,
+    overdue: u32,
+) -> Count {
+    let mut count = Count {
+        bad: overdue,
+        of: overdue,
+    };
+    for boot in window.last(from).take(most as usize) {
+        count.of += 1;
+        count.bad += u32::from(bad(boot));
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `r` became ready, `x` was refused, `u` was unreachable; a boot a minute.
+    fn reading(rule: RuleName, boots: &str, overdue: u32) -> Reading {
+        let mut window = Window::default();
+        let mut at = Timestamp(0);
+        for c in boots.chars() {
+            at = at.plus_ms(if boots.len() > 60 { 10_000 } else { 60_000 });
+            let failure = match c {
+                'x' => Some(Failure::AgentRefused),
+                'u' => Some(Failure::GuestUnreachable),
+                _ => None,
+            };
+            window.add(Judged {
+                vm: None,
+                session: None,
+                started_at: at,
+                ended_at: at,
+                failure,
+                evidence: Vec::new(),
+            });
+        }
+        let usual = RuleSettings::default().tolerated;
+        let sight = Sight {
+            window: &window,
+            overdue,
+            from: Timestamp::MIN,
+            now: at,
+            usual,
+            worst: 1.0,
+        };
+        read(rule, &RuleSettings::default(), sight)
+    }
+
+    #[test]
+    fn the_documented_counts_fire_and_do_not() {
+        let rate = |boots: &str| reading(RuleName::BootFailureRate, boots, 0).bad;
+        assert!(rate("xxx"));
+        assert!(!rate("xrr"));
+        assert!(!rate("xx"));
+        assert!(!rate(&format!("{}x{}", "r".repeat(15), "r".repeat(14))));
+        assert!(!rate("rrrrrrxrrrrrxrrrrrrrxrr"), "3 of 23");
+        let spread: String = (0..200)
+            .map(|i| if i % 20 < 3 && i % 20 != 1 { 'x' } else { 'r' })
+            .collect();
+        assert!(!rate(&spread.replace('x', "r")));
+        let thirty: String = (0..200)
+            .map(|i| {
+                if i % 20 == 3 || i % 20 == 9 || i % 20 == 15 {
+                    'x'
+                } else {
+                    'r'
+                }
+            })
+            .collect();
+        assert_eq!(thirty.matches('x').count(), 30);
+        assert!(rate(&thirty), "30 of 200");
+        assert!(rate(&format!("{}xxx", "r".repeat(50))), "the last three");
+    }
+
+    #[test]
+    fn spikes_count_their_own_class_and_hopeless_boots_in_flight() {
+        assert!(reading(RuleName::ConnectionRefusedSpike, "xxx", 0).bad);
+        assert!(!reading(RuleName::ConnectionErrorSpike, "xxx", 0).bad);
+        assert!(reading(RuleName::ConnectionErrorSpike, "uuu", 0).bad);
+        assert!(!reading(RuleName::ConnectionRefusedSpike, "xux", 0).bad);
+        let healthy = "r".repeat(20);
+        assert!(!reading(RuleName::ConnectionRefusedSpike, &healthy, 2).bad);
+        let hopeless = reading(RuleName::ConnectionRefusedSpike, &healthy, 3);
+        assert!(hopeless.bad && hopeless.count == Count { bad: 3, of: 3 });
+        assert!(reading(RuleName::ConnectionRefusedSpike, "rrrrrxx", 1).bad);
+    }
+
+    #[test]
+    fn one_good_boot_does_not_recover_and_enough_do() {
+        let recovered = |boots: &str| reading(RuleName::BootFailureRate, boots, 0).recovered;
+        assert!(!recovered("xxxxr"));
+        assert!(!recovered("xxxxrr"));
+        assert!(recovered("xxxxrrr"));
+        assert!(!recovered(""), "no data is not recovery");
+        assert!(!recovered("xxx"));
+    }
+}
