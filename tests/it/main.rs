@@ -1,1 +1,4 @@
 //! One test binary, one module per scenario.
+
+mod architecture;
+mod tree;
