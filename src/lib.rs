@@ -2,5 +2,9 @@
 //!
 //! The rooms, in the order of the data:
 
+/// The subcommands.
+pub mod cli;
+/// The configuration: loaded, checked, every problem reported at once.
+pub mod config;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
