@@ -380,6 +380,10 @@ fn what_is_allowed_passes() {
             "web.rs",
             "#[cfg(test)] mod tests { fn f() { std::time::Instant::now(); } }",
         ),
+        (
+            "web/tests/model.rs",
+            "fn f() { tokio::time::Instant::now(); }",
+        ),
         ("clock.rs", "fn f() { std::time::SystemTime::now(); }"),
         (
             "source/tail.rs",

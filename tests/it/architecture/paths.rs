@@ -18,7 +18,7 @@ pub(crate) struct Mention {
 /// Every path of two or more segments, and every imported name; `module` is where the file hangs under the root.
 pub(crate) fn mentions(source: &str, module: &[&str]) -> Result<Vec<Mention>, String> {
     let tokens: TokenStream = source.parse().map_err(|error| format!("{error}"))?;
-    let in_test = module.last() == Some(&"tests");
+    let in_test = module.contains(&"tests");
     let module = module.iter().map(|&name| name.to_owned()).collect();
     let mut found = Vec::new();
     Scope { module, in_test }.walk(tokens, &mut found);
