@@ -1,10 +1,13 @@
 //! The commands, one file each.
 
 pub mod analyze;
+pub mod check;
 
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::Surroundings;
 
 /// Watches a Firecracker master-controller and says why its VMs fail, since when, and what is not affected.
 #[derive(Debug, Parser)]
@@ -18,6 +21,8 @@ pub struct Cli {
 enum Command {
     /// Reads logs of the past and says what happened: boots, stages, failures and the likely cause
     Analyze(analyze::Arguments),
+    /// Reads the configuration and names every problem at once
+    Check(check::Arguments),
 }
 
 /// How a command ended, as its exit status: 0 fine, 1 found something wrong, 2 wrong use or configuration.
@@ -35,5 +40,6 @@ pub enum Status {
 pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Status> {
     match cli.command {
         Command::Analyze(arguments) => analyze::run(&arguments, out, err),
+        Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
     }
 }

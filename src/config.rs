@@ -1,0 +1,175 @@
+//! The configuration: one TOML file, the environment over it, secrets in files of their own.
+//!
+//! Reading yields checked types, so that nobody checks again; what is wrong is said all at once, each problem with its
+//! key, what was found and what to write instead. Unknown keys are refused: a misspelt key that is ignored is a rule
+//! that nobody knows to be off. Defaults exist once, in the table of `keys.rs`.
+
+mod document;
+mod environment;
+mod keys;
+pub mod manual;
+mod nearest;
+mod notify;
+mod problem;
+mod rules;
+mod schema;
+mod secret;
+mod shape;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+
+use document::Settings;
+
+pub use environment::Surroundings;
+pub use notify::{Channel, Notifier, Webhook};
+pub use problem::{Problem, Problems};
+pub use rules::{BootFailureRate, ConnectionSpike, Rules};
+pub use secret::{Endpoint, Secret};
+pub use shape::Zone;
+
+/// Everything that is configured, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The controller host's name in alerts, metrics and reports.
+    pub host: String,
+    pub log: Log,
+    pub web: Web,
+    pub rules: Rules,
+    pub notifiers: Vec<Notifier>,
+    pub shutdown: Shutdown,
+    pub links: Links,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    pub source: LogSource,
+    pub timezone: Zone,
+    pub follow: Follow,
+}
+
+/// Where the controller's log is: one of the two, never both, or every boot would count twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    File(PathBuf),
+    /// The name of a systemd unit.
+    Journal(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follow {
+    pub inotify: bool,
+    pub poll_active: Duration,
+    pub poll_idle: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Web {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    pub runbook_base: Option<Uri>,
+    pub dashboard: Option<Uri>,
+}
+
+/// Reads the file at `path`, or says everything that is wrong with it.
+pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, Problems> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(
+            &name,
+            &text,
+            path.parent().unwrap_or(Path::new("")),
+            surroundings,
+        ),
+        Err(error) => {
+            let mut problems = Problems::new(&name);
+            problems.add(
+                "",
+                format!("cannot be read: {error}; write it, or name another with --config"),
+            );
+            Err(problems)
+        }
+    }
+}
+
+/// Reads a text; `name` is what it is called in problems, `directory` where relative names of secret files are.
+pub fn parse(
+    name: &str,
+    text: &str,
+    directory: &Path,
+    surroundings: &Surroundings,
+) -> Result<Config, Problems> {
+    let mut problems = Problems::new(name);
+    let Some(settings) = document::read(text, directory, surroundings, &mut problems) else {
+        return Err(problems);
+    };
+    if surroundings.host_name.is_none() && !settings.is_written("host.name") {
+        problems.add(
+            "host.name",
+            "this machine does not tell its name; write one, such as \"controller-1\"",
+        );
+    }
+    check_log(&settings, &mut problems);
+    rules::check(&settings, &mut problems);
+    notify::check(&settings, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Config {
+        host: settings
+            .maybe("host.name")
+            .or_else(|| surroundings.host_name.clone())
+            .unwrap_or_default(),
+        log: Log {
+            source: log_source(&settings),
+            timezone: settings.read("log.timezone"),
+            follow: Follow {
+                inotify: settings.read("log.follow.inotify"),
+                poll_active: settings.read("log.follow.poll_active"),
+                poll_idle: settings.read("log.follow.poll_idle"),
+            },
+        },
+        web: Web {
+            listen: settings.read("web.listen"),
+        },
+        rules: Rules::read(&settings),
+        notifiers: notify::read(&settings),
+        shutdown: Shutdown {
+            deadline: settings.read("shutdown.deadline"),
+        },
+        links: Links {
+            runbook_base: settings.maybe("links.runbook_base"),
+            dashboard: settings.maybe("links.dashboard"),
+        },
+    })
+}
+
+fn check_log(settings: &Settings, problems: &mut Problems) {
+    match (settings.is_written("log.file"), settings.is_written("log.journal")) {
+        (true, true) => problems.add("log", "both file and journal are set, and each boot would count twice; keep one"),
+        (false, false) => problems.add(
+            "log",
+            "names no log; write file = \"/var/log/polydev/master-controller.log\" or journal = \"master-controller\"",
+        ),
+        _ => {}
+    }
+}
+
+fn log_source(settings: &Settings) -> LogSource {
+    match settings.maybe("log.journal") {
+        Some(unit) => LogSource::Journal(unit),
+        None => LogSource::File(settings.read("log.file")),
+    }
+}

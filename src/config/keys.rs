@@ -1,0 +1,305 @@
+//! Every key there is. The one list: it feeds the check for unknown keys, the defaults, the example file and the
+//! documentation. A kind of notifier adds its own keys with its row in [`super::notify::KINDS`].
+
+use std::time::Duration;
+
+use super::shape::Shape;
+
+/// One key, or, in the list of a kind of notifier, one key behind `notify.<name>.`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) shape: Shape,
+    pub(super) default: Fallback,
+    /// What it means, in a sentence or two; not what its shape and default already say.
+    pub(super) doc: &'static str,
+}
+
+/// What holds when a key is not written. Values are TOML.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fallback {
+    Value(&'static str),
+    /// Nothing; `otherwise` says what that means.
+    Absent {
+        example: &'static str,
+        otherwise: &'static str,
+    },
+    /// A configuration needs it, or the key that its documentation names instead.
+    Needed {
+        example: &'static str,
+    },
+}
+
+impl Key {
+    pub(super) fn section(&self) -> &'static str {
+        self.path
+            .rsplit_once('.')
+            .map_or("", |(section, _)| section)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.path
+            .rsplit_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+const ENABLED: Fallback = Fallback::Value("true");
+const POLL: Shape = Shape::Duration {
+    min: Duration::from_millis(10),
+    max: MINUTE,
+};
+/// Event windows: shorter ones hold too few boots to judge, longer ones answer too late.
+const WINDOW: Shape = Shape::Duration {
+    min: MINUTE,
+    max: Duration::from_secs(7 * 86_400),
+};
+const ALPHA: Shape = Shape::Share {
+    min: 0.000_000_001,
+    max: 0.05,
+};
+const ALPHA_DOC: &str =
+    "How improbable the failures must be under what is normal: smaller pages later and errs less.";
+
+const fn key(path: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        path,
+        shape,
+        default: Fallback::Value(default),
+        doc,
+    }
+}
+
+/// The keys of a rule that counts boots with connection errors.
+macro_rules! spike {
+    ($rule:literal, $errors:literal) => {
+        [
+            Key {
+                path: concat!("rules.", $rule, ".enabled"),
+                shape: Shape::Flag,
+                default: ENABLED,
+                doc: concat!("Page when boots that meet ", $errors, " are improbably many."),
+            },
+            key(concat!("rules.", $rule, ".alpha"), ALPHA, "0.001", ALPHA_DOC),
+            key(
+                concat!("rules.", $rule, ".baseline"),
+                Shape::Share { min: 0.001, max: 0.5 },
+                "0.05",
+                "The share of boots that may end so before it counts as more than normal.",
+            ),
+            key(
+                concat!("rules.", $rule, ".window"),
+                WINDOW,
+                "\"1h\"",
+                "How far back boots count, in the time of the log.",
+            ),
+            key(
+                concat!("rules.", $rule, ".min_ready"),
+                Shape::Count { min: 1, max: 10_000 },
+                "20",
+                "Boots in flight count only after so many ready boots taught the time to ready.",
+            ),
+            key(
+                concat!("rules.", $rule, ".factor"),
+                Shape::Number { min: 1.0, max: 10.0 },
+                "1.5",
+                "A boot in flight counts beyond this multiple of the learned time to ready (p99), and never before half \
+                 the controller's own deadline.",
+            ),
+        ]
+    };
+}
+
+const REFUSED: [Key; 6] = spike!("ConnectionRefusedSpike", "ECONNREFUSED to the end");
+const ERRORS: [Key; 6] = spike!(
+    "ConnectionErrorSpike",
+    "EHOSTUNREACH, time-outs or other connection errors to the end"
+);
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        path: "host.name",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"controller-1\"",
+            otherwise: "this machine's host name",
+        },
+        doc: "The name of this controller host in alerts, metrics and reports.",
+    },
+    Key {
+        path: "log.file",
+        shape: Shape::Path,
+        default: Fallback::Needed {
+            example: "\"/var/log/polydev/master-controller.log\"",
+        },
+        doc: "The controller's log file; its rotated family beside it is found by name. Either this or `log.journal`.",
+    },
+    Key {
+        path: "log.journal",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"master-controller\"",
+            otherwise: "`log.file` is followed",
+        },
+        doc: "The systemd unit whose journal is followed, for a controller that logs only there.",
+    },
+    key(
+        "log.timezone",
+        Shape::Zone,
+        "\"auto\"",
+        "The zone in which the controller writes its local times; `auto` is the zone of this machine.",
+    ),
+    key(
+        "log.follow.inotify",
+        Shape::Flag,
+        "true",
+        "Wake at each write. Without it the log is polled, and pages come later by the poll's interval.",
+    ),
+    key(
+        "log.follow.poll_active",
+        POLL,
+        "\"250ms\"",
+        "How often the log is looked at while it is being written.",
+    ),
+    key(
+        "log.follow.poll_idle",
+        POLL,
+        "\"1s\"",
+        "How often the log is looked at once it has been silent for a while.",
+    ),
+    key(
+        "web.listen",
+        Shape::Address,
+        "\"127.0.0.1:9644\"",
+        "Where metrics, health and pages are served. Loopback, unless another address is written here.",
+    ),
+    key(
+        "rules.BootFailureRate.enabled",
+        Shape::Flag,
+        "true",
+        "Page when too many boots of one kind of VM fail.",
+    ),
+    key(
+        "rules.BootFailureRate.objective",
+        Shape::Share {
+            min: 0.5,
+            max: 0.9999,
+        },
+        "0.95",
+        "The share of boots that should become ready.",
+    ),
+    key("rules.BootFailureRate.alpha", ALPHA, "0.001", ALPHA_DOC),
+    key(
+        "rules.BootFailureRate.window",
+        WINDOW,
+        "\"1h\"",
+        "How far back boots count, in the time of the log.",
+    ),
+    key(
+        "rules.BootFailureRate.last",
+        Shape::Count { min: 3, max: 1_000 },
+        "20",
+        "Where the window holds fewer boots than this, so many last boots are judged instead.",
+    ),
+    key(
+        "rules.BootFailureRate.consecutive",
+        Shape::Count { min: 2, max: 100 },
+        "3",
+        "So many failed boots in a row page at once.",
+    ),
+    REFUSED[0],
+    REFUSED[1],
+    REFUSED[2],
+    REFUSED[3],
+    REFUSED[4],
+    REFUSED[5],
+    ERRORS[0],
+    ERRORS[1],
+    ERRORS[2],
+    ERRORS[3],
+    ERRORS[4],
+    ERRORS[5],
+    key(
+        "shutdown.deadline",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(300),
+        },
+        "\"10s\"",
+        "How long an orderly end may take: pages and state are written out first.",
+    ),
+    Key {
+        path: "links.runbook_base",
+        shape: Shape::Url,
+        default: Fallback::Absent {
+            example: "\"https://wiki.example/runbooks\"",
+            otherwise: "no runbook link",
+        },
+        doc: "Pages link to this URL with the rule's name behind it.",
+    },
+    Key {
+        path: "links.dashboard",
+        shape: Shape::Url,
+        default: Fallback::Absent {
+            example: "\"https://grafana.example/d/bootwatch\"",
+            otherwise: "no dashboard link",
+        },
+        doc: "Pages link to this dashboard.",
+    },
+];
+
+/// What each section is for, in the order in which it is documented.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("host", "Who is watched."),
+    ("log", "Where the controller's log is."),
+    ("log.follow", "How the log file is followed."),
+    ("web", "What is served."),
+    (
+        "rules.BootFailureRate",
+        "The failure rate of boots, per kind of VM.",
+    ),
+    (
+        "rules.ConnectionRefusedSpike",
+        "Boots whose VM runs, but nothing listens.",
+    ),
+    (
+        "rules.ConnectionErrorSpike",
+        "Boots whose VM cannot be reached or does not answer.",
+    ),
+    ("shutdown", "How bootwatch ends."),
+    ("links", "What pages link to."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_section_that_is_explained() {
+        let mut sections: Vec<&str> = KEYS.iter().map(Key::section).collect();
+        sections.dedup();
+        let explained: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            sections, explained,
+            "the same order, and no section in two pieces"
+        );
+    }
+
+    #[test]
+    fn every_default_and_example_passes_its_own_check() {
+        let kinds = super::super::notify::KINDS
+            .iter()
+            .flat_map(|kind| kind.keys);
+        for key in KEYS.iter().chain(kinds) {
+            let literal = match key.default {
+                Fallback::Value(literal) => literal,
+                Fallback::Absent { example, .. } | Fallback::Needed { example } => example,
+            };
+            let value = super::super::document::literal(literal);
+            assert!(key.shape.check(&value).is_ok(), "{}: {literal}", key.path);
+        }
+    }
+}

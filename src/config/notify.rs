@@ -1,0 +1,127 @@
+//! Whom to tell: `[notify.<name>]` tables, each of a kind.
+
+mod webhook;
+
+use super::document::Settings;
+use super::keys::{Fallback, Key};
+use super::problem::Problems;
+use super::shape::Shape;
+
+pub use webhook::Webhook;
+
+/// One configured notifier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notifier {
+    /// As written behind `notify.`; the label `channel` of metrics.
+    pub name: String,
+    pub channel: Channel,
+}
+
+/// What a notifier of each kind needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Channel {
+    Webhook(Webhook),
+}
+
+/// A kind of notifier as the configuration sees it.
+pub(super) struct Kind {
+    /// What `type` says.
+    pub(super) name: &'static str,
+    /// Its keys, relative to `notify.<name>`.
+    pub(super) keys: &'static [Key],
+    /// What single keys cannot tell.
+    pub(super) check: fn(&Settings, &str, &mut Problems),
+    pub(super) read: fn(&Settings, &str) -> Channel,
+}
+
+/// Every kind. A new one is a file, a `mod` line, a row, and a variant of [`Channel`].
+pub(super) const KINDS: &[Kind] = &[webhook::KIND];
+
+/// The key that every kind has.
+pub(super) const TYPE: Key = Key {
+    path: "type",
+    shape: Shape::Name(kind_names, "kind"),
+    default: Fallback::Needed {
+        example: "\"webhook\"",
+    },
+    doc: "The kind of notifier, which decides the other keys.",
+};
+
+impl Channel {
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Channel::Webhook(_) => webhook::KIND.name,
+        }
+    }
+}
+
+pub(super) fn kind_names() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
+}
+
+/// Names become metric labels and parts of variables.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    !name.is_empty() && name.len() <= 32 && name.chars().all(plain) && !name.contains("__")
+}
+
+pub(super) fn read(settings: &Settings) -> Vec<Notifier> {
+    settings
+        .notifiers()
+        .map(|name| {
+            let section = format!("notify.{name}");
+            let channel = (kind_of(settings, &section).read)(settings, &section);
+            Notifier {
+                name: name.to_owned(),
+                channel,
+            }
+        })
+        .collect()
+}
+
+pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    for name in settings.notifiers() {
+        let section = format!("notify.{name}");
+        if !settings.is_sound(&format!("{section}.type")) {
+            continue;
+        }
+        let kind = kind_of(settings, &section);
+        for key in kind.keys {
+            require(settings, &section, key, problems);
+        }
+        (kind.check)(settings, &section, problems);
+    }
+}
+
+fn kind_of(settings: &Settings, section: &str) -> &'static Kind {
+    let written: String = settings.read(&format!("{section}.type"));
+    KINDS
+        .iter()
+        .find(|kind| kind.name == written)
+        .expect("the kind was checked against this list")
+}
+
+/// A key without a default must be there, in one of its two ways, and never in both.
+fn require(settings: &Settings, section: &str, key: &Key, problems: &mut Problems) {
+    let name = key.path;
+    let plain = settings.is_written(&format!("{section}.{name}"));
+    let in_file = settings.is_written(&format!("{section}.{name}_file"));
+    if plain && in_file {
+        problems.add(
+            section,
+            format!("both {name} and {name}_file are set; keep one"),
+        );
+    }
+    if let (Fallback::Needed { example }, false, false) = (key.default, plain, in_file) {
+        let or_file = if key.shape.may_be_in_a_file() {
+            format!(" or {name}_file = \"/path/to/it\"")
+        } else {
+            String::new()
+        };
+        problems.add(
+            section,
+            format!("{name} is not set; write {name} = {example}{or_file}"),
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! The settings of the rules, checked for what could never fire.
+
+use std::time::Duration;
+
+use super::document::Settings;
+use super::problem::Problems;
+
+/// Every rule; one that is switched off is absent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    pub boot_failure_rate: Option<BootFailureRate>,
+    pub connection_refused_spike: Option<ConnectionSpike>,
+    pub connection_error_spike: Option<ConnectionSpike>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct BootFailureRate {
+    /// The share of boots that should become ready.
+    pub objective: f64,
+    pub alpha: f64,
+    pub window: Duration,
+    /// So many last boots are judged where the window holds fewer.
+    pub last: u64,
+    /// So many failures in a row page at once.
+    pub consecutive: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionSpike {
+    pub alpha: f64,
+    /// The share of boots that may end so in normal operation.
+    pub baseline: f64,
+    pub window: Duration,
+    /// So many ready boots teach the time to ready.
+    pub min_ready: u64,
+    /// Times the learned p99 of the time to ready.
+    pub factor: f64,
+}
+
+impl Rules {
+    /// In the words of the configuration, those that are switched on and those that are not.
+    #[must_use]
+    pub fn names(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let all = [
+            ("BootFailureRate", self.boot_failure_rate.is_some()),
+            (
+                "ConnectionRefusedSpike",
+                self.connection_refused_spike.is_some(),
+            ),
+            (
+                "ConnectionErrorSpike",
+                self.connection_error_spike.is_some(),
+            ),
+        ];
+        let named = |wanted: bool| {
+            all.iter()
+                .filter(|(_, on)| *on == wanted)
+                .map(|(name, _)| *name)
+                .collect()
+        };
+        (named(true), named(false))
+    }
+
+    pub(super) fn read(settings: &Settings) -> Self {
+        Self {
+            boot_failure_rate: enabled(settings, "BootFailureRate")
+                .then(|| BootFailureRate::read(settings)),
+            connection_refused_spike: spike(settings, "ConnectionRefusedSpike"),
+            connection_error_spike: spike(settings, "ConnectionErrorSpike"),
+        }
+    }
+}
+
+impl BootFailureRate {
+    fn read(settings: &Settings) -> Self {
+        let key = |name: &str| format!("rules.BootFailureRate.{name}");
+        Self {
+            objective: settings.read(&key("objective")),
+            alpha: settings.read(&key("alpha")),
+            window: settings.read(&key("window")),
+            last: settings.read(&key("last")),
+            consecutive: settings.read(&key("consecutive")),
+        }
+    }
+}
+
+fn enabled(settings: &Settings, rule: &str) -> bool {
+    settings.read(&format!("rules.{rule}.enabled"))
+}
+
+fn spike(settings: &Settings, rule: &str) -> Option<ConnectionSpike> {
+    let key = |name: &str| format!("rules.{rule}.{name}");
+    enabled(settings, rule).then(|| ConnectionSpike {
+        alpha: settings.read(&key("alpha")),
+        baseline: settings.read(&key("baseline")),
+        window: settings.read(&key("window")),
+        min_ready: settings.read(&key("min_ready")),
+        factor: settings.read(&key("factor")),
+    })
+}
+
+/// A rule that can never fire is worse than none. If even `last` failures of `last` are likelier than alpha, the
+/// judgement of the last boots is one.
+pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    const RULE: &str = "rules.BootFailureRate";
+    if !settings.is_sound(RULE) || !enabled(settings, "BootFailureRate") {
+        return;
+    }
+    let rule = BootFailureRate::read(settings);
+    let likelihood =
+        |failures: u64| (1.0 - rule.objective).powi(i32::try_from(failures).unwrap_or(i32::MAX));
+    if likelihood(rule.last) <= rule.alpha {
+        return;
+    }
+    let enough = (rule.last..=1_000)
+        .find(|failures| likelihood(*failures) <= rule.alpha)
+        .unwrap_or(1_000);
+    problems.add(
+        format!("{RULE}.last"),
+        format!(
+            "{last} is too few to ever page: with objective {} even {last} failures of {last} have a probability of {:.2}, \
+             above alpha {}; write {enough} or more",
+            rule.objective,
+            likelihood(rule.last),
+            rule.alpha,
+            last = rule.last,
+        ),
+    );
+}

@@ -1,0 +1,355 @@
+//! The configuration: every message about a bad one word for word, and what good ones amount to.
+//!
+//! A bad file under `tests/it/config/` carries the expected report in its own head, as lines of `#> `. Its `#env` lines
+//! are the environment, `#nohost` is a machine that does not tell its name, and DIR is a directory with secret files. With
+//! BLESS set the heads are written anew, to be read before they are committed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bootwatch::cli::check;
+use bootwatch::config::{Channel, Config, LogSource, Problems, Surroundings, Zone, parse};
+
+const MINIMAL: &str = "[log]\nfile = \"/var/log/x.log\"\n";
+
+fn surroundings(environment: &[(&str, &str)]) -> Surroundings {
+    Surroundings {
+        environment: environment
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        host_name: Some("controller-1".to_owned()),
+    }
+}
+
+fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, Problems> {
+    parse(
+        "bootwatch.toml",
+        text,
+        Path::new("/etc/bootwatch"),
+        &surroundings(environment),
+    )
+}
+
+fn secret_files() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text, mode) in [
+        ("open", "https://alerts.example/hunter2\n", 0o644),
+        ("private", "hunter2\n", 0o600),
+        ("url", "https://alerts.example/hunter2\n", 0o640),
+        ("empty", "\n", 0o600),
+        ("lines", "Bearer\nhunter2\n", 0o600),
+    ] {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    directory
+}
+
+/// What is reported about one bad file, and what its head expects.
+fn report(text: &str, secrets: &Path) -> (String, String) {
+    let lines_of = |mark: &str| -> Vec<String> {
+        text.lines()
+            .filter_map(|line| line.strip_prefix(mark))
+            .map(str::to_owned)
+            .collect()
+    };
+    let environment: Vec<(String, String)> = lines_of("#env ")
+        .iter()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let host_name = lines_of("#nohost")
+        .is_empty()
+        .then(|| "controller-1".to_owned());
+    let secrets = secrets.display().to_string();
+    // The head is no part of the file that is judged, so that line numbers are those below it.
+    let body: String = text
+        .lines()
+        .filter(|line| !line.starts_with("#>"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let found = parse(
+        "bootwatch.toml",
+        &body.replace("DIR", &secrets),
+        Path::new("/etc/bootwatch"),
+        &Surroundings {
+            environment,
+            host_name,
+        },
+    );
+    let found = match found {
+        Ok(config) => format!("accepted: {config:?}"),
+        Err(problems) => problems.to_string().replace(&secrets, "DIR"),
+    };
+    (found, lines_of("#> ").join("\n"))
+}
+
+#[test]
+fn every_message_about_a_bad_file_is_word_for_word() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/config");
+    let secrets = secret_files();
+    let mut paths: Vec<PathBuf> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let mut differing = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        let (found, expected) = report(&text, secrets.path());
+        assert!(
+            !found.contains("hunter2"),
+            "{}: a secret is shown:\n{found}",
+            path.display()
+        );
+        if std::env::var_os("BLESS").is_some() {
+            let head: String = found.lines().map(|line| format!("#> {line}\n")).collect();
+            let body: String = text
+                .lines()
+                .filter(|line| !line.starts_with("#>"))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            fs::write(&path, head + &body).unwrap();
+        } else if found != expected {
+            differing.push(format!(
+                "{}:\nfound\n{found}\nexpected\n{expected}\n",
+                path.display()
+            ));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn one_line_is_a_configuration() {
+    let config = read(MINIMAL, &[]).unwrap();
+    assert_eq!(config.host, "controller-1");
+    assert_eq!(config.log.source, LogSource::File("/var/log/x.log".into()));
+    assert_eq!(config.log.timezone, Zone::Auto);
+    assert_eq!(config.web.listen.to_string(), "127.0.0.1:9644");
+    assert_eq!(config.shutdown.deadline, Duration::from_secs(10));
+    let rule = config.rules.boot_failure_rate.unwrap();
+    assert_eq!(
+        (rule.objective, rule.alpha, rule.last, rule.consecutive),
+        (0.95, 0.001, 20, 3)
+    );
+    assert_eq!(config.rules.connection_refused_spike.unwrap().min_ready, 20);
+    assert!(config.notifiers.is_empty());
+}
+
+#[test]
+fn a_full_file_is_read_into_checked_values() {
+    let secrets = secret_files();
+    let text = format!(
+        r#"
+        [host]
+        name = "eu-1"
+        [log]
+        journal = "master-controller"
+        timezone = "Europe/Berlin"
+        follow = {{ inotify = false, poll_active = "100ms" }}
+        [rules]
+        ConnectionErrorSpike.enabled = false
+        BootFailureRate = {{ objective = 0.9, window = "1h30m" }}
+        [notify.ops]
+        type = "webhook"
+        url_file = "{0}/url"
+        authorization_file = "{0}/private"
+        headers = {{ X-Team = "vm" }}
+        [links]
+        dashboard = "https://grafana.example/d/1"
+        "#,
+        secrets.path().display()
+    );
+    let config = read(&text, &[]).unwrap();
+    assert_eq!(config.host, "eu-1");
+    assert_eq!(
+        config.log.source,
+        LogSource::Journal("master-controller".to_owned())
+    );
+    assert!(
+        matches!(&config.log.timezone, Zone::Named(zone) if zone.iana_name() == Some("Europe/Berlin"))
+    );
+    assert_eq!(
+        (config.log.follow.inotify, config.log.follow.poll_active),
+        (false, Duration::from_millis(100))
+    );
+    assert_eq!(
+        config.rules.boot_failure_rate.as_ref().unwrap().window,
+        Duration::from_secs(5_400)
+    );
+    assert_eq!(config.rules.connection_error_spike, None);
+    assert_eq!(
+        config.links.dashboard.as_ref().unwrap().to_string(),
+        "https://grafana.example/d/1"
+    );
+    let [notifier] = &config.notifiers[..] else {
+        panic!("one notifier")
+    };
+    let Channel::Webhook(webhook) = &notifier.channel;
+    assert_eq!(
+        (notifier.name.as_str(), notifier.channel.kind()),
+        ("ops", "webhook")
+    );
+    assert_eq!(webhook.url.expose().path(), "/hunter2");
+    assert_eq!(webhook.authorization.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(webhook.headers[0].1.expose(), "vm");
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let text = "[log]\nfile = \"/var/log/x.log\"\n[notify.ops-eu]\ntype = \"webhook\"\nurl_file = \"/nowhere\"\n";
+    let config = read(
+        text,
+        &[
+            ("BOOTWATCH_LOG__JOURNAL", "master-controller"),
+            ("BOOTWATCH_LOG__FOLLOW__INOTIFY", "false"),
+            ("BOOTWATCH_RULES__BOOTFAILURERATE__LAST", "30"),
+            ("BOOTWATCH_RULES__ConnectionErrorSpike__factor", "2"),
+            (
+                "BOOTWATCH_NOTIFY__OPS_EU__URL",
+                "https://me:hunter2@alerts.example/a",
+            ),
+            ("BOOTWATCH_NOTIFY__NIGHT__TYPE", "webhook"),
+            ("BOOTWATCH_NOTIFY__NIGHT__URL", "https://alerts.example/b"),
+            ("BOOTWATCH_NOTIFY__NIGHT__AUTHORIZATION", "Bearer hunter2"),
+            ("BOOTWATCH_PORT_9644_TCP", "tcp://10.0.0.1:9644"),
+            ("PATH", "/bin"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(
+        config.log.source,
+        LogSource::Journal("master-controller".to_owned())
+    );
+    assert!(!config.log.follow.inotify);
+    assert_eq!(config.rules.boot_failure_rate.unwrap().last, 30);
+    assert_eq!(config.rules.connection_error_spike.unwrap().factor, 2.0);
+    let names: Vec<&str> = config
+        .notifiers
+        .iter()
+        .map(|notifier| notifier.name.as_str())
+        .collect();
+    assert_eq!(names, ["ops-eu", "night"]);
+}
+
+fn run_check(path: &Path, example: bool) -> (u8, String) {
+    let arguments = check::Arguments {
+        config: path.to_owned(),
+        example,
+    };
+    let mut out = Vec::new();
+    let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
+    (status, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn check_says_what_a_good_file_amounts_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    fs::write(
+        &path,
+        format!("{MINIMAL}[rules.ConnectionErrorSpike]\nenabled = false\n"),
+    )
+    .unwrap();
+    let expected = format!(
+        "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in this machine's time zone\n  \
+         web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
+         notifiers: none\n",
+        path.display()
+    );
+    assert_eq!(run_check(&path, false), (0, expected));
+}
+
+#[test]
+fn check_ends_with_2_and_every_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let shown = path.display();
+    let absent = format!(
+        "{shown}: 1 problem\n  cannot be read: No such file or directory (os error 2); write it, or name another with \
+         --config\n"
+    );
+    assert_eq!(run_check(&path, false), (2, absent));
+    fs::write(
+        &path,
+        format!("{MINIMAL}[shutdown]\ndeadline = \"5\"\n[notify.ops]\ntype = \"pagrduty\"\n"),
+    )
+    .unwrap();
+    let both = format!(
+        "{shown}: 2 problems\n  shutdown.deadline: \"5\" has no unit; write \"5s\", \"500ms\" or \"2m\"\n  \
+         notify.ops.type: unknown kind \"pagrduty\"; known kinds: webhook\n"
+    );
+    assert_eq!(run_check(&path, false), (2, both));
+}
+
+#[test]
+fn the_printed_example_passes_its_own_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let (status, example) = run_check(&path, true);
+    assert_eq!(status, bootwatch::cli::Status::Fine);
+    fs::write(&path, example).unwrap();
+    assert_eq!(run_check(&path, false).0, 0);
+}
+
+/// Whatever stands where a value should: it is accepted or refused, never a panic.
+#[test]
+fn any_value_in_any_place_is_judged() {
+    let odd = [
+        "0",
+        "-1",
+        "1e300",
+        "nan",
+        "true",
+        "\"\"",
+        "\"x\"",
+        "[]",
+        "{}",
+        "{ x = 1 }",
+        "{ x = \"y\" }",
+        "7",
+        "2.0",
+        "0.05",
+        "false",
+        "\"5s\"",
+        "\"/x\"",
+        "\"https://a.example/b\"",
+        "2025-10-18",
+        "\"a\\u0000b\"",
+    ];
+    let example = bootwatch::config::manual::example().replace("# [notify.ops]", "[notify.ops]");
+    // Every key but the two that contradict another or name a file that is not there.
+    let lines: Vec<&str> = example
+        .lines()
+        .filter(|line| !line.starts_with("# journal") && !line.starts_with("# authorization_file"))
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(" = "))
+                .unwrap_or(line)
+        })
+        .collect();
+    assert!(read(&lines.join("\n"), &[]).is_ok());
+    let mut verdicts = [0, 0];
+    for (at, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' ')) else {
+            continue;
+        };
+        for value in odd {
+            let mut changed: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            changed[at] = format!("{key} = {value}");
+            verdicts[usize::from(read(&changed.join("\n"), &[]).is_ok())] += 1;
+        }
+    }
+    assert!(
+        verdicts.iter().all(|count| *count > 20),
+        "refused and accepted: {verdicts:?}"
+    );
+}
