@@ -2,5 +2,9 @@
 //!
 //! The rooms, in the order of the data:
 
+/// The only file that reads a clock.
+pub mod clock;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
+/// Where events come from: a followed log, the journal.
+pub mod source;
