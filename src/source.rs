@@ -1,3 +1,10 @@
 //! Where events come from. Each source hands on bytes or rows; what they mean is `controller`'s business.
+//!
+//! A live source is one future that fills a bounded channel and hands out a checkpoint, a plain value, with everything
+//! it delivers; what stores it is somebody else's. Follow the log file or the journal, never both: they carry the same
+//! records.
 
+/// Logs of the past: files in any order, compressed or not, and standard input.
 pub mod archive;
+/// A log file and its rotated family as one endless stream.
+pub mod tail;

@@ -247,7 +247,7 @@ fn run_check(path: &Path, example: bool) -> (u8, String) {
     };
     let mut out = Vec::new();
     let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
-    (status, String::from_utf8(out).unwrap())
+    (status as u8, String::from_utf8(out).unwrap())
 }
 
 #[test]

@@ -1,0 +1,216 @@
+//! One path name is one endless stream, whatever happens to the files underneath.
+//!
+//! [`run`] follows `x.log` through winston's rotation (`x.log` becomes `x1.log`, `x1.log` becomes `x2.log` …), through
+//! truncation, absence, late files and remounts, and sends what it reads as [`TailEvent`]s. It is one future; it starts
+//! no task and keeps nothing on disk.
+//!
+//! # What is promised
+//!
+//! - **Order**: the generations of a file (one between two rotations) come oldest to newest, and the bytes of one
+//!   generation in order and without a gap. Only bytes that were written to a file *after* its rotation come between
+//!   those of its successor, under their own generation number.
+//! - **Delivery**: every whole line that exists in a file of the family is delivered once. A [`Chunk`](TailEvent::Chunk)
+//!   carries the [`Checkpoint`] that is valid once it was processed: resumed from there, nothing that still exists is
+//!   skipped and nothing is read twice, although inodes come back (see `identity.rs`). A chunk that was delivered but
+//!   whose checkpoint was not kept comes again, with the same generation and offset.
+//! - **Loss**: a piece that vanished unread is reported as [`Lost`](TailEvent::Lost), its size unknown and never assumed
+//!   to be zero. [`Truncated`](TailEvent::Truncated) implies such a loss. Such reports are repeated if the follower is
+//!   restarted from a checkpoint older than they are.
+//! - **Half lines** are held until their newline comes, or until the file is finished for good: two ends of file at
+//!   least 5 s apart after its rotation. A line beyond 1 MiB comes in pieces. NUL bytes are passed on.
+//! - **Back-pressure**: a full channel stops the reading, never the watching: new generations are still opened in time,
+//!   so that their bytes outlive their names. Nothing is dropped.
+//! - **Speed**: on an idle log a wake is served at once, on a busy one reads are at least `batch_window` apart.
+//!
+//! inotify only shortens the sleep; polling alone gives the same stream, later.
+
+mod checkpoint;
+mod disk;
+mod family;
+mod follower;
+mod generation;
+mod identity;
+mod options;
+mod resume;
+mod wake;
+mod walk;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+pub use checkpoint::{Checkpoint, Mark, Position};
+use disk::Disk;
+use follower::Follower;
+pub use identity::{FileId, Head};
+pub use options::{StartAt, TailError, TailOptions};
+use wake::Wakes;
+
+/// What the follower has to say, in the order in which it happened to the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TailEvent {
+    /// Bytes of one file: whole lines, except that a line beyond 1 MiB comes in pieces (a chunk that does not end at a
+    /// newline is continued by the next one of its generation) and that the last line of a finished file may lack its
+    /// newline.
+    Chunk {
+        generation: u32,
+        /// Where in the generation the first of `bytes` stood.
+        offset: u64,
+        bytes: Vec<u8>,
+        /// Valid once these bytes are processed.
+        after: Checkpoint,
+        /// The bytes were there before the first start: they fill reports and page nobody.
+        history: bool,
+    },
+    /// The generation's bytes so far are all delivered and a successor exists: what is pending of it can be flushed.
+    /// Sent again should late bytes of this generation follow.
+    EndOfFile { generation: u32 },
+    /// Everything that was there is delivered. Sent once per transition to idle.
+    CaughtUp,
+    /// A successor of the followed file was found and opened.
+    Rotated { generation: u32 },
+    /// The file shrank, or was rewritten in place. What it holds now is read from its start, under a new generation
+    /// number; what it held beyond `read_to` is lost, how much is unknown.
+    Truncated {
+        generation: u32,
+        becomes: u32,
+        read_to: u64,
+    },
+    /// Bytes vanished unread; how many is unknown. `after` is the last generation before the gap.
+    Lost {
+        after: Option<u32>,
+        reason: LossReason,
+    },
+    /// The file or its folder cannot be read; sent once per change. The follower goes on trying.
+    Trouble { path: PathBuf, error: String },
+    /// The trouble is over.
+    Recovered,
+}
+
+/// Why bytes were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossReason {
+    /// The file was rotated away before all of it was read: while stopped, or between two looks.
+    RotatedAway,
+    /// A rotated file stayed unreadable for longer than the follower waits for one.
+    Unreadable,
+}
+
+impl LossReason {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LossReason::RotatedAway => "rotated_away",
+            LossReason::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Figures of one followed log, for metrics and the status page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TailStats {
+    pub bytes: u64,
+    pub lines: u64,
+    pub rotations: u64,
+    pub truncations: u64,
+    pub losses: u64,
+    pub troubles: u64,
+    /// Bytes that exist and are not delivered yet, as of the last look.
+    pub lag_bytes: u64,
+    /// Files held open: the live one, those not read yet, and rotated ones that may still get late writes.
+    pub open_files: usize,
+    /// The generation being read.
+    pub generation: Option<u32>,
+    /// The file being read.
+    pub file: Option<FileId>,
+    /// Whether the kernel wakes the follower; without it, polling does.
+    pub inotify: bool,
+}
+
+/// Follows the log until `stop` is cancelled or the receiver is gone.
+///
+/// `stats` is brought up to date when the follower becomes idle and at every poll.
+pub async fn run(
+    options: TailOptions,
+    checkpoint: Option<Checkpoint>,
+    events: mpsc::Sender<TailEvent>,
+    stats: watch::Sender<TailStats>,
+    stop: CancellationToken,
+) {
+    let epoch = clock::monotonic();
+    let now = || clock::monotonic().duration_since(epoch);
+    let mut wakes = Wakes::new(options.inotify);
+    let batch_window = options.batch_window;
+    let directory = options.directory().to_owned();
+    let mut follower = Follower::new(options, checkpoint, Box::new(Disk));
+    // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
+    wakes.watch_directory(&directory);
+    follower.look(now());
+
+    loop {
+        wakes.watch_file(follower.newest());
+        while let Some(event) = follower.next(now()) {
+            // The event waits here for a free place. Meanwhile the folder stays watched, so that a piece is opened
+            // before rotation removes its name, however slow the consumer is.
+            let permit = loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    permit = events.reserve() => match permit {
+                        Ok(permit) => break permit,
+                        Err(_) => return,
+                    },
+                    () = wakes.directory() => follower.look(now()),
+                    () = sleep_until(epoch + follower.next_look()) => {
+                        follower.look(now());
+                        publish(&stats, &follower, &wakes);
+                    }
+                }
+            };
+            permit.send(event);
+            // Under a flood this loop does not sleep, so it asks for rotations itself.
+            if wakes.take_directory() || now() >= follower.next_look() {
+                follower.look(now());
+                wakes.watch_file(follower.newest());
+            }
+        }
+        publish(&stats, &follower, &wakes);
+
+        // Idle. A write that comes now is read at once if the last read is long enough ago, else at the end of its
+        // window; rotations are looked at immediately in any case. (Timers fire up to a millisecond late.)
+        let window = epoch + follower.last_read() + batch_window.saturating_sub(TIMER_SLACK);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = events.closed() => return,
+            () = wakes.directory() => {
+                wakes.watch_directory(&directory);
+                follower.look(now());
+            }
+            () = async { sleep_until(window).await; wakes.file().await } => follower.wake(now()),
+            () = sleep_until(epoch + follower.next_look()) => {
+                wakes.watch_directory(&directory);
+                follower.look(now());
+            }
+        }
+    }
+}
+
+const TIMER_SLACK: Duration = Duration::from_millis(1);
+
+fn publish(stats: &watch::Sender<TailStats>, follower: &Follower, wakes: &Wakes) {
+    let mut figures = follower.stats();
+    figures.inotify = wakes.active();
+    stats.send_if_modified(|old| {
+        let changed = *old != figures;
+        *old = figures;
+        changed
+    });
+}
+
+#[cfg(test)]
+mod tests;

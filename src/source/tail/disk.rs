@@ -1,0 +1,116 @@
+//! The few things the follower asks of a file system, so that a test can give it a faulty one.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::family::Family;
+use super::identity::FileId;
+
+/// What `stat` says of a regular file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stat {
+    pub(super) id: FileId,
+    /// When the file was made, in nanoseconds, where the file system keeps it.
+    pub(super) born: Option<i64>,
+    pub(super) size: u64,
+}
+
+pub(super) trait Files: Send {
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
+    /// The rotation numbers that exist now.
+    fn members(&self, family: &Family) -> io::Result<Vec<u32>>;
+}
+
+pub(super) trait Handle: Send {
+    fn stat(&self) -> io::Result<Stat>;
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// For a watch on exactly this file, whatever its name is by then.
+    fn descriptor(&self) -> Option<RawFd>;
+}
+
+/// The real file system, asked directly from the task that follows: what the controller just wrote is in the page
+/// cache, so a read takes a microsecond or two, while a trip through a pool of blocking threads would take tens.
+pub(super) struct Disk;
+
+impl Files for Disk {
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        regular(&std::fs::metadata(path)?)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        // Not to hang should the name be a pipe's.
+        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        regular(&file.metadata()?)?;
+        Ok(Box::new(file))
+    }
+
+    fn members(&self, family: &Family) -> io::Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(family.directory())? {
+            numbers.extend(family.number(&entry?.file_name()));
+        }
+        Ok(numbers)
+    }
+}
+
+impl Handle for File {
+    fn stat(&self) -> io::Result<Stat> {
+        regular(&self.metadata()?)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.as_raw_fd())
+    }
+}
+
+fn regular(metadata: &std::fs::Metadata) -> io::Result<Stat> {
+    if !metadata.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "not a regular file",
+        ));
+    }
+    Ok(Stat {
+        id: FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        },
+        born: metadata
+            .created()
+            .ok()
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+            .and_then(|age| i64::try_from(age.as_nanos()).ok()),
+        size: metadata.len(),
+    })
+}
+
+/// Reads until `buffer` is full or the file ends.
+pub(super) fn read_full(
+    handle: &dyn Handle,
+    buffer: &mut [u8],
+    mut offset: u64,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match handle.read_at(rest, offset) {
+            Ok(0) => break,
+            Ok(n) => {
+                filled += n;
+                offset += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,618 @@
+//! The follower's state, without tasks, timers or channels: it is told the time and asked for the next event.
+//!
+//! ```text
+//!   generations:   late … late | current | waiting … waiting(newest)
+//! ```
+//!
+//! A file begins as *waiting*, held open so that it survives the loss of its name. It becomes *current* once its
+//! predecessor is read to the end, and *late* once it is itself read to the end and has a successor: a writer may still
+//! flush into it. After two ends of file at least [`LATE_FOR`] apart it is finished: its half line, if any, is
+//! released, its handle closed, and only its mark remains.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::checkpoint::{Checkpoint, Mark, Position};
+use super::disk::Files;
+use super::family::Family;
+use super::generation::{Generation, Retry, Step};
+use super::identity::{Fit, align, fit};
+use super::options::TailOptions;
+use super::resume::{Start, first_start, resume};
+use super::walk::{Failure, Found, Unreadable, Walk, walk};
+use super::{LossReason, TailEvent, TailStats};
+
+/// A rotated file that stayed unchanged for this long gets no more writes.
+const LATE_FOR: Duration = Duration::from_secs(5);
+/// A log that was silent for this long is polled at the idle pace.
+const ACTIVE_FOR: Duration = Duration::from_secs(10);
+/// How long a rotated file that cannot be read may hold up those after it.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Marks kept of finished files: a few more than a family has members, as they also tell where in it we are.
+const FINISHED: usize = 8;
+
+pub(super) struct Follower {
+    options: TailOptions,
+    family: Family,
+    files: Box<dyn Files>,
+    /// The checkpoint to resume from, until the family could be read for the first time.
+    starting: Option<Option<Checkpoint>>,
+    /// Oldest first.
+    generations: Vec<Generation>,
+    current: usize,
+    finished: Vec<Mark>,
+    next_generation: u32,
+    history_end: Option<Position>,
+    ready: VecDeque<TailEvent>,
+    caught_up_told: bool,
+    late_pending: bool,
+    trouble: Option<Trouble>,
+    scratch: Vec<u8>,
+    next_look: Duration,
+    last_read: Duration,
+    last_bytes: Option<Duration>,
+    stats: TailStats,
+}
+
+struct Trouble {
+    path: PathBuf,
+    kind: io::ErrorKind,
+    code: Option<i32>,
+    since: Duration,
+}
+
+impl Follower {
+    pub(super) fn new(
+        options: TailOptions,
+        checkpoint: Option<Checkpoint>,
+        files: Box<dyn Files>,
+    ) -> Follower {
+        Follower {
+            family: Family::new(options.directory(), options.path()),
+            options,
+            files,
+            starting: Some(checkpoint),
+            generations: Vec::new(),
+            current: 0,
+            finished: Vec::new(),
+            next_generation: 0,
+            history_end: None,
+            ready: VecDeque::new(),
+            caught_up_told: false,
+            late_pending: false,
+            trouble: None,
+            scratch: Vec::new(),
+            next_look: Duration::ZERO,
+            last_read: Duration::ZERO,
+            last_bytes: None,
+            stats: TailStats::default(),
+        }
+    }
+
+    /// The live file may have grown.
+    pub(super) fn wake(&mut self, now: Duration) {
+        self.last_read = now;
+        if let Some(current) = self.generations.get_mut(self.current) {
+            current.at_end = false;
+        }
+    }
+
+    /// Looks at the folder for rotations and new files. Two system calls when nothing changed.
+    pub(super) fn look(&mut self, now: Duration) {
+        let active = self
+            .last_bytes
+            .is_some_and(|at| now.saturating_sub(at) < ACTIVE_FOR);
+        self.next_look = now
+            + match active {
+                true => self.options.poll_active,
+                false => self.options.poll_idle,
+            };
+        self.late_pending = true;
+        let looked = match self.starting {
+            Some(_) => self.try_start(now),
+            None => self.look_for_successors(now),
+        };
+        match looked {
+            Ok(()) if self.generations.iter().all(|file| file.retry.is_none()) => self.recovered(),
+            Ok(()) => {}
+            Err(Failure { path, error }) => self.troubled(path, &error, now),
+        }
+        // Whatever was there before this look shall be read before a successor found by it.
+        if let Some(current) = self.generations.get_mut(self.current) {
+            current.at_end = false;
+        }
+    }
+
+    pub(super) fn next_look(&self) -> Duration {
+        self.next_look
+    }
+
+    /// When the log was last read on a wake, or gave bytes.
+    pub(super) fn last_read(&self) -> Duration {
+        self.last_read
+    }
+
+    /// The newest generation's number and descriptor.
+    pub(super) fn newest(&self) -> Option<(u32, RawFd)> {
+        let newest = self.generations.last()?;
+        Some((newest.number, newest.descriptor()?))
+    }
+
+    /// What there is to say now, one event at a time.
+    pub(super) fn next(&mut self, now: Duration) -> Option<TailEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                if let TailEvent::Chunk { bytes, .. } = &event {
+                    self.stats.bytes += bytes.len() as u64;
+                    self.stats.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+                    self.last_read = now;
+                    self.last_bytes = Some(now);
+                    self.caught_up_told = false;
+                }
+                return Some(event);
+            }
+            // One read of each late file, then one of the current file: neither starves the other.
+            self.late_pending = self.late_pending && self.read_late(now);
+            let progress = self.read_current(now);
+            if !progress && !self.late_pending && self.ready.is_empty() {
+                return self.idle();
+            }
+        }
+    }
+
+    fn idle(&mut self) -> Option<TailEvent> {
+        let told = std::mem::replace(&mut self.caught_up_told, true);
+        if self.trouble.is_some() {
+            self.caught_up_told = told;
+            return None;
+        }
+        (!told).then_some(TailEvent::CaughtUp)
+    }
+
+    // Starting.
+
+    fn try_start(&mut self, now: Duration) -> Result<(), Failure> {
+        let walk = walk(&*self.files, &self.family, |_| false, self.unreadable(now))?;
+        let Some(checkpoint) = self.starting.take() else {
+            return Ok(());
+        };
+        if let Some(known) = checkpoint.as_ref().filter(|known| !known.files.is_empty())
+            && walk.found.is_empty()
+        {
+            // Not there yet, or not mounted yet. That says nothing about what was read of it.
+            self.starting = Some(Some(known.clone()));
+            return Ok(());
+        }
+        let begun = match &checkpoint {
+            None => first_start(walk.found, self.options.start),
+            Some(checkpoint) => resume(walk.found, checkpoint.clone()),
+        };
+        match begun {
+            Ok(start) => {
+                self.begin(start);
+                self.note_unreadable(walk.unreadable);
+                Ok(())
+            }
+            Err(error) => {
+                self.starting = Some(checkpoint);
+                let path = self.options.path().to_owned();
+                Err(Failure { path, error })
+            }
+        }
+    }
+
+    fn begin(&mut self, start: Start) {
+        self.generations = start.generations;
+        self.finished = start.finished;
+        self.next_generation = start.next_generation;
+        self.history_end = start.history_end;
+        if let Some(after) = start.lost_after {
+            self.lost(Some(after), LossReason::RotatedAway);
+        }
+        for rewritten in start.rewritten {
+            self.stats.truncations += 1;
+            self.ready.push_back(TailEvent::Truncated {
+                generation: rewritten.generation,
+                becomes: rewritten.becomes,
+                read_to: rewritten.read_to,
+            });
+        }
+        self.forget_reused_marks();
+    }
+
+    // Successors.
+
+    fn look_for_successors(&mut self, now: Duration) -> Result<(), Failure> {
+        let base = self.family.member(0);
+        match self.files.stat(&base) {
+            Ok(stat) if self.newest_is(stat.id) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure { path: base, error }),
+        }
+        if self.room() == 0 {
+            self.finish_early();
+        }
+        if self.room() == 0 {
+            return Ok(());
+        }
+        let is_open = |id| self.generations.iter().any(|file| file.id == id);
+        let Walk {
+            mut found,
+            met_known,
+            unreadable,
+        } = walk(&*self.files, &self.family, is_open, self.unreadable(now))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        if !met_known && let Some(newest) = self.newest_number() {
+            // The file followed last is not in the family any more. If one that was finished before it is, then it was
+            // removed or moved elsewhere by hand; if none is, but rotated files are, it was rotated out of the family,
+            // and nobody knows how many after it.
+            match self.first_known(&found) {
+                Ok(Some(known)) => found.truncate(known),
+                Ok(None) if found.iter().any(|file| file.number > 0) => {
+                    self.lost(Some(newest), LossReason::RotatedAway);
+                }
+                Ok(None) => {}
+                Err(error) => return Err(Failure { path: base, error }),
+            }
+        }
+        self.note_unreadable(unreadable);
+        let room = self.room();
+        for file in found.into_iter().rev().take(room) {
+            let number = self.next_generation;
+            self.next_generation += 1;
+            if number > 1 {
+                self.stats.rotations += 1;
+                self.ready
+                    .push_back(TailEvent::Rotated { generation: number });
+            }
+            self.generations
+                .push(Generation::new(number, file.handle, &file.stat));
+        }
+        self.forget_reused_marks();
+        Ok(())
+    }
+
+    /// The newest of `found` (newest first) that was finished before.
+    fn first_known(&self, found: &[Found]) -> io::Result<Option<usize>> {
+        let mut fits = Vec::new();
+        for mark in self.finished.iter().rev() {
+            let row: io::Result<Vec<Fit>> = found
+                .iter()
+                .map(|file| fit(&*file.handle, &file.stat, mark))
+                .collect();
+            fits.push(row?);
+        }
+        Ok(align(&fits, found.len()).first().map(|&(_, file)| file))
+    }
+
+    fn newest_is(&self, id: super::FileId) -> bool {
+        self.generations.last().is_some_and(|file| file.id == id)
+    }
+
+    fn newest_number(&self) -> Option<u32> {
+        let open = self.generations.last().map(|file| file.number);
+        open.or_else(|| self.finished.last().map(|mark| mark.generation))
+    }
+
+    fn room(&self) -> usize {
+        self.options
+            .max_open_files
+            .max(2)
+            .saturating_sub(self.generations.len())
+    }
+
+    /// Gives up waiting for late writes where handles run out.
+    fn finish_early(&mut self) {
+        while self.current > 0 && self.room() == 0 {
+            self.finish(0);
+        }
+    }
+
+    fn unreadable(&self, now: Duration) -> Unreadable {
+        match &self.trouble {
+            Some(trouble) if now.saturating_sub(trouble.since) >= PATIENCE => Unreadable::PassOver,
+            _ => Unreadable::Fail,
+        }
+    }
+
+    fn note_unreadable(&mut self, unreadable: bool) {
+        if unreadable {
+            self.lost(None, LossReason::Unreadable);
+        }
+    }
+
+    // Reading.
+
+    /// Reads once from the current file. False if there is nothing to do there.
+    fn read_current(&mut self, now: Duration) -> bool {
+        let has_successor = self.current + 1 < self.generations.len();
+        let Some(file) = self.generations.get_mut(self.current) else {
+            return false;
+        };
+        if let Some(retry) = file.retry {
+            return now >= retry.at && self.try_again(now);
+        }
+        if file.at_end {
+            if has_successor {
+                self.move_on(now);
+            }
+            return has_successor;
+        }
+        let step = file.step(&mut self.scratch);
+        self.take(self.current, step, now)
+    }
+
+    /// Reads once from each late file. True if one may have more.
+    fn read_late(&mut self, now: Duration) -> bool {
+        let mut more = false;
+        let mut index = 0;
+        while index < self.current {
+            let Some(file) = self.generations.get_mut(index) else {
+                break;
+            };
+            match file.step(&mut self.scratch) {
+                Step::End => {
+                    let since = *file.idle_since.get_or_insert(now);
+                    self.tell_end(index);
+                    if now.saturating_sub(since) >= LATE_FOR {
+                        self.finish(index);
+                        continue;
+                    }
+                }
+                // It was read to its end before; what cannot be reached any more is finished.
+                Step::Failed(_) => {
+                    self.finish(index);
+                    continue;
+                }
+                step => {
+                    self.take(index, step, now);
+                    more = true;
+                }
+            }
+            index += 1;
+        }
+        more
+    }
+
+    /// Turns what a read gave into events. False if there is nothing more to read for now.
+    fn take(&mut self, index: usize, step: Step, now: Duration) -> bool {
+        match step {
+            Step::Bytes { offset, bytes } => self.chunk(index, offset, bytes),
+            Step::More => {}
+            Step::End => {
+                if let Some(file) = self.generations.get_mut(index) {
+                    file.at_end = true;
+                }
+            }
+            Step::Truncated => self.truncated(index),
+            Step::Failed(error) => {
+                self.failed(index, &error, now);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn chunk(&mut self, index: usize, offset: u64, bytes: Vec<u8>) {
+        let Some(file) = self.generations.get(index) else {
+            return;
+        };
+        let event = TailEvent::Chunk {
+            generation: file.number,
+            offset,
+            bytes,
+            history: offset < file.history_end,
+            after: self.checkpoint(),
+        };
+        self.ready.push_back(event);
+    }
+
+    fn move_on(&mut self, now: Duration) {
+        if let Some(file) = self.generations.get_mut(self.current) {
+            file.idle_since = Some(now);
+        }
+        self.tell_end(self.current);
+        self.current += 1;
+    }
+
+    fn tell_end(&mut self, index: usize) {
+        if let Some(file) = self.generations.get_mut(index)
+            && std::mem::take(&mut file.end_untold)
+        {
+            let generation = file.number;
+            self.ready.push_back(TailEvent::EndOfFile { generation });
+        }
+    }
+
+    /// Releases the half line, closes the file and keeps its mark.
+    fn finish(&mut self, index: usize) {
+        self.release_half_line(index);
+        self.tell_end(index);
+        let file = self.generations.remove(index);
+        if index < self.current {
+            self.current -= 1;
+        }
+        self.remember(&file);
+    }
+
+    fn remember(&mut self, file: &Generation) {
+        self.finished.extend(file.mark());
+        self.finished.sort_by_key(|mark| mark.generation);
+        let surplus = self.finished.len().saturating_sub(FINISHED);
+        self.finished.drain(..surplus);
+    }
+
+    fn release_half_line(&mut self, index: usize) {
+        let half = self
+            .generations
+            .get_mut(index)
+            .and_then(Generation::take_half_line);
+        if let Some((offset, bytes)) = half {
+            self.chunk(index, offset, bytes);
+        }
+    }
+
+    fn truncated(&mut self, index: usize) {
+        let becomes = self.next_generation;
+        self.next_generation += 1;
+        self.stats.truncations += 1;
+        self.release_half_line(index);
+        self.tell_end(index);
+        if let Some(file) = self.generations.get_mut(index) {
+            self.ready.push_back(TailEvent::Truncated {
+                generation: file.number,
+                becomes,
+                read_to: file.offset(),
+            });
+            file.restart(becomes);
+        }
+    }
+
+    fn lost(&mut self, after: Option<u32>, reason: LossReason) {
+        self.stats.losses += 1;
+        self.ready.push_back(TailEvent::Lost { after, reason });
+    }
+
+    // Trouble.
+
+    fn failed(&mut self, index: usize, error: &io::Error, now: Duration) {
+        if let Some(file) = self.generations.get_mut(index) {
+            let retry = file.retry.get_or_insert(Retry {
+                since: now,
+                at: now,
+                delay: FIRST_RETRY,
+            });
+            retry.at = now + retry.delay;
+            retry.delay = (retry.delay * 2).min(LAST_RETRY);
+        }
+        self.troubled(self.options.path().to_owned(), error, now);
+    }
+
+    /// Opens the current file anew after it failed, and reads once. The place reached is kept.
+    fn try_again(&mut self, now: Duration) -> bool {
+        let index = self.current;
+        let walked = walk(&*self.files, &self.family, |_| false, Unreadable::PassOver);
+        let found = match walked {
+            Ok(walk) => walk.found,
+            Err(Failure { error, .. }) => {
+                self.failed(index, &error, now);
+                return false;
+            }
+        };
+        let Some(file) = self.generations.get_mut(index) else {
+            return false;
+        };
+        let mark = file.mark();
+        let is_it = |candidate: &Found| match &mark {
+            Some(mark) => fit(&*candidate.handle, &candidate.stat, mark).map(|fit| fit != Fit::No),
+            None => Ok(candidate.stat.id == file.id),
+        };
+        let (mut seen, mut unsure) = (0, None);
+        for candidate in found {
+            match is_it(&candidate) {
+                Ok(true) => {
+                    file.reopened(candidate.handle, &candidate.stat);
+                    let step = file.step(&mut self.scratch);
+                    if !matches!(step, Step::Failed(_)) {
+                        file.retry = None;
+                        self.recovered();
+                    }
+                    return self.take(index, step, now);
+                }
+                Ok(false) => seen += 1,
+                Err(error) => unsure = Some(error),
+            }
+        }
+        // The last file is waited for as long as it takes; one that holds up others, not for ever.
+        let waited = file
+            .retry
+            .is_some_and(|retry| now.saturating_sub(retry.since) >= PATIENCE);
+        let given_up = waited && index + 1 < self.generations.len();
+        match unsure {
+            Some(error) if !given_up => self.failed(index, &error, now),
+            // Others are there, but this one is gone.
+            _ if seen > 0 || given_up => {
+                let gone = self.generations.remove(index);
+                self.remember(&gone);
+                self.lost(Some(gone.number), LossReason::RotatedAway);
+                self.recovered();
+                self.next_look = now;
+                return true;
+            }
+            _ => self.failed(index, &io::Error::from(io::ErrorKind::NotFound), now),
+        }
+        false
+    }
+
+    fn troubled(&mut self, path: PathBuf, error: &io::Error, now: Duration) {
+        let (kind, code) = (error.kind(), error.raw_os_error());
+        let since = match &self.trouble {
+            Some(known) if known.path == path && known.kind == kind && known.code == code => return,
+            Some(known) => known.since,
+            None => now,
+        };
+        self.stats.troubles += 1;
+        self.ready.push_back(TailEvent::Trouble {
+            path: path.clone(),
+            error: error.to_string(),
+        });
+        self.trouble = Some(Trouble {
+            path,
+            kind,
+            code,
+            since,
+        });
+    }
+
+    fn recovered(&mut self) {
+        if self.trouble.take().is_some() {
+            self.ready.push_back(TailEvent::Recovered);
+        }
+    }
+
+    // What is known.
+
+    fn checkpoint(&self) -> Checkpoint {
+        let reached = self.generations.iter().take(self.current + 1);
+        let mut files = self.finished.clone();
+        files.extend(reached.filter_map(Generation::mark));
+        files.sort_by_key(|mark| mark.generation);
+        // Files that wait are found again, and shall get the same numbers again.
+        let newest = files.last().map_or(0, |mark| mark.generation);
+        let next_generation = match self.generations.get(self.current + 1) {
+            Some(waiting) if waiting.number > newest => waiting.number,
+            _ => self.next_generation,
+        };
+        Checkpoint {
+            files,
+            next_generation,
+            history_end: self.history_end,
+        }
+    }
+
+    /// An inode that an open file has cannot be that of a finished one.
+    fn forget_reused_marks(&mut self) {
+        let open = &self.generations;
+        self.finished
+            .retain(|mark| open.iter().all(|file| file.id != mark.file));
+    }
+
+    pub(super) fn stats(&self) -> TailStats {
+        let current = self.generations.get(self.current);
+        TailStats {
+            lag_bytes: self.generations.iter().map(Generation::lag).sum(),
+            open_files: self.generations.len(),
+            generation: current.map(|file| file.number),
+            file: current.map(|file| file.id),
+            ..self.stats.clone()
+        }
+    }
+}

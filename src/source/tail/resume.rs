@@ -1,0 +1,148 @@
+//! Where to begin: a family as found on disk, newest first, meets what a checkpoint says was read of it.
+
+use std::io;
+
+use super::checkpoint::{Checkpoint, Mark, Position};
+use super::generation::Generation;
+use super::identity::{Fit, align, fit};
+use super::options::StartAt;
+use super::walk::Found;
+
+/// The generations to read, oldest first.
+#[derive(Default)]
+pub(super) struct Start {
+    pub(super) generations: Vec<Generation>,
+    pub(super) next_generation: u32,
+    pub(super) history_end: Option<Position>,
+    /// Files that were read to their end and are not in the family, or are older than those marked.
+    pub(super) finished: Vec<Mark>,
+    /// The newest generation that the checkpoint knew, if its file is gone.
+    pub(super) lost_after: Option<u32>,
+    pub(super) rewritten: Vec<Rewritten>,
+}
+
+/// A known file whose content is not what was read.
+pub(super) struct Rewritten {
+    pub(super) generation: u32,
+    pub(super) becomes: u32,
+    pub(super) read_to: u64,
+}
+
+/// Generation numbers begin here.
+const FIRST: u32 = 1;
+
+pub(super) fn first_start(found: Vec<Found>, start: StartAt) -> io::Result<Start> {
+    let mut generations = Vec::new();
+    let mut next_generation = FIRST;
+    let mut history_end = None;
+    for file in found.into_iter().rev() {
+        let mut generation = Generation::new(next_generation, file.handle, &file.stat);
+        match start {
+            StartAt::Beginning => {
+                generation.history_end = file.stat.size;
+                history_end = Some(Position {
+                    generation: next_generation,
+                    offset: file.stat.size,
+                });
+            }
+            StartAt::End => generation.skip(file.number == 0)?,
+        }
+        generations.push(generation);
+        next_generation += 1;
+    }
+    Ok(Start {
+        generations,
+        next_generation,
+        history_end,
+        ..Start::default()
+    })
+}
+
+pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<Start> {
+    let Checkpoint {
+        files: mut marks,
+        next_generation,
+        history_end,
+    } = checkpoint;
+    marks.reverse();
+    let mut fits = Vec::with_capacity(marks.len());
+    for mark in &marks {
+        let row: io::Result<Vec<Fit>> = found
+            .iter()
+            .map(|file| fit(&*file.handle, &file.stat, mark))
+            .collect();
+        fits.push(row?);
+    }
+    let pairs = align(&fits, found.len());
+
+    let mut start = Start {
+        next_generation: next_generation.max(FIRST),
+        history_end,
+        ..Start::default()
+    };
+    let newest_known = pairs.first().map_or(found.len(), |&(_, file)| file);
+    let is_paired = |mark: usize| pairs.iter().any(|&(paired, _)| paired == mark);
+    start.finished = marks
+        .iter()
+        .enumerate()
+        .filter(|&(index, _)| !is_paired(index))
+        .map(|(_, mark)| mark.clone())
+        .rev()
+        .collect();
+    // If the family is nothing but the log itself, or an elder proves that it did not rotate away, then a file with a
+    // known inode and other content was rewritten in place. Otherwise its inode was reused.
+    let alone = matches!(found.as_slice(), [only] if only.number == 0);
+    let stayed = alone || !pairs.is_empty();
+    for (index, file) in found.into_iter().enumerate().rev() {
+        let mark = pairs
+            .iter()
+            .find(|&&(_, paired)| paired == index)
+            .and_then(|&(mark, _)| marks.get(mark));
+        if let Some(mark) = mark {
+            let mut generation = Generation::resumed(file.handle, &file.stat, mark)?;
+            generation.history_end = history_in(mark.generation, history_end);
+            start.generations.push(generation);
+        } else if index < newest_known {
+            let number = start.next_generation;
+            start.next_generation += 1;
+            let known = marks.iter().find(|mark| is_same_file(mark, &file));
+            start
+                .rewritten
+                .extend(known.filter(|_| stayed).map(|mark| Rewritten {
+                    generation: mark.generation,
+                    becomes: number,
+                    read_to: mark.offset,
+                }));
+            let mut generation = Generation::new(number, file.handle, &file.stat);
+            generation.history_end = history_in(number, history_end);
+            start.generations.push(generation);
+        }
+        // What lies behind the newest known file was read before that one was begun.
+    }
+    // The file read last is gone, with what it held behind the place reached, and perhaps others after it.
+    let newest = marks.first().map(|mark| mark.generation);
+    let is_there = is_paired(0)
+        || start
+            .rewritten
+            .iter()
+            .any(|rewritten| Some(rewritten.generation) == newest);
+    start.lost_after = newest.filter(|_| !is_there);
+    Ok(start)
+}
+
+fn is_same_file(mark: &Mark, file: &Found) -> bool {
+    let born_alike = match (mark.born, file.stat.born) {
+        (Some(then), Some(now)) => then == now,
+        _ => true,
+    };
+    mark.file == file.stat.id && born_alike
+}
+
+/// How far into a generation the history of the first start reaches.
+fn history_in(generation: u32, end: Option<Position>) -> u64 {
+    match end {
+        Some(end) if generation < end.generation => u64::MAX,
+        Some(end) if generation == end.generation => end.offset,
+        _ => 0,
+    }
+}

@@ -1,0 +1,145 @@
+//! What cuts the sleep short: one inotify instance for the folder (rotation), one for the newest file (writes). They are
+//! apart so that a busy log can be left unread for the length of a batch while a rotation is still noticed at once.
+//!
+//! The kernel merges a write's event with the one before it while that is unread, so a flood costs one event a batch.
+//! Nothing depends on any event arriving: an instance that cannot be made, or a watch that cannot be set, means polling.
+
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init, remove_watch};
+use tokio::io::unix::AsyncFd;
+
+pub(super) struct Wakes {
+    instances: Option<Instances>,
+    folder_is_watched: bool,
+    /// The watched file as generation and descriptor, and its watch.
+    file: Option<(u32, RawFd, i32)>,
+}
+
+struct Instances {
+    folder: AsyncFd<OwnedFd>,
+    file: AsyncFd<OwnedFd>,
+}
+
+/// Room for many events; the largest one takes about 270 bytes.
+const BUFFER: usize = 4096;
+const LARGEST_EVENT: usize = 272;
+
+impl Wakes {
+    pub(super) fn new(wanted: bool) -> Wakes {
+        let instances = wanted.then(|| {
+            Some(Instances {
+                folder: instance()?,
+                file: instance()?,
+            })
+        });
+        Wakes {
+            instances: instances.flatten(),
+            folder_is_watched: false,
+            file: None,
+        }
+    }
+
+    /// Whether the kernel would wake us at a rotation.
+    pub(super) fn active(&self) -> bool {
+        self.instances.is_some() && self.folder_is_watched
+    }
+
+    /// Also to be called again now and then: the folder may have been replaced. Setting the same watch twice is one.
+    pub(super) fn watch_directory(&mut self, path: &Path) {
+        let Some(instances) = &self.instances else {
+            return;
+        };
+        let changes = WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ATTRIB
+            | WatchFlags::ONLYDIR;
+        self.folder_is_watched = add_watch(instances.folder.get_ref(), path, changes).is_ok();
+    }
+
+    /// Watches the newest file for writes, by descriptor: its name may be another one's by now.
+    pub(super) fn watch_file(&mut self, newest: Option<(u32, RawFd)>) {
+        let watched = self
+            .file
+            .map(|(generation, descriptor, _)| (generation, descriptor));
+        let Some(instances) = &self.instances else {
+            return;
+        };
+        if watched == newest {
+            return;
+        }
+        let old = self.file.take();
+        if let Some((generation, descriptor)) = newest {
+            let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+            if let Ok(watch) = add_watch(instances.file.get_ref(), &path, WatchFlags::MODIFY) {
+                self.file = Some((generation, descriptor, watch));
+            }
+        }
+        // A file that began anew kept its watch. One that was closed lost it by itself, so failing here is fine.
+        if let Some((_, _, watch)) = old
+            && self.file.is_none_or(|(_, _, new)| new != watch)
+        {
+            remove_watch(instances.file.get_ref(), watch).ok();
+        }
+    }
+
+    /// Something happened to a name in the folder.
+    pub(super) async fn directory(&self) {
+        match &self.instances {
+            Some(instances) => drained(&instances.folder).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Something was written to the watched file.
+    pub(super) async fn file(&self) {
+        match &self.instances {
+            Some(instances) => drained(&instances.file).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The same as [`Wakes::directory`], asked without waiting and without the runtime's help.
+    pub(super) fn take_directory(&self) -> bool {
+        match &self.instances {
+            Some(instances) => drain(instances.folder.get_ref()) > 0,
+            None => false,
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe to call, for types whose descriptor may change; an OwnedFd's never does"
+)]
+fn instance() -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::new(init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?).ok()
+}
+
+/// Takes what events there are; how many bytes they were.
+fn drain(instance: &OwnedFd) -> usize {
+    let mut buffer = [0; BUFFER];
+    rustix::io::read(instance.as_fd(), &mut buffer).unwrap_or(0)
+}
+
+async fn drained(instance: &AsyncFd<OwnedFd>) {
+    loop {
+        let Ok(mut ready) = instance.readable().await else {
+            return std::future::pending().await;
+        };
+        let taken = drain(instance.get_ref());
+        // The descriptor is edge-triggered, and the queue now empty unless the buffer was nearly full: an event after
+        // this read is a new edge. So a second read, only to be told so, is not needed.
+        if taken + LARGEST_EVENT <= BUFFER {
+            ready.clear_ready();
+        }
+        if taken > 0 {
+            return;
+        }
+    }
+}
