@@ -6,9 +6,14 @@ use crate::core::event::Timestamp;
 
 /// The wall clock, in whole milliseconds of UTC.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this file is the door to the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is the door to the clock"
+)]
 pub fn now() -> Timestamp {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -24,7 +29,10 @@ pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this file is the door to the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is the door to the clock"
+    )]
     pub fn start() -> Stopwatch {
         Stopwatch(Instant::now())
     }
@@ -47,12 +55,16 @@ pub struct SteadyClock {
 impl SteadyClock {
     #[must_use]
     pub fn start() -> SteadyClock {
-        SteadyClock { started: monotonic(), at: now() }
+        SteadyClock {
+            started: monotonic(),
+            at: now(),
+        }
     }
 
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.at.plus_ms(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+        self.at
+            .plus_ms(i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 
     /// The moment on the runtime's clock at which `at` is reached.

@@ -2,15 +2,15 @@
 //!
 //! The rooms, in the order of the data:
 
+/// The commands.
+pub mod cli;
 /// The only file that reads a clock.
 pub mod clock;
-/// Where events come from: the followed log or journal, logs of the past.
-pub mod source;
+/// The configuration: loaded, checked, every problem reported at once.
+pub mod config;
 /// All that knows the master-controller's words: framing, decoding, time stamps.
 pub mod controller;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
-/// The configuration: loaded, checked, every problem reported at once.
-pub mod config;
-/// The commands.
-pub mod cli;
+/// Where events come from: the followed log or journal, logs of the past.
+pub mod source;

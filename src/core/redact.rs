@@ -123,6 +123,12 @@ fn is_secret_key(key: &str) -> bool {
     }) || key == "code"
 }
 
+/// `code=ECONNREFUSED` and `code=1` are no secrets; an authorization code is.
+fn is_error_code(value: &str) -> bool {
+    value.len() <= 32 && value.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        || value.len() <= 3 && value.chars().all(|c| c.is_ascii_digit() || c == '-')
+}
+
 fn masked(length: usize) -> String {
     format!("‹{length} hidden›")
 }
@@ -137,6 +143,7 @@ fn mask_word(word: &str) -> String {
     if let Some((key, value)) = word.split_once('=')
         && is_secret_key(key)
         && !value.is_empty()
+        && !(key == "code" && is_error_code(value))
     {
         return format!("{key}={}", masked(value.len()));
     }
