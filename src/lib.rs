@@ -4,6 +4,8 @@
 
 /// The commands.
 pub mod cli;
+/// The only file that reads a clock.
+pub mod clock;
 /// All that knows the master-controller's words: framing, decoding, time stamps.
 pub mod controller;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
