@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod analyze;
+pub mod simulate;
 
 use std::io::Write;
 
@@ -18,6 +19,8 @@ pub struct Cli {
 enum Command {
     /// Reads logs of the past and says what happened: boots, stages, failures and the likely cause
     Analyze(analyze::Arguments),
+    /// Writes the logs of a simulated master-controller, with the truth of each boot
+    Simulate(simulate::Arguments),
 }
 
 /// How a command ended, as its exit status: 0 fine, 1 found something wrong, 2 wrong use or configuration.
@@ -35,5 +38,6 @@ pub enum Status {
 pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Status> {
     match cli.command {
         Command::Analyze(arguments) => analyze::run(&arguments, out, err),
+        Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }
