@@ -126,6 +126,10 @@ pub enum Happening {
     Stopped {
         down: i64,
     },
+    /// SIGINT, with its line.
+    Interrupted {
+        down: i64,
+    },
     /// An unhandled rejection; the process ends itself 3 s later.
     Crashed {
         down: i64,

@@ -358,62 +358,63 @@ fn cancel_ip_reused(order: &Order) -> Plan {
     })
 }
 
-fn mass_incident(order: &Order) -> Plan {
-    let rate = order.rate.unwrap_or(120);
-    let third = match (order.lasts, order.boots) {
-        (Some(lasts), _) => lasts / 3,
-        (None, Some(boots)) => i64::from(boots) * 3_600_000 / i64::from(rate.max(1)) / 3,
-        (None, None) => 15 * MINUTE,
-    };
-    let phase = Phase {
+/// How long a story lasts that is told in phases: as ordered, or as the ordered boots take.
+fn length(order: &Order, rate: u32, usual: i64) -> i64 {
+    match (order.lasts, order.boots) {
+        (Some(lasts), _) => lasts,
+        (None, Some(boots)) => i64::from(boots) * 3_600_000 / i64::from(rate.max(1)),
+        (None, None) => usual,
+    }
+}
+
+fn steady(order: &Order, rate: u32, lasts: i64, mix: &[(u32, &'static str)]) -> Plan {
+    empty(order).phase(Phase {
         from: 1_000,
         rate,
         boots: order.boots,
-        lasts: Some(third * 3),
-        mix: vec![(1, row("healthy"))],
-    };
-    empty(order)
+        lasts: Some(lasts),
+        mix: mix
+            .iter()
+            .map(|(weight, name)| (*weight, row(name)))
+            .collect(),
+    })
+}
+
+fn mass_incident(order: &Order) -> Plan {
+    let rate = order.rate.unwrap_or(120);
+    let lasts = length(order, rate, 45 * MINUTE);
+    steady(order, rate, lasts, &[(1, "healthy")])
         .injection(Injection::Never)
-        .phase(phase)
-        .at(third, Happening::ImageRebuilt { with_agent: false })
-        .at(2 * third, Happening::ImageRebuilt { with_agent: true })
+        .at(lasts / 3, Happening::ImageRebuilt { with_agent: false })
+        .at(lasts * 2 / 3, Happening::ImageRebuilt { with_agent: true })
 }
 
 fn restart(order: &Order) -> Plan {
-    let mix = vec![
-        (3, row("healthy")),
-        (1, row("agent-missing")),
-        (1, row("slow-agent")),
-    ];
-    let lasts = order.lasts.unwrap_or(9 * MINUTE);
-    empty(order)
-        .phase(Phase {
-            from: 1_000,
-            rate: order.rate.unwrap_or(360),
-            boots: order.boots,
-            lasts: Some(lasts),
-            mix,
-        })
-        .at(lasts / 3, Happening::Killed { down: 3_000 })
-        .at(lasts * 2 / 3, Happening::Stopped { down: 12_000 })
+    let rate = order.rate.unwrap_or(360);
+    let lasts = length(order, rate, 8 * MINUTE);
+    let mix = [(3, "healthy"), (1, "agent-missing"), (1, "slow-agent")];
+    steady(order, rate, lasts, &mix)
+        .at(lasts / 4, Happening::Killed { down: 3_000 })
+        .at(lasts / 2, Happening::Stopped { down: 12_000 })
+        .at(lasts * 3 / 4, Happening::Interrupted { down: 2_000 })
 }
 
 fn crash(order: &Order) -> Plan {
-    let phase = arrivals(order, 30, vec![(4, row("healthy")), (1, row("slow-agent"))]);
-    empty(order)
-        .phase(phase)
-        .at(MINUTE, Happening::Crashed { down: 10_000 })
+    let rate = order.rate.unwrap_or(360);
+    let lasts = length(order, rate, 5 * MINUTE);
+    let mix = [(4, "healthy"), (1, "slow-agent")];
+    steady(order, rate, lasts, &mix).at(lasts / 2, Happening::Crashed { down: 10_000 })
 }
 
 fn database_outage(order: &Order) -> Plan {
-    let phase = Phase {
-        rate: order.rate.unwrap_or(600),
-        ..arrivals(order, 40, vec![(1, row("healthy"))])
-    };
-    empty(order)
-        .phase(phase)
-        .at(MINUTE, Happening::DatabaseLost)
-        .at(2 * MINUTE, Happening::DatabaseBack)
+    let rate = order.rate.unwrap_or(600);
+    let lasts = length(order, rate, 6 * MINUTE);
+    let lost = lasts / 3;
+    steady(order, rate, lasts, &[(1, "healthy")])
+        // One creation fails just before, so that even its clean-up meets the outage.
+        .boot(lost - 3_000, row("db-insert-timeout"))
+        .at(lost, Happening::DatabaseLost)
+        .at(lasts * 2 / 3, Happening::DatabaseBack)
 }
 
 /// A realistic mix; the weights add up to a thousand.

@@ -394,6 +394,12 @@ impl Simulation {
                 }
                 self.die(down);
             }
+            Happening::Interrupted { down } => {
+                if self.alive {
+                    say!(self, SIGINT);
+                }
+                self.die(down);
+            }
             Happening::Crashed { down } => self.crash(down),
         }
     }
@@ -489,6 +495,9 @@ impl Simulation {
         }
         boot.decided = true;
         boot.truth.ended_at = Some(now);
+        if outcome != Outcome::Ready {
+            boot.truth.ready_ms = None;
+        }
         boot.truth.outcome = Some(outcome);
         boot.truth.failure = failure;
         let truth = boot.truth.clone();

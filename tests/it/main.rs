@@ -1,1 +1,8 @@
 //! One test binary, one module per scenario.
+
+mod simulator;
+mod simulator_agents;
+mod simulator_habits;
+mod simulator_replay;
+mod simulator_rotation;
+mod simulator_shapes;

@@ -435,6 +435,9 @@ impl Simulation {
         say!(self, SOCKET_FOUND, who.vm, polls);
         let console = Value::Path(USERS, who.vm, "/console.log");
         say!(self, FIRECRACKER, who.vm, pid, console);
+        if self.random.one_in(48) {
+            say!(self, FD_STUCK, who.vm, "EBADF: bad file descriptor, close");
+        }
         let elapsed = self.elapsed(boot);
         say!(self, STEP_6_DONE, who.vm, elapsed);
         say!(self, CREATED, who.vm, who.ip, who.vm_type.as_str(), elapsed);

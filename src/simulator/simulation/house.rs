@@ -84,7 +84,6 @@ impl Simulation {
         self.alive = false;
         let boots: Vec<u32> = self.boots.keys().copied().collect();
         for boot in boots {
-            self.boot(boot).truth.ready_ms = None;
             self.decide(boot, Outcome::Lost, Some(Failure::ControllerRestarted));
             self.forget(boot);
         }

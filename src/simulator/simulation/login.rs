@@ -202,7 +202,8 @@ impl Simulation {
         } else {
             say!(self, DESTROY, vm);
         }
-        if self.world.used.contains_key(&vm) {
+        let whole = self.world.used.contains_key(&vm);
+        if whole {
             self.block((4, 16));
             say!(self, TAP_REMOVED, vm, Value::Tap(vm));
         }
@@ -224,7 +225,7 @@ impl Simulation {
             say!(self, EXITED_WELL, vm, Value::Null, "SIGTERM");
             self.emit(Happened::AgentDown { ip: machine.ip });
         }
-        if dec {
+        if dec && whole {
             let from = Value::Path(super::creation::USERS, vm, "/console.log");
             let time = iso(self.now).replace([':', '.'], "-");
             let to = format!("/var/log/vm-debug-logs/{vm}-console-{time}.log");

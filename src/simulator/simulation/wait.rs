@@ -275,9 +275,6 @@ impl Simulation {
         say!(self, TIMEOUT, who.ip, limit);
         let ended = self.boot(boot);
         ended.waiting = false;
-        if !ended.decided {
-            ended.truth.ready_ms = None;
-        }
         let failure = if ended.guest_died {
             Failure::GuestDied
         } else {
