@@ -183,7 +183,7 @@ impl World {
                 "{comma}{{\"vm_id\":\"{}\",\"vm_type\":\"{}\",\"destroyed_at\":{destroyed},\"created_at\":\"{}\",\"status\":\"{}\"}}",
                 row.vm,
                 row.vm_type,
-                stamp_of_row(row.created),
+                stamp_of_creation(row),
                 row.status,
             );
             debug_assert!(written.is_ok(), "writing to a string cannot fail");
@@ -367,7 +367,14 @@ impl World {
     }
 }
 
-/// A row's time as PostgREST gives it.
+/// A row's creation as PostgREST gives it: the database's own clock, in microseconds.
+fn stamp_of_creation(row: &Row) -> String {
+    let mut text = iso(row.created);
+    text.pop();
+    format!("{text}{:03}+00:00", row.vm.0 % 1000)
+}
+
+/// A time that the controller wrote into a row.
 fn stamp_of_row(at: i64) -> String {
     let mut text = iso(at);
     text.pop();

@@ -1,5 +1,7 @@
 //! What the simulator's modules share: plans to play, and their bytes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use bootwatch::core::event::Timestamp;
 use bootwatch::simulator::player::Face;
 use bootwatch::simulator::scenario::{SCENARIOS, find};

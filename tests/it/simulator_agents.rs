@@ -53,7 +53,14 @@ fn each_fate_shows_on_the_wire() {
     assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
 
     let starting = up(3, Agent::StartsThenHealthy);
-    let codes = [(); 3].map(|()| patiently(starting).unwrap()[9..12].to_owned());
+    let codes = [(); 3].map(|()| {
+        patiently(starting)
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .to_owned()
+    });
     assert_eq!(codes, ["503", "503", "200"]);
 
     let garbage = up(4, Agent::Garbage);

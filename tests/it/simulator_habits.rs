@@ -1,5 +1,7 @@
 //! Each scenario ends as it promises, and the controller's worse habits are there.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 
 use bootwatch::core::event::{AttemptError, AttemptResult, Failure, Outcome, VmType};
