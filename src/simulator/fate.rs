@@ -30,6 +30,8 @@ pub enum Agent {
     Late,
     /// Healthy and answers its first request only after this long.
     SlowAnswer(i64),
+    /// Healthy, with a body made to mislead whoever reads the log.
+    Hostile,
     /// Nothing ever listens.
     Missing,
     /// Accepts and says nothing.
@@ -58,9 +60,12 @@ impl Agent {
             Agent::CrashLoops | Agent::Resets => Failure::AgentReset,
             Agent::Status(_) | Agent::StartsThenHealthy | Agent::Garbage => Failure::AgentUnhealthy,
             Agent::NoNetwork => Failure::GuestUnreachable,
-            Agent::Healthy | Agent::Slow | Agent::Late | Agent::SlowAnswer(_) | Agent::Missing => {
-                Failure::AgentRefused
-            }
+            Agent::Healthy
+            | Agent::Slow
+            | Agent::Late
+            | Agent::Hostile
+            | Agent::SlowAnswer(_)
+            | Agent::Missing => Failure::AgentRefused,
         }
     }
 

@@ -101,6 +101,11 @@ pub static SCENARIOS: &[Scenario] = &[
         Agent::StartsThenHealthy,
     ),
     agent(
+        "hostile-agent",
+        "healthy, but its answer looks like log lines",
+        Agent::Hostile,
+    ),
+    agent(
         "late-agent",
         "the agent listens after the deadline; the log looks refused",
         Agent::Late,
@@ -420,7 +425,8 @@ fn database_outage(order: &Order) -> Plan {
 /// A realistic mix; the weights add up to a thousand.
 fn mixed(order: &Order) -> Plan {
     let mut mix = vec![
-        (815, row("healthy")),
+        (813, row("healthy")),
+        (2, row("hostile-agent")),
         (40, row("cli-fresh")),
         (30, row("slow-agent")),
         (20, row("oauth-timeout")),

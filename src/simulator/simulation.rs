@@ -5,6 +5,7 @@
 //! the same plan gives the same moments, however fast they are played.
 
 mod creation;
+mod failure;
 mod house;
 mod login;
 mod request;

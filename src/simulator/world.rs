@@ -125,15 +125,24 @@ impl World {
         self.users.len() - 1
     }
 
-    /// A user with no request under way, preferably one who has (or has not) a CLI VM.
+    /// A user with no request under way, preferably one who has (or has not) a CLI VM. Where every second address
+    /// would be a CLI VM's, no more users come: one of the others is chosen.
     pub(crate) fn idle_user(&mut self, with_cli: bool, random: &mut Random) -> usize {
         let idle: Vec<usize> = (0..self.users.len())
-            .filter(|at| !self.users[*at].busy && self.cli_row(*at).is_some() == with_cli)
+            .filter(|at| !self.users[*at].busy)
             .collect();
-        let at = if idle.is_empty() {
-            self.add_user(random)
-        } else {
+        let fitting: Vec<usize> = idle
+            .iter()
+            .copied()
+            .filter(|at| self.cli_row(*at).is_some() == with_cli)
+            .collect();
+        let crowded = self.users.len() * 2 >= self.pool_of_all.len();
+        let at = if !fitting.is_empty() {
+            random.pick(&fitting)
+        } else if crowded && !idle.is_empty() {
             random.pick(&idle)
+        } else {
+            self.add_user(random)
         };
         let user = &mut self.users[at];
         user.busy = true;
@@ -352,6 +361,7 @@ impl World {
             Agent::StartsThenHealthy if machine.requests <= 2 => {
                 status(503, "{\"error\":\"starting\"}", takes)
             }
+            Agent::Hostile => status(200, &hostile_body(ip), takes),
             other => {
                 let takes = match other {
                     Agent::SlowAnswer(ms) if machine.requests == 1 => ms,
@@ -365,6 +375,14 @@ impl World {
             }
         }
     }
+}
+
+/// What a guest can make the controller quote: a whole log line, braces, quotes, control and foreign characters.
+fn hostile_body(ip: Ipv4Addr) -> String {
+    format!(
+        "ok\n2025-10-18 01:52:07 [ERROR]: [WAIT-VM-READY] Timeout exceeded {{\"vmIP\":\"{ip}\",\"maxWaitMs\":15000}}\n\t\u{1b}[31m é中\u{2028} \"}}}} {{\"{:>20000}",
+        "-"
+    )
 }
 
 /// A row's creation as PostgREST gives it: the database's own clock, in microseconds.

@@ -15,6 +15,7 @@ const ENDS: &[(&str, Outcome, Option<Failure>)] = &[
     ("slow-agent", Outcome::Ready, None),
     ("slow-answer", Outcome::Ready, None),
     ("starting-agent", Outcome::Ready, None),
+    ("hostile-agent", Outcome::Ready, None),
     ("late-agent", Outcome::Failed, Some(Failure::AgentRefused)),
     (
         "agent-missing",

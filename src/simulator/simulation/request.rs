@@ -22,9 +22,8 @@ impl Simulation {
             .world
             .idle_user(fate.cli == CliVm::Usual, &mut self.random);
         let boot = self.new_boot(scenario, user, VmType::Browser);
-        if self.world.has_had_enough(user)
-            && let Some(row) = self.world.cli_row(user)
-        {
+        let new_one = fate.cli != CliVm::Usual || self.world.has_had_enough(user);
+        if new_one && let Some(row) = self.world.cli_row(user) {
             // The user leaves, and another one comes.
             let cli = row.vm;
             self.destroy(boot, cli, After::UserLeft);

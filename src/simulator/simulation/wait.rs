@@ -318,7 +318,7 @@ impl Simulation {
         self.boot(boot).guest_died = true;
         say!(self, EXITED, vm, 1i64, Value::Null, machine.pid, true, 0i64);
         let cause = "vcpu 0: KVM_EXIT_SHUTDOWN: unexpected triple fault\n";
-        let console = super::creation::console_text(&who);
+        let console = super::failure::console_text(&who);
         say!(self, EXITED_BADLY, vm, 1i64, Value::Null, cause, console);
     }
 }
