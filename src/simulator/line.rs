@@ -318,3 +318,70 @@ impl Stamp {
         &self.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(value: Value) -> String {
+        let mut out = Vec::new();
+        value.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn ids_are_written_as_they_are_displayed() {
+        for bits in [0, u128::MAX, 0x63ac_860f_c164_40a3_af4c_0457_184d_8970] {
+            assert_eq!(json(Value::Vm(VmId(bits))), format!("\"{}\"", VmId(bits)));
+            assert_eq!(json(Value::Uuid(bits)), format!("\"{}\"", SessionId(bits)));
+        }
+    }
+
+    #[test]
+    fn strings_are_escaped_as_json_wants() {
+        for text in [
+            "plain",
+            "a \"quote\" and a \\",
+            "two\nlines\t\r\u{1}\u{1b}[31m",
+            "é中\u{2028}",
+        ] {
+            let written = json(Value::Text(text.to_owned()));
+            assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+            assert!(!written.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_sign_and_all_digits() {
+        for number in [0, 7, -2, 20_000, i64::MAX, i64::MIN] {
+            assert_eq!(json(Value::Int(number)), number.to_string());
+        }
+    }
+
+    #[test]
+    fn stamps_are_local_and_change_with_the_second() {
+        let mut stamp = Stamp::new(TimeZone::fixed(jiff::tz::offset(2)));
+        let at = Timestamp(1_760_745_127_999);
+        assert_eq!(stamp.of(at), b"2025-10-18 01:52:07");
+        assert_eq!(stamp.of(at.plus_ms(1)), b"2025-10-18 01:52:08");
+    }
+
+    #[test]
+    fn a_line_without_fields_has_no_json() {
+        static BARE: Shape = Shape {
+            module: "",
+            level: Level::Warn,
+            message: "bare",
+            keys: &[],
+        };
+        let record = Record::new(&BARE, Vec::new());
+        let (mut plain, mut console) = (Vec::new(), Vec::new());
+        record.write_plain(&mut plain, b"T");
+        record.write_console(&mut console, b"T");
+        assert_eq!(plain, b"T [WARN]: bare\n");
+        assert_eq!(
+            console,
+            b"T [\x1b[33MWARN\x1b[39M]: bare {\"metadata\":{}}\n"
+        );
+    }
+}

@@ -57,7 +57,7 @@ impl Face for LogFiles {
                 self.main.reopen()?;
                 self.errors.reopen()
             }
-            Happened::AgentUp { .. } | Happened::AgentDown { .. } => Ok(()),
+            Happened::Befell(_) | Happened::AgentUp { .. } | Happened::AgentDown { .. } => Ok(()),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Moment {
 pub enum Happened {
     /// The controller logged this.
     Line(Record),
+    /// Something in the plan befalls the host, just now.
+    Befell(Happening),
     /// The controller's process begins: it opens its files.
     Opens,
     /// The agent of a VM begins to listen and behaves so.
@@ -384,6 +386,7 @@ impl Simulation {
     }
 
     fn happens(&mut self, happening: Happening) {
+        self.emit(Happened::Befell(happening));
         match happening {
             Happening::ImageRebuilt { with_agent } => self.world.image_has_agent = with_agent,
             Happening::DatabaseLost => self.world.database_up = false,
