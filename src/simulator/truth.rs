@@ -10,8 +10,9 @@ use crate::core::event::{AttemptResult, Failure, Outcome, SessionId, Timestamp, 
 /// One boot's truth, in the words a perfect reader of the log would use: an agent that came after the deadline is
 /// `agent_refused` here, though the scenario knows better.
 ///
-/// A request that dies with its CLI VM has only the CLI boot's truth; one that dies before any VM has its own, with no
-/// `vm_id`. `attempts` counts the checks that ended before the boot did.
+/// Each request has a browser boot's truth: with no `vm_id` where no browser VM was begun, also where that was its CLI
+/// VM's fault. `attempts` counts the checks that ended before the boot did: not those of a wait that goes on after a
+/// cancellation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Truth {
     pub vm_id: Option<VmId>,

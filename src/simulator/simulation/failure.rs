@@ -22,7 +22,13 @@ impl Simulation {
         let stack = format!(
             "Error: {error}\n    at Timeout._onTimeout (/opt/master-controller/src/services/vm-manager.js:396:33)\n    at listOnTimeout (node:internal/timers:581:17)\n    at process.processTimers (node:internal/timers:519:7)"
         );
-        self.fail_creation(boot, error, Some(stack), Failure::StepTimeout);
+        // A limit of step 0 says only that the user's proxy could not be had.
+        let failure = if step == "getProxyEnvVars" {
+            Failure::ConfigFailed
+        } else {
+            Failure::StepTimeout
+        };
+        self.fail_creation(boot, error, Some(stack), failure);
     }
 
     /// A database error is no `Error` object: the lines have no stack.

@@ -83,17 +83,10 @@ impl Simulation {
         }
         self.alive = false;
         let boots: Vec<u32> = self.boots.keys().copied().collect();
-        let with_cli: Vec<u32> = self
-            .boots
-            .values()
-            .filter(|boot| boot.truth.vm_id.is_some())
-            .filter_map(|boot| boot.parent)
-            .collect();
         for boot in boots {
             let lost = self.boot(boot);
-            let begun = lost.truth.vm_id.is_some();
-            // One truth a request: its own, or its CLI VM's if that is how far it came.
-            if !begun && (lost.parent.is_some() || with_cli.contains(&boot)) {
+            // A CLI VM that was not begun is no boot; its request says enough.
+            if lost.parent.is_some() && lost.truth.vm_id.is_none() {
                 lost.decided = true;
             }
             self.decide(boot, Outcome::Lost, Some(Failure::ControllerRestarted));

@@ -164,8 +164,7 @@ impl Simulation {
         } else {
             self.refuse(boot, error);
         }
-        // The CLI boot carries the failure; a second truth would count it twice.
-        self.boot(boot).decided = true;
+        self.decide(boot, Outcome::Failed, Some(Failure::NotStarted));
         self.forget(boot);
     }
 
