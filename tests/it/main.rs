@@ -5,4 +5,5 @@ mod simulator_agents;
 mod simulator_habits;
 mod simulator_replay;
 mod simulator_rotation;
+mod simulator_scored;
 mod simulator_shapes;
