@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod check;
+pub mod simulate;
 
 use std::io::Write;
 
@@ -23,6 +24,8 @@ enum Command {
     Analyze(analyze::Arguments),
     /// Reads the configuration and names every problem at once
     Check(check::Arguments),
+    /// Writes the logs of a simulated master-controller, with the truth of each boot
+    Simulate(simulate::Arguments),
 }
 
 /// How a command ended, as its exit status: 0 fine, 1 found something wrong, 2 wrong use or configuration.
@@ -41,5 +44,6 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
     match cli.command {
         Command::Analyze(arguments) => analyze::run(&arguments, out, err),
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
+        Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }

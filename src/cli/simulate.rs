@@ -1,0 +1,291 @@
+//! `bootwatch simulate`: the simulated master-controller alone.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::tz::TimeZone;
+
+use super::Status;
+use crate::clock::{self, Stopwatch};
+use crate::core::event::Timestamp;
+use crate::simulator::player::Face;
+use crate::simulator::scenario::{self, SCENARIOS};
+use crate::simulator::{
+    Agents, Console, Figures, LogFiles, Moment, Order, Player, Scenario, Simulation, Speed,
+    Version, log,
+};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Which scenario to play; --list shows them
+    #[arg(long, default_value = "mixed", value_parser = scenario)]
+    scenario: &'static Scenario,
+
+    /// List the scenarios and exit
+    #[arg(long)]
+    list: bool,
+
+    /// The same seed and start give the same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Whose habits: October's controller (the incident's) or December's
+    #[arg(long, default_value = "oct", value_parser = version)]
+    controller: Version,
+
+    /// Whose numbers: the recorded runs' (20 s wait, VMs on loopback) or the real hosts'
+    #[arg(long, default_value = "sample", value_parser = ["sample", "production"])]
+    figures: String,
+
+    /// The controller's limit for the health wait, such as 20s
+    #[arg(long, value_parser = millis)]
+    wait_limit: Option<i64>,
+
+    /// Simulated seconds a second, or `max`
+    #[arg(long, default_value = "max", value_parser = speed)]
+    speed: Speed,
+
+    /// Write this log file and its -error.log, rotating as winston does
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+
+    /// Rotate the log files at this many bytes
+    #[arg(long, value_name = "BYTES", default_value_t = log::MAX_SIZE)]
+    max_size: u64,
+
+    /// Write the lines to standard output as the controller does, with colour codes (the default without --log)
+    #[arg(long)]
+    console: bool,
+
+    /// Stop asking for boots after this many
+    #[arg(long)]
+    boots: Option<u32>,
+
+    /// Stop asking for boots after this much simulated time, such as 10m
+    #[arg(long, value_parser = millis)]
+    duration: Option<i64>,
+
+    /// Boots an hour
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+
+    /// Simulated time of the first line (RFC 3339) [default: now]
+    #[arg(long)]
+    start: Option<jiff::Timestamp>,
+
+    /// Time zone of the log's time stamps
+    #[arg(long, default_value = "UTC")]
+    timezone: String,
+
+    /// Write the truth of each boot here, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    truth: Option<PathBuf>,
+
+    /// Run the VMs' agents as real servers on their loopback addresses, on this port
+    #[arg(long, value_name = "PORT")]
+    agents: Option<u16>,
+
+    /// Leave out the lines of other requests
+    #[arg(long)]
+    no_noise: bool,
+}
+
+fn scenario(name: &str) -> Result<&'static Scenario> {
+    let Some(scenario) = scenario::find(name) else {
+        let known: Vec<_> = SCENARIOS.iter().map(|row| row.name).collect();
+        bail!(
+            "unknown scenario \"{name}\"; known scenarios: {}",
+            known.join(", ")
+        );
+    };
+    Ok(scenario)
+}
+
+fn version(word: &str) -> Result<Version> {
+    match word {
+        "oct" => Ok(Version::Oct),
+        "dec" => Ok(Version::Dec),
+        _ => bail!("unknown controller \"{word}\"; known controllers: oct, dec"),
+    }
+}
+
+fn speed(word: &str) -> Result<Speed> {
+    if word == "max" {
+        return Ok(Speed::Max);
+    }
+    match word.trim_end_matches('x').parse::<f64>() {
+        Ok(times) if times.is_finite() && times >= 0.001 => Ok(Speed::Times(times)),
+        _ => bail!("write a factor such as 1, 10 or 0.5, or max"),
+    }
+}
+
+fn millis(word: &str) -> Result<i64> {
+    let span: jiff::SignedDuration = word
+        .parse()
+        .context("write a duration such as 90s, 10m or 2h")?;
+    match i64::try_from(span.as_millis()) {
+        Ok(ms) if ms > 0 => Ok(ms),
+        _ => bail!("the duration must be more than nothing"),
+    }
+}
+
+/// Plays the scenario into the files and, if asked, to `out`.
+///
+/// # Errors
+/// A wrong time zone, and files that cannot be written.
+pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> Result<Status> {
+    if arguments.list {
+        list(out).context("write the list")?;
+        return Ok(Status::Fine);
+    }
+    if let Some(needs) = arguments.scenario.needs
+        && needs != arguments.controller
+    {
+        let flag = match needs {
+            Version::Oct => "oct",
+            Version::Dec => "dec",
+        };
+        let name = arguments.scenario.name;
+        writeln!(err, "error: scenario {name} needs --controller {flag}")?;
+        return Ok(Status::Misused);
+    }
+    let zone = TimeZone::get(&arguments.timezone)
+        .with_context(|| format!("unknown time zone {}", arguments.timezone))?;
+    let mut files = match &arguments.log {
+        Some(path) => Some(
+            LogFiles::open(path, arguments.max_size, zone.clone())
+                .with_context(|| format!("open log {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let to_console = arguments.console || arguments.log.is_none();
+    let mut console = to_console.then(|| Console::new(out, zone));
+    let mut agents = arguments.agents.map(Agents::new);
+    let mut progress = Progress::new(to_console);
+    let mut faces: Vec<&mut dyn Face> = vec![&mut progress];
+    if let Some(files) = &mut files {
+        faces.push(files);
+    }
+    if let Some(console) = &mut console {
+        faces.push(console);
+    }
+    if let Some(agents) = &mut agents {
+        faces.push(agents);
+    }
+
+    let mut truth = match &arguments.truth {
+        Some(path) => Some(BufWriter::new(
+            File::create(path).with_context(|| format!("create {}", path.display()))?,
+        )),
+        None => None,
+    };
+    let mut simulation = Simulation::new(arguments.plan());
+    Player::new(arguments.speed)
+        .play(&mut simulation, &mut faces, &mut |ended| {
+            let Some(truth) = &mut truth else {
+                return Ok(());
+            };
+            serde_json::to_writer(&mut *truth, &ended)?;
+            truth.write_all(b"\n")
+        })
+        .context("write the simulated log")?;
+    if let Some(truth) = &mut truth {
+        truth.flush().context("write the truth")?;
+    }
+    Ok(Status::Fine)
+}
+
+impl Arguments {
+    fn plan(&self) -> crate::simulator::Plan {
+        let mut figures = match self.figures.as_str() {
+            "production" => Figures::production(self.controller),
+            _ => Figures::sample(),
+        };
+        if let Some(limit) = self.wait_limit {
+            figures.wait_limit = limit;
+        }
+        let start = self
+            .start
+            .map_or_else(clock::now, |at| Timestamp(at.as_millisecond()));
+        let mut plan = self.scenario.plan(&Order {
+            seed: self.seed,
+            start,
+            version: self.controller,
+            figures,
+            boots: self.boots,
+            lasts: self.duration,
+            rate: self.rate,
+        });
+        plan.noise = !self.no_noise;
+        plan
+    }
+}
+
+fn list(out: &mut dyn Write) -> io::Result<()> {
+    for row in SCENARIOS {
+        let needs = match row.needs {
+            Some(Version::Dec) => " (--controller dec)",
+            Some(Version::Oct) => " (--controller oct)",
+            None => "",
+        };
+        writeln!(out, "{:<20} {}{needs}", row.name, row.about)?;
+    }
+    Ok(())
+}
+
+/// Says on a terminal how far a long simulation is; a face like any other.
+struct Progress {
+    bar: ProgressBar,
+    began: Option<Timestamp>,
+    watch: Stopwatch,
+    lines: u64,
+}
+
+impl Progress {
+    fn new(console_busy: bool) -> Progress {
+        let hidden = !io::stderr().is_terminal() || (console_busy && io::stdout().is_terminal());
+        let bar = if hidden {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new_spinner()
+        };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        Progress {
+            bar,
+            began: None,
+            watch: Stopwatch::start(),
+            lines: 0,
+        }
+    }
+}
+
+impl Face for Progress {
+    fn show(&mut self, moment: &Moment) -> io::Result<()> {
+        self.lines += 1;
+        let began = *self.began.get_or_insert(moment.at);
+        if self.lines.is_multiple_of(4096) && self.watch.elapsed() > Duration::from_millis(500) {
+            let minutes = moment.at.since(began) / 60_000;
+            self.bar
+                .set_message(format!("{} lines, {minutes} simulated minutes", self.lines));
+            self.bar.tick();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,29 @@
+//! A master-controller that behaves like the real one, for the demo and the tests.
+//!
+//! One world model and its faces. `Simulation` is pure: it plays a `Plan` in its own time and yields moments, the same
+//! for the same plan at any speed. The faces show them: `LogFiles` and `Console` write the lines as winston does,
+//! `Agents` puts real servers on the VMs' loopback addresses. `Player` decides when. Beside the moments stands the
+//! `Truth` of each boot.
+//!
+//! It is no parody: the controller's worse habits are all here, because they are what a reader must survive.
+
+pub mod agent;
+pub mod fate;
+pub mod line;
+pub mod log;
+pub mod plan;
+pub mod player;
+mod random;
+pub mod scenario;
+pub mod shapes;
+pub mod simulation;
+pub mod truth;
+mod world;
+
+pub use agent::Agents;
+pub use log::{Console, LogFiles};
+pub use plan::{Figures, Happening, Injection, Phase, Plan, Version};
+pub use player::{Player, Speed};
+pub use scenario::{Order, Scenario};
+pub use simulation::{Happened, Moment, Simulation};
+pub use truth::Truth;
