@@ -133,7 +133,7 @@ pub struct TailStats {
 
 /// Follows the log until `stop` is cancelled or the receiver is gone.
 ///
-/// `stats` is brought up to date when the follower becomes idle and at every poll.
+/// `stats` is brought up to date at the start, when the follower becomes idle and at every poll.
 pub async fn run(
     options: TailOptions,
     checkpoint: Option<Checkpoint>,
@@ -150,6 +150,7 @@ pub async fn run(
     // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
     wakes.watch_directory(&directory);
     follower.look(now());
+    publish(&stats, &follower, &wakes);
 
     loop {
         wakes.watch_file(follower.newest());
