@@ -1,1 +1,4 @@
 //! One test binary, one module per scenario.
+
+#[cfg(test)]
+mod winston;
