@@ -3,5 +3,7 @@
 //!
 //! Follow the log file or the journal, never both: they carry the same records.
 
+/// The systemd journal, through `journalctl`.
+pub mod journal;
 /// A log file and its rotated family as one endless stream.
 pub mod tail;
