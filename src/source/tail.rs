@@ -154,6 +154,7 @@ pub async fn run(
 
     loop {
         wakes.watch_file(follower.newest());
+        let mut sent = 0_u32;
         while let Some(event) = follower.next(now()) {
             // The event waits here for a free place. Meanwhile the folder stays watched, so that a piece is opened
             // before rotation removes its name, however slow the consumer is.
@@ -173,8 +174,10 @@ pub async fn run(
                 }
             };
             permit.send(event);
-            // Under a flood this loop does not sleep, so it asks for rotations itself.
-            if wakes.take_directory() || now() >= follower.next_look() {
+            // Under a flood this loop does not sleep, so it asks for rotations itself; not on the short way of a single
+            // line, which ends with the word that all was read.
+            sent = sent.saturating_add(1);
+            if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
                 wakes.watch_file(follower.newest());
             }
