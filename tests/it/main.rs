@@ -15,3 +15,5 @@ mod simulator_replay;
 mod simulator_rotation;
 mod simulator_scored;
 mod simulator_shapes;
+
+mod winston;
