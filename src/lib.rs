@@ -16,3 +16,5 @@ pub mod core;
 pub mod simulator;
 /// Where events come from: the followed log or journal, logs of the past.
 pub mod source;
+/// HTTP: metrics, health, readiness.
+pub mod web;
