@@ -6,6 +6,7 @@
 
 mod architecture;
 mod config;
+mod metrics;
 mod tree;
 
 mod simulator;
