@@ -83,7 +83,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         if outcomes.failed == 0 {
             continue;
         }
-        let name = type_name(*vm_type);
+        let name = vm_type.spoken();
         writeln!(
             out,
             "{} of {} {name} boots failed ({}).",
@@ -109,7 +109,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(
             out,
             "{share}: {} ({} boots).",
-            meaning(*failure),
+            failure.meaning(),
             failures.count
         )?;
         let zone = &analysis.zone;
@@ -171,7 +171,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         .map(|(vm_type, outcomes)| {
             format!(
                 "{} boots ({} of {} ready)",
-                type_name(vm_type),
+                vm_type.spoken(),
                 outcomes.ready,
                 outcomes.judged()
             )
@@ -403,37 +403,6 @@ fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A failure class in words.
-#[must_use]
-fn meaning(failure: Failure) -> &'static str {
-    match failure {
-        Failure::NotStarted => "asked for, but no VM was begun",
-        Failure::IpPoolExhausted => "no address was left in the pool",
-        Failure::TapFailed => "the network device could not be made",
-        Failure::SnapshotCloneFailed => "the golden image could not be copied",
-        Failure::AgentInjectionFailed => "the agent could not be put into the copied image",
-        Failure::ConfigFailed => "the VM's configuration could not be made",
-        Failure::RecordFailed => "a database write failed",
-        Failure::FirecrackerFailed => "Firecracker did not start",
-        Failure::StepTimeout => "a creation step ran into the controller's own limit",
-        Failure::GuestDied => "the VM's process ended while the boot waited",
-        Failure::GuestUnreachable => "the guest's network never came up (EHOSTUNREACH to the end)",
-        Failure::AgentRefused => {
-            "the guest is up, but nothing listens on port 8080 (ECONNREFUSED to the end)"
-        }
-        Failure::AgentTimeout => "connections to the agent were accepted and never answered",
-        Failure::AgentReset => "the agent dies while it answers (connections reset)",
-        Failure::AgentUnhealthy => "the agent answers, but not with 200",
-        Failure::VncNotReady => "the agent is well, VNC is not",
-        Failure::AgentLate => "the agent came up after the controller gave up",
-        Failure::NoAttempt => {
-            "the controller waited but never tried (its own configuration lacks the limit)"
-        }
-        Failure::ControllerRestarted => "the controller went away under the boot",
-        Failure::Unknown => "none of the known ways",
-    }
-}
-
 /// Where to look first.
 fn hint(failure: Failure, failures: &Failures) -> Option<String> {
     Some(match failure {
@@ -453,13 +422,6 @@ fn hint(failure: Failure, failures: &Failures) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-fn type_name(vm_type: VmType) -> &'static str {
-    match vm_type {
-        VmType::Browser => "browser",
-        VmType::Cli => "CLI",
-    }
 }
 
 fn quantiles(sketch: Option<&Sketch>) -> [String; 3] {
