@@ -12,6 +12,8 @@ pub mod config;
 pub mod controller;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
+/// Ways to page: the words of a page, the channels, and the worker that sends in order and again.
+pub mod notify;
 /// A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
 pub mod simulator;
 /// Where events come from: the followed log or journal, logs of the past.
