@@ -14,6 +14,8 @@ pub mod controller;
 pub mod core;
 /// Metrics out: what was observed, as figures that others can scrape.
 pub mod export;
+/// Ways to page: the words of a page, the channels, and the worker that sends in order and again.
+pub mod notify;
 /// A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
 pub mod simulator;
 /// Where events come from: the followed log or journal, logs of the past.

@@ -29,13 +29,13 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-pub use incident::{Family, Incident, Kind, Member, Notification, Reason};
+pub use incident::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason};
 use state::{AlertState, Transition};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::readiness::Readiness;
-use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight};
+use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
 use crate::core::window::{Count, Judged, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -43,6 +43,9 @@ const AHEAD_MS: i64 = 120_000;
 const MAX_OVERDUE: usize = 10_000;
 /// What is usual fades over about so many boots.
 const USUAL_BOOTS: f64 = 500.0;
+/// How far back boots of the other kinds are counted, and how many where that holds none.
+const OTHERS_MS: i64 = 3_600_000;
+const OTHERS_LAST: usize = 20;
 /// However usual failures have become, more than this is not accepted as such.
 const MOST_USUAL: f64 = 0.3;
 
@@ -391,27 +394,32 @@ impl Engine {
     }
 
     /// Boots of the other kinds, to say what is not affected.
-    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<(VmType, Count)> {
+    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<Other> {
         self.types
             .iter()
             .filter(|(other, of_type)| **other != vm_type && of_type.ever_ready)
             .filter_map(|(other, of_type)| {
-                let newest = of_type.newest?.max(now.plus_ms(-3_600_000));
-                let hour = of_type
-                    .window
-                    .within(newest, 3_600_000, Timestamp::MIN, |_| true);
-                let count = if hour.of > 0 {
-                    hour
+                let newest_at = of_type.newest?;
+                let hour =
+                    of_type
+                        .window
+                        .within(newest_at.max(now), OTHERS_MS, Timestamp::MIN, |_| true);
+                let (count, stretch) = if hour.of > 0 {
+                    (hour, Stretch::Span(OTHERS_MS))
                 } else {
-                    let last: Vec<&Judged> = of_type.window.last(Timestamp::MIN).take(20).collect();
-                    let of = u32::try_from(last.len()).unwrap_or(u32::MAX);
-                    let bad = last.iter().filter(|boot| boot.failure.is_some()).count();
-                    Count {
-                        bad: u32::try_from(bad).unwrap_or(u32::MAX),
-                        of,
+                    let mut count = Count::default();
+                    for boot in of_type.window.last(Timestamp::MIN).take(OTHERS_LAST) {
+                        count.of += 1;
+                        count.bad += u32::from(boot.failure.is_some());
                     }
+                    (count, Stretch::Last(count.of))
                 };
-                (count.of > 0).then_some((*other, count))
+                (count.of > 0).then_some(Other {
+                    vm_type: *other,
+                    count,
+                    stretch,
+                    newest_at,
+                })
             })
             .collect()
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::event::{AttemptError, AttemptResult, Failure, Stage};
 
 impl Failure {
-    /// The class in words, as a page or a report says it.
+    /// The class in words, as pages and reports say it.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Failure {
                 "the controller waited but never tried (its own configuration lacks the limit)"
             }
             Failure::ControllerRestarted => "the controller went away under the boot",
-            Failure::Unknown => "none of the known ways",
+            Failure::Unknown => "the log does not say why",
         }
     }
 }

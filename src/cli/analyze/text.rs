@@ -83,7 +83,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         if outcomes.failed == 0 {
             continue;
         }
-        let name = type_name(*vm_type);
+        let name = vm_type.spoken();
         writeln!(
             out,
             "{} of {} {name} boots failed ({}).",
@@ -171,7 +171,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         .map(|(vm_type, outcomes)| {
             format!(
                 "{} boots ({} of {} ready)",
-                type_name(vm_type),
+                vm_type.spoken(),
                 outcomes.ready,
                 outcomes.judged()
             )
@@ -422,13 +422,6 @@ fn hint(failure: Failure, failures: &Failures) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-fn type_name(vm_type: VmType) -> &'static str {
-    match vm_type {
-        VmType::Browser => "browser",
-        VmType::Cli => "CLI",
-    }
 }
 
 fn quantiles(sketch: Option<&Sketch>) -> [String; 3] {
