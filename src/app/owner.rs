@@ -24,7 +24,7 @@ use crate::source::tail::{Checkpoint, TailEvent, TailStats};
 use crate::web::Readiness;
 
 /// Gauges are brought up to date at most this often.
-const GAUGES: Duration = Duration::from_millis(200);
+const GAUGES: Duration = Duration::from_secs(1);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
 /// A record that waits for more is whole after this long without a byte.

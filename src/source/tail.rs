@@ -152,10 +152,18 @@ pub async fn run(
     follower.look(now());
     publish(&stats, &follower, &wakes);
 
+    // While bytes keep coming nobody needs to be woken: at the end of each window they are there. The file's watch is
+    // set again at the first window that brought none.
+    let mut busy = false;
     loop {
-        wakes.watch_file(follower.newest());
+        let watching = !busy;
+        if watching {
+            wakes.watch_file(follower.newest());
+        }
+        busy = false;
         let mut sent = 0_u32;
         while let Some(event) = follower.next(now()) {
+            busy |= matches!(event, TailEvent::Chunk { .. });
             // The event waits here for a free place. Meanwhile the folder stays watched, so that a piece is opened
             // before rotation removes its name, however slow the consumer is.
             let permit = loop {
@@ -179,10 +187,16 @@ pub async fn run(
             sent = sent.saturating_add(1);
             if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
-                wakes.watch_file(follower.newest());
             }
         }
         publish(&stats, &follower, &wakes);
+        if busy {
+            wakes.unwatch_file();
+        } else if !watching {
+            // What was written before the watch is set has no event: look once more.
+            follower.wake(now());
+            continue;
+        }
 
         // Idle. A write that comes now is read at once if the last read is long enough ago, else at the end of its
         // window; rotations are looked at immediately in any case. (Timers fire up to a millisecond late.)
@@ -195,7 +209,12 @@ pub async fn run(
                 wakes.watch_directory(&directory);
                 follower.look(now());
             }
-            () = async { sleep_until(window).await; wakes.file().await } => follower.wake(now()),
+            () = async {
+                sleep_until(window).await;
+                if !busy {
+                    wakes.file().await;
+                }
+            } => follower.wake(now()),
             () = sleep_until(epoch + follower.next_look()) => {
                 wakes.watch_directory(&directory);
                 follower.look(now());

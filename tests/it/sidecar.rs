@@ -154,8 +154,7 @@ impl Pager {
                             std::sync::atomic::AtomicUsize,
                             _,
                         ) = &state;
-                        let status = take(tx, requests, answer, &body);
-                        status
+                        take(tx, requests, answer, &body)
                     },
                 ),
             )
