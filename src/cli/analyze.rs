@@ -117,7 +117,7 @@ fn analyze(
     keep_boots: bool,
 ) -> Analysis {
     let mut notes = Vec::new();
-    let mut kept = Vec::new();
+    let mut kept: Vec<Input> = Vec::new();
     let mut repeats = Vec::new();
     for input in &inputs {
         repeats.push(archive::repeats_another(input, &inputs));
@@ -130,6 +130,9 @@ fn analyze(
                     input.name()
                 ));
             }
+            None if kept.iter().any(|other| archive::same(other, &input)) => {
+                notes.push(format!("{}: skipped: it was given twice", input.name()));
+            }
             None => kept.push(input),
         }
     }
@@ -137,7 +140,12 @@ fn analyze(
         .iter()
         .map(|input| (input.path.clone(), peek(&input.head, &input.tail)))
         .collect();
-    let ordered = archive::in_order(kept, |input| peek(&input.head, &[]).first);
+    let ordered = archive::in_order(kept, |input| {
+        // Of two that begin alike the longer one goes first: the other repeats it.
+        peek(&input.head, &[])
+            .first
+            .map(|first| (first, std::cmp::Reverse(input.size)))
+    });
     let learnt = peeks.iter().find_map(|(_, peek)| peek.offset_ms);
     let system = TimeZone::system();
     let zone = match (&named, learnt) {
@@ -169,15 +177,20 @@ fn analyze(
         let name = input.name();
         progress.set_message(short(&name));
         let looked = peek(&input.head, &input.tail);
-        if looked.created.len() >= 2 && looked.created.iter().all(|vm| state.seen.contains(vm)) {
-            notes.push(format!(
-                "{name}: skipped: it tells the same boots as a file already read"
-            ));
-            progress.inc(input.size.unwrap_or(0));
-            continue;
-        }
         reader.begin_file(generation, 0, &mut |event| state.take(event));
+        // A VM is created once: a file that tells of one again is another form of what has been read.
+        let repeats = looked.created.iter().any(|vm| state.seen.contains(vm));
+        let repeated = reader.counts().repeated;
+        if repeats {
+            reader.skip_repeated();
+        }
         let (bytes, error) = read(input, &mut reader, &mut state, &progress);
+        let repeated = reader.counts().repeated - repeated;
+        if repeated > 0 {
+            notes.push(format!(
+                "{name}: {repeated} records skipped: they tell again what the files before told"
+            ));
+        }
         if let Some(error) = error {
             let reason = match error.kind() {
                 io::ErrorKind::UnexpectedEof => {

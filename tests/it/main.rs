@@ -8,6 +8,9 @@ mod architecture;
 mod config;
 mod tree;
 
+mod analyze_sample;
+mod program;
+
 mod simulator;
 mod simulator_agents;
 mod simulator_habits;

@@ -202,5 +202,5 @@ fn seconds(ms: u32) -> f64 {
 
 pub(super) fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| String::from("invalid"), |at| at.to_string())
+        .map_or_else(|_| String::from("invalid"), |at| format!("{at:.3}"))
 }
