@@ -44,11 +44,15 @@ pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;
 /// An ended boot is kept this long for late marks: longer than a cancelled boot's flow goes on (300 s and its waits).
 const KEEP_ENDED_MS: i64 = 15 * 60_000;
+/// A longer gap between two events is a silence of the whole log, or a step of its clock.
+const JUMP_MS: i64 = 60_000;
+/// A health check speaks at least every seven seconds.
+const AFTER_JUMP_MS: i64 = 10_000;
 const MAX_RUNGS: usize = 64;
 const MAX_EVIDENCE: usize = 6;
 const EXCERPT: usize = 400;
 /// A torn record is still shown, without the metadata that was cut.
-const MAX_RAW_EVIDENCE: usize = 8 << 10;
+const MAX_RAW_EVIDENCE: usize = 2 << 10;
 
 /// A stage of one boot: when it began and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +258,8 @@ struct Entry {
     /// Raw records, not yet redacted: they never leave this struct.
     evidence: Vec<Box<[u8]>>,
     destroyed: bool,
+    /// A health check of its has begun.
+    attempted: bool,
     /// Its process ended and nobody had destroyed it.
     died_at: Option<Timestamp>,
     /// The controller went away, or said that it would; any later word of this boot takes it back.
@@ -261,6 +267,14 @@ struct Entry {
     last_seen: Timestamp,
     network_up: Option<Timestamp>,
     agent_up: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Whether the log shows the wait's beginning, or that it had no limit and so no attempt.
+    fn waited(&self) -> bool {
+        let unlimited = |limits: WaitLimits| limits.deadline_ms.is_none();
+        self.phase == Phase::Waiting || self.boot.limits.is_some_and(unlimited)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -351,8 +365,12 @@ impl Tracker {
     /// Takes one event; what follows from it is added to `out`.
     pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
         if event.at > self.newest {
+            let jumped = event.at.since(self.newest) > JUMP_MS;
             self.newest = event.at;
-            if event.at >= self.next_sweep {
+            if jumped {
+                // After a gap the boots in flight, or a restart's banner, are heard before anything is given up.
+                self.next_sweep = event.at.plus_ms(AFTER_JUMP_MS);
+            } else if event.at >= self.next_sweep {
                 self.sweep(out);
             }
         }
@@ -530,6 +548,7 @@ impl Tracker {
             error_hash: 0,
             evidence: Vec::new(),
             destroyed: false,
+            attempted: false,
             died_at: None,
             orphaned: None,
             last_seen: at,

@@ -26,7 +26,9 @@ impl Tracker {
         let known = entry.boot.vm_type.is_some() && entry.boot.user.is_some();
         entry.boot.vm_type = Some(vm_type);
         entry.boot.user = Some(user);
-        if let Some(exact) = started_at {
+        if !entry.boot.is_open() {
+            // Its durations have been told.
+        } else if let Some(exact) = started_at {
             entry.boot.started_at = exact;
         } else if !known {
             entry.boot.started_at = entry.boot.started_at.min(event.at);

@@ -155,6 +155,10 @@ impl Tracker {
             return (Failure::GuestDied, Some(guest_stage));
         }
         match failure::of_wait(&entry.boot.ladder) {
+            // Attempts that the log lost are not attempts that were never made.
+            Failure::NoAttempt if entry.attempted || !entry.waited() => {
+                (Failure::Unknown, Some(guest_stage))
+            }
             Failure::NoAttempt => (Failure::NoAttempt, None),
             Failure::VncNotReady => (Failure::VncNotReady, Some(Stage::SessionReady)),
             failure => (failure, Some(guest_stage)),
@@ -247,6 +251,11 @@ impl Tracker {
             );
             return;
         }
+        if error == b"VM not ready after undefinedms"
+            && let Some(entry) = self.entry_mut(slot)
+        {
+            entry.boot.limits.get_or_insert_default();
+        }
         if let Some(ip) = ip {
             self.addresses.take_wait_of(ip, slot);
         }
@@ -330,6 +339,9 @@ impl Tracker {
                 });
             }
         }
+        if restarted {
+            self.addresses.orphan();
+        }
         self.orphan_requests(event.at, restarted);
     }
 
@@ -374,6 +386,8 @@ impl Tracker {
             if now.since(orphaned.at) >= grace {
                 return Some((Outcome::Lost, Some(Failure::ControllerRestarted)));
             }
+            // However long it was silent before: the restart is why.
+            return None;
         }
         let silence = match entry.phase {
             Phase::Creating => CREATING_SILENCE_MS,

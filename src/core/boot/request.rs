@@ -168,7 +168,8 @@ impl Tracker {
         }
         match requests.and_then(|list| {
             list.iter_mut()
-                .find(|r| r.session.is_none() && r.slot.is_none())
+                .filter(|r| r.session.is_none() && r.slot.is_none())
+                .min_by_key(|r| r.orphaned.is_some())
         }) {
             Some(request) => request.session = Some(session),
             None => self.add_request(event, user, Some(session), out),
@@ -196,9 +197,12 @@ impl Tracker {
         let with_session = list
             .iter()
             .rposition(|request| request.slot.is_none() && request.session.is_some());
-        let Some(index) =
-            with_session.or_else(|| list.iter().position(|request| request.slot.is_none()))
-        else {
+        let without = || {
+            (0..list.len())
+                .filter(|at| list[*at].slot.is_none())
+                .min_by_key(|at| list[*at].orphaned.is_some())
+        };
+        let Some(index) = with_session.or_else(without) else {
             return;
         };
         let request = &mut list[index];
@@ -260,17 +264,26 @@ impl Tracker {
         let list = self.requests.of(user);
         let chosen = list
             .iter()
-            .find(|request| of_phase(self, request, Phase::Created))
-            .or_else(|| list.iter().find(|request| request.slot.is_none()))
+            .find(|request| session.is_some() && request.session == session)
+            .or_else(|| {
+                list.iter()
+                    .find(|request| of_phase(self, request, Phase::Created))
+            })
+            .or_else(|| {
+                list.iter()
+                    .filter(|request| request.slot.is_none())
+                    .min_by_key(|request| request.orphaned.is_some())
+            })
             .or_else(|| {
                 list.iter()
                     .find(|request| of_phase(self, request, Phase::Creating))
             })
             .map(|request| (request.number, request.slot));
         let Some((number, slot)) = chosen else { return };
-        let Some(request) = self.requests.remove(user, number) else {
+        let Some(mut request) = self.requests.remove(user, number) else {
             return;
         };
+        request.session = request.session.or(session);
         match slot {
             Some(slot) => self.flow_error(slot, event, error, out),
             None if rejected => self.counts.rejected_requests += 1,
