@@ -298,6 +298,18 @@ pub struct TrackerCounts {
     pub controller_starts: u64,
 }
 
+/// What the tracker holds: all of it bounded, whatever the log says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Boots with a VM, in flight or ended and kept for late marks.
+    pub boots: usize,
+    pub sessions: usize,
+    pub addresses: usize,
+    pub requests: usize,
+    /// Places in the queues, by which the oldest is found.
+    pub queued: usize,
+}
+
 /// Redacts one raw record for evidence.
 pub type Excerpt = fn(&[u8], usize) -> String;
 
@@ -352,6 +364,18 @@ impl Tracker {
     #[must_use]
     pub fn open_boots(&self) -> usize {
         self.open_count
+    }
+
+    /// How much is held in memory.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            boots: self.by_vm.len(),
+            sessions: self.by_session.len(),
+            addresses: self.addresses.len(),
+            requests: self.requests.len(),
+            queued: self.open.len() + self.ended.len(),
+        }
     }
 
     pub fn open_iter(&self) -> impl Iterator<Item = &Boot> {
@@ -488,6 +512,8 @@ impl Tracker {
         }
         self.ended.clear();
         self.open.clear();
+        self.addresses = Addresses::default();
+        self.requests = request::Requests::default();
     }
 
     fn live_slots(&self) -> Vec<Slot> {

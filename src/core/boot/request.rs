@@ -35,6 +35,8 @@ struct Request {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Requests {
     by_user: HashMap<UserKey, Vec<Request>>,
+    /// Whose request has this session.
+    by_session: HashMap<SessionId, UserKey>,
     /// Every request, oldest first, to give up the oldest when there are too many.
     order: VecDeque<(UserKey, u64)>,
     next: u64,
@@ -47,12 +49,19 @@ impl Requests {
         self.by_user.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_user.values().map(Vec::len).sum()
+    }
+
     fn remove(&mut self, user: UserKey, number: u64) -> Option<Request> {
         let list = self.by_user.get_mut(&user)?;
         let index = list.iter().position(|request| request.number == number)?;
         let request = list.remove(index);
         if list.is_empty() {
             self.by_user.remove(&user);
+        }
+        if let Some(session) = request.session {
+            self.by_session.remove(&session);
         }
         Some(request)
     }
@@ -98,6 +107,9 @@ impl Tracker {
             orphaned: None,
         });
         self.requests.order.push_back((user, number));
+        if let Some(session) = session {
+            self.requests.by_session.insert(session, user);
+        }
         if let Some(oldest) = oldest {
             self.give_up_request(user, oldest, Failure::Unknown, event.at, out);
         }
@@ -171,7 +183,10 @@ impl Tracker {
                 .filter(|r| r.session.is_none() && r.slot.is_none())
                 .min_by_key(|r| r.orphaned.is_some())
         }) {
-            Some(request) => request.session = Some(session),
+            Some(request) => {
+                request.session = Some(session);
+                self.requests.by_session.insert(session, user);
+            }
             None => self.add_request(event, user, Some(session), out),
         }
     }
@@ -300,7 +315,9 @@ impl Tracker {
     }
 
     pub(super) fn cancel_request(&mut self, session: SessionId) {
-        for request in self.requests.by_user.values_mut().flatten() {
+        let user = self.requests.by_session.get(&session);
+        let list = user.and_then(|user| self.requests.by_user.get_mut(user));
+        for request in list.into_iter().flatten() {
             if request.session == Some(session) {
                 request.cancelled = true;
             }
@@ -372,11 +389,16 @@ impl Tracker {
     }
 
     fn close_requests_of_slot(&mut self, user: UserKey, slot: Slot) {
-        if let Some(list) = self.requests.by_user.get_mut(&user) {
-            list.retain(|request| request.slot != Some(slot));
-            if list.is_empty() {
-                self.requests.by_user.remove(&user);
-            }
+        let of_slot = |request: &&Request| request.slot == Some(slot);
+        let numbers: Vec<u64> = self
+            .requests
+            .of(user)
+            .iter()
+            .filter(of_slot)
+            .map(|request| request.number)
+            .collect();
+        for number in numbers {
+            self.requests.remove(user, number);
         }
     }
 
