@@ -8,6 +8,7 @@ mod architecture;
 mod config;
 mod tree;
 
+mod analyze_later_versions;
 mod analyze_sample;
 mod program;
 

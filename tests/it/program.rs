@@ -60,7 +60,3 @@ pub(crate) fn answer(files: &[&str], input: &[u8]) -> Value {
     );
     serde_json::from_slice(&output.stdout).expect("the answer is JSON")
 }
-
-pub(crate) fn text(files: &[&str], input: &[u8]) -> String {
-    String::from_utf8(analyze(files, input).stdout).expect("the answer is text")
-}
