@@ -42,6 +42,7 @@ use crate::core::lease::{Addresses, Slot};
 
 pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;
+const MAX_ENDED_WITHOUT_VM: usize = 512;
 /// An ended boot is kept this long for late marks: longer than a cancelled boot's flow goes on (300 s and its waits).
 const KEEP_ENDED_MS: i64 = 15 * 60_000;
 /// A longer gap between two events is a silence of the whole log, or a step of its clock.
@@ -327,6 +328,8 @@ pub struct Tracker {
     open: VecDeque<Slot>,
     open_count: usize,
     ended: VecDeque<(Timestamp, Slot)>,
+    /// Apart, so that a flood of requests drives out no boot whose wait goes on.
+    ended_without_vm: VecDeque<(Timestamp, Slot)>,
     /// Event time: the newest record's.
     newest: Timestamp,
     next_sweep: Timestamp,
@@ -348,6 +351,7 @@ impl Tracker {
             open: VecDeque::new(),
             open_count: 0,
             ended: VecDeque::new(),
+            ended_without_vm: VecDeque::new(),
             newest: Timestamp::MIN,
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
@@ -374,7 +378,7 @@ impl Tracker {
             sessions: self.by_session.len(),
             addresses: self.addresses.len(),
             requests: self.requests.len(),
-            queued: self.open.len() + self.ended.len(),
+            queued: self.open.len() + self.ended.len() + self.ended_without_vm.len(),
         }
     }
 
@@ -490,8 +494,11 @@ impl Tracker {
     /// When `advance` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        (self.open_count > 0 || !self.requests.is_empty() || !self.ended.is_empty())
-            .then_some(self.next_sweep)
+        (self.open_count > 0
+            || !self.requests.is_empty()
+            || !self.ended.is_empty()
+            || !self.ended_without_vm.is_empty())
+        .then_some(self.next_sweep)
     }
 
     /// The log has ended and nothing will follow: what the controller left behind is lost, the rest stays in flight.
@@ -511,6 +518,7 @@ impl Tracker {
             self.settle(slot, out);
         }
         self.ended.clear();
+        self.ended_without_vm.clear();
         self.open.clear();
         self.addresses = Addresses::default();
         self.requests = request::Requests::default();

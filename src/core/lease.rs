@@ -24,6 +24,8 @@ const MAX_STEP_MS: u32 = 30_000;
 /// Boots remembered per address.
 const MAX_HOLDERS: usize = 8;
 const MAX_WAITS: usize = 8;
+/// So many addresses may have waits whose boot is unknown.
+pub const MAX_ADDRESSES: usize = 20_000;
 
 /// One run of the controller's readiness loop on an address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -273,13 +275,17 @@ impl Addresses {
         Some(waits.remove(index))
     }
 
-    /// The boot is forgotten.
+    /// The boot is forgotten. A wait of its that goes on stays as nobody's, or its lines would become another's.
     pub fn forget(&mut self, ip: Ipv4Addr, slot: Slot) {
+        let room = self.map.len() < MAX_ADDRESSES;
         let Some(address) = self.map.get_mut(&ip) else {
             return;
         };
         address.holders.retain(|holder| *holder != slot);
-        address.waits.retain(|wait| wait.slot != Some(slot));
+        address.waits.retain(|wait| room || wait.slot != Some(slot));
+        for wait in &mut address.waits {
+            wait.slot = wait.slot.filter(|known| *known != slot);
+        }
         if address.holders.is_empty() && address.waits.is_empty() {
             self.map.remove(&ip);
         }

@@ -10,6 +10,7 @@ mod tree;
 
 mod analyze_later_versions;
 mod analyze_sample;
+mod hostile;
 mod program;
 
 mod simulator;

@@ -7,10 +7,7 @@ use crate::core::event::{
     AttemptResult, Event, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
 };
 use crate::core::failure;
-use crate::core::lease::{Slot, Wait};
-
-/// So many addresses may have waits whose boot is unknown.
-const MAX_ADDRESSES: usize = 20_000;
+use crate::core::lease::{MAX_ADDRESSES, Slot, Wait};
 
 impl Tracker {
     pub(super) fn wait_started(&mut self, event: &Event<'_>, ip: Ipv4Addr, limits: WaitLimits) {
