@@ -2,7 +2,9 @@
 
 pub mod analyze;
 pub mod check;
+mod past;
 pub mod simulate;
+mod verdict;
 
 use std::io::Write;
 

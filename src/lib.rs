@@ -12,7 +12,13 @@ pub mod config;
 pub mod controller;
 /// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
+/// Metrics out: what was observed, as figures that others can scrape.
+pub mod export;
+/// Ways to page: the words of a page, the channels, and the worker that sends in order and again.
+pub mod notify;
 /// A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
 pub mod simulator;
 /// Where events come from: the followed log or journal, logs of the past.
 pub mod source;
+/// HTTP: metrics, health, readiness.
+pub mod web;

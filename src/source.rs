@@ -6,5 +6,7 @@
 
 /// Logs of the past: files in any order, compressed or not, and standard input.
 pub mod archive;
+/// The systemd journal, through `journalctl`.
+pub mod journal;
 /// A log file and its rotated family as one endless stream.
 pub mod tail;

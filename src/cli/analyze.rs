@@ -3,28 +3,19 @@
 mod json;
 mod text;
 
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use hashbrown::HashSet;
-use indicatif::{ProgressBar, ProgressStyle};
-use jiff::tz::TimeZone;
 
 use super::Status;
-use crate::controller::clock::Zone;
+use super::past::{self, Replayed};
+use super::verdict::{Alerts, FiredAlert};
 use crate::controller::excerpt::excerpt;
-use crate::controller::journal;
-use crate::controller::reader::{ReadCounts, Reader};
-use crate::controller::shapes::Shapes;
+use crate::core::alert;
 use crate::core::boot::{Observation, Tracker, TrackerCounts};
-use crate::core::event::{Event, EventKind, Timestamp, VmId};
+use crate::core::event::Event;
 use crate::core::summary::Summary;
-use crate::source::archive::{self, Input, Problem};
-
-const CHUNK: usize = 128 << 10;
-/// Creations remembered to notice that a second file tells the same boots again.
-const MAX_SEEN: usize = 200_000;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -51,22 +42,10 @@ enum Format {
 /// All that was found.
 struct Analysis {
     summary: Summary,
-    files: Vec<FileRead>,
-    problems: Vec<Problem>,
-    notes: Vec<String>,
-    records: u64,
-    orphan_lines: u64,
-    reads: ReadCounts,
-    shapes: Shapes,
+    alerts: Vec<FiredAlert>,
+    read: Replayed,
     tracker: TrackerCounts,
-    /// The zone to show times in: the log's own.
-    zone: TimeZone,
     host: String,
-}
-
-struct FileRead {
-    name: String,
-    bytes: u64,
 }
 
 pub(super) fn run(
@@ -74,443 +53,57 @@ pub(super) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let zone = match arguments.timezone.as_deref().map(TimeZone::get).transpose() {
-        Ok(zone) => zone,
-        Err(error) => {
-            writeln!(
-                err,
-                "bootwatch: --timezone: {error}; use an IANA name such as UTC or Europe/Berlin"
-            )?;
-            return Ok(Status::Misused);
-        }
-    };
-    let mut inputs = Vec::new();
-    let mut problems = Vec::new();
-    for path in &arguments.files {
-        match Input::open(path) {
-            Ok(input) => inputs.push(input),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    for problem in &problems {
-        writeln!(err, "bootwatch: {}: {}", problem.name, problem.reason)?;
-    }
-    if inputs.is_empty() {
+    let Ok(zone) = past::zone_of(arguments.timezone.as_deref(), err)? else {
         return Ok(Status::Misused);
-    }
-    let analysis = analyze(inputs, problems, zone, arguments.boots);
+    };
+    let Some((inputs, problems)) = past::open(&arguments.files, err)? else {
+        return Ok(Status::Misused);
+    };
+    let mut state = State {
+        tracker: Tracker::new(excerpt),
+        summary: Summary::new(arguments.boots),
+        alerts: Alerts::new(alert::Settings::default()),
+        out: Vec::new(),
+    };
+    let read = past::replay(inputs, problems, zone, &mut |event| state.take(event));
+    state.tracker.finish(&mut state.out);
+    state.drain();
+    let analysis = Analysis {
+        summary: state.summary,
+        alerts: state.alerts.finish(),
+        read,
+        tracker: state.tracker.counts(),
+        host: String::new(),
+    };
     match arguments.format {
         Format::Json => json::write(&analysis, arguments.boots, out)?,
         Format::Text => text::write(&analysis, arguments.boots, out)?,
     }
-    Ok(if analysis.problems.is_empty() {
+    Ok(if analysis.read.problems.is_empty() {
         Status::Fine
     } else {
         Status::Wrong
     })
 }
 
-fn analyze(
-    inputs: Vec<Input>,
-    problems: Vec<Problem>,
-    named: Option<TimeZone>,
-    keep_boots: bool,
-) -> Analysis {
-    let mut notes = Vec::new();
-    let mut kept: Vec<Input> = Vec::new();
-    let mut repeats = Vec::new();
-    for input in &inputs {
-        repeats.push(archive::repeats_another(input, &inputs));
-    }
-    for (input, repeats) in inputs.into_iter().zip(repeats) {
-        match repeats {
-            Some(main) => {
-                notes.push(format!(
-                    "{}: skipped: the controller writes its lines to {main} as well",
-                    input.name()
-                ));
-            }
-            None if kept.iter().any(|other| archive::same(other, &input)) => {
-                notes.push(format!("{}: skipped: it was given twice", input.name()));
-            }
-            None => kept.push(input),
-        }
-    }
-    let peeks: Vec<(Option<PathBuf>, Peek)> = kept
-        .iter()
-        .map(|input| (input.path.clone(), peek(&input.head, &input.tail)))
-        .collect();
-    let ordered = archive::in_order(kept, |input| {
-        // Of two that begin alike the longer one goes first: the other repeats it.
-        peek(&input.head, &[])
-            .first
-            .map(|first| (first, std::cmp::Reverse(input.size)))
-    });
-    let learnt = peeks.iter().find_map(|(_, peek)| peek.offset_ms);
-    let system = TimeZone::system();
-    let zone = match (&named, learnt) {
-        (Some(zone), _) => Zone::Named(zone.clone()),
-        (None, Some(offset_ms)) => Zone::Learnt {
-            offset_ms,
-            told: true,
-        },
-        (None, None) => Zone::Named(system.clone()),
-    };
-    let shown = match (&named, learnt) {
-        (Some(zone), _) => zone.clone(),
-        (None, Some(offset_ms)) => fixed_zone(offset_ms).unwrap_or(system),
-        (None, None) => system,
-    };
-
-    let mut reader = Reader::new(0, zone);
-    let mut state = State {
-        tracker: Tracker::new(excerpt),
-        summary: Summary::new(keep_boots),
-        seen: HashSet::new(),
-        out: Vec::new(),
-    };
-    let total: Option<u64> = ordered.iter().map(|input| input.size).sum();
-    let progress = progress(total);
-    let mut files = Vec::new();
-    let mut problems = problems;
-    for (generation, input) in (0u32..).zip(ordered) {
-        let name = input.name();
-        progress.set_message(short(&name));
-        let looked = peek(&input.head, &input.tail);
-        reader.begin_file(generation, 0, &mut |event| state.take(event));
-        // A VM is created once: a file that tells of one again is another form of what has been read.
-        let repeats = looked.created.iter().any(|vm| state.seen.contains(vm));
-        let repeated = reader.counts().repeated;
-        if repeats {
-            reader.skip_repeated();
-        }
-        let (bytes, error) = read(input, &mut reader, &mut state, &progress);
-        let repeated = reader.counts().repeated - repeated;
-        if repeated > 0 {
-            notes.push(format!(
-                "{name}: {repeated} records skipped: they tell again what the files before told"
-            ));
-        }
-        if let Some(error) = error {
-            let reason = match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    format!(
-                        "ends in the middle of its compressed data; the first {bytes} bytes of text were read"
-                    )
-                }
-                _ => format!("{error}; the first {bytes} bytes of text were read"),
-            };
-            problems.push(Problem {
-                name: name.clone(),
-                reason,
-            });
-        }
-        files.push(FileRead { name, bytes });
-    }
-    reader.finish(&mut |event| state.take(event));
-    state.tracker.finish(&mut state.out);
-    state.drain();
-    progress.finish_and_clear();
-
-    if let Some(offset) = reader.clock().wrong_by() {
-        notes.push(format!(
-            "the log's own UTC instants say that its stamps are {}, not the zone given: times may be wrong",
-            offset_name(offset)
-        ));
-    }
-    if reader.clock().counts().nonexistent > 0 {
-        let count = reader.clock().counts().nonexistent;
-        notes.push(format!(
-            "{count} stamps fall into the hour that summer time skips; shifted forward"
-        ));
-    }
-    Analysis {
-        summary: state.summary,
-        files,
-        problems,
-        notes,
-        records: reader.framing().records,
-        orphan_lines: reader.framing().orphan_lines,
-        reads: reader.counts(),
-        shapes: reader.shapes().clone(),
-        tracker: state.tracker.counts(),
-        zone: shown,
-        host: String::new(),
-    }
-}
-
 /// The tracker and what it feeds.
 struct State {
     tracker: Tracker,
     summary: Summary,
-    seen: HashSet<VmId>,
+    alerts: Alerts,
     out: Vec<Observation>,
 }
 
 impl State {
     fn take(&mut self, event: &Event<'_>) {
-        if let EventKind::CreateStarted { vm, .. } = event.kind
-            && self.seen.len() < MAX_SEEN
-        {
-            self.seen.insert(vm);
-        }
         self.tracker.observe(event, &mut self.out);
         self.drain();
     }
 
     fn drain(&mut self) {
         for observation in self.out.drain(..) {
+            self.alerts.observe(&observation);
             self.summary.add(&observation);
         }
     }
-}
-
-/// Reads one input to its end; says how much, and what stopped it if not the end.
-fn read(
-    input: Input,
-    reader: &mut Reader,
-    state: &mut State,
-    progress: &ProgressBar,
-) -> (u64, Option<io::Error>) {
-    let form = Form::of(&input.head);
-    let size = input.size;
-    let compressed = input.compressed;
-    let mut source = input.into_reader();
-    let mut chunk = vec![0; CHUNK];
-    let mut bytes = 0u64;
-    let mut told = 0;
-    let mut decoder = form.decoder();
-    let error = loop {
-        match source.read(&mut chunk) {
-            Ok(0) => break None,
-            Ok(length) => {
-                bytes += length as u64;
-                decoder.push(&chunk[..length], &mut |text| {
-                    reader.push(text, &mut |event| state.take(event))
-                });
-                // Compressed text does not tell how much of the file is done; about a tenth is usual.
-                let done =
-                    if compressed { bytes / 10 } else { bytes }.min(size.unwrap_or(u64::MAX));
-                if done - told >= 4 << 20 {
-                    progress.inc(done - told);
-                    told = done;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => break Some(error),
-        }
-    };
-    decoder.finish(&mut |text| reader.push(text, &mut |event| state.take(event)));
-    progress.inc(size.unwrap_or(told).saturating_sub(told));
-    (bytes, error)
-}
-
-/// How the controller's lines are wrapped in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Lines,
-    Export,
-    Json,
-    Prefixed,
-}
-
-enum Unwrap {
-    Lines,
-    Export(journal::Export),
-    /// Line by line, each unwrapped by the function.
-    ByLine {
-        partial: Vec<u8>,
-        out: Vec<u8>,
-        json: bool,
-    },
-}
-
-impl Form {
-    fn of(head: &[u8]) -> Form {
-        if journal::is_export(head) {
-            return Form::Export;
-        }
-        if journal::is_json(head) {
-            return Form::Json;
-        }
-        let mut lines = head.split(|byte| *byte == b'\n').take(200);
-        let plain = head
-            .split(|byte| *byte == b'\n')
-            .take(200)
-            .any(|line| crate::controller::framing::header(line).is_some());
-        match !plain && lines.any(|line| journal::without_prefix(line).is_some()) {
-            true => Form::Prefixed,
-            false => Form::Lines,
-        }
-    }
-
-    fn decoder(self) -> Unwrap {
-        match self {
-            Form::Lines => Unwrap::Lines,
-            Form::Export => Unwrap::Export(journal::Export::default()),
-            Form::Json => Unwrap::ByLine {
-                partial: Vec::new(),
-                out: Vec::new(),
-                json: true,
-            },
-            Form::Prefixed => Unwrap::ByLine {
-                partial: Vec::new(),
-                out: Vec::new(),
-                json: false,
-            },
-        }
-    }
-}
-
-impl Unwrap {
-    fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[u8])) {
-        match self {
-            Unwrap::Lines => sink(bytes),
-            Unwrap::Export(export) => export.push(bytes, sink),
-            Unwrap::ByLine { partial, out, json } => {
-                let mut rest = bytes;
-                while let Some(end) = memchr::memchr(b'\n', rest) {
-                    partial.extend_from_slice(&rest[..end]);
-                    rest = &rest[end + 1..];
-                    unwrap_line(partial, out, *json, sink);
-                    partial.clear();
-                }
-                if partial.len() < 8 << 20 {
-                    partial.extend_from_slice(rest);
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, sink: &mut impl FnMut(&[u8])) {
-        match self {
-            Unwrap::Lines => {}
-            Unwrap::Export(export) => export.finish(sink),
-            Unwrap::ByLine { partial, out, json } => {
-                if !partial.is_empty() {
-                    unwrap_line(partial, out, *json, sink);
-                }
-            }
-        }
-    }
-}
-
-fn unwrap_line(line: &[u8], out: &mut Vec<u8>, json: bool, sink: &mut impl FnMut(&[u8])) {
-    if json {
-        if journal::json_message(line, out) {
-            sink(out);
-        }
-    } else {
-        sink(journal::without_prefix(line).unwrap_or(line));
-        sink(b"\n");
-    }
-}
-
-/// What a file's ends tell without reading it all.
-struct Peek {
-    first: Option<[u8; 19]>,
-    offset_ms: Option<i64>,
-    /// VMs whose creation begins there.
-    created: Vec<VmId>,
-}
-
-fn peek(head: &[u8], tail: &[u8]) -> Peek {
-    let mut text = Vec::new();
-    let mut decoder = Form::of(head).decoder();
-    decoder.push(head, &mut |bytes| text.extend_from_slice(bytes));
-    decoder.finish(&mut |bytes| text.extend_from_slice(bytes));
-    let stamp = |line: &[u8]| {
-        crate::controller::framing::header(line).and_then(|_| line.first_chunk::<19>().copied())
-    };
-    let first = text.split(|byte| *byte == b'\n').find_map(stamp);
-    let mut created = Vec::new();
-    let mut told = None;
-    let mut look = |bytes: &[u8]| {
-        let mut reader = Reader::new(
-            0,
-            Zone::Learnt {
-                offset_ms: 0,
-                told: false,
-            },
-        );
-        let mut take = |event: &Event<'_>| {
-            if let EventKind::CreateStarted { vm, started_at, .. } = event.kind {
-                created.push(vm);
-                if let (Some(utc), Some(local)) = (started_at, event.record.get(..19)) {
-                    told.get_or_insert((local.to_vec(), utc));
-                }
-            }
-        };
-        reader.push(bytes, &mut take);
-        reader.finish(&mut take);
-    };
-    look(&text);
-    look(tail);
-    let offset_ms = told.and_then(|(local, utc)| offset_between(&local, utc));
-    Peek {
-        first,
-        offset_ms,
-        created,
-    }
-}
-
-/// The zone's offset that a record with both a local stamp and a UTC instant tells.
-fn offset_between(local: &[u8], utc: Timestamp) -> Option<i64> {
-    let mut clock = crate::controller::clock::LocalClock::new(Zone::Learnt {
-        offset_ms: 0,
-        told: false,
-    });
-    let naive = clock.read(local)?;
-    clock.learn(local, utc);
-    Some(naive.since(clock.read(local)?))
-}
-
-fn fixed_zone(offset_ms: i64) -> Option<TimeZone> {
-    let seconds = i32::try_from(offset_ms / 1000).ok()?;
-    if seconds == 0 {
-        return Some(TimeZone::UTC);
-    }
-    Some(TimeZone::fixed(
-        jiff::tz::Offset::from_seconds(seconds).ok()?,
-    ))
-}
-
-fn offset_name(offset_ms: i64) -> String {
-    let minutes = offset_ms / 60_000;
-    if minutes == 0 {
-        return "UTC".to_owned();
-    }
-    let sign = if minutes < 0 { '-' } else { '+' };
-    format!(
-        "UTC{sign}{:02}:{:02}",
-        minutes.abs() / 60,
-        minutes.abs() % 60
-    )
-}
-
-fn progress(total: Option<u64>) -> ProgressBar {
-    // Small logs are read before a bar could be seen.
-    let worth_it = total.is_none_or(|total| total > 64 << 20);
-    if !worth_it || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = match total {
-        Some(total) => ProgressBar::new(total),
-        None => ProgressBar::new_spinner(),
-    };
-    let template = match total {
-        Some(_) => "reading {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        None => "{spinner} reading {msg} {bytes} {bytes_per_sec}",
-    };
-    bar.set_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar
-}
-
-fn short(name: &str) -> String {
-    Path::new(name).file_name().map_or_else(
-        || name.to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
 }

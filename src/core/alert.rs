@@ -29,13 +29,13 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-pub use incident::{Family, Incident, Kind, Member, Notification, Reason};
+pub use incident::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason};
 use state::{AlertState, Transition};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::readiness::Readiness;
-use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight};
+use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
 use crate::core::window::{Count, Judged, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -43,6 +43,9 @@ const AHEAD_MS: i64 = 120_000;
 const MAX_OVERDUE: usize = 10_000;
 /// What is usual fades over about so many boots.
 const USUAL_BOOTS: f64 = 500.0;
+/// How far back boots of the other kinds are counted, and how many where that holds none.
+const OTHERS_MS: i64 = 3_600_000;
+const OTHERS_LAST: usize = 20;
 /// However usual failures have become, more than this is not accepted as such.
 const MOST_USUAL: f64 = 0.3;
 
@@ -50,10 +53,6 @@ const MOST_USUAL: f64 = 0.3;
 pub struct Settings {
     pub host: String,
     pub rules: BTreeMap<RuleName, RuleSettings>,
-    /// Ready boots that teach the time-to-ready before boots in flight count.
-    pub min_ready: u64,
-    /// How far beyond the learnt p99 a boot in flight is overdue.
-    pub factor: f64,
     pub group_wait_ms: i64,
 }
 
@@ -65,8 +64,6 @@ impl Default for Settings {
                 .iter()
                 .map(|rule| (*rule, RuleSettings::default()))
                 .collect(),
-            min_ready: 20,
-            factor: 1.5,
             group_wait_ms: 30_000,
         }
     }
@@ -77,6 +74,8 @@ impl Default for Settings {
 struct Overdue {
     result: AttemptResult,
     began: Timestamp,
+    waited_ms: u32,
+    deadline_ms: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -189,7 +188,8 @@ impl Engine {
     /// Lets pass what time alone changes.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         for vm_type in VmType::ALL {
-            self.judge(*vm_type, now, out);
+            // Time alone makes nothing worse.
+            self.judge(*vm_type, |_| false, now, out);
         }
         self.send_updates(now, out);
     }
@@ -257,7 +257,9 @@ impl Engine {
         if let Some(vm) = boot.vm {
             of_type.overdue.remove(&vm);
         }
-        if let Some(mut judged) = judged(boot) {
+        let judged = judged(boot);
+        let failure = judged.as_ref().and_then(|judged| judged.failure);
+        if let Some(mut judged) = judged {
             let latest = now.plus_ms(AHEAD_MS);
             judged.ended_at = judged.ended_at.min(latest);
             let alerts = &self.alerts;
@@ -269,7 +271,12 @@ impl Engine {
             of_type.newest = of_type.newest.max(Some(judged.ended_at));
             of_type.window.add(judged);
         }
-        self.judge(vm_type, now, out);
+        self.judge(
+            vm_type,
+            |rule| failure.is_some_and(|failure| rule.counts(failure)),
+            now,
+            out,
+        );
         self.send_updates(now, out);
     }
 
@@ -282,42 +289,48 @@ impl Engine {
         let Some(of_type) = self.types.get_mut(&vm_type) else {
             return;
         };
-        let limit = of_type.readiness.overdue_after_ms(
-            self.settings.min_ready,
-            self.settings.factor,
-            attempt.deadline_ms,
-        );
-        let hopeless = limit.is_some_and(|limit| f64::from(waited) > limit)
-            && attempt.result != AttemptResult::Ok;
-        let before = match hopeless {
-            true if of_type.overdue.len() < MAX_OVERDUE => {
-                let began = attempt.at.plus_ms(-i64::from(waited));
-                of_type
-                    .overdue
-                    .insert(
-                        vm,
-                        Overdue {
-                            result: attempt.result,
-                            began,
-                        },
-                    )
-                    .map(|overdue| overdue.result)
-            }
-            true => return,
-            false => of_type.overdue.remove(&vm).map(|overdue| overdue.result),
+        let settings = self.settings.rules.values();
+        let overdue = Overdue {
+            result: attempt.result,
+            began: attempt.at.plus_ms(-i64::from(waited)),
+            waited_ms: waited,
+            deadline_ms: attempt.deadline_ms,
         };
-        let after = hopeless.then_some(attempt.result);
-        if before != after {
+        let hopeless = attempt.result != AttemptResult::Ok
+            && settings
+                .into_iter()
+                .any(|rule| of_type.is_overdue(&overdue, rule));
+        let before = match hopeless {
+            true if of_type.overdue.len() < MAX_OVERDUE => of_type
+                .overdue
+                .insert(vm, overdue)
+                .map(|before| before.result),
+            true => return,
+            false => of_type.overdue.remove(&vm).map(|before| before.result),
+        };
+        if hopeless || before.is_some() {
             of_type.newest = of_type
                 .newest
                 .max(Some(attempt.at.min(now.plus_ms(AHEAD_MS))));
-            self.judge(vm_type, now, out);
+            self.judge(
+                vm_type,
+                |rule| rule.counts_overdue(attempt.result),
+                now,
+                out,
+            );
             self.send_updates(now, out);
         }
     }
 
-    /// Judges every rule about one kind of VM.
-    fn judge(&mut self, vm_type: VmType, now: Timestamp, out: &mut Vec<Effect>) {
+    /// Judges the rules about one kind of VM: those that something has just counted against, and those that are
+    /// firing already. No other can have changed.
+    fn judge(
+        &mut self,
+        vm_type: VmType,
+        worse: impl Fn(RuleName) -> bool,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(of_type) = self.types.get(&vm_type) else {
             return;
         };
@@ -329,7 +342,7 @@ impl Engine {
         let mut fired = Vec::new();
         let mut resolved = Vec::new();
         for ((rule, alert_type), state) in &mut self.alerts {
-            if *alert_type != vm_type {
+            if *alert_type != vm_type || !(state.is_active() || worse(*rule)) {
                 continue;
             }
             let Some(settings) = self.settings.rules.get(rule) else {
@@ -381,27 +394,32 @@ impl Engine {
     }
 
     /// Boots of the other kinds, to say what is not affected.
-    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<(VmType, Count)> {
+    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<Other> {
         self.types
             .iter()
             .filter(|(other, of_type)| **other != vm_type && of_type.ever_ready)
             .filter_map(|(other, of_type)| {
-                let newest = of_type.newest?.max(now.plus_ms(-3_600_000));
-                let hour = of_type
-                    .window
-                    .within(newest, 3_600_000, Timestamp::MIN, |_| true);
-                let count = if hour.of > 0 {
-                    hour
+                let newest_at = of_type.newest?;
+                let hour =
+                    of_type
+                        .window
+                        .within(newest_at.max(now), OTHERS_MS, Timestamp::MIN, |_| true);
+                let (count, stretch) = if hour.of > 0 {
+                    (hour, Stretch::Span(OTHERS_MS))
                 } else {
-                    let last: Vec<&Judged> = of_type.window.last(Timestamp::MIN).take(20).collect();
-                    let of = u32::try_from(last.len()).unwrap_or(u32::MAX);
-                    let bad = last.iter().filter(|boot| boot.failure.is_some()).count();
-                    Count {
-                        bad: u32::try_from(bad).unwrap_or(u32::MAX),
-                        of,
+                    let mut count = Count::default();
+                    for boot in of_type.window.last(Timestamp::MIN).take(OTHERS_LAST) {
+                        count.of += 1;
+                        count.bad += u32::from(boot.failure.is_some());
                     }
+                    (count, Stretch::Last(count.of))
                 };
-                (count.of > 0).then_some((*other, count))
+                (count.of > 0).then_some(Other {
+                    vm_type: *other,
+                    count,
+                    stretch,
+                    newest_at,
+                })
             })
             .collect()
     }
@@ -436,7 +454,9 @@ impl PerType {
         let overdue = self
             .overdue
             .values()
-            .filter(|overdue| rule.counts_overdue(overdue.result))
+            .filter(|overdue| {
+                rule.counts_overdue(overdue.result) && self.is_overdue(overdue, settings)
+            })
             .count();
         let learnt = self.usual.get(&rule).copied().unwrap_or(0.0);
         let sight = Sight {
@@ -448,6 +468,13 @@ impl PerType {
             worst,
         };
         rule::read(rule, settings, sight)
+    }
+
+    /// Whether a boot in flight has waited longer than healthy boots do, by this rule's factor.
+    fn is_overdue(&self, boot: &Overdue, settings: &RuleSettings) -> bool {
+        self.readiness
+            .overdue_after_ms(settings.min_ready, settings.factor, boot.deadline_ms)
+            .is_some_and(|limit| f64::from(boot.waited_ms) > limit)
     }
 
     /// When the present run of good boots began.

@@ -1,8 +1,10 @@
 //! How improbable a count is.
 
 /// P(X >= k) of a binomial distribution with `n` trials and probability `p`: the chance that at least `k` of `n` boots
-/// fail although each fails with probability `p` only. Terms are summed in logarithms, so that large `n` does not
-/// underflow.
+/// fail although each fails with probability `p` only.
+///
+/// The first term in logarithms, so that large `n` does not underflow; from there each term from its neighbour, until
+/// they no longer matter. The shorter of the two tails is summed.
 #[must_use]
 pub fn tail(k: u32, n: u32, p: f64) -> f64 {
     if k == 0 {
@@ -14,16 +16,37 @@ pub fn tail(k: u32, n: u32, p: f64) -> f64 {
     if p >= 1.0 {
         return 1.0;
     }
-    let odds = p.ln() - (-p).ln_1p();
-    let mut term = f64::from(n) * (-p).ln_1p();
+    let odds = p / (1.0 - p);
+    // term(i + 1) / term(i)
+    let ratio = |i: u32| f64::from(n - i) / f64::from(i + 1) * odds;
+    let upper = f64::from(k) > f64::from(n) * p;
+    let start = if upper { k } else { k - 1 };
+    let choose: f64 = (0..start)
+        .map(|i| (f64::from(n - i) / f64::from(i + 1)).ln())
+        .sum();
+    let mut term = (choose + f64::from(start) * p.ln() + f64::from(n - start) * (-p).ln_1p()).exp();
     let mut sum = 0.0;
-    for i in 0..n {
-        term += (f64::from(n - i) / f64::from(i + 1)).ln() + odds;
-        if i + 1 >= k {
-            sum += term.exp();
+    let mut i = start;
+    loop {
+        sum += term;
+        if term <= sum * 1e-17 {
+            break;
+        }
+        if upper && i < n {
+            term *= ratio(i);
+            i += 1;
+        } else if !upper && i > 0 {
+            i -= 1;
+            term /= ratio(i);
+        } else {
+            break;
         }
     }
-    sum.min(1.0)
+    if upper {
+        sum.min(1.0)
+    } else {
+        (1.0 - sum).clamp(0.0, 1.0)
+    }
 }
 
 #[cfg(test)]

@@ -199,6 +199,17 @@ words! {
     VmType { Browser = "browser", Cli = "cli", }
 }
 
+impl VmType {
+    /// As people write it in a sentence.
+    #[must_use]
+    pub fn spoken(self) -> &'static str {
+        match self {
+            VmType::Browser => "browser",
+            VmType::Cli => "CLI",
+        }
+    }
+}
+
 words! {
     /// Who asked for the boot.
     Origin { User = "user", Synthetic = "synthetic", }

@@ -7,6 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::event::{AttemptError, AttemptResult, Failure, Stage};
 
+impl Failure {
+    /// The class in words, as pages and reports say it.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Failure::NotStarted => "asked for, but no VM was begun",
+            Failure::IpPoolExhausted => "no address was left in the pool",
+            Failure::TapFailed => "the network device could not be made",
+            Failure::SnapshotCloneFailed => "the golden image could not be copied",
+            Failure::AgentInjectionFailed => "the agent could not be put into the copied image",
+            Failure::ConfigFailed => "the VM's configuration could not be made",
+            Failure::RecordFailed => "a database write failed",
+            Failure::FirecrackerFailed => "Firecracker did not start",
+            Failure::StepTimeout => "a creation step ran into the controller's own limit",
+            Failure::GuestDied => "the VM's process ended while the boot waited",
+            Failure::GuestUnreachable => {
+                "the guest's network never came up (EHOSTUNREACH to the end)"
+            }
+            Failure::AgentRefused => {
+                "the guest is up, but nothing listens on port 8080 (ECONNREFUSED to the end)"
+            }
+            Failure::AgentTimeout => "connections to the agent were accepted and never answered",
+            Failure::AgentReset => "the agent dies while it answers (connections reset)",
+            Failure::AgentUnhealthy => "the agent answers, but not with 200",
+            Failure::VncNotReady => "the agent is well, VNC is not",
+            Failure::AgentLate => "the agent came up after the controller gave up",
+            Failure::NoAttempt => {
+                "the controller waited but never tried (its own configuration lacks the limit)"
+            }
+            Failure::ControllerRestarted => "the controller went away under the boot",
+            Failure::Unknown => "the log does not say why",
+        }
+    }
+}
+
 /// A run of attempts with the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rung {

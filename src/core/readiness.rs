@@ -10,9 +10,13 @@ pub struct Readiness {
     recent: Sketch,
     /// The generation before, so that old boots fade: at `GENERATION` ready boots the sketches change places.
     before: Sketch,
+    /// The longer of the two generations' p99, as of a few boots ago.
+    p99_ms: Option<u32>,
 }
 
 const GENERATION: u64 = 500;
+/// The quantile is worked out anew after so many boots; it is asked for with every health check.
+const REFRESH: u64 = 10;
 
 impl Readiness {
     pub fn learn(&mut self, waited_ms: u32) {
@@ -20,6 +24,12 @@ impl Readiness {
             self.before = std::mem::take(&mut self.recent);
         }
         self.recent.add(waited_ms);
+        if self.boots().is_multiple_of(REFRESH) {
+            self.p99_ms = self
+                .recent
+                .quantile_ms(990)
+                .max(self.before.quantile_ms(990));
+        }
     }
 
     #[must_use]
@@ -30,9 +40,7 @@ impl Readiness {
     /// The 99th percentile; of two generations the longer one, so that a change for the faster is trusted slowly.
     #[must_use]
     pub fn p99_ms(&self) -> Option<u32> {
-        self.recent
-            .quantile_ms(990)
-            .max(self.before.quantile_ms(990))
+        self.p99_ms
     }
 
     /// A boot that has waited longer than this is overdue: the larger of `factor` times the learnt p99 and half the

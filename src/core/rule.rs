@@ -123,6 +123,10 @@ pub struct RuleSettings {
     pub for_ms: i64,
     /// An alert whose condition has cleared stays this long.
     pub keep_firing_ms: i64,
+    /// Ready boots that teach the time-to-ready before boots in flight count.
+    pub min_ready: u64,
+    /// How far beyond the learnt p99 a boot in flight is overdue.
+    pub factor: f64,
 }
 
 impl Default for RuleSettings {
@@ -136,6 +140,8 @@ impl Default for RuleSettings {
             consecutive: 3,
             for_ms: 0,
             keep_firing_ms: 120_000,
+            min_ready: 20,
+            factor: 1.5,
         }
     }
 }

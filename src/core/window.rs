@@ -34,7 +34,8 @@ struct Bucket {
     /// Which stretch of `BUCKET_MS` since the epoch this bucket counts.
     number: i64,
     ready: u32,
-    failed: [u32; Failure::ALL.len()],
+    failed: u32,
+    by_class: [u32; Failure::ALL.len()],
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -85,7 +86,10 @@ impl Window {
         if bucket.number == number {
             match boot.failure {
                 None => bucket.ready += 1,
-                Some(failure) => bucket.failed[failure as usize] += 1,
+                Some(failure) => {
+                    bucket.failed += 1;
+                    bucket.by_class[failure as usize] += 1;
+                }
             }
         }
         if self.recent.len() == RECENT {
@@ -104,21 +108,33 @@ impl Window {
         bad: impl Fn(Failure) -> bool,
     ) -> Count {
         let oldest = (now.0 - span_ms.min(SPAN_MS)).max(from.0);
-        let newest = now.0.div_euclid(BUCKET_MS);
-        let mut count = Count::default();
-        for bucket in &self.buckets {
-            // A bucket counts when its whole stretch lies inside; the newest is still being filled.
-            if bucket.number > newest || bucket.number.saturating_mul(BUCKET_MS) < oldest {
-                continue;
-            }
-            count.of += bucket.ready;
-            for failure in Failure::ALL {
-                let failed = bucket.failed[*failure as usize];
-                count.of += failed;
-                count.bad += if bad(*failure) { failed } else { 0 };
+        // A bucket counts when its whole stretch lies inside; the newest is still being filled.
+        let numbers = oldest.div_euclid(BUCKET_MS) + i64::from(oldest.rem_euclid(BUCKET_MS) > 0)
+            ..=now.0.div_euclid(BUCKET_MS);
+        let mut total = Bucket::default();
+        for bucket in self
+            .buckets
+            .iter()
+            .filter(|bucket| numbers.contains(&bucket.number))
+        {
+            total.ready += bucket.ready;
+            total.failed += bucket.failed;
+            // Most stretches of ten seconds hold no failed boot.
+            if bucket.failed > 0 {
+                for (sum, failed) in total.by_class.iter_mut().zip(&bucket.by_class) {
+                    *sum += failed;
+                }
             }
         }
-        count
+        let classes = Failure::ALL.iter().zip(&total.by_class);
+        let bad = classes
+            .filter(|(failure, _)| bad(**failure))
+            .map(|(_, count)| count)
+            .sum();
+        Count {
+            bad,
+            of: total.ready + total.failed,
+        }
     }
 
     /// The last boots that ended at or after `from`, newest first.

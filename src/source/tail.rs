@@ -133,7 +133,7 @@ pub struct TailStats {
 
 /// Follows the log until `stop` is cancelled or the receiver is gone.
 ///
-/// `stats` is brought up to date when the follower becomes idle and at every poll.
+/// `stats` is brought up to date at the start, when the follower becomes idle and at every poll.
 pub async fn run(
     options: TailOptions,
     checkpoint: Option<Checkpoint>,
@@ -150,9 +150,11 @@ pub async fn run(
     // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
     wakes.watch_directory(&directory);
     follower.look(now());
+    publish(&stats, &follower, &wakes);
 
     loop {
         wakes.watch_file(follower.newest());
+        let mut sent = 0_u32;
         while let Some(event) = follower.next(now()) {
             // The event waits here for a free place. Meanwhile the folder stays watched, so that a piece is opened
             // before rotation removes its name, however slow the consumer is.
@@ -172,8 +174,10 @@ pub async fn run(
                 }
             };
             permit.send(event);
-            // Under a flood this loop does not sleep, so it asks for rotations itself.
-            if wakes.take_directory() || now() >= follower.next_look() {
+            // Under a flood this loop does not sleep, so it asks for rotations itself; not on the short way of a single
+            // line, which ends with the word that all was read.
+            sent = sent.saturating_add(1);
+            if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
                 wakes.watch_file(follower.newest());
             }

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod config;
+mod metrics;
 mod tree;
 
 mod analyze_later_versions;
@@ -20,3 +21,5 @@ mod simulator_replay;
 mod simulator_rotation;
 mod simulator_scored;
 mod simulator_shapes;
+
+mod winston;

@@ -6,6 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::Analysis;
+use crate::cli::verdict::FiredAlert;
 use crate::core::boot::Boot;
 use crate::core::event::{Failure, Stage, Timestamp, VmType};
 use crate::core::sketch::Sketch;
@@ -19,7 +20,7 @@ struct Output<'a> {
     failures: BTreeMap<Failure, u64>,
     stages: BTreeMap<&'static str, StageFigures>,
     health_checks: HealthChecks,
-    alerts: Vec<()>,
+    alerts: Vec<AlertRow>,
     unknown_messages: Vec<UnknownMessage<'a>>,
     notes: &'a [String],
     problems: Vec<String>,
@@ -75,6 +76,33 @@ struct HealthChecks {
 }
 
 #[derive(Serialize)]
+struct AlertRow {
+    rule: &'static str,
+    severity: &'static str,
+    vm_type: VmType,
+    first_bad_at: String,
+    fired_at: String,
+    resolved_at: Option<String>,
+    cause: Failure,
+    summary: String,
+}
+
+impl From<&FiredAlert> for AlertRow {
+    fn from(alert: &FiredAlert) -> AlertRow {
+        AlertRow {
+            rule: alert.rule.as_str(),
+            severity: alert.rule.severity().as_str(),
+            vm_type: alert.incident.vm_type,
+            first_bad_at: rfc3339(alert.incident.first_bad_at),
+            fired_at: rfc3339(alert.fired_at),
+            resolved_at: alert.resolved_at.map(rfc3339),
+            cause: alert.incident.cause,
+            summary: alert.summary(),
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct UnknownMessage<'a> {
     shape: &'a str,
     count: u64,
@@ -102,9 +130,9 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
     let summary = &analysis.summary;
     let output = Output {
         records: Records {
-            total: analysis.records,
-            unparsed: analysis.reads.unparsed,
-            unknown: analysis.reads.unknown,
+            total: analysis.read.records,
+            unparsed: analysis.read.reads.unparsed,
+            unknown: analysis.read.reads.unknown,
             unattributed: analysis.tracker.unattributed,
         },
         boots: Counts::from(&summary.outcomes),
@@ -129,15 +157,17 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
             p50_seconds: quantile(&summary.attempt_ms, 500),
             p95_seconds: quantile(&summary.attempt_ms, 950),
         },
-        alerts: Vec::new(),
+        alerts: analysis.alerts.iter().map(AlertRow::from).collect(),
         unknown_messages: analysis
+            .read
             .shapes
             .top(50)
             .into_iter()
             .map(|(shape, count)| UnknownMessage { shape, count })
             .collect(),
-        notes: &analysis.notes,
+        notes: &analysis.read.notes,
         problems: analysis
+            .read
             .problems
             .iter()
             .map(|problem| format!("{}: {}", problem.name, problem.reason))

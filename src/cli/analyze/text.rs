@@ -18,7 +18,7 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
     } else {
         story(analysis, out)?;
         outcome_table(summary, out)?;
-        failure_table(summary, &analysis.zone, out)?;
+        failure_table(summary, &analysis.read.zone, out)?;
         stage_table(summary, out)?;
         attempt_table(summary, out)?;
     }
@@ -29,8 +29,8 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
 }
 
 fn header(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
-    let bytes: u64 = analysis.files.iter().map(|file| file.bytes).sum();
-    let files = match analysis.files.as_slice() {
+    let bytes: u64 = analysis.read.files.iter().map(|file| file.bytes).sum();
+    let files = match analysis.read.files.as_slice() {
         [file] => file.name.clone(),
         files => format!("{} files", files.len()),
     };
@@ -38,16 +38,16 @@ fn header(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         out,
         "{files}, {}, {} records",
         size(bytes),
-        grouped(analysis.records)
+        grouped(analysis.read.records)
     )?;
     if let Some((first, last)) = analysis.summary.span {
-        let zone = zone_name(&analysis.zone, first);
-        let ended = moment(last, first, &analysis.zone);
+        let zone = zone_name(&analysis.read.zone, first);
+        let ended = moment(last, first, &analysis.read.zone);
         let length = span(last.since(first));
         writeln!(
             out,
             "boots from {} to {ended} ({zone}, {length})",
-            long_moment(first, &analysis.zone)
+            long_moment(first, &analysis.read.zone)
         )?;
     }
     writeln!(out)?;
@@ -55,7 +55,7 @@ fn header(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn nothing_found(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
-    if analysis.records == 0 {
+    if analysis.read.records == 0 {
         writeln!(
             out,
             "No record of the master-controller was found. Its lines begin like this:"
@@ -83,7 +83,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         if outcomes.failed == 0 {
             continue;
         }
-        let name = type_name(*vm_type);
+        let name = vm_type.spoken();
         writeln!(
             out,
             "{} of {} {name} boots failed ({}).",
@@ -109,10 +109,10 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(
             out,
             "{share}: {} ({} boots).",
-            meaning(*failure),
+            failure.meaning(),
             failures.count
         )?;
-        let zone = &analysis.zone;
+        let zone = &analysis.read.zone;
         let first = failures.first_at;
         if failures.count > 1 {
             let last = moment(failures.last_at, first, zone);
@@ -171,7 +171,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         .map(|(vm_type, outcomes)| {
             format!(
                 "{} boots ({} of {} ready)",
-                type_name(vm_type),
+                vm_type.spoken(),
                 outcomes.ready,
                 outcomes.judged()
             )
@@ -326,7 +326,7 @@ fn boot_table(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
             .map(|(result, count)| format!("{count} {result}"))
             .collect();
         rows.push([
-            long_moment(boot.started_at, &analysis.zone),
+            long_moment(boot.started_at, &analysis.read.zone),
             boot.vm
                 .map_or_else(|| "none".to_owned(), |vm| vm.to_string()),
             boot.kind().to_string(),
@@ -355,12 +355,12 @@ fn failure_and_stage(boot: &Boot) -> String {
 /// What could not be read or told: nothing is left out in silence.
 fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut lines = Vec::new();
-    for problem in &analysis.problems {
+    for problem in &analysis.read.problems {
         lines.push(format!("{}: {}", problem.name, problem.reason));
     }
-    lines.extend(analysis.notes.iter().cloned());
-    if analysis.reads.unparsed > 0 {
-        let count = analysis.reads.unparsed;
+    lines.extend(analysis.read.notes.iter().cloned());
+    if analysis.read.reads.unparsed > 0 {
+        let count = analysis.read.reads.unparsed;
         lines.push(format!(
             "{} record{} that matter were torn or lacked a field",
             grouped(count),
@@ -375,21 +375,21 @@ fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
             plural(count)
         ));
     }
-    if analysis.orphan_lines > 0 {
-        let count = analysis.orphan_lines;
+    if analysis.read.orphan_lines > 0 {
+        let count = analysis.read.orphan_lines;
         lines.push(format!(
             "{} line{} belong to no record (raw console output)",
             grouped(count),
             plural(count)
         ));
     }
-    if analysis.reads.unknown > 0 {
+    if analysis.read.reads.unknown > 0 {
         lines.push(format!(
             "{} records of {} unknown shapes, most often:",
-            grouped(analysis.reads.unknown),
-            analysis.shapes.distinct()
+            grouped(analysis.read.reads.unknown),
+            analysis.read.shapes.distinct()
         ));
-        for (shape, count) in analysis.shapes.top(3) {
+        for (shape, count) in analysis.read.shapes.top(3) {
             lines.push(format!("  {} x {shape}", grouped(count)));
         }
     }
@@ -401,37 +401,6 @@ fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "  {line}")?;
     }
     Ok(())
-}
-
-/// A failure class in words.
-#[must_use]
-fn meaning(failure: Failure) -> &'static str {
-    match failure {
-        Failure::NotStarted => "asked for, but no VM was begun",
-        Failure::IpPoolExhausted => "no address was left in the pool",
-        Failure::TapFailed => "the network device could not be made",
-        Failure::SnapshotCloneFailed => "the golden image could not be copied",
-        Failure::AgentInjectionFailed => "the agent could not be put into the copied image",
-        Failure::ConfigFailed => "the VM's configuration could not be made",
-        Failure::RecordFailed => "a database write failed",
-        Failure::FirecrackerFailed => "Firecracker did not start",
-        Failure::StepTimeout => "a creation step ran into the controller's own limit",
-        Failure::GuestDied => "the VM's process ended while the boot waited",
-        Failure::GuestUnreachable => "the guest's network never came up (EHOSTUNREACH to the end)",
-        Failure::AgentRefused => {
-            "the guest is up, but nothing listens on port 8080 (ECONNREFUSED to the end)"
-        }
-        Failure::AgentTimeout => "connections to the agent were accepted and never answered",
-        Failure::AgentReset => "the agent dies while it answers (connections reset)",
-        Failure::AgentUnhealthy => "the agent answers, but not with 200",
-        Failure::VncNotReady => "the agent is well, VNC is not",
-        Failure::AgentLate => "the agent came up after the controller gave up",
-        Failure::NoAttempt => {
-            "the controller waited but never tried (its own configuration lacks the limit)"
-        }
-        Failure::ControllerRestarted => "the controller went away under the boot",
-        Failure::Unknown => "none of the known ways",
-    }
 }
 
 /// Where to look first.
@@ -453,13 +422,6 @@ fn hint(failure: Failure, failures: &Failures) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-fn type_name(vm_type: VmType) -> &'static str {
-    match vm_type {
-        VmType::Browser => "browser",
-        VmType::Cli => "CLI",
-    }
 }
 
 fn quantiles(sketch: Option<&Sketch>) -> [String; 3] {

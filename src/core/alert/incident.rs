@@ -80,6 +80,17 @@ pub struct NamedBoot {
     pub failure: Option<Failure>,
 }
 
+/// How another kind of VM did meanwhile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Other {
+    pub vm_type: VmType,
+    pub count: Count,
+    /// The last hour, or where it holds no boot, the last few.
+    pub stretch: Stretch,
+    /// When its newest boot ended.
+    pub newest_at: Timestamp,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// Stable for the incident's life; every notification about it carries it.
@@ -96,8 +107,8 @@ pub struct Incident {
     /// When the first good boot after it ended.
     pub good_since: Option<Timestamp>,
     pub members: Vec<Member>,
-    /// Other kinds of VM and their boots of the last hour.
-    pub others: Vec<(VmType, Count)>,
+    /// Other kinds of VM and their latest boots.
+    pub others: Vec<Other>,
     pub evidence: Vec<String>,
     pub boots: Vec<NamedBoot>,
     /// When what was held back is to be sent.

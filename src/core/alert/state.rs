@@ -52,6 +52,11 @@ impl AlertState {
         matches!(self.phase, Phase::Firing { .. })
     }
 
+    /// Pending or firing: what happens next may change it.
+    pub(super) fn is_active(&self) -> bool {
+        self.phase != Phase::Inactive
+    }
+
     pub(super) fn is_pending(&self) -> bool {
         matches!(self.phase, Phase::Pending { .. })
     }

@@ -149,9 +149,15 @@ fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
         Count { bad: 3, of: 3 }
     );
     assert_eq!(page.incident.first_bad_at, page.at.plus_ms(-80_000));
+    let others = &page.incident.others;
+    assert_eq!(others.len(), 1);
     assert_eq!(
-        page.incident.others,
-        [(VmType::Cli, Count { bad: 0, of: 1 })]
+        (others[0].vm_type, others[0].count, others[0].stretch),
+        (
+            VmType::Cli,
+            Count { bad: 0, of: 1 },
+            Stretch::Span(3_600_000)
+        )
     );
     assert_eq!(page.incident.evidence.len(), 3);
     // The refusals' own rule fired with it; then time-outs and silence join too.
@@ -409,4 +415,18 @@ fn the_same_inputs_give_the_same_effects() {
         format!("{:?}", story.sent)
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn the_other_kind_is_counted_in_the_last_hour_or_else_by_its_last_boots() {
+    let mut story = Story::new();
+    story.boot(VmType::Cli, None);
+    story.boot(VmType::Cli, None);
+    let newest_at = story.now;
+    story.pass(5 * 3_600_000);
+    story.boots("xxx");
+    let other = &story.sent[0].incident.others[0];
+    assert_eq!(other.count, Count { bad: 0, of: 2 });
+    assert_eq!(other.stretch, Stretch::Last(2));
+    assert_eq!(other.newest_at, newest_at);
 }

@@ -244,12 +244,13 @@ impl Generation {
         self.offset
     }
 
-    pub(super) fn size(&self) -> Option<u64> {
-        self.handle.stat().ok().map(|stat| stat.size)
-    }
-
+    /// Bytes that exist and are not delivered. No system call once the end was met.
     pub(super) fn lag(&self) -> u64 {
-        self.size().unwrap_or(0).saturating_sub(self.offset)
+        if self.at_end {
+            return self.held.len() as u64;
+        }
+        let size = self.handle.stat().map_or(0, |stat| stat.size);
+        size.saturating_sub(self.offset)
     }
 
     pub(super) fn descriptor(&self) -> Option<std::os::fd::RawFd> {

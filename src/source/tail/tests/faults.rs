@@ -23,6 +23,7 @@ pub(super) struct Faults {
     open_ending: &'static str,
     /// Inodes belong to names, and nobody knows when a file was made.
     pub(super) inode_of_name: bool,
+    pub(super) hide_births: bool,
 }
 
 pub(super) struct Faulty(Arc<Mutex<Faults>>);
@@ -43,7 +44,8 @@ impl Faulty {
 impl Faults {
     fn disguise(&self, path: &Path, stat: Stat) -> Stat {
         if !self.inode_of_name {
-            return stat;
+            let born = stat.born.filter(|_| !self.hide_births);
+            return Stat { born, ..stat };
         }
         Stat {
             id: FileId {

@@ -1,1 +1,166 @@
+//! [`run`] itself: its channel, its stop, its wakes.
 
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::source::tail::run;
+
+struct Live {
+    events: mpsc::Receiver<TailEvent>,
+    stats: watch::Receiver<TailStats>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
+fn follow(options: TailOptions, places: usize) -> Live {
+    let (sender, events) = mpsc::channel(places);
+    let (figures, stats) = watch::channel(TailStats::default());
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(options, None, sender, figures, stop.clone()));
+    Live {
+        events,
+        stats,
+        stop,
+        task,
+    }
+}
+
+impl Live {
+    /// The next chunk's text, within a deadline.
+    async fn text(&mut self) -> String {
+        let deadline = seconds(20);
+        loop {
+            match tokio::time::timeout(deadline, self.events.recv()).await {
+                Ok(Some(TailEvent::Chunk { bytes, .. })) => {
+                    return String::from_utf8(bytes).unwrap();
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the follower ended"),
+                Err(_) => panic!("nothing came"),
+            }
+        }
+    }
+
+    async fn until(&mut self, what: impl FnMut(&TailStats) -> bool) {
+        tokio::time::timeout(seconds(20), self.stats.wait_for(what))
+            .await
+            .expect("within the deadline")
+            .unwrap();
+    }
+}
+
+fn polled(log: &Log) -> TailOptions {
+    let mut options = log.options();
+    options.inotify = false;
+    options
+}
+
+#[tokio::test(start_paused = true)]
+async fn polling_alone_follows_writes_rotations_and_truncations() {
+    let log = Log::new();
+    let mut live = follow(polled(&log), 8);
+    log.write("1\n");
+    assert_eq!(live.text().await, "1\n");
+    log.rotate();
+    log.write("2\n");
+    assert_eq!(live.text().await, "2\n");
+    log.truncate();
+    log.write("3\n");
+    assert_eq!(live.text().await, "3\n");
+    assert!(!live.stats.borrow().inotify);
+}
+
+#[tokio::test]
+async fn inotify_follows_writes_rotations_and_truncations() {
+    let log = Log::new();
+    let mut options = log.options();
+    // No poll will help.
+    options.poll_active = seconds(3600);
+    options.poll_idle = seconds(3600);
+    let mut live = follow(options, 8);
+    live.until(|stats| stats.inotify).await;
+    log.write("1\n");
+    assert_eq!(live.text().await, "1\n");
+    for n in 2..10 {
+        log.rotate();
+        log.write(format!("{n}\n"));
+        assert_eq!(live.text().await, format!("{n}\n"));
+    }
+    log.truncate();
+    log.write("and\n");
+    assert_eq!(live.text().await, "and\n");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_replaced_is_watched_again() {
+    let log = Log::new();
+    let folder = log.directory.path().join("logs");
+    let path = folder.join("y.log");
+    fs::create_dir(&folder).unwrap();
+    append(&path, "1\n");
+    let mut live = follow(TailOptions::new(&path).unwrap(), 8);
+    assert_eq!(live.text().await, "1\n");
+    fs::rename(&folder, log.directory.path().join("aside")).unwrap();
+    fs::create_dir(&folder).unwrap();
+    append(&path, "2\n");
+    assert_eq!(live.text().await, "2\n");
+}
+
+#[tokio::test]
+async fn a_full_channel_stops_the_reading_but_not_the_watching() {
+    let log = Log::new();
+    let mut options = log.options();
+    options.poll_active = seconds(3600);
+    options.poll_idle = seconds(3600);
+    log.write("1\n");
+    let mut live = follow(options, 1);
+    live.until(|stats| stats.inotify && stats.generation == Some(1))
+        .await;
+    for n in 2..=30 {
+        // Far more rotations than the family has names for, and nobody takes an event off the channel.
+        log.rotate();
+        log.write(format!("{n}\n"));
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for n in 1..=30 {
+        assert_eq!(live.text().await, format!("{n}\n"));
+    }
+    live.until(|stats| stats.lines == 30 && stats.lag_bytes == 0)
+        .await;
+    assert_eq!(live.stats.borrow().losses, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lag_is_what_exists_and_is_not_delivered() {
+    let log = Log::new();
+    log.write("1\n");
+    let mut live = follow(polled(&log), 8);
+    assert_eq!(live.text().await, "1\n");
+    log.write("half");
+    live.until(|stats| stats.lag_bytes == 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_follower_also_when_the_channel_is_full() {
+    for places in [1, 8] {
+        let log = Log::new();
+        log.write("1\n2\nhalf");
+        let live = follow(polled(&log), places);
+        tokio::task::yield_now().await;
+        live.stop.cancel();
+        live.task.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_gone_ends_the_follower() {
+    let log = Log::new();
+    let live = follow(polled(&log), 1);
+    drop(live.events);
+    live.task.await.unwrap();
+}

@@ -1,0 +1,146 @@
+//! What the alert engine would have said over a log of the past.
+
+use crate::core::alert::{AlertChanged, Effect, Engine, Incident, Kind, Notification, Settings};
+use crate::core::boot::Observation;
+use crate::core::event::{Timestamp, VmType};
+use crate::core::rule::RuleName;
+
+/// One alert of an incident that is over, or was not when the log ended.
+#[derive(Clone, Debug)]
+pub(super) struct FiredAlert {
+    pub(super) rule: RuleName,
+    pub(super) incident: Incident,
+    pub(super) fired_at: Timestamp,
+    pub(super) resolved_at: Option<Timestamp>,
+}
+
+impl FiredAlert {
+    /// One sentence: what is wrong, and the count that says so.
+    pub(super) fn summary(&self) -> String {
+        let Incident {
+            vm_type,
+            cause,
+            members,
+            ..
+        } = &self.incident;
+        let count = members
+            .iter()
+            .find(|member| member.rule == self.rule)
+            .map(|member| member.reading);
+        let figures = count.map_or_else(String::new, |reading| {
+            format!(
+                ": {} of {} boots ({})",
+                reading.count.bad, reading.count.of, reading.stretch
+            )
+        });
+        format!("{vm_type} boots fail, {}{figures}", cause.meaning())
+    }
+}
+
+/// The engine on the log's own time.
+pub(super) struct Alerts {
+    engine: Engine,
+    effects: Vec<Effect>,
+    fired: Vec<FiredAlert>,
+
+    sent: Vec<Notification>,
+    now: Timestamp,
+}
+
+impl Alerts {
+    pub(super) fn new(settings: Settings) -> Alerts {
+        Alerts {
+            engine: Engine::new(settings),
+            effects: Vec::new(),
+            fired: Vec::new(),
+
+            sent: Vec::new(),
+            now: Timestamp::MIN,
+        }
+    }
+
+    pub(super) fn observe(&mut self, observation: &Observation) {
+        let at = match observation {
+            Observation::BootEnded(boot) => boot.ended_at.unwrap_or(boot.started_at),
+            Observation::AttemptEnded(attempt) => attempt.at,
+            _ => return,
+        };
+        self.now = self.now.max(at);
+        // What time alone would have changed before this.
+        while let Some(due) = self.engine.next_due().filter(|due| *due <= self.now) {
+            self.engine.tick(due, &mut self.effects);
+            self.apply();
+            if self.engine.next_due() == Some(due) {
+                break;
+            }
+        }
+        self.engine
+            .observe(observation, self.now, &mut self.effects);
+        self.apply();
+    }
+
+    fn apply(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Notify(notification) => {
+                    self.sent.push(*notification);
+                }
+                Effect::AlertChanged(change) => self.changed(&change),
+            }
+        }
+    }
+
+    fn changed(&mut self, change: &AlertChanged) {
+        match change.to {
+            "firing" | "flapping" => {
+                let incident = self
+                    .engine
+                    .incidents()
+                    .find(|incident| holds(incident, change.rule, change.vm_type));
+                if let Some(incident) = incident {
+                    self.fired.push(FiredAlert {
+                        rule: change.rule,
+                        incident: incident.clone(),
+                        fired_at: change.at,
+                        resolved_at: None,
+                    });
+                }
+            }
+            "resolved" => {
+                let open = self.fired.iter_mut().rev().find(|alert| {
+                    alert.rule == change.rule
+                        && alert.incident.vm_type == change.vm_type
+                        && alert.resolved_at.is_none()
+                });
+                if let Some(alert) = open {
+                    alert.resolved_at = Some(change.at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Every alert that fired, in order. The log has ended, and nothing more is known.
+    pub(super) fn finish(self) -> Vec<FiredAlert> {
+        self.fired
+    }
+
+    /// The alerts and every notification that would have been sent.
+    pub(super) fn finish_with_notifications(self) -> (Vec<FiredAlert>, Vec<Notification>) {
+        (self.fired, self.sent)
+    }
+}
+
+/// Pages: what would have woken somebody.
+pub(super) fn pages(sent: &[Notification]) -> impl Iterator<Item = &Notification> {
+    sent.iter()
+        .filter(|notification| notification.kind == Kind::Firing)
+}
+
+fn holds(incident: &Incident, rule: RuleName, vm_type: VmType) -> bool {
+    incident.vm_type == vm_type
+        && incident
+            .members
+            .iter()
+            .any(|member| member.rule == rule && member.resolved_at.is_none())
+}

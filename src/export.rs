@@ -1,0 +1,219 @@
+//! Metrics out: what the core observed and the sources did, as figures that others can scrape.
+//!
+//! [`Recorder`] is the one face. It is told facts (observations, alert changes, a source's totals), decides what each
+//! one counts for, and hands the figures to the writers behind it; Prometheus is the first of them. Everything takes
+//! `&self`: the task that owns the core records, another renders.
+//!
+//! What is promised: every label value comes from a closed set, so that no log text can create a series; what lies
+//! beyond a set is `other`, and counted. Boots of the past (`live` is false) change no counter. Counters start at zero
+//! with the process and never go down. What a rule may ask for exists at zero from the start; the rest appears when
+//! first seen, so that a scrape stays small.
+//!
+//! `docs/metrics.md` lists every metric, and a test compares it with a recorder that has seen everything.
+
+mod label;
+mod prometheus;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::core::alert::{AlertView, Effect};
+use crate::core::boot::{AttemptEnded, Boot, Observation, TrackerCounts};
+use crate::core::event::{AttemptResult, Outcome, Timestamp, VmType};
+use crate::core::rule::RuleName;
+
+use prometheus::{BootEnd, Prometheus};
+
+/// What is known before anything happens: the names that become label values.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub version: &'static str,
+    /// The rules that are switched on: an alert that is off has no series that says all is well.
+    pub rules: Vec<RuleName>,
+    pub sources: Vec<String>,
+    /// The notifiers, by name.
+    pub channels: Vec<String>,
+    /// What can become of a notification.
+    pub results: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            version: env!("CARGO_PKG_VERSION"),
+            rules: RuleName::ALL.to_vec(),
+            sources: Vec::new(),
+            channels: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+}
+
+/// What a source has read since the process started. Totals, not differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceFigures {
+    /// Whether it can be read now.
+    pub up: bool,
+    pub lines: u64,
+    pub bytes: u64,
+    pub rotations: u64,
+    pub truncations: u64,
+    /// Times that bytes vanished unread.
+    pub losses: u64,
+    pub lag_bytes: u64,
+}
+
+/// What became of a source's records since the process started. Totals, not differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadFigures {
+    /// Records that matter but are torn, lack a field, or bear an impossible date.
+    pub unparsed: u64,
+    /// Records of no known message.
+    pub unknown: u64,
+    /// The newest record's time.
+    pub newest: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub struct Recorder {
+    prometheus: Prometheus,
+}
+
+impl Recorder {
+    #[must_use]
+    pub fn new(setup: &Setup) -> Recorder {
+        Recorder {
+            prometheus: Prometheus::new(setup),
+        }
+    }
+
+    /// Records what the tracker said. Of the past (`live` is false) only the deadline is taken: it is a setting of the
+    /// controller that goes on to hold, not something that happened.
+    pub fn observe(&self, observation: &Observation, live: bool) {
+        match observation {
+            Observation::AttemptEnded(attempt) => {
+                if let Some(deadline_ms) = attempt.deadline_ms {
+                    self.prometheus.deadline(f64::from(deadline_ms) / 1_000.0);
+                }
+                if live {
+                    self.attempt_ended(attempt);
+                }
+            }
+            Observation::StageEnded {
+                vm_type,
+                stage,
+                outcome,
+                ms,
+            } if live => {
+                self.prometheus
+                    .stage_ended(*vm_type, *stage, *outcome, seconds(*ms));
+            }
+            Observation::BootEnded(boot) if live => self.boot_ended(boot),
+            Observation::StageEnded { .. }
+            | Observation::BootEnded(_)
+            | Observation::BootStarted { .. }
+            | Observation::BootSettled(_)
+            | Observation::ControllerStarted { .. } => {}
+        }
+    }
+
+    /// Records what the alert engine did.
+    pub fn effect(&self, effect: &Effect) {
+        match effect {
+            Effect::AlertChanged(change) => {
+                self.prometheus
+                    .alert_changed(change.rule, change.severity, change.to)
+            }
+            // Counted when it was delivered, or was not.
+            Effect::Notify(_) => {}
+        }
+    }
+
+    /// Takes the alerts as they now are. `unknown` hides nothing: an alert that fires goes on firing while its source
+    /// is blind, and `source_up` says that it is.
+    pub fn alerts(&self, views: impl IntoIterator<Item = AlertView>) {
+        self.prometheus.alerts(
+            views
+                .into_iter()
+                .filter(|view| view.firing)
+                .map(|view| view.rule),
+        );
+    }
+
+    /// Takes the boots in flight as they now are, and those among them that are overdue.
+    pub fn in_flight(
+        &self,
+        boots: impl IntoIterator<Item = VmType>,
+        overdue: impl IntoIterator<Item = (VmType, AttemptResult)>,
+    ) {
+        self.prometheus.in_progress(boots);
+        self.prometheus.overdue(overdue);
+    }
+
+    /// Takes the tracker's own counts. What they rose by while reading the past (`live` is false), or before a restart
+    /// they were restored from, is not counted: give the restored counts with `live` false before anything else.
+    pub fn tracker(&self, counts: &TrackerCounts, live: bool) {
+        self.prometheus.tracker(counts, live);
+    }
+
+    /// Takes a source's totals. A lower total than the last one is taken for a source that started anew.
+    pub fn source(&self, name: &str, figures: &SourceFigures) {
+        self.prometheus.source(name, figures);
+    }
+
+    /// Takes what became of a source's records.
+    pub fn reads(&self, source: &str, figures: &ReadFigures) {
+        self.prometheus.reads(source, figures);
+    }
+
+    /// Records what became of a notification, or of one try; `latency` is the time from the decision to the receiver's
+    /// answer, where there was one.
+    pub fn notification(&self, channel: &str, result: &str, latency: Option<Duration>) {
+        self.prometheus.notification(channel, result, latency);
+    }
+
+    /// Takes how many notifications wait to be sent.
+    pub fn waiting(&self, channel: &str, notifications: usize) {
+        self.prometheus.waiting(channel, notifications);
+    }
+
+    /// Everything in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        self.prometheus.render()
+    }
+
+    fn attempt_ended(&self, attempt: &AttemptEnded) {
+        self.prometheus
+            .attempt_ended(attempt.result, attempt.ms.map(seconds));
+    }
+
+    fn boot_ended(&self, boot: &Boot) {
+        let Some(outcome) = boot.outcome else { return };
+        let lasted = match (outcome, boot.ready_ms) {
+            (Outcome::Ready, Some(ready_ms)) => Some(seconds(ready_ms)),
+            _ => boot
+                .ended_at
+                .map(|ended_at| ended_at.since(boot.started_at))
+                .filter(|ms| *ms >= 0)
+                .map(|ms| ms as f64 / 1_000.0),
+        };
+        // A boot that never came to its health wait says nothing about how many attempts one takes.
+        let waited = boot.limits.is_some() || !boot.attempts.is_empty();
+        let attempts: u32 = boot.attempts.iter().map(|(_, count)| *count).sum();
+        self.prometheus.boot_ended(&BootEnd {
+            vm_type: boot.kind(),
+            origin: boot.origin,
+            outcome,
+            failure: boot.failure,
+            seconds: lasted,
+            attempts: waited.then_some(attempts),
+        });
+    }
+}
+
+fn seconds(ms: u32) -> f64 {
+    f64::from(ms) / 1_000.0
+}

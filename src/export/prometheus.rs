@@ -1,0 +1,466 @@
+//! The registry that Prometheus scrapes.
+//!
+//! Each family keeps its series in a table by place, made when first used, so that recording is an index and an atomic
+//! addition. Rendering takes a snapshot of each series and writes outside of any lock that recording takes.
+
+mod family;
+mod log;
+mod process;
+mod table;
+
+use std::time::Duration;
+
+use ::prometheus::{
+    Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder,
+};
+
+use super::label::{self, Bounded};
+use super::{ReadFigures, Setup, SourceFigures};
+use crate::core::boot::TrackerCounts;
+use crate::core::event::{
+    AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
+};
+use crate::core::rule::{RuleName, Severity};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
+use log::Logs;
+use process::Process;
+use table::{Followed, Table, words};
+
+/// A boot that ended, in the words of labels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BootEnd {
+    pub(super) vm_type: VmType,
+    pub(super) origin: Origin,
+    pub(super) outcome: Outcome,
+    pub(super) failure: Option<Failure>,
+    pub(super) seconds: Option<f64>,
+    /// Of a boot that came to its health wait.
+    pub(super) attempts: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct Prometheus {
+    registry: Registry,
+    boots: Table<IntCounterVec, 4>,
+    boot_duration: Table<HistogramVec, 3>,
+    stage_duration: Table<HistogramVec, 3>,
+    in_progress: Table<IntGaugeVec, 1>,
+    overdue: Table<IntGaugeVec, 2>,
+    deadline: Table<GaugeVec, 0>,
+    health_checks: Table<IntCounterVec, 1>,
+    health_check_duration: Table<HistogramVec, 1>,
+    attempts: Table<HistogramVec, 1>,
+    rules: Vec<RuleName>,
+    firing: Table<IntGaugeVec, 2>,
+    transitions: Table<IntCounterVec, 3>,
+    channels: Vec<String>,
+    sent: Vec<&'static str>,
+    notifications: Table<IntCounterVec, 2>,
+    delivery: Table<HistogramVec, 2>,
+    waiting: Table<IntGaugeVec, 1>,
+    tracker: Tracker,
+    logs: Logs,
+    overflow: Table<IntCounterVec, 1>,
+    process: Process,
+}
+
+/// What the boot tracker could not tell, or gave up.
+#[derive(Debug)]
+struct Tracker {
+    controller_starts: Followed,
+    evicted: Followed,
+    late_marks: Followed,
+    rejected_durations: Followed,
+    rejected_requests: Followed,
+    unattributed: Followed,
+}
+
+impl Prometheus {
+    pub(super) fn new(setup: &Setup) -> Prometheus {
+        let registry = Registry::new();
+        let family = Family::new(&registry);
+        let vm_types = words(VmType::ALL.iter().map(|vm_type| vm_type.as_str()));
+        let origins = words(Origin::ALL.iter().map(|origin| origin.as_str()));
+        let outcomes = words(Outcome::ALL.iter().map(|outcome| outcome.as_str()));
+        let severities = words([Severity::Page, Severity::Ticket].map(Severity::as_str));
+        let rules = words(RuleName::ALL.iter().map(|rule| rule.as_str()));
+        let results = label::health_results();
+        let mut channels = setup.channels.clone();
+        channels.push(label::OTHER.to_owned());
+        let sent = words(setup.results.iter().copied().chain([label::OTHER]));
+
+        family.build_info(setup.version);
+        let prometheus = Prometheus {
+            boots: Table::new(
+                family.counter(
+                    "boots_total",
+                    "Boots that ended, as the controller's log tells; for the rule BootFailureRate.",
+                    &["vm_type", "origin", "outcome", "failure"],
+                ),
+                [vm_types.clone(), origins.clone(), outcomes.clone(), label::failures()],
+            ),
+            boot_duration: Table::new(
+                family.histogram(
+                    "boot_duration_seconds",
+                    "From the creation's start to the boot's end, from the controller's log.",
+                    BOOT_SECONDS,
+                    &["vm_type", "origin", "outcome"],
+                ),
+                [vm_types.clone(), origins, outcomes.clone()],
+            ),
+            stage_duration: Table::new(
+                family.histogram(
+                    "boot_stage_duration_seconds",
+                    "How long a stage of a boot took, failed ones too, from the controller's log.",
+                    BOOT_SECONDS,
+                    &["vm_type", "boot_stage", "outcome"],
+                ),
+                [
+                    vm_types.clone(),
+                    words(Stage::ALL.iter().map(|stage| stage.as_str())),
+                    words(StageOutcome::ALL.iter().map(|outcome| outcome.as_str())),
+                ],
+            ),
+            in_progress: Table::new(
+                family.gauge("boots_in_progress", "Boots in flight.", &["vm_type"]),
+                [vm_types.clone()],
+            ),
+            overdue: Table::new(
+                family.gauge(
+                    "boots_overdue",
+                    "Boots in flight whose health checks have failed for longer than the learnt time-to-ready allows; \
+                     for the rules ConnectionRefusedSpike and ConnectionErrorSpike.",
+                    &["vm_type", "result"],
+                ),
+                [vm_types, results.clone()],
+            ),
+            deadline: Table::new(
+                family.real_gauge(
+                    "boot_ready_deadline_seconds",
+                    "How long the controller waits for a browser VM to be ready, as last logged.",
+                    &[],
+                ),
+                [],
+            ),
+            health_checks: Table::new(
+                family.counter(
+                    "health_checks_total",
+                    "Health checks by the controller, as its log tells.",
+                    &["result"],
+                ),
+                [results.clone()],
+            ),
+            health_check_duration: Table::new(
+                family.histogram(
+                    "health_check_duration_seconds",
+                    "How long a failed health check by the controller took, from its log; successes are logged without \
+                     a duration.",
+                    ATTEMPT_SECONDS,
+                    &["result"],
+                ),
+                [results],
+            ),
+            attempts: Table::new(
+                family.histogram(
+                    "boot_health_check_attempts",
+                    "Health checks of a boot that came to its health wait.",
+                    ATTEMPTS,
+                    &["outcome"],
+                ),
+                [outcomes],
+            ),
+            rules: setup.rules.clone(),
+            firing: Table::new(
+                family.gauge(
+                    "alerts_firing",
+                    "Kinds of VM for which the alert fires.",
+                    &["rule", "severity"],
+                ),
+                [rules.clone(), severities.clone()],
+            ),
+            transitions: Table::new(
+                family.counter(
+                    "alert_transitions_total",
+                    "Alerts that came into this state.",
+                    &["rule", "severity", "state"],
+                ),
+                [
+                    rules,
+                    severities,
+                    words(label::ALERT_STATES.into_iter().chain([label::OTHER])),
+                ],
+            ),
+            notifications: Table::new(
+                family.counter(
+                    "notifications_total",
+                    "What became of notifications, and of each try to send one.",
+                    &["channel", "result"],
+                ),
+                [channels.clone(), sent.clone()],
+            ),
+            delivery: Table::new(
+                family.histogram(
+                    "notification_delivery_seconds",
+                    "From the decision to notify to the receiver's answer.",
+                    DELIVERY_SECONDS,
+                    &["channel", "result"],
+                ),
+                [channels.clone(), sent],
+            ),
+            waiting: Table::new(
+                family.gauge(
+                    "notifications_waiting",
+                    "Notifications that wait to be sent, or to be tried again.",
+                    &["channel"],
+                ),
+                [channels],
+            ),
+            channels: setup.channels.clone(),
+            sent: setup.results.clone(),
+            tracker: Tracker {
+                controller_starts: family.single(
+                    "controller_starts_total",
+                    "Starts of the controller, as its log tells.",
+                ),
+                evicted: family.single(
+                    "boots_evicted_total",
+                    "Boots given up as lost because too many were in flight.",
+                ),
+                late_marks: family.single(
+                    "boot_late_marks_total",
+                    "Log records about boots that had ended.",
+                ),
+                rejected_durations: family.single(
+                    "boot_durations_rejected_total",
+                    "Durations in the log that were negative or beyond an hour.",
+                ),
+                rejected_requests: family.single(
+                    "requests_rejected_total",
+                    "Requests that failed for a mistake of their caller.",
+                ),
+                unattributed: family.single(
+                    "health_checks_unattributed_total",
+                    "Log records of health checks on an address that no known boot held.",
+                ),
+            },
+            logs: Logs::new(&family, &setup.sources),
+            overflow: Table::new(
+                family.counter(
+                    "label_overflow_total",
+                    "Values shown as \"other\" because they lie beyond the label's closed set.",
+                    &["label"],
+                ),
+                [words(Bounded::ALL.map(Bounded::as_str))],
+            ),
+            process: Process::new(&registry),
+            registry,
+        };
+        prometheus.zero();
+        prometheus
+    }
+
+    /// Makes the series that rules and dashboards ask about before anything has happened: a rate over a series that
+    /// begins at 1 misses the first event.
+    fn zero(&self) {
+        let endings = Failure::ALL
+            .iter()
+            .filter(|failure| **failure != Failure::ControllerRestarted)
+            .map(|failure| (Outcome::Failed, Some(*failure)))
+            .chain([
+                (Outcome::Ready, None),
+                (Outcome::Cancelled, None),
+                (Outcome::Lost, Some(Failure::ControllerRestarted)),
+                (Outcome::Lost, Some(Failure::Unknown)),
+            ]);
+        for (outcome, failure) in endings {
+            let failure = label::failure(outcome, failure);
+            for vm_type in VmType::ALL {
+                for origin in Origin::ALL {
+                    self.boots.make([
+                        *vm_type as usize,
+                        *origin as usize,
+                        outcome as usize,
+                        failure,
+                    ]);
+                }
+            }
+        }
+        for vm_type in VmType::ALL {
+            self.in_progress.make([*vm_type as usize]);
+        }
+        // Only browser VMs are asked for their health.
+        for error in AttemptError::ALL {
+            let overdue = AttemptResult::Error(*error);
+            if RuleName::ALL
+                .iter()
+                .any(|rule| rule.counts_overdue(overdue))
+            {
+                self.overdue
+                    .make([VmType::Browser as usize, label::error_place(*error)]);
+            }
+        }
+        for rule in &self.rules {
+            let severity = rule.severity() as usize;
+            self.firing.make([*rule as usize, severity]);
+            for state in 0..label::ALERT_STATES.len() {
+                self.transitions.make([*rule as usize, severity, state]);
+            }
+        }
+        for channel in 0..self.channels.len() {
+            for result in 0..self.sent.len() {
+                self.notifications.make([channel, result]);
+            }
+            self.waiting.make([channel]);
+        }
+        for label in Bounded::ALL {
+            self.overflow.make([label as usize]);
+        }
+    }
+
+    pub(super) fn boot_ended(&self, end: &BootEnd) {
+        let (vm_type, origin) = (end.vm_type as usize, end.origin as usize);
+        let outcome = end.outcome as usize;
+        let failure = label::failure(end.outcome, end.failure);
+        self.boots.at([vm_type, origin, outcome, failure]).inc();
+        if let Some(seconds) = end.seconds {
+            self.boot_duration
+                .at([vm_type, origin, outcome])
+                .observe(seconds);
+        }
+        if let Some(attempts) = end.attempts {
+            self.attempts.at([outcome]).observe(f64::from(attempts));
+        }
+    }
+
+    pub(super) fn stage_ended(
+        &self,
+        vm_type: VmType,
+        stage: Stage,
+        outcome: StageOutcome,
+        seconds: f64,
+    ) {
+        self.stage_duration
+            .at([vm_type as usize, stage as usize, outcome as usize])
+            .observe(seconds);
+    }
+
+    pub(super) fn attempt_ended(&self, result: AttemptResult, seconds: Option<f64>) {
+        let result = self.health_result(result);
+        self.health_checks.at([result]).inc();
+        if let Some(seconds) = seconds {
+            self.health_check_duration.at([result]).observe(seconds);
+        }
+    }
+
+    pub(super) fn deadline(&self, seconds: f64) {
+        self.deadline.at([]).set(seconds);
+    }
+
+    pub(super) fn alert_changed(&self, rule: RuleName, severity: Severity, to: &str) {
+        let state = label::ALERT_STATES.iter().position(|state| *state == to);
+        let state = state.unwrap_or_else(|| {
+            self.overflowed(Bounded::State);
+            label::ALERT_STATES.len()
+        });
+        self.transitions
+            .at([rule as usize, severity as usize, state])
+            .inc();
+    }
+
+    pub(super) fn alerts(&self, firing: impl Iterator<Item = RuleName>) {
+        self.firing
+            .set(firing.map(|rule| [rule as usize, rule.severity() as usize]));
+    }
+
+    pub(super) fn in_progress(&self, boots: impl IntoIterator<Item = VmType>) {
+        self.in_progress
+            .set(boots.into_iter().map(|vm_type| [vm_type as usize]));
+    }
+
+    pub(super) fn overdue(&self, boots: impl IntoIterator<Item = (VmType, AttemptResult)>) {
+        let places = boots.into_iter().map(|(vm_type, result)| {
+            // Set, not counted: asking again and again must not make one boot's odd status many.
+            let other = label::error_place(AttemptError::Other);
+            [
+                vm_type as usize,
+                label::health_result(result).unwrap_or(other),
+            ]
+        });
+        self.overdue.set(places);
+    }
+
+    pub(super) fn tracker(&self, counts: &TrackerCounts, live: bool) {
+        let tracker = &self.tracker;
+        for (followed, total) in [
+            (&tracker.controller_starts, counts.controller_starts),
+            (&tracker.evicted, counts.evicted),
+            (&tracker.late_marks, counts.late_marks),
+            (&tracker.rejected_durations, counts.absurd_durations),
+            (&tracker.rejected_requests, counts.rejected_requests),
+            (&tracker.unattributed, counts.unattributed),
+        ] {
+            match live {
+                true => followed.follow(total),
+                false => followed.skip(total),
+            }
+        }
+    }
+
+    pub(super) fn source(&self, name: &str, figures: &SourceFigures) {
+        if !self.logs.source(name, figures) {
+            self.overflowed(Bounded::Source);
+        }
+    }
+
+    pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {
+        if !self.logs.reads(source, figures) {
+            self.overflowed(Bounded::Source);
+        }
+    }
+
+    pub(super) fn notification(&self, channel: &str, result: &str, latency: Option<Duration>) {
+        let known = self.sent.iter().position(|known| *known == result);
+        let result = known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Result);
+            self.sent.len()
+        });
+        let place = [self.channel(channel), result];
+        self.notifications.at(place).inc();
+        if let Some(latency) = latency {
+            self.delivery.at(place).observe(latency.as_secs_f64());
+        }
+    }
+
+    pub(super) fn waiting(&self, channel: &str, notifications: usize) {
+        let waiting = i64::try_from(notifications).unwrap_or(i64::MAX);
+        self.waiting.at([self.channel(channel)]).set(waiting);
+    }
+
+    pub(super) fn render(&self) -> Vec<u8> {
+        self.process.refresh();
+        let mut text = Vec::with_capacity(64 << 10);
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "a metric cannot be written");
+        }
+        text
+    }
+
+    fn health_result(&self, result: AttemptResult) -> usize {
+        label::health_result(result).unwrap_or_else(|| {
+            self.overflowed(Bounded::Result);
+            label::error_place(AttemptError::Other)
+        })
+    }
+
+    fn channel(&self, name: &str) -> usize {
+        let known = self.channels.iter().position(|known| known == name);
+        known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Channel);
+            self.channels.len()
+        })
+    }
+
+    fn overflowed(&self, label: Bounded) {
+        self.overflow.at([label as usize]).inc();
+    }
+}

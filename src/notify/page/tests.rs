@@ -1,0 +1,147 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::core::event::{Failure, VmType};
+use crate::notify::fixture;
+
+#[test]
+fn chances_are_said_in_two_digits() {
+    for (chance, said) in [
+        (0.05f64.powi(3), "1 in 8,000"),
+        (0.000_81, "1 in 1,200"),
+        (0.5, "1 in 2"),
+        (1.0, "1 in 1"),
+        (3.3e-7, "1 in 3,000,000"),
+        (0.0, "less than 1 in 1,000,000,000"),
+    ] {
+        assert_eq!(odds(chance), said);
+    }
+}
+
+#[test]
+fn lengths_are_said_in_two_units() {
+    for (ms, said) in [
+        (-5, "0 s"),
+        (59_999, "59 s"),
+        (1_677_000, "27 min 57 s"),
+        (7_200_000, "2 h 0 min"),
+        (183_600_000, "2 days 3 h"),
+    ] {
+        assert_eq!(length(ms), said);
+    }
+}
+
+#[test]
+fn a_rule_has_its_runbook_behind_the_base() {
+    let mut context = Context {
+        zone: TimeZone::UTC,
+        runbook_base: Some("https://wiki.example/runbooks/".to_owned()),
+        dashboard: None,
+    };
+    let url = context.runbook("BootFailureRate");
+    assert_eq!(
+        url.as_deref(),
+        Some("https://wiki.example/runbooks/BootFailureRate")
+    );
+    context.runbook_base = None;
+    assert_eq!(context.runbook("BootFailureRate"), None);
+}
+
+#[test]
+fn a_long_line_is_cut_between_characters() {
+    assert_eq!(clipped(&"é".repeat(9), 3), "ééé…");
+    assert_eq!(clipped("ééé", 3), "ééé");
+}
+
+fn context() -> Context {
+    Context {
+        zone: TimeZone::UTC,
+        runbook_base: Some("https://wiki.example/runbooks".to_owned()),
+        dashboard: Some("https://grafana.example/d/bootwatch".to_owned()),
+    }
+}
+
+/// Word for word, each class once firing and once resolved, and one of them whole. With BLESS set the file is written
+/// anew, to be read before it is committed.
+#[test]
+fn the_words_of_each_class() {
+    let mut found = String::new();
+    for failure in Failure::ALL {
+        let story = fixture::incident(VmType::Browser, *failure);
+        let ends = [story.first(), story.last()];
+        for notification in ends.into_iter().flatten() {
+            let page = Page::of(notification, &context());
+            let (status, title, body) = (page.status.as_str(), &page.title, page.body());
+            let whole = *failure == Failure::AgentRefused;
+            let shown = if whole { &body } else { &page.summary };
+            append(
+                &mut found,
+                format_args!("# {failure}, {status}\n{title}\n{shown}\n\n"),
+            );
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pages.txt");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap();
+    assert!(
+        found == expected,
+        "tests/fixtures/pages.txt differs; found\n{found}"
+    );
+}
+
+#[test]
+fn times_are_the_readers_and_name_the_day_where_it_is_another() {
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let mut context = context();
+    context.zone = TimeZone::get("Europe/Berlin").unwrap();
+    let page = Page::of(&story[0], &context);
+    assert!(
+        page.title.ends_with(", since 20:24:13 CEST"),
+        "{}",
+        page.title
+    );
+    story[0].at = story[0].at.plus_ms(86_400_000);
+    let page = Page::of(&story[0], &context);
+    assert!(
+        page.title.ends_with(", since 2025-10-18 20:24:13 CEST"),
+        "{}",
+        page.title
+    );
+}
+
+#[test]
+fn another_kind_that_fails_too_is_not_called_unaffected() {
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    story[0].incident.others[0].count.bad = 3;
+    let page = Page::of(&story[0], &context());
+    assert_eq!(page.not_affected, None);
+    let said = " Failing too: CLI boots, 3 of 18 failed in the last hour.";
+    assert!(page.summary.ends_with(said), "{}", page.summary);
+}
+
+#[test]
+fn a_share_a_mixture_and_boots_in_flight_are_said_as_they_are() {
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let incident = &mut story[0].incident;
+    incident.members[0].reading.count = crate::core::window::Count { bad: 30, of: 200 };
+    incident.members[0].reading.stretch = Stretch::Span(3_600_000);
+    incident.members[0].reading.overdue = 2;
+    incident.boots[0].failure = Some(Failure::GuestDied);
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.title
+            .starts_with("30 of 200 browser boots fail, mostly: the guest is up")
+    );
+    let said = "30 of 200 browser boots in the last hour on controller-1 failed (2 of them still waiting, ";
+    assert!(page.summary.starts_with(said), "{}", page.summary);
+    let incident = &mut story[0].incident;
+    incident.members[0].reading.overdue = 30;
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.title
+            .starts_with("30 of 200 browser boots do not become ready, mostly: ")
+    );
+}

@@ -1,0 +1,97 @@
+//! What waits to be sent to one receiver, in order.
+//!
+//! A newer state of an incident takes the place of an unsent older one, so that a receiver that was away is told how
+//! things are and not how they were. The end of an incident goes behind its beginning, always: many receivers drop the
+//! end of what they never heard of. Bounded; beyond the bound the oldest goes, and is said.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Message;
+use crate::core::alert::{Kind, Notification};
+
+/// An incident takes two places at most, so this is a day of a receiver that is away in the worst of storms.
+pub(super) const MOST: usize = 256;
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) notification: Arc<Notification>,
+    pub(super) message: Message,
+    pub(super) accepted: Instant,
+    /// The evidence was left out, since the receiver refused the whole.
+    pub(super) reduced: bool,
+}
+
+impl Entry {
+    /// Both say how one incident stands while it lasts.
+    fn is_older_state_of(&self, newer: &Entry) -> bool {
+        self.message.incident == newer.message.incident
+            && self.message.kind != Kind::Resolved
+            && newer.message.kind != Kind::Resolved
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+}
+
+/// What a new entry cost.
+#[derive(Debug)]
+pub(super) enum Displaced {
+    Nothing,
+    /// An older state of the same incident.
+    Replaced(Entry),
+    /// There was no room.
+    Overflow(Entry),
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, entry: Entry) -> Displaced {
+        if let Some(older) = self
+            .entries
+            .iter_mut()
+            .find(|older| older.is_older_state_of(&entry))
+        {
+            return Displaced::Replaced(std::mem::replace(older, entry));
+        }
+        let overflow = if self.entries.len() >= MOST {
+            self.entries.pop_front()
+        } else {
+            None
+        };
+        self.entries.push_back(entry);
+        overflow.map_or(Displaced::Nothing, Displaced::Overflow)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        self.entries.pop_front()
+    }
+
+    /// Back to the front, unless a newer state of its incident came meanwhile: then it is handed back.
+    pub(super) fn give_back(&mut self, entry: Entry) -> Option<Entry> {
+        if let Some(at) = self
+            .entries
+            .iter()
+            .position(|newer| entry.is_older_state_of(newer))
+        {
+            // The newer state takes over the place, not only the content.
+            if let Some(newer) = self.entries.remove(at) {
+                self.entries.push_front(newer);
+            }
+            return Some(entry);
+        }
+        self.entries.push_front(entry);
+        None
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

@@ -1,0 +1,189 @@
+//! Alertmanager's webhook payload, version 4: what every receiver of Alertmanager already understands.
+//!
+//! An incident is a group, and each of its alerts a member: the same `groupKey`, label `incident` and fingerprints from
+//! the first firing to the resolve. Strings are text until serde writes them, so that nothing in a log line can break out.
+
+use std::borrow::Cow;
+
+use serde::ser::{Serialize, Serializer};
+
+use crate::core::alert::{Member, Notification};
+use crate::core::event::Timestamp;
+use crate::notify::page::{Context, Page, Status};
+
+const VERSION: &str = "4";
+/// An end that has not come, as Go writes it.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload<'a> {
+    version: &'static str,
+    group_key: &'a str,
+    truncated_alerts: u32,
+    status: &'static str,
+    receiver: &'a str,
+    group_labels: Pairs<'a>,
+    common_labels: Pairs<'a>,
+    common_annotations: Pairs<'a>,
+    #[serde(rename = "externalURL")]
+    external_url: &'a str,
+    alerts: Vec<Alert<'a>>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert<'a> {
+    status: &'static str,
+    labels: Pairs<'a>,
+    annotations: Pairs<'a>,
+    starts_at: String,
+    ends_at: String,
+    #[serde(rename = "generatorURL")]
+    generator_url: &'a str,
+    fingerprint: String,
+}
+
+/// Names and values, written as an object in this order.
+#[derive(Clone)]
+struct Pairs<'a>(Vec<(&'static str, Cow<'a, str>)>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'a> Pairs<'a> {
+    /// What all have in common.
+    fn common(all: &[&Pairs<'a>]) -> Pairs<'a> {
+        let Some((first, rest)) = all.split_first() else {
+            return Pairs(Vec::new());
+        };
+        let everywhere =
+            |pair: &&(&'static str, Cow<'a, str>)| rest.iter().all(|other| other.0.contains(pair));
+        Pairs(first.0.iter().filter(everywhere).cloned().collect())
+    }
+}
+
+pub(super) fn render(
+    receiver: &str,
+    notification: &Notification,
+    page: &Page,
+    context: &Context,
+) -> Vec<u8> {
+    let incident = &notification.incident;
+    let dashboard = page.dashboard_url.as_deref().unwrap_or_default();
+    let body = page.body();
+    let evidence = page.evidence.join("\n");
+    let alerts: Vec<Alert<'_>> = incident
+        .members
+        .iter()
+        .zip(&page.figures)
+        .map(|(member, figure)| {
+            let over = member.resolved_at.or(incident.resolved_at);
+            Alert {
+                status: over.map_or(Status::Firing, |_| Status::Resolved).as_str(),
+                labels: labels(notification, member),
+                annotations: annotations(page, &body, &evidence, figure, context, member),
+                starts_at: moment(member.fired_at),
+                ends_at: over.map_or_else(|| NO_TIME.to_owned(), moment),
+                generator_url: dashboard,
+                fingerprint: fingerprint(&[
+                    ("alertname", member.rule.as_str()),
+                    ("host", &incident.host),
+                    ("incident", &incident.key),
+                    ("vm_type", incident.vm_type.as_str()),
+                ]),
+            }
+        })
+        .collect();
+    let common_labels =
+        Pairs::common(&alerts.iter().map(|alert| &alert.labels).collect::<Vec<_>>());
+    let common_annotations = Pairs::common(
+        &alerts
+            .iter()
+            .map(|alert| &alert.annotations)
+            .collect::<Vec<_>>(),
+    );
+    let payload = Payload {
+        version: VERSION,
+        group_key: &incident.key,
+        truncated_alerts: 0,
+        status: page.status.as_str(),
+        receiver,
+        group_labels: Pairs(vec![
+            ("cause_family", incident.family.as_str().into()),
+            ("host", incident.host.as_str().into()),
+            ("incident", incident.key.as_str().into()),
+            ("vm_type", incident.vm_type.as_str().into()),
+        ]),
+        common_labels,
+        common_annotations,
+        external_url: dashboard,
+        alerts,
+    };
+    serde_json::to_vec(&payload).expect("strings and numbers always have a JSON form")
+}
+
+fn labels<'a>(notification: &'a Notification, member: &Member) -> Pairs<'a> {
+    let incident = &notification.incident;
+    Pairs(vec![
+        ("alertname", member.rule.as_str().into()),
+        ("cause", incident.cause.as_str().into()),
+        ("cause_family", incident.family.as_str().into()),
+        ("host", incident.host.as_str().into()),
+        ("incident", incident.key.as_str().into()),
+        ("severity", member.severity.as_str().into()),
+        ("vm_type", incident.vm_type.as_str().into()),
+    ])
+}
+
+fn annotations<'a>(
+    page: &'a Page,
+    body: &'a str,
+    evidence: &'a str,
+    figure: &'a str,
+    context: &Context,
+    member: &Member,
+) -> Pairs<'a> {
+    let mut pairs: Vec<(&'static str, Cow<'a, str>)> = vec![
+        ("summary", page.title.as_str().into()),
+        ("description", body.into()),
+        ("figures", figure.into()),
+        ("first_bad_at", moment(page.starts_at).into()),
+    ];
+    if let Some(well) = &page.not_affected {
+        pairs.push(("not_affected", well.as_str().into()));
+    }
+    if !evidence.is_empty() {
+        pairs.push(("evidence", evidence.into()));
+    }
+    if let Some(at) = page.ends_at {
+        pairs.push(("ready_since", moment(at).into()));
+    }
+    if let Some(url) = context.runbook(member.rule.as_str()) {
+        pairs.push(("runbook_url", url.into()));
+    }
+    if let Some(url) = &page.dashboard_url {
+        pairs.push(("dashboard_url", url.as_str().into()));
+    }
+    Pairs(pairs)
+}
+
+fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| NO_TIME.to_owned(), |at| at.to_string())
+}
+
+/// 16 hex digits of what identifies an alert (FNV-1a, as Alertmanager's): not of its cause, which may become clearer.
+fn fingerprint(labels: &[(&str, &str)]) -> String {
+    const SEPARATOR: u8 = 0xff;
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for (name, value) in labels {
+        let bytes = name.bytes().chain([SEPARATOR]).chain(value.bytes());
+        for byte in bytes.chain([SEPARATOR]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
+}

@@ -1,0 +1,381 @@
+//! One receiver's worker: takes notifications, sends them one at a time and in order, tries again.
+//!
+//! ```text
+//!   receive ──► queue ──► try ──► sent
+//!                 ▲        │ transient
+//!                 └─ wait ─┘             permanent: once more in short if the payload was refused, else failed
+//! ```
+//!
+//! It starts no task: the caller's supervisor runs the future. While a try or a wait is under way it keeps receiving,
+//! so that a newer state replaces an older one. At least once: a try without an answer is tried again under the same
+//! id. A restart forgets what waits here; what must survive one is kept by whoever feeds the channel.
+//!
+//! It ends when the channel is closed and everything was sent or given up, or at the deadline that `stop` gives. From
+//! `stop` on, waits that the receiver did not ask for are cut short once.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::error::{NotifyError, Trouble};
+use super::queue::{Displaced, Entry, Queue};
+use super::retry::{self, Jitter, Next};
+use super::{Sender, kind_word};
+use crate::clock;
+use crate::core::alert::{Kind, Notification};
+
+#[cfg(test)]
+mod tests;
+
+/// What became of a message, or of one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    Sent,
+    /// A try failed; another follows.
+    Retrying(Trouble),
+    /// No further try follows.
+    Failed(Trouble),
+    /// It was tried for as long as it is worth.
+    Expired,
+    /// A newer state of the incident took its place.
+    Replaced,
+    /// Too much waited.
+    Overflow,
+    /// The end came first.
+    Unsent,
+}
+
+impl Outcome {
+    /// Every outcome, for series that exist from the start.
+    pub fn all() -> impl Iterator<Item = Outcome> {
+        let troubles = Trouble::ALL;
+        [
+            Outcome::Sent,
+            Outcome::Expired,
+            Outcome::Replaced,
+            Outcome::Overflow,
+            Outcome::Unsent,
+        ]
+        .into_iter()
+        .chain(troubles.iter().map(|trouble| Outcome::Retrying(*trouble)))
+        .chain(troubles.iter().map(|trouble| Outcome::Failed(*trouble)))
+    }
+
+    /// The label `result` of metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Sent => "sent",
+            Outcome::Expired => "expired",
+            Outcome::Replaced => "replaced",
+            Outcome::Overflow => "overflow",
+            Outcome::Unsent => "unsent",
+            Outcome::Failed(trouble) => match trouble {
+                Trouble::Client => "failed_client",
+                Trouble::Auth => "failed_auth",
+                Trouble::Rate => "failed_rate",
+                Trouble::Server => "failed_server",
+                Trouble::Timeout => "failed_timeout",
+                Trouble::Network => "failed_network",
+            },
+            Outcome::Retrying(trouble) => match trouble {
+                Trouble::Client => "retrying_client",
+                Trouble::Auth => "retrying_auth",
+                Trouble::Rate => "retrying_rate",
+                Trouble::Server => "retrying_server",
+                Trouble::Timeout => "retrying_timeout",
+                Trouble::Network => "retrying_network",
+            },
+        }
+    }
+}
+
+/// For metrics: one a try, and one for each message that ends otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub outcome: Outcome,
+    /// How long the try took; nothing where there was none.
+    pub took: Duration,
+    /// Since the worker took the message.
+    pub age: Duration,
+    /// How many messages wait now.
+    pub waiting: usize,
+}
+
+/// What was left when the deadline came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    pub incident: String,
+    pub kind: Kind,
+    pub title: String,
+}
+
+/// Runs one receiver's worker. `stop` yields the moment by which it must have ended.
+pub async fn run(
+    sender: Sender,
+    notifications: mpsc::Receiver<Arc<Notification>>,
+    report: impl FnMut(Report) + Send,
+    stop: impl Future<Output = Instant> + Send,
+) -> Vec<Unsent> {
+    let mut jitter = Jitter::new();
+    Worker::new(&sender, notifications, report, move || jitter.draw())
+        .run(stop)
+        .await
+}
+
+struct Worker<'a, R, D> {
+    sender: &'a Sender,
+    notifications: mpsc::Receiver<Arc<Notification>>,
+    /// The channel may still bring something.
+    open: bool,
+    queue: Queue,
+    wait: Wait,
+    report: R,
+    draw: D,
+}
+
+/// The receiver's own wait: it holds for whatever is sent next, not for one message.
+#[derive(Default)]
+struct Wait {
+    /// Failed tries in a row.
+    tries: u32,
+    until: Option<Instant>,
+    asked: bool,
+}
+
+impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
+    fn new(
+        sender: &'a Sender,
+        notifications: mpsc::Receiver<Arc<Notification>>,
+        report: R,
+        draw: D,
+    ) -> Self {
+        Worker {
+            sender,
+            notifications,
+            open: true,
+            queue: Queue::default(),
+            wait: Wait::default(),
+            report,
+            draw,
+        }
+    }
+
+    async fn run(mut self, stop: impl Future<Output = Instant>) -> Vec<Unsent> {
+        let mut stop = pin!(stop);
+        let mut deadline: Option<Instant> = None;
+        while self.open || !self.queue.is_empty() {
+            let waits = self.wait.until.filter(|until| *until > clock::monotonic());
+            let idle = self.queue.is_empty();
+            if let (false, None) = (idle, waits) {
+                if !self.try_first(stop.as_mut(), &mut deadline).await {
+                    break;
+                }
+                continue;
+            }
+            // No try before the end: nothing is gained by waiting for it.
+            let too_late = |end| waits.is_some_and(|until| until >= end);
+            if !idle && deadline.is_some_and(too_late) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = reached(deadline) => break,
+                end = &mut stop, if deadline.is_none() => {
+                    deadline = Some(end);
+                    self.wait.cut_short();
+                }
+                next = self.notifications.recv(), if self.open => self.accept(next),
+                () = reached(waits), if !idle => {}
+            }
+        }
+        self.leave()
+    }
+
+    /// Tries the first message once; false if the deadline came before the answer.
+    async fn try_first(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = Instant>>,
+        deadline: &mut Option<Instant>,
+    ) -> bool {
+        let Some(entry) = self.queue.pop() else {
+            return true;
+        };
+        let began = clock::monotonic();
+        let result = {
+            let sender = self.sender;
+            let mut sending = pin!(sender.send(&entry.message));
+            loop {
+                tokio::select! {
+                    biased;
+                    result = &mut sending => break Some(result),
+                    () = reached(*deadline) => break None,
+                    end = &mut stop, if deadline.is_none() => *deadline = Some(end),
+                    next = self.notifications.recv(), if self.open => self.accept(next),
+                }
+            }
+        };
+        let answered = result.is_some();
+        match result {
+            Some(result) => self.tried(entry, began, result),
+            None => self.back(entry),
+        }
+        answered
+    }
+
+    fn accept(&mut self, next: Option<Arc<Notification>>) {
+        let Some(notification) = next else {
+            self.open = false;
+            return;
+        };
+        let entry = Entry {
+            message: self.sender.render(&notification),
+            notification,
+            accepted: clock::monotonic(),
+            reduced: false,
+        };
+        match self.queue.push(entry) {
+            Displaced::Nothing => {}
+            Displaced::Replaced(older) => self.say(Outcome::Replaced, Duration::ZERO, &older),
+            Displaced::Overflow(oldest) => {
+                tracing::error!(
+                    channel = self.sender.name(),
+                    incident = oldest.message.incident,
+                    "too many notifications wait, the oldest was dropped"
+                );
+                self.say(Outcome::Overflow, Duration::ZERO, &oldest);
+            }
+        }
+    }
+
+    fn tried(&mut self, mut entry: Entry, began: Instant, result: Result<(), NotifyError>) {
+        let now = clock::monotonic();
+        let took = now.duration_since(began);
+        let Err(error) = result else {
+            self.wait = Wait::default();
+            return self.say(Outcome::Sent, took, &entry);
+        };
+        let age = now.duration_since(entry.accepted);
+        let tries = self.wait.tries.saturating_add(1);
+        let trouble = error.trouble();
+        let channel = self.sender.name();
+        let incident = entry.message.incident.clone();
+        let kind = kind_word(entry.message.kind);
+        let error_text = error.chain();
+        match retry::next(&error, tries, age, entry.reduced, (self.draw)()) {
+            Next::Again { after, asked } => {
+                tracing::warn!(
+                    channel,
+                    incident,
+                    kind,
+                    error = error_text,
+                    again_after_ms = after.as_millis(),
+                    "notification not sent, will be tried again"
+                );
+                self.wait = Wait {
+                    tries,
+                    until: Some(now + after),
+                    asked,
+                };
+                self.say(Outcome::Retrying(trouble), took, &entry);
+                self.back(entry);
+            }
+            Next::Reduced => {
+                tracing::warn!(
+                    channel,
+                    incident,
+                    kind,
+                    error = error_text,
+                    "notification refused, will be tried without evidence"
+                );
+                self.say(Outcome::Retrying(trouble), took, &entry);
+                entry.message = self.sender.render_reduced(&entry.notification);
+                entry.reduced = true;
+                self.back(entry);
+            }
+            Next::GiveUp => {
+                tracing::error!(
+                    channel,
+                    incident,
+                    kind,
+                    error = error_text,
+                    "notification not sent, and no further try can help"
+                );
+                // It answers, so the next message need not wait.
+                self.wait = Wait::default();
+                self.say(Outcome::Failed(trouble), took, &entry);
+            }
+            Next::Expired => {
+                tracing::error!(
+                    channel,
+                    incident,
+                    kind,
+                    error = error_text,
+                    "notification not sent, and too old by now"
+                );
+                self.say(Outcome::Expired, took, &entry);
+            }
+        }
+    }
+
+    /// Puts back what was not sent, unless a newer state is there.
+    fn back(&mut self, entry: Entry) {
+        if let Some(older) = self.queue.give_back(entry) {
+            self.say(Outcome::Replaced, Duration::ZERO, &older);
+        }
+    }
+
+    fn say(&mut self, outcome: Outcome, took: Duration, entry: &Entry) {
+        (self.report)(Report {
+            outcome,
+            took,
+            age: clock::monotonic().duration_since(entry.accepted),
+            waiting: self.queue.len(),
+        });
+    }
+
+    /// Says what was left.
+    fn leave(mut self) -> Vec<Unsent> {
+        self.notifications.close();
+        while let Ok(notification) = self.notifications.try_recv() {
+            self.accept(Some(notification));
+        }
+        let mut left = Vec::new();
+        while let Some(entry) = self.queue.pop() {
+            tracing::error!(
+                channel = self.sender.name(),
+                incident = entry.message.incident,
+                kind = kind_word(entry.message.kind),
+                title = entry.message.title,
+                "notification not sent before the end"
+            );
+            self.say(Outcome::Unsent, Duration::ZERO, &entry);
+            left.push(Unsent {
+                incident: entry.message.incident,
+                kind: entry.message.kind,
+                title: entry.message.title,
+            });
+        }
+        left
+    }
+}
+
+impl Wait {
+    /// Tries at once, where the receiver did not ask to be left alone.
+    fn cut_short(&mut self) {
+        if !self.asked {
+            self.until = None;
+        }
+    }
+}
+
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,307 @@
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::core::event::{Failure, VmType};
+use crate::notify::error::Fault;
+use crate::notify::page::{Context, Page};
+use crate::notify::{Attempt, Message, Transport, fixture};
+
+/// How long each try takes, and how it ends: 0 is success, 1 no answer at all.
+type Script = VecDeque<(u64, u16, Option<u64>)>;
+
+/// A receiver in memory that writes down what it was sent, and when.
+#[derive(Clone)]
+struct Scripted {
+    script: Arc<Mutex<Script>>,
+    sent: Arc<Mutex<Vec<(u64, String)>>>,
+    started: Instant,
+}
+
+impl Transport for Scripted {
+    fn render(&self, _: &Notification, page: &Page, _: &Context) -> Vec<u8> {
+        page.body().into_bytes()
+    }
+
+    fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
+        Box::pin(async move {
+            let (seconds, status, wish) = self
+                .script
+                .lock()
+                .unwrap()
+                .pop_front()
+                .unwrap_or((0, 200, None));
+            let at = self.started.elapsed().as_secs();
+            let form = if message.id.ends_with("-reduced") {
+                " reduced"
+            } else {
+                ""
+            };
+            let what = format!("{}{form} {status}", kind_word(message.kind));
+            self.sent.lock().unwrap().push((at, what));
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            if status == 1 {
+                return Err(NotifyError::Transient {
+                    fault: Fault::Network,
+                    retry_after: None,
+                    source: None,
+                });
+            }
+            NotifyError::of_status(status, wish.map(Duration::from_secs)).map_or(Ok(()), Err)
+        })
+    }
+}
+
+/// A worker with a paused clock, and what it did.
+struct Trial {
+    transport: Scripted,
+    sender: Sender,
+    into: Option<mpsc::Sender<Arc<Notification>>>,
+    from: Option<mpsc::Receiver<Arc<Notification>>>,
+    outcomes: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Trial {
+    fn new(script: &[(u64, u16, Option<u64>)]) -> Trial {
+        let transport = Scripted {
+            script: Arc::new(Mutex::new(script.iter().copied().collect())),
+            sent: Arc::default(),
+            started: Instant::now(),
+        };
+        let (into, from) = mpsc::channel(600);
+        let context = Context {
+            zone: TimeZone::UTC,
+            runbook_base: None,
+            dashboard: None,
+        };
+        Trial {
+            sender: Sender {
+                name: "ops".to_owned(),
+                context,
+                transport: Box::new(transport.clone()),
+            },
+            transport,
+            into: Some(into),
+            from: Some(from),
+            outcomes: Arc::default(),
+        }
+    }
+
+    fn give(&self, notification: &Notification) {
+        let into = self.into.as_ref().unwrap();
+        into.try_send(Arc::new(notification.clone())).unwrap();
+    }
+
+    /// The worker; half of each wait's bound is waited.
+    async fn work(&mut self, stop: impl Future<Output = Instant>) -> Vec<Unsent> {
+        let from = self.from.take().unwrap();
+        let outcomes = Arc::clone(&self.outcomes);
+        let report = |report: Report| outcomes.lock().unwrap().push(report.outcome.as_str());
+        Worker::new(&self.sender, from, report, || 0.5)
+            .run(stop)
+            .await
+    }
+
+    /// Nothing more comes, and nobody stops it.
+    async fn work_to_the_end(&mut self) -> Vec<Unsent> {
+        self.into = None;
+        self.work(std::future::pending()).await
+    }
+
+    fn sent(&self) -> Vec<(u64, String)> {
+        self.transport.sent.lock().unwrap().clone()
+    }
+
+    fn outcomes(&self) -> Vec<&'static str> {
+        self.outcomes.lock().unwrap().clone()
+    }
+}
+
+/// Firing, update, resolved.
+fn story(failure: Failure) -> Vec<Notification> {
+    let told = fixture::incident(VmType::Browser, failure);
+    let kinds: Vec<Kind> = told.iter().map(|notification| notification.kind).collect();
+    assert_eq!(kinds, [Kind::Firing, Kind::Update, Kind::Resolved]);
+    told
+}
+
+fn words(sent: &[(u64, &str)]) -> Vec<(u64, String)> {
+    sent.iter()
+        .map(|(at, what)| (*at, (*what).to_owned()))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_now_is_tried_again_ever_more_rarely() {
+    let mut trial = Trial::new(&[(0, 503, None), (0, 1, None), (0, 503, None), (0, 200, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    assert!(trial.work_to_the_end().await.is_empty());
+    // Half of 1, 2 and 4 seconds after one another.
+    let expected = [
+        (0, "firing 503"),
+        (0, "firing 1"),
+        (1, "firing 503"),
+        (3, "firing 200"),
+    ];
+    assert_eq!(trial.sent(), words(&expected));
+    let outcomes = [
+        "retrying_server",
+        "retrying_network",
+        "retrying_server",
+        "sent",
+    ];
+    assert_eq!(trial.outcomes(), outcomes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_holds_for_the_whole_receiver() {
+    let mut trial = Trial::new(&[(0, 429, Some(60)), (0, 200, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.give(&fixture::incident(VmType::Browser, Failure::TapFailed)[0]);
+    trial.work_to_the_end().await;
+    let expected = [(0, "firing 429"), (60, "firing 200"), (60, "firing 200")];
+    assert_eq!(trial.sent(), words(&expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_does_not_hold_up_the_next() {
+    let mut trial = Trial::new(&[(0, 401, None), (0, 200, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.give(&fixture::incident(VmType::Browser, Failure::TapFailed)[0]);
+    trial.work_to_the_end().await;
+    assert_eq!(trial.sent(), words(&[(0, "firing 401"), (0, "firing 200")]));
+    assert_eq!(trial.outcomes(), ["failed_auth", "sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_payload_is_tried_once_more_without_evidence() {
+    let mut trial = Trial::new(&[(0, 400, None), (0, 413, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.work_to_the_end().await;
+    let expected = [(0, "firing 400"), (0, "firing reduced 413")];
+    assert_eq!(trial.sent(), words(&expected));
+    assert_eq!(trial.outcomes(), ["retrying_client", "failed_client"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_state_replaces_an_unsent_older_one_and_the_end_stays_behind() {
+    let mut trial = Trial::new(&[(0, 503, Some(30)), (0, 200, None)]);
+    for notification in story(Failure::AgentRefused) {
+        trial.give(&notification);
+    }
+    trial.work_to_the_end().await;
+    let sent = trial.sent();
+    let firing_first = sent
+        .iter()
+        .take_while(|(_, what)| !what.starts_with("resolved"));
+    assert!(firing_first.count() >= 1);
+    let expected = [(0, "firing 503"), (30, "update 200"), (30, "resolved 200")];
+    assert_eq!(sent, words(&expected));
+    assert_eq!(
+        trial.outcomes(),
+        ["retrying_server", "replaced", "sent", "sent"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_is_under_way_is_not_replaced_unless_it_fails() {
+    let told = story(Failure::AgentRefused);
+    let mut trial = Trial::new(&[(10, 1, None), (0, 200, None)]);
+    trial.give(&told[0]);
+    let into = trial.into.take().unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        into.send(Arc::new(told[1].clone())).await.unwrap();
+        drop(into);
+    };
+    let (left, ()) = tokio::join!(trial.work(std::future::pending()), later);
+    assert!(left.is_empty());
+    assert_eq!(trial.sent(), words(&[(0, "firing 1"), (10, "update 200")]));
+    assert_eq!(trial.outcomes(), ["retrying_network", "replaced", "sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_never_arrives_is_given_up_after_six_hours() {
+    let mut trial = Trial::new(&[(0, 503, None); 1000]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    assert!(trial.work_to_the_end().await.is_empty());
+    assert_eq!(trial.outcomes().last(), Some(&"expired"));
+    let (last, _) = trial.sent().pop().unwrap();
+    assert!((5 * 3600..=6 * 3600).contains(&last), "{last}");
+    assert!(trial.sent().len() < 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_tries_what_waits_at_once_and_says_what_was_left() {
+    let mut script = vec![(0, 503, None); 9];
+    script.push((0, 200, None));
+    let mut trial = Trial::new(&script);
+    let told = story(Failure::AgentRefused);
+    trial.give(&told[0]);
+    // The ninth try is 127.5 s after the first, and the tenth would be 128 s later.
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(150)).await;
+        Instant::now() + Duration::from_secs(10)
+    };
+    trial.into = None;
+    let left = trial.work(stop).await;
+    assert_eq!(left, []);
+    assert_eq!(trial.sent().last(), Some(&(150, "firing 200".to_owned())));
+
+    let mut trial = Trial::new(&[(0, 503, Some(600)), (0, 200, None)]);
+    trial.give(&told[0]);
+    trial.give(&told[2]);
+    trial.into = None;
+    let began = Instant::now();
+    let left = trial
+        .work(async { Instant::now() + Duration::from_secs(10) })
+        .await;
+    let kinds: Vec<Kind> = left.iter().map(|unsent| unsent.kind).collect();
+    assert_eq!(
+        kinds,
+        [Kind::Firing, Kind::Resolved],
+        "the receiver asked not to be called"
+    );
+    assert_eq!(
+        began.elapsed(),
+        Duration::ZERO,
+        "nothing is gained by waiting"
+    );
+    assert_eq!(trial.outcomes(), ["retrying_server", "unsent", "unsent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_without_an_answer_ends_at_the_deadline() {
+    let mut trial = Trial::new(&[(3600, 200, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    let began = Instant::now();
+    let left = trial
+        .work(async { Instant::now() + Duration::from_secs(10) })
+        .await;
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
+    assert_eq!(left.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_bounded_and_the_oldest_goes() {
+    let mut trial = Trial::new(&[(1, 200, None)]);
+    let told = story(Failure::AgentRefused);
+    for n in 0..300 {
+        let mut other = told[0].clone();
+        other.incident.key = format!("{n:032x}");
+        trial.give(&other);
+    }
+    trial.work_to_the_end().await;
+    let outcomes = trial.outcomes();
+    let count = |outcome| outcomes.iter().filter(|found| **found == outcome).count();
+    assert_eq!(count("sent") + count("overflow"), 300);
+    assert_eq!(count("overflow"), 300 - 1 - super::super::queue::MOST);
+}
+
+#[test]
+fn every_outcome_has_its_own_label() {
+    let labels: std::collections::BTreeSet<&str> = Outcome::all().map(Outcome::as_str).collect();
+    assert_eq!(labels.len(), Outcome::all().count());
+}

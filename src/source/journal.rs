@@ -1,0 +1,280 @@
+//! The systemd journal as a stream, for a controller whose lines only go there: `journalctl --follow --output=export`
+//! as a child process, started again with back-off whenever it ends.
+//!
+//! # What is promised
+//!
+//! - **Order and delivery**: entries come whole and in the journal's order. A [`Chunk`](JournalEvent::Chunk) carries the
+//!   [`JournalCheckpoint`] that is valid once it was processed; resumed from there, no entry comes twice and none that
+//!   the journal still holds is skipped.
+//! - **Loss**: what journald dropped or vacuumed away before it was read is not visible here. An entry beyond 8 MiB is
+//!   dropped and counted.
+//! - **Back-pressure**: a full channel stops the reading, and the pipe stops `journalctl`. Nothing is dropped.
+//!
+//! The bytes are passed on as they are; what they mean is `controller`'s.
+
+mod export;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::tail::StartAt;
+use crate::clock;
+use crate::core::event::Timestamp;
+use export::Splitter;
+
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    pub program: PathBuf,
+    /// The controller's `SYSLOG_IDENTIFIER`.
+    pub identifier: String,
+    /// Where a first start (no checkpoint) begins.
+    pub start: StartAt,
+    /// Sleep before the program is started again; doubled up to half a minute while it gives nothing.
+    pub first_retry: Duration,
+}
+
+impl Default for JournalOptions {
+    fn default() -> JournalOptions {
+        JournalOptions {
+            program: PathBuf::from("journalctl"),
+            identifier: "master-controller".to_owned(),
+            start: StartAt::Beginning,
+            first_retry: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Where to resume, as a value: kept by the caller, handed to the next [`run`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalCheckpoint {
+    /// The last entry's, in journald's words; none before the first entry.
+    pub cursor: Option<String>,
+    /// Entries from before the first start are history.
+    pub history_before: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalEvent {
+    /// Whole entries in the export format.
+    Chunk {
+        bytes: Vec<u8>,
+        /// Valid once these bytes are processed.
+        after: JournalCheckpoint,
+        /// The entries are from before the first start: they fill reports and page nobody.
+        history: bool,
+    },
+    /// `journalctl` could not be started, or ended; sent once per change. It is tried again.
+    Trouble { error: String },
+    /// Entries come again.
+    Recovered,
+}
+
+/// Figures of a followed journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalStats {
+    pub bytes: u64,
+    pub entries: u64,
+    /// Entries that were too large, and dropped.
+    pub oversized: u64,
+    /// How often the program was started.
+    pub starts: u64,
+    /// Whether it runs now.
+    pub running: bool,
+}
+
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Why following stopped for now.
+enum Ended {
+    /// Asked to, or nobody listens any more.
+    Stopped,
+    Failed(String),
+}
+
+/// Follows the journal until `stop` is cancelled or the receiver is gone.
+pub async fn run(
+    options: JournalOptions,
+    checkpoint: Option<JournalCheckpoint>,
+    events: mpsc::Sender<JournalEvent>,
+    stats: watch::Sender<JournalStats>,
+    stop: CancellationToken,
+) {
+    let following = follow(options, checkpoint, events, stats);
+    // Dropping the future kills the child.
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = following => {}
+    }
+}
+
+async fn follow(
+    options: JournalOptions,
+    checkpoint: Option<JournalCheckpoint>,
+    events: mpsc::Sender<JournalEvent>,
+    stats: watch::Sender<JournalStats>,
+) {
+    let mut journal = Journal {
+        place: checkpoint.unwrap_or_else(|| JournalCheckpoint {
+            cursor: None,
+            history_before: Some(clock::now()),
+        }),
+        events,
+        stats,
+        trouble: None,
+        fruitful: false,
+    };
+    let mut delay = options.first_retry;
+    loop {
+        journal.fruitful = false;
+        let ended = journal.listen(&options).await;
+        journal.stats.send_modify(|stats| stats.running = false);
+        let Ended::Failed(error) = ended else {
+            return;
+        };
+        if journal.trouble.as_ref() != Some(&error) {
+            journal.trouble = Some(error.clone());
+            let trouble = JournalEvent::Trouble { error };
+            if journal.events.send(trouble).await.is_err() {
+                return;
+            }
+        }
+        if journal.fruitful {
+            delay = options.first_retry;
+        }
+        tokio::select! {
+            () = journal.events.closed() => return,
+            () = tokio::time::sleep(delay) => {}
+        }
+        delay = (delay * 2).min(LAST_RETRY);
+    }
+}
+
+struct Journal {
+    /// After the last entry delivered.
+    place: JournalCheckpoint,
+    events: mpsc::Sender<JournalEvent>,
+    stats: watch::Sender<JournalStats>,
+    trouble: Option<String>,
+    /// This start gave entries.
+    fruitful: bool,
+}
+
+impl Journal {
+    /// Starts the program and delivers what it prints until it ends.
+    async fn listen(&mut self, options: &JournalOptions) -> Ended {
+        let program = options.program.display();
+        let child = Command::new(&options.program)
+            .args(arguments(options, &self.place))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let (mut child, output) = match child {
+            Ok(mut child) => match child.stdout.take() {
+                Some(output) => (child, output),
+                None => return Ended::Failed(format!("{program} has no output")),
+            },
+            Err(error) => return Ended::Failed(format!("start {program}: {error}")),
+        };
+        self.stats.send_modify(|stats| {
+            stats.starts += 1;
+            stats.running = true;
+        });
+        match self.pass_on(output).await {
+            Ok(()) => Ended::Failed(format!("{program} ended: {}", farewell(&mut child).await)),
+            Err(ended) => ended,
+        }
+    }
+
+    async fn pass_on(&mut self, mut output: ChildStdout) -> Result<(), Ended> {
+        let mut splitter = Splitter::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = tokio::select! {
+                () = self.events.closed() => return Err(Ended::Stopped),
+                read = output.read(&mut buffer) => read,
+            };
+            let n = read.map_err(|error| Ended::Failed(format!("read the journal: {error}")))?;
+            if n == 0 {
+                // Half an entry is not delivered: its cursor was not passed, so it comes again.
+                return Ok(());
+            }
+            splitter.push(buffer.get(..n).unwrap_or_default());
+            while let Some(entries) = splitter.take(self.place.history_before) {
+                self.deliver(entries).await?;
+            }
+        }
+    }
+
+    async fn deliver(&mut self, entries: export::Entries) -> Result<(), Ended> {
+        self.fruitful = true;
+        if self.trouble.take().is_some() {
+            self.send(JournalEvent::Recovered).await?;
+        }
+        if entries.cursor.is_some() {
+            self.place.cursor = entries.cursor;
+        }
+        self.stats.send_modify(|stats| {
+            stats.bytes += entries.bytes.len() as u64;
+            stats.entries += entries.count;
+            stats.oversized += entries.oversized;
+        });
+        if entries.bytes.is_empty() {
+            return Ok(());
+        }
+        self.send(JournalEvent::Chunk {
+            bytes: entries.bytes,
+            after: self.place.clone(),
+            history: entries.history,
+        })
+        .await
+    }
+
+    async fn send(&self, event: JournalEvent) -> Result<(), Ended> {
+        let sent = self.events.send(event).await;
+        sent.map_err(|_| Ended::Stopped)
+    }
+}
+
+fn arguments(options: &JournalOptions, place: &JournalCheckpoint) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
+        "--follow",
+        "--output=export",
+        "--all",
+        "--quiet",
+        "--no-pager",
+    ]
+    .map(OsString::from)
+    .into();
+    arguments.push(format!("--identifier={}", options.identifier).into());
+    match (&place.cursor, options.start) {
+        (Some(cursor), _) => {
+            arguments.push("--no-tail".into());
+            arguments.push(format!("--after-cursor={cursor}").into());
+        }
+        (None, StartAt::Beginning) => arguments.push("--no-tail".into()),
+        (None, StartAt::End) => arguments.push("--lines=0".into()),
+    }
+    arguments
+}
+
+async fn farewell(child: &mut Child) -> String {
+    match child.wait().await.map(|status: ExitStatus| status.code()) {
+        Ok(Some(code)) => format!("exit status {code}"),
+        Ok(None) => "killed by a signal".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! A scripted `journalctl`: its nth start prints the nth part and ends, its last one stays. It notes how it was called.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tokio::task::JoinHandle;
+
+use super::*;
+
+struct Script {
+    folder: tempfile::TempDir,
+}
+
+impl Script {
+    fn new(parts: &[String]) -> Script {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let script = format!(
+            "#!/bin/sh\ncd '{at}'\necho \"$@\" >> calls\nn=$(wc -l < calls)\ncat part$n\n[ -e part$((n + 1)) ] && exit 3\nexec sleep 600\n"
+        );
+        fs::write(folder.path().join("journalctl"), script).unwrap();
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.path().join("journalctl"), executable).unwrap();
+        for (n, part) in parts.iter().enumerate() {
+            fs::write(folder.path().join(format!("part{}", n + 1)), part).unwrap();
+        }
+        Script { folder }
+    }
+
+    fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.folder.path().join("calls")).unwrap();
+        calls.lines().map(str::to_owned).collect()
+    }
+}
+
+struct Live {
+    events: mpsc::Receiver<JournalEvent>,
+    stats: watch::Receiver<JournalStats>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
+fn follow(program: PathBuf, start: StartAt, checkpoint: Option<JournalCheckpoint>) -> Live {
+    let options = JournalOptions {
+        program,
+        start,
+        first_retry: Duration::from_millis(1),
+        ..JournalOptions::default()
+    };
+    let (sender, events) = mpsc::channel(4);
+    let (figures, stats) = watch::channel(JournalStats::default());
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(options, checkpoint, sender, figures, stop.clone()));
+    Live {
+        events,
+        stats,
+        stop,
+        task,
+    }
+}
+
+impl Live {
+    async fn event(&mut self) -> JournalEvent {
+        let event = tokio::time::timeout(Duration::from_secs(20), self.events.recv()).await;
+        event.expect("within the deadline").expect("it follows")
+    }
+
+    /// The next chunk's text, cursor and history, and the words before it.
+    async fn chunk(&mut self) -> (String, Option<String>, bool, Vec<String>) {
+        let mut words = Vec::new();
+        loop {
+            match self.event().await {
+                JournalEvent::Chunk {
+                    bytes,
+                    after,
+                    history,
+                } => {
+                    return (
+                        String::from_utf8(bytes).unwrap(),
+                        after.cursor,
+                        history,
+                        words,
+                    );
+                }
+                JournalEvent::Trouble { error } => words.push(error),
+                JournalEvent::Recovered => words.push("recovered".to_owned()),
+            }
+        }
+    }
+}
+
+fn entry(n: u32) -> String {
+    format!("__CURSOR=s=1;i={n}\n__REALTIME_TIMESTAMP=1760000000000000\nMESSAGE=line {n}\n\n")
+}
+
+#[tokio::test]
+async fn entries_are_followed_across_the_end_of_the_program_by_their_cursor() {
+    let half = "__CURSOR=s=1;i=2\nMESSAGE=li".to_owned();
+    let script = Script::new(&[entry(1) + &half, entry(2), entry(3)]);
+    let program = script.folder.path().join("journalctl");
+    let mut live = follow(program.clone(), StartAt::Beginning, None);
+    let cursor = |n| Some(format!("s=1;i={n}"));
+    let (text, at, history, _) = live.chunk().await;
+    assert_eq!((text, at, history), (entry(1), cursor(1), true));
+    let (text, at, _, words) = live.chunk().await;
+    assert_eq!((text, at), (entry(2), cursor(2)));
+    let ended = format!("{} ended: exit status 3", program.display());
+    assert_eq!(words, [ended.as_str(), "recovered"]);
+    let (text, at, ..) = live.chunk().await;
+    assert_eq!((text, at), (entry(3), cursor(3)));
+    assert_eq!(
+        (live.stats.borrow().starts, live.stats.borrow().entries),
+        (3, 3)
+    );
+    live.stop.cancel();
+    live.task.await.unwrap();
+
+    let common = "--follow --output=export --all --quiet --no-pager --identifier=master-controller --no-tail";
+    assert_eq!(
+        script.calls(),
+        [
+            common.to_owned(),
+            format!("{common} --after-cursor=s=1;i=1"),
+            format!("{common} --after-cursor=s=1;i=2"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_checkpoint_resumes_after_its_cursor_and_what_comes_is_live() {
+    let script = Script::new(&[entry(8)]);
+    let kept = JournalCheckpoint {
+        cursor: Some("s=1;i=7".to_owned()),
+        history_before: Some(Timestamp(1_700_000_000_000)),
+    };
+    let program = script.folder.path().join("journalctl");
+    let mut live = follow(program, StartAt::End, Some(kept));
+    let (_, _, history, _) = live.chunk().await;
+    assert!(!history);
+    assert!(
+        script
+            .calls()
+            .iter()
+            .all(|call| call.ends_with("--no-tail --after-cursor=s=1;i=7"))
+    );
+}
+
+#[tokio::test]
+async fn a_first_start_at_the_end_asks_for_no_old_entry() {
+    let script = Script::new(&[entry(1)]);
+    let program = script.folder.path().join("journalctl");
+    let mut live = follow(program, StartAt::End, None);
+    live.chunk().await;
+    assert!(
+        script
+            .calls()
+            .iter()
+            .all(|call| call.ends_with("--lines=0"))
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_said_once_and_tried_again() {
+    let script = Script::new(&[entry(1)]);
+    let program = script.folder.path().join("journalctl");
+    let aside = script.folder.path().join("aside");
+    fs::rename(&program, &aside).unwrap();
+    let mut live = follow(program.clone(), StartAt::Beginning, None);
+    assert!(matches!(live.event().await, JournalEvent::Trouble { .. }));
+    fs::rename(&aside, &program).unwrap();
+    let (text, _, _, words) = live.chunk().await;
+    assert_eq!((text, words), (entry(1), vec!["recovered".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_ends_it() {
+    let script = Script::new(&[String::new()]);
+    let live = follow(
+        script.folder.path().join("journalctl"),
+        StartAt::Beginning,
+        None,
+    );
+    drop(live.events);
+    live.task.await.unwrap();
+}

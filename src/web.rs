@@ -1,0 +1,160 @@
+//! HTTP: metrics, health, readiness.
+//!
+//! Answers `GET` and `HEAD` on a listener that somebody else has bound, and changes nothing. It knows no other room:
+//! what it shows comes from [`Faces`]. Clients are not trusted: there are at most [`Limits::connections`] of them
+//! (further ones wait in the kernel's queue, because places become free by themselves), a request's head has a size and
+//! a time, and a connection ends after [`Limits::lifetime`] even if its client never reads.
+
+mod page;
+mod routes;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Writes the metrics; called on a thread that may block.
+pub type Render = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+/// After this, accepting is tried again: the process is out of files, and closing some takes a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is shown.
+#[derive(Clone)]
+pub struct Faces {
+    pub version: &'static str,
+    /// The controller host's name.
+    pub host: String,
+    pub metrics: Render,
+    pub ready: watch::Receiver<Readiness>,
+}
+
+impl fmt::Debug for Faces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faces")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether bootwatch can do its work, and if not, why. Receivers of pages have no part in it: restarting bootwatch does
+/// not bring them back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    reasons: Vec<String>,
+}
+
+impl Readiness {
+    #[must_use]
+    pub fn ready() -> Readiness {
+        Readiness::default()
+    }
+
+    /// Ready only if there are no reasons against it.
+    #[must_use]
+    pub fn unless(reasons: Vec<String>) -> Readiness {
+        Readiness { reasons }
+    }
+
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub connections: usize,
+    pub header_bytes: usize,
+    /// For a request's head, from the moment that one can come.
+    pub read_timeout: Duration,
+    /// Of a connection, whatever it does; a request in flight then gets `read_timeout` more.
+    pub lifetime: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 100,
+            header_bytes: 16 << 10,
+            read_timeout: Duration::from_secs(10),
+            lifetime: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Serves until `stop` is cancelled and what was in flight is answered. Dropping the future ends every connection.
+pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: CancellationToken) {
+    let router = routes::router(faces);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, router.clone(), limits, stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::select! {
+                        () = sleep(ACCEPT_PAUSE) => {}
+                        () = stop.cancelled() => break,
+                    }
+                }
+            },
+        }
+    }
+    // New clients are refused from here on.
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+async fn converse(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.read_timeout)
+        .max_header_size(limits.header_bytes)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Ok(ended),
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(limits.read_timeout, connection).await
+        }
+        () = sleep(limits.lifetime) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(limits.read_timeout, connection).await
+        }
+    };
+    // Whatever a client does wrong is its own affair.
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a client's connection ended"),
+        Err(_) => tracing::debug!("a client that does not read was cut off"),
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a web connection's task panicked");
+    }
+}

@@ -1,0 +1,287 @@
+//! A real server on loopback, spoken to in bytes.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::mpsc as blocking;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// Longer than anything here takes; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    address: SocketAddr,
+    ready: Option<watch::Sender<Readiness>>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's server has no supervisor"
+)]
+async fn start(limits: Limits, metrics: Render) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, ready) = watch::channel(Readiness::unless(vec!["starting".to_owned()]));
+    let faces = Faces {
+        version: "1.2.3",
+        host: "controller<1>".to_owned(),
+        metrics,
+        ready,
+    };
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, faces, limits, stop.clone()));
+    Server {
+        address,
+        ready: Some(sender),
+        stop,
+        serving,
+    }
+}
+
+fn two_lines() -> Render {
+    Arc::new(|| b"a 1\nb 2\n".to_vec())
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    soon(TcpStream::connect(address)).await.unwrap()
+}
+
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, work).await.expect("in time")
+}
+
+async fn send(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// All that comes until the server closes.
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    soon(stream.read_to_end(&mut bytes)).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// One answer of a connection that stays open; every body here ends in a newline.
+async fn read_one(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = soon(stream.read(&mut buffer)).await.unwrap();
+        assert!(read > 0, "closed after {text:?}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .expect("a length");
+            if body.len() == length.parse::<usize>().unwrap() {
+                return text;
+            }
+        }
+    }
+}
+
+async fn ask(server: &Server, method: &str, path: &str) -> String {
+    let mut stream = connect(server.address).await;
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    send(&mut stream, &request).await;
+    read_all(&mut stream).await
+}
+
+const KEPT: &str = "GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn metrics_come_in_the_text_format_and_every_answer_is_guarded() {
+    let server = start(Limits::default(), two_lines()).await;
+    let answer = ask(&server, "GET", "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert!(answer.ends_with("\r\n\r\na 1\nb 2\n"));
+    for path in ["/", "/metrics", "/-/healthy", "/-/ready", "/nothing"] {
+        let answer = ask(&server, "GET", path).await;
+        for header in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff\r\n",
+            "x-frame-options: DENY\r\n",
+        ] {
+            assert!(answer.contains(header), "{path} lacks {header}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_front_page_lists_the_others_and_escapes_the_host() {
+    let server = start(Limits::default(), two_lines()).await;
+    let answer = ask(&server, "GET", "/").await;
+    assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"));
+    assert!(answer.contains("controller&lt;1&gt;"), "{answer}");
+    for path in ["/metrics", "/-/healthy", "/-/ready"] {
+        assert!(answer.contains(&format!("<a href=\"{path}\">")));
+    }
+}
+
+#[tokio::test]
+async fn readiness_says_why_not_and_health_does_not_ask_it() {
+    let mut server = start(Limits::default(), two_lines()).await;
+    let sender = server.ready.take().unwrap();
+    let answer = ask(&server, "GET", "/-/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.ends_with("not ready\n- starting\n"), "{answer}");
+    sender.send_replace(Readiness::ready());
+    let answer = ask(&server, "GET", "/-/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    sender.send_replace(Readiness::unless(vec![
+        "the log cannot be read: \u{1b}[2J".to_owned(),
+        "the store is full".to_owned(),
+    ]));
+    let answer = ask(&server, "GET", "/-/ready").await;
+    assert!(
+        answer.ends_with("not ready\n- the log cannot be read: \u{fffd}[2J\n- the store is full\n"),
+        "{answer}"
+    );
+    // Whoever tells readiness is gone: that it was ready once says nothing.
+    sender.send_replace(Readiness::ready());
+    drop(sender);
+    let answer = ask(&server, "GET", "/-/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let answer = ask(&server, "GET", "/-/healthy").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn only_reading_is_allowed() {
+    let server = start(Limits::default(), two_lines()).await;
+    let answer = ask(&server, "GET", "/favicon.ico").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    for path in ["/", "/metrics", "/-/healthy", "/-/ready"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let answer = ask(&server, method, path).await;
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {answer}");
+        }
+        let answer = ask(&server, "HEAD", path).await;
+        assert!(answer.ends_with("\r\n\r\n"), "HEAD has no body: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_writing_metrics_is_an_answer_and_not_the_end() {
+    let server = start(Limits::default(), Arc::new(|| panic!("a broken metric"))).await;
+    let answer = ask(&server, "GET", "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    let answer = ask(&server, "GET", "/-/healthy").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_request_is_cut_off() {
+    let limits = Limits {
+        read_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let server = start(limits, two_lines()).await;
+    let mut silent = connect(server.address).await;
+    let mut slow = connect(server.address).await;
+    send(&mut slow, "GET /metrics HTTP/1.1\r\nhost: x\r\nx-a: ").await;
+    let answer = read_all(&mut slow).await;
+    assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(read_all(&mut silent).await, "");
+    // And one that keeps its connection but asks nothing more.
+    let mut idle = connect(server.address).await;
+    send(&mut idle, KEPT).await;
+    let answer = read_all(&mut idle).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_off_too() {
+    let limits = Limits {
+        read_timeout: Duration::from_millis(20),
+        lifetime: Duration::from_millis(50),
+        connections: 1,
+        ..Limits::default()
+    };
+    let server = start(limits, Arc::new(|| vec![b'a'; 64 << 20])).await;
+    let mut stuck = connect(server.address).await;
+    send(&mut stuck, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    // The only place is taken until then.
+    let answer = ask(&server, "GET", "/-/healthy").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_beyond_its_size_is_refused() {
+    let server = start(Limits::default(), two_lines()).await;
+    let fits = "a".repeat(15 << 10);
+    let mut stream = connect(server.address).await;
+    let head = "GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-a: ";
+    send(&mut stream, &format!("{head}{fits}\r\n\r\n")).await;
+    assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    let mut stream = connect(server.address).await;
+    send(&mut stream, &format!("{head}{}", "a".repeat(16 << 10))).await;
+    assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn the_hundred_and_first_client_waits_for_a_place() {
+    let limits = Limits {
+        read_timeout: PATIENCE,
+        ..Limits::default()
+    };
+    assert_eq!(limits.connections, 100);
+    let server = start(limits, two_lines()).await;
+    let mut clients = Vec::new();
+    for _ in 0..limits.connections {
+        let mut client = connect(server.address).await;
+        send(&mut client, KEPT).await;
+        read_one(&mut client).await;
+        clients.push(client);
+    }
+    let mut late = connect(server.address).await;
+    send(&mut late, KEPT).await;
+    // The server goes round, for those it has, and does not turn to the late one.
+    for client in &mut clients {
+        send(client, KEPT).await;
+        read_one(client).await;
+    }
+    let mut byte = [0; 1];
+    let nothing = late.try_read(&mut byte).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    drop(clients.pop());
+    assert!(read_one(&mut late).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn stopping_answers_what_is_in_flight_and_takes_nothing_new() {
+    let (entered, entering) = blocking::channel();
+    let (release, released) = blocking::channel::<()>();
+    let released = Mutex::new(released);
+    let metrics: Render = Arc::new(move || {
+        entered.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+        b"whole 1\n".to_vec()
+    });
+    let server = start(Limits::default(), metrics).await;
+    let mut idle = connect(server.address).await;
+    send(&mut idle, KEPT).await;
+    read_one(&mut idle).await;
+    let mut stream = connect(server.address).await;
+    send(&mut stream, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    tokio::task::spawn_blocking(move || entering.recv().unwrap())
+        .await
+        .unwrap();
+    server.stop.cancel();
+    // A connection at rest is closed at once.
+    assert_eq!(read_all(&mut idle).await, "");
+    assert!(!server.serving.is_finished());
+    release.send(()).unwrap();
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.ends_with("whole 1\n"), "{answer}");
+    soon(server.serving).await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

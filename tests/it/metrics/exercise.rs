@@ -1,0 +1,135 @@
+//! A recorder that is told everything that can be told.
+
+use std::time::Duration;
+
+use bootwatch::controller::clock::Zone;
+use bootwatch::controller::excerpt::excerpt;
+use bootwatch::controller::reader::Reader;
+use bootwatch::core::alert::{AlertChanged, AlertView, Effect};
+use bootwatch::core::boot::{AttemptEnded, Observation, Tracker, TrackerCounts};
+use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
+use bootwatch::core::rule::RuleName;
+use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
+use bootwatch::simulator::Version;
+
+use crate::simulator::{order, play, scenarios};
+
+pub(super) fn setup() -> Setup {
+    Setup {
+        sources: vec!["log".to_owned()],
+        channels: vec!["ops".to_owned()],
+        results: vec!["sent", "expired", "failed_server"],
+        ..Setup::default()
+    }
+}
+
+pub(super) fn attempt(result: AttemptResult) -> Observation {
+    Observation::AttemptEnded(AttemptEnded {
+        vm: None,
+        result,
+        at: Timestamp(0),
+        ms: Some(3),
+        waited_ms: None,
+        deadline_ms: Some(120_000),
+    })
+}
+
+/// What the tracker says about a log.
+pub(super) fn observations(log: &[u8]) -> Vec<Observation> {
+    let mut reader = Reader::new(0, Zone::Named(jiff::tz::TimeZone::UTC));
+    let mut tracker = Tracker::new(excerpt);
+    let mut said = Vec::new();
+    reader.push(log, &mut |event| tracker.observe(event, &mut said));
+    reader.finish(&mut |event| tracker.observe(event, &mut said));
+    tracker.finish(&mut said);
+    said
+}
+
+/// Tells the recorder everything that can be told, each word of each vocabulary.
+pub(super) fn exercise(recorder: &Recorder) {
+    for row in scenarios(Version::Oct) {
+        let (log, _) = play(row, &order(7, Version::Oct, 12));
+        for observation in observations(&log) {
+            recorder.observe(&observation, true);
+        }
+    }
+    for vm_type in VmType::ALL {
+        for stage in Stage::ALL {
+            for outcome in StageOutcome::ALL {
+                let ended = Observation::StageEnded {
+                    vm_type: *vm_type,
+                    stage: *stage,
+                    outcome: *outcome,
+                    ms: 15_000,
+                };
+                recorder.observe(&ended, true);
+            }
+        }
+    }
+    let errors = AttemptError::ALL
+        .iter()
+        .map(|error| AttemptResult::Error(*error));
+    let results: Vec<AttemptResult> = errors
+        .chain([AttemptResult::Ok, AttemptResult::VncNotReady])
+        .chain([100, 204, 302, 404, 500].map(AttemptResult::Http))
+        .collect();
+    for result in &results {
+        recorder.observe(&attempt(*result), true);
+    }
+    for rule in RuleName::ALL {
+        for to in ["inactive", "pending", "firing", "flapping", "resolved"] {
+            recorder.effect(&Effect::AlertChanged(AlertChanged {
+                rule: *rule,
+                vm_type: VmType::Browser,
+                severity: rule.severity(),
+                to,
+                at: Timestamp(0),
+            }));
+        }
+    }
+    recorder.alerts([view(RuleName::BootFailureRate, true)]);
+    recorder.in_flight(
+        [VmType::Browser, VmType::Cli, VmType::Browser],
+        results.iter().map(|result| (VmType::Browser, *result)),
+    );
+    recorder.tracker(
+        &TrackerCounts {
+            unattributed: 1,
+            ..TrackerCounts::default()
+        },
+        true,
+    );
+    recorder.source(
+        "log",
+        &SourceFigures {
+            up: true,
+            lines: 10,
+            bytes: 1_000,
+            rotations: 1,
+            lag_bytes: 7,
+            ..SourceFigures::default()
+        },
+    );
+    recorder.reads(
+        "log",
+        &ReadFigures {
+            unparsed: 1,
+            unknown: 2,
+            newest: Some(Timestamp(1_767_599_400_500)),
+        },
+    );
+    recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
+    recorder.waiting("ops", 3);
+}
+
+pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
+    AlertView {
+        rule,
+        vm_type: VmType::Browser,
+        severity: rule.severity(),
+        firing,
+        pending: false,
+        unknown: false,
+        fired_at: None,
+    }
+}
