@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
-use crate::controller::clock::Zone;
+use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::journal;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::controller::shapes::Shapes;
@@ -110,6 +110,17 @@ pub(super) fn replay(
             .map(|first| (first, std::cmp::Reverse(input.size)))
     });
     let learnt = peeks.iter().find_map(|(_, peek)| peek.offset_ms);
+    let named = named.filter(|zone| {
+        let wrong = learnt.is_some() && is_contradicted(zone, &peeks);
+        if wrong {
+            notes.push(format!(
+                "the log's own UTC instants say that its stamps are {0}, not {1}: read as {0}",
+                offset_name(learnt.unwrap_or_default()),
+                zone.iana_name().unwrap_or("the zone given")
+            ));
+        }
+        !wrong
+    });
     let system = TimeZone::system();
     let zone = match (&named, learnt) {
         (Some(zone), _) => Zone::Named(zone.clone()),
@@ -375,6 +386,8 @@ fn unwrap_line(line: &[u8], out: &mut Vec<u8>, json: bool, sink: &mut impl FnMut
 struct Peek {
     first: Option<[u8; 19]>,
     offset_ms: Option<i64>,
+    /// A local stamp, and the UTC instant that the same record carries.
+    told: Option<(Vec<u8>, Timestamp)>,
     /// VMs whose creation begins there.
     created: Vec<VmId>,
 }
@@ -411,17 +424,31 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
     };
     look(&text);
     look(tail);
-    let offset_ms = told.and_then(|(local, utc)| offset_between(&local, utc));
+    let offset_ms = told
+        .as_ref()
+        .and_then(|(local, utc)| offset_between(local, *utc));
     Peek {
         first,
         offset_ms,
+        told,
         created,
     }
 }
 
+/// Whether every file's own instants say that its stamps are not this zone's.
+fn is_contradicted(zone: &TimeZone, peeks: &[(Option<PathBuf>, Peek)]) -> bool {
+    let mut told = peeks.iter().filter_map(|(_, peek)| peek.told.as_ref());
+    let contradicts = |(local, utc): &(Vec<u8>, Timestamp)| {
+        let mut clock = LocalClock::new(Zone::Named(zone.clone()));
+        clock.learn(local, *utc);
+        clock.counts().contradictions > 0
+    };
+    told.clone().next().is_some() && told.all(contradicts)
+}
+
 /// The zone's offset that a record with both a local stamp and a UTC instant tells.
 fn offset_between(local: &[u8], utc: Timestamp) -> Option<i64> {
-    let mut clock = crate::controller::clock::LocalClock::new(Zone::Learnt {
+    let mut clock = LocalClock::new(Zone::Learnt {
         offset_ms: 0,
         told: false,
     });

@@ -277,3 +277,27 @@ fn the_ordinary_output_of_journalctl_is_read() {
         check(stretch, "short", &answer(&["-"], &short));
     }
 }
+
+#[test]
+fn a_zone_that_the_log_contradicts_is_not_believed_and_that_is_said() {
+    let file = path("healthy.log");
+    let output = crate::program::analyze(
+        &[
+            "--format",
+            "json",
+            "--boots",
+            "--timezone",
+            "America/New_York",
+            &file,
+        ],
+        b"",
+    );
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    check("healthy", "in a wrong zone", &answer);
+    assert!(answer["boot_list"][0]["ready_seconds"].is_number());
+    let notes = answer["notes"].to_string();
+    assert!(
+        notes.contains("say that its stamps are UTC, not America/New_York"),
+        "{notes}"
+    );
+}

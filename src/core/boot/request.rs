@@ -171,6 +171,14 @@ impl Tracker {
         if self.by_session.contains_key(&session) {
             return;
         }
+        // The browser VM is asked for only once the user's CLI VM is there: its own line was lost.
+        if let Some(cli) = self.requests.cli.get(&user).copied()
+            && self.entry(cli).is_some_and(|entry| {
+                entry.boot.is_open() && entry.phase == Phase::Created && entry.orphaned.is_none()
+            })
+        {
+            self.ready(cli, event.at, out);
+        }
         let requests = self.requests.by_user.get_mut(&user);
         let known = requests
             .as_ref()
@@ -228,6 +236,16 @@ impl Tracker {
         }
         if cancelled {
             self.end(slot, Outcome::Cancelled, None, None, event.at, out);
+        }
+    }
+
+    /// The request of this session has its VM, even if the line that began the VM's creation was lost.
+    pub(super) fn answer_request(&mut self, user: UserKey, session: SessionId, slot: Slot) {
+        let list = self.requests.by_user.get_mut(&user);
+        for request in list.into_iter().flatten() {
+            if request.session == Some(session) {
+                request.slot.get_or_insert(slot);
+            }
         }
     }
 

@@ -195,3 +195,18 @@ fn durations_that_cannot_be_are_counted_and_left_out() {
     assert_eq!(boot.stage(Stage::WriteConfig), None);
     assert!(story.tracker.counts().absurd_durations >= 2);
 }
+
+#[test]
+fn an_injection_whose_end_was_lost_is_not_blamed_for_a_later_step() {
+    let mut story = Story::new();
+    story.create_started(0, 1, VmType::Browser);
+    story
+        .step(12, 1, 2, 12, None)
+        .tell(20, EventKind::InjectStarted { vm: vm(1) });
+    story.step(900, 1, 5, 900, None);
+    story.tell(
+        1_000,
+        create_failed(1, "spawn /opt/firecracker ENOENT", 990),
+    );
+    assert_eq!(story.outcome(1), failed(Failure::FirecrackerFailed));
+}

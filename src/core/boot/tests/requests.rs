@@ -186,3 +186,39 @@ fn a_request_that_is_still_being_served_at_the_end_is_in_flight() {
     assert_eq!(boots.len(), 1);
     assert_eq!((boots[0].vm, boots[0].outcome), (None, None));
 }
+
+#[test]
+fn a_cli_vm_whose_ready_line_was_lost_is_ready_when_its_browser_vm_is_asked_for() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .made(100, 1, VmType::Cli, 2)
+        .tell(9_000, opened(1, 7));
+    assert_eq!(story.outcome(1), READY);
+}
+
+#[test]
+fn a_request_whose_vms_first_line_was_lost_is_no_boot_of_its_own() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(10, opened(1, 1));
+    let kind = EventKind::HandedOver {
+        vm: vm(1),
+        user: user(1),
+        session: session(1),
+        ip: Some(ip(2)),
+    };
+    story.tell(1_500, kind);
+    story.tell(2_000, accepted(2));
+    let kind = EventKind::CreateFailed {
+        vm: vm(2),
+        user: Some(user(2)),
+        vm_type: Some(VmType::Browser),
+        error: b"IP pool exhausted",
+        elapsed_ms: Some(3),
+        failed_at: None,
+    };
+    story
+        .tell(2_100, kind)
+        .tell(2_110, request_failed(2, None, "IP pool exhausted"));
+    assert!(story.finish().iter().all(|boot| boot.vm.is_some()));
+}
