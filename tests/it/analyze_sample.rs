@@ -301,3 +301,14 @@ fn a_zone_that_the_log_contradicts_is_not_believed_and_that_is_said() {
         "{notes}"
     );
 }
+
+#[test]
+fn journal_entries_whose_message_was_left_out_are_said() {
+    let json = b"{\"__CURSOR\":\"1\",\"MESSAGE\":null}\n{\"__CURSOR\":\"2\",\"MESSAGE\":\"2025-10-18 01:52:07 [INFO]: x {}\"}\n";
+    let answer = answer(&["-"], json);
+    let notes = answer["notes"].to_string();
+    assert!(
+        notes.contains("1 journal entries have no message"),
+        "{notes}"
+    );
+}
