@@ -1,8 +1,11 @@
 //! The commands, one file each.
 
 pub mod analyze;
+pub mod backtest;
 pub mod check;
+pub mod demo;
 mod past;
+pub mod run;
 pub mod simulate;
 mod verdict;
 
@@ -22,8 +25,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watches a controller: follows its log, judges its boots, pages on-call
+    Run(run::Arguments),
+    /// Plays the incident with a simulated controller and the whole sidecar; nothing to install or configure
+    Demo(demo::Arguments),
     /// Reads logs of the past and says what happened: boots, stages, failures and the likely cause
     Analyze(analyze::Arguments),
+    /// Says what a configuration would have paged over logs of the past, and how soon
+    Backtest(backtest::Arguments),
     /// Reads the configuration and names every problem at once
     Check(check::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
@@ -44,7 +53,12 @@ pub enum Status {
 /// Output that cannot be written, and whatever a command could not handle itself.
 pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Status> {
     match cli.command {
+        Command::Run(arguments) => run::run(&arguments, &Surroundings::of_this_process(), out, err),
+        Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Analyze(arguments) => analyze::run(&arguments, out, err),
+        Command::Backtest(arguments) => {
+            backtest::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }

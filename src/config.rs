@@ -40,6 +40,7 @@ pub struct Config {
     pub log: Log,
     pub web: Web,
     pub rules: Rules,
+    pub alerts: Alerts,
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -70,6 +71,12 @@ pub struct Follow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Web {
     pub listen: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    pub keep_firing: Duration,
+    pub group_wait: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +153,10 @@ pub fn parse(
         },
         rules: Rules::read(&settings),
         notifiers: notify::read(&settings),
+        alerts: Alerts {
+            keep_firing: settings.read("alerts.keep_firing"),
+            group_wait: settings.read("alerts.group_wait"),
+        },
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

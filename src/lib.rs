@@ -2,6 +2,8 @@
 //!
 //! The rooms, in the order of the data:
 
+/// Wiring: every task, channel and port of the sidecar.
+pub mod app;
 /// The commands.
 pub mod cli;
 /// The only file that reads a clock.

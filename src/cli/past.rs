@@ -506,3 +506,8 @@ fn short(name: &str) -> String {
         |name| name.to_string_lossy().into_owned(),
     )
 }
+
+pub(super) fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| String::from("invalid"), |at| format!("{at:.3}"))
+}

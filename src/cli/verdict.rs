@@ -1,6 +1,6 @@
 //! What the alert engine would have said over a log of the past.
 
-use crate::core::alert::{AlertChanged, Effect, Engine, Incident, Kind, Notification, Settings};
+use crate::core::alert::{AlertChanged, Effect, Engine, Incident, Notification, Settings};
 use crate::core::boot::Observation;
 use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::RuleName;
@@ -129,12 +129,6 @@ impl Alerts {
     pub(super) fn finish_with_notifications(self) -> (Vec<FiredAlert>, Vec<Notification>) {
         (self.fired, self.sent)
     }
-}
-
-/// Pages: what would have woken somebody.
-pub(super) fn pages(sent: &[Notification]) -> impl Iterator<Item = &Notification> {
-    sent.iter()
-        .filter(|notification| notification.kind == Kind::Firing)
 }
 
 fn holds(incident: &Incident, rule: RuleName, vm_type: VmType) -> bool {

@@ -52,10 +52,10 @@ const POLL: Shape = Shape::Duration {
     min: Duration::from_millis(10),
     max: MINUTE,
 };
-/// Event windows: shorter ones hold too few boots to judge, longer ones answer too late.
+/// Event windows: shorter ones hold too few boots to judge; an hour is what is counted.
 const WINDOW: Shape = Shape::Duration {
     min: MINUTE,
-    max: Duration::from_secs(7 * 86_400),
+    max: Duration::from_secs(3_600),
 };
 const ALPHA: Shape = Shape::Share {
     min: 0.000_000_001,
@@ -200,13 +200,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "rules.BootFailureRate.last",
-        Shape::Count { min: 3, max: 1_000 },
+        Shape::Count { min: 3, max: 60 },
         "20",
         "Where the window holds fewer boots than this, so many last boots are judged instead.",
     ),
     key(
         "rules.BootFailureRate.consecutive",
-        Shape::Count { min: 2, max: 100 },
+        Shape::Count { min: 3, max: 60 },
         "3",
         "So many failed boots in a row page at once.",
     ),
@@ -222,6 +222,24 @@ pub(super) const KEYS: &[Key] = &[
     ERRORS[3],
     ERRORS[4],
     ERRORS[5],
+    key(
+        "alerts.keep_firing",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(3_600),
+        },
+        "\"2m\"",
+        "An alert whose condition has cleared is held this long, so that it does not flap.",
+    ),
+    key(
+        "alerts.group_wait",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(3_600),
+        },
+        "\"30s\"",
+        "Alerts that join an open incident within this time are told in one update. A first page never waits.",
+    ),
     key(
         "shutdown.deadline",
         Shape::Duration {
@@ -269,6 +287,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "rules.ConnectionErrorSpike",
         "Boots whose VM cannot be reached or does not answer.",
     ),
+    ("alerts", "When alerts end and updates are sent."),
     ("shutdown", "How bootwatch ends."),
     ("links", "What pages link to."),
 ];

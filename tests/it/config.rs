@@ -155,7 +155,7 @@ fn a_full_file_is_read_into_checked_values() {
         follow = {{ inotify = false, poll_active = "100ms" }}
         [rules]
         ConnectionErrorSpike.enabled = false
-        BootFailureRate = {{ objective = 0.9, window = "1h30m" }}
+        BootFailureRate = {{ objective = 0.9, window = "45m" }}
         [notify.ops]
         type = "webhook"
         url_file = "{0}/url"
@@ -181,7 +181,7 @@ fn a_full_file_is_read_into_checked_values() {
     );
     assert_eq!(
         config.rules.boot_failure_rate.as_ref().unwrap().window,
-        Duration::from_secs(5_400)
+        Duration::from_secs(45 * 60)
     );
     assert_eq!(config.rules.connection_error_spike, None);
     assert_eq!(

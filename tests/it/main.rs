@@ -23,3 +23,6 @@ mod simulator_scored;
 mod simulator_shapes;
 
 mod winston;
+
+mod run_pages;
+mod sidecar;

@@ -6,9 +6,10 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::Analysis;
+use crate::cli::past::rfc3339;
 use crate::cli::verdict::FiredAlert;
 use crate::core::boot::Boot;
-use crate::core::event::{Failure, Stage, Timestamp, VmType};
+use crate::core::event::{Failure, Stage, VmType};
 use crate::core::sketch::Sketch;
 use crate::core::summary::Outcomes;
 
@@ -228,9 +229,4 @@ fn quantile(sketch: &Sketch, per_mille: u32) -> Option<f64> {
 
 fn seconds(ms: u32) -> f64 {
     f64::from(ms) / 1000.0
-}
-
-pub(super) fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| String::from("invalid"), |at| format!("{at:.3}"))
 }

@@ -1,0 +1,318 @@
+//! Wiring: every task, channel and port of the sidecar is made here, in the order of the data.
+//!
+//! ```text
+//!   tail ──(bounded: waits, the file is the buffer)──► owner ──(bounded: counted when full)──► one worker a channel
+//!                                                        └──► recorder ◄── web, on a thread of its own
+//! ```
+//!
+//! Following, judging and paging share one thread: a live record's way to the page has no hand-over between threads in
+//! it. The web has its own, so that a thousand scrapes do not delay a page.
+//!
+//! A task that ends is an event: if nobody asked for it, it is the start of the same orderly shutdown, with a failing
+//! status. Shutdown follows the data: ready turns false, the source stops, the owner takes what was read and its channel
+//! closes, the workers send what is left, the web goes last; all within one deadline.
+
+mod journal;
+mod owner;
+mod rules;
+mod supervisor;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use owner::Ended;
+pub use rules::settings as engine_settings;
+
+use crate::clock;
+use crate::config::{Config, LogSource, Notifier, Zone};
+use crate::core::alert::Notification;
+use crate::export::{Recorder, Setup};
+use crate::notify;
+use crate::source::tail::{self, Checkpoint, StartAt, TailEvent, TailOptions, TailStats};
+use crate::web::{self, Readiness};
+use owner::Owner;
+use supervisor::Supervisor;
+
+/// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
+const CHUNKS: usize = 64;
+/// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
+/// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
+const NOTIFICATIONS: usize = 512;
+
+/// Where an earlier run stopped, and what this one may do.
+#[derive(Debug, Default)]
+pub struct Start {
+    pub checkpoint: Option<Checkpoint>,
+    /// Without a checkpoint: read what is there as history, or begin at its end.
+    pub at: Option<StartAt>,
+}
+
+/// A sidecar whose ports are bound and whose tasks have not started yet.
+pub struct App {
+    config: Config,
+    start: Start,
+    web: TcpListener,
+    address: SocketAddr,
+}
+
+type Receivers = Vec<(String, mpsc::Sender<Arc<Notification>>)>;
+
+impl App {
+    /// Binds what must be bound, so that a port that is taken is said before anything runs.
+    ///
+    /// # Errors
+    /// The web's address cannot be bound.
+    pub fn bind(config: Config, start: Start) -> anyhow::Result<App> {
+        let wanted = config.web.listen;
+        let web = TcpListener::bind(wanted).with_context(|| {
+            format!("listen on {wanted} (web.listen); is another bootwatch running?")
+        })?;
+        web.set_nonblocking(true)
+            .context("prepare the web's socket")?;
+        let address = web.local_addr().context("read the web's address")?;
+        Ok(App {
+            config,
+            start,
+            web,
+            address,
+        })
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until `shutdown` completes or a task fails, and says how it ended.
+    ///
+    /// # Errors
+    /// A task failed, or the deadline passed with work left; everything was still shut down in order.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<Ended> {
+        let App {
+            config,
+            start,
+            web,
+            address,
+        } = self;
+        notify::install_tls();
+        let recorder = Arc::new(Recorder::new(&setup(&config)));
+        let (ready_tx, ready) = watch::channel(Readiness::unless(vec![
+            "the log is not read to its end yet".to_owned(),
+        ]));
+        let mut tasks = Supervisor::default();
+
+        let stop_source = CancellationToken::new();
+        let (chunks, stats) = start_source(&config, start, &stop_source, &mut tasks)?;
+        // Set when the shutdown begins: the moment by which everything must have ended.
+        let (end_by, ends) = watch::channel(None);
+        let receivers = start_notifiers(&config, &recorder, &ends, &mut tasks)?;
+        let stop_web = CancellationToken::new();
+        let web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
+
+        let owner = Owner::new(
+            &config,
+            Arc::clone(&recorder),
+            receivers,
+            ready_tx.clone(),
+            stats,
+        );
+        let (ended_tx, mut ended) = mpsc::channel(1);
+        tasks.start("owner", async move {
+            let end = owner.run(chunks).await;
+            if ended_tx.send(end).await.is_err() {
+                tracing::error!("nobody waited for the owner's end");
+            }
+        });
+        tracing::info!(%address, host = config.host, version = env!("CARGO_PKG_VERSION"), "bootwatch started");
+
+        let failed = {
+            tokio::pin!(shutdown);
+            tokio::select! {
+                () = &mut shutdown => None,
+                name = tasks.next_end() => Some(name),
+            }
+        };
+        match &failed {
+            Some(task) => tracing::error!(task, "a task ended by itself; shutting down"),
+            None => tracing::info!("shutting down"),
+        }
+
+        // The same road for success and failure: the source stops, its channel closes, the owner ends, theirs close.
+        let deadline = clock::monotonic() + config.shutdown.deadline;
+        ready_tx.send_replace(Readiness::unless(vec!["shutting down".to_owned()]));
+        end_by.send_replace(Some(deadline));
+        stop_source.cancel();
+        let in_time = tokio::time::timeout_at(deadline, tasks.all_ended())
+            .await
+            .is_ok();
+        if !in_time {
+            let late = tasks.abort_all().await;
+            tracing::error!(?late, "these tasks did not end in time");
+        }
+        stop_web.cancel();
+        let web_ended = tokio::task::spawn_blocking(move || web.join()).await;
+        if !matches!(web_ended, Ok(Ok(Ok(())))) {
+            tracing::error!("the web's thread failed");
+        }
+        match (failed, in_time) {
+            (Some(task), _) => Err(anyhow::anyhow!("the task {task} ended by itself")),
+            (None, false) => Err(anyhow::anyhow!(
+                "not everything ended within {:?}",
+                config.shutdown.deadline
+            )),
+            (None, true) => Ok(ended.try_recv().unwrap_or_default()),
+        }
+    }
+}
+
+/// Lines about bootwatch itself go to standard error; `BOOTWATCH_LOG` sets their level (`info` unless told).
+pub fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BOOTWATCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false);
+    // A second call in one process keeps the first one's settings.
+    drop(logging.try_init());
+}
+
+fn setup(config: &Config) -> Setup {
+    Setup {
+        rules: engine_settings(config).rules.into_keys().collect(),
+        sources: vec![owner::SOURCE.to_owned()],
+        channels: config
+            .notifiers
+            .iter()
+            .map(|notifier| notifier.name.clone())
+            .collect(),
+        results: notify::Outcome::all()
+            .map(|outcome| outcome.as_str())
+            .chain(["dropped"])
+            .collect(),
+        ..Setup::default()
+    }
+}
+
+fn start_source(
+    config: &Config,
+    start: Start,
+    stop: &CancellationToken,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<(mpsc::Receiver<TailEvent>, watch::Receiver<TailStats>)> {
+    let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
+    let (stats_tx, stats) = watch::channel(TailStats::default());
+    match &config.log.source {
+        LogSource::File(path) => {
+            let mut options = TailOptions::new(path).context("log.file")?;
+            options.inotify = config.log.follow.inotify;
+            options.poll_active = config.log.follow.poll_active;
+            options.poll_idle = config.log.follow.poll_idle;
+            options.start = start.at.unwrap_or(StartAt::Beginning);
+            tasks.start(
+                "tail",
+                tail::run(options, start.checkpoint, chunks_tx, stats_tx, stop.clone()),
+            );
+        }
+        LogSource::Journal(unit) => tasks.start(
+            "journal",
+            journal::run(unit.clone(), chunks_tx, stats_tx, stop.clone()),
+        ),
+    }
+    Ok((chunks, stats))
+}
+
+fn start_notifiers(
+    config: &Config,
+    recorder: &Arc<Recorder>,
+    ends: &watch::Receiver<Option<Instant>>,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<Receivers> {
+    let zone = match &config.log.timezone {
+        Zone::Named(zone) => zone.clone(),
+        Zone::Auto => jiff::tz::TimeZone::system(),
+    };
+    let mut receivers = Vec::new();
+    for notifier in &config.notifiers {
+        let (tx, rx) = mpsc::channel(NOTIFICATIONS);
+        let context = notify::Context::new(zone.clone(), &config.links);
+        let sender = notify::Sender::new(notifier, context)?;
+        tasks.start(
+            format!("notify.{}", notifier.name),
+            worker(notifier, sender, rx, Arc::clone(recorder), ends.clone()),
+        );
+        receivers.push((notifier.name.clone(), tx));
+    }
+    Ok(receivers)
+}
+
+/// One receiver's worker: what it does is counted, what it leaves is named.
+fn worker(
+    notifier: &Notifier,
+    sender: notify::Sender,
+    notifications: mpsc::Receiver<Arc<Notification>>,
+    recorder: Arc<Recorder>,
+    mut ends: watch::Receiver<Option<Instant>>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let name = notifier.name.clone();
+    async move {
+        let channel = name.clone();
+        let report = move |report: notify::Report| {
+            recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
+            recorder.waiting(&channel, report.waiting);
+        };
+        let stop = async move {
+            match ends.wait_for(Option::is_some).await {
+                Ok(at) => at.unwrap_or_else(clock::monotonic),
+                // The app is gone: there is no time left.
+                Err(_) => clock::monotonic(),
+            }
+        };
+        for unsent in notify::run(sender, notifications, report, stop).await {
+            tracing::error!(
+                receiver = name,
+                incident = unsent.incident,
+                title = unsent.title,
+                "not sent before the end"
+            );
+        }
+    }
+}
+
+fn start_web(
+    config: &Config,
+    listener: TcpListener,
+    recorder: &Arc<Recorder>,
+    ready: watch::Receiver<Readiness>,
+    stop: CancellationToken,
+) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
+    let rendered = Arc::clone(recorder);
+    let faces = web::Faces {
+        version: env!("CARGO_PKG_VERSION"),
+        host: config.host.clone(),
+        metrics: Arc::new(move || rendered.render()),
+        ready,
+    };
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            web::serve(listener, faces, web::Limits::default(), stop).await;
+            Ok(())
+        })
+    };
+    thread::Builder::new()
+        .name("web".to_owned())
+        .spawn(serve)
+        .context("start the web's thread")
+}

@@ -1,0 +1,90 @@
+//! The journal in place of a log file: its export, unwrapped into the bytes that a file would hold.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::controller::journal::Export;
+use crate::source::journal::{self, JournalEvent, JournalOptions, JournalStats};
+use crate::source::tail::{Checkpoint, TailEvent, TailStats};
+
+/// Exported entries on their way to be unwrapped; when it is full, `journalctl` waits.
+const ENTRIES: usize = 16;
+/// So long without an entry, and the journal has been read to its end.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// Follows the journal of one identifier until `stop`, as if it were a file of a single generation.
+pub(super) async fn run(
+    identifier: String,
+    events: mpsc::Sender<TailEvent>,
+    stats: watch::Sender<TailStats>,
+    stop: CancellationToken,
+) {
+    let options = JournalOptions {
+        identifier,
+        ..JournalOptions::default()
+    };
+    let (entries_tx, mut entries) = mpsc::channel(ENTRIES);
+    let (figures_tx, figures) = watch::channel(JournalStats::default());
+    let unwrap = async {
+        let mut export = Export::default();
+        let mut offset = 0u64;
+        let mut lines = 0u64;
+        let mut caught_up = false;
+        loop {
+            let event = match tokio::time::timeout(SILENCE, entries.recv()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                Err(_) if caught_up || !figures.borrow().running => continue,
+                Err(_) => {
+                    caught_up = true;
+                    if events.send(TailEvent::CaughtUp).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let sent = match event {
+                JournalEvent::Chunk { bytes, history, .. } => {
+                    let mut text = Vec::new();
+                    export.push(&bytes, &mut |message| text.extend_from_slice(message));
+                    lines += memchr::memchr_iter(b'\n', &text).count() as u64;
+                    let at = offset;
+                    offset += text.len() as u64;
+                    let entries = figures.borrow().clone();
+                    stats.send_modify(|stats| {
+                        stats.bytes = entries.bytes;
+                        stats.lines = lines;
+                    });
+                    let chunk = TailEvent::Chunk {
+                        generation: 0,
+                        offset: at,
+                        bytes: text,
+                        after: Checkpoint::default(),
+                        history,
+                    };
+                    caught_up = false;
+                    events.send(chunk).await
+                }
+                JournalEvent::Trouble { error } => {
+                    events
+                        .send(TailEvent::Trouble {
+                            path: PathBuf::from("the journal"),
+                            error,
+                        })
+                        .await
+                }
+                JournalEvent::Recovered => events.send(TailEvent::Recovered).await,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(
+        journal::run(options, None, entries_tx, figures_tx, stop),
+        unwrap
+    );
+}

@@ -1,0 +1,259 @@
+//! `bootwatch backtest`: what a configuration would have paged over logs of the past.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::Status;
+use super::past;
+use super::verdict::{Alerts, FiredAlert};
+use crate::config::{self, Config, Surroundings, Zone};
+use crate::controller::excerpt::excerpt;
+use crate::core::alert::{Kind, Notification};
+use crate::core::boot::{Observation, Tracker};
+use crate::core::event::{Failure, Timestamp, VmType};
+
+const WEEK_MS: f64 = 7.0 * 86_400_000.0;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The configuration whose rules are tried
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/bootwatch/bootwatch.toml"
+    )]
+    config: PathBuf,
+    /// Logs in any order, as `analyze` takes them
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Output for people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The zone of the log's time stamps, by IANA name; by default the configuration's
+    #[arg(long, value_name = "ZONE")]
+    timezone: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// What would have happened.
+#[derive(Serialize)]
+struct Backtest {
+    boots: u64,
+    days: f64,
+    pages: u64,
+    pages_per_week: Option<f64>,
+    incidents: Vec<IncidentRow>,
+}
+
+#[derive(Serialize)]
+struct IncidentRow {
+    first_rule: &'static str,
+    vm_type: VmType,
+    cause: Failure,
+    first_bad_at: String,
+    fired_at: String,
+    resolved_at: Option<String>,
+    /// From the start of the first bad boot to the page.
+    seconds_to_page: f64,
+    updates: u64,
+    rules: Vec<RuleRow>,
+    #[serde(skip)]
+    summary: String,
+}
+
+#[derive(Serialize)]
+struct RuleRow {
+    rule: &'static str,
+    fired_at: String,
+    resolved_at: Option<String>,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let config = match config::load(&arguments.config, surroundings) {
+        Ok(config) => config,
+        Err(problems) => {
+            writeln!(err, "{problems}")?;
+            return Ok(Status::Misused);
+        }
+    };
+    let Ok(named) = past::zone_of(arguments.timezone.as_deref(), err)? else {
+        return Ok(Status::Misused);
+    };
+    let zone = named.or_else(|| configured_zone(&config));
+    let Some((inputs, problems)) = past::open(&arguments.files, err)? else {
+        return Ok(Status::Misused);
+    };
+
+    let mut tracker = Tracker::new(excerpt);
+    let mut alerts = Alerts::new(crate::app::engine_settings(&config));
+    let mut observations: Vec<Observation> = Vec::new();
+    let mut boots = 0u64;
+    let mut span: Option<(Timestamp, Timestamp)> = None;
+    let mut take = |observations: &mut Vec<Observation>| {
+        for observation in observations.drain(..) {
+            if matches!(observation, Observation::BootEnded(_)) {
+                boots += 1;
+            }
+            alerts.observe(&observation);
+        }
+    };
+    let read = past::replay(inputs, problems, zone, &mut |event| {
+        let (first, last) = span.get_or_insert((event.at, event.at));
+        *first = (*first).min(event.at);
+        *last = (*last).max(event.at);
+        tracker.observe(event, &mut observations);
+        take(&mut observations);
+    });
+    tracker.finish(&mut observations);
+    take(&mut observations);
+    let (fired, sent) = alerts.finish_with_notifications();
+    let backtest = Backtest::of(boots, span, &fired, &sent);
+    match arguments.format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &backtest)?;
+            writeln!(out)?;
+        }
+        Format::Text => backtest.write(&read, out)?,
+    }
+    Ok(if read.problems.is_empty() {
+        Status::Fine
+    } else {
+        Status::Wrong
+    })
+}
+
+fn configured_zone(config: &Config) -> Option<jiff::tz::TimeZone> {
+    match &config.log.timezone {
+        Zone::Named(zone) => Some(zone.clone()),
+        Zone::Auto => None,
+    }
+}
+
+impl Backtest {
+    fn of(
+        boots: u64,
+        span: Option<(Timestamp, Timestamp)>,
+        fired: &[FiredAlert],
+        sent: &[Notification],
+    ) -> Backtest {
+        let length = span.map_or(0, |(first, last)| last.since(first));
+        let incidents: Vec<IncidentRow> = sent
+            .iter()
+            .filter(|notification| notification.kind == Kind::Firing)
+            .filter_map(|page| IncidentRow::of(page, fired, sent))
+            .collect();
+        let pages = incidents.len() as u64;
+        // Less than a day says nothing about a week.
+        let weeks = as_f64(length) / WEEK_MS;
+        Backtest {
+            boots,
+            days: as_f64(length) / 86_400_000.0,
+            pages,
+            pages_per_week: (length >= 86_400_000)
+                .then(|| as_f64(i64::try_from(pages).unwrap_or(i64::MAX)) / weeks),
+            incidents,
+        }
+    }
+
+    fn write(&self, read: &past::Replayed, out: &mut dyn Write) -> anyhow::Result<()> {
+        let rate = self
+            .pages_per_week
+            .map_or(String::new(), |rate| format!(", {rate:.1} a week"));
+        writeln!(
+            out,
+            "{} boots in {:.1} days: {} pages{rate}",
+            self.boots, self.days, self.pages
+        )?;
+        for incident in &self.incidents {
+            writeln!(out)?;
+            writeln!(out, "{}  {}", incident.fired_at, incident.summary)?;
+            writeln!(
+                out,
+                "  paged by {} {:.0} s after the first bad boot began",
+                incident.first_rule, incident.seconds_to_page
+            )?;
+            for rule in incident
+                .rules
+                .iter()
+                .filter(|rule| rule.rule != incident.first_rule)
+            {
+                writeln!(out, "  then {} at {}", rule.rule, rule.fired_at)?;
+            }
+            match &incident.resolved_at {
+                Some(at) => writeln!(out, "  resolved at {at}")?,
+                None => writeln!(out, "  not resolved when the log ended")?,
+            }
+        }
+        for note in &read.notes {
+            writeln!(out, "note: {note}")?;
+        }
+        for problem in &read.problems {
+            writeln!(out, "not read: {}: {}", problem.name, problem.reason)?;
+        }
+        Ok(())
+    }
+}
+
+impl IncidentRow {
+    fn of(page: &Notification, fired: &[FiredAlert], sent: &[Notification]) -> Option<IncidentRow> {
+        let incident = &page.incident;
+        let first = incident.members.first()?;
+        let of_incident = |other: &&Notification| other.incident.key == incident.key;
+        let resolved = sent
+            .iter()
+            .filter(of_incident)
+            .find(|other| other.kind == Kind::Resolved);
+        let rules: Vec<&FiredAlert> = fired
+            .iter()
+            .filter(|alert| alert.incident.key == incident.key)
+            .collect();
+        let updates = sent
+            .iter()
+            .filter(of_incident)
+            .filter(|other| other.kind == Kind::Update)
+            .count();
+        Some(IncidentRow {
+            first_rule: first.rule.as_str(),
+            vm_type: incident.vm_type,
+            cause: incident.cause,
+            first_bad_at: past::rfc3339(incident.first_bad_at),
+            fired_at: past::rfc3339(page.at),
+            resolved_at: resolved.map(|resolved| past::rfc3339(resolved.at)),
+            seconds_to_page: as_f64(page.at.since(incident.first_bad_at)) / 1000.0,
+            updates: updates as u64,
+            summary: rules
+                .first()
+                .map(|alert| alert.summary())
+                .unwrap_or_default(),
+            rules: rules
+                .into_iter()
+                .map(|alert| RuleRow {
+                    rule: alert.rule.as_str(),
+                    fired_at: past::rfc3339(alert.fired_at),
+                    resolved_at: alert.resolved_at.map(past::rfc3339),
+                })
+                .collect(),
+        })
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of decades fit a double"
+)]
+fn as_f64(number: i64) -> f64 {
+    number as f64
+}

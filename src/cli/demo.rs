@@ -1,0 +1,265 @@
+//! `bootwatch demo`: the incident, played on this machine by a simulated controller and watched by the whole sidecar.
+//!
+//! Nothing here is shortened or faked: the simulator writes a log as the controller does, the sidecar follows it with
+//! its ordinary configuration, and the page that is shown is what came over HTTP to a receiver of the demo's own.
+
+mod story;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use clap::Args;
+use jiff::tz::TimeZone;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Status;
+use crate::app::{App, Start};
+use crate::clock::{self, Stopwatch};
+use crate::config::{self, Config, Surroundings};
+use crate::simulator::log::LogFiles;
+use crate::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
+use crate::simulator::player::{Face, Player, Speed};
+use crate::simulator::scenario;
+use crate::simulator::simulation::{Happened, Moment, Simulation};
+use story::{Ending, Story};
+
+/// The seed of the simulated world.
+const SEED: u64 = 20_251_018;
+/// The golden image is rebuilt without the agent, and with it again, so long after the start.
+const BROKEN_AT: i64 = 12_000;
+const FIXED_AT: i64 = 27_000;
+/// Boots an hour: one in 0.9 s.
+const RATE: u32 = 4_000;
+/// Without `--once` the simulated controller goes on for so long after the story.
+const AFTERWARDS: i64 = 8 * 3_600_000;
+/// `--once` gives up after this.
+const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_LOG: u64 = 10_485_760;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// End by itself; the status is 0 only if the page was sent, named the cause and was resolved
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Status> {
+    let folder = std::env::temp_dir().join(format!("bootwatch-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let ending = runtime.block_on(play(&folder, arguments.once, out));
+    // What remains is a log of a world that never was.
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        writeln!(out, "{} could not be removed: {error}", folder.display())?;
+    }
+    Ok(match ending? {
+        Ending::Told => Status::Fine,
+        Ending::Broken => Status::Wrong,
+    })
+}
+
+async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<Ending> {
+    let log = folder.join("master-controller.log");
+    let (pages_tx, mut pages) = mpsc::channel(64);
+    let (receiver, receiver_at) = receiver(pages_tx).await?;
+    let config = configuration(&log, receiver_at)?;
+    let app = App::bind(config, Start::default())?;
+    let address = app.address();
+
+    let stop = CancellationToken::new();
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (happenings_tx, mut happenings) = mpsc::channel(64);
+    let simulator = simulate(log.clone(), once, happenings_tx, Arc::clone(&stopping))?;
+
+    let colours = io::stdout().is_terminal();
+    let mut story = Story::new(out, colours, once);
+    story.opens(&log, address)?;
+    let watch = Stopwatch::start();
+    let sidecar = app.run(stop.clone().cancelled_owned());
+    tokio::pin!(sidecar, receiver);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    crate::notify::install_tls();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .context("prepare the demo's HTTP client")?;
+    let ending = loop {
+        tokio::select! {
+            ended = &mut sidecar => {
+                ended.context("the sidecar ended by itself")?;
+                break Ending::Broken;
+            }
+            served = &mut receiver => served.context("the demo's receiver failed")?,
+            Some(page) = pages.recv() => story.page(&page, watch.elapsed())?,
+            Some(happening) = happenings.recv() => story.happened(happening, watch.elapsed())?,
+            _ = second.tick() => {
+                let figures = client.get(format!("http://{address}/metrics")).send().await;
+                if let Ok(answer) = figures && let Ok(text) = answer.text().await {
+                    story.figures(&text, watch.elapsed())?;
+                }
+                if once && (story.is_told() || watch.elapsed() > PATIENCE) {
+                    break story.ends()?;
+                }
+            }
+            _ = tokio::signal::ctrl_c() => break story.ends()?,
+        }
+    };
+    stopping.store(true, Ordering::Relaxed);
+    stop.cancel();
+    if !matches!(ending, Ending::Broken) {
+        sidecar.await.context("shut the sidecar down")?;
+    }
+    drop(happenings);
+    match simulator.join() {
+        Ok(played) => played.context("play the simulated controller")?,
+        Err(_) => anyhow::bail!("the simulated controller panicked"),
+    }
+    Ok(ending)
+}
+
+/// The sidecar's ordinary configuration, with waits short enough for an audience.
+fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
+    let text = format!(
+        "[host]\nname = \"demo\"\n\
+         [log]\nfile = {log:?}\ntimezone = \"UTC\"\n\
+         [web]\nlisten = \"127.0.0.1:0\"\n\
+         [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
+         [shutdown]\ndeadline = \"5s\"\n\
+         [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{receiver}/page\"\n",
+        log = log.display().to_string(),
+    );
+    let surroundings = Surroundings {
+        environment: Vec::new(),
+        host_name: Some("demo".to_owned()),
+    };
+    config::parse(
+        "the demo's configuration",
+        &text,
+        Path::new("."),
+        &surroundings,
+    )
+    .map_err(anyhow::Error::new)
+}
+
+/// Somebody to page: a server on loopback that hands on what is posted to it.
+async fn receiver(
+    pages: mpsc::Sender<serde_json::Value>,
+) -> anyhow::Result<(impl Future<Output = io::Result<()>>, SocketAddr)> {
+    async fn take(
+        State(pages): State<mpsc::Sender<serde_json::Value>>,
+        body: String,
+    ) -> StatusCode {
+        match serde_json::from_str(&body) {
+            Ok(page) => match pages.send(page).await {
+                Ok(()) => StatusCode::OK,
+                Err(_) => StatusCode::GONE,
+            },
+            Err(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("listen for the demo's pages")?;
+    let address = listener
+        .local_addr()
+        .context("read the receiver's address")?;
+    let router = Router::new().route("/page", post(take)).with_state(pages);
+    Ok((async move { axum::serve(listener, router).await }, address))
+}
+
+/// Tells the story what befalls the simulated host.
+struct Teller(mpsc::Sender<Happening>);
+
+impl Face for Teller {
+    fn show(&mut self, moment: &Moment) -> io::Result<()> {
+        if let Happened::Befell(happening) = moment.what {
+            // Nobody listens any more when the demo has ended, and then nothing is to be told.
+            self.0.blocking_send(happening).ok();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The simulated controller, on a thread of its own, at the speed of real time.
+fn simulate(
+    log: PathBuf,
+    once: bool,
+    happenings: mpsc::Sender<Happening>,
+    stopping: Arc<AtomicBool>,
+) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
+    let figures = Figures {
+        pool_first: std::net::Ipv4Addr::new(127, 77, 0, 2),
+        wait_limit: 6_000,
+        pause: 500,
+        attempt_timeout: 2_000,
+        agent: (900, 1_900),
+        user: (400, 1_500),
+        cli_limit: 5_000,
+        ..Figures::sample()
+    };
+    let lasts = FIXED_AT + if once { 60_000 } else { AFTERWARDS };
+    let mix = vec![
+        (5, scenario::row("healthy")),
+        (1, scenario::row("cli-fresh")),
+    ];
+    let plan = Plan::new(SEED, clock::now())
+        .figures(figures)
+        .injection(Injection::Never)
+        .phase(Phase {
+            from: 0,
+            rate: RATE,
+            boots: None,
+            lasts: Some(lasts),
+            mix,
+        })
+        .at(BROKEN_AT, Happening::ImageRebuilt { with_agent: false })
+        .at(FIXED_AT, Happening::ImageRebuilt { with_agent: true });
+    let play = move || {
+        let mut files = LogFiles::open(&log, MAX_LOG, TimeZone::UTC)?;
+        let mut teller = Teller(happenings);
+        let watch = Stopwatch::start();
+        let mut wait = |until: Duration| {
+            // In short naps, so that the end of the demo is not waited for.
+            while let Some(left) = until
+                .checked_sub(watch.elapsed())
+                .filter(|left| !left.is_zero())
+            {
+                if stopping.load(Ordering::Relaxed) {
+                    return false;
+                }
+                thread::sleep(left.min(Duration::from_millis(100)));
+            }
+            !stopping.load(Ordering::Relaxed)
+        };
+        let mut simulation = Simulation::new(plan);
+        Player::new(Speed::Times(1.0)).play_with(
+            &mut simulation,
+            &mut [&mut files, &mut teller],
+            &mut |_| Ok(()),
+            &mut wait,
+        )?;
+        Ok(())
+    };
+    thread::Builder::new()
+        .name("simulator".to_owned())
+        .spawn(play)
+        .context("start the simulator's thread")
+}
