@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
-use crate::controller::clock::Zone;
+use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::journal;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::controller::shapes::Shapes;
@@ -80,7 +80,7 @@ pub(super) fn replay(
     take: &mut dyn FnMut(&Event<'_>),
 ) -> Replayed {
     let mut notes = Vec::new();
-    let mut kept = Vec::new();
+    let mut kept: Vec<Input> = Vec::new();
     let mut repeats = Vec::new();
     for input in &inputs {
         repeats.push(archive::repeats_another(input, &inputs));
@@ -93,6 +93,9 @@ pub(super) fn replay(
                     input.name()
                 ));
             }
+            None if kept.iter().any(|other| archive::same(other, &input)) => {
+                notes.push(format!("{}: skipped: it was given twice", input.name()));
+            }
             None => kept.push(input),
         }
     }
@@ -100,8 +103,24 @@ pub(super) fn replay(
         .iter()
         .map(|input| (input.path.clone(), peek(&input.head, &input.tail)))
         .collect();
-    let ordered = archive::in_order(kept, |input| peek(&input.head, &[]).first);
+    let ordered = archive::in_order(kept, |input| {
+        // Of two that begin alike the longer one goes first: the other repeats it.
+        peek(&input.head, &[])
+            .first
+            .map(|first| (first, std::cmp::Reverse(input.size)))
+    });
     let learnt = peeks.iter().find_map(|(_, peek)| peek.offset_ms);
+    let named = named.filter(|zone| {
+        let wrong = learnt.is_some() && is_contradicted(zone, &peeks);
+        if wrong {
+            notes.push(format!(
+                "the log's own UTC instants say that its stamps are {0}, not {1}: read as {0}",
+                offset_name(learnt.unwrap_or_default()),
+                zone.iana_name().unwrap_or("the zone given")
+            ));
+        }
+        !wrong
+    });
     let system = TimeZone::system();
     let zone = match (&named, learnt) {
         (Some(zone), _) => Zone::Named(zone.clone()),
@@ -127,13 +146,9 @@ pub(super) fn replay(
         let name = input.name();
         progress.set_message(short(&name));
         let looked = peek(&input.head, &input.tail);
-        if looked.created.len() >= 2 && looked.created.iter().all(|vm| seen.contains(vm)) {
-            notes.push(format!(
-                "{name}: skipped: it tells the same boots as a file already read"
-            ));
-            progress.inc(input.size.unwrap_or(0));
-            continue;
-        }
+        // A VM is created once: a file that tells of one again is another form of what has been read.
+        let repeats = looked.created.iter().any(|vm| seen.contains(vm));
+        let repeated = reader.counts().repeated;
         let mut noted = |event: &Event<'_>| {
             if let EventKind::CreateStarted { vm, .. } = event.kind
                 && seen.len() < MAX_SEEN
@@ -143,7 +158,21 @@ pub(super) fn replay(
             take(event);
         };
         reader.begin_file(generation, 0, &mut noted);
-        let (bytes, error) = read(input, &mut reader, &mut noted, &progress);
+        if repeats {
+            reader.skip_repeated();
+        }
+        let (bytes, missing, error) = read(input, &mut reader, &mut noted, &progress);
+        let repeated = reader.counts().repeated - repeated;
+        if repeated > 0 {
+            notes.push(format!(
+                "{name}: {repeated} records skipped: they tell again what the files before told"
+            ));
+        }
+        if missing > 0 {
+            notes.push(format!(
+                "{name}: {missing} journal entries have no message; export with `journalctl -o export`, or `-o json --all`"
+            ));
+        }
         if let Some(error) = error {
             let reason = match error.kind() {
                 io::ErrorKind::UnexpectedEof => {
@@ -187,13 +216,13 @@ pub(super) fn replay(
     }
 }
 
-/// Reads one input to its end; says how much, and what stopped it if not the end.
+/// Reads one input to its end; says how much, how many journal entries were empty, and what stopped it if not the end.
 fn read(
     input: Input,
     reader: &mut Reader,
     take: &mut dyn FnMut(&Event<'_>),
     progress: &ProgressBar,
-) -> (u64, Option<io::Error>) {
+) -> (u64, u64, Option<io::Error>) {
     let form = Form::of(&input.head);
     let size = input.size;
     let compressed = input.compressed;
@@ -224,7 +253,7 @@ fn read(
     };
     decoder.finish(&mut |text| reader.push(text, &mut |event| take(event)));
     progress.inc(size.unwrap_or(told).saturating_sub(told));
-    (bytes, error)
+    (bytes, decoder.missing(), error)
 }
 
 /// How the controller's lines are wrapped in a file.
@@ -244,6 +273,8 @@ enum Unwrap {
         partial: Vec<u8>,
         out: Vec<u8>,
         json: bool,
+        /// Entries without a message.
+        missing: u64,
     },
 }
 
@@ -274,11 +305,13 @@ impl Form {
                 partial: Vec::new(),
                 out: Vec::new(),
                 json: true,
+                missing: 0,
             },
             Form::Prefixed => Unwrap::ByLine {
                 partial: Vec::new(),
                 out: Vec::new(),
                 json: false,
+                missing: 0,
             },
         }
     }
@@ -289,12 +322,17 @@ impl Unwrap {
         match self {
             Unwrap::Lines => sink(bytes),
             Unwrap::Export(export) => export.push(bytes, sink),
-            Unwrap::ByLine { partial, out, json } => {
+            Unwrap::ByLine {
+                partial,
+                out,
+                json,
+                missing,
+            } => {
                 let mut rest = bytes;
                 while let Some(end) = memchr::memchr(b'\n', rest) {
                     partial.extend_from_slice(&rest[..end]);
                     rest = &rest[end + 1..];
-                    unwrap_line(partial, out, *json, sink);
+                    *missing += u64::from(!unwrap_line(partial, out, *json, sink));
                     partial.clear();
                 }
                 if partial.len() < 8 << 20 {
@@ -308,30 +346,48 @@ impl Unwrap {
         match self {
             Unwrap::Lines => {}
             Unwrap::Export(export) => export.finish(sink),
-            Unwrap::ByLine { partial, out, json } => {
+            Unwrap::ByLine {
+                partial,
+                out,
+                json,
+                missing,
+            } => {
                 if !partial.is_empty() {
-                    unwrap_line(partial, out, *json, sink);
+                    *missing += u64::from(!unwrap_line(partial, out, *json, sink));
                 }
             }
         }
     }
+
+    fn missing(&self) -> u64 {
+        match self {
+            Unwrap::Lines => 0,
+            Unwrap::Export(export) => export.missing,
+            Unwrap::ByLine { missing, .. } => *missing,
+        }
+    }
 }
 
-fn unwrap_line(line: &[u8], out: &mut Vec<u8>, json: bool, sink: &mut impl FnMut(&[u8])) {
+/// False if the line held no message.
+fn unwrap_line(line: &[u8], out: &mut Vec<u8>, json: bool, sink: &mut impl FnMut(&[u8])) -> bool {
     if json {
-        if journal::json_message(line, out) {
-            sink(out);
+        if !journal::json_message(line, out) {
+            return false;
         }
+        sink(out);
     } else {
         sink(journal::without_prefix(line).unwrap_or(line));
         sink(b"\n");
     }
+    true
 }
 
 /// What a file's ends tell without reading it all.
 struct Peek {
     first: Option<[u8; 19]>,
     offset_ms: Option<i64>,
+    /// A local stamp, and the UTC instant that the same record carries.
+    told: Option<(Vec<u8>, Timestamp)>,
     /// VMs whose creation begins there.
     created: Vec<VmId>,
 }
@@ -368,17 +424,31 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
     };
     look(&text);
     look(tail);
-    let offset_ms = told.and_then(|(local, utc)| offset_between(&local, utc));
+    let offset_ms = told
+        .as_ref()
+        .and_then(|(local, utc)| offset_between(local, *utc));
     Peek {
         first,
         offset_ms,
+        told,
         created,
     }
 }
 
+/// Whether every file's own instants say that its stamps are not this zone's.
+fn is_contradicted(zone: &TimeZone, peeks: &[(Option<PathBuf>, Peek)]) -> bool {
+    let mut told = peeks.iter().filter_map(|(_, peek)| peek.told.as_ref());
+    let contradicts = |(local, utc): &(Vec<u8>, Timestamp)| {
+        let mut clock = LocalClock::new(Zone::Named(zone.clone()));
+        clock.learn(local, *utc);
+        clock.counts().contradictions > 0
+    };
+    told.clone().next().is_some() && told.all(contradicts)
+}
+
 /// The zone's offset that a record with both a local stamp and a UTC instant tells.
 fn offset_between(local: &[u8], utc: Timestamp) -> Option<i64> {
-    let mut clock = crate::controller::clock::LocalClock::new(Zone::Learnt {
+    let mut clock = LocalClock::new(Zone::Learnt {
         offset_ms: 0,
         told: false,
     });
@@ -439,5 +509,5 @@ fn short(name: &str) -> String {
 
 pub(super) fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| String::from("invalid"), |at| at.to_string())
+        .map_or_else(|_| String::from("invalid"), |at| format!("{at:.3}"))
 }

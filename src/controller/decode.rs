@@ -52,11 +52,15 @@ pub fn own_instant(kind: &EventKind<'_>) -> Option<Timestamp> {
     }
 }
 
+/// So many headers are tried in one torn line: a tear leaves one, and hostile text must not make it a long search.
+const MAX_GLUED: usize = 16;
+
 /// A header inside a record's text: where a torn line and the next one were glued together.
 #[must_use]
 pub fn glued<'a>(record: &Record<'a>) -> Option<Record<'a>> {
     let text = record.text;
     let mut from = text.len();
+    let mut tried = 0;
     while let Some(at) = memmem::rfind(&text[20..from.max(20)], b" [").map(|at| at + 20) {
         from = at;
         let Some(start) = at.checked_sub(19) else {
@@ -75,6 +79,10 @@ pub fn glued<'a>(record: &Record<'a>) -> Option<Record<'a>> {
         };
         if matches!(decode(&inner), Decoded::Event(_)) {
             return Some(inner);
+        }
+        tried += 1;
+        if tried == MAX_GLUED {
+            break;
         }
     }
     None
@@ -301,9 +309,12 @@ fn plain(message: &[u8]) -> Decoded<'_> {
             Some(EventKind::RequestAccepted { user: f.user()? })
         }),
         b"Creating browser VM for OAuth" => session_opened(metadata),
-        b"Authentication failed"
-        | b"Failed to create auth session"
-        | b"Background VM creation and OAuth flow failed" => request_failed(metadata),
+        b"Authentication failed" | b"Failed to create auth session" => request_failed(metadata),
+        // The line before it, tagged `[BACKGROUND]`, has said it all where this one lacks the user.
+        b"Background VM creation and OAuth flow failed" => match request_failed(metadata) {
+            Decoded::Unparsed => Decoded::Ignored,
+            decoded => decoded,
+        },
         b"BROWSER VM CREATION FAILED" => need(metadata, |f| {
             Some(EventKind::HandOverFailed {
                 user: f.user()?,

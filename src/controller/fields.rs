@@ -93,7 +93,7 @@ fn object<'a>(
                 at += 1;
                 Value::Text(&json[start + 1..at - 1])
             }
-            b'{' if first && key == b"metadata" => {
+            b'{' if first && key == b"metadata" && is_only_value(json, at) => {
                 at = object(json, at, false, visit)?;
                 at = space(json, at)?;
                 return (json[at] == b'}').then_some(at + 1);
@@ -133,6 +133,13 @@ fn object<'a>(
             _ => return None,
         }
     }
+}
+
+/// Whether the object at `at` is followed by the end of the one around it: a wrapper has no other key.
+fn is_only_value(json: &[u8], at: usize) -> bool {
+    nested_end(json, at)
+        .and_then(|end| space(json, end))
+        .is_some_and(|end| json[end] == b'}')
 }
 
 /// The next position that is not white space; `None` at the end.

@@ -16,6 +16,8 @@ pub struct ReadCounts {
     pub unknown: u64,
     /// Torn lines in which the next record was found.
     pub glued: u64,
+    /// Records that another file had told before: see `Reader::skip_repeated`.
+    pub repeated: u64,
 }
 
 impl ReadCounts {
@@ -24,6 +26,7 @@ impl ReadCounts {
         self.unparsed += other.unparsed;
         self.unknown += other.unknown;
         self.glued += other.glued;
+        self.repeated += other.repeated;
     }
 }
 
@@ -42,6 +45,10 @@ struct Inner {
     provenance: Provenance,
     /// The newest record's time, whatever it said.
     newest: Option<Timestamp>,
+    /// The greatest stamp read, as text: local time, like all stamps of one controller.
+    last_stamp: [u8; 19],
+    /// Records up to this stamp are not wanted.
+    skip_to: Option<[u8; 19]>,
 }
 
 impl Reader {
@@ -58,6 +65,8 @@ impl Reader {
                     ..Provenance::default()
                 },
                 newest: None,
+                last_stamp: [0; 19],
+                skip_to: None,
             },
         }
     }
@@ -67,6 +76,13 @@ impl Reader {
         self.finish(sink);
         self.framer.continue_at(offset);
         self.inner.provenance.generation = generation;
+        self.inner.skip_to = None;
+    }
+
+    /// The file that was just begun tells again what has been read: its records up to the newest one read so far are
+    /// counted and not taken.
+    pub fn skip_repeated(&mut self) {
+        self.inner.skip_to = Some(self.inner.last_stamp);
     }
 
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&Event<'_>)) {
@@ -119,6 +135,12 @@ impl Reader {
 
 impl Inner {
     fn take(&mut self, record: &Record<'_>, sink: &mut impl FnMut(&Event<'_>)) {
+        if let Some(last) = &self.skip_to
+            && record.stamp() <= last.as_slice()
+        {
+            self.counts.repeated += 1;
+            return;
+        }
         match decode::decode(record) {
             Decoded::Ignored => {}
             Decoded::Event(kind) => self.event(record, kind, sink),
@@ -152,7 +174,12 @@ impl Inner {
             return;
         };
         self.counts.events += 1;
-        self.newest = self.newest.max(Some(at));
+        if Some(at) > self.newest {
+            self.newest = Some(at);
+            if let Some(stamp) = record.stamp().first_chunk() {
+                self.last_stamp = *stamp;
+            }
+        }
         self.provenance.offset = record.offset;
         sink(&Event {
             at,

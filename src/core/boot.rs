@@ -42,13 +42,18 @@ use crate::core::lease::{Addresses, Slot};
 
 pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;
+const MAX_ENDED_WITHOUT_VM: usize = 512;
 /// An ended boot is kept this long for late marks: longer than a cancelled boot's flow goes on (300 s and its waits).
 const KEEP_ENDED_MS: i64 = 15 * 60_000;
+/// A longer gap between two events is a silence of the whole log, or a step of its clock.
+const JUMP_MS: i64 = 60_000;
+/// A health check speaks at least every seven seconds.
+const AFTER_JUMP_MS: i64 = 10_000;
 const MAX_RUNGS: usize = 64;
 const MAX_EVIDENCE: usize = 6;
 const EXCERPT: usize = 400;
 /// A torn record is still shown, without the metadata that was cut.
-const MAX_RAW_EVIDENCE: usize = 8 << 10;
+const MAX_RAW_EVIDENCE: usize = 2 << 10;
 
 /// A stage of one boot: when it began and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +259,8 @@ struct Entry {
     /// Raw records, not yet redacted: they never leave this struct.
     evidence: Vec<Box<[u8]>>,
     destroyed: bool,
+    /// A health check of its has begun.
+    attempted: bool,
     /// Its process ended and nobody had destroyed it.
     died_at: Option<Timestamp>,
     /// The controller went away, or said that it would; any later word of this boot takes it back.
@@ -261,6 +268,14 @@ struct Entry {
     last_seen: Timestamp,
     network_up: Option<Timestamp>,
     agent_up: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Whether the log shows the wait's beginning, or that it had no limit and so no attempt.
+    fn waited(&self) -> bool {
+        let unlimited = |limits: WaitLimits| limits.deadline_ms.is_none();
+        self.phase == Phase::Waiting || self.boot.limits.is_some_and(unlimited)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,6 +299,18 @@ pub struct TrackerCounts {
     pub controller_starts: u64,
 }
 
+/// What the tracker holds: all of it bounded, whatever the log says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Boots with a VM, in flight or ended and kept for late marks.
+    pub boots: usize,
+    pub sessions: usize,
+    pub addresses: usize,
+    pub requests: usize,
+    /// Places in the queues, by which the oldest is found.
+    pub queued: usize,
+}
+
 /// Redacts one raw record for evidence.
 pub type Excerpt = fn(&[u8], usize) -> String;
 
@@ -301,6 +328,8 @@ pub struct Tracker {
     open: VecDeque<Slot>,
     open_count: usize,
     ended: VecDeque<(Timestamp, Slot)>,
+    /// Apart, so that a flood of requests drives out no boot whose wait goes on.
+    ended_without_vm: VecDeque<(Timestamp, Slot)>,
     /// Event time: the newest record's.
     newest: Timestamp,
     next_sweep: Timestamp,
@@ -322,6 +351,7 @@ impl Tracker {
             open: VecDeque::new(),
             open_count: 0,
             ended: VecDeque::new(),
+            ended_without_vm: VecDeque::new(),
             newest: Timestamp::MIN,
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
@@ -340,6 +370,18 @@ impl Tracker {
         self.open_count
     }
 
+    /// How much is held in memory.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            boots: self.by_vm.len(),
+            sessions: self.by_session.len(),
+            addresses: self.addresses.len(),
+            requests: self.requests.len(),
+            queued: self.open.len() + self.ended.len() + self.ended_without_vm.len(),
+        }
+    }
+
     pub fn open_iter(&self) -> impl Iterator<Item = &Boot> {
         self.entries
             .iter()
@@ -351,8 +393,12 @@ impl Tracker {
     /// Takes one event; what follows from it is added to `out`.
     pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
         if event.at > self.newest {
+            let jumped = event.at.since(self.newest) > JUMP_MS;
             self.newest = event.at;
-            if event.at >= self.next_sweep {
+            if jumped {
+                // After a gap the boots in flight, or a restart's banner, are heard before anything is given up.
+                self.next_sweep = event.at.plus_ms(AFTER_JUMP_MS);
+            } else if event.at >= self.next_sweep {
                 self.sweep(out);
             }
         }
@@ -448,8 +494,11 @@ impl Tracker {
     /// When `advance` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        (self.open_count > 0 || !self.requests.is_empty() || !self.ended.is_empty())
-            .then_some(self.next_sweep)
+        (self.open_count > 0
+            || !self.requests.is_empty()
+            || !self.ended.is_empty()
+            || !self.ended_without_vm.is_empty())
+        .then_some(self.next_sweep)
     }
 
     /// The log has ended and nothing will follow: what the controller left behind is lost, the rest stays in flight.
@@ -469,7 +518,10 @@ impl Tracker {
             self.settle(slot, out);
         }
         self.ended.clear();
+        self.ended_without_vm.clear();
         self.open.clear();
+        self.addresses = Addresses::default();
+        self.requests = request::Requests::default();
     }
 
     fn live_slots(&self) -> Vec<Slot> {
@@ -530,6 +582,7 @@ impl Tracker {
             error_hash: 0,
             evidence: Vec::new(),
             destroyed: false,
+            attempted: false,
             died_at: None,
             orphaned: None,
             last_seen: at,

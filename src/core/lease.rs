@@ -19,9 +19,13 @@ pub type Slot = u32;
 const SLACK_MS: i64 = 400;
 /// A line whose range misses the only open wait by more than this is not its line.
 const TOLERANCE_MS: i64 = 4_000;
+/// Two lines of one wait are at most an attempt and a pause apart, unless the controller is busy.
+const MAX_STEP_MS: u32 = 30_000;
 /// Boots remembered per address.
 const MAX_HOLDERS: usize = 8;
 const MAX_WAITS: usize = 8;
+/// So many addresses may have waits whose boot is unknown.
+pub const MAX_ADDRESSES: usize = 20_000;
 
 /// One run of the controller's readiness loop on an address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +43,10 @@ pub struct Wait {
     /// The last attempt's agent was fine and VNC was not.
     pub vnc_reported: bool,
     pub last_seen: Timestamp,
+    /// The last `elapsed` of its lines.
+    pub last_elapsed: u32,
+    /// The controller has started again since its last line.
+    pub orphaned: bool,
 }
 
 impl Wait {
@@ -53,6 +61,12 @@ impl Wait {
         (earliest.0 - self.latest.0)
             .max(self.earliest.0 - latest.0)
             .max(0)
+    }
+
+    fn spoke(&mut self, at: Timestamp, elapsed_ms: u32) {
+        self.last_seen = at;
+        self.last_elapsed = elapsed_ms;
+        self.orphaned = false;
     }
 
     fn narrow(&mut self, earliest: Timestamp, latest: Timestamp) {
@@ -126,6 +140,8 @@ impl Addresses {
             answered: None,
             vnc_reported: false,
             last_seen: at,
+            last_elapsed: elapsed_ms,
+            orphaned: false,
         });
         let last = waits.len() - 1;
         &mut waits[last]
@@ -156,8 +172,35 @@ impl Addresses {
         }
         let wait = &mut waits[best.2];
         wait.narrow(earliest, latest);
-        wait.last_seen = at;
+        wait.spoke(at, elapsed_ms);
         Some(wait)
+    }
+
+    /// The address' lone wait, if a line with `elapsed` carries it on although its time does not fit: the log's clock
+    /// was set. The wait's start is told anew by the line.
+    pub fn carried_on(
+        &mut self,
+        ip: Ipv4Addr,
+        at: Timestamp,
+        elapsed_ms: u32,
+    ) -> Option<&mut Wait> {
+        let [wait] = self.map.get_mut(&ip)?.waits.as_mut_slice() else {
+            return None;
+        };
+        let step = elapsed_ms.checked_sub(wait.last_elapsed)?;
+        if step > MAX_STEP_MS {
+            return None;
+        }
+        (wait.earliest, wait.latest) = range(at, elapsed_ms);
+        wait.spoke(at, elapsed_ms);
+        Some(wait)
+    }
+
+    /// The controller has started again: no wait's next line can be taken for granted.
+    pub fn orphan(&mut self) {
+        for wait in self.map.values_mut().flat_map(|address| &mut address.waits) {
+            wait.orphaned = true;
+        }
     }
 
     /// The open wait whose attempt is under way: for answers, which carry no `elapsed`.
@@ -168,7 +211,7 @@ impl Addresses {
             .iter()
             .enumerate()
             .filter(|(_, wait)| wait.attempting.is_some() || wait.vnc_reported)
-            .min_by_key(|(_, wait)| (wait.answered.is_none(), wait.last_seen))
+            .min_by_key(|(_, wait)| (wait.orphaned, wait.answered.is_none(), wait.last_seen))
             .map(|(index, _)| index)
             .or(if waits.len() == 1 { Some(0) } else { None })?;
         let wait = &mut waits[best];
@@ -192,7 +235,7 @@ impl Addresses {
                 // It ends up to an attempt and a pause after its deadline, never before it.
                 let over = at.0 + 999 - wait.start().0 - i64::from(deadline_ms.unwrap_or(0));
                 (
-                    other_limit,
+                    other_limit || wait.orphaned,
                     over < -1_000,
                     wait.attempting.is_some(),
                     over.abs(),
@@ -232,13 +275,17 @@ impl Addresses {
         Some(waits.remove(index))
     }
 
-    /// The boot is forgotten.
+    /// The boot is forgotten. A wait of its that goes on stays as nobody's, or its lines would become another's.
     pub fn forget(&mut self, ip: Ipv4Addr, slot: Slot) {
+        let room = self.map.len() < MAX_ADDRESSES;
         let Some(address) = self.map.get_mut(&ip) else {
             return;
         };
         address.holders.retain(|holder| *holder != slot);
-        address.waits.retain(|wait| wait.slot != Some(slot));
+        address.waits.retain(|wait| room || wait.slot != Some(slot));
+        for wait in &mut address.waits {
+            wait.slot = wait.slot.filter(|known| *known != slot);
+        }
         if address.holders.is_empty() && address.waits.is_empty() {
             self.map.remove(&ip);
         }

@@ -238,6 +238,18 @@ pub fn in_order<T: Ord + Copy>(
     }
 }
 
+/// Whether two inputs are one file, or copies of one.
+#[must_use]
+pub fn same(one: &Input, other: &Input) -> bool {
+    let (Some(path), Some(other_path)) = (&one.path, &other.path) else {
+        return false;
+    };
+    path == other_path
+        || one.size.is_some()
+            && one.size != Some(0)
+            && (one.size, &one.head, &one.tail) == (other.size, &other.head, &other.tail)
+}
+
 /// Error logs repeat lines of the main log: their family's name is the main family's and `-error`.
 #[must_use]
 pub fn repeats_another(input: &Input, others: &[Input]) -> Option<String> {

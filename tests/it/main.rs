@@ -9,6 +9,11 @@ mod config;
 mod metrics;
 mod tree;
 
+mod analyze_later_versions;
+mod analyze_sample;
+mod hostile;
+mod program;
+
 mod simulator;
 mod simulator_agents;
 mod simulator_habits;

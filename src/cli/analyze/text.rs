@@ -385,9 +385,11 @@ fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     if analysis.read.reads.unknown > 0 {
         lines.push(format!(
-            "{} records of {} unknown shapes, most often:",
+            "{} record{} of {} unknown shape{}, most often:",
             grouped(analysis.read.reads.unknown),
-            analysis.read.shapes.distinct()
+            plural(analysis.read.reads.unknown),
+            analysis.read.shapes.distinct(),
+            plural(analysis.read.shapes.distinct() as u64)
         ));
         for (shape, count) in analysis.read.shapes.top(3) {
             lines.push(format!("  {} x {shape}", grouped(count)));

@@ -26,7 +26,9 @@ impl Tracker {
         let known = entry.boot.vm_type.is_some() && entry.boot.user.is_some();
         entry.boot.vm_type = Some(vm_type);
         entry.boot.user = Some(user);
-        if let Some(exact) = started_at {
+        if !entry.boot.is_open() {
+            // Its durations have been told.
+        } else if let Some(exact) = started_at {
             entry.boot.started_at = exact;
         } else if !known {
             entry.boot.started_at = entry.boot.started_at.min(event.at);
@@ -242,8 +244,13 @@ impl Tracker {
             return;
         };
         entry.boot.vm_type = entry.boot.vm_type.or(vm_type);
+        let unbound = entry.boot.user.is_none();
         entry.boot.user = entry.boot.user.or(user);
         entry.error_hash = hash;
+        let kind = entry.boot.kind();
+        if unbound && let Some(user) = user {
+            self.bind_request(slot, user, kind, event, out);
+        }
         if !self.touch(slot, event.at) {
             return;
         }
@@ -264,10 +271,12 @@ impl Tracker {
         let Some(entry) = self.entry(slot) else {
             return;
         };
+        // A later step has begun: the copy ended, whatever the injection's own lines say or do not say.
+        let copied = entry.begun > Some(3);
         let state = CreationState {
             step: entry.begun,
-            injecting: entry.injecting_since.is_some(),
-            injection_failed: entry.injection_failed,
+            injecting: !copied && entry.injecting_since.is_some(),
+            injection_failed: !copied && entry.injection_failed,
         };
         let (failure, stage, limit) = failure::of_creation(error, state);
         let outer = if stage == Some(Stage::InjectAgent) {
@@ -282,7 +291,7 @@ impl Tracker {
             .find_map(|elapsed| *elapsed)
             .unwrap_or(0);
         let start = entry.boot.started_at;
-        let injecting = entry.injecting_since;
+        let injecting = entry.injecting_since.filter(|_| !copied);
         let outcome = if limit {
             StageOutcome::TimedOut
         } else {
@@ -334,6 +343,7 @@ impl Tracker {
     ) {
         let slot = self.slot_of(vm, event, out);
         self.join_session(slot, session);
+        self.answer_request(user, session, slot);
         if let Some(ip) = ip {
             self.join_address(slot, ip);
         }

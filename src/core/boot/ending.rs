@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{KEEP_ENDED_MS, MAX_ENDED, Observation, Orphaned, Phase, StageSpan, Tracker};
+use super::{
+    KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, StageSpan,
+    Tracker,
+};
 use crate::core::event::{
     Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
 };
@@ -91,12 +94,17 @@ impl Tracker {
         entry.boot.failed_stage = failed_stage;
         entry.boot.ended_at = Some(at.max(entry.boot.started_at));
         out.push(Observation::BootEnded(Box::new(entry.boot.clone())));
+        let vm = entry.boot.vm;
         self.open_count -= 1;
-        self.ended.push_back((newest, slot));
-        while self.ended.len() > MAX_ENDED {
-            if let Some((_, oldest)) = self.ended.pop_front() {
-                self.settle(oldest, out);
-            }
+        let (queue, most) = match vm {
+            Some(_) => (&mut self.ended, MAX_ENDED),
+            None => (&mut self.ended_without_vm, MAX_ENDED_WITHOUT_VM),
+        };
+        queue.push_back((newest, slot));
+        if queue.len() > most
+            && let Some((_, oldest)) = queue.pop_front()
+        {
+            self.settle(oldest, out);
         }
     }
 
@@ -155,6 +163,10 @@ impl Tracker {
             return (Failure::GuestDied, Some(guest_stage));
         }
         match failure::of_wait(&entry.boot.ladder) {
+            // Attempts that the log lost are not attempts that were never made.
+            Failure::NoAttempt if entry.attempted || !entry.waited() => {
+                (Failure::Unknown, Some(guest_stage))
+            }
             Failure::NoAttempt => (Failure::NoAttempt, None),
             Failure::VncNotReady => (Failure::VncNotReady, Some(Stage::SessionReady)),
             failure => (failure, Some(guest_stage)),
@@ -247,6 +259,11 @@ impl Tracker {
             );
             return;
         }
+        if error == b"VM not ready after undefinedms"
+            && let Some(entry) = self.entry_mut(slot)
+        {
+            entry.boot.limits.get_or_insert_default();
+        }
         if let Some(ip) = ip {
             self.addresses.take_wait_of(ip, slot);
         }
@@ -330,6 +347,9 @@ impl Tracker {
                 });
             }
         }
+        if restarted {
+            self.addresses.orphan();
+        }
         self.orphan_requests(event.at, restarted);
     }
 
@@ -343,11 +363,11 @@ impl Tracker {
             }
         }
         self.sweep_requests(now, out);
-        while let Some((at, slot)) = self.ended.front().copied() {
-            if now.since(at) < KEEP_ENDED_MS {
-                break;
-            }
-            self.ended.pop_front();
+        let old = |(at, _): &mut (Timestamp, Slot)| now.since(*at) >= KEEP_ENDED_MS;
+        while let Some((_, slot)) = self.ended.pop_front_if(old) {
+            self.settle(slot, out);
+        }
+        while let Some((_, slot)) = self.ended_without_vm.pop_front_if(old) {
             self.settle(slot, out);
         }
         if now >= self.next_expire {
@@ -374,6 +394,8 @@ impl Tracker {
             if now.since(orphaned.at) >= grace {
                 return Some((Outcome::Lost, Some(Failure::ControllerRestarted)));
             }
+            // However long it was silent before: the restart is why.
+            return None;
         }
         let silence = match entry.phase {
             Phase::Creating => CREATING_SILENCE_MS,

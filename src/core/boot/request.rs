@@ -35,6 +35,8 @@ struct Request {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Requests {
     by_user: HashMap<UserKey, Vec<Request>>,
+    /// Whose request has this session.
+    by_session: HashMap<SessionId, UserKey>,
     /// Every request, oldest first, to give up the oldest when there are too many.
     order: VecDeque<(UserKey, u64)>,
     next: u64,
@@ -47,12 +49,19 @@ impl Requests {
         self.by_user.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_user.values().map(Vec::len).sum()
+    }
+
     fn remove(&mut self, user: UserKey, number: u64) -> Option<Request> {
         let list = self.by_user.get_mut(&user)?;
         let index = list.iter().position(|request| request.number == number)?;
         let request = list.remove(index);
         if list.is_empty() {
             self.by_user.remove(&user);
+        }
+        if let Some(session) = request.session {
+            self.by_session.remove(&session);
         }
         Some(request)
     }
@@ -98,6 +107,9 @@ impl Tracker {
             orphaned: None,
         });
         self.requests.order.push_back((user, number));
+        if let Some(session) = session {
+            self.requests.by_session.insert(session, user);
+        }
         if let Some(oldest) = oldest {
             self.give_up_request(user, oldest, Failure::Unknown, event.at, out);
         }
@@ -159,6 +171,14 @@ impl Tracker {
         if self.by_session.contains_key(&session) {
             return;
         }
+        // The browser VM is asked for only once the user's CLI VM is there: its own line was lost.
+        if let Some(cli) = self.requests.cli.get(&user).copied()
+            && self.entry(cli).is_some_and(|entry| {
+                entry.boot.is_open() && entry.phase == Phase::Created && entry.orphaned.is_none()
+            })
+        {
+            self.ready(cli, event.at, out);
+        }
         let requests = self.requests.by_user.get_mut(&user);
         let known = requests
             .as_ref()
@@ -168,9 +188,13 @@ impl Tracker {
         }
         match requests.and_then(|list| {
             list.iter_mut()
-                .find(|r| r.session.is_none() && r.slot.is_none())
+                .filter(|r| r.session.is_none() && r.slot.is_none())
+                .min_by_key(|r| r.orphaned.is_some())
         }) {
-            Some(request) => request.session = Some(session),
+            Some(request) => {
+                request.session = Some(session);
+                self.requests.by_session.insert(session, user);
+            }
             None => self.add_request(event, user, Some(session), out),
         }
     }
@@ -196,9 +220,12 @@ impl Tracker {
         let with_session = list
             .iter()
             .rposition(|request| request.slot.is_none() && request.session.is_some());
-        let Some(index) =
-            with_session.or_else(|| list.iter().position(|request| request.slot.is_none()))
-        else {
+        let without = || {
+            (0..list.len())
+                .filter(|at| list[*at].slot.is_none())
+                .min_by_key(|at| list[*at].orphaned.is_some())
+        };
+        let Some(index) = with_session.or_else(without) else {
             return;
         };
         let request = &mut list[index];
@@ -209,6 +236,16 @@ impl Tracker {
         }
         if cancelled {
             self.end(slot, Outcome::Cancelled, None, None, event.at, out);
+        }
+    }
+
+    /// The request of this session has its VM, even if the line that began the VM's creation was lost.
+    pub(super) fn answer_request(&mut self, user: UserKey, session: SessionId, slot: Slot) {
+        let list = self.requests.by_user.get_mut(&user);
+        for request in list.into_iter().flatten() {
+            if request.session == Some(session) {
+                request.slot.get_or_insert(slot);
+            }
         }
     }
 
@@ -260,17 +297,26 @@ impl Tracker {
         let list = self.requests.of(user);
         let chosen = list
             .iter()
-            .find(|request| of_phase(self, request, Phase::Created))
-            .or_else(|| list.iter().find(|request| request.slot.is_none()))
+            .find(|request| session.is_some() && request.session == session)
+            .or_else(|| {
+                list.iter()
+                    .find(|request| of_phase(self, request, Phase::Created))
+            })
+            .or_else(|| {
+                list.iter()
+                    .filter(|request| request.slot.is_none())
+                    .min_by_key(|request| request.orphaned.is_some())
+            })
             .or_else(|| {
                 list.iter()
                     .find(|request| of_phase(self, request, Phase::Creating))
             })
             .map(|request| (request.number, request.slot));
         let Some((number, slot)) = chosen else { return };
-        let Some(request) = self.requests.remove(user, number) else {
+        let Some(mut request) = self.requests.remove(user, number) else {
             return;
         };
+        request.session = request.session.or(session);
         match slot {
             Some(slot) => self.flow_error(slot, event, error, out),
             None if rejected => self.counts.rejected_requests += 1,
@@ -287,7 +333,9 @@ impl Tracker {
     }
 
     pub(super) fn cancel_request(&mut self, session: SessionId) {
-        for request in self.requests.by_user.values_mut().flatten() {
+        let user = self.requests.by_session.get(&session);
+        let list = user.and_then(|user| self.requests.by_user.get_mut(user));
+        for request in list.into_iter().flatten() {
             if request.session == Some(session) {
                 request.cancelled = true;
             }
@@ -359,11 +407,16 @@ impl Tracker {
     }
 
     fn close_requests_of_slot(&mut self, user: UserKey, slot: Slot) {
-        if let Some(list) = self.requests.by_user.get_mut(&user) {
-            list.retain(|request| request.slot != Some(slot));
-            if list.is_empty() {
-                self.requests.by_user.remove(&user);
-            }
+        let of_slot = |request: &&Request| request.slot == Some(slot);
+        let numbers: Vec<u64> = self
+            .requests
+            .of(user)
+            .iter()
+            .filter(of_slot)
+            .map(|request| request.number)
+            .collect();
+        for number in numbers {
+            self.requests.remove(user, number);
         }
     }
 

@@ -7,10 +7,7 @@ use crate::core::event::{
     AttemptResult, Event, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
 };
 use crate::core::failure;
-use crate::core::lease::{Slot, Wait};
-
-/// So many addresses may have waits whose boot is unknown.
-const MAX_ADDRESSES: usize = 20_000;
+use crate::core::lease::{MAX_ADDRESSES, Slot, Wait};
 
 impl Tracker {
     pub(super) fn wait_started(&mut self, event: &Event<'_>, ip: Ipv4Addr, limits: WaitLimits) {
@@ -97,8 +94,11 @@ impl Tracker {
             let began = event.at.plus_ms(999 - i64::from(elapsed_ms));
             let slot = self.next_to_wait(ip, Some(began));
             if slot.is_none() {
-                self.counts.unattributed += 1;
-                return None;
+                let carried_on = self.addresses.carried_on(ip, event.at, elapsed_ms);
+                if carried_on.is_none() {
+                    self.counts.unattributed += 1;
+                }
+                return carried_on;
             }
             let limits = WaitLimits {
                 deadline_ms: None,
@@ -120,6 +120,7 @@ impl Tracker {
             && let Some(entry) = self.entry_mut(slot)
             && entry.boot.is_open()
         {
+            entry.attempted = true;
             entry.last_seen = entry.last_seen.max(event.at);
             entry.orphaned = None;
         }
@@ -334,10 +335,9 @@ impl Tracker {
             return;
         };
         if self.touch(slot, event.at) {
-            if deadline_ms.is_some()
-                && let Some(entry) = self.entry_mut(slot)
-            {
-                entry.boot.limits.get_or_insert_default().deadline_ms = deadline_ms;
+            if let Some(entry) = self.entry_mut(slot) {
+                let limits = entry.boot.limits.get_or_insert_default();
+                limits.deadline_ms = deadline_ms.or(limits.deadline_ms);
             }
             self.keep_evidence(slot, event.record);
             self.wait_is_over(slot, event.at, out);

@@ -1,0 +1,224 @@
+//! Requests without a VM, and whose VM is whose.
+
+use super::*;
+
+fn accepted(number: u128) -> EventKind<'static> {
+    EventKind::RequestAccepted { user: user(number) }
+}
+
+fn opened(who: u128, which: u128) -> EventKind<'static> {
+    EventKind::SessionOpened {
+        user: user(who),
+        session: session(which),
+    }
+}
+
+fn request_failed<'a>(number: u128, which: Option<u128>, error: &'a str) -> EventKind<'a> {
+    EventKind::RequestFailed {
+        user: user(number),
+        session: which.map(session),
+        error: error.as_bytes(),
+        rejected: false,
+    }
+}
+
+#[test]
+fn a_request_that_fails_without_a_vm_is_a_boot_that_was_not_started() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .tell(900, request_failed(1, None, "supabaseUrl is required"));
+    let boots = story.finish();
+    assert_eq!(boots.len(), 1);
+    assert_eq!(
+        (boots[0].vm, boots[0].failure),
+        (None, Some(Failure::NotStarted))
+    );
+    assert_eq!(boots[0].error.as_deref(), Some("supabaseUrl is required"));
+}
+
+#[test]
+fn a_request_whose_caller_was_at_fault_is_no_boot() {
+    let mut story = Story::new();
+    let rejected = EventKind::RequestFailed {
+        user: user(1),
+        session: None,
+        error: b"invalid input syntax for type uuid",
+        rejected: true,
+    };
+    story.tell(0, accepted(1)).tell(100, rejected);
+    assert!(story.finish().is_empty());
+    assert_eq!(story.tracker.counts().rejected_requests, 1);
+}
+
+#[test]
+fn the_error_of_a_failed_creation_is_not_a_second_failure() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .create_started(100, 1, VmType::Browser);
+    let kind = EventKind::CreateFailed {
+        vm: vm(1),
+        user: Some(user(1)),
+        vm_type: Some(VmType::Browser),
+        error: b"IP pool exhausted",
+        elapsed_ms: Some(3),
+        failed_at: None,
+    };
+    story
+        .tell(103, kind)
+        .tell(110, request_failed(1, None, "IP pool exhausted"));
+    assert_eq!(story.finish().len(), 1);
+}
+
+#[test]
+fn a_cli_vm_that_never_became_ready_fails_with_its_users_request() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).made(100, 1, VmType::Cli, 2);
+    story.tell(
+        62_000,
+        request_failed(1, None, "VM not ready after 60000ms"),
+    );
+    assert_eq!(story.outcome(1), failed(Failure::Unknown));
+    let boots = story.finish();
+    assert_eq!(
+        boots.len(),
+        2,
+        "the CLI VM, and the browser boot that was not started"
+    );
+    assert!(
+        boots
+            .iter()
+            .any(|boot| boot.failure == Some(Failure::NotStarted))
+    );
+}
+
+#[test]
+fn two_requests_of_one_user_keep_their_sessions_apart() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(0, accepted(1));
+    let begin = |story: &mut Story, ms, number| {
+        let kind = EventKind::CreateStarted {
+            vm: vm(number),
+            user: user(1),
+            vm_type: VmType::Browser,
+            started_at: None,
+        };
+        story.tell(ms, opened(1, number)).tell(ms, kind);
+    };
+    begin(&mut story, 100, 11);
+    begin(&mut story, 110, 12);
+    let boots = story.finish();
+    let sessions: Vec<_> = boots.iter().map(|boot| (boot.vm, boot.session)).collect();
+    assert!(
+        sessions.contains(&(Some(vm(11)), Some(session(11)))),
+        "{sessions:?}"
+    );
+    assert!(
+        sessions.contains(&(Some(vm(12)), Some(session(12)))),
+        "{sessions:?}"
+    );
+    assert_eq!(boots.len(), 2);
+}
+
+#[test]
+fn a_failed_request_with_a_session_fails_that_one_and_not_its_neighbour() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(0, opened(1, 1));
+    story.tell(10, accepted(1)).tell(10, opened(1, 2));
+    story.tell(500, request_failed(1, Some(2), "no such table"));
+    // Later versions say it twice.
+    story.tell(500, request_failed(1, Some(2), "no such table"));
+    let boots = story.finish();
+    let failed: Vec<_> = boots
+        .iter()
+        .filter(|boot| boot.outcome == Some(Outcome::Failed))
+        .collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].session, Some(session(2)));
+    assert_eq!(boots.len(), 2);
+}
+
+#[test]
+fn a_request_that_a_restart_cut_does_not_take_the_next_ones_vm() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .tell(2_000, EventKind::ControllerStarting);
+    story
+        .tell(9_000, accepted(1))
+        .tell(9_100, opened(1, 1))
+        .created(9_200, 1, 2);
+    story.wait(10_700, 2).answers(10_700, 2, 10);
+    let boots = story.finish();
+    assert_eq!(boots.len(), 2);
+    let lost = boots
+        .iter()
+        .find(|boot| boot.vm.is_none())
+        .expect("the cut request");
+    assert_eq!(
+        lost.started_at,
+        Timestamp(START),
+        "it is the first one that was cut"
+    );
+    assert_eq!(lost.failure, Some(Failure::ControllerRestarted));
+}
+
+#[test]
+fn a_request_cancelled_before_its_vm_cancels_the_vms_boot() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(10, opened(1, 1));
+    story.tell(
+        20,
+        EventKind::SessionCancelled {
+            session: session(1),
+        },
+    );
+    story.create_started(30, 1, VmType::Browser);
+    assert_eq!(story.outcome(1), CANCELLED);
+}
+
+#[test]
+fn a_request_that_is_still_being_served_at_the_end_is_in_flight() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1));
+    let boots = story.finish();
+    assert_eq!(boots.len(), 1);
+    assert_eq!((boots[0].vm, boots[0].outcome), (None, None));
+}
+
+#[test]
+fn a_cli_vm_whose_ready_line_was_lost_is_ready_when_its_browser_vm_is_asked_for() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .made(100, 1, VmType::Cli, 2)
+        .tell(9_000, opened(1, 7));
+    assert_eq!(story.outcome(1), READY);
+}
+
+#[test]
+fn a_request_whose_vms_first_line_was_lost_is_no_boot_of_its_own() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(10, opened(1, 1));
+    let kind = EventKind::HandedOver {
+        vm: vm(1),
+        user: user(1),
+        session: session(1),
+        ip: Some(ip(2)),
+    };
+    story.tell(1_500, kind);
+    story.tell(2_000, accepted(2));
+    let kind = EventKind::CreateFailed {
+        vm: vm(2),
+        user: Some(user(2)),
+        vm_type: Some(VmType::Browser),
+        error: b"IP pool exhausted",
+        elapsed_ms: Some(3),
+        failed_at: None,
+    };
+    story
+        .tell(2_100, kind)
+        .tell(2_110, request_failed(2, None, "IP pool exhausted"));
+    assert!(story.finish().iter().all(|boot| boot.vm.is_some()));
+}

@@ -1,0 +1,116 @@
+//! The controller goes away, and time passes.
+
+use super::*;
+
+const BANNER: EventKind<'static> = EventKind::ControllerStarting;
+
+#[test]
+fn a_restart_ends_the_boots_that_say_no_more_as_lost() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    story.tell(9_000, BANNER);
+    assert_eq!(story.outcome(1), None, "not before the grace is over");
+    story.created(45_000, 2, 3);
+    assert_eq!(story.outcome(1), RESTARTED);
+    assert_eq!(story.tracker.counts().controller_starts, 1);
+}
+
+#[test]
+fn a_second_instance_that_finds_its_port_taken_ends_nothing() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    story.tell(4_000, BANNER);
+    story
+        .fails(1_500, 2, 4_000, REFUSED)
+        .fails(1_500, 2, 6_000, REFUSED);
+    story.advance(60_000);
+    assert_eq!(story.outcome(1), None);
+    story.answers(1_500, 2, 8_000);
+    assert_eq!(story.outcome(1), READY);
+}
+
+#[test]
+fn a_restart_after_a_long_downtime_is_still_why_its_boots_are_lost() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    let later = 3 * 3_600_000;
+    story.tell(later, BANNER).created(later + 60_000, 2, 3);
+    assert_eq!(story.outcome(1), RESTARTED);
+}
+
+#[test]
+fn a_log_that_ends_after_a_restart_leaves_no_boot_in_flight() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).tell(5_000, BANNER);
+    let boot = story.settled(1);
+    assert_eq!(boot.outcome, Some(Outcome::Lost));
+    assert_eq!(boot.failure, Some(Failure::ControllerRestarted));
+}
+
+#[test]
+fn a_log_that_ends_in_mid_boot_leaves_the_boot_in_flight() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    assert_eq!(story.settled(1).outcome, None);
+}
+
+#[test]
+fn a_boot_may_end_well_while_the_controller_shuts_down() {
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .wait(1_500, 2)
+        .tell(3_000, EventKind::ControllerStopping);
+    story.answers(1_500, 2, 4_000);
+    assert_eq!(story.outcome(1), READY);
+}
+
+#[test]
+fn after_a_restart_answers_belong_to_the_new_wait_on_the_address() {
+    let mut story = Story::new();
+    // The first controller died in the middle of an attempt.
+    story.created(0, 1, 2).wait(1_500, 2).attempt(1_500, 2, 0);
+    story.tell(8_000, BANNER);
+    story
+        .created(9_000, 2, 2)
+        .wait(10_500, 2)
+        .fails(10_500, 2, 0, REFUSED);
+    story.answers(10_500, 2, 2_000);
+    assert_eq!(story.outcome(2), READY);
+    story.advance(60_000);
+    assert_eq!(story.outcome(1), RESTARTED);
+}
+
+#[test]
+fn a_boot_that_says_nothing_for_long_is_lost_and_never_ready() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    // Others go on speaking.
+    for minute in 1..8 {
+        story.created(minute * 50_000, 10 + minute.unsigned_abs() as u128, 20);
+    }
+    assert_eq!(
+        story.outcome(1),
+        Some((Outcome::Lost, Some(Failure::Unknown)))
+    );
+}
+
+#[test]
+fn a_reader_that_stalls_ends_nothing() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    // The log has been read up to here and no further, however often one looks.
+    for _ in 0..1_000 {
+        story.advance(4_000);
+    }
+    assert_eq!(story.outcome(1), None);
+}
+
+#[test]
+fn a_gap_in_the_log_is_no_reason_to_give_up_a_boot_that_speaks_after_it() {
+    let mut story = Story::new();
+    story.created(0, 1, 2);
+    // The image is copied with the whole process blocked: nothing is logged for ten minutes.
+    story.wait(600_000, 2).answers(600_000, 2, 10);
+    assert_eq!(story.outcome(1), READY);
+}

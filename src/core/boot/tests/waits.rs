@@ -1,0 +1,250 @@
+//! The health wait: whose line it is, and what the results say.
+
+use super::*;
+use crate::core::event::Stage;
+
+#[test]
+fn a_boot_climbs_through_refusals_to_ready() {
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .wait(1_500, 2)
+        .refusals(1_500, 2, 3)
+        .answers(1_500, 2, 6_010);
+    assert_eq!(story.outcome(1), READY);
+    let boot = story.settled(1);
+    assert_eq!(count(&boot, AttemptResult::Error(REFUSED)), 3);
+    assert_eq!(count(&boot, AttemptResult::Ok), 1);
+    let rungs: Vec<u32> = boot.ladder.iter().map(|rung| rung.count).collect();
+    assert_eq!(rungs, [3, 1], "runs of the same result are one rung");
+    assert!(
+        boot.stage(Stage::GuestNetwork)
+            .is_some_and(|span| span.ms < 1_500)
+    );
+    assert!(
+        boot.stage(Stage::AgentStart)
+            .is_some_and(|span| (5_000..7_500).contains(&span.ms))
+    );
+}
+
+#[test]
+fn a_wait_that_times_out_is_judged_by_its_ladder() {
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .wait(1_500, 2)
+        .refusals(1_500, 2, 8)
+        .timed_out(17_500, 2);
+    assert_eq!(story.outcome(1), failed(Failure::AgentRefused));
+    story.flow_failed(17_500, 1, "VM not ready after 15000ms");
+    assert_eq!(story.settled(1).failed_stage, Some(Stage::AgentStart));
+}
+
+#[test]
+fn interleaved_boots_on_their_own_addresses_do_not_mix() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).created(300, 2, 3);
+    story.wait(1_500, 2).wait(1_800, 3);
+    for round in 0..8 {
+        story.fails(1_500, 2, round * 2_000, REFUSED);
+        story.fails(1_800, 3, round * 2_000, AttemptError::HostUnreachable);
+    }
+    story.timed_out(17_600, 2).timed_out(17_900, 3);
+    assert_eq!(story.outcome(1), failed(Failure::AgentRefused));
+    assert_eq!(story.outcome(2), failed(Failure::GuestUnreachable));
+}
+
+#[test]
+fn a_cancelled_boots_wait_does_not_mix_with_the_next_one_on_its_address() {
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .wait(1_500, 2)
+        .fails(1_500, 2, 0, REFUSED);
+    story.tell(
+        2_500,
+        EventKind::SessionCancelled {
+            session: session(1),
+        },
+    );
+    story.tell(2_500, EventKind::Destroying { vm: vm(1) });
+    story.fails(1_500, 2, 2_000, AttemptError::HostUnreachable);
+    // The address is given to another VM at once, and both waits poll it.
+    story.created(4_000, 2, 2).wait(5_500, 2);
+    story
+        .fails(5_500, 2, 0, REFUSED)
+        .fails(1_500, 2, 4_010, REFUSED);
+    story
+        .fails(5_500, 2, 2_000, REFUSED)
+        .fails(1_500, 2, 6_020, REFUSED);
+    story.answers(5_500, 2, 4_000);
+    assert_eq!(story.outcome(1), CANCELLED);
+    assert_eq!(story.outcome(2), READY);
+    let boots = story.finish();
+    let refused: Vec<u32> = boots
+        .iter()
+        .map(|boot| count(boot, AttemptResult::Error(REFUSED)))
+        .collect();
+    assert_eq!(refused, [3, 2], "each line is its own wait's");
+    assert_eq!(count(&boots[1], AttemptResult::Ok), 1);
+}
+
+#[test]
+fn lines_on_an_address_that_nobody_holds_are_counted_and_blame_nobody() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2);
+    story.refusals(1_500, 9, 5);
+    assert_eq!(count(&story.settled(1), AttemptResult::Error(REFUSED)), 0);
+    assert!(story.tracker.counts().unattributed >= 5);
+}
+
+#[test]
+fn a_wait_whose_first_line_was_lost_is_found_by_its_attempts() {
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .fails(1_500, 2, 2_000, REFUSED)
+        .answers(1_500, 2, 4_000);
+    assert_eq!(story.outcome(1), READY);
+    assert_eq!(count(&story.settled(1), AttemptResult::Error(REFUSED)), 1);
+}
+
+#[test]
+fn a_boot_whose_ready_line_was_lost_is_ready_when_its_sign_in_goes_on() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    let kind = EventKind::OauthStarted {
+        session: session(1),
+        ip: Some(ip(2)),
+    };
+    story.tell(6_000, kind);
+    assert_eq!(story.outcome(1), READY);
+}
+
+#[test]
+fn a_boot_whose_timeout_line_was_lost_fails_with_its_flow() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 8);
+    story.flow_failed(17_500, 1, "VM not ready after 15000ms");
+    assert_eq!(story.outcome(1), failed(Failure::AgentRefused));
+}
+
+#[test]
+fn a_user_who_never_signs_in_is_no_boot_failure() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2);
+    story.flow_failed(
+        302_000,
+        1,
+        "OAuth timeout: User did not complete authentication",
+    );
+    assert_eq!(story.outcome(1), READY);
+}
+
+#[test]
+fn a_wait_without_limit_and_attempt_is_the_controllers_own_fault() {
+    let mut story = Story::new();
+    let limits = WaitLimits::default();
+    story
+        .created(0, 1, 2)
+        .tell(1_500, EventKind::WaitStarted { ip: ip(2), limits });
+    let kind = EventKind::WaitTimedOut {
+        ip: ip(2),
+        deadline_ms: None,
+    };
+    story.tell(1_500, kind);
+    assert_eq!(story.outcome(1), failed(Failure::NoAttempt));
+    // The same where only the flow's last line is left.
+    story
+        .created(5_000, 2, 3)
+        .flow_failed(6_500, 2, "VM not ready after undefinedms");
+    assert_eq!(story.outcome(2), failed(Failure::NoAttempt));
+}
+
+#[test]
+fn attempts_that_the_log_lost_are_not_attempts_that_were_never_made() {
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .flow_failed(17_500, 1, "VM not ready after 15000ms");
+    assert_eq!(story.outcome(1), failed(Failure::Unknown));
+}
+
+#[test]
+fn a_process_that_ends_while_its_boot_waits_is_a_dead_guest() {
+    let mut story = Story::new();
+    let exited = |number| EventKind::ProcessExited {
+        vm: vm(number),
+        code: Some(0),
+        signalled: false,
+    };
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    story.tell(5_000, exited(1)).timed_out(17_500, 2);
+    assert_eq!(story.outcome(1), failed(Failure::GuestDied));
+    // One that was destroyed before did not die.
+    story.created(20_000, 2, 3).wait(21_500, 3);
+    story
+        .tell(22_000, EventKind::Destroying { vm: vm(2) })
+        .tell(22_000, exited(2));
+    story.timed_out(37_500, 3);
+    assert_eq!(story.outcome(2), CANCELLED);
+}
+
+#[test]
+fn an_agent_without_vnc_is_its_own_class() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    for elapsed in [4_000, 6_000, 8_000] {
+        story.attempt(1_500, 2, elapsed);
+        let at = 1_500 + i64::from(elapsed) + 30;
+        let address = ip(2);
+        story.tell(
+            at,
+            EventKind::AttemptAnswered {
+                ip: address,
+                status: 200,
+            },
+        );
+        story.tell(at, EventKind::VncNotReady { ip: address });
+        // The misleading line that follows in those versions says nothing new.
+        story.tell(
+            at,
+            EventKind::AttemptRejected {
+                ip: address,
+                status: 200,
+            },
+        );
+    }
+    story.timed_out(17_500, 2);
+    assert_eq!(story.outcome(1), failed(Failure::VncNotReady));
+    assert_eq!(count(&story.settled(1), AttemptResult::VncNotReady), 3);
+}
+
+#[test]
+fn a_clock_that_is_set_during_a_wait_loses_no_attempt_and_gives_no_negative_length() {
+    for step in [-3_600_000, 3_600_000] {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+        let from = 1_500 + step;
+        story
+            .fails(from, 2, 6_010, REFUSED)
+            .fails(from, 2, 8_020, REFUSED);
+        story.answers(from, 2, 10_030);
+        assert_eq!(story.outcome(1), READY, "step {step}");
+        assert_eq!(
+            count(&story.settled(1), AttemptResult::Error(REFUSED)),
+            5,
+            "step {step}"
+        );
+    }
+}
+
+#[test]
+fn a_cli_vm_is_ready_by_its_one_line_and_has_no_attempts() {
+    let mut story = Story::new();
+    story
+        .made(0, 1, VmType::Cli, 2)
+        .tell(9_000, EventKind::CliReady { ip: ip(2) });
+    assert_eq!(story.outcome(1), READY);
+    assert!(story.settled(1).attempts.is_empty());
+}
