@@ -10,6 +10,9 @@ use crate::core::event::{Failure, Stage, Timestamp, VmType};
 use crate::core::sketch::Sketch;
 use crate::core::summary::{Failures, Outcomes, Summary};
 
+/// A long log may hold many; the first ones say enough.
+const MOST_ALERTS: usize = 20;
+
 pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = &analysis.summary;
     header(analysis, out)?;
@@ -21,6 +24,7 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
         failure_table(summary, &analysis.read.zone, out)?;
         stage_table(summary, out)?;
         attempt_table(summary, out)?;
+        alert_table(analysis, out)?;
     }
     if boots {
         boot_table(analysis, out)?;
@@ -310,6 +314,45 @@ fn attempt_table(summary: &Summary, out: &mut dyn Write) -> anyhow::Result<()> {
         rows.push([result.to_string(), grouped(*count), percent(*count, total)]);
     }
     table(&rows, out)
+}
+
+/// What would have been said while it happened.
+fn alert_table(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    if analysis.alerts.is_empty() {
+        return Ok(());
+    }
+    let zone = &analysis.read.zone;
+    let mut rows = vec![
+        [
+            "alert that would have fired",
+            "vm_type",
+            "cause",
+            "at",
+            "resolved",
+        ]
+        .map(String::from),
+    ];
+    for alert in analysis.alerts.iter().take(MOST_ALERTS) {
+        let resolved = alert.resolved_at.map(|at| moment(at, alert.fired_at, zone));
+        rows.push([
+            alert.rule.as_str().to_owned(),
+            alert.incident.vm_type.to_string(),
+            alert.incident.cause.to_string(),
+            long_moment(alert.fired_at, zone),
+            resolved.unwrap_or_else(|| "not when the log ended".to_owned()),
+        ]);
+    }
+    table(&rows, out)?;
+    if let Some(more) = analysis
+        .alerts
+        .len()
+        .checked_sub(MOST_ALERTS)
+        .filter(|more| *more > 0)
+    {
+        writeln!(out, "and {more} more; --format json lists all")?;
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 fn boot_table(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
