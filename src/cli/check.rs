@@ -1,10 +1,15 @@
 //! `bootwatch check`: is the configuration right, and what does it amount to?
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 use super::Status;
-use crate::config::{self, Config, LogSource, Surroundings, Zone};
+use crate::config::{self, Channel, Config, LogSource, Surroundings, Zone};
+use crate::controller::framing;
 
 /// Reads the configuration and names every problem at once.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,9 +24,13 @@ pub struct Arguments {
     /// Print a configuration file with every key and its default instead
     #[arg(long)]
     pub example: bool,
+    /// Also try what the configuration names: the log, the web's address, each receiver's; nothing is sent
+    #[arg(long)]
+    pub live: bool,
 }
 
-/// Writes the verdict to `out` and returns the exit status: 0, or 2 for a wrong configuration.
+/// Writes the verdict to `out` and returns the exit status: 0, 1 if something that it names does not work, or 2 for a
+/// wrong configuration.
 pub fn run(
     arguments: &Arguments,
     surroundings: &Surroundings,
@@ -35,6 +44,9 @@ pub fn run(
         Ok(config) => {
             writeln!(out, "{}: no problems", arguments.config.display())?;
             summarise(&config, out)?;
+            if arguments.live {
+                return live(&config, out);
+            }
             Ok(Status::Fine)
         }
         Err(problems) => {
@@ -42,6 +54,128 @@ pub fn run(
             Ok(Status::Misused)
         }
     }
+}
+
+/// A receiver that does not take a connection in this time would not take a page either.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Records begin within so much of a log.
+const HEAD: u64 = 1 << 20;
+
+/// Tries everything, and says of each whether it works.
+fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
+    let mut trials = vec![
+        ("log", try_log(&config.log.source)),
+        ("web", try_web(config)),
+    ];
+    let receivers: Vec<(String, Result<String, String>)> = config
+        .notifiers
+        .iter()
+        .map(|notifier| {
+            (
+                format!("notify.{}", notifier.name),
+                try_receiver(&notifier.channel),
+            )
+        })
+        .collect();
+    trials.extend(
+        receivers
+            .iter()
+            .map(|(name, result)| (name.as_str(), result.clone())),
+    );
+    let mut status = Status::Fine;
+    for (name, result) in trials {
+        match result {
+            Ok(said) => writeln!(out, "  {name}: works: {said}")?,
+            Err(said) => {
+                status = Status::Wrong;
+                writeln!(out, "  {name}: does not work: {said}")?;
+            }
+        }
+    }
+    Ok(status)
+}
+
+fn try_log(source: &LogSource) -> Result<String, String> {
+    match source {
+        LogSource::File(path) => {
+            let mut head = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+                    "{} does not exist yet; that is right only before the controller's first start",
+                    path.display()
+                )),
+                Err(error) => Err(format!(
+                    "{}: {error}; let this user read it, by group or ACL",
+                    path.display()
+                )),
+                Ok(0) => Ok("it is empty".to_owned()),
+                Ok(_)
+                    if head
+                        .split(|byte| *byte == b'\n')
+                        .any(|line| framing::header(line).is_some()) =>
+                {
+                    Ok("it holds the controller's records".to_owned())
+                }
+                Ok(_) => Err(format!(
+                    "{} holds no record of the master-controller",
+                    path.display()
+                )),
+            }
+        }
+        LogSource::Journal(identifier) => {
+            let asked = Command::new("journalctl")
+                .args(["--lines=1", "--output=cat", "--identifier", identifier])
+                .output()
+                .map_err(|error| format!("journalctl cannot be run: {error}"))?;
+            match (asked.status.success(), asked.stdout.is_empty()) {
+                (true, false) => Ok("it has entries".to_owned()),
+                (true, true) => Err(format!(
+                    "no entry of {identifier} can be seen; add this user to systemd-journal"
+                )),
+                (false, _) => Err(String::from_utf8_lossy(&asked.stderr).trim().to_owned()),
+            }
+        }
+    }
+}
+
+fn try_web(config: &Config) -> Result<String, String> {
+    TcpListener::bind(config.web.listen)
+        .map(|_| format!("{} is free", config.web.listen))
+        .map_err(|error| {
+            format!(
+                "{}: {error}; another bootwatch may be running",
+                config.web.listen
+            )
+        })
+}
+
+fn try_receiver(channel: &Channel) -> Result<String, String> {
+    let Channel::Webhook(webhook) = channel;
+    let address = webhook.url.expose();
+    let host = address
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let port = address
+        .port_u16()
+        .unwrap_or(if address.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        });
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("{host}: {error}"))?;
+    let mut last = format!("{host} has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(_) => return Ok(format!("{address} takes connections")),
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Err(last)
 }
 
 /// What is watched, judged and told, so that a right file that says the wrong thing is noticed too.

@@ -244,6 +244,7 @@ fn run_check(path: &Path, example: bool) -> (u8, String) {
     let arguments = check::Arguments {
         config: path.to_owned(),
         example,
+        live: false,
     };
     let mut out = Vec::new();
     let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
@@ -352,4 +353,48 @@ fn any_value_in_any_place_is_judged() {
         verdicts.iter().all(|count| *count > 20),
         "refused and accepted: {verdicts:?}"
     );
+}
+
+#[test]
+fn check_live_tries_what_the_file_names_and_sends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("x.log");
+    let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let check = |listen: std::net::SocketAddr, receiver: std::net::SocketAddr| {
+        let text = format!(
+            "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"{listen}\"\n\
+             [notify.ops]\ntype = \"webhook\"\nurl = \"http://{receiver}/hook\"\n",
+            log.display().to_string()
+        );
+        fs::write(&path, text).unwrap();
+        let arguments = check::Arguments {
+            config: path.clone(),
+            example: false,
+            live: true,
+        };
+        let mut out = Vec::new();
+        let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
+        (status as u8, String::from_utf8(out).unwrap())
+    };
+    let free = "127.0.0.1:0".parse().unwrap();
+    fs::write(
+        &log,
+        "2025-10-18 01:52:07 [INFO]: Master Controller started {\"module\":\"server\"}\n",
+    )
+    .unwrap();
+    let (status, said) = check(free, receiver.local_addr().unwrap());
+    assert_eq!(status, 0, "{said}");
+    assert!(
+        said.contains("log: works: it holds the controller's records"),
+        "{said}"
+    );
+    assert!(said.contains("notify.ops: works: "), "{said}");
+    fs::write(&log, "something else\n").unwrap();
+    let gone = receiver.local_addr().unwrap();
+    drop(receiver);
+    let (status, said) = check(taken.local_addr().unwrap(), gone);
+    assert_eq!(status, 1, "{said}");
+    assert_eq!(said.matches("does not work: ").count(), 3, "{said}");
 }
