@@ -185,7 +185,7 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
         LogSource::Journal(unit) => format!("journal of {unit}"),
     };
     let zone = match &config.log.timezone {
-        Zone::Auto => "this machine's time zone",
+        Zone::Auto => "the zone that the log tells",
         Zone::Named(zone) => zone.iana_name().unwrap_or("a time zone without a name"),
     };
     let or_none = |names: Vec<String>| {

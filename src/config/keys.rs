@@ -150,7 +150,7 @@ pub(super) const KEYS: &[Key] = &[
         "log.timezone",
         Shape::Zone,
         "\"auto\"",
-        "The zone in which the controller writes its local times; `auto` is the zone of this machine.",
+        "The zone in which the controller writes its local times; `auto` learns it from the log (records that carry UTC, too), beginning with this machine's.",
     ),
     key(
         "log.follow.inotify",

@@ -261,7 +261,7 @@ fn check_says_what_a_good_file_amounts_to() {
     )
     .unwrap();
     let expected = format!(
-        "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in this machine's time zone\n  \
+        "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
          web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
          notifiers: none\n",
         path.display()
