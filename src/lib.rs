@@ -1,26 +1,26 @@
 //! bootwatch watches a Firecracker master-controller and says why its browser VMs fail, since when, and what is fine.
 //!
-//! The rooms, in the order of the data:
+//! The rooms, by name; `ARCHITECTURE.md` has them in the order of the data.
 
-/// Wiring: every task, channel and port of the sidecar.
+// Wiring: every task, channel and port of the sidecar.
 pub mod app;
-/// The commands.
+// The commands.
 pub mod cli;
-/// The only file that reads a clock.
+// The only file that reads a clock.
 pub mod clock;
-/// The configuration: loaded, checked, every problem reported at once.
+// The configuration: loaded, checked, every problem reported at once.
 pub mod config;
-/// All that knows the master-controller's words: framing, decoding, time stamps.
+// All that knows the master-controller's words: framing, decoding, time stamps.
 pub mod controller;
-/// Pure decisions: boots, leases, failures, windows, alerts, reports.
+// Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
-/// Metrics out: what was observed, as figures that others can scrape.
+// Metrics out: what was observed, as figures that others can scrape.
 pub mod export;
-/// Ways to page: the words of a page, the channels, and the worker that sends in order and again.
+// Ways to page: the words of a page, the channels, and the worker that sends in order and again.
 pub mod notify;
-/// A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
+// A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
 pub mod simulator;
-/// Where events come from: the followed log or journal, logs of the past.
+// Where events come from: the followed log or journal, logs of the past.
 pub mod source;
-/// HTTP: metrics, health, readiness.
+// HTTP: metrics, health, readiness.
 pub mod web;

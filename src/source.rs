@@ -4,9 +4,9 @@
 //! it delivers; what stores it is somebody else's. Follow the log file or the journal, never both: they carry the same
 //! records.
 
-/// Logs of the past: files in any order, compressed or not, and standard input.
+// Logs of the past: files in any order, compressed or not, and standard input.
 pub mod archive;
-/// The systemd journal, through `journalctl`.
+// The systemd journal, through `journalctl`.
 pub mod journal;
-/// A log file and its rotated family as one endless stream.
+// A log file and its rotated family as one endless stream.
 pub mod tail;
