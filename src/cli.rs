@@ -13,7 +13,7 @@ use std::io::Write;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Surroundings;
+use crate::config::{self, Config, Surroundings};
 
 /// Watches a Firecracker master-controller and says why its VMs fail, since when, and what is not affected.
 #[derive(Debug, Parser)]
@@ -61,5 +61,20 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         }
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
+    }
+}
+
+/// The configuration a command runs with, or the complaint about it.
+fn load(
+    path: &std::path::Path,
+    surroundings: &Surroundings,
+    err: &mut dyn Write,
+) -> anyhow::Result<Option<Config>> {
+    match config::load(path, surroundings) {
+        Ok(config) => Ok(Some(config)),
+        Err(problems) => {
+            writeln!(err, "{problems}")?;
+            Ok(None)
+        }
     }
 }

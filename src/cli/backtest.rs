@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Status;
 use super::past;
 use super::verdict::{Alerts, FiredAlert};
-use crate::config::{self, Config, Surroundings, Zone};
+use crate::config::{Config, Surroundings, Zone};
 use crate::controller::excerpt::excerpt;
 use crate::core::alert::{Kind, Notification};
 use crate::core::boot::{Observation, Tracker};
@@ -82,12 +82,8 @@ pub(super) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let config = match config::load(&arguments.config, surroundings) {
-        Ok(config) => config,
-        Err(problems) => {
-            writeln!(err, "{problems}")?;
-            return Ok(Status::Misused);
-        }
+    let Some(config) = super::load(&arguments.config, surroundings, err)? else {
+        return Ok(Status::Misused);
     };
     let Ok(named) = past::zone_of(arguments.timezone.as_deref(), err)? else {
         return Ok(Status::Misused);

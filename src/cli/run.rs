@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Status;
 use crate::app::{App, Start};
-use crate::config::{self, Surroundings};
+use crate::config::Surroundings;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -28,12 +28,8 @@ pub(super) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let config = match config::load(&arguments.config, surroundings) {
-        Ok(config) => config,
-        Err(problems) => {
-            writeln!(err, "{problems}")?;
-            return Ok(Status::Misused);
-        }
+    let Some(config) = super::load(&arguments.config, surroundings, err)? else {
+        return Ok(Status::Misused);
     };
     crate::app::start_logging();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -19,6 +19,7 @@
 //! Memory is bounded: `MAX_OPEN` boots in flight and `MAX_ENDED` ended ones kept for late marks. The oldest in flight
 //! beyond that is given up as lost and counted.
 
+mod account;
 mod creation;
 mod ending;
 mod request;
@@ -34,11 +35,12 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::{
-    AttemptResult, Event, EventKind, Failure, Origin, Outcome, Provenance, SessionId, Stage,
-    StageOutcome, Timestamp, UserKey, VmId, VmType, WaitLimits,
+    AttemptResult, Event, EventKind, Failure, SessionId, Stage, StageOutcome, Timestamp, VmId,
+    VmType, WaitLimits,
 };
-use crate::core::failure::Rung;
 use crate::core::lease::{Addresses, Slot};
+
+pub use account::{Boot, StageSpan};
 
 pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;
@@ -54,152 +56,6 @@ const MAX_EVIDENCE: usize = 6;
 const EXCERPT: usize = 400;
 /// A torn record is still shown, without the metadata that was cut.
 const MAX_RAW_EVIDENCE: usize = 2 << 10;
-
-/// A stage of one boot: when it began and how long it took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageSpan {
-    pub started_at: Timestamp,
-    pub ms: u32,
-    pub outcome: StageOutcome,
-    /// Known only from the lines' clock: ±1 s.
-    pub coarse: bool,
-}
-
-/// All that is known of one boot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Boot {
-    /// `None`: no VM was ever begun.
-    pub vm: Option<VmId>,
-    /// Where its first record stands.
-    pub first: Provenance,
-    pub vm_type: Option<VmType>,
-    pub origin: Origin,
-    pub user: Option<UserKey>,
-    pub session: Option<SessionId>,
-    pub ip: Option<Ipv4Addr>,
-    /// When the controller began to create the VM; of a boot without a VM, when the request came.
-    pub started_at: Timestamp,
-    pub ended_at: Option<Timestamp>,
-    pub outcome: Option<Outcome>,
-    pub failure: Option<Failure>,
-    /// The stage that did not complete.
-    pub failed_stage: Option<Stage>,
-    stages: [Option<StageSpan>; 10],
-    pub attempts: Vec<(AttemptResult, u32)>,
-    pub ladder: Vec<Rung>,
-    pub limits: Option<WaitLimits>,
-    /// From `started_at` to ready.
-    pub ready_ms: Option<u32>,
-    /// Whether the agent was put into the image when it was cloned.
-    pub injected: bool,
-    /// The first error text, redacted.
-    pub error: Option<String>,
-    /// A few records, redacted: the first of each kind of trouble.
-    pub evidence: Vec<String>,
-    pub late_marks: u32,
-}
-
-impl Boot {
-    pub(crate) fn new(vm: Option<VmId>, first: Provenance, started_at: Timestamp) -> Boot {
-        Boot {
-            vm,
-            first,
-            vm_type: None,
-            origin: Origin::User,
-            user: None,
-            session: None,
-            ip: None,
-            started_at,
-            ended_at: None,
-            outcome: None,
-            failure: None,
-            failed_stage: None,
-            stages: [None; 10],
-            attempts: Vec::new(),
-            ladder: Vec::new(),
-            limits: None,
-            ready_ms: None,
-            injected: false,
-            error: None,
-            evidence: Vec::new(),
-            late_marks: 0,
-        }
-    }
-
-    #[must_use]
-    pub fn stage(&self, stage: Stage) -> Option<StageSpan> {
-        self.stages[stage as usize]
-    }
-
-    pub fn stages(&self) -> impl Iterator<Item = (Stage, StageSpan)> + '_ {
-        Stage::ALL
-            .iter()
-            .filter_map(|stage| self.stage(*stage).map(|span| (*stage, span)))
-    }
-
-    pub fn completed_stages(&self) -> impl Iterator<Item = (Stage, StageSpan)> + '_ {
-        self.stages()
-            .filter(|(_, span)| span.outcome == StageOutcome::Completed)
-    }
-
-    /// The boot's key: 32 hex digits, the VM's own where there is one, else made of the host and the first record's
-    /// time and position.
-    #[must_use]
-    pub fn id(&self, host: &str) -> String {
-        let number = self.vm.map_or_else(
-            || {
-                let place = format!(
-                    "{host}\0{}\0{}\0{}",
-                    self.started_at.0, self.first.generation, self.first.offset
-                );
-                UserKey::from_text(place.as_bytes()).0
-            },
-            |vm| vm.0,
-        );
-        format!("{number:032x}")
-    }
-
-    /// How long a ready boot's health wait lasted: `elapsed` of its last attempt.
-    #[must_use]
-    pub fn waited_ms(&self) -> Option<u32> {
-        let last = self.ladder.last()?;
-        (self.outcome == Some(Outcome::Ready) && last.result == AttemptResult::Ok)
-            .then_some(last.last_ms)
-    }
-
-    /// The VM's kind; a VM whose kind no line told is a browser VM, as nearly all are.
-    #[must_use]
-    pub fn kind(&self) -> VmType {
-        self.vm_type.unwrap_or(VmType::Browser)
-    }
-
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.outcome.is_none()
-    }
-
-    fn tally(&mut self, result: AttemptResult, at_ms: u32) {
-        let known = self.attempts.iter().position(|(known, _)| *known == result);
-        match known {
-            Some(index) => self.attempts[index].1 += 1,
-            None if self.attempts.len() < MAX_RUNGS => self.attempts.push((result, 1)),
-            None => {}
-        }
-        let same = self.ladder.last().is_some_and(|rung| rung.result == result);
-        if !same && self.ladder.len() < MAX_RUNGS {
-            self.ladder.push(Rung {
-                result,
-                count: 0,
-                first_ms: at_ms,
-                last_ms: at_ms,
-            });
-        }
-        if let Some(rung) = self.ladder.last_mut().filter(|rung| rung.result == result) {
-            rung.count += 1;
-            rung.last_ms = at_ms;
-        }
-    }
-}
 
 /// What the tracker says after an event.
 #[derive(Clone, Debug, PartialEq)]
