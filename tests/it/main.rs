@@ -14,6 +14,7 @@ mod simulator_agents;
 mod simulator_habits;
 mod simulator_replay;
 mod simulator_rotation;
+mod simulator_sample;
 mod simulator_scored;
 mod simulator_shapes;
 
