@@ -4,6 +4,7 @@
     reason = "helpers of tests fail by panicking, like the tests"
 )]
 
+mod alerts_page;
 mod architecture;
 mod config;
 mod metrics;
