@@ -3,9 +3,10 @@
 //! Nothing here is shortened or faked: the simulator writes a log as the controller does, the sidecar follows it with
 //! its ordinary configuration, and the page that is shown is what came over HTTP to a receiver of the demo's own.
 
+mod screen;
 mod story;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use clap::Args;
 use jiff::tz::TimeZone;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,7 @@ use crate::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
 use crate::simulator::player::{Face, Player, Speed};
 use crate::simulator::scenario;
 use crate::simulator::simulation::{Happened, Moment, Simulation};
+use screen::Screen;
 use story::{Ending, Story};
 
 /// The seed of the simulated world.
@@ -85,13 +88,13 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     let (happenings_tx, mut happenings) = mpsc::channel(64);
     let simulator = simulate(log.clone(), once, happenings_tx, Arc::clone(&stopping))?;
 
-    let colours = io::stdout().is_terminal();
-    let mut story = Story::new(out, colours, once);
+    let mut story = Story::new(out, Screen::of_stdout(), once);
     story.opens(&log, address)?;
     let watch = Stopwatch::start();
     let sidecar = app.run(stop.clone().cancelled_owned());
     tokio::pin!(sidecar, receiver);
     let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     crate::notify::install_tls();
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -111,11 +114,13 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
                 if let Ok(answer) = figures && let Ok(text) = answer.text().await {
                     story.figures(&text, watch.elapsed())?;
                 }
-                if once && (story.is_told() || watch.elapsed() > PATIENCE) {
+                let passed = watch.elapsed();
+                if once && (story.is_told(passed) || passed > PATIENCE) {
                     break story.ends()?;
                 }
             }
             _ = tokio::signal::ctrl_c() => break story.ends()?,
+            _ = terminated.recv() => break story.ends()?,
         }
     };
     stopping.store(true, Ordering::Relaxed);

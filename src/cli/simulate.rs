@@ -87,7 +87,7 @@ pub struct Arguments {
     truth: Option<PathBuf>,
 
     /// Run the VMs' agents as real servers on their loopback addresses, on this port
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     agents: Option<u16>,
 
     /// Leave out the lines of other requests

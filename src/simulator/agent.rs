@@ -131,6 +131,7 @@ fn answer(stream: &mut TcpStream, agent: Agent, requests: u32) -> io::Result<Aft
     stream.set_read_timeout(Some(PATIENCE))?;
     match agent {
         Agent::Hangs => return Ok(After::Hold),
+        Agent::HangsThenHealthy if requests == 1 => return Ok(After::Hold),
         Agent::Resets | Agent::CrashLoops => {
             // Closing with unread bytes makes the kernel send a reset.
             stream.peek(&mut [0])?;

@@ -36,6 +36,8 @@ pub enum Agent {
     Missing,
     /// Accepts and says nothing.
     Hangs,
+    /// Says nothing to its first request, then healthy.
+    HangsThenHealthy,
     /// Listens for a while, dies while answering, starts again.
     CrashLoops,
     Resets,
@@ -56,7 +58,7 @@ impl Agent {
     #[must_use]
     pub fn failure(self) -> Failure {
         match self {
-            Agent::Hangs | Agent::HalfBody => Failure::AgentTimeout,
+            Agent::Hangs | Agent::HangsThenHealthy | Agent::HalfBody => Failure::AgentTimeout,
             Agent::CrashLoops | Agent::Resets => Failure::AgentReset,
             Agent::Status(_) | Agent::StartsThenHealthy | Agent::Garbage => Failure::AgentUnhealthy,
             Agent::NoNetwork => Failure::GuestUnreachable,

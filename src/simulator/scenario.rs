@@ -121,6 +121,11 @@ pub static SCENARIOS: &[Scenario] = &[
         Agent::Hangs,
     ),
     agent(
+        "waking-agent",
+        "hangs on its first request, then healthy",
+        Agent::HangsThenHealthy,
+    ),
+    agent(
         "partial-body",
         "half an answer, then nothing: request timeouts",
         Agent::HalfBody,
@@ -144,6 +149,15 @@ pub static SCENARIOS: &[Scenario] = &[
         Fate {
             agent: Agent::Missing,
             guest_dies: Some(2_800),
+            ..HEALTHY
+        },
+    ),
+    boot(
+        "guest-dies-later",
+        "Firecracker exits while the user logs in; the boot was fine",
+        Fate {
+            guest_dies: Some(13_000),
+            user: UserDoes::WalksAway,
             ..HEALTHY
         },
     ),

@@ -343,6 +343,11 @@ impl World {
                 failure,
             },
             Agent::Resets => error(reset),
+            Agent::HangsThenHealthy if machine.requests == 1 => Knock {
+                answer: Answer::TimedOut,
+                takes: figures.attempt_timeout + random.within((1, 7)),
+                failure,
+            },
             // Down after every third request, until its unit starts it again.
             Agent::CrashLoops if machine.requests.is_multiple_of(3) => Knock {
                 failure,

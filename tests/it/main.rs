@@ -4,8 +4,10 @@
     reason = "helpers of tests fail by panicking, like the tests"
 )]
 
+mod alerts_page;
 mod architecture;
 mod config;
+mod demo;
 mod metrics;
 mod tree;
 
@@ -19,6 +21,7 @@ mod simulator_agents;
 mod simulator_habits;
 mod simulator_replay;
 mod simulator_rotation;
+mod simulator_sample;
 mod simulator_scored;
 mod simulator_shapes;
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::simulator::{order, play, scenario, scenarios};
 
-/// `outcome/failure` of each boot that has a `vm_id`, and how many have none.
-fn analysed(log: &[u8]) -> (BTreeMap<String, String>, usize) {
+/// What `analyze --format json --boots` says of a log.
+pub(crate) fn analyse(log: &[u8]) -> Value {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.log");
     std::fs::write(&path, log).unwrap();
@@ -25,6 +25,12 @@ fn analysed(log: &[u8]) -> (BTreeMap<String, String>, usize) {
 
     let answer: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(answer["records"]["unparsed"], 0);
+    answer
+}
+
+/// `outcome/failure` of each boot that has a `vm_id`, and how many have none.
+fn analysed(log: &[u8]) -> (BTreeMap<String, String>, usize) {
+    let answer = analyse(log);
     let mut judged = BTreeMap::new();
     let mut without_vm = 0;
     for boot in answer["boot_list"].as_array().unwrap() {

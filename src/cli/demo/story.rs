@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::screen::Screen;
 use crate::simulator::plan::Happening;
 
 /// How the demo ended.
@@ -19,17 +20,25 @@ pub(super) enum Ending {
 
 pub(super) struct Story<'a> {
     out: &'a mut dyn Write,
-    colours: bool,
+    screen: Screen,
     once: bool,
     broken_at: Option<Duration>,
     fixed_at: Option<Duration>,
     paged_at: Option<Duration>,
     named_the_cause: bool,
     resolved_at: Option<Duration>,
+    /// The rules that the page and its updates named.
+    told: Vec<String>,
     /// A line of moving figures stands at the cursor and is to be overwritten.
     moving: bool,
 }
 
+/// The columns that the time takes.
+const INDENT: usize = 7;
+/// How long an audience may look at the happy end.
+const AFTERMATH: Duration = Duration::from_secs(3);
+/// Lines of evidence shown.
+const EVIDENCE_LINES: usize = 3;
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
@@ -37,22 +46,23 @@ const YELLOW: &str = "\x1b[33m";
 const DIM: &str = "\x1b[2m";
 
 impl<'a> Story<'a> {
-    pub(super) fn new(out: &'a mut dyn Write, colours: bool, once: bool) -> Story<'a> {
+    pub(super) fn new(out: &'a mut dyn Write, screen: Screen, once: bool) -> Story<'a> {
         Story {
             out,
-            colours,
+            screen,
             once,
             broken_at: None,
             fixed_at: None,
             paged_at: None,
             named_the_cause: false,
             resolved_at: None,
+            told: Vec::new(),
             moving: false,
         }
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colours {
+        if self.screen.lively {
             format!("{colour}{text}\x1b[0m")
         } else {
             text.to_owned()
@@ -68,28 +78,60 @@ impl<'a> Story<'a> {
         self.out.flush()
     }
 
+    /// Something happens: wrapped beside its time.
     fn at(&mut self, at: Duration, colour: &str, text: &str) -> std::io::Result<()> {
-        let text = format!("{}  {}", clock(at), self.paint(colour, text));
-        self.line(&text)
+        for (n, line) in self.screen.wrapped(text, INDENT).into_iter().enumerate() {
+            let before = if n == 0 { clock(at) } else { " ".repeat(5) };
+            let line = format!("{before}  {}", self.paint(colour, &line));
+            self.line(&line)?;
+        }
+        Ok(())
     }
 
     fn detail(&mut self, text: &str) -> std::io::Result<()> {
-        let text = format!("       {text}");
+        for line in self.screen.wrapped(text, INDENT) {
+            self.line(&format!("{:INDENT$}{line}", ""))?;
+        }
+        Ok(())
+    }
+
+    /// A line that was not written by us: cut, not wrapped.
+    fn quote(&mut self, text: &str) -> std::io::Result<()> {
+        let text = self.screen.cut(text, INDENT);
+        let text = format!("{:INDENT$}{}", "", self.paint(DIM, &text));
         self.line(&text)
+    }
+
+    /// The detail that ends a chapter.
+    fn remark(&mut self, text: &str) -> std::io::Result<()> {
+        for line in self.screen.wrapped(text, INDENT) {
+            let line = format!("{:INDENT$}{}", "", self.paint(BOLD, &line));
+            self.line(&line)?;
+        }
+        Ok(())
     }
 
     pub(super) fn opens(&mut self, log: &Path, web: SocketAddr) -> std::io::Result<()> {
         let title = self.paint(BOLD, "bootwatch demo");
         self.line(&format!(
-            "{title}: a simulated master-controller and the whole sidecar, on this machine only"
+            "{title}: the incident of October 2025 in forty seconds."
         ))?;
-        self.line(&format!("  its log   {}", log.display()))?;
-        self.line(&format!("  metrics   http://{web}/metrics"))?;
+        let what =
+            "A simulated master-controller and the whole sidecar beside it, on this machine only.";
+        for line in self.screen.wrapped(what, 0) {
+            self.line(&line)?;
+        }
+        self.line(&format!("  log      {}", log.display()))?;
+        self.line(&format!("  metrics  http://{web}/metrics"))?;
         if !self.once {
-            self.line("  Ctrl-C ends it")?;
+            self.line("  end      Ctrl-C")?;
         }
         self.line("")?;
-        self.at(Duration::ZERO, GREEN, "All is well: users ask for a browser VM about once a second, and each is ready in two.")
+        self.at(
+            Duration::ZERO,
+            GREEN,
+            "All is well: a user a second asks for a browser VM and has it in two or three.",
+        )
     }
 
     pub(super) fn happened(&mut self, happening: Happening, at: Duration) -> std::io::Result<()> {
@@ -135,54 +177,52 @@ impl<'a> Story<'a> {
         let resolved = page["status"] == "resolved";
         if resolved {
             self.resolved_at = Some(at);
-            self.at(at, GREEN, &format!("RESOLVED  {}", text("summary")))?;
+            self.at(at, GREEN, &format!("RESOLVED: {}", text("summary")))?;
             let after = self
                 .fixed_at
                 .map(|fixed| at.saturating_sub(fixed).as_secs_f64());
             if let Some(after) = after {
-                self.detail(&format!("{after:.1} s after the fix."))?;
+                self.remark(&format!("{after:.1} s after the fix."))?;
             }
         } else if self.paged_at.is_none() {
             self.paged_at = Some(at);
             self.named_the_cause = label("cause") == "agent_refused";
-            self.at(at, RED, &format!("PAGE  {}", text("summary")))?;
-            for field in ["figures", "not_affected"] {
-                let words = text(field);
-                if !words.is_empty() {
-                    self.detail(&words)?;
-                }
+            self.at(at, RED, &format!("PAGE: {}", text("summary")))?;
+            self.told.extend(rules(&alerts));
+            self.detail(&text("figures"))?;
+            let well = text("not_affected");
+            if !well.is_empty() {
+                self.detail(&format!("Not affected: {well}"))?;
             }
-            for line in text("evidence").lines() {
-                let line = self.paint(DIM, line);
-                self.detail(&line)?;
+            for line in text("evidence").lines().take(EVIDENCE_LINES) {
+                self.quote(self.screen.evidence(line))?;
             }
             let after = self
                 .broken_at
                 .map(|broken| at.saturating_sub(broken).as_secs_f64());
             if let Some(after) = after {
-                self.detail(&format!(
+                self.remark(&format!(
                     "{after:.1} s after the image was broken. In October 2025 it took two days."
                 ))?;
             }
         } else {
-            let mut rules: Vec<&str> = alerts
-                .iter()
-                .filter_map(|alert| alert["labels"]["alertname"].as_str())
+            let further: Vec<String> = rules(&alerts)
+                .into_iter()
+                .filter(|rule| !self.told.contains(rule))
                 .collect();
-            rules.sort_unstable();
-            rules.dedup();
-            self.at(
-                at,
-                RED,
-                &format!("update  the same incident, now also: {}", rules.join(", ")),
-            )?;
+            let what = match further.is_empty() {
+                true => "the same incident goes on".to_owned(),
+                false => format!("the same incident, now seen by {} too", further.join(", ")),
+            };
+            self.told.extend(further);
+            self.at(at, RED, &format!("UPDATE: {what}; nobody is paged again."))?;
         }
         Ok(())
     }
 
     /// One line of figures, from the sidecar's own metrics.
     pub(super) fn figures(&mut self, metrics: &str, at: Duration) -> std::io::Result<()> {
-        if !self.colours {
+        if !self.screen.lively {
             return Ok(());
         }
         let sum = |name: &str, with: &str| -> f64 {
@@ -190,10 +230,11 @@ impl<'a> Story<'a> {
                 .lines()
                 .filter(|line| line.starts_with(name) && line.contains(with))
                 .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-                .sum()
+                // The sum of nothing would be -0.
+                .fold(0.0, |sum, value| sum + value)
         };
         let line = format!(
-            "{}  boots ready {:.0}, failed {:.0}, in flight {:.0}; health checks refused {:.0}; alerts firing {:.0}",
+            "{}  {:.0} ready, {:.0} failed, {:.0} in flight; {:.0} checks refused; {:.0} alerts firing",
             clock(at),
             sum("bootwatch_boots_total{", "outcome=\"ready\""),
             sum("bootwatch_boots_total{", "outcome=\"failed\""),
@@ -201,21 +242,30 @@ impl<'a> Story<'a> {
             sum("bootwatch_health_checks_total{", "ECONNREFUSED"),
             sum("bootwatch_alerts_firing{", ""),
         );
+        // A line that wraps could not be overwritten.
+        let line = self.screen.cut(&line, 1);
         let line = self.paint(DIM, &line);
         write!(self.out, "\r\x1b[K{line}")?;
         self.moving = true;
         self.out.flush()
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.resolved_at.is_some()
+    /// Told, and the figures have been well for a moment.
+    pub(super) fn is_told(&self, at: Duration) -> bool {
+        self.resolved_at
+            .is_some_and(|resolved| at >= resolved + AFTERMATH)
     }
 
     pub(super) fn ends(&mut self) -> std::io::Result<Ending> {
         self.line("")?;
         let told = self.paged_at.is_some() && self.named_the_cause && self.resolved_at.is_some();
         if told {
-            self.line("One incident, one page, the cause named, and its end told. That was the whole sidecar.")?;
+            for line in self.screen.wrapped(
+                "One incident, one page, the cause named, and its end told. That was the whole sidecar.",
+                0,
+            ) {
+                self.line(&line)?;
+            }
             return Ok(Ending::Told);
         }
         if !self.once && self.paged_at.is_none() {
@@ -235,6 +285,18 @@ impl<'a> Story<'a> {
             Ending::Told
         })
     }
+}
+
+/// The rules that fire, each once.
+fn rules(alerts: &[Value]) -> Vec<String> {
+    let mut rules: Vec<String> = alerts
+        .iter()
+        .filter_map(|alert| alert["labels"]["alertname"].as_str())
+        .map(clean)
+        .collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules
 }
 
 /// Text of a page, for a terminal: no control characters but line ends.
