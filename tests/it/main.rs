@@ -19,5 +19,6 @@ mod simulator_shapes;
 
 mod winston;
 
+mod run_ends;
 mod run_pages;
 mod sidecar;
