@@ -10,7 +10,8 @@
 //!
 //! A task that ends is an event: if nobody asked for it, it is the start of the same orderly shutdown, with a failing
 //! status. Shutdown follows the data: ready turns false, the source stops, the owner takes what was read and its channel
-//! closes, the workers send what is left, the web goes last; all within one deadline.
+//! closes, the workers send what is left, the web goes last; all within one deadline. The workers have nine tenths of it,
+//! so that what a slow receiver did not take is named and counted before the end.
 
 mod journal;
 mod owner;
@@ -21,10 +22,12 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +35,7 @@ pub use owner::Ended;
 pub use rules::settings as engine_settings;
 
 use crate::clock;
-use crate::config::{Config, LogSource, Notifier, Zone};
+use crate::config::{Config, LogSource, Zone};
 use crate::core::alert::Notification;
 use crate::export::{Recorder, Setup};
 use crate::notify;
@@ -46,6 +49,8 @@ const CHUNKS: usize = 64;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
 /// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
 const NOTIFICATIONS: usize = 512;
+/// What the web is given to answer what is in flight, even where the deadline has passed.
+const WEB_GRACE: Duration = Duration::from_millis(100);
 
 /// Where an earlier run stopped, and what this one may do.
 #[derive(Debug, Default)]
@@ -113,15 +118,19 @@ impl App {
         let (chunks, stats) = start_source(&config, start, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
         let (end_by, ends) = watch::channel(None);
-        let receivers = start_notifiers(&config, &recorder, &ends, &mut tasks)?;
+        let unsent = Arc::new(AtomicU64::new(0));
+        let receivers = start_notifiers(&config, &recorder, &ends, &unsent, &mut tasks)?;
         let stop_web = CancellationToken::new();
-        let web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
+        let mut web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
 
         let owner = Owner::new(
             &config,
             Arc::clone(&recorder),
             receivers,
-            ready_tx.clone(),
+            owner::Reach {
+                ready: ready_tx.clone(),
+                stopping: stop_source.clone(),
+            },
             stats,
         );
         let (ended_tx, mut ended) = mpsc::channel(1);
@@ -138,6 +147,7 @@ impl App {
             tokio::select! {
                 () = &mut shutdown => None,
                 name = tasks.next_end() => Some(name),
+                _ = &mut web.ended => Some("web".to_owned()),
             }
         };
         match &failed {
@@ -146,10 +156,11 @@ impl App {
         }
 
         // The same road for success and failure: the source stops, its channel closes, the owner ends, theirs close.
-        let deadline = clock::monotonic() + config.shutdown.deadline;
-        ready_tx.send_replace(Readiness::unless(vec!["shutting down".to_owned()]));
-        end_by.send_replace(Some(deadline));
+        let whole = config.shutdown.deadline;
+        let deadline = clock::monotonic() + whole;
         stop_source.cancel();
+        ready_tx.send_replace(Readiness::unless(vec!["shutting down".to_owned()]));
+        end_by.send_replace(Some(deadline - whole / 10));
         let in_time = tokio::time::timeout_at(deadline, tasks.all_ended())
             .await
             .is_ok();
@@ -158,17 +169,14 @@ impl App {
             tracing::error!(?late, "these tasks did not end in time");
         }
         stop_web.cancel();
-        let web_ended = tokio::task::spawn_blocking(move || web.join()).await;
-        if !matches!(web_ended, Ok(Ok(Ok(())))) {
-            tracing::error!("the web's thread failed");
-        }
+        web.end(deadline.max(clock::monotonic() + WEB_GRACE)).await;
         match (failed, in_time) {
             (Some(task), _) => Err(anyhow::anyhow!("the task {task} ended by itself")),
-            (None, false) => Err(anyhow::anyhow!(
-                "not everything ended within {:?}",
-                config.shutdown.deadline
-            )),
-            (None, true) => Ok(ended.try_recv().unwrap_or_default()),
+            (None, false) => Err(anyhow::anyhow!("not everything ended within {whole:?}")),
+            (None, true) => Ok(Ended {
+                unsent: unsent.load(Ordering::SeqCst),
+                ..ended.try_recv().unwrap_or_default()
+            }),
         }
     }
 }
@@ -234,6 +242,7 @@ fn start_notifiers(
     config: &Config,
     recorder: &Arc<Recorder>,
     ends: &watch::Receiver<Option<Instant>>,
+    unsent: &Arc<AtomicU64>,
     tasks: &mut Supervisor,
 ) -> anyhow::Result<Receivers> {
     let zone = match &config.log.timezone {
@@ -247,24 +256,29 @@ fn start_notifiers(
         let sender = notify::Sender::new(notifier, context)?;
         tasks.start(
             format!("notify.{}", notifier.name),
-            worker(notifier, sender, rx, Arc::clone(recorder), ends.clone()),
+            worker(
+                sender,
+                rx,
+                Arc::clone(recorder),
+                ends.clone(),
+                Arc::clone(unsent),
+            ),
         );
         receivers.push((notifier.name.clone(), tx));
     }
     Ok(receivers)
 }
 
-/// One receiver's worker: what it does is counted, what it leaves is named.
+/// One receiver's worker: what it does is counted, and so is what it leaves (which it names itself).
 fn worker(
-    notifier: &Notifier,
     sender: notify::Sender,
     notifications: mpsc::Receiver<Arc<Notification>>,
     recorder: Arc<Recorder>,
     mut ends: watch::Receiver<Option<Instant>>,
+    unsent: Arc<AtomicU64>,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let name = notifier.name.clone();
     async move {
-        let channel = name.clone();
+        let channel = sender.name().to_owned();
         let report = move |report: notify::Report| {
             recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
             recorder.waiting(&channel, report.waiting);
@@ -276,13 +290,35 @@ fn worker(
                 Err(_) => clock::monotonic(),
             }
         };
-        for unsent in notify::run(sender, notifications, report, stop).await {
-            tracing::error!(
-                receiver = name,
-                incident = unsent.incident,
-                title = unsent.title,
-                "not sent before the end"
-            );
+        let left = notify::run(sender, notifications, report, stop).await;
+        unsent.fetch_add(left.len() as u64, Ordering::SeqCst);
+    }
+}
+
+/// The web on its thread.
+struct Web {
+    thread: thread::JoinHandle<io::Result<()>>,
+    /// Completes when the thread ends, however it does.
+    ended: oneshot::Receiver<()>,
+    cut: CancellationToken,
+}
+
+impl Web {
+    /// Waits for the web to end; at `deadline` it is cut off, whatever a client still wants.
+    async fn end(mut self, deadline: Instant) {
+        let in_time = self.ended.is_terminated()
+            || tokio::time::timeout_at(deadline, &mut self.ended)
+                .await
+                .is_ok();
+        if !in_time {
+            tracing::debug!("clients of the web were cut off");
+            self.cut.cancel();
+        }
+        // It has nothing left to wait for.
+        match self.thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the web failed"),
+            Err(_) => tracing::error!("the web's thread panicked"),
         }
     }
 }
@@ -293,7 +329,7 @@ fn start_web(
     recorder: &Arc<Recorder>,
     ready: watch::Receiver<Readiness>,
     stop: CancellationToken,
-) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
+) -> anyhow::Result<Web> {
     let rendered = Arc::clone(recorder);
     let faces = web::Faces {
         version: env!("CARGO_PKG_VERSION"),
@@ -301,18 +337,25 @@ fn start_web(
         metrics: Arc::new(move || rendered.render()),
         ready,
     };
+    let (tell, ended) = oneshot::channel::<()>();
+    let cut = CancellationToken::new();
+    let until = cut.clone();
     let serve = move || {
+        // Dropped with the thread, also by a panic.
+        let _tell = tell;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            web::serve(listener, faces, web::Limits::default(), stop).await;
+            let serving = web::serve(listener, faces, web::Limits::default(), stop);
+            until.run_until_cancelled(serving).await;
             Ok(())
         })
     };
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("web".to_owned())
         .spawn(serve)
-        .context("start the web's thread")
+        .context("start the web's thread")?;
+    Ok(Web { thread, ended, cut })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::engine_settings;
 use crate::clock::{self, SteadyClock};
@@ -38,6 +39,27 @@ pub struct Ended {
     pub records: u64,
     pub boots_ended: u64,
     pub notifications: u64,
+    /// Notifications that no receiver had taken when the time was over.
+    pub unsent: u64,
+}
+
+/// Whether the sidecar is ready, as told to the web; nothing is any more once it is stopping.
+pub(super) struct Reach {
+    pub(super) ready: watch::Sender<Readiness>,
+    pub(super) stopping: CancellationToken,
+}
+
+impl Reach {
+    fn ready(&self) {
+        self.ready.send_if_modified(|ready| {
+            // What was read before the end may still say that all is well.
+            if ready.is_ready() || self.stopping.is_cancelled() {
+                return false;
+            }
+            *ready = Readiness::ready();
+            true
+        });
+    }
 }
 
 pub(super) struct Owner {
@@ -47,7 +69,7 @@ pub(super) struct Owner {
     engine: Engine,
     recorder: Arc<Recorder>,
     receivers: Vec<(String, mpsc::Sender<Arc<Notification>>)>,
-    ready: watch::Sender<Readiness>,
+    reach: Reach,
     stats: watch::Receiver<TailStats>,
     clock: SteadyClock,
     /// Records are being read that were there before the first start.
@@ -69,7 +91,7 @@ impl Owner {
         config: &Config,
         recorder: Arc<Recorder>,
         receivers: Vec<(String, mpsc::Sender<Arc<Notification>>)>,
-        ready: watch::Sender<Readiness>,
+        reach: Reach,
         stats: watch::Receiver<TailStats>,
     ) -> Owner {
         Owner {
@@ -79,7 +101,7 @@ impl Owner {
             engine: Engine::new(engine_settings(config)),
             recorder,
             receivers,
-            ready,
+            reach,
             stats,
             clock: SteadyClock::start(),
             history: false,
@@ -144,11 +166,7 @@ impl Owner {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
                 self.up = true;
-                self.ready.send_if_modified(|ready| {
-                    let changed = !ready.is_ready();
-                    *ready = Readiness::ready();
-                    changed
-                });
+                self.reach.ready();
             }
             TailEvent::Truncated {
                 generation,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Status;
 use crate::app::{App, Start};
@@ -36,7 +36,10 @@ pub(super) fn run(
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
+        // Before anything says that this runs: from here on a signal means an orderly end.
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let app = App::bind(config, Start::default())?;
         writeln!(
             out,
@@ -45,8 +48,6 @@ pub(super) fn run(
             app.address()
         )?;
         out.flush()?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let (first, told) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async {
             // The sender lives as long as this function; only a signal or a failed task ends the run.
@@ -54,17 +55,35 @@ pub(super) fn run(
         };
         let running = app.run(shutdown);
         tokio::pin!(running);
-        tokio::select! {
-            ended = &mut running => return ended.map(|_| Status::Fine),
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        let ended = tokio::select! {
+            ended = &mut running => ended,
+            () = either(&mut interrupt, &mut terminate) => {
+                drop(first);
+                tokio::select! {
+                    ended = &mut running => ended,
+                    // Whoever asks twice does not want to wait.
+                    () = either(&mut interrupt, &mut terminate) => return Ok(Status::Wrong),
+                }
+            }
+        };
+        match ended {
+            Ok(ended) if ended.unsent == 0 => Ok(Status::Fine),
+            // Each one was named in the log.
+            Ok(_) => Ok(Status::Wrong),
+            Err(error) => {
+                tracing::error!("{error:#}");
+                Ok(Status::Wrong)
+            }
         }
-        drop(first);
-        tokio::select! {
-            ended = &mut running => ended.map(|_| Status::Fine),
-            // Whoever asks twice does not want to wait.
-            _ = interrupt.recv() => Ok(Status::Wrong),
-            _ = terminate.recv() => Ok(Status::Wrong),
-        }
-    })
+    });
+    // What still reads a disk that does not answer is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }

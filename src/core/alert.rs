@@ -251,12 +251,15 @@ impl Engine {
 
     fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
         let vm_type = boot.kind();
+        if let Some(vm) = boot.vm {
+            // Its kind may have become known only at its end.
+            for of_type in self.types.values_mut() {
+                of_type.overdue.remove(&vm);
+            }
+        }
         let Some(of_type) = self.types.get_mut(&vm_type) else {
             return;
         };
-        if let Some(vm) = boot.vm {
-            of_type.overdue.remove(&vm);
-        }
         let judged = judged(boot);
         let failure = judged.as_ref().and_then(|judged| judged.failure);
         if let Some(mut judged) = judged {
@@ -348,13 +351,9 @@ impl Engine {
             let Some(settings) = self.settings.rules.get(rule) else {
                 continue;
             };
-            let reading = of_type.reading(
-                *rule,
-                settings,
-                state.settled_until(),
-                newest,
-                state.worst(),
-            );
+            let boots = of_type.window.added();
+            let since_fired = state.boots_since(boots);
+            let reading = of_type.reading(*rule, settings, state, newest);
             let Some(transition) = state.step(&reading, settings, newest, now, self.blind) else {
                 continue;
             };
@@ -362,15 +361,17 @@ impl Engine {
                 Transition::Pending => "pending",
                 Transition::Inactive => "inactive",
                 Transition::Fired => {
+                    state.fired_after(boots);
                     fired.push((*rule, reading));
                     "firing"
                 }
                 Transition::Flapping => {
+                    state.fired_after(boots);
                     fired.push((*rule, reading));
                     "flapping"
                 }
                 Transition::Resolved => {
-                    let since_good = of_type.good_since(*rule);
+                    let since_good = of_type.good_since(*rule, since_fired);
                     state.settle(since_good.unwrap_or(newest));
                     resolved.push((*rule, since_good));
                     "resolved"
@@ -447,9 +448,8 @@ impl PerType {
         &self,
         rule: RuleName,
         settings: &RuleSettings,
-        from: Timestamp,
+        state: &AlertState,
         now: Timestamp,
-        worst: f64,
     ) -> Reading {
         let overdue = self
             .overdue
@@ -462,10 +462,11 @@ impl PerType {
         let sight = Sight {
             window: &self.window,
             overdue: u32::try_from(overdue).unwrap_or(u32::MAX),
-            from,
+            from: state.settled_until(),
             now,
             usual: learnt.min(MOST_USUAL).max(settings.tolerated),
-            worst,
+            worst: state.worst(),
+            since_fired: state.boots_since(self.window.added()),
         };
         rule::read(rule, settings, sight)
     }
@@ -477,12 +478,13 @@ impl PerType {
             .is_some_and(|limit| f64::from(boot.waited_ms) > limit)
     }
 
-    /// When the present run of good boots began.
-    fn good_since(&self, rule: RuleName) -> Option<Timestamp> {
+    /// When the present run of good boots, of those since the alert fired, began.
+    fn good_since(&self, rule: RuleName, since_fired: u64) -> Option<Timestamp> {
         let bad = |boot: &&Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
         self.window
             .last(Timestamp::MIN)
             .take_while(|boot| !bad(boot))
+            .take(usize::try_from(since_fired).unwrap_or(usize::MAX))
             .map(|boot| boot.ended_at)
             .last()
     }

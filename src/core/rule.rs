@@ -183,6 +183,8 @@ pub struct Sight<'a> {
     pub usual: f64,
     /// The worst share seen while the alert was firing.
     pub worst: f64,
+    /// So many boots have ended since the alert fired: only they can say that it is over.
+    pub since_fired: u64,
 }
 
 /// Judges one rule.
@@ -226,6 +228,7 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
             .window
             .last(from)
             .take_while(|boot| !bad(boot))
+            .take(usize::try_from(sight.since_fired).unwrap_or(usize::MAX))
             .count(),
     )
     .unwrap_or(u32::MAX);
@@ -301,6 +304,7 @@ mod tests {
             now: at,
             usual,
             worst: 1.0,
+            since_fired: u64::MAX,
         };
         read(rule, &RuleSettings::default(), sight)
     }

@@ -42,6 +42,8 @@ struct Bucket {
 pub struct Window {
     buckets: Vec<Bucket>,
     recent: VecDeque<Judged>,
+    /// Boots ever added.
+    added: u64,
 }
 
 /// How many boots counted, and how many of them against.
@@ -92,6 +94,7 @@ impl Window {
                 }
             }
         }
+        self.added += 1;
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -140,12 +143,19 @@ impl Window {
         }
     }
 
-    /// The last boots that ended at or after `from`, newest first.
+    /// The last boots that ended at or after `from`, the last to be heard of first: one that is heard of late hides
+    /// none before it.
     pub fn last(&self, from: Timestamp) -> impl Iterator<Item = &Judged> {
         self.recent
             .iter()
             .rev()
-            .take_while(move |boot| boot.ended_at >= from)
+            .filter(move |boot| boot.ended_at >= from)
+    }
+
+    /// How many boots were ever added.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.added
     }
 }
 
@@ -202,5 +212,14 @@ mod tests {
         window.add(boot(10_000 - 3_600, Some(Failure::GuestDied)));
         let count = window.within(Timestamp(10_000_999), SPAN_MS, Timestamp::MIN, |_| true);
         assert_eq!(count, Count { bad: 0, of: 1 });
+    }
+
+    #[test]
+    fn a_boot_heard_of_late_hides_none_before_it() {
+        let mut window = Window::default();
+        for ended_s in [100, 110, 50, 120] {
+            window.add(boot(ended_s, Some(Failure::AgentRefused)));
+        }
+        assert_eq!(window.last(Timestamp(90_000)).count(), 3);
     }
 }

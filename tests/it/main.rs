@@ -27,5 +27,6 @@ mod simulator_shapes;
 
 mod winston;
 
+mod run_ends;
 mod run_pages;
 mod sidecar;

@@ -41,6 +41,8 @@ pub(super) struct AlertState {
     settled: Option<Timestamp>,
     /// The worst share of bad boots while firing.
     worst: f64,
+    /// How many boots its kind had had when it fired.
+    boots_before: u64,
     /// When it fired and resolved lately.
     changes: VecDeque<Timestamp>,
     /// Held open until this long without a change.
@@ -82,6 +84,16 @@ impl AlertState {
 
     pub(super) fn worst(&self) -> f64 {
         self.worst
+    }
+
+    /// It fired when its kind had had so many boots.
+    pub(super) fn fired_after(&mut self, boots: u64) {
+        self.boots_before = boots;
+    }
+
+    /// Of `boots` ever, those since it fired.
+    pub(super) fn boots_since(&self, boots: u64) -> u64 {
+        boots.saturating_sub(self.boots_before)
     }
 
     /// When time alone changes this alert.

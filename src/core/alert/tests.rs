@@ -10,6 +10,8 @@ struct Story {
     next_vm: u128,
     sent: Vec<Notification>,
     changes: Vec<String>,
+    /// How far the log's clock is ahead.
+    skew_ms: i64,
 }
 
 impl Story {
@@ -23,6 +25,7 @@ impl Story {
             next_vm: 1,
             sent: Vec::new(),
             changes: Vec::new(),
+            skew_ms: 0,
         }
     }
 
@@ -57,7 +60,7 @@ impl Story {
         let mut boot = Boot::new(
             Some(VmId(self.next_vm)),
             Provenance::default(),
-            self.now.plus_ms(-20_000),
+            self.now.plus_ms(self.skew_ms - 20_000),
         );
         self.next_vm += 1;
         boot.vm_type = Some(vm_type);
@@ -67,7 +70,7 @@ impl Story {
             Outcome::Ready
         });
         boot.failure = failure;
-        boot.ended_at = Some(self.now);
+        boot.ended_at = Some(self.now.plus_ms(self.skew_ms));
         if failure.is_some() {
             boot.evidence = vec![format!("line of boot {}", self.next_vm)];
         } else {
@@ -101,7 +104,7 @@ impl Story {
         let attempt = AttemptEnded {
             vm: Some(VmId(vm)),
             result,
-            at: self.now,
+            at: self.now.plus_ms(self.skew_ms),
             ms: Some(1),
             waited_ms: Some(waited_ms),
             deadline_ms: Some(120_000),
@@ -109,6 +112,18 @@ impl Story {
         let mut out = Vec::new();
         self.engine
             .observe(&Observation::AttemptEnded(attempt), self.now, &mut out);
+        self.take(out);
+    }
+
+    /// A boot in flight of which nobody knows what became.
+    fn lost(&mut self, vm: u128) {
+        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), self.now);
+        boot.outcome = Some(Outcome::Lost);
+        boot.failure = Some(Failure::ControllerRestarted);
+        boot.ended_at = Some(self.now);
+        let mut out = Vec::new();
+        self.engine
+            .observe(&Observation::BootEnded(Box::new(boot)), self.now, &mut out);
         self.take(out);
     }
 
@@ -429,4 +444,126 @@ fn the_other_kind_is_counted_in_the_last_hour_or_else_by_its_last_boots() {
     assert_eq!(other.count, Count { bad: 0, of: 2 });
     assert_eq!(other.stretch, Stretch::Last(2));
     assert_eq!(other.newest_at, newest_at);
+}
+
+#[test]
+fn boots_that_were_good_before_it_fired_are_no_recovery() {
+    let mut story = Story::new();
+    story.boots(&"r".repeat(25));
+    for vm in 900..903 {
+        story.attempt(vm, 100_000, REFUSED);
+    }
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    // The controller restarts: nobody knows what became of them, and nothing has become ready since.
+    for vm in 900..903 {
+        story.lost(vm);
+    }
+    assert_eq!(story.engine.overdue().count(), 0);
+    story.pass(3_600_000);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    story.boots("rrr");
+    story.pass(600_000);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+    let resolved = &story.sent[1].incident;
+    assert!(resolved.good_since > Some(resolved.fired_at));
+}
+
+/// One thing that happens to the engine.
+#[derive(Clone, Debug)]
+enum Step {
+    Boot(bool, Option<Failure>),
+    /// A boot in flight, of a few, is refused or gets an answer so long after its wait began.
+    Attempt(u8, u32, bool),
+    Lost(u8),
+    Blind(bool),
+    Pass(i64),
+    /// The log's clock is wrong by so many minutes from here on.
+    Skew(i64),
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let failure = prop_oneof![
+        4 => Just(None),
+        4 => Just(Some(Failure::AgentRefused)),
+        2 => Just(Some(Failure::GuestUnreachable)),
+        2 => Just(Some(Failure::SnapshotCloneFailed)),
+        1 => Just(Some(Failure::NotStarted)),
+    ];
+    // Runs of the same, as faults are.
+    let boots = (any::<bool>(), failure, 1..8usize)
+        .prop_map(|(cli, failure, times)| vec![Step::Boot(cli, failure); times]);
+    let step = prop_oneof![
+        6 => boots,
+        3 => (0..6u8, prop_oneof![Just(10_000u32), Just(119_000)], any::<bool>())
+            .prop_map(|(vm, waited, refused)| vec![Step::Attempt(vm, waited, refused)]),
+        1 => (0..6u8).prop_map(|vm| vec![Step::Lost(vm)]),
+        1 => any::<bool>().prop_map(|blind| vec![Step::Blind(blind)]),
+        2 => (1_000..4_000_000i64).prop_map(|ms| vec![Step::Pass(ms)]),
+        1 => (-600..600i64).prop_map(|minutes| vec![Step::Skew(minutes)]),
+    ];
+    prop::collection::vec(step, 1..40).prop_map(|steps| steps.concat())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn every_incident_begins_once_and_ends_at_most_once(steps in steps()) {
+        const FLYING: u128 = 1 << 64;
+        let mut story = Story::new();
+        story.boots(&"r".repeat(25));
+        for step in steps {
+            let (sent, changed) = (story.sent.len(), story.changes.len());
+            match step {
+                Step::Boot(cli, failure) => {
+                    story.boot(if cli { VmType::Cli } else { VmType::Browser }, failure);
+                }
+                Step::Attempt(vm, waited, refused) => {
+                    let result = if refused { REFUSED } else { AttemptResult::Ok };
+                    story.attempt(FLYING + u128::from(vm), waited, result);
+                }
+                Step::Lost(vm) => story.lost(FLYING + u128::from(vm)),
+                Step::Blind(blind) => {
+                    let mut out = Vec::new();
+                    story.engine.set_blind(blind, story.now, &mut out);
+                    story.take(out);
+                }
+                Step::Pass(ms) => story.pass(ms),
+                Step::Skew(minutes) => story.skew_ms = minutes * 60_000,
+            }
+            for notification in &story.sent[sent..] {
+                // An update follows a change that was held back; the others follow one at once.
+                proptest::prop_assert!(
+                    notification.kind == Kind::Update || story.changes.len() > changed
+                );
+            }
+        }
+        let mut open: BTreeMap<(VmType, Family), String> = BTreeMap::new();
+        let mut over = Vec::new();
+        for notification in &story.sent {
+            let incident = &notification.incident;
+            let place = (incident.vm_type, incident.family);
+            proptest::prop_assert!(!over.contains(&incident.key), "nothing follows the end");
+            match notification.kind {
+                Kind::Firing => {
+                    proptest::prop_assert!(open.insert(place, incident.key.clone()).is_none());
+                }
+                Kind::Update => proptest::prop_assert_eq!(open.get(&place), Some(&incident.key)),
+                Kind::Resolved => {
+                    proptest::prop_assert_eq!(open.remove(&place), Some(incident.key.clone()));
+                    proptest::prop_assert!(incident.members.iter().all(|m| m.resolved_at.is_some()));
+                    over.push(incident.key.clone());
+                }
+            }
+        }
+        let left: Vec<&String> = story.engine.incidents().map(|incident| &incident.key).collect();
+        proptest::prop_assert_eq!(left, open.values().collect::<Vec<_>>());
+        let firing = story.engine.alerts().any(|alert| alert.firing);
+        proptest::prop_assert_eq!(firing, !open.is_empty(), "an alert fires where an incident is open");
+        for vm in 0..6 {
+            story.lost(FLYING + vm);
+        }
+        proptest::prop_assert_eq!(story.engine.overdue().count(), 0);
+    }
 }

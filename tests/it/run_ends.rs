@@ -1,0 +1,251 @@
+//! How a run ends: within its deadline whoever is slow, saying what was left, and going on where it stopped.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bootwatch::app::Start;
+use bootwatch::clock::{self, Stopwatch};
+use bootwatch::simulator::log::LogFiles;
+use bootwatch::simulator::plan::{Figures, Phase, Plan};
+use bootwatch::simulator::player::{Player, Speed};
+use bootwatch::simulator::scenario;
+use bootwatch::simulator::simulation::Simulation;
+use jiff::tz::TimeZone;
+
+use crate::sidecar::{Pager, Sidecar, eventually, get, log};
+
+const ONE_SECOND: &str = "[shutdown]\ndeadline = \"1s\"\n";
+/// What an end within one second may take on a busy machine.
+const IN_TIME: Duration = Duration::from_secs(4);
+
+/// Plays so many boots of one scenario at once; the seed is also how many hours after the others they begin.
+fn play(log: &Path, seed: u32, name: &'static str, boots: u32) {
+    let phase = Phase {
+        from: 0,
+        rate: 600,
+        boots: Some(boots),
+        lasts: None,
+        mix: vec![(1, scenario::row(name))],
+    };
+    let plan = Plan::new(
+        u64::from(seed),
+        clock::now().plus_ms(-3_600_000 * (4 - i64::from(seed))),
+    )
+    .figures(Figures::sample())
+    .phase(phase);
+    let mut files = LogFiles::open(log, u64::MAX, TimeZone::UTC).unwrap();
+    Player::new(Speed::Max)
+        .play(&mut Simulation::new(plan), &mut [&mut files], &mut |_| {
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Somebody who takes a connection and never answers.
+fn silent() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Waits until somebody called; the connection is held open.
+fn called(listener: &TcpListener) -> TcpStream {
+    let mut caller = None;
+    eventually("the pager is called", || {
+        caller = listener.accept().ok();
+        caller.is_some()
+    });
+    caller.unwrap().0
+}
+
+#[test]
+fn a_page_under_way_to_a_silent_pager_does_not_hold_up_the_end_and_is_counted() {
+    let (_folder, log) = log();
+    let (pager, address) = silent();
+    let sidecar = Sidecar::start(&log, address, ONE_SECOND, Start::default());
+    sidecar.wait_until_ready();
+    play(&log, 1, "agent-missing", 3);
+    let _held = called(&pager);
+    let stopping = Stopwatch::start();
+    let ended = sidecar.stop().unwrap();
+    assert!(stopping.elapsed() < IN_TIME, "{:?}", stopping.elapsed());
+    assert!(ended.unsent >= 1, "{ended:?}");
+}
+
+#[test]
+fn a_web_client_that_never_finishes_its_request_does_not_hold_up_the_end() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, ONE_SECOND, Start::default());
+    sidecar.wait_until_ready();
+    let mut client = TcpStream::connect(sidecar.address).unwrap();
+    client.write_all(b"GET /metr").unwrap();
+    // Served after the other was accepted.
+    assert_eq!(sidecar.get("/-/healthy").0, 200);
+    let stopping = Stopwatch::start();
+    let ended = sidecar.stop().unwrap();
+    assert!(stopping.elapsed() < IN_TIME, "{:?}", stopping.elapsed());
+    assert_eq!(ended.unsent, 0);
+}
+
+#[test]
+fn half_a_line_at_the_end_is_read_whole_by_the_next_run() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    play(&log, 1, "healthy", 2);
+    let whole = std::fs::read(&log).unwrap();
+    let half = whole.len() - 20;
+    std::fs::write(&log, &whole[..half]).unwrap();
+    let first = Sidecar::start(&log, pager.address, "", Start::default());
+    first.wait_until_ready();
+    let first = first.stop().unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&log)
+        .unwrap()
+        .write_all(&whole[half..])
+        .unwrap();
+    let start = Start {
+        checkpoint: first.checkpoint,
+        at: None,
+    };
+    let second = Sidecar::start(&log, pager.address, "", start);
+    second.wait_until_ready();
+    eventually("the line is counted", || {
+        second.metric("bootwatch_log_lines_total", "") >= 1.0
+    });
+    let second = second.stop().unwrap();
+
+    let (_other, other) = crate::sidecar::log();
+    std::fs::write(&other, &whole).unwrap();
+    let at_once = Sidecar::start(&other, pager.address, "", Start::default());
+    at_once.wait_until_ready();
+    let at_once = at_once.stop().unwrap();
+    assert_eq!(first.records + second.records, at_once.records);
+}
+
+#[test]
+fn a_truncated_log_is_followed_on_and_its_loss_is_counted() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, "", Start::default());
+    sidecar.wait_until_ready();
+    let ready = || sidecar.metric("bootwatch_boots_total", "outcome=\"ready\"");
+    play(&log, 1, "healthy", 5);
+    eventually("the first boots are counted", || ready() >= 5.0);
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    eventually("the truncation is counted", || {
+        sidecar.metric("bootwatch_log_truncations_total", "") >= 1.0
+    });
+    play(&log, 2, "healthy", 5);
+    eventually("the boots after it are counted", || ready() >= 10.0);
+    assert_eq!(ready(), 10.0);
+    sidecar.stop().unwrap();
+}
+
+/// The real program with a configuration beside its log.
+fn program(folder: &Path, command: &[&str]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bootwatch"));
+    program
+        .args(command)
+        .arg("--config")
+        .arg(folder.join("bootwatch.toml"));
+    program
+}
+
+fn configure(folder: &Path, log: &Path, web: SocketAddr, pager: SocketAddr) {
+    let text = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"{web}\"\n\
+         [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{ONE_SECOND}",
+        log.display().to_string()
+    );
+    std::fs::write(folder.join("bootwatch.toml"), text).unwrap();
+}
+
+/// An address that was free a moment ago.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn run(folder: &Path, log: &Path, pager: SocketAddr) -> (Child, SocketAddr) {
+    let web = free();
+    configure(folder, log, web, pager);
+    let child = program(folder, &["run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the program is ready", || {
+        get(web, "/-/ready").is_ok_and(|(status, _)| status == 200)
+    });
+    (child, web)
+}
+
+fn terminate(child: &Child) {
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_terminated_program_ends_with_0_and_with_1_where_a_page_was_left() {
+    let (folder, log) = log();
+    let (pager, address) = silent();
+    let (mut child, _) = run(folder.path(), &log, address);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let (mut child, _) = run(folder.path(), &log, address);
+    play(&log, 1, "agent-missing", 3);
+    let _held = called(&pager);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_at_once_and_is_wrong_use() {
+    let (folder, log) = log();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let web = taken.local_addr().unwrap();
+    configure(folder.path(), &log, web, web);
+    let output = program(folder.path(), &["run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains(&format!("listen on {web} (web.listen)")),
+        "{said}"
+    );
+}
+
+#[test]
+fn backtest_says_what_would_have_paged_and_how_soon() {
+    let (folder, log) = log();
+    play(&log, 1, "healthy", 25);
+    play(&log, 2, "agent-missing", 5);
+    configure(folder.path(), &log, free(), free());
+    let output = program(folder.path(), &["backtest", "--format", "json"])
+        .arg(&log)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["boots"], 30, "{said}");
+    assert_eq!(said["pages"], 1, "{said}");
+    let incident = &said["incidents"][0];
+    assert_eq!(incident["cause"], "agent_refused");
+    assert!(incident["seconds_to_page"].as_f64().unwrap() < 120.0);
+    assert!(incident["resolved_at"].is_null());
+}
