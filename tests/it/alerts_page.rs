@@ -31,6 +31,7 @@ fn fires(bad: u32, of: u32) -> bool {
         now: newest,
         usual: settings.tolerated,
         worst: 1.0,
+        since_fired: u64::MAX,
     };
     rule::read(RuleName::BootFailureRate, &settings, sight).bad
 }
