@@ -31,6 +31,7 @@ mod follower;
 mod generation;
 mod identity;
 mod options;
+mod pace;
 mod resume;
 mod wake;
 mod walk;
@@ -48,6 +49,7 @@ use disk::Disk;
 use follower::Follower;
 pub use identity::{FileId, Head};
 pub use options::{StartAt, TailError, TailOptions};
+use pace::{EMPTY_WINDOWS, Pace};
 use wake::Wakes;
 
 /// What the follower has to say, in the order in which it happened to the stream.
@@ -155,6 +157,7 @@ pub async fn run(
     // While bytes keep coming nobody needs to be woken: at the end of each window they are there. The file's watch is
     // set again at the first window that brought none.
     let mut busy = false;
+    let mut pace: Option<Pace> = None;
     loop {
         let watching = !busy;
         if watching {
@@ -190,9 +193,21 @@ pub async fn run(
             }
         }
         publish(&stats, &follower, &wakes);
-        if busy {
+        if busy && !batch_window.is_zero() {
             wakes.unwatch_file();
-        } else if !watching {
+            let pace =
+                pace.get_or_insert_with(|| Pace::new(batch_window.saturating_sub(TIMER_SLACK)));
+            pace.empty = 0;
+        } else if let Some(paced) = &mut pace {
+            paced.empty += 1;
+            busy = paced.empty < EMPTY_WINDOWS;
+        } else {
+            busy = false;
+        }
+        if !busy {
+            pace = None;
+        }
+        if !busy && !watching {
             // What was written before the watch is set has no event: look once more.
             follower.wake(now());
             continue;
@@ -210,9 +225,12 @@ pub async fn run(
                 follower.look(now());
             }
             () = async {
-                sleep_until(window).await;
-                if !busy {
-                    wakes.file().await;
+                match &mut pace {
+                    Some(pace) => pace.end().await,
+                    None => {
+                        sleep_until(window).await;
+                        wakes.file().await;
+                    }
                 }
             } => follower.wake(now()),
             () = sleep_until(epoch + follower.next_look()) => {
