@@ -269,7 +269,7 @@ impl<'a> Story<'a> {
             return Ok(Ending::Told);
         }
         if !self.once && self.paged_at.is_none() {
-            self.line("Ended before the incident.")?;
+            self.line("Ended before there was anything to page.")?;
             return Ok(Ending::Told);
         }
         let missing = match (self.paged_at, self.named_the_cause, self.resolved_at) {
