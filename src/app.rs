@@ -270,29 +270,27 @@ fn start_notifiers(
 }
 
 /// One receiver's worker: what it does is counted, and so is what it leaves (which it names itself).
-fn worker(
+async fn worker(
     sender: notify::Sender,
     notifications: mpsc::Receiver<Arc<Notification>>,
     recorder: Arc<Recorder>,
     mut ends: watch::Receiver<Option<Instant>>,
     unsent: Arc<AtomicU64>,
-) -> impl Future<Output = ()> + Send + use<> {
-    async move {
-        let channel = sender.name().to_owned();
-        let report = move |report: notify::Report| {
-            recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
-            recorder.waiting(&channel, report.waiting);
-        };
-        let stop = async move {
-            match ends.wait_for(Option::is_some).await {
-                Ok(at) => at.unwrap_or_else(clock::monotonic),
-                // The app is gone: there is no time left.
-                Err(_) => clock::monotonic(),
-            }
-        };
-        let left = notify::run(sender, notifications, report, stop).await;
-        unsent.fetch_add(left.len() as u64, Ordering::SeqCst);
-    }
+) {
+    let channel = sender.name().to_owned();
+    let report = move |report: notify::Report| {
+        recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
+        recorder.waiting(&channel, report.waiting);
+    };
+    let stop = async move {
+        match ends.wait_for(Option::is_some).await {
+            Ok(at) => at.unwrap_or_else(clock::monotonic),
+            // The app is gone: there is no time left.
+            Err(_) => clock::monotonic(),
+        }
+    };
+    let left = notify::run(sender, notifications, report, stop).await;
+    unsent.fetch_add(left.len() as u64, Ordering::SeqCst);
 }
 
 /// The web on its thread.
