@@ -39,7 +39,8 @@ enum Command {
     Simulate(simulate::Arguments),
 }
 
-/// How a command ended, as its exit status: 0 fine, 1 found something wrong, 2 wrong use or configuration.
+/// How a command ended, as its exit status: 0 fine, 1 found something wrong (of `run`: a task failed or a page was left
+/// unsent), 2 wrong use or configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Fine = 0,

@@ -206,6 +206,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             return true;
         };
         let began = clock::monotonic();
+        let mut stopped = false;
         let result = {
             let sender = self.sender;
             let mut sending = pin!(sender.send(&entry.message));
@@ -214,7 +215,10 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
                     biased;
                     result = &mut sending => break Some(result),
                     () = reached(*deadline) => break None,
-                    end = &mut stop, if deadline.is_none() => *deadline = Some(end),
+                    end = &mut stop, if deadline.is_none() => {
+                        *deadline = Some(end);
+                        stopped = true;
+                    }
                     next = self.notifications.recv(), if self.open => self.accept(next),
                 }
             }
@@ -223,6 +227,9 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         match result {
             Some(result) => self.tried(entry, began, result),
             None => self.back(entry),
+        }
+        if stopped {
+            self.wait.cut_short();
         }
         answered
     }

@@ -273,6 +273,22 @@ async fn stopping_tries_what_waits_at_once_and_says_what_was_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_try_that_fails_after_the_stop_is_made_once_more_at_once() {
+    let mut script = vec![(0, 503, None); 8];
+    script.extend([(5, 503, None), (0, 200, None)]);
+    let mut trial = Trial::new(&script);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.into = None;
+    // The ninth try lasts from 127.5 s to 132.5 s.
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(130)).await;
+        Instant::now() + Duration::from_secs(10)
+    };
+    assert_eq!(trial.work(stop).await, []);
+    assert_eq!(trial.sent().last(), Some(&(132, "firing 200".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_try_without_an_answer_ends_at_the_deadline() {
     let mut trial = Trial::new(&[(3600, 200, None)]);
     trial.give(&story(Failure::AgentRefused)[0]);
