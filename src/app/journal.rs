@@ -22,6 +22,8 @@ pub(super) async fn run(
     stats: watch::Sender<TailStats>,
     stop: CancellationToken,
 ) {
+    // One endless generation, there from the start.
+    stats.send_modify(|stats| stats.generation = Some(0));
     let options = JournalOptions {
         identifier,
         ..JournalOptions::default()

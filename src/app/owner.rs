@@ -146,6 +146,7 @@ impl Owner {
                 history,
             } => {
                 self.history = history;
+                self.up = true;
                 self.caught_up = None;
                 if self.generation != Some(generation) {
                     self.generation = Some(generation);
@@ -165,7 +166,12 @@ impl Owner {
             TailEvent::CaughtUp => {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
-                self.up = true;
+                // Caught up with a log that is not there: it may come, or its name is wrong.
+                let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();
+                if !exists {
+                    tracing::warn!("the log does not exist yet; waiting for it (check log.file)");
+                }
+                self.up = exists;
                 self.reach.ready();
             }
             TailEvent::Truncated {

@@ -168,10 +168,12 @@ impl Backtest {
         let rate = self
             .pages_per_week
             .map_or(String::new(), |rate| format!(", {rate:.1} a week"));
+        let (pages, length) = (self.pages, length(self.days));
+        let plural = if pages == 1 { "" } else { "s" };
         writeln!(
             out,
-            "{} boots in {:.1} days: {} pages{rate}",
-            self.boots, self.days, self.pages
+            "{} boots in {length}: {pages} page{plural}{rate}",
+            self.boots
         )?;
         for incident in &self.incidents {
             writeln!(out)?;
@@ -244,6 +246,17 @@ impl IncidentRow {
                 .collect(),
         })
     }
+}
+
+/// A stretch of time in the unit that fits it.
+fn length(days: f64) -> String {
+    if days >= 2.0 {
+        return format!("{days:.1} days");
+    }
+    if days * 24.0 >= 2.0 {
+        return format!("{:.1} hours", days * 24.0);
+    }
+    format!("{:.0} minutes", days * 1440.0)
 }
 
 #[expect(
