@@ -31,7 +31,6 @@ mod follower;
 mod generation;
 mod identity;
 mod options;
-mod pace;
 mod resume;
 mod wake;
 mod walk;
@@ -49,7 +48,6 @@ use disk::Disk;
 use follower::Follower;
 pub use identity::{FileId, Head};
 pub use options::{StartAt, TailError, TailOptions};
-use pace::{EMPTY_WINDOWS, Pace};
 use wake::Wakes;
 
 /// What the follower has to say, in the order in which it happened to the stream.
@@ -154,19 +152,10 @@ pub async fn run(
     follower.look(now());
     publish(&stats, &follower, &wakes);
 
-    // While bytes keep coming nobody needs to be woken: at the end of each window they are there. The file's watch is
-    // set again at the first window that brought none.
-    let mut busy = false;
-    let mut pace: Option<Pace> = None;
     loop {
-        let watching = !busy;
-        if watching {
-            wakes.watch_file(follower.newest());
-        }
-        busy = false;
+        wakes.watch_file(follower.newest());
         let mut sent = 0_u32;
         while let Some(event) = follower.next(now()) {
-            busy |= matches!(event, TailEvent::Chunk { .. });
             // The event waits here for a free place. Meanwhile the folder stays watched, so that a piece is opened
             // before rotation removes its name, however slow the consumer is.
             let permit = loop {
@@ -190,28 +179,10 @@ pub async fn run(
             sent = sent.saturating_add(1);
             if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
+                wakes.watch_file(follower.newest());
             }
         }
         publish(&stats, &follower, &wakes);
-        if busy && !batch_window.is_zero() {
-            wakes.unwatch_file();
-            let pace =
-                pace.get_or_insert_with(|| Pace::new(batch_window.saturating_sub(TIMER_SLACK)));
-            pace.empty = 0;
-        } else if let Some(paced) = &mut pace {
-            paced.empty += 1;
-            busy = paced.empty < EMPTY_WINDOWS;
-        } else {
-            busy = false;
-        }
-        if !busy {
-            pace = None;
-        }
-        if !busy && !watching {
-            // What was written before the watch is set has no event: look once more.
-            follower.wake(now());
-            continue;
-        }
 
         // Idle. A write that comes now is read at once if the last read is long enough ago, else at the end of its
         // window; rotations are looked at immediately in any case. (Timers fire up to a millisecond late.)
@@ -224,15 +195,7 @@ pub async fn run(
                 wakes.watch_directory(&directory);
                 follower.look(now());
             }
-            () = async {
-                match &mut pace {
-                    Some(pace) => pace.end().await,
-                    None => {
-                        sleep_until(window).await;
-                        wakes.file().await;
-                    }
-                }
-            } => follower.wake(now()),
+            () = async { sleep_until(window).await; wakes.file().await } => follower.wake(now()),
             () = sleep_until(epoch + follower.next_look()) => {
                 wakes.watch_directory(&directory);
                 follower.look(now());

@@ -88,14 +88,6 @@ impl Wakes {
         }
     }
 
-    /// Writes need not wake anybody for now.
-    pub(super) fn unwatch_file(&mut self) {
-        if let (Some(instances), Some((_, _, watch))) = (&self.instances, self.file.take()) {
-            // The watch is gone with its file, if that is gone.
-            remove_watch(instances.file.get_ref(), watch).ok();
-        }
-    }
-
     /// Something happened to a name in the folder.
     pub(super) async fn directory(&self) {
         match &self.instances {
