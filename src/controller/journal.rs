@@ -29,6 +29,8 @@ pub struct Export {
     line: Vec<u8>,
     message: Vec<u8>,
     has_message: bool,
+    /// Some field of the present entry was read.
+    begun: bool,
     split: bool,
     /// Entries whose message journald did not give.
     pub missing: u64,
@@ -115,6 +117,7 @@ impl Export {
 
     fn field(&mut self, sink: &mut impl FnMut(&[u8])) {
         let line = std::mem::take(&mut self.line);
+        self.begun |= !line.is_empty();
         match memchr::memchr(b'=', &line) {
             _ if line.is_empty() => self.entry(sink),
             Some(equals) => match &line[..equals] {
@@ -142,9 +145,12 @@ impl Export {
                 self.message.push(b'\n');
             }
             sink(&self.message);
+        } else if self.begun {
+            self.missing += 1;
         }
         self.message.clear();
         self.has_message = false;
+        self.begun = false;
         self.split = false;
     }
 }
@@ -254,5 +260,16 @@ mod tests {
         export.extend_from_slice(&u64::MAX.to_le_bytes());
         export.extend_from_slice(&vec![b'x'; 3 << 20]);
         assert!(messages(&export, 1 << 16).len() <= MAX_FIELD + 1);
+    }
+
+    #[test]
+    fn an_entry_without_a_message_is_counted_once() {
+        let mut decoder = Export::default();
+        decoder.push(
+            b"__CURSOR=a\n_PID=1\n\n__CURSOR=b\nMESSAGE=x\n\n\n",
+            &mut |_| {},
+        );
+        decoder.finish(&mut |_| {});
+        assert_eq!(decoder.missing, 1);
     }
 }

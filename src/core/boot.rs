@@ -30,6 +30,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -491,6 +492,32 @@ impl Tracker {
         if let Some(entry) = self.entry_mut(slot) {
             let raw = std::mem::take(&mut entry.evidence);
             entry.boot.evidence = raw.iter().map(|record| excerpt(record, EXCERPT)).collect();
+        }
+    }
+
+    /// Records a stage by the times between which it ran, if they make a sane duration.
+    fn stage_took(
+        &mut self,
+        slot: Slot,
+        stage: Stage,
+        took: Range<Timestamp>,
+        outcome: StageOutcome,
+        coarse: bool,
+        out: &mut Vec<Observation>,
+    ) {
+        if let Some(ms) = self.duration(took.start, took.end) {
+            let started_at = took.start;
+            self.stage_ended(
+                slot,
+                stage,
+                StageSpan {
+                    started_at,
+                    ms,
+                    outcome,
+                    coarse,
+                },
+                out,
+            );
         }
     }
 

@@ -158,15 +158,14 @@ impl Tracker {
         let Some(since) = entry.injecting_since.take() else {
             return;
         };
-        if let Some(ms) = self.duration(since, event.at) {
-            let span = StageSpan {
-                started_at: since,
-                ms,
-                outcome: StageOutcome::Completed,
-                coarse: true,
-            };
-            self.stage_ended(slot, Stage::InjectAgent, span, out);
-        }
+        self.stage_took(
+            slot,
+            Stage::InjectAgent,
+            since..event.at,
+            StageOutcome::Completed,
+            true,
+            out,
+        );
     }
 
     pub(super) fn inject_failed(
@@ -182,15 +181,14 @@ impl Tracker {
             entry.injection_failed = true;
             let since = entry.injecting_since.take().unwrap_or(event.at);
             self.keep_evidence(slot, event.record);
-            if let Some(ms) = self.duration(since, event.at) {
-                let span = StageSpan {
-                    started_at: since,
-                    ms,
-                    outcome: StageOutcome::Failed,
-                    coarse: true,
-                };
-                self.stage_ended(slot, Stage::InjectAgent, span, out);
-            }
+            self.stage_took(
+                slot,
+                Stage::InjectAgent,
+                since..event.at,
+                StageOutcome::Failed,
+                true,
+                out,
+            );
         }
     }
 

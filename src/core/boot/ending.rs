@@ -3,8 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, StageSpan,
-    Tracker,
+    KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, Tracker,
 };
 use crate::core::event::{
     Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
@@ -134,19 +133,7 @@ impl Tracker {
             (None, None) => (Stage::GuestNetwork, created),
         };
         let Some(since) = since else { return };
-        if let Some(ms) = self.duration(since, at.max(since)) {
-            self.stage_ended(
-                slot,
-                stage,
-                StageSpan {
-                    started_at: since,
-                    ms,
-                    outcome,
-                    coarse: true,
-                },
-                out,
-            );
-        }
+        self.stage_took(slot, stage, since..at.max(since), outcome, true, out);
     }
 
     /// The class of a wait that ended without success, and the stage that it stopped in.
@@ -196,16 +183,16 @@ impl Tracker {
         let Some(entry) = self.entry(slot) else {
             return;
         };
-        if let (Some(Outcome::Ready), Some(ready_at)) = (entry.boot.outcome, entry.boot.ended_at)
-            && let Some(ms) = self.duration(ready_at, event.at.max(ready_at))
-        {
-            let span = StageSpan {
-                started_at: ready_at,
-                ms,
-                outcome: StageOutcome::Completed,
-                coarse: true,
-            };
-            self.stage_ended(slot, Stage::SessionReady, span, out);
+        if let (Some(Outcome::Ready), Some(ready_at)) = (entry.boot.outcome, entry.boot.ended_at) {
+            let took = ready_at..event.at.max(ready_at);
+            self.stage_took(
+                slot,
+                Stage::SessionReady,
+                took,
+                StageOutcome::Completed,
+                true,
+                out,
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{AttemptEnded, Observation, Phase, StageSpan, Tracker};
+use super::{AttemptEnded, Observation, Phase, Tracker};
 use crate::core::event::{
     AttemptResult, Event, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
 };
@@ -395,15 +395,14 @@ impl Tracker {
             .or(entry.created_ms)
             .map(|ms| entry.boot.started_at.plus_ms(i64::from(ms)));
         let Some(started_at) = started else { return };
-        if let Some(ms) = self.duration(started_at, at.max(started_at)) {
-            let span = StageSpan {
-                started_at,
-                ms,
-                outcome: StageOutcome::Completed,
-                coarse: false,
-            };
-            self.stage_ended(slot, Stage::GuestNetwork, span, out);
-        }
+        self.stage_took(
+            slot,
+            Stage::GuestNetwork,
+            started_at..at.max(started_at),
+            StageOutcome::Completed,
+            false,
+            out,
+        );
     }
 
     fn agent_is_up(&mut self, slot: Slot, at: Timestamp, out: &mut Vec<Observation>) {
@@ -418,15 +417,14 @@ impl Tracker {
         let Some(started_at) = entry.network_up else {
             return;
         };
-        if let Some(ms) = self.duration(started_at, at.max(started_at)) {
-            let span = StageSpan {
-                started_at,
-                ms,
-                outcome: StageOutcome::Completed,
-                coarse: false,
-            };
-            self.stage_ended(slot, Stage::AgentStart, span, out);
-        }
+        self.stage_took(
+            slot,
+            Stage::AgentStart,
+            started_at..at.max(started_at),
+            StageOutcome::Completed,
+            false,
+            out,
+        );
     }
 }
 

@@ -7,6 +7,13 @@ use crate::simulator::line::{Value, iso};
 
 const POLL: i64 = 2_000;
 
+/// A file in root's home inside the guest, as the controller's lines name it.
+macro_rules! guest_home {
+    ($file:literal) => {
+        concat!("/root", $file)
+    };
+}
+
 impl Simulation {
     pub(super) fn session_ready(&mut self, boot: u32) {
         let who = self.who(boot);
@@ -126,9 +133,9 @@ impl Simulation {
         say!(self, TRANSFER_CLI, who.id(), who.provider, cli, "running");
         self.block((4, 20));
         let inside = match who.provider {
-            "codex" => "/root/.codex/credentials.json",
-            "claude_code" => "/root/.claude/credentials.json",
-            _ => "/root/.gemini/credentials.json",
+            "codex" => guest_home!("/.codex/credentials.json"),
+            "claude_code" => guest_home!("/.claude/credentials.json"),
+            _ => guest_home!("/.gemini/credentials.json"),
         };
         let outside = Value::Path("/tmp/vm-mount-", cli, inside);
         say!(
