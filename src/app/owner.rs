@@ -117,8 +117,16 @@ impl Owner {
     }
 
     pub(super) async fn run(mut self, mut chunks: mpsc::Receiver<TailEvent>) -> Ended {
+        // One timer for the whole life: setting it to the time it has costs nothing.
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
         loop {
             let wake = self.next_wake();
+            if let Some(at) = wake
+                && timer.deadline() != at
+            {
+                timer.as_mut().reset(at);
+            }
             tokio::select! {
                 biased;
                 event = chunks.recv() => match event {
@@ -126,7 +134,7 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
-                () = sleep_until(wake) => self.time_passed(),
+                () = &mut timer, if wake.is_some() => self.time_passed(),
             }
             self.dispatch();
         }
@@ -373,13 +381,6 @@ fn take(
         engine.observe(observation, now, effects);
     } else {
         engine.observe_history(observation);
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -20,7 +20,8 @@
 //!   least 5 s apart after its rotation. A line beyond 1 MiB comes in pieces. NUL bytes are passed on.
 //! - **Back-pressure**: a full channel stops the reading, never the watching: new generations are still opened in time,
 //!   so that their bytes outlive their names. Nothing is dropped.
-//! - **Speed**: on an idle log a wake is served at once, on a busy one reads are at least `batch_window` apart.
+//! - **Speed**: on an idle log a wake is served at once. A busy one, where a write comes within `batch_window` of the
+//!   last read, is read at that beat and its writes wake nobody, until a beat finds nothing.
 //!
 //! inotify only shortens the sleep; polling alone gives the same stream, later.
 
@@ -31,6 +32,7 @@ mod follower;
 mod generation;
 mod identity;
 mod options;
+mod pace;
 mod resume;
 mod wake;
 mod walk;
@@ -48,6 +50,7 @@ use disk::Disk;
 use follower::Follower;
 pub use identity::{FileId, Head};
 pub use options::{StartAt, TailError, TailOptions};
+use pace::Pace;
 use wake::Wakes;
 
 /// What the follower has to say, in the order in which it happened to the stream.
@@ -145,6 +148,7 @@ pub async fn run(
     let now = || clock::monotonic().duration_since(epoch);
     let mut wakes = Wakes::new(options.inotify);
     let batch_window = options.batch_window;
+    let mut pace = Pace::new(batch_window);
     let directory = options.directory().to_owned();
     let mut follower = Follower::new(options, checkpoint, Box::new(Disk));
     // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
@@ -153,8 +157,11 @@ pub async fn run(
     publish(&stats, &follower, &wakes);
 
     loop {
-        wakes.watch_file(follower.newest());
+        // A busy log's writes are not waited for; its rotations always are.
+        let awaited = follower.newest().filter(|_| !pace.is_beating());
+        wakes.watch_file(awaited);
         let mut sent = 0_u32;
+        let mut came = false;
         while let Some(event) = follower.next(now()) {
             // The event waits here for a free place. Meanwhile the folder stays watched, so that a piece is opened
             // before rotation removes its name, however slow the consumer is.
@@ -173,14 +180,43 @@ pub async fn run(
                     }
                 }
             };
+            came |= matches!(event, TailEvent::Chunk { .. });
             permit.send(event);
             // Under a flood this loop does not sleep, so it asks for rotations itself; not on the short way of a single
             // line, which ends with the word that all was read.
             sent = sent.saturating_add(1);
             if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
-                wakes.watch_file(follower.newest());
+                if !pace.is_beating() {
+                    wakes.watch_file(follower.newest());
+                }
             }
+        }
+        if pace.is_beating() {
+            if !came {
+                // Busy no more. Between this read and the watch something may be written, so it is read once again.
+                pace.stop();
+                follower.read_again();
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = events.closed() => return,
+                () = wakes.directory() => {
+                    wakes.watch_directory(&directory);
+                    follower.look(now());
+                }
+                () = pace.beat() => {
+                    if now() >= follower.next_look() {
+                        wakes.watch_directory(&directory);
+                        follower.look(now());
+                        publish(&stats, &follower, &wakes);
+                    }
+                    follower.read_again();
+                }
+            }
+            continue;
         }
         publish(&stats, &follower, &wakes);
 
@@ -195,7 +231,13 @@ pub async fn run(
                 wakes.watch_directory(&directory);
                 follower.look(now());
             }
-            () = async { sleep_until(window).await; wakes.file().await } => follower.wake(now()),
+            () = async { sleep_until(window).await; wakes.file().await } => {
+                // Written within the window: the next write is likely to be, too.
+                if clock::monotonic() < window + 2 * TIMER_SLACK {
+                    pace.start();
+                }
+                follower.wake(now());
+            }
             () = sleep_until(epoch + follower.next_look()) => {
                 wakes.watch_directory(&directory);
                 follower.look(now());

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use rustix::fs::OFlags;
+
 use super::family::Family;
 use super::identity::FileId;
 
@@ -43,9 +45,14 @@ impl Files for Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
-        // Not to hang should the name be a pipe's.
-        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        // Nobody asks when a log was last read, and keeping that date costs more than reading it; only the file's
+        // owner may ask not to.
+        let file = match open_with(path, OFlags::NOATIME) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                open_with(path, OFlags::empty())?
+            }
+            opened => opened?,
+        };
         regular(&file.metadata()?)?;
         Ok(Box::new(file))
     }
@@ -71,6 +78,12 @@ impl Handle for File {
     fn descriptor(&self) -> Option<RawFd> {
         Some(self.as_raw_fd())
     }
+}
+
+fn open_with(path: &Path, more: OFlags) -> io::Result<File> {
+    // Not to hang should the name be a pipe's.
+    let flags = i32::try_from((OFlags::NONBLOCK | more).bits()).unwrap_or(0);
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 fn regular(metadata: &std::fs::Metadata) -> io::Result<Stat> {

@@ -97,6 +97,11 @@ impl Follower {
     /// The live file may have grown.
     pub(super) fn wake(&mut self, now: Duration) {
         self.last_read = now;
+        self.read_again();
+    }
+
+    /// The same, by the beat of a busy log: that nothing came does not put off the answer to the next wake.
+    pub(super) fn read_again(&mut self) {
         if let Some(current) = self.generations.get_mut(self.current) {
             current.at_end = false;
         }
@@ -123,9 +128,7 @@ impl Follower {
             Err(Failure { path, error }) => self.troubled(path, &error, now),
         }
         // Whatever was there before this look shall be read before a successor found by it.
-        if let Some(current) = self.generations.get_mut(self.current) {
-            current.at_end = false;
-        }
+        self.read_again();
     }
 
     pub(super) fn next_look(&self) -> Duration {

@@ -113,12 +113,16 @@ impl Wakes {
     }
 }
 
+fn instance() -> Option<AsyncFd<OwnedFd>> {
+    registered(init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?)
+}
+
 #[expect(
     deprecated,
     reason = "its successor is unsafe to call, for types whose descriptor may change; an OwnedFd's never does"
 )]
-fn instance() -> Option<AsyncFd<OwnedFd>> {
-    AsyncFd::new(init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?).ok()
+pub(super) fn registered(descriptor: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor).ok()
 }
 
 /// Takes what events there are; how many bytes they were.

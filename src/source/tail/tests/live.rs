@@ -164,3 +164,26 @@ async fn a_receiver_that_is_gone_ends_the_follower() {
     drop(live.events);
     live.task.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_log_that_is_busy_and_then_silent_is_followed_through_both() {
+    let log = Log::new();
+    let mut options = log.options();
+    // No poll will help: what the beat of a busy log leaves unread, only the next wake brings.
+    options.poll_active = seconds(3600);
+    options.poll_idle = seconds(3600);
+    let window = options.batch_window;
+    let mut live = follow(options, 8);
+    live.until(|stats| stats.inotify).await;
+    for n in 0..60 {
+        log.write(format!("{n}\n"));
+        assert_eq!(live.text().await, format!("{n}\n"));
+        match n % 10 {
+            // A silence of every length around a beat's.
+            7 => tokio::time::sleep(window * (n / 10) / 2).await,
+            8 => log.rotate(),
+            9 => log.truncate(),
+            _ => {}
+        }
+    }
+}
