@@ -1,5 +1,7 @@
 //! A scripted `journalctl`: its nth start prints the nth part and ends, its last one stays. It notes how it was called.
 
+mod real;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

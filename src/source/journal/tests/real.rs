@@ -1,0 +1,122 @@
+//! The real `journalctl` over a real journal, which `systemd-journal-remote` writes as it would another machine's.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+
+/// A journal in a folder of its own, and the program that adds to it.
+struct Journal {
+    folder: tempfile::TempDir,
+    writer: Child,
+}
+
+/// Debian keeps systemd's own programs out of `PATH`.
+fn writer() -> &'static Path {
+    ["/usr/lib/systemd", "/lib/systemd"]
+        .into_iter()
+        .map(|folder| Path::new(folder).join("systemd-journal-remote"))
+        .find(|program| program.exists())
+        .map(|program| &*Box::leak(program.into_boxed_path()))
+        .expect("systemd-journal-remote is installed; on Debian: apt-get install systemd-journal-remote")
+}
+
+impl Journal {
+    fn new() -> Journal {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Command::new(writer())
+            .arg(format!(
+                "--output={}",
+                folder.path().join("remote.journal").display()
+            ))
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let journal = Journal { folder, writer };
+        let at = journal.folder.path().display();
+        // The program that is followed, told only where this journal is.
+        let script = format!("#!/bin/sh\nexec journalctl --directory='{at}' \"$@\"\n");
+        fs::write(journal.program(), script).unwrap();
+        fs::set_permissions(journal.program(), fs::Permissions::from_mode(0o755)).unwrap();
+        journal
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("of-this-folder")
+    }
+
+    /// An entry whose message may hold any bytes, newlines among them.
+    fn write(&mut self, second: u64, identifier: &str, message: &[u8]) {
+        let mut entry = format!(
+            "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID=3ad0a1a3c8f84b8d8b1e6d3a4ff0e1aa\nSYSLOG_IDENTIFIER={identifier}\nMESSAGE\n",
+            1_760_000_000_000_000 + second * 1_000_000,
+            second * 1_000_000,
+        )
+        .into_bytes();
+        entry.extend((message.len() as u64).to_le_bytes());
+        entry.extend(message);
+        entry.extend(b"\n\n");
+        let input = self.writer.stdin.as_mut().unwrap();
+        input.write_all(&entry).unwrap();
+        input.flush().unwrap();
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // At the end of its input it is done; killed if it is not.
+        drop(self.writer.stdin.take());
+        self.writer.kill().ok();
+        self.writer.wait().ok();
+    }
+}
+
+/// Takes chunks until all of `wanted` came, in order and nothing between; the cursor behind them.
+async fn expect(live: &mut Live, wanted: &[&str], ignored: &str) -> Option<String> {
+    let (mut text, mut at) = (String::new(), None);
+    while !wanted.iter().all(|message| text.contains(message)) {
+        let (more, cursor, ..) = live.chunk().await;
+        text += &more;
+        at = cursor;
+    }
+    let places: Vec<usize> = wanted.iter().filter_map(|word| text.find(word)).collect();
+    assert!(places.is_sorted(), "out of order: {text}");
+    for message in wanted {
+        assert_eq!(text.matches(message).count(), 1, "twice: {message}");
+    }
+    assert!(
+        !text.contains(ignored),
+        "of another or read before: {ignored}"
+    );
+    at
+}
+
+#[tokio::test]
+async fn a_real_journal_is_followed_live_and_resumed_behind_its_cursor() {
+    let mut journal = Journal::new();
+    journal.write(1, "master-controller", b"first words");
+    journal.write(2, "another-service", b"not ours");
+    journal.write(3, "master-controller", b"two\nlines, \xe2\x82\xac");
+    let mut live = follow(journal.program(), StartAt::Beginning, None);
+    expect(&mut live, &["first words", "two\nlines, €"], "not ours").await;
+    journal.write(4, "master-controller", b"written while followed");
+    let cursor = expect(&mut live, &["written while followed"], "first words").await;
+    live.stop.cancel();
+    live.task.await.unwrap();
+
+    journal.write(5, "master-controller", b"written while away");
+    let kept = JournalCheckpoint {
+        cursor,
+        history_before: None,
+    };
+    let mut live = follow(journal.program(), StartAt::Beginning, Some(kept));
+    expect(&mut live, &["written while away"], "while followed").await;
+    journal.write(6, "master-controller", b"and after");
+    expect(&mut live, &["and after"], "while away").await;
+    live.stop.cancel();
+    live.task.await.unwrap();
+}
