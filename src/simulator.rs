@@ -2,7 +2,7 @@
 //!
 //! One world model and its faces. `Simulation` is pure: it plays a `Plan` in its own time and yields moments, the same
 //! for the same plan at any speed. The faces show them: `LogFiles` and `Console` write the lines as winston does,
-//! `Agents` puts real servers on the VMs' loopback addresses. `Player` decides when. Beside the moments stands the
+//! `Tables` writes the rows that the lines tell of, `Agents` puts real servers on the VMs' loopback addresses. `Player` decides when. Beside the moments stands the
 //! `Truth` of each boot.
 //!
 //! It is no parody: the controller's worse habits are all here, because they are what a reader must survive.
@@ -17,6 +17,7 @@ mod random;
 pub mod scenario;
 pub mod shapes;
 pub mod simulation;
+pub mod tables;
 pub mod truth;
 mod world;
 
@@ -26,4 +27,5 @@ pub use plan::{Figures, Happening, Injection, Phase, Plan, Version};
 pub use player::{Player, Speed};
 pub use scenario::{Order, Scenario};
 pub use simulation::{Happened, Moment, Simulation};
+pub use tables::{Schema, TableOp, Tables};
 pub use truth::Truth;

@@ -12,12 +12,13 @@ use jiff::tz::TimeZone;
 
 use super::Status;
 use crate::clock::{self, Stopwatch};
+use crate::config::Secret;
 use crate::core::event::Timestamp;
 use crate::simulator::player::Face;
 use crate::simulator::scenario::{self, SCENARIOS};
 use crate::simulator::{
-    Agents, Console, Figures, LogFiles, Moment, Order, Player, Scenario, Simulation, Speed,
-    Version, log,
+    Agents, Console, Figures, LogFiles, Moment, Order, Player, Scenario, Schema, Simulation, Speed,
+    Tables, Version, log,
 };
 
 #[derive(Debug, Args)]
@@ -61,6 +62,15 @@ pub struct Arguments {
     /// Write the lines to standard output as the controller does, with colour codes (the default without --log)
     #[arg(long)]
     console: bool,
+
+    /// Write the controller's tables too, into a database that has none of them yet: sqlite:PATH, or
+    /// postgres://USER@HOST/DATABASE with the password in PGPASSWORD
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    database: Option<Secret>,
+
+    /// Whose columns the tables have: the shipped migration's or production's
+    #[arg(long, default_value = "production", value_parser = schema)]
+    schema: Schema,
 
     /// Stop asking for boots after this many
     #[arg(long)]
@@ -112,6 +122,19 @@ fn version(word: &str) -> Result<Version> {
         "dec" => Ok(Version::Dec),
         _ => bail!("unknown controller \"{word}\"; known controllers: oct, dec"),
     }
+}
+
+fn schema(word: &str) -> Result<Schema> {
+    match word {
+        "migration" => Ok(Schema::Migration),
+        "production" => Ok(Schema::Production),
+        _ => bail!("unknown schema \"{word}\"; known schemas: migration, production"),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what clap asks of a parser")]
+fn secret(word: &str) -> Result<Secret> {
+    Ok(Secret::new(word))
 }
 
 fn speed(word: &str) -> Result<Speed> {
@@ -166,8 +189,18 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
     let to_console = arguments.console || arguments.log.is_none();
     let mut console = to_console.then(|| Console::new(out, zone));
     let mut agents = arguments.agents.map(Agents::new);
+    let mut tables = match &arguments.database {
+        Some(url) => {
+            Some(Tables::create(url, arguments.schema).context("prepare the controller's tables")?)
+        }
+        None => None,
+    };
     let mut progress = Progress::new(to_console);
     let mut faces: Vec<&mut dyn Face> = vec![&mut progress];
+    // Before the log: the controller writes its line when the database has answered.
+    if let Some(tables) = &mut tables {
+        faces.push(tables);
+    }
     if let Some(files) = &mut files {
         faces.push(files);
     }
@@ -193,7 +226,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
             serde_json::to_writer(&mut *truth, &ended)?;
             truth.write_all(b"\n")
         })
-        .context("write the simulated log")?;
+        .context("write what the simulated controller writes")?;
     if let Some(truth) = &mut truth {
         truth.flush().context("write the truth")?;
     }

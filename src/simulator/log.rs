@@ -57,7 +57,10 @@ impl Face for LogFiles {
                 self.main.reopen()?;
                 self.errors.reopen()
             }
-            Happened::Befell(_) | Happened::AgentUp { .. } | Happened::AgentDown { .. } => Ok(()),
+            Happened::Befell(_)
+            | Happened::Written(_)
+            | Happened::AgentUp { .. }
+            | Happened::AgentDown { .. } => Ok(()),
         }
     }
 

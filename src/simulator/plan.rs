@@ -44,6 +44,8 @@ pub struct Figures {
     pub unreachable: (i64, i64),
     /// Until the user has logged in.
     pub user: (i64, i64),
+    /// How far the database's clock is ahead of the controller's.
+    pub database_ahead: i64,
 }
 
 impl Figures {
@@ -66,6 +68,7 @@ impl Figures {
             agent: (400, 6_200),
             unreachable: (1, 2),
             user: (0, 7_000),
+            database_ahead: 0,
         }
     }
 

@@ -9,6 +9,7 @@ mod failure;
 mod house;
 mod login;
 mod request;
+mod rows;
 mod wait;
 
 use std::cmp::Reverse;
@@ -20,6 +21,7 @@ use super::line::{Record, Shape, Value};
 use super::plan::{Happening, Plan, Version};
 use super::random::Random;
 use super::scenario::{Scenario, Script};
+use super::tables::TableOp;
 use super::truth::Truth;
 use super::world::World;
 use crate::core::event::{AttemptResult, Failure, Outcome, SessionId, Timestamp, VmId, VmType};
@@ -46,6 +48,8 @@ pub enum Happened {
     Line(Record),
     /// Something in the plan befalls the host, just now.
     Befell(Happening),
+    /// The database has committed this.
+    Written(TableOp),
     /// The controller's process begins: it opens its files.
     Opens,
     /// The agent of a VM begins to listen and behaves so.
@@ -73,6 +77,7 @@ pub struct Simulation {
     life: u32,
     alive: bool,
     arrived: Vec<u32>,
+    late_rows: BTreeMap<VmId, rows::LateRow>,
     truths: Vec<Truth>,
 }
 
@@ -95,6 +100,8 @@ enum Event {
     Ends(i64),
     GuestDies(VmId),
     AgentListens(VmId),
+    /// A row is written at last.
+    RowLands(VmId),
     /// Routine, once a minute.
     Minute,
     /// Routine: somebody else's requests.
@@ -136,7 +143,8 @@ enum Step {
     FlowFailed,
     Cancel,
     CreationReported,
-    Destroyed(VmId, After),
+    /// A VM whose destruction was asked for then.
+    Destroyed(VmId, i64, After),
     GraceOver,
     PagePoll,
 }
@@ -211,6 +219,7 @@ impl Simulation {
             life: 0,
             alive: false,
             arrived: vec![0; plan.phases.len()],
+            late_rows: BTreeMap::new(),
             truths: Vec::new(),
             plan,
         };
@@ -312,6 +321,7 @@ impl Simulation {
             Event::Ends(down) => self.die(down),
             Event::GuestDies(vm) => self.guest_dies(vm),
             Event::AgentListens(vm) => self.agent_listens(vm),
+            Event::RowLands(vm) => self.row_lands(vm),
             Event::Minute => self.minute(),
             Event::Chatter => self.chatter(),
             // A boot that a dead controller had begun is no longer there.
@@ -331,7 +341,7 @@ impl Simulation {
             Step::ProxyTimedOut => self.step_timed_out(boot, "getProxyEnvVars", 5_000),
             Step::Recorded => self.recorded(boot),
             Step::InsertFailed => self.insert_failed(boot),
-            Step::InsertTimedOut => self.step_timed_out(boot, "db.vms.create", 5_000),
+            Step::InsertTimedOut => self.insert_timed_out(boot),
             Step::SpawnFailed => self.spawn_failed(boot),
             Step::FirecrackerExited => self.firecracker_exited(boot),
             Step::SocketPolled(count) => self.socket_polled(boot, count),
@@ -353,7 +363,7 @@ impl Simulation {
             Step::FlowFailed => self.flow_failed_noted(boot),
             Step::Cancel => self.cancel(boot),
             Step::CreationReported => self.creation_reported(boot),
-            Step::Destroyed(vm, after) => self.destroyed(boot, vm, after),
+            Step::Destroyed(vm, asked_at, after) => self.destroyed(boot, vm, asked_at, after),
             Step::GraceOver => self.grace_over(boot),
             Step::PagePoll => self.page_poll(boot),
         }

@@ -12,7 +12,7 @@ use super::fate::Agent;
 use super::line::iso;
 use super::plan::Figures;
 use super::random::Random;
-use crate::core::event::{Failure, VmId, VmType};
+use crate::core::event::{Failure, SessionId, VmId, VmType};
 
 const PROVIDERS: [&str; 3] = ["codex", "claude_code", "gemini_cli"];
 
@@ -26,9 +26,13 @@ pub(crate) struct World {
     pub(crate) used: HashMap<VmId, Ipv4Addr>,
     pub(crate) users: Vec<User>,
     pub(crate) machines: Vec<Machine>,
+    /// Sessions that say `started` or `vm_created`.
+    pub(crate) open_sessions: Vec<OpenSession>,
     pub(crate) image_has_agent: bool,
     pub(crate) database_up: bool,
     pool_of_all: Vec<Ipv4Addr>,
+    /// Undestroyed rows of users who left.
+    left: Vec<Row>,
     next_pid: i64,
 }
 
@@ -48,9 +52,28 @@ pub(crate) struct Row {
     pub(crate) vm: VmId,
     pub(crate) vm_type: VmType,
     pub(crate) ip: Ipv4Addr,
+    /// By the database's clock.
     pub(crate) created: i64,
+    /// By the controller's.
     pub(crate) destroyed: Option<i64>,
+    pub(crate) heartbeat: Option<i64>,
+    /// Which controller process made it.
+    pub(crate) life: u32,
     pub(crate) status: &'static str,
+}
+
+impl Row {
+    /// The creation in the database's resolution.
+    pub(crate) fn created_micros(&self) -> i64 {
+        self.created * 1_000 + i64::try_from(self.vm.0 % 1_000).unwrap_or_default()
+    }
+}
+
+/// A row of the table `auth_sessions`, as far as the hourly task looks at it.
+#[derive(Debug)]
+pub(crate) struct OpenSession {
+    pub(crate) session: SessionId,
+    pub(crate) created: i64,
 }
 
 /// A Firecracker process and its guest.
@@ -97,9 +120,11 @@ impl World {
             used: HashMap::new(),
             users: Vec::new(),
             machines: Vec::new(),
+            open_sessions: Vec::new(),
             image_has_agent: true,
             database_up: true,
             pool_of_all,
+            left: Vec::new(),
             next_pid: 2_000,
         }
     }
@@ -162,7 +187,9 @@ impl World {
 
     pub(crate) fn replace_user(&mut self, user: usize, random: &mut Random) {
         self.users[user].id = random.uuid();
-        self.users[user].rows.clear();
+        let rows = std::mem::take(&mut self.users[user].rows);
+        self.left
+            .extend(rows.into_iter().filter(|row| row.destroyed.is_none()));
     }
 
     pub(crate) fn cli_row(&self, user: usize) -> Option<&Row> {
@@ -172,8 +199,39 @@ impl World {
             .find(|row| row.vm_type == VmType::Cli && row.destroyed.is_none())
     }
 
-    pub(crate) fn row_mut(&mut self, user: usize, vm: VmId) -> Option<&mut Row> {
-        self.users[user].rows.iter_mut().find(|row| row.vm == vm)
+    pub(crate) fn row_mut(&mut self, vm: VmId) -> Option<&mut Row> {
+        self.rows_mut().find(|row| row.vm == vm)
+    }
+
+    fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        let rows = self.users.iter_mut().flat_map(|user| &mut user.rows);
+        rows.chain(&mut self.left)
+    }
+
+    /// A row of a user, who may have left meanwhile.
+    pub(crate) fn add_row(&mut self, user: usize, id: u128, row: Row) {
+        let user = &mut self.users[user];
+        if user.id == id {
+            user.rows.push(row);
+        } else {
+            self.left.push(row);
+        }
+    }
+
+    /// Makes `failed` of the rows that say `running` and had their last heartbeat before that time, unless the
+    /// controller's present process made them. Returns the VMs with their users.
+    pub(crate) fn fail_silent_rows(&mut self, before: i64, life: u32) -> Vec<(VmId, u128)> {
+        let mut silent = Vec::new();
+        for user in &mut self.users {
+            for row in &mut user.rows {
+                let stale = row.heartbeat.is_some_and(|at| at < before);
+                if stale && row.status == "running" && row.life != life {
+                    row.status = "failed";
+                    silent.push((row.vm, user.id));
+                }
+            }
+        }
+        silent
     }
 
     /// The rows of a user as `[FINDBYUSERID] All VMs for user` shows them.
@@ -213,13 +271,14 @@ impl World {
         Some(ip)
     }
 
-    /// What a starting controller makes of the rows: every address without an undestroyed row is free again.
-    /// Returns the text of `allocatedVMIds`.
+    /// What a starting controller makes of the rows: an address is taken by the undestroyed rows that say
+    /// `running` and by no others: ghosts keep theirs, a VM whose row says `failed` has to share. Returns the text of `allocatedVMIds`.
     pub(crate) fn reset_pool(&mut self) -> String {
         self.used.clear();
         let mut text = String::new();
-        for row in self.users.iter().flat_map(|user| &user.rows) {
-            if row.destroyed.is_none() {
+        let rows = self.users.iter().flat_map(|user| &user.rows);
+        for row in rows.chain(&self.left) {
+            if row.destroyed.is_none() && row.status == "running" {
                 self.used.insert(row.vm, row.ip);
                 let comma = if text.is_empty() { "" } else { ", " };
                 let written = write!(text, "{comma}vm-{:05x} ({})", row.vm.0 >> 108, row.ip);
@@ -394,7 +453,7 @@ fn hostile_body(ip: Ipv4Addr) -> String {
 fn stamp_of_creation(row: &Row) -> String {
     let mut text = iso(row.created);
     text.pop();
-    format!("{text}{:03}+00:00", row.vm.0 % 1000)
+    format!("{text}{:03}+00:00", row.created_micros() % 1_000)
 }
 
 /// A time that the controller wrote into a row.

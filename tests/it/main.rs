@@ -9,6 +9,7 @@ mod architecture;
 mod config;
 mod demo;
 mod metrics;
+mod postgres;
 mod tree;
 
 mod analyze_later_versions;
@@ -18,12 +19,14 @@ mod program;
 
 mod simulator;
 mod simulator_agents;
+mod simulator_databases;
 mod simulator_habits;
 mod simulator_replay;
 mod simulator_rotation;
 mod simulator_sample;
 mod simulator_scored;
 mod simulator_shapes;
+mod simulator_tables;
 
 mod winston;
 

@@ -5,7 +5,6 @@ use crate::core::event::{Failure, Timestamp, VmType};
 use crate::simulator::fate::{Agent, Creation};
 use crate::simulator::line::{Value, tap_name};
 use crate::simulator::plan::Injection;
-use crate::simulator::world::Row;
 
 pub(super) const USERS: &str = "/var/lib/firecracker/users/";
 const SOCKETS: &str = "/var/lib/firecracker/sockets/";
@@ -14,6 +13,8 @@ const CLONE_LIMIT: i64 = 15_000;
 const CLONE_LIMIT_DEC: i64 = 90_000;
 const FIRECRACKER_LIMIT: i64 = 25_000;
 const SOCKET_POLL: i64 = 100;
+/// The limit of an INSERT, and the timer's delay.
+pub(super) const INSERT_WAIT: i64 = 5_002;
 
 impl Simulation {
     pub(super) fn create(&mut self, boot: u32) {
@@ -195,7 +196,7 @@ impl Simulation {
         say!(self, STEP_5, who.vm);
         match who.fate.creation {
             Creation::InsertFails => self.after_query(boot, Step::InsertFailed),
-            Creation::InsertTimeout => self.after(5_002, boot, Step::InsertTimedOut),
+            Creation::InsertTimeout => self.after(INSERT_WAIT, boot, Step::InsertTimedOut),
             _ if !self.world.database_up => self.after_query(boot, Step::InsertFailed),
             _ => self.after_query(boot, Step::Recorded),
         }
@@ -262,15 +263,7 @@ impl Simulation {
     /// Step 5 is done, step 6 begins.
     pub(super) fn recorded(&mut self, boot: u32) {
         let who = self.who(boot);
-        let row = Row {
-            vm: who.vm,
-            vm_type: who.vm_type,
-            ip: who.ip,
-            created: self.now,
-            destroyed: None,
-            status: "running",
-        };
-        self.world.users[who.user].rows.push(row);
+        self.row_inserted(&who);
         let elapsed = self.elapsed(boot);
         say!(self, STEP_5_DONE, who.vm, elapsed);
         say!(self, STEP_6, who.vm);
@@ -360,6 +353,7 @@ impl Simulation {
         }
         let pid = self.boot(boot).pid;
         say!(self, SOCKET_FOUND, who.vm, polls);
+        self.row_has_process(who.vm, pid);
         let console = Value::Path(USERS, who.vm, "/console.log");
         say!(self, FIRECRACKER, who.vm, pid, console);
         if self.random.one_in(48) {

@@ -31,6 +31,13 @@ impl Simulation {
         self.fail_creation(boot, error, Some(stack), failure);
     }
 
+    /// The row is written all the same, later.
+    pub(super) fn insert_timed_out(&mut self, boot: u32) {
+        let who = self.who(boot);
+        self.row_left_behind(&who, super::creation::INSERT_WAIT);
+        self.step_timed_out(boot, "db.vms.create", 5_000);
+    }
+
     /// A database error is no `Error` object: the lines have no stack.
     pub(super) fn insert_failed(&mut self, boot: u32) {
         let error = if self.world.database_up {
@@ -195,6 +202,8 @@ impl Simulation {
     pub(super) fn creation_reported(&mut self, boot: u32) {
         let who = self.who(boot);
         let error = self.error_text(boot);
+        let told = format!("Browser VM creation failed: {error}");
+        self.session_failed(who.session, "failed", &told);
         if self.is_dec() {
             say!(
                 self,

@@ -20,15 +20,18 @@ impl Simulation {
                 return;
             };
             let before = self.now - self.random.within((MINUTE, 300 * MINUTE));
-            self.world.users[user].rows.push(Row {
+            let pid = self.world.pid(&mut self.random);
+            let row = Row {
                 vm,
                 vm_type: VmType::Cli,
                 ip,
-                created: before,
+                created: before + self.plan.figures.database_ahead,
                 destroyed: None,
+                heartbeat: None,
+                life: self.life,
                 status: "running",
-            });
-            let pid = self.world.pid(&mut self.random);
+            };
+            self.row_settled(user, row, pid);
             let machine = (vm, ip, pid, self.life + 1);
             let figures = &self.plan.figures;
             self.world
@@ -152,7 +155,8 @@ impl Simulation {
         }
         if minute.rem_euclid(60) == 0 {
             say!(self, SESSIONS);
-            say!(self, SESSIONS_DONE, 0i64, 0i64);
+            let stale = i64::try_from(self.sessions_given_up()).unwrap_or(i64::MAX);
+            say!(self, SESSIONS_DONE, stale, stale);
         }
         if minute.rem_euclid(5) == 0 {
             say!(self, HIBERNATION);
@@ -163,25 +167,20 @@ impl Simulation {
             let error = "column \"total_users\" of relation \"system_metrics\" does not exist";
             say!(self, METRICS_FAILED, error);
         }
-        if minute.rem_euclid(30) == 0 && self.plan.noise {
-            self.missing_heartbeat();
-        }
+        self.missing_heartbeats();
     }
 
-    /// A CLI VM that once sent a heartbeat and stopped: its row is `failed` from now on, and it is used all the same.
-    fn missing_heartbeat(&mut self) {
-        let Some(user) = self.world.users.iter().position(|user| !user.busy) else {
-            return;
-        };
-        let Some(vm) = self.world.cli_row(user).map(|row| row.vm) else {
-            return;
-        };
-        if let Some(row) = self.world.row_mut(user, vm) {
-            row.status = "failed";
+    /// CLI VMs that once sent a heartbeat and stopped: their rows are `failed` from now on, and they are used all the
+    /// same.
+    fn missing_heartbeats(&mut self) {
+        let silent = self.rows_without_heartbeat();
+        for (vm, user) in &silent {
+            say!(self, VM_CRASHED, *vm, Value::Uuid(*user));
         }
-        let id = Value::Uuid(self.world.users[user].id);
-        say!(self, VM_CRASHED, vm, id);
-        say!(self, VM_HEALTH_DONE, 1i64, 1i64);
+        if !silent.is_empty() {
+            let count = i64::try_from(silent.len()).unwrap_or(i64::MAX);
+            say!(self, VM_HEALTH_DONE, count, count);
+        }
     }
 
     /// Requests that have nothing to do with boots, and now and then a line that nobody has in a catalogue.
@@ -201,6 +200,7 @@ impl Simulation {
                     return;
                 };
                 self.request_line("POST", format!("/api/vms/{vm}/heartbeat"));
+                self.row_heartbeat(vm);
                 let text = format!("POST /{vm}/heartbeat 200");
                 self.access(&shapes::ACCESS_HEARTBEAT, text);
             }

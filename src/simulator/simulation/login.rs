@@ -23,6 +23,7 @@ impl Simulation {
         }
         if self.is_dec() {
             say!(self, VM_IS_READY, who.session);
+            self.session_says(who.session, "ready", Vec::new());
             say!(self, OAUTH, who.session, who.provider, who.ip);
             say!(self, OAUTH_CLI_DEC, who.session, who.ip, who.provider);
             let note = "Using per-user Decodo proxy from environment";
@@ -37,6 +38,7 @@ impl Simulation {
                 who.ip
             );
         } else {
+            self.session_says(who.session, "ready", Vec::new());
             say!(self, OAUTH, who.session, who.provider, who.ip);
             say!(self, OAUTH_CLI, who.session, who.ip, who.provider, true);
         }
@@ -58,6 +60,11 @@ impl Simulation {
 
     pub(super) fn login_stored(&mut self, boot: u32) {
         let who = self.who(boot);
+        if !self.world.database_up {
+            self.flow_failed(boot, super::request::NO_DATABASE.to_owned());
+            return;
+        }
+        self.session_awaits_user(&who);
         say!(self, OAUTH_URL, who.session, who.provider);
         say!(self, OAUTH_WAIT, who.session, who.provider);
         let takes = match who.fate.user {
@@ -153,6 +160,11 @@ impl Simulation {
 
     pub(super) fn completed(&mut self, boot: u32) {
         let who = self.who(boot);
+        if !self.world.database_up {
+            self.flow_failed(boot, super::request::NO_DATABASE.to_owned());
+            return;
+        }
+        self.session_says(who.session, "completed", Vec::new());
         say!(self, COMPLETED, who.id(), who.provider, who.session);
         self.flow_over(boot);
     }
@@ -163,6 +175,7 @@ impl Simulation {
         if self.boot(boot).final_status == "completed" {
             self.boot(boot).final_status = "failed";
         }
+        self.boot(boot).error = Some((error.clone(), None));
         say!(
             self,
             FLOW_FAILED,
@@ -180,6 +193,9 @@ impl Simulation {
             let error = super::request::NO_DATABASE;
             say!(self, FAILURE_LOST, who.session, error);
         }
+        let status = self.boot(boot).final_status;
+        let why = self.error_text(boot);
+        self.session_failed(who.session, status, &why);
         self.flow_over(boot);
     }
 
@@ -240,19 +256,12 @@ impl Simulation {
             say!(self, DIRECTORY_REMOVED, vm);
         }
         self.world.release_address(vm);
-        if self.world.database_up {
-            let user = self.who(boot).user;
-            let now = self.now;
-            if let Some(row) = self.world.row_mut(user, vm) {
-                row.destroyed = Some(now);
-                row.status = "destroyed";
-            }
-        }
-        self.after_query(boot, Step::Destroyed(vm, after));
+        self.after_query(boot, Step::Destroyed(vm, self.now, after));
     }
 
-    pub(super) fn destroyed(&mut self, boot: u32, vm: VmId, after: After) {
+    pub(super) fn destroyed(&mut self, boot: u32, vm: VmId, asked_at: i64, after: After) {
         let who = self.who(boot);
+        self.row_destroyed(vm, asked_at);
         if self.world.database_up {
             say!(self, DESTROYED, vm);
         } else {
@@ -263,6 +272,11 @@ impl Simulation {
             } else {
                 say!(self, CLEANUP_CLI_FAILED, error);
             }
+        }
+        let ties = matches!(after, After::SaidTwice | After::CliToo | After::Refuse);
+        if ties && self.is_dec() && vm == who.vm {
+            // Session and VM are untied, and whatever the session's status was, it is gone.
+            self.session_says(who.session, "cancelled", Vec::new());
         }
         match after {
             After::Over => self.forget(boot),

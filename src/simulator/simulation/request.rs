@@ -95,6 +95,8 @@ impl Simulation {
     pub(super) fn session_made(&mut self, boot: u32) {
         let who = self.who(boot);
         self.boot(boot).truth.session_id = Some(who.session);
+        let asked_at = self.boot(boot).asked_at;
+        self.session_inserted(&who, asked_at);
         if self.is_dec() {
             say!(
                 self,
@@ -202,6 +204,7 @@ impl Simulation {
 
     pub(super) fn cancelled(&mut self, boot: u32) {
         let who = self.who(boot);
+        self.session_says(who.session, "cancelled", Vec::new());
         say!(self, CANCELLED, who.session);
         say!(self, CANCELLED_ROUTE, who.session);
         let took = self.now - self.boot(boot).asked_at;

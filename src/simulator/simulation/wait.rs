@@ -76,6 +76,7 @@ impl Simulation {
 
     pub(super) fn session_linked(&mut self, boot: u32) {
         let who = self.who(boot);
+        self.session_tied(&who);
         say!(self, SESSION_ASSOCIATED, who.session, who.vm, who.ip);
         say!(self, REDIS_SAVED, who.session, who.ip);
         self.session_updating(boot, &who);
@@ -116,6 +117,7 @@ impl Simulation {
             self.destroy(boot, who.vm, After::Refuse);
             return;
         }
+        self.session_has_vm(&who);
         say!(
             self,
             SESSION_UPDATED,
