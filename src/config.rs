@@ -15,6 +15,7 @@ mod rules;
 mod schema;
 mod secret;
 mod shape;
+mod store;
 mod units;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use problem::{Problem, Problems};
 pub use rules::{BootFailureRate, ConnectionSpike, Rules};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
+pub use store::Store;
 
 /// Everything that is configured, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,7 @@ pub struct Config {
     /// The controller host's name in alerts, metrics and reports.
     pub host: String,
     pub log: Log,
+    pub store: Store,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
@@ -131,6 +134,7 @@ pub fn parse(
     check_log(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
+    store::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -148,6 +152,7 @@ pub fn parse(
                 poll_idle: settings.read("log.follow.poll_idle"),
             },
         },
+        store: store::read(&settings, surroundings),
         web: Web {
             listen: settings.read("web.listen"),
         },

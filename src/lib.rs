@@ -22,5 +22,7 @@ pub mod notify;
 pub mod simulator;
 // Where events come from: the followed log or journal, logs of the past.
 pub mod source;
+// What outlives the process: one SQLite file.
+pub mod store;
 // HTTP: metrics, health, readiness.
 pub mod web;

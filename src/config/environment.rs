@@ -44,11 +44,19 @@ impl Surroundings {
 
     /// Where systemd put the credentials of the service.
     pub(super) fn credentials(&self) -> Option<&Path> {
-        let directory = self
-            .environment
-            .iter()
-            .find(|(name, _)| name == "CREDENTIALS_DIRECTORY");
-        directory.map(|(_, directory)| Path::new(directory.as_str()))
+        self.variable("CREDENTIALS_DIRECTORY").map(Path::new)
+    }
+
+    /// The first of the folders that systemd keeps for the service's state.
+    pub(super) fn state_directory(&self) -> Option<&Path> {
+        let folders = self.variable("STATE_DIRECTORY")?;
+        let first = folders.split(':').next()?;
+        (!first.is_empty()).then(|| Path::new(first))
+    }
+
+    fn variable(&self, wanted: &str) -> Option<&str> {
+        let found = self.environment.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Each setting's variable, its name without the prefix in lower case, and its text.

@@ -57,6 +57,11 @@ const WINDOW: Shape = Shape::Duration {
     min: MINUTE,
     max: Duration::from_secs(3_600),
 };
+/// A week's report needs the week before, too.
+const KEEP: Shape = Shape::Duration {
+    min: Duration::from_secs(14 * 86_400),
+    max: Duration::from_secs(3_650 * 86_400),
+};
 const ALPHA: Shape = Shape::Share {
     min: 0.000_000_001,
     max: 0.05,
@@ -170,6 +175,37 @@ pub(super) const KEYS: &[Key] = &[
         "\"1s\"",
         "How often the log is looked at once it has been silent for a while.",
     ),
+    Key {
+        path: "store.path",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/var/lib/bootwatch/bootwatch.db\"",
+            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in the present folder",
+        },
+        doc: "The file that outlives a restart: a SQLite database on a local disk, with its log and lock beside it.",
+    },
+    key(
+        "store.keep_boots",
+        KEEP,
+        "\"400d\"",
+        "How long boots are remembered. Reports and pages about the past know no older ones.",
+    ),
+    key(
+        "store.keep_incidents",
+        KEEP,
+        "\"800d\"",
+        "How long incidents are remembered.",
+    ),
+    Key {
+        path: "store.fleet.url",
+        shape: Shape::Secret,
+        default: Fallback::Absent {
+            example: "\"/etc/bootwatch/fleet-url\"",
+            otherwise: "history stays on this machine",
+        },
+        doc: "The PostgreSQL database to which boots and incidents are copied. Unless it is on this machine, its \
+              certificate is verified; `sslmode` and `sslrootcert` in the URL say otherwise.",
+    },
     key(
         "web.listen",
         Shape::Address,
@@ -274,6 +310,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("host", "Who is watched."),
     ("log", "Where the controller's log is."),
     ("log.follow", "How the log file is followed."),
+    ("store", "What outlives a restart."),
+    ("store.fleet", "Where history is copied to."),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",

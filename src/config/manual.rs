@@ -19,8 +19,13 @@ pub fn example() -> String {
                 Fallback::Value(value) => format!("{name} = {value}\n"),
                 Fallback::Needed { example } => format!("{name} = {example}\n"),
                 Fallback::Absent { example, otherwise } => {
+                    let file = if key.shape.may_be_in_a_file() {
+                        "_file"
+                    } else {
+                        ""
+                    };
                     format!(
-                        "# Without it: {}.\n# {name} = {example}\n",
+                        "# Without it: {}.\n# {name}{file} = {example}\n",
                         otherwise.replace('`', "")
                     )
                 }

@@ -1,0 +1,129 @@
+//! One batch into the tables: a statement a table, whatever the batch holds.
+//!
+//! The rows travel as one JSON text that SQLite takes apart (`json_each`). A statement a row would cost as many trips
+//! to the connection's thread and back, which is most of what a small write costs.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteConnection;
+
+use super::Batch;
+use super::outbox;
+use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of};
+
+const SET_STATE: &str = "INSERT INTO state (kind, key, value)
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
+    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value";
+const CLEAR_STATE: &str = "DELETE FROM state WHERE (kind, key) IN
+    (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+const SET_DETAIL: &str = "INSERT INTO boot_detail (boot_id, detail)
+    SELECT value ->> 'boot_id', value -> 'detail' FROM json_each(?) WHERE true
+    ON CONFLICT (boot_id) DO UPDATE SET detail = excluded.detail";
+
+static SET_BOOTS: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
+    upsert("boot", "boot_id", &names, None)
+});
+static SET_INCIDENTS: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<&str> = INCIDENT_COLUMNS.iter().map(|(name, _)| *name).collect();
+    upsert("incident", "key", &names, Some("value"))
+});
+
+/// Writes rows given as JSON objects; the column `whole` takes JSON as it is.
+fn upsert(table: &str, key: &str, names: &[&str], whole: Option<&str>) -> String {
+    let names = || names.iter().copied().chain(["changed"]);
+    let list = |each: &dyn Fn(&str) -> String| {
+        let plain: Vec<String> = names().chain(whole).map(each).collect();
+        plain.join(", ")
+    };
+    let taken = |name: &str| match whole == Some(name) {
+        true => format!("value -> '{name}'"),
+        false => format!("value ->> '{name}'"),
+    };
+    format!(
+        "INSERT INTO {table} ({}) SELECT {} FROM json_each(?) WHERE true ON CONFLICT ({key}) DO UPDATE SET {}",
+        list(&str::to_owned),
+        list(&taken),
+        list(&|name| format!("{name} = excluded.{name}")),
+    )
+}
+
+/// A batch as it is written.
+#[derive(Debug)]
+pub(super) struct Written {
+    set: Option<String>,
+    cleared: Option<String>,
+    boots: Option<String>,
+    incidents: Option<String>,
+    messages: Option<String>,
+    /// The last number that a row of it has.
+    pub(super) sequence: i64,
+}
+
+impl Written {
+    /// `sequence` is the last number given so far, `message` the last message's.
+    pub(super) fn of(batch: &Batch, sequence: i64, message: i64) -> Written {
+        let mut next = sequence;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let text = |rows: Vec<Value>| (!rows.is_empty()).then(|| text_of(rows));
+        let mut set = Vec::new();
+        let mut cleared = Vec::new();
+        for change in &batch.state {
+            match &change.value {
+                Some(value) => set.push(json!([change.kind, change.key, value])),
+                None => cleared.push(json!([change.kind, change.key])),
+            }
+        }
+        let boots = batch.boots.iter().map(|boot| boot.to_json(number()));
+        let boots = text(boots.collect());
+        let incidents = batch.incidents.iter().map(|row| row.to_json(number()));
+        let incidents = text(incidents.collect());
+        let messages = (message + 1..).zip(&batch.outbox);
+        Written {
+            set: text(set),
+            cleared: text(cleared),
+            boots,
+            incidents,
+            messages: text(messages.map(|(id, new)| new.to_json(id)).collect()),
+            sequence: next,
+        }
+    }
+
+    /// Within a transaction.
+    pub(super) async fn write(
+        &self,
+        batch: &Batch,
+        raw: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        for (statement, rows) in [
+            (SET_STATE, &self.set),
+            (CLEAR_STATE, &self.cleared),
+            (SET_BOOTS.as_str(), &self.boots),
+            (SET_DETAIL, &self.boots),
+            (SET_INCIDENTS.as_str(), &self.incidents),
+            (outbox::QUEUE, &self.messages),
+        ] {
+            if let Some(rows) = rows {
+                sqlx::query(AssertSqlSafe(statement))
+                    .bind(rows)
+                    .execute(&mut *raw)
+                    .await?;
+            }
+        }
+        if self.boots.is_some() || self.incidents.is_some() {
+            sqlx::query("UPDATE meta SET sequence = ?")
+                .bind(self.sequence)
+                .execute(&mut *raw)
+                .await?;
+        }
+        for mark in &batch.marks {
+            mark.write(raw).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! The one connection that writes: opened anew when it may have gone bad, and never left inside a transaction.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _};
+
+use super::error::{Kind, StoreError};
+
+/// Whoever else holds the file (a backup, somebody with a shell) is waited for so long: a page waits with it.
+const BUSY: Duration = Duration::from_millis(200);
+
+/// Of the file, once: it stays so. To say it again would write.
+const BEGINNING: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
+
+/// Of the connection. The log is carried over by `Store::upkeep`, when nobody waits; the automatic limit (16 MiB) is for
+/// a day when that cannot run.
+const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4096; \
+     PRAGMA journal_size_limit = 16777216; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; \
+     PRAGMA cell_size_check = ON;";
+
+/// What a commit outlives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// The process's end, by kill -9 or otherwise: the kernel has it.
+    Process,
+    /// The machine's: the disk has it.
+    Power,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    path: PathBuf,
+    /// Absent after a failure that may have left it bad, until it is asked for again.
+    raw: Option<SqliteConnection>,
+    durability: Durability,
+    /// A transaction may be open: its future was dropped, or its end failed.
+    in_doubt: bool,
+}
+
+impl Connection {
+    pub(super) async fn open(path: &Path) -> Result<Connection, StoreError> {
+        let mut connection = Connection {
+            path: path.to_owned(),
+            raw: None,
+            durability: Durability::Process,
+            in_doubt: false,
+        };
+        connection.raw("open").await?;
+        Ok(connection)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The connection itself, for reading; opened anew where need be.
+    pub(super) async fn raw(
+        &mut self,
+        action: &'static str,
+    ) -> Result<&mut SqliteConnection, StoreError> {
+        let raw = match self.raw.take() {
+            Some(raw) => raw,
+            None => {
+                let raw = establish(&self.path)
+                    .await
+                    .map_err(|error| StoreError::new(action, &self.path, error))?;
+                self.durability = Durability::Process;
+                self.in_doubt = false;
+                raw
+            }
+        };
+        Ok(self.raw.insert(raw))
+    }
+
+    pub(super) async fn begin(
+        &mut self,
+        durability: Durability,
+    ) -> Result<&mut SqliteConnection, StoreError> {
+        self.raw("write").await?;
+        if let Err(error) = self.try_begin(durability).await {
+            return Err(self.failed(error).await);
+        }
+        self.raw("write").await
+    }
+
+    async fn try_begin(&mut self, durability: Durability) -> Result<(), sqlx::Error> {
+        let Some(raw) = &mut self.raw else {
+            return Ok(());
+        };
+        if self.in_doubt {
+            roll_back(raw).await;
+        }
+        if durability != self.durability {
+            let setting = match durability {
+                Durability::Process => "PRAGMA synchronous = NORMAL",
+                Durability::Power => "PRAGMA synchronous = FULL",
+            };
+            sqlx::query(setting).execute(&mut *raw).await?;
+            self.durability = durability;
+        }
+        self.in_doubt = true;
+        sqlx::query("BEGIN IMMEDIATE").execute(raw).await?;
+        Ok(())
+    }
+
+    /// Commits what was done since [`Connection::begin`], or undoes it.
+    pub(super) async fn end<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        let done = match (done, &mut self.raw) {
+            (Ok(value), Some(raw)) => sqlx::query("COMMIT").execute(raw).await.map(|_| value),
+            (done, _) => done,
+        };
+        match done {
+            Ok(value) => {
+                self.in_doubt = false;
+                Ok(value)
+            }
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// After a full disk or a held lock the connection is as good as before; after anything else it is opened anew,
+    /// which also finds a file that was put in the place of another.
+    async fn failed(&mut self, error: sqlx::Error) -> StoreError {
+        if let Some(raw) = &mut self.raw {
+            roll_back(raw).await;
+        }
+        self.in_doubt = false;
+        let error = StoreError::new("write", &self.path, error);
+        if !matches!(error.kind(), Kind::Full | Kind::Locked) {
+            self.close().await;
+        }
+        error
+    }
+
+    pub(super) async fn close(&mut self) {
+        if let Some(raw) = self.raw.take()
+            && let Err(error) = raw.close().await
+        {
+            tracing::debug!(%error, "the store's connection did not close cleanly");
+        }
+    }
+}
+
+/// SQLite undoes some failed transactions by itself; then there is nothing left to undo.
+async fn roll_back(raw: &mut SqliteConnection) {
+    if let Err(error) = sqlx::query("ROLLBACK").execute(raw).await {
+        tracing::trace!(%error, "no transaction was open");
+    }
+}
+
+async fn establish(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let mut raw = options(path).connect().await?;
+    match set_up(&mut raw).await {
+        Ok(()) => Ok(raw),
+        Err(error) => {
+            // Its file may be renamed next, and a connection that closes later would follow the old name.
+            raw.close().await.ok();
+            Err(error)
+        }
+    }
+}
+
+async fn set_up(raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(SETTINGS).execute(&mut *raw).await?;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *raw)
+        .await?;
+    if mode != "wal" {
+        sqlx::raw_sql(BEGINNING).execute(raw).await?;
+    }
+    Ok(())
+}
+
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY)
+        .thread_name(|_| "store".to_owned())
+        .disable_statement_logging()
+}

@@ -1,0 +1,211 @@
+//! What can be wrong with the store, in the words of a closed vocabulary, each with its remedy.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::SqliteError;
+
+use super::saved::Saved;
+
+/// Why the store did not do what it was asked; the label `result` of `store_write_duration_seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// No room on the disk.
+    Full,
+    /// Another program holds the file.
+    Locked,
+    /// The file, its folder or the file system may not be written.
+    ReadOnly,
+    /// The file does not hold what it should.
+    Corrupt,
+    /// The disk failed otherwise.
+    Io,
+    Other,
+}
+
+impl Kind {
+    pub const ALL: &'static [Kind] = &[
+        Kind::Full,
+        Kind::Locked,
+        Kind::ReadOnly,
+        Kind::Corrupt,
+        Kind::Io,
+        Kind::Other,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Full => "full",
+            Kind::Locked => "locked",
+            Kind::ReadOnly => "read_only",
+            Kind::Corrupt => "corrupt",
+            Kind::Io => "io",
+            Kind::Other => "other",
+        }
+    }
+
+    /// What is wrong, and what to do about it.
+    fn remedy(self) -> &'static str {
+        match self {
+            Kind::Full => "no room is left on its disk; free some, and bootwatch goes on by itself",
+            Kind::Locked => "another program holds it; end that program (fuser names it)",
+            Kind::ReadOnly => {
+                "it may not be written; give bootwatch's user the right to write the file and its folder"
+            }
+            Kind::Corrupt => {
+                "it is damaged; it is set aside and a new one begun, restore it from a backup if it is needed"
+            }
+            Kind::Io => "its disk fails; look at the kernel's log",
+            Kind::Other => "SQLite refused; please report this with the cause",
+        }
+    }
+
+    pub(super) fn of_sql(error: &sqlx::Error) -> Kind {
+        match error {
+            sqlx::Error::Database(error) => error
+                .try_downcast_ref::<SqliteError>()
+                .and_then(|error| sqlx::error::DatabaseError::code(error)?.parse().ok())
+                .map_or(Kind::Other, Kind::of_code),
+            sqlx::Error::Io(error) => Kind::of_io(error),
+            // What was read is not what was written.
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Kind::Corrupt,
+            _ => Kind::Other,
+        }
+    }
+
+    /// By SQLite's extended result code; its low byte is the primary one.
+    fn of_code(code: u32) -> Kind {
+        /// The file in shared memory could not grow: a full disk, as a rule.
+        const IOERR_SHMSIZE: u32 = 10 | (19 << 8);
+        match (code, code & 0xff) {
+            (IOERR_SHMSIZE, _) | (_, 13) => Kind::Full,
+            (_, 5 | 6) => Kind::Locked,
+            (_, 3 | 8) => Kind::ReadOnly,
+            (_, 11 | 26) => Kind::Corrupt,
+            (_, 10 | 14) => Kind::Io,
+            _ => Kind::Other,
+        }
+    }
+
+    pub(super) fn of_io(error: &io::Error) -> Kind {
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Kind::Full,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Kind::ReadOnly,
+            _ => Kind::Io,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum Cause {
+    Sql(#[from] sqlx::Error),
+    Io(#[from] io::Error),
+}
+
+impl Cause {
+    fn kind(&self) -> Kind {
+        match self {
+            Cause::Sql(error) => Kind::of_sql(error),
+            Cause::Io(error) => Kind::of_io(error),
+        }
+    }
+}
+
+/// One thing that the store could not do. What it held before, it holds still.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} the store {}: {}", path.display(), kind.remedy())]
+pub struct StoreError {
+    action: &'static str,
+    path: PathBuf,
+    kind: Kind,
+    #[source]
+    cause: Cause,
+}
+
+impl StoreError {
+    pub(super) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> StoreError {
+        let cause = cause.into();
+        StoreError {
+            action,
+            path: path.to_owned(),
+            kind: cause.kind(),
+            cause,
+        }
+    }
+
+    /// Whatever it looked like, the file is not what it should be.
+    pub(super) fn found_corrupt(mut self) -> StoreError {
+        self.kind = Kind::Corrupt;
+        self
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// Why there is no store after all. The first three end the start; with the last one bootwatch runs from memory, and
+/// tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "the store {} is in use by another bootwatch ({holder}); stop that one, or write another store.path for this one",
+        path.display()
+    )]
+    InUse { path: PathBuf, holder: String },
+    #[error(
+        "the store {} is of version {found}, and this bootwatch knows versions up to {known}; run the newer bootwatch \
+         again, or put the copy that it kept ({}.v{known}-*) in the store's place",
+        path.display(),
+        path.display()
+    )]
+    Newer {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error("{} is a database of something else; write another store.path", path.display())]
+    Foreign { path: PathBuf },
+    #[error("{error}")]
+    Unusable {
+        #[source]
+        error: StoreError,
+        /// What could be read of it all the same: where to go on.
+        saved: Option<Box<Saved>>,
+    },
+}
+
+impl OpenError {
+    /// Whether to go on without a store and try again; otherwise somebody has to decide.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, OpenError::Unusable { .. })
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            OpenError::Unusable { error, .. } => error.kind(),
+            OpenError::InUse { .. } => Kind::Locked,
+            OpenError::Newer { .. } | OpenError::Foreign { .. } => Kind::Other,
+        }
+    }
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> OpenError {
+        OpenError::Unusable { error, saved: None }
+    }
+}

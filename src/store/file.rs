@@ -1,0 +1,132 @@
+//! The store's file among other files: who may use it, what a damaged one is called, what is kept before a migration.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{OpenError, StoreError};
+use crate::core::event::Timestamp;
+
+/// Boots and their evidence are nobody else's business.
+const MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+
+/// That this process alone uses the store: an advisory lock on `NAME.lock`, given back by the kernel however the
+/// process ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(path: &Path) -> Result<Lock, OpenError> {
+        let cannot = |error| StoreError::new("lock", path, error);
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(folder)
+                .map_err(cannot)?;
+        }
+        let mut file = open_rw(&beside(path, ".lock")).map_err(cannot)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+                return Err(OpenError::InUse {
+                    path: path.to_owned(),
+                    holder: match known {
+                        true => format!("process {}", holder.trim()),
+                        false => "of an unknown process".to_owned(),
+                    },
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(cannot(error).into()),
+        }
+        // Only a help for whoever is refused: a full disk holds the lock just as well.
+        let told = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(error) = told {
+            tracing::debug!(%error, "the lock file does not say who holds it");
+        }
+        Ok(Lock { _file: file })
+    }
+}
+
+/// The store's file is there, and this user alone may read and write it.
+pub(super) fn prepare(path: &Path) -> io::Result<()> {
+    let file = open_rw(path)?;
+    if file.metadata()?.permissions().mode() & 0o777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(())
+}
+
+fn open_rw(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(path)
+}
+
+/// A write-ahead log whose database is gone or empty: a new database would sweep it away.
+pub(super) fn is_torn_apart(path: &Path) -> bool {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |facts| facts.len());
+    length(path) == 0 && length(&beside(path, "-wal")) > 0
+}
+
+/// Renames the store and what belongs to it, over nothing that exists. The database goes first: if this is torn apart,
+/// the next start finds a log without a database, never a database without its log.
+pub(super) fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let aside = free_name(path, "corrupt", now)?;
+    for part in ["", "-shm", "-wal"] {
+        match fs::rename(beside(path, part), beside(&aside, part)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// Copies the database, whose log must be empty, to `NAME.v1-YYYYMMDDTHHMMSSZ`.
+pub(super) fn keep_copy(path: &Path, version: i64, now: Timestamp) -> io::Result<PathBuf> {
+    let kept = free_name(path, &format!("v{version}"), now)?;
+    let copied = fs::copy(path, &kept).and_then(|_| File::open(&kept)?.sync_all());
+    if let Err(error) = copied {
+        // Half a copy helps nobody, and may be what filled the disk.
+        if let Err(error) = fs::remove_file(&kept) {
+            tracing::debug!(%error, "half a copy of the store could not be removed");
+        }
+        return Err(error);
+    }
+    Ok(kept)
+}
+
+/// `NAME.what-YYYYMMDDTHHMMSSZ`, or one with a number behind it where that is taken, by itself or by its parts.
+fn free_name(path: &Path, what: &str, now: Timestamp) -> io::Result<PathBuf> {
+    let stamp = jiff::Timestamp::from_millisecond(now.0)
+        .map_err(io::Error::other)?
+        .strftime("%Y%m%dT%H%M%SZ");
+    let names = std::iter::once(String::new()).chain((2..1_000).map(|number| format!("-{number}")));
+    names
+        .map(|number| beside(path, &format!(".{what}-{stamp}{number}")))
+        .find(|name| {
+            ["", "-shm", "-wal"]
+                .iter()
+                .all(|part| !beside(name, part).exists())
+        })
+        .ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))
+}
+
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}

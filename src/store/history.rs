@@ -1,0 +1,174 @@
+//! What happened, for reports and pages: read through a connection of its own that can write nothing, a page at a time,
+//! so that neither memory nor the log grows with the answer.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions};
+
+use super::connection::options;
+use super::error::StoreError;
+use super::outbox::StoredMessage;
+use super::row::{BOOT_COLUMNS, BootRow, IncidentRow};
+use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
+
+/// Rows in memory at a time.
+const PAGE: i64 = 1_000;
+
+static BOOTS: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
+    format!(
+        "SELECT {}, detail FROM boot JOIN boot_detail USING (boot_id)
+         WHERE (started_at, boot_id) > (?, ?) AND started_at < ? ORDER BY started_at, boot_id LIMIT ?",
+        names.join(", ")
+    )
+});
+
+/// Boots that ended alike, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    pub vm_type: VmType,
+    pub origin: Origin,
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    pub boots: u64,
+}
+
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    raw: SqliteConnection,
+}
+
+impl History {
+    /// Of a store that exists; any number may be open beside the one that writes.
+    pub async fn open(path: &Path) -> Result<History, StoreError> {
+        let raw = options(path).read_only(true).connect().await;
+        Ok(History {
+            path: path.to_owned(),
+            raw: raw.map_err(|error| StoreError::new("read", path, error))?,
+        })
+    }
+
+    /// Hands out the boots that began in `range`, in order; says how many.
+    pub async fn boots(
+        &mut self,
+        range: Range<Timestamp>,
+        mut each: impl FnMut(BootRow),
+    ) -> Result<u64, StoreError> {
+        let mut count = 0;
+        // Before every id that is a text.
+        let mut after = (range.start.0, String::new());
+        loop {
+            let rows = sqlx::query(AssertSqlSafe(BOOTS.as_str()))
+                .bind(after.0)
+                .bind(&after.1)
+                .bind(range.end.0)
+                .bind(PAGE)
+                .fetch_all(&mut self.raw)
+                .await
+                .map_err(|error| self.cannot(error))?;
+            let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE);
+            for row in &rows {
+                let boot = BootRow::read(row).map_err(|error| self.cannot(error))?;
+                after = (boot.started_at.0, boot.boot_id.clone());
+                count += 1;
+                each(boot);
+            }
+            if !full {
+                return Ok(count);
+            }
+        }
+    }
+
+    pub async fn boot(&mut self, boot_id: &str) -> Result<Option<BootRow>, StoreError> {
+        let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
+        let statement = format!(
+            "SELECT {}, detail FROM boot JOIN boot_detail USING (boot_id) WHERE boot_id = ?",
+            names.join(", ")
+        );
+        let row = sqlx::query(AssertSqlSafe(statement))
+            .bind(boot_id)
+            .fetch_optional(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))?;
+        row.map(|row| BootRow::read(&row))
+            .transpose()
+            .map_err(|error| self.cannot(error))
+    }
+
+    /// Counts the boots that began in `range`, without reading them.
+    pub async fn tally(&mut self, range: Range<Timestamp>) -> Result<Vec<Tally>, StoreError> {
+        type Counted = (String, String, Option<String>, Option<String>, i64);
+        let rows: Vec<Counted> = sqlx::query_as(
+            "SELECT vm_type, origin, outcome, failure, count(*) FROM boot
+             WHERE started_at >= ? AND started_at < ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        )
+        .bind(range.start.0)
+        .bind(range.end.0)
+        .fetch_all(&mut self.raw)
+        .await
+        .map_err(|error| self.cannot(error))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(vm_type, origin, outcome, failure, boots)| {
+                Some(Tally {
+                    vm_type: VmType::from_word(&vm_type)?,
+                    origin: Origin::from_word(&origin)?,
+                    outcome: outcome.as_deref().and_then(Outcome::from_word),
+                    failure: failure.as_deref().and_then(Failure::from_word),
+                    boots: u64::try_from(boots).unwrap_or(0),
+                })
+            })
+            .collect())
+    }
+
+    /// The incidents that fired in `range`, in order.
+    pub async fn incidents(
+        &mut self,
+        range: Range<Timestamp>,
+    ) -> Result<Vec<IncidentRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT value FROM incident WHERE fired_at >= ? AND fired_at < ? ORDER BY fired_at, key",
+        )
+        .bind(range.start.0)
+        .bind(range.end.0)
+        .fetch_all(&mut self.raw)
+        .await
+        .map_err(|error| self.cannot(error))?;
+        let read: Result<Vec<IncidentRow>, sqlx::Error> =
+            rows.iter().map(IncidentRow::read).collect();
+        read.map_err(|error| self.cannot(error))
+    }
+
+    /// The messages that were queued in `range`, in order.
+    pub async fn messages(
+        &mut self,
+        range: Range<Timestamp>,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        sqlx::query_as("SELECT * FROM outbox WHERE created_at >= ? AND created_at < ? ORDER BY id")
+            .bind(range.start.0)
+            .bind(range.end.0)
+            .fetch_all(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))
+    }
+
+    /// Reads every page of the file. A minute's work on a large one, and so no part of a start.
+    pub async fn check(&mut self) -> Result<(), StoreError> {
+        let said: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))?;
+        match said.as_str() {
+            "ok" => Ok(()),
+            _ => Err(self.cannot(sqlx::Error::Protocol(said)).found_corrupt()),
+        }
+    }
+
+    fn cannot(&self, error: sqlx::Error) -> StoreError {
+        StoreError::new("read", &self.path, error)
+    }
+}

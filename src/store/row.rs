@@ -1,0 +1,288 @@
+//! Boots and incidents as rows.
+
+use std::net::Ipv4Addr;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::core::alert::Incident;
+use crate::core::boot::{Boot, StageSpan};
+use crate::core::event::{
+    AttemptResult, Failure, Origin, Outcome, Provenance, SessionId, Stage, StageOutcome, Timestamp,
+    VmId, VmType, WaitLimits,
+};
+use crate::core::failure::Rung;
+
+/// One boot of history. Who asked for it is not in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BootRow {
+    pub boot_id: String,
+    pub host: String,
+    pub vm: Option<VmId>,
+    pub session: Option<SessionId>,
+    pub vm_type: VmType,
+    pub origin: Origin,
+    /// `None`: it has not ended.
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    pub failed_stage: Option<Stage>,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub ready_ms: Option<u32>,
+    /// The golden image it was cloned from, where that is known.
+    pub image: Option<String>,
+    /// The controller's build, where that is known.
+    pub build: Option<String>,
+    pub detail: BootDetail,
+}
+
+/// What nothing is filtered or counted by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BootDetail {
+    pub ip: Option<Ipv4Addr>,
+    pub first: Provenance,
+    pub stages: Vec<(Stage, StageSpan)>,
+    pub attempts: Vec<(AttemptResult, u32)>,
+    pub ladder: Vec<Rung>,
+    pub limits: Option<WaitLimits>,
+    pub injected: bool,
+    pub error: Option<String>,
+    pub evidence: Vec<String>,
+    pub late_marks: u32,
+}
+
+/// A column of `boot` and its type in PostgreSQL.
+pub(super) type Column = (String, &'static str);
+
+/// Every column of `boot` that a row fills: the one list that reading, writing and copying are made from.
+pub(super) static BOOT_COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let plain = [
+        ("boot_id", "text"),
+        ("host", "text"),
+        ("vm_id", "text"),
+        ("session_id", "text"),
+        ("vm_type", "text"),
+        ("origin", "text"),
+        ("outcome", "text"),
+        ("failure", "text"),
+        ("failed_stage", "text"),
+        ("started_at", "timestamptz"),
+        ("ended_at", "timestamptz"),
+        ("ready_ms", "bigint"),
+        ("image", "text"),
+        ("build", "text"),
+    ];
+    let stages = Stage::ALL
+        .iter()
+        .map(|stage| (stage_column(*stage), "bigint"));
+    let plain = plain.map(|(name, kind)| (name.to_owned(), kind));
+    plain.into_iter().chain(stages).collect()
+});
+
+pub(super) const INCIDENT_COLUMNS: &[(&str, &str)] = &[
+    ("key", "text"),
+    ("host", "text"),
+    ("vm_type", "text"),
+    ("family", "text"),
+    ("cause", "text"),
+    ("first_bad_at", "timestamptz"),
+    ("fired_at", "timestamptz"),
+    ("resolved_at", "timestamptz"),
+];
+
+fn stage_column(stage: Stage) -> String {
+    format!("{stage}_ms")
+}
+
+impl BootRow {
+    #[must_use]
+    pub fn of(boot: &Boot, host: &str) -> BootRow {
+        BootRow {
+            boot_id: boot.id(host),
+            host: host.to_owned(),
+            vm: boot.vm,
+            session: boot.session,
+            vm_type: boot.kind(),
+            origin: boot.origin,
+            outcome: boot.outcome,
+            failure: boot.failure,
+            failed_stage: boot.failed_stage,
+            started_at: boot.started_at,
+            ended_at: boot.ended_at,
+            ready_ms: boot.ready_ms,
+            image: None,
+            build: None,
+            detail: BootDetail {
+                ip: boot.ip,
+                first: boot.first,
+                stages: boot.stages().collect(),
+                attempts: boot.attempts.clone(),
+                ladder: boot.ladder.clone(),
+                limits: boot.limits,
+                injected: boot.injected,
+                error: boot.error.clone(),
+                evidence: boot.evidence.clone(),
+                late_marks: boot.late_marks,
+            },
+        }
+    }
+
+    /// Its columns by name, `detail` and `changed` with them.
+    pub(super) fn to_json(&self, changed: i64) -> Value {
+        let mut columns = Map::new();
+        for (name, value) in [
+            ("boot_id", json!(self.boot_id)),
+            ("host", json!(self.host)),
+            ("vm_id", json!(self.vm)),
+            ("session_id", json!(self.session)),
+            ("vm_type", json!(self.vm_type)),
+            ("origin", json!(self.origin)),
+            ("outcome", json!(self.outcome)),
+            ("failure", json!(self.failure)),
+            ("failed_stage", json!(self.failed_stage)),
+            ("started_at", json!(self.started_at)),
+            ("ended_at", json!(self.ended_at)),
+            ("ready_ms", json!(self.ready_ms)),
+            ("image", json!(self.image)),
+            ("build", json!(self.build)),
+            ("detail", json!(self.detail)),
+            ("changed", json!(changed)),
+        ] {
+            columns.insert(name.to_owned(), value);
+        }
+        for (stage, span) in &self.detail.stages {
+            if span.outcome == StageOutcome::Completed {
+                columns.insert(stage_column(*stage), json!(span.ms));
+            }
+        }
+        Value::Object(columns)
+    }
+
+    pub(super) fn read(row: &SqliteRow) -> Result<BootRow, sqlx::Error> {
+        let detail: &str = row.try_get("detail")?;
+        Ok(BootRow {
+            boot_id: row.try_get("boot_id")?,
+            host: row.try_get("host")?,
+            vm: word(row, "vm_id", |text| VmId::parse(text.as_bytes()))?,
+            session: word(row, "session_id", |text| SessionId::parse(text.as_bytes()))?,
+            vm_type: needed(row, "vm_type", VmType::from_word)?,
+            origin: needed(row, "origin", Origin::from_word)?,
+            outcome: word(row, "outcome", Outcome::from_word)?,
+            failure: word(row, "failure", Failure::from_word)?,
+            failed_stage: word(row, "failed_stage", Stage::from_word)?,
+            started_at: Timestamp(row.try_get("started_at")?),
+            ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Timestamp),
+            ready_ms: row.try_get("ready_ms")?,
+            image: row.try_get("image")?,
+            build: row.try_get("build")?,
+            detail: serde_json::from_str(detail)
+                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        })
+    }
+}
+
+/// A word of a closed vocabulary, or none; anything else was not written by this program.
+fn word<T>(
+    row: &SqliteRow,
+    column: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, sqlx::Error> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(|text| read(text).ok_or_else(|| unknown(column)))
+        .transpose()
+}
+
+fn needed<T>(
+    row: &SqliteRow,
+    column: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, sqlx::Error> {
+    word(row, column, read)?.ok_or_else(|| unknown(column))
+}
+
+fn unknown(column: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{column} holds no word that is known").into())
+}
+
+/// One incident of history, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentRow(pub Incident);
+
+impl IncidentRow {
+    pub(super) fn to_json(&self, changed: i64) -> Value {
+        let incident = &self.0;
+        json!({
+            "key": incident.key,
+            "host": incident.host,
+            "vm_type": incident.vm_type,
+            "family": incident.family.as_str(),
+            "cause": incident.cause,
+            "first_bad_at": incident.first_bad_at,
+            "fired_at": incident.fired_at,
+            "resolved_at": incident.resolved_at,
+            "value": incident,
+            "changed": changed,
+        })
+    }
+
+    pub(super) fn read(row: &SqliteRow) -> Result<IncidentRow, sqlx::Error> {
+        let value: &str = row.try_get("value")?;
+        serde_json::from_str(value)
+            .map(IncidentRow)
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    }
+}
+
+/// Rows as one JSON text. No text in it holds NUL, which neither SQLite's functions nor PostgreSQL take.
+pub(super) fn text_of(rows: Vec<Value>) -> String {
+    let text = Value::Array(rows).to_string();
+    match text.contains(NUL) {
+        true => without_nul(&text),
+        false => text,
+    }
+}
+
+const NUL: &str = "\\u0000";
+
+/// A backslash that is itself escaped begins no escape.
+fn without_nul(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        clean.push_str(before);
+        if let Some(after) = after.strip_prefix("u0000") {
+            clean.push_str("\\ufffd");
+            rest = after;
+        } else {
+            let mut after = after.chars();
+            clean.push('\\');
+            clean.extend(after.next());
+            rest = after.as_str();
+        }
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_replaced_and_what_only_looks_like_it_is_not() {
+        let text = text_of(vec![json!([
+            "a\0b",
+            "\\u0000",
+            "\\\0",
+            "{\"x\":\"\\u0000\"}"
+        ])]);
+        let back: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            back,
+            json!([["a\u{fffd}b", "\\u0000", "\\\u{fffd}", "{\"x\":\"\\u0000\"}"]])
+        );
+    }
+}

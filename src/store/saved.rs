@@ -1,0 +1,89 @@
+//! What a start finds: where to go on, and what was not sent.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{ConnectOptions, Connection};
+
+use super::connection::options;
+use super::outbox::{self, StoredMessage};
+use crate::core::event::Timestamp;
+
+/// What a store held when it was opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// By kind and key, as they were committed.
+    pub state: BTreeMap<String, BTreeMap<String, String>>,
+    /// Queued, or begun to be sent and not known to have arrived; in the order in which they were queued.
+    pub unsent: Vec<StoredMessage>,
+    /// When the store was begun, and as which host.
+    pub created_at: Timestamp,
+    pub host: String,
+}
+
+impl Saved {
+    /// Whether this is a first start.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.state.is_empty()
+    }
+
+    #[must_use]
+    pub fn value(&self, kind: &str, key: &str) -> Option<&str> {
+        self.state.get(kind)?.get(key).map(String::as_str)
+    }
+
+    /// Every key of a kind with its value.
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&str, &str)> {
+        let of_kind = self.state.get(kind).into_iter().flatten();
+        of_kind.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Error> {
+    let (created_at, host): (i64, String) = sqlx::query_as("SELECT created_at, host FROM meta")
+        .fetch_one(&mut *raw)
+        .await?;
+    let rows: Vec<(String, String, String)> = sqlx::query_as("SELECT kind, key, value FROM state")
+        .fetch_all(&mut *raw)
+        .await?;
+    let mut state: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for (kind, key, value) in rows {
+        state.entry(kind).or_default().insert(key, value);
+    }
+    Ok(Saved {
+        state,
+        unsent: outbox::unsent(raw).await?,
+        created_at: Timestamp(created_at),
+        host,
+    })
+}
+
+/// Reads what it can of a store that cannot be opened for writing: a start on a full or read-only disk goes on where
+/// the last run ended.
+///
+/// In turn: with the log's index in memory, since the file for it may not fit on the disk; as a reader of files that
+/// are all there; and of the database alone, where no log lies beside it.
+pub(super) async fn read_in_distress(path: &Path) -> Option<Saved> {
+    let alone = !super::file::beside(path, "-wal").exists();
+    for tried in [
+        Some(options(path).pragma("locking_mode", "EXCLUSIVE")),
+        Some(options(path).read_only(true)),
+        alone.then(|| options(path).read_only(true).immutable(true)),
+    ] {
+        let Some(Ok(mut raw)) = (match tried {
+            Some(options) => Some(options.connect().await),
+            None => None,
+        }) else {
+            continue;
+        };
+        let saved = read(&mut raw).await;
+        raw.close().await.ok();
+        match saved {
+            Ok(saved) => return Some(saved),
+            Err(error) => tracing::debug!(%error, "the store cannot be read this way"),
+        }
+    }
+    None
+}

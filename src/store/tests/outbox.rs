@@ -1,0 +1,172 @@
+//! The life of a message.
+
+use super::*;
+
+async fn queued(store: &mut Store, transitions: &[&str]) -> Vec<MessageId> {
+    let batch = Batch {
+        outbox: transitions
+            .iter()
+            .map(|transition| message("i-1", transition))
+            .collect(),
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap().messages
+}
+
+#[tokio::test]
+async fn a_message_is_owed_until_it_was_sent() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let ids = queued(&mut store, &["firing", "update"]).await;
+    store.mark(Mark::Sending { id: ids[0] }).await.unwrap();
+    let due = NOW.plus_ms(5_000);
+    store
+        .mark(Mark::Failed {
+            id: ids[0],
+            status: "503".to_owned(),
+            due,
+        })
+        .await
+        .unwrap();
+    store.mark(Mark::Sending { id: ids[0] }).await.unwrap();
+    drop(store);
+
+    // What was being sent when the process ended may have arrived, and is owed still.
+    let Opened {
+        mut store, saved, ..
+    } = open(folder.path()).await;
+    let seen: Vec<_> = saved
+        .unsent
+        .iter()
+        .map(|message| (message.id, message.state, message.attempts, message.due))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (ids[0], MessageState::Sending, 2, due),
+            (ids[1], MessageState::Queued, 0, NOW)
+        ]
+    );
+    assert_eq!(saved.unsent[0].last_status.as_deref(), Some("503"));
+    store
+        .mark(Mark::Sent {
+            id: ids[0],
+            status: "200".to_owned(),
+            provider_ref: Some("p-1".to_owned()),
+            at: NOW.plus_ms(6_000),
+        })
+        .await
+        .unwrap();
+    let unsent = store.unsent().await.unwrap();
+    assert_eq!(unsent.len(), 1);
+    assert_eq!(unsent[0].id, ids[1]);
+}
+
+#[tokio::test]
+async fn an_update_takes_the_place_of_an_unsent_one_in_one_commit() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let old = queued(&mut store, &["update"]).await[0];
+    let replacing = Batch {
+        outbox: vec![message("i-1", "resolved")],
+        marks: vec![Mark::Dropped {
+            id: old,
+            status: "replaced".to_owned(),
+            at: NOW,
+        }],
+        ..Batch::default()
+    };
+    let new = store.commit(&replacing).await.unwrap().messages[0];
+    let unsent = store.unsent().await.unwrap();
+    assert_eq!(
+        unsent.iter().map(|message| message.id).collect::<Vec<_>>(),
+        [new]
+    );
+    let all = history(&store).await.messages(EVER).await.unwrap();
+    assert_eq!(all[0].state, MessageState::Dropped);
+    assert_eq!(all[0].last_status.as_deref(), Some("replaced"));
+}
+
+#[tokio::test]
+async fn what_has_ended_stays_as_it_ended() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let id = queued(&mut store, &["firing"]).await[0];
+    let status = || "x".to_owned();
+    store
+        .mark(Mark::Dead {
+            id,
+            status: "404".to_owned(),
+            at: NOW,
+        })
+        .await
+        .unwrap();
+    let ended = history(&store).await.messages(EVER).await.unwrap();
+    let at = NOW.plus_ms(1);
+    for mark in [
+        Mark::Sending { id },
+        Mark::Sent {
+            id,
+            status: status(),
+            provider_ref: None,
+            at,
+        },
+        Mark::Failed {
+            id,
+            status: status(),
+            due: at,
+        },
+        Mark::Dead {
+            id,
+            status: status(),
+            at,
+        },
+        Mark::Dropped {
+            id,
+            status: status(),
+            at,
+        },
+    ] {
+        store.mark(mark).await.unwrap();
+    }
+    assert_eq!(history(&store).await.messages(EVER).await.unwrap(), ended);
+    assert_eq!(ended[0].state, MessageState::Dead);
+}
+
+/// The page that left while the disk was full is in the history as what it was.
+#[tokio::test]
+async fn a_page_that_left_before_it_could_be_committed_is_not_owed() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let mut gone = message("i-1", "firing");
+    gone.state = MessageState::Sent;
+    let batch = Batch {
+        outbox: vec![gone],
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    assert!(store.unsent().await.unwrap().is_empty());
+    let all = history(&store).await.messages(EVER).await.unwrap();
+    assert_eq!(
+        (all[0].state, all[0].ended_at),
+        (MessageState::Sent, Some(NOW))
+    );
+}
+
+#[tokio::test]
+async fn no_id_is_given_twice() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    assert_eq!(queued(&mut store, &["firing", "update"]).await, [1, 2]);
+    let raw = store.connection.raw("write").await.unwrap();
+    sqlx::query("DELETE FROM outbox")
+        .execute(raw)
+        .await
+        .unwrap();
+    drop(store);
+    let mut store = open(folder.path()).await.store;
+    assert_eq!(queued(&mut store, &["firing"]).await, [3]);
+    // A new file goes on where the old one was.
+    store.renew(NOW).await.unwrap();
+    assert_eq!(queued(&mut store, &["firing"]).await, [4]);
+}
