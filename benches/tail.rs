@@ -47,7 +47,7 @@ fn follow(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (sender, mut events) = mpsc::channel(16);
+    let (sender, mut events) = mpsc::channel::<TailEvent>(16);
     let (figures, _) = watch::channel(TailStats::default());
     let stop = CancellationToken::new();
     let following = run(options, None, sender, figures, stop.clone());

@@ -13,8 +13,12 @@
 //! closes, the workers send what is left, the web goes last; all within one deadline. The workers have nine tenths of it,
 //! so that what a slow receiver did not take is named and counted before the end.
 
+mod gather;
 mod journal;
+mod keeper;
 mod owner;
+mod place;
+mod restart;
 mod rules;
 mod supervisor;
 
@@ -36,27 +40,31 @@ pub use rules::settings as engine_settings;
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
-use crate::core::alert::Notification;
 use crate::export::{Recorder, Setup};
-use crate::notify;
-use crate::source::tail::{self, Checkpoint, StartAt, TailEvent, TailOptions, TailStats};
+use crate::notify::{self, Notice};
+use crate::source::tail::{self, StartAt, TailOptions, TailStats};
+use crate::store;
 use crate::web::{self, Readiness};
+use gather::Gather;
+use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
+use place::{Place, SourceEvent};
 use supervisor::Supervisor;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
+/// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
+const HANDED: usize = 1;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
 /// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
 const NOTIFICATIONS: usize = 512;
 /// What the web is given to answer what is in flight, even where the deadline has passed.
 const WEB_GRACE: Duration = Duration::from_millis(100);
 
-/// Where an earlier run stopped, and what this one may do.
+/// What a first run does with the log that is there; a later one goes on where the last one stopped.
 #[derive(Debug, Default)]
 pub struct Start {
-    pub checkpoint: Option<Checkpoint>,
-    /// Without a checkpoint: read what is there as history, or begin at its end.
+    /// Read it as history, which is usual, or begin at its end.
     pub at: Option<StartAt>,
 }
 
@@ -68,7 +76,7 @@ pub struct App {
     address: SocketAddr,
 }
 
-type Receivers = Vec<(String, mpsc::Sender<Arc<Notification>>)>;
+type Receivers = Vec<(String, mpsc::Sender<Notice>)>;
 
 impl App {
     /// Binds what must be bound, so that a port that is taken is said before anything runs.
@@ -114,19 +122,44 @@ impl App {
         ]));
         let mut tasks = Supervisor::default();
 
+        let settings = store::Settings::of(&config.store, &config.host);
+        let (store, saved) = keeper::open(&settings).await?;
+        let restored = restart::restore(&saved, &config, owner::zone(&config.log.timezone));
+
         let stop_source = CancellationToken::new();
-        let (chunks, stats) = start_source(&config, start, &stop_source, &mut tasks)?;
+        let place = restored.place.clone();
+        let (chunks, stats) = start_source(&config, start, place, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
-        let receivers = start_notifiers(&config, &recorder, &ends, &unsent, &mut tasks)?;
+        let outcomes = Arc::new(Outcomes::default());
+        let (working, workers) = mpsc::channel(1);
+        let reporting = Reporting {
+            recorder: Arc::clone(&recorder),
+            outcomes: Arc::clone(&outcomes),
+            working,
+        };
+        let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
+        let (handed, orders) = mpsc::channel(HANDED);
+        let (anew_tx, anew) = watch::channel(0);
+        let keeper = Keeper::new(Begin {
+            settings,
+            store,
+            unsent: saved.unsent,
+            receivers,
+            outcomes,
+            recorder: Arc::clone(&recorder),
+            anew: anew_tx,
+            workers,
+        });
+        tasks.start("store", keeper.run(orders));
         let stop_web = CancellationToken::new();
         let mut web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
 
         let owner = Owner::new(
-            &config,
+            restored,
             Arc::clone(&recorder),
-            receivers,
+            Gather::new(config.host.clone(), handed, anew),
             owner::Reach {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),
@@ -197,6 +230,8 @@ fn setup(config: &Config) -> Setup {
     Setup {
         rules: engine_settings(config).rules.into_keys().collect(),
         sources: vec![owner::SOURCE.to_owned()],
+        others: vec![keeper::STORE.to_owned()],
+        store_results: keeper::results(),
         channels: config
             .notifiers
             .iter()
@@ -213,9 +248,10 @@ fn setup(config: &Config) -> Setup {
 fn start_source(
     config: &Config,
     start: Start,
+    place: Option<Place>,
     stop: &CancellationToken,
     tasks: &mut Supervisor,
-) -> anyhow::Result<(mpsc::Receiver<TailEvent>, watch::Receiver<TailStats>)> {
+) -> anyhow::Result<(mpsc::Receiver<SourceEvent>, watch::Receiver<TailStats>)> {
     let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
     let (stats_tx, stats) = watch::channel(TailStats::default());
     match &config.log.source {
@@ -227,12 +263,24 @@ fn start_source(
             options.start = start.at.unwrap_or(StartAt::Beginning);
             tasks.start(
                 "tail",
-                tail::run(options, start.checkpoint, chunks_tx, stats_tx, stop.clone()),
+                tail::run(
+                    options,
+                    place.and_then(Place::file),
+                    chunks_tx,
+                    stats_tx,
+                    stop.clone(),
+                ),
             );
         }
         LogSource::Journal(unit) => tasks.start(
             "journal",
-            journal::run(unit.clone(), chunks_tx, stats_tx, stop.clone()),
+            journal::run(
+                unit.clone(),
+                place.and_then(Place::journal),
+                chunks_tx,
+                stats_tx,
+                stop.clone(),
+            ),
         ),
     }
     Ok((chunks, stats))
@@ -240,7 +288,7 @@ fn start_source(
 
 fn start_notifiers(
     config: &Config,
-    recorder: &Arc<Recorder>,
+    reporting: Reporting,
     ends: &watch::Receiver<Option<Instant>>,
     unsent: &Arc<AtomicU64>,
     tasks: &mut Supervisor,
@@ -259,7 +307,7 @@ fn start_notifiers(
             worker(
                 sender,
                 rx,
-                Arc::clone(recorder),
+                reporting.clone(),
                 ends.clone(),
                 Arc::clone(unsent),
             ),
@@ -269,16 +317,31 @@ fn start_notifiers(
     Ok(receivers)
 }
 
+/// Whom a worker tells what became of its messages.
+#[derive(Clone)]
+struct Reporting {
+    recorder: Arc<Recorder>,
+    outcomes: Arc<Outcomes>,
+    /// Dropped when the worker ends.
+    working: mpsc::Sender<()>,
+}
+
 /// One receiver's worker: what it does is counted, and so is what it leaves (which it names itself).
 async fn worker(
     sender: notify::Sender,
-    notifications: mpsc::Receiver<Arc<Notification>>,
-    recorder: Arc<Recorder>,
+    notifications: mpsc::Receiver<Notice>,
+    reporting: Reporting,
     mut ends: watch::Receiver<Option<Instant>>,
     unsent: Arc<AtomicU64>,
 ) {
     let channel = sender.name().to_owned();
+    let Reporting {
+        recorder,
+        outcomes,
+        working,
+    } = reporting;
     let report = move |report: notify::Report| {
+        outcomes.note(report.ticket, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
         recorder.waiting(&channel, report.waiting);
     };
@@ -291,6 +354,8 @@ async fn worker(
     };
     let left = notify::run(sender, notifications, report, stop).await;
     unsent.fetch_add(left.len() as u64, Ordering::SeqCst);
+    // All is told; the keeper waits for this.
+    drop(working);
 }
 
 /// The web on its thread.

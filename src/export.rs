@@ -32,7 +32,12 @@ pub struct Setup {
     pub version: &'static str,
     /// The rules that are switched on: an alert that is off has no series that says all is well.
     pub rules: Vec<RuleName>,
+    /// The logs that are followed.
     pub sources: Vec<String>,
+    /// What else can be up or down: the store, the database.
+    pub others: Vec<String>,
+    /// How a commit of the store can end.
+    pub store_results: Vec<&'static str>,
     /// The notifiers, by name.
     pub channels: Vec<String>,
     /// What can become of a notification.
@@ -45,6 +50,8 @@ impl Default for Setup {
             version: env!("CARGO_PKG_VERSION"),
             rules: RuleName::ALL.to_vec(),
             sources: Vec::new(),
+            others: Vec::new(),
+            store_results: Vec::new(),
             channels: Vec::new(),
             results: Vec::new(),
         }
@@ -161,6 +168,16 @@ impl Recorder {
     /// Takes a source's totals. A lower total than the last one is taken for a source that started anew.
     pub fn source(&self, name: &str, figures: &SourceFigures) {
         self.prometheus.source(name, figures);
+    }
+
+    /// Takes whether something other than a log can be used: the store, the database.
+    pub fn up(&self, name: &str, up: bool) {
+        self.prometheus.up(name, up);
+    }
+
+    /// Records a commit of the store, and how it ended.
+    pub fn store_write(&self, result: &str, took: Duration) {
+        self.prometheus.store_write(result, took);
     }
 
     /// Takes what became of a source's records.

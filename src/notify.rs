@@ -19,7 +19,7 @@ use std::pin::Pin;
 
 pub use error::{Fault, NotifyError, Trouble};
 pub use page::{Context, Page, Status};
-pub use worker::{Outcome, Report, Unsent, run};
+pub use worker::{Notice, Outcome, Report, Unsent, run};
 
 use crate::config::Notifier;
 use crate::core::alert::{self, Notification};

@@ -72,6 +72,8 @@ impl Settings {
 /// What is committed together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
+    /// Of these kinds of state nothing remains but what `state` sets.
+    pub forgotten: Vec<&'static str>,
     pub state: Vec<StateChange>,
     pub boots: Vec<BootRow>,
     pub incidents: Vec<IncidentRow>,
@@ -90,7 +92,8 @@ pub struct StateChange {
 impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.state.is_empty()
+        self.forgotten.is_empty()
+            && self.state.is_empty()
             && self.boots.is_empty()
             && self.incidents.is_empty()
             && self.outbox.is_empty()

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::place::{Place, SourceEvent};
 use crate::controller::journal::Export;
-use crate::source::journal::{self, JournalEvent, JournalOptions, JournalStats};
-use crate::source::tail::{Checkpoint, TailEvent, TailStats};
+use crate::source::journal::{self, JournalCheckpoint, JournalEvent, JournalOptions, JournalStats};
+use crate::source::tail::TailStats;
 
 /// Exported entries on their way to be unwrapped; when it is full, `journalctl` waits.
 const ENTRIES: usize = 16;
@@ -18,7 +19,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// Follows the journal of one identifier until `stop`, as if it were a file of a single generation.
 pub(super) async fn run(
     identifier: String,
-    events: mpsc::Sender<TailEvent>,
+    checkpoint: Option<JournalCheckpoint>,
+    events: mpsc::Sender<SourceEvent>,
     stats: watch::Sender<TailStats>,
     stop: CancellationToken,
 ) {
@@ -42,14 +44,18 @@ pub(super) async fn run(
                 Err(_) if caught_up || !figures.borrow().running => continue,
                 Err(_) => {
                     caught_up = true;
-                    if events.send(TailEvent::CaughtUp).await.is_err() {
+                    if events.send(SourceEvent::CaughtUp).await.is_err() {
                         return;
                     }
                     continue;
                 }
             };
             let sent = match event {
-                JournalEvent::Chunk { bytes, history, .. } => {
+                JournalEvent::Chunk {
+                    bytes,
+                    after,
+                    history,
+                } => {
                     let mut text = Vec::new();
                     export.push(&bytes, &mut |message| text.extend_from_slice(message));
                     lines += memchr::memchr_iter(b'\n', &text).count() as u64;
@@ -60,11 +66,11 @@ pub(super) async fn run(
                         stats.bytes = entries.bytes;
                         stats.lines = lines;
                     });
-                    let chunk = TailEvent::Chunk {
+                    let chunk = SourceEvent::Chunk {
                         generation: 0,
                         offset: at,
                         bytes: text,
-                        after: Checkpoint::default(),
+                        after: Place::Journal(after),
                         history,
                     };
                     caught_up = false;
@@ -72,13 +78,13 @@ pub(super) async fn run(
                 }
                 JournalEvent::Trouble { error } => {
                     events
-                        .send(TailEvent::Trouble {
+                        .send(SourceEvent::Trouble {
                             path: PathBuf::from("the journal"),
                             error,
                         })
                         .await
                 }
-                JournalEvent::Recovered => events.send(TailEvent::Recovered).await,
+                JournalEvent::Recovered => events.send(SourceEvent::Recovered).await,
             };
             if sent.is_err() {
                 return;
@@ -86,7 +92,7 @@ pub(super) async fn run(
         }
     };
     tokio::join!(
-        journal::run(options, None, entries_tx, figures_tx, stop),
+        journal::run(options, checkpoint, entries_tx, figures_tx, stop),
         unwrap
     );
 }

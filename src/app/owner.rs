@@ -11,35 +11,36 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::engine_settings;
+use super::gather::{Gather, Machines};
+use super::place::SourceEvent;
+use super::restart::Restored;
 use crate::clock::{self, SteadyClock};
-use crate::config::{Config, Zone};
+use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
-use crate::controller::excerpt::excerpt;
-use crate::controller::reader::Reader;
-use crate::core::alert::{Effect, Engine, Notification};
+use crate::controller::reader::{ReadCounts, Reader};
+use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{Boot, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
-use crate::source::tail::{Checkpoint, TailEvent, TailStats};
+use crate::source::tail::TailStats;
 use crate::web::Readiness;
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
+/// After a start, alerts are judged by time when the log is read to its end, or after this long.
+const CATCH_UP: Duration = Duration::from_secs(120);
 /// A record that waits for more is whole after this long without a byte.
 const SILENCE: Duration = Duration::from_millis(250);
 
 /// What a run leaves behind.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {
-    /// Where the next run goes on.
-    pub checkpoint: Option<Checkpoint>,
     pub records: u64,
     pub boots_ended: u64,
     pub notifications: u64,
-    /// Notifications that no receiver had taken when the time was over.
+    /// Notifications that no receiver had taken when the time was over; the next run sends them.
     pub unsent: u64,
 }
 
@@ -68,10 +69,12 @@ pub(super) struct Owner {
     tracker: Tracker,
     engine: Engine,
     recorder: Arc<Recorder>,
-    receivers: Vec<(String, mpsc::Sender<Arc<Notification>>)>,
+    gather: Gather,
     reach: Reach,
     stats: watch::Receiver<TailStats>,
     clock: SteadyClock,
+    /// An earlier run's alerts are not judged by time until what was written meanwhile is read, or at this moment.
+    judged_from: Option<Instant>,
     /// Records are being read that were there before the first start.
     history: bool,
     /// Read to the log's end: since when, on the runtime's clock.
@@ -83,24 +86,33 @@ pub(super) struct Owner {
     gauges_at: Option<Instant>,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
+    /// What earlier runs had read.
+    before: (u64, ReadCounts),
     ended: Ended,
 }
 
 impl Owner {
     pub(super) fn new(
-        config: &Config,
+        restored: Restored,
         recorder: Arc<Recorder>,
-        receivers: Vec<(String, mpsc::Sender<Arc<Notification>>)>,
+        gather: Gather,
         reach: Reach,
         stats: watch::Receiver<TailStats>,
     ) -> Owner {
+        // Counters begin at zero with the process.
+        recorder.tracker(&restored.tracker.counts(), false);
         Owner {
-            reader: Reader::new(0, zone(&config.log.timezone)),
-            generation: None,
-            tracker: Tracker::new(excerpt),
-            engine: Engine::new(engine_settings(config)),
+            before: (restored.reader.framing().records, restored.reader.counts()),
+            generation: restored.reader.place().map(|(generation, _)| generation),
+            judged_from: restored
+                .place
+                .is_some()
+                .then(|| clock::monotonic() + CATCH_UP),
+            reader: restored.reader,
+            tracker: restored.tracker,
+            engine: restored.engine,
             recorder,
-            receivers,
+            gather,
             reach,
             stats,
             clock: SteadyClock::start(),
@@ -111,12 +123,13 @@ impl Owner {
             gauges_due: None,
             gauges_at: None,
             observations: Vec::new(),
-            effects: Vec::new(),
+            effects: restored.effects,
             ended: Ended::default(),
         }
     }
 
-    pub(super) async fn run(mut self, mut chunks: mpsc::Receiver<TailEvent>) -> Ended {
+    pub(super) async fn run(mut self, mut chunks: mpsc::Receiver<SourceEvent>) -> Ended {
+        self.dispatch();
         // One timer for the whole life: setting it to the time it has costs nothing.
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
@@ -134,19 +147,42 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
+                () = self.gather.room() => {}
+                () = self.gather.wanted_anew() => self.save_everything(),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
             self.dispatch();
         }
-        self.read(|reader, mut sink| reader.finish(&mut sink));
-        self.dispatch();
-        self.ended.records = self.reader.framing().records;
-        self.ended
+        self.ended.records = self.reader.framing().records - self.before.0;
+        let Owner {
+            mut reader,
+            mut tracker,
+            mut engine,
+            gather,
+            ended,
+            ..
+        } = self;
+        // A record that is not whole yet stays so: the next run goes on in the middle of it.
+        let machines = Machines {
+            reader: &mut reader,
+            tracker: &mut tracker,
+            engine: &mut engine,
+        };
+        gather.finish(machines).await;
+        ended
     }
 
-    fn source_event(&mut self, event: TailEvent) {
+    /// The store was begun anew.
+    fn save_everything(&mut self) {
+        self.reader.save_everything();
+        self.tracker.save_everything();
+        self.engine.save_everything();
+        self.gather.incidents_changed();
+    }
+
+    fn source_event(&mut self, event: SourceEvent) {
         match event {
-            TailEvent::Chunk {
+            SourceEvent::Chunk {
                 generation,
                 offset,
                 bytes,
@@ -165,15 +201,16 @@ impl Owner {
                     .reader
                     .has_pending()
                     .then(|| clock::monotonic() + SILENCE);
-                self.ended.checkpoint = Some(after);
+                self.gather.read_to(after);
             }
-            TailEvent::EndOfFile { generation } if self.generation == Some(generation) => {
+            SourceEvent::EndOfFile { generation } if self.generation == Some(generation) => {
                 self.read(|reader, mut sink| reader.finish(&mut sink));
             }
-            TailEvent::EndOfFile { .. } | TailEvent::Rotated { .. } => {}
-            TailEvent::CaughtUp => {
+            SourceEvent::EndOfFile { .. } | SourceEvent::Rotated { .. } => {}
+            SourceEvent::CaughtUp => {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
+                self.judged_from = None;
                 // Caught up with a log that is not there: it may come, or its name is wrong.
                 let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();
                 if !exists {
@@ -182,7 +219,7 @@ impl Owner {
                 self.up = exists;
                 self.reach.ready();
             }
-            TailEvent::Truncated {
+            SourceEvent::Truncated {
                 generation,
                 becomes,
                 read_to,
@@ -194,20 +231,20 @@ impl Owner {
                     "the log was truncated; what it held unread is lost"
                 );
             }
-            TailEvent::Lost { after, reason } => {
+            SourceEvent::Lost { after, reason } => {
                 tracing::warn!(
                     ?after,
                     reason = reason.as_str(),
                     "part of the log vanished unread"
                 );
             }
-            TailEvent::Trouble { path, error } => {
+            SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
                 self.up = false;
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
-            TailEvent::Recovered => {
+            SourceEvent::Recovered => {
                 tracing::info!("the log can be read again");
                 self.up = true;
                 self.engine
@@ -227,27 +264,33 @@ impl Owner {
             effects,
             history,
             clock,
+            gather,
             ended,
             ..
         } = self;
         let now = clock.now();
         let live = !*history;
+        reader.reads_at(clock::now());
         work(reader, &mut |event| {
             tracker.observe(event, observations);
             for observation in observations.drain(..) {
-                take(&observation, live, now, engine, recorder, effects, ended);
+                keep(&observation, gather, ended);
+                judge(&observation, live, now, engine, recorder, effects);
             }
         });
     }
 
     /// When time alone has something to change.
     fn next_wake(&self) -> Option<Instant> {
-        let engine = self.engine.next_due().map(|due| self.clock.instant_of(due));
+        let due = self.engine.next_due().map(|due| self.clock.instant_of(due));
+        // An alert that is due is not due before it may be judged.
+        let engine = due.map(|due| due.max(self.judged_from.unwrap_or(due)));
         let tracker = self.caught_up.and_then(|since| {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
             Some(since + Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000)))
         });
-        [engine, tracker, self.flush_at, self.gauges_due]
+        let store = self.gather.next_due();
+        [engine, tracker, store, self.flush_at, self.gauges_due]
             .into_iter()
             .flatten()
             .min()
@@ -270,22 +313,28 @@ impl Owner {
                 effects,
                 history,
                 clock,
+                gather,
                 ended,
                 ..
             } = self;
             for observation in observations.drain(..) {
-                take(
+                keep(&observation, gather, ended);
+                judge(
                     &observation,
                     !*history,
                     clock.now(),
                     engine,
                     recorder,
                     effects,
-                    ended,
                 );
             }
         }
-        self.engine.tick(self.clock.now(), &mut self.effects);
+        if self.judged_from.is_some_and(|at| at <= now) {
+            self.judged_from = None;
+        }
+        if self.judged_from.is_none() {
+            self.engine.tick(self.clock.now(), &mut self.effects);
+        }
     }
 
     /// Sends what the core wants sent. Never waits.
@@ -295,16 +344,7 @@ impl Owner {
             match effect {
                 Effect::Notify(notification) => {
                     self.ended.notifications += 1;
-                    let notification = Arc::new(*notification);
-                    for (name, receiver) in &self.receivers {
-                        if receiver.try_send(Arc::clone(&notification)).is_err() {
-                            tracing::error!(
-                                receiver = name,
-                                "too many notifications wait; one was dropped"
-                            );
-                            self.recorder.notification(name, "dropped", None);
-                        }
-                    }
+                    self.gather.notify(Arc::new(*notification));
                 }
                 Effect::AlertChanged(change) => {
                     tracing::info!(
@@ -313,9 +353,15 @@ impl Owner {
                         state = change.to,
                         "alert changed"
                     );
+                    self.gather.incidents_changed();
                 }
             }
         }
+        self.gather.hand_over(Machines {
+            reader: &mut self.reader,
+            tracker: &mut self.tracker,
+            engine: &mut self.engine,
+        });
         let now = clock::monotonic();
         match self.gauges_at {
             Some(at) if now < at + GAUGES => self.gauges_due = Some(at + GAUGES),
@@ -334,6 +380,7 @@ impl Owner {
             stats,
             up,
             history,
+            before,
             ..
         } = self;
         recorder.tracker(&tracker.counts(), !*history);
@@ -343,8 +390,8 @@ impl Owner {
         recorder.reads(
             SOURCE,
             &ReadFigures {
-                unparsed: reads.unparsed,
-                unknown: reads.unknown,
+                unparsed: reads.unparsed - before.1.unparsed,
+                unknown: reads.unknown - before.1.unknown,
                 newest: reader.newest(),
             },
         );
@@ -364,19 +411,25 @@ impl Owner {
     }
 }
 
-fn take(
+/// A boot's row as of its end, and again once nothing of it changes any more.
+fn keep(observation: &Observation, gather: &mut Gather, ended: &mut Ended) {
+    if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
+        gather.boot(boot);
+    }
+    if matches!(observation, Observation::BootEnded(_)) {
+        ended.boots_ended += 1;
+    }
+}
+
+fn judge(
     observation: &Observation,
     live: bool,
     now: Timestamp,
     engine: &mut Engine,
     recorder: &Recorder,
     effects: &mut Vec<Effect>,
-    ended: &mut Ended,
 ) {
     recorder.observe(observation, live);
-    if matches!(observation, Observation::BootEnded(_)) {
-        ended.boots_ended += 1;
-    }
     if live {
         engine.observe(observation, now, effects);
     } else {
@@ -385,7 +438,7 @@ fn take(
 }
 
 /// A named zone is trusted; otherwise this machine's offset is the first guess and the log corrects it.
-fn zone(configured: &Zone) -> LogZone {
+pub(super) fn zone(configured: &Zone) -> LogZone {
     match configured {
         Zone::Named(zone) => LogZone::Named(zone.clone()),
         Zone::Auto => {

@@ -21,7 +21,7 @@ use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
 };
 use crate::core::rule::{RuleName, Severity};
-use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, STORE_SECONDS};
 use log::Logs;
 use process::Process;
 use table::{Followed, Table, words};
@@ -58,6 +58,8 @@ pub(super) struct Prometheus {
     notifications: Table<IntCounterVec, 2>,
     delivery: Table<HistogramVec, 2>,
     waiting: Table<IntGaugeVec, 1>,
+    stored: Vec<&'static str>,
+    store_write: Table<HistogramVec, 1>,
     tracker: Tracker,
     logs: Logs,
     overflow: Table<IntCounterVec, 1>,
@@ -215,6 +217,16 @@ impl Prometheus {
                 ),
                 [channels],
             ),
+            stored: setup.store_results.clone(),
+            store_write: Table::new(
+                family.histogram(
+                    "store_write_duration_seconds",
+                    "What a commit of the store took.",
+                    STORE_SECONDS,
+                    &["result"],
+                ),
+                [words(setup.store_results.iter().copied().chain([label::OTHER]))],
+            ),
             channels: setup.channels.clone(),
             sent: setup.results.clone(),
             tracker: Tracker {
@@ -243,7 +255,7 @@ impl Prometheus {
                     "Log records of health checks on an address that no known boot held.",
                 ),
             },
-            logs: Logs::new(&family, &setup.sources),
+            logs: Logs::new(&family, &setup.sources, &setup.others),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -410,6 +422,21 @@ impl Prometheus {
         if !self.logs.source(name, figures) {
             self.overflowed(Bounded::Source);
         }
+    }
+
+    pub(super) fn up(&self, name: &str, up: bool) {
+        if !self.logs.up(name, up) {
+            self.overflowed(Bounded::Source);
+        }
+    }
+
+    pub(super) fn store_write(&self, result: &str, took: Duration) {
+        let known = self.stored.iter().position(|known| *known == result);
+        let place = known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Result);
+            self.stored.len()
+        });
+        self.store_write.at([place]).observe(took.as_secs_f64());
     }
 
     pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {

@@ -5,19 +5,19 @@
 //! end of what they never heard of. Bounded; beyond the bound the oldest goes, and is said.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Message;
-use crate::core::alert::{Kind, Notification};
+use super::worker::Notice;
+use crate::core::alert::Kind;
 
 /// An incident takes two places at most, so this is a day of a receiver that is away in the worst of storms.
 pub(super) const MOST: usize = 256;
 
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) notification: Arc<Notification>,
+    pub(super) notice: Notice,
     pub(super) message: Message,
     pub(super) accepted: Instant,
     /// The evidence was left out, since the receiver refused the whole.

@@ -94,9 +94,31 @@ impl Outcome {
     }
 }
 
+/// A notification on its way to one receiver.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub notification: Arc<Notification>,
+    /// By which its outcome is told.
+    pub ticket: u64,
+    /// It could not be stored before it left.
+    pub unsaved: bool,
+}
+
+impl From<Arc<Notification>> for Notice {
+    fn from(notification: Arc<Notification>) -> Notice {
+        Notice {
+            notification,
+            ticket: 0,
+            unsaved: false,
+        }
+    }
+}
+
 /// For metrics: one a try, and one for each message that ends otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// The notice's.
+    pub ticket: u64,
     pub outcome: Outcome,
     /// How long the try took; nothing where there was none.
     pub took: Duration,
@@ -117,7 +139,7 @@ pub struct Unsent {
 /// Runs one receiver's worker. `stop` yields the moment by which it must have ended.
 pub async fn run(
     sender: Sender,
-    notifications: mpsc::Receiver<Arc<Notification>>,
+    notifications: mpsc::Receiver<Notice>,
     report: impl FnMut(Report) + Send,
     stop: impl Future<Output = Instant> + Send,
 ) -> Vec<Unsent> {
@@ -129,7 +151,7 @@ pub async fn run(
 
 struct Worker<'a, R, D> {
     sender: &'a Sender,
-    notifications: mpsc::Receiver<Arc<Notification>>,
+    notifications: mpsc::Receiver<Notice>,
     /// The channel may still bring something.
     open: bool,
     queue: Queue,
@@ -148,12 +170,7 @@ struct Wait {
 }
 
 impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
-    fn new(
-        sender: &'a Sender,
-        notifications: mpsc::Receiver<Arc<Notification>>,
-        report: R,
-        draw: D,
-    ) -> Self {
+    fn new(sender: &'a Sender, notifications: mpsc::Receiver<Notice>, report: R, draw: D) -> Self {
         Worker {
             sender,
             notifications,
@@ -234,14 +251,14 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         answered
     }
 
-    fn accept(&mut self, next: Option<Arc<Notification>>) {
-        let Some(notification) = next else {
+    fn accept(&mut self, next: Option<Notice>) {
+        let Some(notice) = next else {
             self.open = false;
             return;
         };
         let entry = Entry {
-            message: self.sender.render(&notification),
-            notification,
+            message: self.sender.render(&notice.notification),
+            notice,
             accepted: clock::monotonic(),
             reduced: false,
         };
@@ -300,7 +317,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
                     "notification refused, will be tried without evidence"
                 );
                 self.say(Outcome::Retrying(trouble), took, &entry);
-                entry.message = self.sender.render_reduced(&entry.notification);
+                entry.message = self.sender.render_reduced(&entry.notice.notification);
                 entry.reduced = true;
                 self.back(entry);
             }
@@ -338,6 +355,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
 
     fn say(&mut self, outcome: Outcome, took: Duration, entry: &Entry) {
         (self.report)(Report {
+            ticket: entry.notice.ticket,
             outcome,
             took,
             age: clock::monotonic().duration_since(entry.accepted),
@@ -348,8 +366,8 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     /// Says what was left.
     fn leave(mut self) -> Vec<Unsent> {
         self.notifications.close();
-        while let Ok(notification) = self.notifications.try_recv() {
-            self.accept(Some(notification));
+        while let Ok(notice) = self.notifications.try_recv() {
+            self.accept(Some(notice));
         }
         let mut left = Vec::new();
         while let Some(entry) = self.queue.pop() {

@@ -55,7 +55,7 @@ use wake::Wakes;
 
 /// What the follower has to say, in the order in which it happened to the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TailEvent {
+pub enum TailEvent<C = Checkpoint> {
     /// Bytes of one file: whole lines, except that a line beyond 1 MiB comes in pieces (a chunk that does not end at a
     /// newline is continued by the next one of its generation) and that the last line of a finished file may lack its
     /// newline.
@@ -65,7 +65,7 @@ pub enum TailEvent {
         offset: u64,
         bytes: Vec<u8>,
         /// Valid once these bytes are processed.
-        after: Checkpoint,
+        after: C,
         /// The bytes were there before the first start: they fill reports and page nobody.
         history: bool,
     },
@@ -92,6 +92,42 @@ pub enum TailEvent {
     Trouble { path: PathBuf, error: String },
     /// The trouble is over.
     Recovered,
+}
+
+impl TailEvent {
+    /// The same, for a receiver that keeps other checkpoints beside these.
+    fn with<C: From<Checkpoint>>(self) -> TailEvent<C> {
+        match self {
+            TailEvent::Chunk {
+                generation,
+                offset,
+                bytes,
+                after,
+                history,
+            } => TailEvent::Chunk {
+                generation,
+                offset,
+                bytes,
+                after: after.into(),
+                history,
+            },
+            TailEvent::EndOfFile { generation } => TailEvent::EndOfFile { generation },
+            TailEvent::CaughtUp => TailEvent::CaughtUp,
+            TailEvent::Rotated { generation } => TailEvent::Rotated { generation },
+            TailEvent::Truncated {
+                generation,
+                becomes,
+                read_to,
+            } => TailEvent::Truncated {
+                generation,
+                becomes,
+                read_to,
+            },
+            TailEvent::Lost { after, reason } => TailEvent::Lost { after, reason },
+            TailEvent::Trouble { path, error } => TailEvent::Trouble { path, error },
+            TailEvent::Recovered => TailEvent::Recovered,
+        }
+    }
 }
 
 /// Why bytes were lost.
@@ -137,10 +173,10 @@ pub struct TailStats {
 /// Follows the log until `stop` is cancelled or the receiver is gone.
 ///
 /// `stats` is brought up to date at the start, when the follower becomes idle and at every poll.
-pub async fn run(
+pub async fn run<C: From<Checkpoint>>(
     options: TailOptions,
     checkpoint: Option<Checkpoint>,
-    events: mpsc::Sender<TailEvent>,
+    events: mpsc::Sender<TailEvent<C>>,
     stats: watch::Sender<TailStats>,
     stop: CancellationToken,
 ) {
@@ -181,7 +217,7 @@ pub async fn run(
                 }
             };
             came |= matches!(event, TailEvent::Chunk { .. });
-            permit.send(event);
+            permit.send(event.with());
             // Under a flood this loop does not sleep, so it asks for rotations itself; not on the short way of a single
             // line, which ends with the word that all was read.
             sent = sent.saturating_add(1);

@@ -18,6 +18,7 @@ const SET_STATE: &str = "INSERT INTO state (kind, key, value)
     ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value";
 const CLEAR_STATE: &str = "DELETE FROM state WHERE (kind, key) IN
     (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+const FORGET_STATE: &str = "DELETE FROM state WHERE kind IN (SELECT value FROM json_each(?))";
 const SET_DETAIL: &str = "INSERT INTO boot_detail (boot_id, detail)
     SELECT value ->> 'boot_id', value -> 'detail' FROM json_each(?) WHERE true
     ON CONFLICT (boot_id) DO UPDATE SET detail = excluded.detail";
@@ -53,6 +54,7 @@ fn upsert(table: &str, key: &str, names: &[&str], whole: Option<&str>) -> String
 /// A batch as it is written.
 #[derive(Debug)]
 pub(super) struct Written {
+    forgotten: Option<String>,
     set: Option<String>,
     cleared: Option<String>,
     boots: Option<String>,
@@ -85,6 +87,7 @@ impl Written {
         let incidents = text(incidents.collect());
         let messages = (message + 1..).zip(&batch.outbox);
         Written {
+            forgotten: text(batch.forgotten.iter().map(|kind| json!(kind)).collect()),
             set: text(set),
             cleared: text(cleared),
             boots,
@@ -101,6 +104,7 @@ impl Written {
         raw: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
         for (statement, rows) in [
+            (FORGET_STATE, &self.forgotten),
             (SET_STATE, &self.set),
             (CLEAR_STATE, &self.cleared),
             (SET_BOOTS.as_str(), &self.boots),

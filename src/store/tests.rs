@@ -114,6 +114,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     } = open(folder.path()).await;
     assert!(saved.is_empty());
     let first = Batch {
+        forgotten: Vec::new(),
         state: vec![
             state("a", Some("1")),
             state("b", Some("{\"x\":\"\\u0000\"}")),
@@ -250,6 +251,7 @@ async fn a_second_one_is_refused_and_told_who_has_it() {
 #[tokio::test]
 async fn a_batch_that_fails_at_any_row_leaves_nothing() {
     let batch = Batch {
+        forgotten: Vec::new(),
         state: vec![state("a", Some("new")), state("gone", None)],
         boots: vec![boot(7, NOW), boot(8, NOW)],
         incidents: vec![incident("i-7", NOW)],

@@ -109,11 +109,7 @@ fn half_a_line_at_the_end_is_read_whole_by_the_next_run() {
         .unwrap()
         .write_all(&whole[half..])
         .unwrap();
-    let start = Start {
-        checkpoint: first.checkpoint,
-        at: None,
-    };
-    let second = Sidecar::start(&log, pager.address, "", start);
+    let second = Sidecar::start(&log, pager.address, "", Start::default());
     second.wait_until_ready();
     eventually("the line is counted", || {
         second.metric("bootwatch_log_lines_total", "") >= 1.0

@@ -30,8 +30,10 @@ impl Sidecar {
     pub(crate) fn start(log: &Path, pager: SocketAddr, more: &str, start: Start) -> Sidecar {
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
+             [store]\npath = {:?}\n\
              [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{more}",
-            log.display().to_string()
+            log.display().to_string(),
+            log.with_extension("db").display().to_string(),
         );
         let surroundings = Surroundings {
             environment: Vec::new(),

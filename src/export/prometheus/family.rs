@@ -8,6 +8,11 @@ use ::prometheus::{
 
 use super::table::Followed;
 
+/// From a commit into the page cache to a disk that hangs.
+pub(super) const STORE_SECONDS: &[f64] = &[
+    0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+
 /// An edge at every limit in use, or a quantile near it is a guess: 5, 15, 25, 30, 60, 120 and 180 s.
 pub(super) const BOOT_SECONDS: &[f64] = &[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0,

@@ -9,6 +9,8 @@ use crate::export::{ReadFigures, SourceFigures};
 #[derive(Debug)]
 pub(super) struct Logs {
     sources: Vec<Log>,
+    /// What is no log and can be up or down as well.
+    others: Vec<String>,
     up: IntGaugeVec,
     lag_bytes: IntGaugeVec,
     last_record: GaugeVec,
@@ -29,7 +31,7 @@ struct Log {
 }
 
 impl Logs {
-    pub(super) fn new(family: &Family<'_>, names: &[String]) -> Logs {
+    pub(super) fn new(family: &Family<'_>, names: &[String], others: &[String]) -> Logs {
         let counter = |name: &str, help: &str| family.counter(name, help, &["source"]);
         let lines = counter("log_lines_total", "Lines read of the controller's log.");
         let bytes = counter("log_bytes_total", "Bytes read of the controller's log.");
@@ -67,9 +69,10 @@ impl Logs {
                     unknown: followed(&unknown, name),
                 })
                 .collect(),
+            others: others.to_vec(),
             up: family.gauge(
                 "source_up",
-                "Whether the source of events can be read.",
+                "Whether the source of events can be read, or the store written.",
                 &["source"],
             ),
             lag_bytes: family.gauge(
@@ -83,7 +86,7 @@ impl Logs {
                 &["source"],
             ),
         };
-        for name in names {
+        for name in names.iter().chain(others) {
             logs.up.with_label_values(&[name]).set(0);
         }
         logs
@@ -108,6 +111,15 @@ impl Logs {
             drop(self.lag_bytes.remove_label_values(&[name]));
         }
         true
+    }
+
+    /// Says whether it is one that was named.
+    pub(super) fn up(&self, name: &str, up: bool) -> bool {
+        let known = self.others.iter().any(|known| known == name);
+        if known {
+            self.up.with_label_values(&[name]).set(up.into());
+        }
+        known
     }
 
     pub(super) fn reads(&self, name: &str, figures: &ReadFigures) -> bool {

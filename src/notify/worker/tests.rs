@@ -58,8 +58,8 @@ impl Transport for Scripted {
 struct Trial {
     transport: Scripted,
     sender: Sender,
-    into: Option<mpsc::Sender<Arc<Notification>>>,
-    from: Option<mpsc::Receiver<Arc<Notification>>>,
+    into: Option<mpsc::Sender<Notice>>,
+    from: Option<mpsc::Receiver<Notice>>,
     outcomes: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -91,7 +91,8 @@ impl Trial {
 
     fn give(&self, notification: &Notification) {
         let into = self.into.as_ref().unwrap();
-        into.try_send(Arc::new(notification.clone())).unwrap();
+        into.try_send(Arc::new(notification.clone()).into())
+            .unwrap();
     }
 
     /// The worker; half of each wait's bound is waited.
@@ -213,7 +214,7 @@ async fn a_state_that_is_under_way_is_not_replaced_unless_it_fails() {
     let into = trial.into.take().unwrap();
     let later = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        into.send(Arc::new(told[1].clone())).await.unwrap();
+        into.send(Arc::new(told[1].clone()).into()).await.unwrap();
         drop(into);
     };
     let (left, ()) = tokio::join!(trial.work(std::future::pending()), later);

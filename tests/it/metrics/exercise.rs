@@ -19,6 +19,8 @@ pub(super) fn setup() -> Setup {
         sources: vec!["log".to_owned()],
         channels: vec!["ops".to_owned()],
         results: vec!["sent", "expired", "failed_server"],
+        others: vec!["store".to_owned()],
+        store_results: vec!["ok", "full"],
         ..Setup::default()
     }
 }
@@ -120,6 +122,10 @@ pub(super) fn exercise(recorder: &Recorder) {
     );
     recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
     recorder.waiting("ops", 3);
+    recorder.up("store", true);
+    for result in ["ok", "full", "never heard of"] {
+        recorder.store_write(result, Duration::from_millis(1));
+    }
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {

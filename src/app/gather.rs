@@ -1,0 +1,189 @@
+//! What the owner has for the keeper: gathered until it is worth a commit, handed over as one.
+//!
+//! Everything that follows from what was read up to the checkpoint is in the same batch as the checkpoint, and nothing
+//! that follows from later. A notification is handed over at once; the rest when it has waited for [`COMMIT_EVERY`].
+//! The keeper's channel holds one batch: while it is full the owner goes on gathering, so the disk's pace is never the
+//! log's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::keeper::Handed;
+use super::place::Place;
+use crate::clock;
+use crate::controller::reader::Reader;
+use crate::core::alert::{Engine, Notification};
+use crate::core::boot::{Boot, Tracker};
+use crate::core::saved::Changes;
+use crate::store::{Batch, BootRow, IncidentRow, StateChange};
+
+/// How much of the log is read again after a crash, at most.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// Kinds of state in the store.
+pub(super) const SOURCE: &str = "source";
+pub(super) const READER: &str = "reader";
+pub(super) const TRACKER: &str = "tracker";
+pub(super) const ENGINE: &str = "engine";
+/// The one key of `source`.
+pub(super) const PLACE: &str = "place";
+
+/// What is kept over a restart, where its owner can be asked for it.
+pub(super) struct Machines<'a> {
+    pub(super) reader: &'a mut Reader,
+    pub(super) tracker: &'a mut Tracker,
+    pub(super) engine: &'a mut Engine,
+}
+
+pub(super) struct Gather {
+    host: String,
+    keeper: mpsc::Sender<Handed>,
+    anew: watch::Receiver<u64>,
+    place: Option<Place>,
+    boots: Vec<BootRow>,
+    notices: Vec<Arc<Notification>>,
+    /// Since when something waits.
+    since: Option<Instant>,
+    /// The open incidents' rows are behind.
+    incidents: bool,
+}
+
+impl Gather {
+    pub(super) fn new(
+        host: String,
+        keeper: mpsc::Sender<Handed>,
+        anew: watch::Receiver<u64>,
+    ) -> Gather {
+        Gather {
+            host,
+            keeper,
+            anew,
+            place: None,
+            boots: Vec::new(),
+            notices: Vec::new(),
+            since: None,
+            incidents: false,
+        }
+    }
+
+    /// The log was read up to there.
+    pub(super) fn read_to(&mut self, place: Place) {
+        self.place = Some(place);
+        self.touched();
+    }
+
+    pub(super) fn boot(&mut self, boot: &Boot) {
+        self.boots.push(BootRow::of(boot, &self.host));
+        self.touched();
+    }
+
+    pub(super) fn notify(&mut self, notification: Arc<Notification>) {
+        self.notices.push(notification);
+        self.incidents_changed();
+    }
+
+    pub(super) fn incidents_changed(&mut self) {
+        self.incidents = true;
+        self.touched();
+    }
+
+    pub(super) fn touched(&mut self) {
+        self.since.get_or_insert_with(clock::monotonic);
+    }
+
+    /// When something is to be handed over that can wait until then.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        // While the keeper is busy, its readiness wakes, not the time.
+        (self.keeper.capacity() > 0).then_some(self.since? + COMMIT_EVERY)
+    }
+
+    /// Completes when the keeper takes a batch again that could not be handed over in time.
+    pub(super) fn room(&self) -> impl Future<Output = ()> + use<> {
+        let waits = self.is_due() && self.keeper.capacity() == 0;
+        let keeper = self.keeper.clone();
+        async move {
+            if !waits || keeper.reserve().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Completes when the keeper wants everything anew.
+    pub(super) async fn wanted_anew(&mut self) {
+        if self.anew.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let waited = |since: Instant| clock::monotonic() >= since + COMMIT_EVERY;
+        !self.notices.is_empty() || self.since.is_some_and(waited)
+    }
+
+    /// Hands over what is due, if the keeper has room.
+    pub(super) fn hand_over(&mut self, machines: Machines<'_>) {
+        if self.is_due()
+            && let Ok(permit) = self.keeper.clone().try_reserve_owned()
+        {
+            permit.send(self.taken(machines));
+        }
+    }
+
+    /// Hands over what is left, however long that takes.
+    pub(super) async fn finish(mut self, machines: Machines<'_>) {
+        if self.since.is_none() {
+            return;
+        }
+        let handed = self.taken(machines);
+        if self.keeper.send(handed).await.is_err() {
+            tracing::error!("the keeper ended before the last of the log was handed over");
+        }
+    }
+
+    fn taken(&mut self, machines: Machines<'_>) -> Handed {
+        let Machines {
+            reader,
+            tracker,
+            engine,
+        } = machines;
+        let mut batch = Batch {
+            boots: std::mem::take(&mut self.boots),
+            ..Batch::default()
+        };
+        add(&mut batch, READER, reader.changes());
+        add(&mut batch, TRACKER, tracker.changes());
+        add(&mut batch, ENGINE, engine.changes());
+        if let Some(place) = &self.place {
+            batch.state.push(StateChange {
+                kind: SOURCE,
+                key: PLACE.to_owned(),
+                value: serde_json::to_string(place).ok(),
+            });
+        }
+        let notices = std::mem::take(&mut self.notices);
+        if std::mem::take(&mut self.incidents) {
+            let told = notices.iter().map(|notice| &notice.incident);
+            let ended = told.filter(|incident| !incident.is_firing());
+            let rows = ended.chain(engine.incidents()).cloned().map(IncidentRow);
+            batch.incidents = rows.collect();
+        }
+        self.since = None;
+        Handed { batch, notices }
+    }
+}
+
+fn add(batch: &mut Batch, kind: &'static str, changes: Changes) {
+    if changes.whole {
+        batch.forgotten.push(kind);
+    }
+    batch
+        .state
+        .extend(changes.parts.into_iter().map(|part| StateChange {
+            kind,
+            key: part.key,
+            value: part.value,
+        }));
+}

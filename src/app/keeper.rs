@@ -1,0 +1,509 @@
+//! The one task that owns the store: what the owner hands over is committed, and then its notifications leave.
+//!
+//! ```text
+//!   owner ──(bounded: the owner gathers while it is full)──► keeper ──(bounded: counted when full)──► one worker a channel
+//!                                                              ▲ └── store                                  │
+//!                                                              └──────────── what became of them ◄──────────┘
+//! ```
+//!
+//! A notification is on the disk before it leaves. If the store cannot commit, or takes longer than anyone on call
+//! should wait, it leaves all the same and says so; everything that was not committed is kept, merged by what it is
+//! about, and tried again, so that nothing is lost once the disk has room again. A store that turns out to be damaged is
+//! set aside, and the owner is asked to hand over everything anew.
+
+mod outcomes;
+mod pending;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+pub(super) use outcomes::Outcomes;
+use pending::{Pending, Ticketed};
+
+use crate::clock::{self, Stopwatch};
+use crate::core::alert::{Kind, Notification};
+use crate::export::Recorder;
+use crate::notify::{Notice, Outcome};
+use crate::store::{
+    self, Batch, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoredMessage,
+};
+
+/// The store's name in metrics.
+pub(super) const STORE: &str = "store";
+const OK: &str = "ok";
+/// A page does not wait longer for the disk.
+const PAGE_WAITS: Duration = Duration::from_secs(1);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Between two small steps of pruning; and while there is more to prune.
+const UPKEEP: Duration = Duration::from_secs(10);
+const UPKEEP_MORE: Duration = Duration::from_millis(100);
+
+/// What follows from a stretch of the log.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    pub(super) batch: Batch,
+    /// Each goes to every receiver.
+    pub(super) notices: Vec<Arc<Notification>>,
+}
+
+/// What a keeper begins with.
+pub(super) struct Begin {
+    pub(super) settings: store::Settings,
+    /// `None`: it could not be opened, which is tried again.
+    pub(super) store: Option<Store>,
+    /// What an earlier run owed.
+    pub(super) unsent: Vec<StoredMessage>,
+    pub(super) receivers: Vec<(String, mpsc::Sender<Notice>)>,
+    pub(super) outcomes: Arc<Outcomes>,
+    pub(super) recorder: Arc<Recorder>,
+    /// Counts how often everything must be handed over anew.
+    pub(super) anew: watch::Sender<u64>,
+    /// Closes when every worker has ended.
+    pub(super) workers: mpsc::Receiver<()>,
+}
+
+pub(super) struct Keeper {
+    shelf: Shelf,
+    receivers: Vec<(String, mpsc::Sender<Notice>)>,
+    outcomes: Arc<Outcomes>,
+    recorder: Arc<Recorder>,
+    workers: mpsc::Receiver<()>,
+    next_ticket: u64,
+    /// Messages that are with their worker and in the store.
+    stored: BTreeMap<u64, MessageId>,
+    upkeep_at: Instant,
+}
+
+/// The store and what waits for it.
+struct Shelf {
+    settings: store::Settings,
+    store: Option<Store>,
+    pending: Pending,
+    trouble: Option<Trouble>,
+    recorder: Arc<Recorder>,
+    anew: watch::Sender<u64>,
+}
+
+struct Trouble {
+    kind: store::Kind,
+    retry_at: Instant,
+    delay: Duration,
+}
+
+impl Keeper {
+    pub(super) fn new(begin: Begin) -> Keeper {
+        let recorder = Arc::clone(&begin.recorder);
+        let mut keeper = Keeper {
+            shelf: Shelf {
+                trouble: begin.store.is_none().then(Trouble::new),
+                settings: begin.settings,
+                store: begin.store,
+                pending: Pending::default(),
+                recorder: begin.recorder,
+                anew: begin.anew,
+            },
+            receivers: begin.receivers,
+            outcomes: begin.outcomes,
+            recorder,
+            workers: begin.workers,
+            next_ticket: 0,
+            stored: BTreeMap::new(),
+            upkeep_at: clock::monotonic() + UPKEEP,
+        };
+        keeper.recorder.up(STORE, keeper.shelf.trouble.is_none());
+        for message in begin.unsent {
+            keeper.owed(message);
+        }
+        keeper
+    }
+
+    /// Runs until the owner is done, the workers are done, and what became of their messages is noted.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Handed>) {
+        let mut open = true;
+        loop {
+            let wake = self.next_wake();
+            let outcomes = Arc::clone(&self.outcomes);
+            tokio::select! {
+                biased;
+                handed = orders.recv(), if open => match handed {
+                    Some(handed) => self.take(handed).await,
+                    None => {
+                        open = false;
+                        // Now the workers see their channels close.
+                        self.receivers.clear();
+                    }
+                },
+                () = outcomes.changed() => self.note_outcomes().await,
+                _ = self.workers.recv(), if !open => break,
+                () = tokio::time::sleep_until(wake) => self.time_passed().await,
+            }
+        }
+        self.note_outcomes().await;
+        if !self.shelf.pending.is_empty() {
+            // However long the next try was put off: there is no later one.
+            self.shelf.commit_now().await;
+        }
+        if let Some(store) = self.shelf.store.take() {
+            store.close().await;
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        match &self.shelf.trouble {
+            Some(trouble) => trouble.retry_at,
+            None => self.upkeep_at,
+        }
+    }
+
+    async fn time_passed(&mut self) {
+        if self.shelf.trouble.is_some() {
+            let committed = self.shelf.commit_now().await;
+            self.remember(committed);
+            return;
+        }
+        let more = self.shelf.upkeep().await;
+        self.upkeep_at = clock::monotonic() + if more { UPKEEP_MORE } else { UPKEEP };
+    }
+
+    async fn take(&mut self, handed: Handed) {
+        let Handed { batch, notices } = handed;
+        let mut leaving = Vec::new();
+        let mut messages = Vec::new();
+        for notification in notices {
+            let Ok(payload) = serde_json::to_string(&*notification) else {
+                tracing::error!("a notification cannot be written; it is sent and not kept");
+                continue;
+            };
+            for place in 0..self.receivers.len() {
+                let ticket = self.ticket();
+                let receiver = &self.receivers[place].0;
+                let message = new_message(&notification, receiver, payload.clone());
+                messages.push(Ticketed { ticket, message });
+                leaving.push((place, ticket, Arc::clone(&notification)));
+            }
+        }
+        self.shelf.pending.add(batch, messages);
+        if leaving.is_empty() {
+            let committed = self.shelf.commit().await;
+            self.remember(committed);
+            return;
+        }
+        let Keeper {
+            shelf, receivers, ..
+        } = self;
+        let mut unsaved = None;
+        let committed = {
+            let mut commit = pin!(shelf.commit());
+            match tokio::time::timeout(PAGE_WAITS, commit.as_mut()).await {
+                Ok(committed) => committed,
+                // The disk hangs. The page does not wait for it, but what was begun is not given up halfway.
+                Err(_) => {
+                    send(receivers, &mut leaving, true, &self.recorder);
+                    unsaved = Some(());
+                    commit.await
+                }
+            }
+        };
+        let saved = committed.is_some();
+        self.remember(committed);
+        if unsaved.is_none() {
+            send(&self.receivers, &mut leaving, !saved, &self.recorder);
+        }
+    }
+
+    fn remember(&mut self, committed: Option<Vec<(u64, MessageId)>>) {
+        self.stored.extend(committed.into_iter().flatten());
+    }
+
+    /// A message that an earlier run did not get rid of.
+    fn owed(&mut self, message: StoredMessage) {
+        let place = self
+            .receivers
+            .iter()
+            .position(|(name, _)| *name == message.receiver);
+        let notification = serde_json::from_str::<Notification>(&message.payload);
+        let (Some(place), Ok(notification)) = (place, notification) else {
+            tracing::error!(
+                receiver = message.receiver,
+                incident = message.incident,
+                "a message of an earlier run cannot be sent: its receiver is gone, or it cannot be read"
+            );
+            self.shelf.pending.mark(Mark::Dead {
+                id: message.id,
+                status: "undeliverable".to_owned(),
+                at: clock::now(),
+            });
+            return;
+        };
+        let ticket = self.ticket();
+        self.stored.insert(ticket, message.id);
+        let mut leaving = vec![(place, ticket, Arc::new(notification))];
+        send(&self.receivers, &mut leaving, false, &self.recorder);
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// What became of messages, into the store.
+    async fn note_outcomes(&mut self) {
+        for (ticket, outcome) in self.outcomes.take() {
+            let Some(state) = ended(outcome) else {
+                continue;
+            };
+            let at = clock::now();
+            let status = outcome.as_str().to_owned();
+            match self.stored.remove(&ticket) {
+                Some(id) => self.shelf.pending.mark(match state {
+                    MessageState::Sent => Mark::Sent {
+                        id,
+                        status,
+                        provider_ref: None,
+                        at,
+                    },
+                    MessageState::Dropped => Mark::Dropped { id, status, at },
+                    _ => Mark::Dead { id, status, at },
+                }),
+                // It left before it could be committed.
+                None => self.shelf.pending.ended(ticket, state),
+            }
+        }
+        let committed = self.shelf.commit().await;
+        self.remember(committed);
+    }
+}
+
+/// Gives each message to its worker; one that has no room for it is too far behind for this one to matter.
+fn send(
+    receivers: &[(String, mpsc::Sender<Notice>)],
+    leaving: &mut Vec<(usize, u64, Arc<Notification>)>,
+    unsaved: bool,
+    recorder: &Recorder,
+) {
+    for (place, ticket, notification) in leaving.drain(..) {
+        let Some((name, worker)) = receivers.get(place) else {
+            continue;
+        };
+        let notice = Notice {
+            notification,
+            ticket,
+            unsaved,
+        };
+        if worker.try_send(notice).is_err() {
+            tracing::error!(
+                receiver = name,
+                "too many notifications wait; one is sent after a restart"
+            );
+            recorder.notification(name, "dropped", None);
+        }
+    }
+}
+
+fn new_message(notification: &Notification, receiver: &str, payload: String) -> NewMessage {
+    NewMessage {
+        incident: notification.incident.key.clone(),
+        transition: match notification.kind {
+            Kind::Firing => "firing",
+            Kind::Update => "update",
+            Kind::Resolved => "resolved",
+        }
+        .to_owned(),
+        receiver: receiver.to_owned(),
+        dedup_key: notification.incident.key.clone(),
+        payload,
+        created_at: notification.at,
+        due: notification.at,
+        state: MessageState::Queued,
+    }
+}
+
+/// How a message ends by this outcome; `None`: it goes on.
+fn ended(outcome: Outcome) -> Option<MessageState> {
+    match outcome {
+        Outcome::Sent => Some(MessageState::Sent),
+        Outcome::Replaced => Some(MessageState::Dropped),
+        Outcome::Failed(_) | Outcome::Expired | Outcome::Overflow => Some(MessageState::Dead),
+        // The next run sends it.
+        Outcome::Retrying(_) | Outcome::Unsent => None,
+    }
+}
+
+impl Trouble {
+    fn new() -> Trouble {
+        Trouble {
+            kind: store::Kind::Other,
+            retry_at: clock::monotonic() + FIRST_RETRY,
+            delay: FIRST_RETRY,
+        }
+    }
+
+    fn again(&mut self) {
+        self.delay = (self.delay * 2).min(LAST_RETRY);
+        self.retry_at = clock::monotonic() + self.delay;
+    }
+}
+
+impl Shelf {
+    /// Commits what waits, unless the store is known to be in trouble. The messages that are kept now, or `None`: they
+    /// are not.
+    async fn commit(&mut self) -> Option<Vec<(u64, MessageId)>> {
+        match &self.trouble {
+            Some(trouble) if clock::monotonic() < trouble.retry_at => None,
+            _ => self.commit_now().await,
+        }
+    }
+
+    async fn commit_now(&mut self) -> Option<Vec<(u64, MessageId)>> {
+        if self.store.is_none() && !self.reopen().await {
+            return None;
+        }
+        let store = self.store.as_mut()?;
+        if self.pending.is_empty() {
+            self.well();
+            return Some(Vec::new());
+        }
+        let taken = self.pending.take();
+        let watch = Stopwatch::start();
+        let done = store.commit(&taken.batch).await;
+        let result = match &done {
+            Ok(_) => OK,
+            Err(error) => error.kind().as_str(),
+        };
+        self.recorder.store_write(result, watch.elapsed());
+        match done {
+            Ok(committed) => {
+                self.well();
+                let tickets = taken.tickets.into_iter();
+                Some(tickets.zip(committed.messages).collect())
+            }
+            Err(error) => {
+                self.pending.put_back(taken);
+                let corrupt = error.kind() == store::Kind::Corrupt;
+                self.failed(error.kind(), &anyhow::Error::new(error));
+                if corrupt {
+                    self.renew().await;
+                }
+                None
+            }
+        }
+    }
+
+    /// Opens the store that could not be opened before.
+    async fn reopen(&mut self) -> bool {
+        match Store::open(self.settings.clone(), clock::now()).await {
+            Ok(opened) => {
+                // What it holds is older than what we know.
+                self.store = Some(opened.store);
+                self.begin_anew();
+                true
+            }
+            Err(error) => {
+                self.failed(error.kind(), &anyhow::Error::new(error));
+                false
+            }
+        }
+    }
+
+    async fn renew(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        match store.renew(clock::now()).await {
+            Ok(aside) => {
+                tracing::error!(aside = %aside.display(), "the damaged store was set aside and a new one begun");
+                self.begin_anew();
+            }
+            Err(error) => self.failed(error.kind(), &anyhow::Error::new(error)),
+        }
+    }
+
+    /// The parts that wait are parts of a whole that the new file lacks.
+    fn begin_anew(&mut self) {
+        self.pending.forget_state();
+        self.anew.send_modify(|times| *times += 1);
+    }
+
+    fn well(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!("the store can be written again");
+            self.recorder.up(STORE, true);
+        }
+    }
+
+    fn failed(&mut self, kind: store::Kind, error: &anyhow::Error) {
+        self.recorder.up(STORE, false);
+        match &mut self.trouble {
+            Some(trouble) if trouble.kind == kind => trouble.again(),
+            trouble => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "alerting goes on from memory; the store is tried again"
+                );
+                let delay = trouble.take().map_or(FIRST_RETRY, |known| known.delay);
+                *trouble = Some(Trouble {
+                    kind,
+                    retry_at: clock::monotonic() + delay,
+                    delay,
+                });
+            }
+        }
+    }
+
+    async fn upkeep(&mut self) -> bool {
+        let Some(store) = &mut self.store else {
+            return false;
+        };
+        match store.upkeep(clock::now()).await {
+            Ok(done) => done.more,
+            Err(error) => {
+                self.failed(error.kind(), &anyhow::Error::new(error));
+                false
+            }
+        }
+    }
+}
+
+/// How a commit can end.
+pub(super) fn results() -> Vec<&'static str> {
+    let kinds = store::Kind::ALL.iter().map(|kind| kind.as_str());
+    [OK].into_iter().chain(kinds).collect()
+}
+
+/// Opens the store, or says why to go on without it.
+///
+/// # Errors
+/// Somebody has to decide: another bootwatch holds it, or it is not ours, or it is a newer one's.
+pub(super) async fn open(
+    settings: &store::Settings,
+) -> Result<(Option<Store>, store::Saved), OpenError> {
+    match Store::open(settings.clone(), clock::now()).await {
+        Ok(opened) => {
+            if let Some(aside) = &opened.set_aside {
+                tracing::error!(aside = %aside.display(), "the store was damaged; it was set aside and a new one begun");
+            }
+            if let Some(copy) = &opened.copy {
+                tracing::info!(copy = %copy.display(), "the store was brought up to date; a copy of the old one is kept");
+            }
+            Ok((Some(opened.store), opened.saved))
+        }
+        Err(error) if error.is_passing() => {
+            tracing::error!(
+                error = format!("{:#}", anyhow::anyhow!(error.to_string())),
+                "going on from memory; the store is tried again"
+            );
+            let saved = match error {
+                OpenError::Unusable { saved, .. } => saved.map(|saved| *saved),
+                OpenError::InUse { .. } | OpenError::Newer { .. } | OpenError::Foreign { .. } => {
+                    None
+                }
+            };
+            Ok((None, saved.unwrap_or_default()))
+        }
+        Err(error) => Err(error),
+    }
+}

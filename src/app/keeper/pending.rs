@@ -1,0 +1,144 @@
+//! What was handed over and is not committed yet: merged by what it is about, so that an outage of the store keeps one
+//! value of each thing and not one of each change.
+
+use std::collections::HashMap;
+
+use crate::store::{Batch, Mark, MessageState, NewMessage};
+
+/// Boots kept while the store cannot be written: weeks of them. Beyond it the oldest go, and it is said.
+const MAX_BOOTS: usize = 20_000;
+
+/// A message and the number by which its outcome is told.
+#[derive(Debug)]
+pub(super) struct Ticketed {
+    pub(super) ticket: u64,
+    pub(super) message: NewMessage,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    batch: Batch,
+    /// Of the batch's messages, in their order.
+    tickets: Vec<u64>,
+}
+
+/// What is being committed.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) batch: Batch,
+    pub(super) tickets: Vec<u64>,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    pub(super) fn add(&mut self, newer: Batch, messages: Vec<Ticketed>) {
+        if self.batch.is_empty() {
+            self.batch = newer;
+        } else {
+            let older = std::mem::take(&mut self.batch);
+            self.batch = merged(older, newer);
+        }
+        for Ticketed { ticket, message } in messages {
+            self.tickets.push(ticket);
+            self.batch.outbox.push(message);
+        }
+    }
+
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.batch.marks.push(mark);
+    }
+
+    /// A message ended that is not in the store yet: it will be there as one that has ended.
+    pub(super) fn ended(&mut self, ticket: u64, state: MessageState) {
+        let place = self.tickets.iter().position(|known| *known == ticket);
+        if let Some(message) = place.and_then(|place| self.batch.outbox.get_mut(place)) {
+            message.state = state;
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Taken {
+        Taken {
+            batch: std::mem::take(&mut self.batch),
+            tickets: std::mem::take(&mut self.tickets),
+        }
+    }
+
+    /// It was not committed. Nothing was added meanwhile: the one task that adds is the one that commits.
+    pub(super) fn put_back(&mut self, taken: Taken) {
+        self.batch = taken.batch;
+        self.tickets = taken.tickets;
+    }
+
+    pub(super) fn forget_state(&mut self) {
+        self.batch.state.clear();
+        self.batch.forgotten.clear();
+        // They were of the old file.
+        self.batch.marks.clear();
+    }
+}
+
+fn merged(older: Batch, newer: Batch) -> Batch {
+    let mut state: Vec<_> = older.state;
+    let forgotten = |kind: &str| newer.forgotten.contains(&kind);
+    state.retain(|change| !forgotten(change.kind));
+    let mut all_forgotten = older.forgotten;
+    all_forgotten.extend(
+        newer
+            .forgotten
+            .iter()
+            .copied()
+            .filter(|kind| !all_forgotten.contains(kind))
+            .collect::<Vec<_>>(),
+    );
+    let state = latest(state, newer.state, |change| {
+        (change.kind, change.key.clone())
+    });
+    let mut boots = latest(older.boots, newer.boots, |boot| boot.boot_id.clone());
+    let surplus = boots.len().saturating_sub(MAX_BOOTS);
+    if surplus > 0 {
+        tracing::error!(
+            surplus,
+            "the store has been away for too long; the oldest boots are lost to history"
+        );
+        boots.drain(..surplus);
+    }
+    let mut outbox = older.outbox;
+    outbox.extend(newer.outbox);
+    let mut marks = older.marks;
+    marks.extend(newer.marks);
+    Batch {
+        forgotten: all_forgotten,
+        state,
+        boots,
+        incidents: latest(older.incidents, newer.incidents, |row| row.0.key.clone()),
+        outbox,
+        marks,
+    }
+}
+
+/// Of each key the newest value, in the order in which the keys came first.
+fn latest<T, K: std::hash::Hash + Eq>(
+    older: Vec<T>,
+    newer: Vec<T>,
+    key: impl Fn(&T) -> K,
+) -> Vec<T> {
+    let mut all = older;
+    let mut places: HashMap<K, usize> = all
+        .iter()
+        .enumerate()
+        .map(|(place, value)| (key(value), place))
+        .collect();
+    for value in newer {
+        match places.get(&key(&value)) {
+            Some(place) => all[*place] = value,
+            None => {
+                places.insert(key(&value), all.len());
+                all.push(value);
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,64 @@
+//! What an earlier run knew, taken back from the store.
+//!
+//! Each machine is taken back by itself: one whose saved state cannot be read starts anew, loudly, and the others go
+//! on. The place in the log is taken back in any case: records that were read are not read again.
+
+use super::engine_settings;
+use super::gather::{ENGINE, PLACE, READER, SOURCE, TRACKER};
+use super::place::Place;
+use crate::clock;
+use crate::config::Config;
+use crate::controller::clock::Zone;
+use crate::controller::excerpt::excerpt;
+use crate::controller::reader::Reader;
+use crate::core::alert::{Effect, Engine};
+use crate::core::boot::Tracker;
+use crate::core::saved::RestoreError;
+use crate::store::Saved;
+
+pub(super) struct Restored {
+    pub(super) reader: Reader,
+    pub(super) tracker: Tracker,
+    pub(super) engine: Engine,
+    pub(super) place: Option<Place>,
+    /// What follows from rules that are gone.
+    pub(super) effects: Vec<Effect>,
+}
+
+pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
+    let place = saved.value(SOURCE, PLACE).and_then(|text| {
+        serde_json::from_str(text)
+            .inspect_err(
+                |error| tracing::error!(%error, "the saved place in the log cannot be read"),
+            )
+            .ok()
+    });
+    let mut effects = Vec::new();
+    let reader = Reader::restore(saved.of_kind(READER), 0, zone.clone())
+        .unwrap_or_else(|error| anew(&error, || Reader::new(0, zone)));
+    let tracker = Tracker::restore(saved.of_kind(TRACKER), excerpt)
+        .unwrap_or_else(|error| anew(&error, || Tracker::new(excerpt)));
+    let settings = engine_settings(config);
+    let engine = Engine::restore(
+        saved.of_kind(ENGINE),
+        settings.clone(),
+        clock::now(),
+        &mut effects,
+    )
+    .unwrap_or_else(|error| anew(&error, || Engine::new(settings)));
+    Restored {
+        reader,
+        tracker,
+        engine,
+        place,
+        effects,
+    }
+}
+
+fn anew<T>(error: &RestoreError, make: impl FnOnce() -> T) -> T {
+    tracing::error!(
+        %error,
+        "what an earlier run knew cannot be taken back; this part starts anew"
+    );
+    make()
+}
