@@ -179,6 +179,28 @@ impl Recorder {
         self.prometheus.waiting(channel, notifications);
     }
 
+    /// Records a commit to the store: `ok`, or the kind of its failure.
+    pub fn store_write(&self, result: &str, took: Duration) {
+        self.prometheus.store_write(result, took);
+    }
+
+    /// Takes whether the store can be written, and how many damaged files were set aside since the process started.
+    /// Until this is first called nothing is said of a store.
+    pub fn store(&self, up: bool, set_aside: u64) {
+        self.prometheus.store(up, set_aside);
+    }
+
+    /// Takes the messages that the store holds and that are not known to have arrived: each by its channel and state
+    /// (`queued`, `sending`).
+    pub fn outbox<'a>(&self, owed: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.prometheus.outbox(owed);
+    }
+
+    /// Takes how the copying to the fleet's database goes; `skipped` is a total since the process started.
+    pub fn fleet(&self, up: bool, waiting: u64, skipped: u64) {
+        self.prometheus.fleet(up, waiting, skipped);
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {

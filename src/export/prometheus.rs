@@ -6,6 +6,7 @@
 mod family;
 mod log;
 mod process;
+mod store;
 mod table;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::core::rule::{RuleName, Severity};
 use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
 use log::Logs;
 use process::Process;
+use store::Stores;
 use table::{Followed, Table, words};
 
 /// A boot that ended, in the words of labels.
@@ -60,6 +62,7 @@ pub(super) struct Prometheus {
     waiting: Table<IntGaugeVec, 1>,
     tracker: Tracker,
     logs: Logs,
+    stores: Stores,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -88,6 +91,8 @@ impl Prometheus {
         let mut channels = setup.channels.clone();
         channels.push(label::OTHER.to_owned());
         let sent = words(setup.results.iter().copied().chain([label::OTHER]));
+        let logs = Logs::new(&family, &setup.sources);
+        let stores = Stores::new(&family, logs.up(), channels.clone());
 
         family.build_info(setup.version);
         let prometheus = Prometheus {
@@ -243,7 +248,8 @@ impl Prometheus {
                     "Log records of health checks on an address that no known boot held.",
                 ),
             },
-            logs: Logs::new(&family, &setup.sources),
+            logs,
+            stores,
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -434,6 +440,26 @@ impl Prometheus {
     pub(super) fn waiting(&self, channel: &str, notifications: usize) {
         let waiting = i64::try_from(notifications).unwrap_or(i64::MAX);
         self.waiting.at([self.channel(channel)]).set(waiting);
+    }
+
+    pub(super) fn store_write(&self, result: &str, took: Duration) {
+        if !self.stores.write(result, took) {
+            self.overflowed(Bounded::Result);
+        }
+    }
+
+    pub(super) fn store(&self, up: bool, set_aside: u64) {
+        self.stores.store(up, set_aside);
+    }
+
+    pub(super) fn outbox<'a>(&self, owed: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let owed = owed.into_iter();
+        self.stores
+            .outbox(owed.map(|(channel, state)| (self.channel(channel), state)));
+    }
+
+    pub(super) fn fleet(&self, up: bool, waiting: u64, skipped: u64) {
+        self.stores.fleet(up, waiting, skipped);
     }
 
     pub(super) fn render(&self) -> Vec<u8> {

@@ -27,6 +27,11 @@ pub(super) const DELIVERY_SECONDS: &[f64] = &[
     300.0, 3600.0,
 ];
 
+/// From a commit that the kernel has, through one that a disk has, to one that waited for another program.
+pub(super) const WRITE_SECONDS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
 /// Makes and registers families. All of them are named here, once, so that neither step can fail.
 #[derive(Debug)]
 pub(super) struct Family<'a>(&'a Registry);

@@ -89,6 +89,11 @@ impl Logs {
         logs
     }
 
+    /// The family `source_up`, for sources that are no logs.
+    pub(super) fn up(&self) -> IntGaugeVec {
+        self.up.clone()
+    }
+
     /// Says whether the source is one that was named.
     pub(super) fn source(&self, name: &str, figures: &SourceFigures) -> bool {
         let Some(log) = self.find(name) else {

@@ -120,6 +120,20 @@ pub(super) fn exercise(recorder: &Recorder) {
     );
     recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
     recorder.waiting("ops", 3);
+    for result in [
+        "ok",
+        "full",
+        "locked",
+        "read_only",
+        "corrupt",
+        "io",
+        "other",
+    ] {
+        recorder.store_write(result, Duration::from_millis(2));
+    }
+    recorder.store(true, 1);
+    recorder.outbox([("ops", "queued"), ("ops", "sending")]);
+    recorder.fleet(true, 7, 1);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
