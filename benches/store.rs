@@ -11,8 +11,9 @@
 )]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bootwatch::clock::Stopwatch;
 use bootwatch::core::event::{AttemptError, AttemptResult, Failure, Origin, Outcome, Stage};
 use bootwatch::core::event::{StageOutcome, Timestamp, VmId, VmType};
 use bootwatch::core::{boot::StageSpan, failure::Rung};
@@ -168,10 +169,10 @@ async fn commit(folder: &Path) -> anyhow::Result<()> {
             .iter()
             .map(|boot| Ok((boot.boot_id.clone(), serde_json::to_string(&boot.detail)?)))
             .collect::<Result<_, serde_json::Error>>()?;
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         store.commit(&batch).await?;
         ours.push(begun.elapsed());
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         bare_commit(&mut bare, &batch, &rows).await?;
         theirs.push(begun.elapsed());
         store.upkeep(START).await?;
@@ -265,7 +266,7 @@ async fn page(folder: &Path) -> anyhow::Result<()> {
             .collect();
         let mut took = Vec::new();
         for _ in 0..200 {
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             store.commit(&batch).await?;
             took.push(begun.elapsed());
         }
@@ -277,7 +278,7 @@ async fn page(folder: &Path) -> anyhow::Result<()> {
 async fn million(folder: &Path, boots: u64) -> anyhow::Result<()> {
     let settings = settings(folder, "million.db");
     let mut store = Store::open(settings.clone(), START).await?.store;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let mut number = 0;
     while number < boots {
         let until = (number + 5_000).min(boots);
@@ -299,21 +300,21 @@ async fn million(folder: &Path, boots: u64) -> anyhow::Result<()> {
     );
     let mut took = Vec::new();
     for _ in 0..20 {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let opened = Store::open(settings.clone(), START).await?;
         took.push(begun.elapsed());
         opened.store.close().await;
     }
     println!("open: {}", Spread::of(took));
     let mut history = History::open(&settings.path).await?;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let tally = history.tally(Timestamp(0)..Timestamp(i64::MAX)).await?;
     println!(
         "count all of them by outcome ({} kinds): {:.0?}",
         tally.len(),
         begun.elapsed()
     );
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     history.check().await?;
     println!("check every page: {:.1?}", begun.elapsed());
     Ok(())
