@@ -43,7 +43,7 @@ use crate::config::{Config, LogSource, Zone};
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
 use crate::source::tail::{self, StartAt, TailOptions, TailStats};
-use crate::store;
+use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use gather::Gather;
 use keeper::{Begin, Keeper, Outcomes};
@@ -123,7 +123,11 @@ impl App {
         let mut tasks = Supervisor::default();
 
         let settings = store::Settings::of(&config.store, &config.host);
-        let (store, saved) = keeper::open(&settings).await?;
+        let keeper::Opened {
+            store,
+            saved,
+            set_aside,
+        } = keeper::open(&settings).await?;
         let restored = restart::restore(&saved, &config, owner::zone(&config.log.timezone));
 
         let stop_source = CancellationToken::new();
@@ -145,6 +149,7 @@ impl App {
         let keeper = Keeper::new(Begin {
             settings,
             store,
+            set_aside,
             unsent: saved.unsent,
             receivers,
             outcomes,
@@ -153,6 +158,7 @@ impl App {
             workers,
         });
         tasks.start("store", keeper.run(orders));
+        start_fleet(&config, &recorder, &stop_source, &mut tasks)?;
         let stop_web = CancellationToken::new();
         let mut web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
 
@@ -230,8 +236,6 @@ fn setup(config: &Config) -> Setup {
     Setup {
         rules: engine_settings(config).rules.into_keys().collect(),
         sources: vec![owner::SOURCE.to_owned()],
-        others: vec![keeper::STORE.to_owned()],
-        store_results: keeper::results(),
         channels: config
             .notifiers
             .iter()
@@ -284,6 +288,36 @@ fn start_source(
         ),
     }
     Ok((chunks, stats))
+}
+
+/// Copies boots and incidents to the fleet's database, where there is one; it ends with the sources.
+fn start_fleet(
+    config: &Config,
+    recorder: &Arc<Recorder>,
+    stop: &CancellationToken,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let Some(url) = &config.store.fleet else {
+        return Ok(());
+    };
+    let fleet = Fleet::new(url, &config.store.path, &config.host).context("store.fleet.url")?;
+    let (figures_tx, mut figures) = watch::channel(FleetFigures::default());
+    let (recorder, stop) = (Arc::clone(recorder), stop.clone());
+    tasks.start("fleet", async move {
+        let show = async {
+            while figures.changed().await.is_ok() {
+                let FleetFigures {
+                    up,
+                    behind,
+                    skipped,
+                    ..
+                } = *figures.borrow_and_update();
+                recorder.fleet(up, behind, skipped);
+            }
+        };
+        tokio::join!(fleet.run(figures_tx, stop), show);
+    });
+    Ok(())
 }
 
 fn start_notifiers(

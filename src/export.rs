@@ -34,10 +34,8 @@ pub struct Setup {
     pub rules: Vec<RuleName>,
     /// The logs that are followed.
     pub sources: Vec<String>,
-    /// What else can be up or down: the store, the database.
+    /// What else can be up or down: the database.
     pub others: Vec<String>,
-    /// How a commit of the store can end.
-    pub store_results: Vec<&'static str>,
     /// The notifiers, by name.
     pub channels: Vec<String>,
     /// What can become of a notification.
@@ -51,7 +49,6 @@ impl Default for Setup {
             rules: RuleName::ALL.to_vec(),
             sources: Vec::new(),
             others: Vec::new(),
-            store_results: Vec::new(),
             channels: Vec::new(),
             results: Vec::new(),
         }
@@ -170,14 +167,9 @@ impl Recorder {
         self.prometheus.source(name, figures);
     }
 
-    /// Takes whether something other than a log can be used: the store, the database.
+    /// Takes whether a source other than a log can be read: one of `Setup::others`.
     pub fn up(&self, name: &str, up: bool) {
         self.prometheus.up(name, up);
-    }
-
-    /// Records a commit of the store, and how it ended.
-    pub fn store_write(&self, result: &str, took: Duration) {
-        self.prometheus.store_write(result, took);
     }
 
     /// Takes what became of a source's records.
@@ -194,6 +186,28 @@ impl Recorder {
     /// Takes how many notifications wait to be sent.
     pub fn waiting(&self, channel: &str, notifications: usize) {
         self.prometheus.waiting(channel, notifications);
+    }
+
+    /// Records a commit to the store: `ok`, or the kind of its failure.
+    pub fn store_write(&self, result: &str, took: Duration) {
+        self.prometheus.store_write(result, took);
+    }
+
+    /// Takes whether the store can be written, and how many damaged files were set aside since the process started.
+    /// Until this is first called nothing is said of a store.
+    pub fn store(&self, up: bool, set_aside: u64) {
+        self.prometheus.store(up, set_aside);
+    }
+
+    /// Takes the messages that the store holds and that are not known to have arrived: each by its channel and state
+    /// (`queued`, `sending`).
+    pub fn outbox<'a>(&self, owed: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.prometheus.outbox(owed);
+    }
+
+    /// Takes how the copying to the fleet's database goes; `skipped` is a total since the process started.
+    pub fn fleet(&self, up: bool, waiting: u64, skipped: u64) {
+        self.prometheus.fleet(up, waiting, skipped);
     }
 
     /// Everything in Prometheus' text format.

@@ -12,7 +12,7 @@
 //! - A failed commit changed nothing, and the next one needs no hand: [`StoreError::kind`] says why.
 //! - A damaged file is renamed, never overwritten: at a start, or by [`Store::renew`] when a commit or
 //!   [`History::check`] finds it. A start reads what it needs and the newest rows, not the whole file.
-//! - One process at a time, by a lock beside the file. Readers ([`History`]) have connections of their own.
+//! - One process at a time, by a lock beside the file. Readers ([`History`], [`Fleet`]) have connections of their own.
 //!
 //! A commit waits for the disk, and for at most 200 ms for another program that holds the file; it never waits for the
 //! network.
@@ -21,6 +21,7 @@ mod commit;
 mod connection;
 mod error;
 mod file;
+mod fleet;
 mod history;
 mod outbox;
 mod row;
@@ -41,6 +42,7 @@ use file::Lock;
 use crate::core::event::Timestamp;
 
 pub use error::{Cause, Kind, OpenError, StoreError};
+pub use fleet::{FLEET_SQL, Fleet, FleetError, FleetFigures};
 pub use history::{History, Tally};
 pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};

@@ -33,8 +33,6 @@ use crate::store::{
     self, Batch, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoredMessage,
 };
 
-/// The store's name in metrics.
-pub(super) const STORE: &str = "store";
 const OK: &str = "ok";
 /// A page does not wait longer for the disk.
 const PAGE_WAITS: Duration = Duration::from_secs(1);
@@ -57,6 +55,7 @@ pub(super) struct Begin {
     pub(super) settings: store::Settings,
     /// `None`: it could not be opened, which is tried again.
     pub(super) store: Option<Store>,
+    pub(super) set_aside: u64,
     /// What an earlier run owed.
     pub(super) unsent: Vec<StoredMessage>,
     pub(super) receivers: Vec<(String, mpsc::Sender<Notice>)>,
@@ -86,6 +85,8 @@ struct Shelf {
     store: Option<Store>,
     pending: Pending,
     trouble: Option<Trouble>,
+    /// Damaged files renamed.
+    set_aside: u64,
     recorder: Arc<Recorder>,
     anew: watch::Sender<u64>,
 }
@@ -105,6 +106,7 @@ impl Keeper {
                 settings: begin.settings,
                 store: begin.store,
                 pending: Pending::default(),
+                set_aside: begin.set_aside,
                 recorder: begin.recorder,
                 anew: begin.anew,
             },
@@ -116,7 +118,10 @@ impl Keeper {
             stored: BTreeMap::new(),
             upkeep_at: clock::monotonic() + UPKEEP,
         };
-        keeper.recorder.up(STORE, keeper.shelf.trouble.is_none());
+        let set_aside = keeper.shelf.set_aside;
+        keeper
+            .recorder
+            .store(keeper.shelf.trouble.is_none(), set_aside);
         for message in begin.unsent {
             keeper.owed(message);
         }
@@ -399,6 +404,7 @@ impl Shelf {
     async fn reopen(&mut self) -> bool {
         match Store::open(self.settings.clone(), clock::now()).await {
             Ok(opened) => {
+                self.set_aside += u64::from(opened.set_aside.is_some());
                 // What it holds is older than what we know.
                 self.store = Some(opened.store);
                 self.begin_anew();
@@ -416,6 +422,7 @@ impl Shelf {
         match store.renew(clock::now()).await {
             Ok(aside) => {
                 tracing::error!(aside = %aside.display(), "the damaged store was set aside and a new one begun");
+                self.set_aside += 1;
                 self.begin_anew();
             }
             Err(error) => self.failed(error.kind(), &anyhow::Error::new(error)),
@@ -431,12 +438,12 @@ impl Shelf {
     fn well(&mut self) {
         if self.trouble.take().is_some() {
             tracing::info!("the store can be written again");
-            self.recorder.up(STORE, true);
+            self.recorder.store(true, self.set_aside);
         }
     }
 
     fn failed(&mut self, kind: store::Kind, error: &anyhow::Error) {
-        self.recorder.up(STORE, false);
+        self.recorder.store(false, self.set_aside);
         match &mut self.trouble {
             Some(trouble) if trouble.kind == kind => trouble.again(),
             trouble => {
@@ -468,19 +475,18 @@ impl Shelf {
     }
 }
 
-/// How a commit can end.
-pub(super) fn results() -> Vec<&'static str> {
-    let kinds = store::Kind::ALL.iter().map(|kind| kind.as_str());
-    [OK].into_iter().chain(kinds).collect()
+/// What a start begins with.
+pub(super) struct Opened {
+    pub(super) store: Option<Store>,
+    pub(super) saved: store::Saved,
+    pub(super) set_aside: u64,
 }
 
 /// Opens the store, or says why to go on without it.
 ///
 /// # Errors
 /// Somebody has to decide: another bootwatch holds it, or it is not ours, or it is a newer one's.
-pub(super) async fn open(
-    settings: &store::Settings,
-) -> Result<(Option<Store>, store::Saved), OpenError> {
+pub(super) async fn open(settings: &store::Settings) -> Result<Opened, OpenError> {
     match Store::open(settings.clone(), clock::now()).await {
         Ok(opened) => {
             if let Some(aside) = &opened.set_aside {
@@ -489,7 +495,11 @@ pub(super) async fn open(
             if let Some(copy) = &opened.copy {
                 tracing::info!(copy = %copy.display(), "the store was brought up to date; a copy of the old one is kept");
             }
-            Ok((Some(opened.store), opened.saved))
+            Ok(Opened {
+                set_aside: opened.set_aside.is_some().into(),
+                store: Some(opened.store),
+                saved: opened.saved,
+            })
         }
         Err(error) if error.is_passing() => {
             tracing::error!(
@@ -502,7 +512,11 @@ pub(super) async fn open(
                     None
                 }
             };
-            Ok((None, saved.unwrap_or_default()))
+            Ok(Opened {
+                store: None,
+                saved: saved.unwrap_or_default(),
+                set_aside: 0,
+            })
         }
         Err(error) => Err(error),
     }

@@ -73,8 +73,8 @@ pub(super) struct Owner {
     reach: Reach,
     stats: watch::Receiver<TailStats>,
     clock: SteadyClock,
-    /// An earlier run's alerts are not judged by time until what was written meanwhile is read, or at this moment.
-    judged_from: Option<Instant>,
+    /// What was written while nothing ran is still being read; no alert resolves before that is over, or before then.
+    catching_up: Option<Instant>,
     /// Records are being read that were there before the first start.
     history: bool,
     /// Read to the log's end: since when, on the runtime's clock.
@@ -99,15 +99,21 @@ impl Owner {
         reach: Reach,
         stats: watch::Receiver<TailStats>,
     ) -> Owner {
+        let mut restored = restored;
+        let clock = SteadyClock::start();
+        let catching_up = restored.place.is_some().then(|| {
+            let Restored {
+                engine, effects, ..
+            } = &mut restored;
+            engine.set_catching_up(true, clock.now(), effects);
+            clock::monotonic() + CATCH_UP
+        });
         // Counters begin at zero with the process.
         recorder.tracker(&restored.tracker.counts(), false);
         Owner {
             before: (restored.reader.framing().records, restored.reader.counts()),
             generation: restored.reader.place().map(|(generation, _)| generation),
-            judged_from: restored
-                .place
-                .is_some()
-                .then(|| clock::monotonic() + CATCH_UP),
+            catching_up,
             reader: restored.reader,
             tracker: restored.tracker,
             engine: restored.engine,
@@ -115,7 +121,7 @@ impl Owner {
             gather,
             reach,
             stats,
-            clock: SteadyClock::start(),
+            clock,
             history: false,
             caught_up: None,
             flush_at: None,
@@ -172,6 +178,13 @@ impl Owner {
         ended
     }
 
+    fn caught_up_with_downtime(&mut self) {
+        if self.catching_up.take().is_some() {
+            self.engine
+                .set_catching_up(false, self.clock.now(), &mut self.effects);
+        }
+    }
+
     /// The store was begun anew.
     fn save_everything(&mut self) {
         self.reader.save_everything();
@@ -210,7 +223,7 @@ impl Owner {
             SourceEvent::CaughtUp => {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
-                self.judged_from = None;
+                self.caught_up_with_downtime();
                 // Caught up with a log that is not there: it may come, or its name is wrong.
                 let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();
                 if !exists {
@@ -282,18 +295,23 @@ impl Owner {
 
     /// When time alone has something to change.
     fn next_wake(&self) -> Option<Instant> {
-        let due = self.engine.next_due().map(|due| self.clock.instant_of(due));
-        // An alert that is due is not due before it may be judged.
-        let engine = due.map(|due| due.max(self.judged_from.unwrap_or(due)));
+        let engine = self.engine.next_due().map(|due| self.clock.instant_of(due));
         let tracker = self.caught_up.and_then(|since| {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
             Some(since + Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000)))
         });
         let store = self.gather.next_due();
-        [engine, tracker, store, self.flush_at, self.gauges_due]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            engine,
+            tracker,
+            store,
+            self.catching_up,
+            self.flush_at,
+            self.gauges_due,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn time_passed(&mut self) {
@@ -329,12 +347,10 @@ impl Owner {
                 );
             }
         }
-        if self.judged_from.is_some_and(|at| at <= now) {
-            self.judged_from = None;
+        if self.catching_up.is_some_and(|until| until <= now) {
+            self.caught_up_with_downtime();
         }
-        if self.judged_from.is_none() {
-            self.engine.tick(self.clock.now(), &mut self.effects);
-        }
+        self.engine.tick(self.clock.now(), &mut self.effects);
     }
 
     /// Sends what the core wants sent. Never waits.

@@ -6,6 +6,7 @@
 mod family;
 mod log;
 mod process;
+mod store;
 mod table;
 
 use std::time::Duration;
@@ -21,9 +22,10 @@ use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
 };
 use crate::core::rule::{RuleName, Severity};
-use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, STORE_SECONDS};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
 use log::Logs;
 use process::Process;
+use store::Stores;
 use table::{Followed, Table, words};
 
 /// A boot that ended, in the words of labels.
@@ -58,10 +60,9 @@ pub(super) struct Prometheus {
     notifications: Table<IntCounterVec, 2>,
     delivery: Table<HistogramVec, 2>,
     waiting: Table<IntGaugeVec, 1>,
-    stored: Vec<&'static str>,
-    store_write: Table<HistogramVec, 1>,
     tracker: Tracker,
     logs: Logs,
+    stores: Stores,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -90,6 +91,8 @@ impl Prometheus {
         let mut channels = setup.channels.clone();
         channels.push(label::OTHER.to_owned());
         let sent = words(setup.results.iter().copied().chain([label::OTHER]));
+        let logs = Logs::new(&family, &setup.sources, &setup.others);
+        let stores = Stores::new(&family, logs.up(), channels.clone());
 
         family.build_info(setup.version);
         let prometheus = Prometheus {
@@ -217,16 +220,6 @@ impl Prometheus {
                 ),
                 [channels],
             ),
-            stored: setup.store_results.clone(),
-            store_write: Table::new(
-                family.histogram(
-                    "store_write_duration_seconds",
-                    "What a commit of the store took.",
-                    STORE_SECONDS,
-                    &["result"],
-                ),
-                [words(setup.store_results.iter().copied().chain([label::OTHER]))],
-            ),
             channels: setup.channels.clone(),
             sent: setup.results.clone(),
             tracker: Tracker {
@@ -255,7 +248,8 @@ impl Prometheus {
                     "Log records of health checks on an address that no known boot held.",
                 ),
             },
-            logs: Logs::new(&family, &setup.sources, &setup.others),
+            logs,
+            stores,
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -425,18 +419,9 @@ impl Prometheus {
     }
 
     pub(super) fn up(&self, name: &str, up: bool) {
-        if !self.logs.up(name, up) {
+        if !self.logs.other(name, up) {
             self.overflowed(Bounded::Source);
         }
-    }
-
-    pub(super) fn store_write(&self, result: &str, took: Duration) {
-        let known = self.stored.iter().position(|known| *known == result);
-        let place = known.unwrap_or_else(|| {
-            self.overflowed(Bounded::Result);
-            self.stored.len()
-        });
-        self.store_write.at([place]).observe(took.as_secs_f64());
     }
 
     pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {
@@ -461,6 +446,26 @@ impl Prometheus {
     pub(super) fn waiting(&self, channel: &str, notifications: usize) {
         let waiting = i64::try_from(notifications).unwrap_or(i64::MAX);
         self.waiting.at([self.channel(channel)]).set(waiting);
+    }
+
+    pub(super) fn store_write(&self, result: &str, took: Duration) {
+        if !self.stores.write(result, took) {
+            self.overflowed(Bounded::Result);
+        }
+    }
+
+    pub(super) fn store(&self, up: bool, set_aside: u64) {
+        self.stores.store(up, set_aside);
+    }
+
+    pub(super) fn outbox<'a>(&self, owed: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let owed = owed.into_iter();
+        self.stores
+            .outbox(owed.map(|(channel, state)| (self.channel(channel), state)));
+    }
+
+    pub(super) fn fleet(&self, up: bool, waiting: u64, skipped: u64) {
+        self.stores.fleet(up, waiting, skipped);
     }
 
     pub(super) fn render(&self) -> Vec<u8> {

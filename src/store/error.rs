@@ -82,9 +82,10 @@ impl Kind {
         match (code, code & 0xff) {
             (IOERR_SHMSIZE, _) | (_, 13) => Kind::Full,
             (_, 5 | 6) => Kind::Locked,
-            (_, 3 | 8) => Kind::ReadOnly,
+            // A file that cannot be opened (14) is, as a rule, a log that cannot be made in a closed folder.
+            (_, 3 | 8 | 14) => Kind::ReadOnly,
             (_, 11 | 26) => Kind::Corrupt,
-            (_, 10 | 14) => Kind::Io,
+            (_, 10) => Kind::Io,
             _ => Kind::Other,
         }
     }

@@ -185,7 +185,8 @@ async fn a_range_is_read_page_by_page_and_in_order() {
     let folder = folder();
     let mut store = open(folder.path()).await.store;
     // Many boots of one millisecond, more than a page of them.
-    let boots = (0..2_500u128).map(|number| boot(number, NOW.plus_ms((number / 1_200) as i64)));
+    let boots = (0..2_500)
+        .map(|number: i64| boot(number.unsigned_abs().into(), NOW.plus_ms(number / 1_200)));
     let batch = Batch {
         boots: boots.collect(),
         ..Batch::default()

@@ -33,3 +33,7 @@ mod winston;
 mod run_ends;
 mod run_pages;
 mod sidecar;
+
+mod store;
+mod store_fleet;
+mod store_survives;

@@ -161,8 +161,9 @@ fn program(folder: &Path, command: &[&str]) -> Command {
 fn configure(folder: &Path, log: &Path, web: SocketAddr, pager: SocketAddr) {
     let text = format!(
         "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"{web}\"\n\
-         [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{ONE_SECOND}",
-        log.display().to_string()
+         [store]\npath = {:?}\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{ONE_SECOND}",
+        log.display().to_string(),
+        folder.join("bootwatch.db").display().to_string(),
     );
     std::fs::write(folder.join("bootwatch.toml"), text).unwrap();
 }

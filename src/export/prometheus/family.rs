@@ -8,11 +8,6 @@ use ::prometheus::{
 
 use super::table::Followed;
 
-/// From a commit into the page cache to a disk that hangs.
-pub(super) const STORE_SECONDS: &[f64] = &[
-    0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0,
-];
-
 /// An edge at every limit in use, or a quantile near it is a guess: 5, 15, 25, 30, 60, 120 and 180 s.
 pub(super) const BOOT_SECONDS: &[f64] = &[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0,
@@ -30,6 +25,11 @@ pub(super) const ATTEMPTS: &[f64] = &[
 pub(super) const DELIVERY_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0,
     300.0, 3600.0,
+];
+
+/// From a commit that the kernel has, through one that a disk has, to one that waited for another program.
+pub(super) const WRITE_SECONDS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
 /// Makes and registers families. All of them are named here, once, so that neither step can fail.

@@ -72,7 +72,7 @@ impl Logs {
             others: others.to_vec(),
             up: family.gauge(
                 "source_up",
-                "Whether the source of events can be read, or the store written.",
+                "Whether the source of events can be read, or the store or the fleet's database written.",
                 &["source"],
             ),
             lag_bytes: family.gauge(
@@ -90,6 +90,11 @@ impl Logs {
             logs.up.with_label_values(&[name]).set(0);
         }
         logs
+    }
+
+    /// The family `source_up`, for sources that are no logs.
+    pub(super) fn up(&self) -> IntGaugeVec {
+        self.up.clone()
     }
 
     /// Says whether the source is one that was named.
@@ -114,7 +119,7 @@ impl Logs {
     }
 
     /// Says whether it is one that was named.
-    pub(super) fn up(&self, name: &str, up: bool) -> bool {
+    pub(super) fn other(&self, name: &str, up: bool) -> bool {
         let known = self.others.iter().any(|known| known == name);
         if known {
             self.up.with_label_values(&[name]).set(up.into());

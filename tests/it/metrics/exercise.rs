@@ -19,8 +19,7 @@ pub(super) fn setup() -> Setup {
         sources: vec!["log".to_owned()],
         channels: vec!["ops".to_owned()],
         results: vec!["sent", "expired", "failed_server"],
-        others: vec!["store".to_owned()],
-        store_results: vec!["ok", "full"],
+        others: vec!["database".to_owned()],
         ..Setup::default()
     }
 }
@@ -122,10 +121,21 @@ pub(super) fn exercise(recorder: &Recorder) {
     );
     recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
     recorder.waiting("ops", 3);
-    recorder.up("store", true);
-    for result in ["ok", "full", "never heard of"] {
-        recorder.store_write(result, Duration::from_millis(1));
+    for result in [
+        "ok",
+        "full",
+        "locked",
+        "read_only",
+        "corrupt",
+        "io",
+        "other",
+    ] {
+        recorder.store_write(result, Duration::from_millis(2));
     }
+    recorder.up("database", true);
+    recorder.store(true, 1);
+    recorder.outbox([("ops", "queued"), ("ops", "sending")]);
+    recorder.fleet(true, 7, 1);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {

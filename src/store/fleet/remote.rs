@@ -1,0 +1,148 @@
+//! The fleet's side: its tables, and one batch into them.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
+
+use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
+use super::{FleetError, Kind};
+
+/// The version of the tables that this program copies into.
+const VERSION: i32 = 1;
+
+/// The tables, for whoever creates them by hand.
+pub const SQL: &str = include_str!("schema.sql");
+
+/// A number that only bootwatch locks: of many sidecars that start at once, one creates the tables.
+const LOCK: i64 = 0x626f_6f74_7761;
+
+/// Creates the tables where there are none, and refuses others than it knows.
+pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
+    let exists = "SELECT to_regclass('bootwatch.version') IS NOT NULL";
+    let known: bool = sqlx::query_scalar(exists)
+        .fetch_one(&mut *remote)
+        .await
+        .map_err(FleetError::Copy)?;
+    if !known {
+        create(remote, exists).await.map_err(FleetError::Create)?;
+    }
+    let found: i32 = sqlx::query_scalar("SELECT version FROM bootwatch.version")
+        .fetch_one(remote)
+        .await
+        .map_err(FleetError::Copy)?;
+    if found != VERSION {
+        return Err(FleetError::Version {
+            found,
+            known: VERSION,
+        });
+    }
+    Ok(())
+}
+
+async fn create(remote: &mut PgConnection, exists: &'static str) -> Result<(), sqlx::Error> {
+    let mut transaction = remote.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    let known: bool = sqlx::query_scalar(exists)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !known {
+        sqlx::raw_sql(SQL).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    pub(super) host: &'a str,
+    pub(super) store_id: &'a str,
+    pub(super) at: i64,
+}
+
+/// The last number of this store's that was copied.
+pub(super) async fn cursor(
+    remote: &mut PgConnection,
+    kind: Kind,
+    host: &str,
+    store_id: &str,
+) -> Result<i64, sqlx::Error> {
+    let at: Option<i64> = sqlx::query_scalar(
+        "SELECT at FROM bootwatch.cursors WHERE host = $1 AND store_id = $2 AND kind = $3",
+    )
+    .bind(host)
+    .bind(store_id)
+    .bind(name(kind))
+    .fetch_optional(remote)
+    .await?;
+    Ok(at.unwrap_or(0))
+}
+
+/// Upserts rows and moves the cursor, both or neither.
+pub(super) async fn copy(
+    remote: &mut PgConnection,
+    kind: Kind,
+    rows: &str,
+    cursor: Cursor<'_>,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = remote.begin().await?;
+    sqlx::query("SET LOCAL statement_timeout = '20s'")
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(AssertSqlSafe(upsert(kind)))
+        .bind(rows)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(
+        "INSERT INTO bootwatch.cursors (host, store_id, kind, at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (host, store_id, kind) DO UPDATE SET at = excluded.at, moved_at = now()",
+    )
+    .bind(cursor.host)
+    .bind(cursor.store_id)
+    .bind(name(kind))
+    .bind(cursor.at)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Boots => "boots",
+        Kind::Incidents => "incidents",
+    }
+}
+
+/// Times come as milliseconds.
+fn upsert(kind: Kind) -> String {
+    let columns: Vec<(&str, &str)> = match kind {
+        Kind::Boots => BOOT_COLUMNS
+            .iter()
+            .map(|(name, kind)| (name.as_str(), *kind))
+            .collect(),
+        Kind::Incidents => INCIDENT_COLUMNS.to_vec(),
+    };
+    let (key, whole) = match kind {
+        Kind::Boots => ("boot_id", "detail"),
+        Kind::Incidents => ("key", "value"),
+    };
+    let each = |take: &dyn Fn(&(&str, &str)) -> String| {
+        columns.iter().map(take).collect::<Vec<_>>().join(", ")
+    };
+    let given = each(&|(name, kind)| match *kind {
+        "timestamptz" => format!("{name} bigint"),
+        kind => format!("{name} {kind}"),
+    });
+    let taken = each(&|(name, kind)| match *kind {
+        "timestamptz" => format!("to_timestamp({name} / 1000.0)"),
+        _ => (*name).to_owned(),
+    });
+    let names = each(&|(name, _)| (*name).to_owned());
+    let set = each(&|(name, _)| format!("{name} = excluded.{name}"));
+    format!(
+        "INSERT INTO bootwatch.{table} ({names}, {whole})
+         SELECT {taken}, whole FROM json_to_recordset($1::json) AS given ({given}, whole jsonb)
+         ON CONFLICT (host, {key}) DO UPDATE SET {set}, {whole} = excluded.{whole}, copied_at = now()",
+        table = name(kind)
+    )
+}

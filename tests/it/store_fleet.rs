@@ -1,0 +1,254 @@
+//! The fleet's history on a real PostgreSQL.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bootwatch::config::Secret;
+use bootwatch::core::event::Timestamp;
+use bootwatch::store::{Batch, FLEET_SQL, Fleet, FleetError, FleetFigures, Store};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::postgres::{Cluster, Database, shared};
+use crate::store::{NOW, batch, boot, incident, open, settings};
+
+fn fleet(url: &str, folder: &Path, host: &str) -> Fleet {
+    Fleet::new(&Secret::new(url), &settings(folder).path, host).unwrap()
+}
+
+async fn copy_all(fleet: &mut Fleet) {
+    for _ in 0..2_000 {
+        if !fleet.step().await.unwrap() {
+            return;
+        }
+    }
+    panic!("there is always more: {:?}", fleet.figures());
+}
+
+async fn commit_boots(store: &mut Store, numbers: std::ops::Range<u32>) {
+    let batch = Batch {
+        boots: numbers.map(|number| boot("host-1", number)).collect(),
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+}
+
+async fn count(database: &Database, table: &str) -> i64 {
+    let statement = format!("SELECT count(*) FROM bootwatch.{table}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+        .fetch_one(&mut database.connect().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn boots_and_incidents_are_copied_and_what_changes_is_copied_again() {
+    let database = shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 1..1_200).await;
+    store.commit(&batch(5_000)).await.unwrap();
+    let mut fleet = fleet(&database.url(), folder.path(), "host-1");
+    assert!(fleet.step().await.unwrap(), "a batch is not all");
+    assert_eq!(fleet.figures().behind, 700);
+    copy_all(&mut fleet).await;
+    assert_eq!(
+        (
+            count(&database, "boots").await,
+            count(&database, "incidents").await
+        ),
+        (1_200, 1)
+    );
+    let figures = FleetFigures {
+        up: true,
+        behind: 0,
+        copied: 1_201,
+        skipped: 0,
+    };
+    assert_eq!(fleet.figures(), figures);
+    let row: (String, String, i64, String) = sqlx::query_as(
+        "SELECT vm_id, outcome, (extract(epoch FROM started_at) * 1000)::bigint, detail->'evidence'->>0
+         FROM bootwatch.boots WHERE host = 'host-1' AND boot_id = lpad('2', 32, '0')",
+    )
+    .fetch_one(&mut database.connect().await)
+    .await
+    .unwrap();
+    assert_eq!(row.0, "vm-00000000-0000-0000-0000-000000000002");
+    assert_eq!((row.1.as_str(), row.2), ("failed", NOW.0 + 2));
+    assert_eq!(
+        row.3,
+        "connect ECONNREFUSED \"x\" \u{fffd} \u{1b}[31m \u{1f980}"
+    );
+
+    let mut changed = boot("host-1", 2);
+    changed.ready_ms = Some(41_000);
+    let mut over = incident(5_000);
+    over.0.resolved_at = Some(NOW.plus_ms(60_000));
+    let batch = Batch {
+        boots: vec![changed],
+        incidents: vec![over],
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    copy_all(&mut fleet).await;
+    let seen: (i64, bool) = sqlx::query_as(
+        "SELECT (SELECT ready_ms FROM bootwatch.boots WHERE boot_id = lpad('2', 32, '0')),
+                (SELECT resolved_at IS NOT NULL FROM bootwatch.incidents)",
+    )
+    .fetch_one(&mut database.connect().await)
+    .await
+    .unwrap();
+    assert_eq!(seen, (41_000, true));
+    assert_eq!(count(&database, "boots").await, 1_200);
+}
+
+#[tokio::test]
+async fn many_sidecars_share_one_history_and_begin_it_at_once() {
+    let database = shared().database().await;
+    let folders = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let mut tasks = JoinSet::new();
+    for (number, folder) in folders.iter().enumerate() {
+        let host = format!("host-{number}");
+        let mut store = open(folder.path()).await.store;
+        let batch = Batch {
+            boots: (0..10).map(|number| boot(&host, number)).collect(),
+            ..Batch::default()
+        };
+        store.commit(&batch).await.unwrap();
+        let mut fleet = fleet(&database.url(), folder.path(), &host);
+        tasks.spawn(async move { copy_all(&mut fleet).await });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(count(&database, "boots").await, 40);
+}
+
+#[tokio::test]
+async fn a_new_file_and_a_restored_one_are_copied_without_a_gap() {
+    let database = shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    let mut fleet = fleet(&database.url(), folder.path(), "host-1");
+    commit_boots(&mut store, 0..10).await;
+    store.close().await;
+    let kept = folder.path().join("backup");
+    std::fs::copy(settings(folder.path()).path, &kept).unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 10..20).await;
+    copy_all(&mut fleet).await;
+    fleet.close().await;
+
+    // A backup is put back: its numbers go on from where they were.
+    store.close().await;
+    std::fs::rename(&kept, settings(folder.path()).path).unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 20..25).await;
+    let mut fleet = self::fleet(&database.url(), folder.path(), "host-1");
+    copy_all(&mut fleet).await;
+    assert_eq!(count(&database, "boots").await, 25);
+    fleet.close().await;
+
+    // A new file begins anew.
+    store.renew(NOW).await.unwrap();
+    commit_boots(&mut store, 25..28).await;
+    let mut fleet = self::fleet(&database.url(), folder.path(), "host-1");
+    copy_all(&mut fleet).await;
+    assert_eq!(count(&database, "boots").await, 28);
+}
+
+#[tokio::test]
+async fn a_row_that_is_refused_holds_up_no_other() {
+    let database = shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    let mut boots: Vec<_> = (0..20).map(|number| boot("host-1", number)).collect();
+    // No such date in PostgreSQL.
+    boots[7].ended_at = Some(Timestamp(i64::MAX));
+    let batch = Batch {
+        boots,
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    let mut fleet = fleet(&database.url(), folder.path(), "host-1");
+    copy_all(&mut fleet).await;
+    assert_eq!(count(&database, "boots").await, 19);
+    assert_eq!(fleet.figures().skipped, 1);
+    commit_boots(&mut store, 100..700).await;
+    copy_all(&mut fleet).await;
+    assert_eq!(count(&database, "boots").await, 619);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_is_told_what_to_do() {
+    let database = shared().database().await;
+    let role = database.role("copier");
+    database
+        .run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"))
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 0..3).await;
+    let mut fleet = fleet(&database.url_of(&role, "x"), folder.path(), "host-1");
+    let refused = fleet.step().await.unwrap_err();
+    assert!(matches!(refused, FleetError::Create(_)), "{refused}");
+    assert!(!fleet.figures().up);
+    database.run(FLEET_SQL).await;
+    database
+        .run(&format!(
+            "GRANT USAGE ON SCHEMA bootwatch TO {role};
+             GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bootwatch TO {role}"
+        ))
+        .await;
+    copy_all(&mut fleet).await;
+    assert_eq!(count(&database, "boots").await, 3);
+
+    database
+        .run("UPDATE bootwatch.version SET version = 9")
+        .await;
+    let mut fleet = self::fleet(&database.url(), folder.path(), "host-1");
+    let refused = fleet.step().await.unwrap_err();
+    assert!(
+        matches!(refused, FleetError::Version { found: 9, known: 1 }),
+        "{refused}"
+    );
+}
+
+/// The database goes away and comes back, while boots go on.
+#[tokio::test]
+async fn an_outage_is_caught_up() {
+    let cluster = Arc::new(Cluster::start());
+    let database = cluster.database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 0..10).await;
+    let (figures, mut seen) = watch::channel(FleetFigures::default());
+    let stop = CancellationToken::new();
+    cluster.stop();
+    let fleet = fleet(&database.url(), folder.path(), "host-1");
+    let mut copying = JoinSet::new();
+    copying.spawn(fleet.run(figures, stop.clone()));
+    wait_for(&mut seen, |figures| !figures.up).await;
+    commit_boots(&mut store, 10..1_500).await;
+    cluster.start_again();
+    wait_for(&mut seen, |figures| figures.up && figures.copied == 1_500).await;
+    assert_eq!(count(&database, "boots").await, 1_500);
+    stop.cancel();
+    copying.join_next().await.unwrap().unwrap();
+}
+
+async fn wait_for(seen: &mut watch::Receiver<FleetFigures>, what: impl Fn(&FleetFigures) -> bool) {
+    let waiting = async {
+        loop {
+            seen.changed().await.unwrap();
+            if what(&seen.borrow()) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting)
+        .await
+        .expect("within a minute");
+}
