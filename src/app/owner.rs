@@ -11,13 +11,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::engine_settings;
+use super::{Receivers, alertmanager, engine_settings};
 use crate::clock::{self, SteadyClock};
 use crate::config::{Config, Zone};
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::excerpt::excerpt;
 use crate::controller::reader::Reader;
-use crate::core::alert::{Effect, Engine, Notification};
+use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{Boot, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
@@ -68,7 +68,7 @@ pub(super) struct Owner {
     tracker: Tracker,
     engine: Engine,
     recorder: Arc<Recorder>,
-    receivers: Vec<(String, mpsc::Sender<Arc<Notification>>)>,
+    receivers: Receivers,
     reach: Reach,
     stats: watch::Receiver<TailStats>,
     clock: SteadyClock,
@@ -90,7 +90,7 @@ impl Owner {
     pub(super) fn new(
         config: &Config,
         recorder: Arc<Recorder>,
-        receivers: Vec<(String, mpsc::Sender<Arc<Notification>>)>,
+        receivers: Receivers,
         reach: Reach,
         stats: watch::Receiver<TailStats>,
     ) -> Owner {
@@ -282,13 +282,16 @@ impl Owner {
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        if let (Some(shown), false) = (&self.receivers.shown, self.effects.is_empty()) {
+            shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
+        }
         for effect in self.effects.drain(..) {
             self.recorder.effect(&effect);
             match effect {
                 Effect::Notify(notification) => {
                     self.ended.notifications += 1;
                     let notification = Arc::new(*notification);
-                    for (name, receiver) in &self.receivers {
+                    for (name, receiver) in &self.receivers.told {
                         if receiver.try_send(Arc::clone(&notification)).is_err() {
                             tracing::error!(
                                 receiver = name,

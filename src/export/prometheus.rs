@@ -58,6 +58,7 @@ pub(super) struct Prometheus {
     notifications: Table<IntCounterVec, 2>,
     delivery: Table<HistogramVec, 2>,
     waiting: Table<IntGaugeVec, 1>,
+    broken: Table<IntGaugeVec, 1>,
     tracker: Tracker,
     logs: Logs,
     overflow: Table<IntCounterVec, 1>,
@@ -213,6 +214,14 @@ impl Prometheus {
                     "Notifications that wait to be sent, or to be tried again.",
                     &["channel"],
                 ),
+                [channels.clone()],
+            ),
+            broken: Table::new(
+                family.gauge(
+                    "notification_channel_broken",
+                    "Whether a channel refuses us, so that only a person can make it work again.",
+                    &["channel"],
+                ),
                 [channels],
             ),
             channels: setup.channels.clone(),
@@ -311,6 +320,7 @@ impl Prometheus {
                 self.notifications.make([channel, result]);
             }
             self.waiting.make([channel]);
+            self.broken.make([channel]);
         }
         for label in Bounded::ALL {
             self.overflow.make([label as usize]);
@@ -434,6 +444,12 @@ impl Prometheus {
     pub(super) fn waiting(&self, channel: &str, notifications: usize) {
         let waiting = i64::try_from(notifications).unwrap_or(i64::MAX);
         self.waiting.at([self.channel(channel)]).set(waiting);
+    }
+
+    pub(super) fn broken(&self, channel: &str, broken: bool) {
+        self.broken
+            .at([self.channel(channel)])
+            .set(i64::from(broken));
     }
 
     pub(super) fn render(&self) -> Vec<u8> {

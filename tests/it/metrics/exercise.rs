@@ -120,6 +120,7 @@ pub(super) fn exercise(recorder: &Recorder) {
     );
     recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
     recorder.waiting("ops", 3);
+    recorder.broken("ops", true);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
