@@ -2,6 +2,7 @@
 
 pub(super) mod server;
 pub(super) mod smtp;
+pub(super) mod tls;
 
 use crate::core::alert::{Effect, Engine, Notification, Settings};
 use crate::core::boot::{Boot, Observation};

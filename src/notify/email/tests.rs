@@ -10,6 +10,7 @@ use crate::config::Secret;
 use crate::core::alert::Notification;
 use crate::core::event::{Failure, VmType};
 use crate::notify::fixture::smtp;
+use crate::notify::fixture::tls::Keys;
 use crate::notify::tests::conformance::hostile_page;
 use crate::notify::tests::{HIDDEN, email, sender};
 use crate::notify::{Sender, fixture};
@@ -72,43 +73,6 @@ fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|directory| directory.join(program))
         .find(|path| path.is_file())
-}
-
-/// An authority and a certificate for 127.0.0.1, made for one test.
-struct Keys(tempfile::TempDir);
-
-impl Keys {
-    fn new() -> Keys {
-        let keys = Keys(tempfile::tempdir().unwrap());
-        let made = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ])
-            .args(["-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
-            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .arg("-keyout")
-            .arg(keys.at("server.key"))
-            .arg("-out")
-            .arg(keys.at("server.pem"))
-            .output()
-            .expect("openssl is installed (scripts/test installs it)");
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        keys
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
 }
 
 fn changed(security: Security, address: SocketAddr, change: impl FnOnce(&mut Email)) -> Sender {

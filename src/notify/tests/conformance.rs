@@ -4,7 +4,7 @@ use super::*;
 use crate::clock;
 use crate::core::event::{Failure, VmType};
 use crate::notify::fixture::server::{Reply, receiver};
-use crate::notify::fixture::smtp;
+use crate::notify::fixture::{smtp, tls};
 
 /// How a kind is reached in clear and by TLS, and what its server answers when all is well.
 struct Specimen {
@@ -239,6 +239,28 @@ async fn without_tls_nothing_is_sent() {
         assert!(
             !heard.contains(HIDDEN) && !heard.contains("POST"),
             "{heard}"
+        );
+    }
+}
+
+/// A server whose certificate nobody vouches for: it gets no further than the handshake, and the reason is said.
+#[tokio::test]
+async fn a_strange_certificate_is_refused_and_said() {
+    for specimen in SPECIMENS {
+        let (address, heard) = tls::server();
+        let error = attempt((specimen.tls)(address)).await.unwrap_err();
+        assert_eq!(error.kind(), "network", "{}: {error:?}", specimen.name);
+        assert!(matches!(error, NotifyError::Transient { .. }));
+        assert!(
+            error.chain().contains("certificate"),
+            "{}: {}",
+            specimen.name,
+            error.chain()
+        );
+        assert!(
+            !heard.join().unwrap(),
+            "{}: something was sent",
+            specimen.name
         );
     }
 }
