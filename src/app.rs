@@ -13,6 +13,7 @@
 //! closes, the workers send what is left, the web goes last; all within one deadline. The workers have nine tenths of it,
 //! so that what a slow receiver did not take is named and counted before the end.
 
+mod alertmanager;
 mod gather;
 mod journal;
 mod keeper;
@@ -76,7 +77,13 @@ pub struct App {
     address: SocketAddr,
 }
 
-type Receivers = Vec<(String, mpsc::Sender<Notice>)>;
+/// Where the owner's decisions go.
+#[derive(Default)]
+struct Receivers {
+    told: Vec<(String, mpsc::Sender<Notice>)>,
+    /// What holds now, for those that are shown it; `None`: nobody is.
+    shown: Option<watch::Sender<Arc<notify::State>>>,
+}
 
 impl App {
     /// Binds what must be bound, so that a port that is taken is said before anything runs.
@@ -151,7 +158,7 @@ impl App {
             store,
             set_aside,
             unsent: saved.unsent,
-            receivers,
+            receivers: receivers.told,
             outcomes,
             recorder: Arc::clone(&recorder),
             anew: anew_tx,
@@ -169,6 +176,7 @@ impl App {
             owner::Reach {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),
+                shown: receivers.shown,
             },
             stats,
         );
@@ -331,11 +339,20 @@ fn start_notifiers(
         Zone::Named(zone) => zone.clone(),
         Zone::Auto => jiff::tz::TimeZone::system(),
     };
-    let mut receivers = Vec::new();
+    let mut receivers = Receivers::default();
     for notifier in &config.notifiers {
-        let (tx, rx) = mpsc::channel(NOTIFICATIONS);
         let context = notify::Context::new(zone.clone(), &config.links);
-        let sender = notify::Sender::new(notifier, context)?;
+        let sender = match notify::open(notifier, context)? {
+            notify::Opened::Sender(sender) => sender,
+            notify::Opened::Publisher(publisher) => {
+                let shown = receivers
+                    .shown
+                    .get_or_insert_with(|| watch::channel(Arc::default()).0);
+                alertmanager::start(publisher, shown, &reporting.recorder, ends, tasks);
+                continue;
+            }
+        };
+        let (tx, rx) = mpsc::channel(NOTIFICATIONS);
         tasks.start(
             format!("notify.{}", notifier.name),
             worker(
@@ -346,7 +363,7 @@ fn start_notifiers(
                 Arc::clone(unsent),
             ),
         );
-        receivers.push((notifier.name.clone(), tx));
+        receivers.told.push((notifier.name.clone(), tx));
     }
     Ok(receivers)
 }
@@ -365,7 +382,7 @@ async fn worker(
     sender: notify::Sender,
     notifications: mpsc::Receiver<Notice>,
     reporting: Reporting,
-    mut ends: watch::Receiver<Option<Instant>>,
+    ends: watch::Receiver<Option<Instant>>,
     unsent: Arc<AtomicU64>,
 ) {
     let channel = sender.name().to_owned();
@@ -378,18 +395,21 @@ async fn worker(
         outcomes.note(report.ticket, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
         recorder.waiting(&channel, report.waiting);
+        recorder.broken(&channel, report.broken);
     };
-    let stop = async move {
-        match ends.wait_for(Option::is_some).await {
-            Ok(at) => at.unwrap_or_else(clock::monotonic),
-            // The app is gone: there is no time left.
-            Err(_) => clock::monotonic(),
-        }
-    };
-    let left = notify::run(sender, notifications, report, stop).await;
+    let left = notify::run(sender, notifications, report, end_of(ends)).await;
     unsent.fetch_add(left.len() as u64, Ordering::SeqCst);
     // All is told; the keeper waits for this.
     drop(working);
+}
+
+/// The moment by which everything must have ended, once somebody says it.
+async fn end_of(mut ends: watch::Receiver<Option<Instant>>) -> Instant {
+    match ends.wait_for(Option::is_some).await {
+        Ok(at) => at.unwrap_or_else(clock::monotonic),
+        // The app is gone: there is no time left.
+        Err(_) => clock::monotonic(),
+    }
 }
 
 /// The web on its thread.

@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod backtest;
 pub mod check;
 pub mod demo;
+pub mod notify;
 mod past;
 pub mod run;
 pub mod simulate;
@@ -35,6 +36,8 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Reads the configuration and names every problem at once
     Check(check::Arguments),
+    /// Sends a test message through a configured channel
+    Notify(notify::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -61,6 +64,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
             backtest::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
+        Command::Notify(arguments) => {
+            notify::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }

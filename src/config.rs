@@ -27,7 +27,9 @@ use http::Uri;
 use document::Settings;
 
 pub use environment::Surroundings;
-pub use notify::{Channel, Notifier, Webhook};
+pub use notify::{
+    Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
+};
 pub use problem::{Problem, Problems};
 pub use rules::{BootFailureRate, ConnectionSpike, Rules};
 pub use secret::{Endpoint, Secret};

@@ -210,6 +210,11 @@ impl Recorder {
         self.prometheus.fleet(up, waiting, skipped);
     }
 
+    /// Takes whether only a person can make a channel work again.
+    pub fn broken(&self, channel: &str, broken: bool) {
+        self.prometheus.broken(channel, broken);
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {

@@ -4,41 +4,89 @@
 //! what is counted wrap all kinds alike: `worker` for the queue, `retry` for when. A message is rendered when it is
 //! accepted and is a value of its own, so that an outbox can keep it before it is sent.
 
+mod alertmanager;
+mod email;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod http;
+mod pace;
 mod page;
+mod pagerduty;
 mod queue;
 mod retry;
+mod slack;
+#[cfg(test)]
+mod tests;
+mod text;
 mod webhook;
 mod worker;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
-pub use error::{Fault, NotifyError, Trouble};
+pub use alertmanager::{Instance, Publisher, State};
+pub use error::{Cause, Fault, NotifyError, Trouble};
 pub use page::{Context, Page, Status};
 pub use worker::{Notice, Outcome, Report, Unsent, run};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Notifier;
 use crate::core::alert::{self, Notification};
+use crate::core::event::Timestamp;
+use pace::Pace;
 
 /// Every way bootwatch can page someone. A new one is a file, a `mod` line and a row.
-pub(crate) const KINDS: &[Kind] = &[webhook::KIND];
+pub(crate) const KINDS: &[Kind] = &[
+    webhook::KIND,
+    email::KIND,
+    pagerduty::KIND,
+    slack::KIND,
+    alertmanager::KIND,
+];
 
 /// A kind of notifier.
 pub(crate) struct Kind {
     /// What `type` says in the configuration.
     name: &'static str,
+    duty: Duty,
+}
+
+/// What a kind wants to be told.
+enum Duty {
+    /// Each notification, once.
+    Tell(Habits),
+    /// The present state, again and again, as its protocol wants: nothing of it waits in a queue.
+    Show,
+}
+
+/// How messages of a kind are sent; the worker keeps to it.
+struct Habits {
     open: fn(&Notifier) -> Result<Box<dyn Transport>, Unusable>,
+    /// What the provider takes.
+    pace: Pace,
+    /// A message older than this is given up.
+    max_age: Duration,
 }
 
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), NotifyError>> + Send + 'a>>;
 
+/// What a message is made of.
+struct Draft<'a> {
+    /// The message's id; in the reduced form it is the same.
+    id: &'a str,
+    notification: &'a Notification,
+    page: &'a Page,
+    context: &'a Context,
+}
+
 /// What a kind does: it lays out a page, and tries once to send it.
 trait Transport: Send + Sync {
-    fn render(&self, notification: &Notification, page: &Page, context: &Context) -> Vec<u8>;
+    /// Everything that `send` needs, also after a restart, and nothing secret. Empty: it could not be laid out.
+    fn render(&self, draft: &Draft<'_>) -> Vec<u8>;
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a>;
 }
 
@@ -48,11 +96,56 @@ trait Transport: Send + Sync {
 pub struct Unusable {
     notifier: String,
     what: &'static str,
-    source: Option<reqwest::Error>,
+    source: Option<Cause>,
+}
+
+impl Unusable {
+    fn new(notifier: &str, what: &'static str) -> Unusable {
+        Unusable {
+            notifier: notifier.to_owned(),
+            what,
+            source: None,
+        }
+    }
+
+    fn because(self, cause: impl Into<Cause>) -> Unusable {
+        Unusable {
+            source: Some(cause.into()),
+            ..self
+        }
+    }
+}
+
+/// A configured notifier, ready to be used.
+#[derive(Debug)]
+pub enum Opened {
+    /// To be given messages.
+    Sender(Sender),
+    /// To be shown the state.
+    Publisher(Publisher),
+}
+
+/// Makes what a notifier needs.
+///
+/// # Errors
+/// Its settings passed the configuration's check and still cannot be used, as a certificate that is none.
+pub fn open(notifier: &Notifier, context: Context) -> Result<Opened, Unusable> {
+    match &kind_of(notifier).duty {
+        Duty::Tell(_) => Sender::new(notifier, context).map(Opened::Sender),
+        Duty::Show => Publisher::new(notifier, context).map(Opened::Publisher),
+    }
+}
+
+fn kind_of(notifier: &Notifier) -> &'static Kind {
+    let name = notifier.channel.kind();
+    KINDS
+        .iter()
+        .find(|kind| kind.name == name)
+        .expect("every kind that can be configured has its row")
 }
 
 /// One notification, laid out for one receiver.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The same for each try, and for no other message.
     pub id: String,
@@ -74,6 +167,8 @@ pub struct Sender {
     name: String,
     context: Context,
     transport: Box<dyn Transport>,
+    pace: Pace,
+    max_age: Duration,
 }
 
 impl fmt::Debug for Sender {
@@ -83,16 +178,18 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
+    /// # Errors
+    /// As [`open`]; and for a kind that is shown the state and takes no messages.
     pub fn new(notifier: &Notifier, context: Context) -> Result<Sender, Unusable> {
-        let name = notifier.channel.kind();
-        let kind = KINDS
-            .iter()
-            .find(|kind| kind.name == name)
-            .expect("every kind that can be configured has its row");
+        let Duty::Tell(habits) = &kind_of(notifier).duty else {
+            return Err(Unusable::new(&notifier.name, "it takes no messages"));
+        };
         Ok(Sender {
             name: notifier.name.clone(),
             context,
-            transport: (kind.open)(notifier)?,
+            transport: (habits.open)(notifier)?,
+            pace: habits.pace,
+            max_age: habits.max_age,
         })
     }
 
@@ -114,15 +211,29 @@ impl Sender {
         self.lay_out(notification, &page, "-reduced")
     }
 
+    /// What `bootwatch notify test` sends: a page marked as a test, and its end, so that nothing stays open.
+    #[must_use]
+    pub fn render_test(&self, host: &str, at: Timestamp) -> [Message; 2] {
+        page::test(host, &self.name, at)
+            .map(|(notification, page)| self.lay_out(&notification, &page, ""))
+    }
+
     fn lay_out(&self, notification: &Notification, page: &Page, form: &str) -> Message {
         let incident = &notification.incident.key;
         let kind = kind_word(notification.kind);
+        let id = format!("{incident}-{kind}-{}", notification.at.0);
+        let body = self.transport.render(&Draft {
+            id: &id,
+            notification,
+            page,
+            context: &self.context,
+        });
         Message {
-            id: format!("{incident}-{kind}-{}{form}", notification.at.0),
+            id: id + form,
             incident: incident.clone(),
             kind: notification.kind,
             title: page.title.clone(),
-            body: self.transport.render(notification, page, &self.context),
+            body,
         }
     }
 

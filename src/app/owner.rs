@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::alertmanager;
 use super::gather::{Gather, Machines};
 use super::place::SourceEvent;
 use super::restart::Restored;
@@ -22,6 +23,7 @@ use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{Boot, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
+use crate::notify;
 use crate::source::tail::TailStats;
 use crate::web::Readiness;
 
@@ -48,6 +50,8 @@ pub struct Ended {
 pub(super) struct Reach {
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) stopping: CancellationToken,
+    /// What holds now, for those that are shown it; `None`: nobody is.
+    pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
 }
 
 impl Reach {
@@ -355,6 +359,9 @@ impl Owner {
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        if let (Some(shown), false) = (&self.reach.shown, self.effects.is_empty()) {
+            shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
+        }
         for effect in self.effects.drain(..) {
             self.recorder.effect(&effect);
             match effect {

@@ -151,20 +151,15 @@ fn try_web(config: &Config) -> Result<String, String> {
 }
 
 fn try_receiver(channel: &Channel) -> Result<String, String> {
-    let Channel::Webhook(webhook) = channel;
-    let address = webhook.url.expose();
-    let host = address
-        .host()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    let port = address
-        .port_u16()
-        .unwrap_or(if address.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        });
+    let said: Result<Vec<String>, String> = channel
+        .places()
+        .into_iter()
+        .map(|(host, port)| try_place(&host, port))
+        .collect();
+    said.map(|said| said.join(", "))
+}
+
+fn try_place(host: &str, port: u16) -> Result<String, String> {
     let addresses = (host, port)
         .to_socket_addrs()
         .map_err(|error| format!("{host}: {error}"))?;

@@ -2,6 +2,7 @@
 
 use super::keys::{Fallback, KEYS, Key, SECTIONS};
 use super::notify::{KINDS, Kind, TYPE};
+use super::shape::Shape;
 
 /// A configuration that holds every key with its default; what has none stands in a comment.
 #[must_use]
@@ -40,22 +41,21 @@ pub fn example() -> String {
 
 fn example_of_kind(kind: &Kind) -> String {
     let mut text = format!(
-        "\n# A notifier of the kind {}; its name is free.\n# [notify.ops]\n",
+        "\n# A notifier of the kind {0}; its name is free.\n# [notify.{0}]\n",
         kind.name
     );
     text.push_str(&format!("# type = \"{}\"\n", kind.name));
     for key in kind.keys {
         text.push_str(&match key.default {
             Fallback::Value(value) => format!("# {} = {value}\n", key.path),
-            Fallback::Needed { example } => format!("# {} = {example}\n", key.path),
-            Fallback::Absent { .. } => {
-                let file = if key.shape.may_be_in_a_file() {
-                    "_file"
-                } else {
-                    ""
-                };
-                format!("# {}{file} = \"/etc/bootwatch/{}\"\n", key.path, key.path)
+            Fallback::Needed { .. } if matches!(key.shape, Shape::Secret) => {
+                format!("# {}_file = \"/etc/bootwatch/{}\"\n", key.path, key.path)
             }
+            Fallback::Needed { example } => format!("# {} = {example}\n", key.path),
+            Fallback::Absent { .. } if key.shape.may_be_in_a_file() => {
+                format!("# {}_file = \"/etc/bootwatch/{}\"\n", key.path, key.path)
+            }
+            Fallback::Absent { example, .. } => format!("# {} = {example}\n", key.path),
         });
     }
     text

@@ -1,12 +1,23 @@
 //! Whom to tell: `[notify.<name>]` tables, each of a kind.
 
+mod alertmanager;
+mod email;
+mod pagerduty;
+mod slack;
 mod webhook;
+
+use std::time::Duration;
 
 use super::document::Settings;
 use super::keys::{Fallback, Key};
 use super::problem::Problems;
+use super::secret::Endpoint;
 use super::shape::Shape;
 
+pub use alertmanager::Alertmanager;
+pub use email::{Email, Security};
+pub use pagerduty::PagerDuty;
+pub use slack::{Slack, SlackTarget};
 pub use webhook::Webhook;
 
 /// One configured notifier.
@@ -21,6 +32,10 @@ pub struct Notifier {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Channel {
     Webhook(Webhook),
+    Email(Box<Email>),
+    PagerDuty(PagerDuty),
+    Slack(Slack),
+    Alertmanager(Alertmanager),
 }
 
 /// A kind of notifier as the configuration sees it.
@@ -35,7 +50,24 @@ pub(super) struct Kind {
 }
 
 /// Every kind. A new one is a file, a `mod` line, a row, and a variant of [`Channel`].
-pub(super) const KINDS: &[Kind] = &[webhook::KIND];
+pub(super) const KINDS: &[Kind] = &[
+    webhook::KIND,
+    email::KIND,
+    pagerduty::KIND,
+    slack::KIND,
+    alertmanager::KIND,
+];
+
+/// How long one try may take, where a kind has no reason for another limit.
+const TIMEOUT: Key = Key {
+    path: "timeout",
+    shape: Shape::Duration {
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(60),
+    },
+    default: Fallback::Value("\"15s\""),
+    doc: "How long one try may take, from connecting to the answer.",
+};
 
 /// The key that every kind has.
 pub(super) const TYPE: Key = Key {
@@ -52,6 +84,27 @@ impl Channel {
     pub fn kind(&self) -> &'static str {
         match self {
             Channel::Webhook(_) => webhook::KIND.name,
+            Channel::Email(_) => email::KIND.name,
+            Channel::PagerDuty(_) => pagerduty::KIND.name,
+            Channel::Slack(_) => slack::KIND.name,
+            Channel::Alertmanager(_) => alertmanager::KIND.name,
+        }
+    }
+
+    /// The hosts and ports that must take a connection.
+    #[must_use]
+    pub fn places(&self) -> Vec<(String, u16)> {
+        match self {
+            Channel::Webhook(webhook) => vec![webhook.url.place()],
+            Channel::Email(email) => vec![(email.server.clone(), email.port)],
+            Channel::PagerDuty(pagerduty) => vec![pagerduty.base_url.place()],
+            Channel::Slack(slack) => match &slack.target {
+                SlackTarget::Webhook(url) => vec![url.place()],
+                SlackTarget::Bot { api_url, .. } => vec![api_url.place()],
+            },
+            Channel::Alertmanager(alertmanager) => {
+                alertmanager.urls.iter().map(Endpoint::place).collect()
+            }
         }
     }
 }
@@ -114,14 +167,13 @@ fn require(settings: &Settings, section: &str, key: &Key, problems: &mut Problem
         );
     }
     if let (Fallback::Needed { example }, false, false) = (key.default, plain, in_file) {
-        let or_file = if key.shape.may_be_in_a_file() {
-            format!(" or {name}_file = \"/path/to/it\"")
-        } else {
-            String::new()
+        let remedy = match key.shape {
+            Shape::Secret => format!("{name}_file = \"/path/to/it\""),
+            shape if shape.may_be_in_a_file() => {
+                format!("{name} = {example} or {name}_file = \"/path/to/it\"")
+            }
+            _ => format!("{name} = {example}"),
         };
-        problems.add(
-            section,
-            format!("{name} is not set; write {name} = {example}{or_file}"),
-        );
+        problems.add(section, format!("{name} is not set; write {remedy}"));
     }
 }

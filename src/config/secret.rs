@@ -55,6 +55,18 @@ impl Endpoint {
         &self.0
     }
 
+    /// The host and the port that are connected to.
+    #[must_use]
+    pub fn place(&self) -> (String, u16) {
+        let host = self.0.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let usual = match self.0.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        (host.to_owned(), self.0.port_u16().unwrap_or(usual))
+    }
+
     /// Does it carry a user name or password before the host?
     pub(super) fn has_credentials(&self) -> bool {
         self.0

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 use jiff::tz::{TimeZone, db};
+use lettre::message::Mailbox;
 use toml::Value;
 
 use super::nearest::nearest;
@@ -55,6 +56,11 @@ pub(super) enum Shape {
     Url,
     /// Where something is sent; may hold a token, so it may also come from a file (`..._file`).
     Endpoint,
+    /// Several of them, without credentials.
+    Endpoints,
+    /// An address of mail, with or without a name.
+    Mailbox,
+    Mailboxes,
     /// Only from the environment or a file (`..._file`), never from the configuration file itself.
     Secret,
     /// A table of HTTP header names and values.
@@ -84,6 +90,9 @@ pub(super) enum Setting {
     Zone(Zone),
     Url(Uri),
     Endpoint(Endpoint),
+    Endpoints(Vec<Endpoint>),
+    Mailbox(Box<Mailbox>),
+    Mailboxes(Vec<Mailbox>),
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
 }
@@ -117,6 +126,9 @@ typed!(
     Zone(Zone),
     Url(Uri),
     Endpoint(Endpoint),
+    Endpoints(Vec<Endpoint>),
+    Mailbox(Box<Mailbox>),
+    Mailboxes(Vec<Mailbox>),
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
 );
@@ -194,6 +206,23 @@ impl Shape {
                      \"https://alerts.example/hook\""
                         .to_owned()
                 }),
+            Shape::Endpoints => several(value, |text| {
+                Endpoint::parse(text).filter(|url| !url.has_credentials())
+            })
+            .map(Setting::Endpoints)
+            .ok_or_else(|| {
+                "not a list of http or https URLs without credentials (not shown, it may hold a secret); write one \
+                 such as [\"http://alertmanager-1.example:9093\", \"http://alertmanager-2.example:9093\"]"
+                    .to_owned()
+            }),
+            Shape::Mailbox => value
+                .as_str()
+                .and_then(mailbox)
+                .map(|one| Setting::Mailbox(Box::new(one)))
+                .ok_or_else(|| format!("{found} is not an address of mail; write one such as \"bootwatch <bootwatch@example.org>\"")),
+            Shape::Mailboxes => several(value, mailbox)
+                .map(Setting::Mailboxes)
+                .ok_or_else(|| "not a list of addresses of mail; write one such as [\"oncall@example.org\"]".to_owned()),
             Shape::Secret => value
                 .as_str()
                 .filter(|text| is_one_line(text))
@@ -216,6 +245,11 @@ impl Shape {
             Shape::Flag => text.parse().ok().map(Value::Boolean),
             Shape::Count { .. } => text.parse().ok().map(Value::Integer),
             Shape::Number { .. } | Shape::Share { .. } => text.parse().ok().map(Value::Float),
+            Shape::Endpoints | Shape::Mailboxes => Some(Value::Array(
+                text.split(',')
+                    .map(|one| Value::String(one.trim().to_owned()))
+                    .collect(),
+            )),
             _ => None,
         };
         number.unwrap_or_else(|| Value::String(text.to_owned()))
@@ -250,11 +284,29 @@ impl fmt::Display for Shape {
             Shape::Zone => f.write_str("IANA zone name or `auto`"),
             Shape::Url => f.write_str("http or https URL"),
             Shape::Endpoint => f.write_str("http or https URL, or `_file`"),
+            Shape::Endpoints => f.write_str("list of http or https URLs"),
+            Shape::Mailbox => f.write_str("address of mail"),
+            Shape::Mailboxes => f.write_str("list of addresses of mail"),
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }
     }
+}
+
+fn mailbox(text: &str) -> Option<Mailbox> {
+    text.parse().ok().filter(|_| is_one_line(text))
+}
+
+/// A list that is neither empty nor long, all of it sound.
+fn several<T>(value: &Value, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    const MOST: usize = 32;
+    let list = value
+        .as_array()
+        .filter(|list| (1..=MOST).contains(&list.len()))?;
+    list.iter()
+        .map(|value| value.as_str().and_then(&one))
+        .collect()
 }
 
 fn between<T: PartialOrd>(

@@ -165,6 +165,8 @@ pub struct Reading {
     pub stretch: Stretch,
     /// The chance of so many bad boots, or more, if all were as it should be.
     pub chance: f64,
+    /// The share that is taken as usual: what is tolerated, or what was learnt.
+    pub usual: f64,
     /// Boots in flight among them.
     pub overdue: u32,
 }
@@ -256,6 +258,7 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
         count,
         stretch,
         chance,
+        usual: sight.usual,
         overdue,
     }
 }

@@ -60,6 +60,7 @@ pub(super) struct Prometheus {
     notifications: Table<IntCounterVec, 2>,
     delivery: Table<HistogramVec, 2>,
     waiting: Table<IntGaugeVec, 1>,
+    broken: Table<IntGaugeVec, 1>,
     tracker: Tracker,
     logs: Logs,
     stores: Stores,
@@ -218,6 +219,14 @@ impl Prometheus {
                     "Notifications that wait to be sent, or to be tried again.",
                     &["channel"],
                 ),
+                [channels.clone()],
+            ),
+            broken: Table::new(
+                family.gauge(
+                    "notification_channel_broken",
+                    "Whether a channel refuses us, so that only a person can make it work again.",
+                    &["channel"],
+                ),
                 [channels],
             ),
             channels: setup.channels.clone(),
@@ -317,6 +326,7 @@ impl Prometheus {
                 self.notifications.make([channel, result]);
             }
             self.waiting.make([channel]);
+            self.broken.make([channel]);
         }
         for label in Bounded::ALL {
             self.overflow.make([label as usize]);
@@ -466,6 +476,12 @@ impl Prometheus {
 
     pub(super) fn fleet(&self, up: bool, waiting: u64, skipped: u64) {
         self.stores.fleet(up, waiting, skipped);
+    }
+
+    pub(super) fn broken(&self, channel: &str, broken: bool) {
+        self.broken
+            .at([self.channel(channel)])
+            .set(i64::from(broken));
     }
 
     pub(super) fn render(&self) -> Vec<u8> {

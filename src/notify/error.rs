@@ -15,6 +15,12 @@ pub enum Fault {
     Request,
     /// The payload is larger than a receiver can be asked to take, in bytes.
     TooLarge(usize),
+    /// The code of a mail server's reply.
+    Replied(u16),
+    /// A word of the receiver's documented ones against this payload.
+    Said(&'static str),
+    /// The receiver cannot be used as it is configured: what it lacks, and the remedy.
+    Unusable(&'static str),
 }
 
 impl fmt::Display for Fault {
@@ -29,6 +35,9 @@ impl fmt::Display for Fault {
             Fault::Network => f.write_str("the receiver could not be spoken to"),
             Fault::Request => f.write_str("the request could not be made"),
             Fault::TooLarge(bytes) => write!(f, "the payload has {bytes} bytes, which is too many"),
+            Fault::Replied(code) => write!(f, "the mail server replied {code}"),
+            Fault::Said(word) => write!(f, "the receiver said {word}"),
+            Fault::Unusable(why) => f.write_str(why),
         }
     }
 }
@@ -46,6 +55,9 @@ pub enum Trouble {
     Timeout,
     Network,
 }
+
+/// What lies under an error of ours.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 impl Trouble {
     pub const ALL: &'static [Trouble] = &[
@@ -78,14 +90,11 @@ pub enum NotifyError {
         fault: Fault,
         /// What the receiver asked for, within reason.
         retry_after: Option<Duration>,
-        source: Option<reqwest::Error>,
+        source: Option<Cause>,
     },
     /// No further try of this message can help.
     #[error("send the notification: {fault}")]
-    Permanent {
-        fault: Fault,
-        source: Option<reqwest::Error>,
-    },
+    Permanent { fault: Fault, source: Option<Cause> },
 }
 
 impl NotifyError {
@@ -107,6 +116,25 @@ impl NotifyError {
         }
     }
 
+    /// Another try may help.
+    #[must_use]
+    pub fn transient(fault: Fault) -> NotifyError {
+        NotifyError::Transient {
+            fault,
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// No further try of this message can help.
+    #[must_use]
+    pub fn permanent(fault: Fault) -> NotifyError {
+        NotifyError::Permanent {
+            fault,
+            source: None,
+        }
+    }
+
     pub(super) fn of_client(error: reqwest::Error) -> NotifyError {
         let fault = if error.is_timeout() {
             Fault::Timeout
@@ -115,7 +143,7 @@ impl NotifyError {
         } else {
             Fault::Network
         };
-        let source = Some(error.without_url());
+        let source: Option<Cause> = Some(error.without_url().into());
         match fault {
             Fault::Request => NotifyError::Permanent { fault, source },
             _ => NotifyError::Transient {
@@ -140,7 +168,13 @@ impl NotifyError {
             Fault::Answered(429) => Trouble::Rate,
             Fault::Answered(408) | Fault::Timeout => Trouble::Timeout,
             Fault::Answered(500..=599) => Trouble::Server,
-            Fault::Answered(_) | Fault::Request | Fault::TooLarge(_) => Trouble::Client,
+            Fault::Replied(530 | 534 | 535 | 538) | Fault::Unusable(_) => Trouble::Auth,
+            Fault::Replied(400..=499) => Trouble::Server,
+            Fault::Answered(_)
+            | Fault::Replied(_)
+            | Fault::Said(_)
+            | Fault::Request
+            | Fault::TooLarge(_) => Trouble::Client,
             Fault::Network => Trouble::Network,
         }
     }
@@ -155,12 +189,24 @@ impl NotifyError {
     pub(super) fn refuses_payload(&self) -> bool {
         matches!(
             self.fault(),
-            Fault::Answered(400 | 413) | Fault::TooLarge(_)
+            Fault::Answered(400 | 413)
+                | Fault::Replied(552 | 554)
+                | Fault::TooLarge(_)
+                | Fault::Said(_)
+                | Fault::Request
         )
     }
 
-    /// The message with its causes, for the log.
-    pub(super) fn chain(&self) -> String {
+    /// The receiver will refuse every message until a person corrects it, or its configuration.
+    #[must_use]
+    pub fn breaks_receiver(&self) -> bool {
+        let gone = matches!(self.fault(), Fault::Answered(404 | 410));
+        matches!(self, NotifyError::Permanent { .. }) && (gone || self.trouble() == Trouble::Auth)
+    }
+
+    /// The message with its causes, for people.
+    #[must_use]
+    pub fn chain(&self) -> String {
         let mut out = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
@@ -175,6 +221,30 @@ impl NotifyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_a_person_can_mend_breaks_the_receiver() {
+        for (fault, breaks) in [
+            (Fault::Answered(401), true),
+            (Fault::Answered(403), true),
+            (Fault::Answered(404), true),
+            (Fault::Answered(410), true),
+            (Fault::Replied(535), true),
+            (Fault::Unusable("no STARTTLS"), true),
+            (Fault::Answered(400), false),
+            (Fault::Answered(413), false),
+            (Fault::Replied(550), false),
+            (Fault::Said("invalid_blocks"), false),
+            (Fault::TooLarge(1), false),
+        ] {
+            assert_eq!(
+                NotifyError::permanent(fault).breaks_receiver(),
+                breaks,
+                "{fault}"
+            );
+            assert!(!NotifyError::transient(fault).breaks_receiver(), "{fault}");
+        }
+    }
 
     #[test]
     fn each_status_is_success_or_has_its_class_and_its_further_try() {

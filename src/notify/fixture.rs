@@ -1,5 +1,9 @@
 //! Notifications for tests, made by the engine that makes the real ones.
 
+pub(super) mod server;
+pub(super) mod smtp;
+pub(super) mod tls;
+
 use crate::core::alert::{Effect, Engine, Notification, Settings};
 use crate::core::boot::{Boot, Observation};
 use crate::core::event::{Failure, Outcome, Provenance, SessionId, Timestamp, VmId, VmType};

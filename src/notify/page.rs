@@ -1,21 +1,23 @@
 //! The words of a page: what an engineer woken at three understands in ten seconds.
 //!
 //! Pure: a notification and the reader's context in, text out. The title names the cause and since when; the summary
-//! counts as k of n; then what is *not* affected, the figures, the boots and at most three lines of evidence. Every
-//! channel says these words and only lays them out differently. Text from logs came redacted; it is not escaped here,
+//! counts as k of n against what is usual; then what is *not* affected, at most three lines of evidence, what to do
+//! first, and the boots and rules in detail. Every channel says these words and only lays them out differently. Text from logs came redacted; it is not escaped here,
 //! since only the channel knows for whom.
 
 #[cfg(test)]
 mod tests;
+
+mod steps;
 
 use std::fmt::Write;
 
 use jiff::tz::TimeZone;
 
 use crate::config::Links;
-use crate::core::alert::{Incident, Member, Notification, Other, Reason};
+use crate::core::alert::{Incident, Kind, Member, Notification, Other, Reason};
 use crate::core::event::Timestamp;
-use crate::core::rule::Stretch;
+use crate::core::rule::{Severity, Stretch};
 
 const EVIDENCE_LINES: usize = 3;
 /// A line of evidence, in characters.
@@ -49,6 +51,25 @@ impl Context {
         let base = self.runbook_base.as_ref()?;
         Some(format!("{}/{rule}", base.trim_end_matches('/')))
     }
+
+    /// The time of day, with the date where it is another day than `today`'s.
+    fn moment(&self, at: Timestamp, today: Timestamp) -> String {
+        let zoned = |at: Timestamp| {
+            jiff::Timestamp::from_millisecond(at.0)
+                .ok()
+                .map(|at| at.to_zoned_datetime(self.zone.clone()))
+        };
+        let Some(shown) = zoned(at) else {
+            return "an unknown time".to_owned();
+        };
+        let same = zoned(today).is_some_and(|today| today.date() == shown.date());
+        let form = if same {
+            "%H:%M:%S %Z"
+        } else {
+            "%Y-%m-%d %H:%M:%S %Z"
+        };
+        shown.strftime(form).to_string()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +91,22 @@ impl Status {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     pub status: Status,
+    /// It is about nothing that happened, and every channel says so.
+    pub is_test: bool,
+    pub severity: Severity,
     pub title: String,
+    /// What stays the same from the first message to the last: a mail's subject.
+    pub subject: String,
+    /// Which controller host.
+    pub host: String,
     pub summary: String,
     /// How the other kinds of VM do, where they do well.
     pub not_affected: Option<String>,
     /// One line a member of the incident, in their order.
     pub figures: Vec<String>,
     pub evidence: Vec<String>,
+    /// What to do first, while it lasts.
+    pub first_step: Option<&'static str>,
     pub boots: Vec<String>,
     pub runbook_url: Option<String>,
     pub dashboard_url: Option<String>,
@@ -93,7 +123,7 @@ impl Page {
         let words = Words {
             notification,
             incident,
-            zone: &context.zone,
+            context,
         };
         let resolved = !incident.is_firing();
         let (title, summary) = if resolved {
@@ -109,7 +139,11 @@ impl Page {
             } else {
                 Status::Firing
             },
+            is_test: false,
+            severity: incident.severity(),
             title,
+            subject: words.subject(),
+            host: incident.host.clone(),
             summary,
             not_affected: (!resolved && !well.is_empty()).then(|| well.join("; ")),
             figures: incident
@@ -123,8 +157,11 @@ impl Page {
                 .take(EVIDENCE_LINES)
                 .map(|line| clipped(line, EVIDENCE_CHARS))
                 .collect(),
+            first_step: (!resolved).then(|| steps::first_step(incident.cause)),
             boots: words.boots(),
-            runbook_url: rule.and_then(|rule| context.runbook(rule.as_str())),
+            runbook_url: rule
+                .and_then(|rule| context.runbook(rule.as_str()))
+                .map(|runbook| format!("{runbook}#{}", incident.cause.as_str())),
             dashboard_url: context.dashboard.clone(),
             starts_at: incident.first_bad_at,
             ends_at: incident.resolved_at.map(|at| words.over_since(at)),
@@ -150,21 +187,20 @@ impl Page {
             out.push_str(well);
             out.push('.');
         }
-        for (head, lines) in [
-            ("Rules", &self.figures),
-            ("Boots", &self.boots),
-            ("Evidence", &self.evidence),
-        ] {
+        let listed = |out: &mut String, head: &str, lines: &[String]| {
             if !lines.is_empty() {
-                out.push_str("\n\n");
-                out.push_str(head);
-                out.push(':');
+                append(out, format_args!("\n\n{head}:"));
             }
             for line in lines {
-                out.push_str("\n  ");
-                out.push_str(line);
+                append(out, format_args!("\n  {line}"));
             }
+        };
+        listed(&mut out, "Evidence", &self.evidence);
+        if let Some(step) = self.first_step {
+            append(&mut out, format_args!("\n\nDo first: {step}"));
         }
+        listed(&mut out, "Boots", &self.boots);
+        listed(&mut out, "Rules", &self.figures);
         let links = [
             ("Runbook", &self.runbook_url),
             ("Dashboard", &self.dashboard_url),
@@ -183,16 +219,77 @@ impl Page {
     }
 }
 
+/// A test's message and its end: pages that say that they are none.
+pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, Page); 2] {
+    let of = |kind: Kind, at: Timestamp| {
+        let resolved = kind == Kind::Resolved;
+        let incident = Incident::test(host, at, resolved);
+        let (status, title, summary) = if resolved {
+            (
+                Status::Resolved,
+                format!("[TEST] the test of bootwatch on {host} is over"),
+                format!("This ends the test of the channel {channel}. Nothing happened."),
+            )
+        } else {
+            (
+                Status::Firing,
+                format!("[TEST] bootwatch on {host} reaches this channel"),
+                format!(
+                    "This is a test of the channel {channel}, sent by a person with \"bootwatch notify test {channel}\". \
+                     Nothing is wrong, and nobody need do anything."
+                ),
+            )
+        };
+        let page = Page {
+            status,
+            is_test: true,
+            severity: Severity::Ticket,
+            title,
+            subject: format!("[TEST] bootwatch on {host} reaches this channel"),
+            host: host.to_owned(),
+            summary,
+            not_affected: None,
+            figures: Vec::new(),
+            evidence: Vec::new(),
+            first_step: None,
+            boots: Vec::new(),
+            runbook_url: None,
+            dashboard_url: None,
+            starts_at: at,
+            ends_at: resolved.then_some(at),
+        };
+        let reason = match kind {
+            Kind::Resolved => Reason::AllResolved,
+            Kind::Firing | Kind::Update => Reason::FirstAlert,
+        };
+        let notification = Notification {
+            kind,
+            reason,
+            at,
+            incident,
+        };
+        (notification, page)
+    };
+    [of(Kind::Firing, at), of(Kind::Resolved, at)]
+}
+
 /// The sentences of one notification.
 struct Words<'a> {
     notification: &'a Notification,
     incident: &'a Incident,
-    zone: &'a TimeZone,
+    context: &'a Context,
 }
 
 impl Words<'_> {
     fn kind(&self) -> &'static str {
         self.incident.vm_type.spoken()
+    }
+
+    /// The trouble without its figures, which change.
+    fn subject(&self) -> String {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let cause = self.incident.cause.meaning();
+        format!("{kind} boots fail on {host}: {cause}")
     }
 
     fn firing_title(&self) -> String {
@@ -231,10 +328,11 @@ impl Words<'_> {
             append(
                 &mut out,
                 format_args!(
-                    "{} on {} {verb}{}. If all were as usual, the chance of that would be {}.",
+                    "{} on {} {verb}{}; usual is at most {}. If all were as usual, the chance of that would be {}.",
                     self.count_of_boots(member),
                     self.incident.host,
                     in_flight(reading.overdue, reading.count.bad),
+                    share(reading.usual),
                     odds(reading.chance)
                 ),
             );
@@ -402,23 +500,8 @@ impl Words<'_> {
             .collect()
     }
 
-    /// The time of day, with the date where it is another day than the notification's.
     fn moment(&self, at: Timestamp) -> String {
-        let zoned = |at: Timestamp| {
-            jiff::Timestamp::from_millisecond(at.0)
-                .ok()
-                .map(|at| at.to_zoned_datetime(self.zone.clone()))
-        };
-        let Some(shown) = zoned(at) else {
-            return "an unknown time".to_owned();
-        };
-        let today = zoned(self.notification.at).is_some_and(|now| now.date() == shown.date());
-        let form = if today {
-            "%H:%M:%S %Z"
-        } else {
-            "%Y-%m-%d %H:%M:%S %Z"
-        };
-        shown.strftime(form).to_string()
+        self.context.moment(at, self.notification.at)
     }
 }
 
@@ -428,6 +511,12 @@ fn in_flight(overdue: u32, bad: u32) -> String {
         _ if overdue >= bad => " (still waiting, longer than healthy boots take)".to_owned(),
         _ => format!(" ({overdue} of them still waiting, longer than healthy boots take)"),
     }
+}
+
+/// A share as people say it: `5 %`, `0.5 %`.
+fn share(share: f64) -> String {
+    let percent = (share * 1000.0).round() / 10.0;
+    format!("{percent} %")
 }
 
 /// A chance as people say it: `1 in 8,000`.

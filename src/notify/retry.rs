@@ -2,7 +2,7 @@
 //!
 //! Full jitter, so that many sidecars whose receiver came back do not all call at once: a wait anywhere between nothing
 //! and a bound that doubles from one second to five minutes. What the receiver asks for (`Retry-After`) is obeyed, within
-//! reason. After six hours a page says nothing that on-call does not know; it is given up, and said so.
+//! reason. A message older than its kind's age says nothing that its reader does not know; it is given up, and said so.
 
 use std::time::Duration;
 
@@ -17,8 +17,6 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Within these a receiver's own wish is obeyed.
 const WISH_LEAST: Duration = Duration::from_secs(1);
 const WISH_MOST: Duration = Duration::from_secs(15 * 60);
-/// A page older than this is given up.
-pub(crate) const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// What to do after a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +34,26 @@ pub(crate) enum Next {
     Expired,
 }
 
-/// Decides: the `tries` so far (at least this one), how old the message is, and a random number of [0, 1).
-pub(crate) fn next(
-    error: &NotifyError,
-    tries: u32,
-    age: Duration,
-    reduced: bool,
-    random: f64,
-) -> Next {
+/// How far a message has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Failed tries in a row, at least this one.
+    pub(crate) tries: u32,
+    pub(crate) age: Duration,
+    /// At this age it is given up.
+    pub(crate) max_age: Duration,
+    /// It has no evidence any more.
+    pub(crate) reduced: bool,
+}
+
+/// Decides, with a random number of [0, 1).
+pub(crate) fn next(error: &NotifyError, progress: Progress, random: f64) -> Next {
+    let Progress {
+        tries,
+        age,
+        max_age,
+        reduced,
+    } = progress;
     let wish = match error {
         NotifyError::Permanent { .. } if error.refuses_payload() && !reduced => {
             return Next::Reduced;
@@ -52,7 +62,7 @@ pub(crate) fn next(
         NotifyError::Transient { retry_after, .. } => *retry_after,
     };
     let after = wish.unwrap_or_else(|| jittered(tries, random));
-    if age.saturating_add(after) > MAX_AGE {
+    if age.saturating_add(after) > max_age {
         return Next::Expired;
     }
     Next::Again {
@@ -61,7 +71,7 @@ pub(crate) fn next(
     }
 }
 
-fn jittered(tries: u32, random: f64) -> Duration {
+pub(super) fn jittered(tries: u32, random: f64) -> Duration {
     let doublings = tries.saturating_sub(1).min(16);
     let bound = FIRST.saturating_mul(1 << doublings).min(LONGEST);
     bound.mul_f64(random.clamp(0.0, 1.0)).max(SHORTEST)
@@ -109,6 +119,18 @@ impl Jitter {
 mod tests {
     use super::*;
     use crate::notify::error::Fault;
+
+    const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
+
+    fn after(error: &NotifyError, tries: u32, age: Duration, reduced: bool) -> Next {
+        let progress = Progress {
+            tries,
+            age,
+            max_age: MAX_AGE,
+            reduced,
+        };
+        next(error, progress, 0.5)
+    }
 
     fn transient(retry_after: Option<u64>) -> NotifyError {
         NotifyError::Transient {
@@ -172,20 +194,26 @@ mod tests {
                 "{value:?}"
             );
         }
-        let asked = next(&transient(Some(30)), 1, Duration::ZERO, false, 0.5);
-        let after = Duration::from_secs(30);
-        assert_eq!(asked, Next::Again { after, asked: true });
+        let asked = after(&transient(Some(30)), 1, Duration::ZERO, false);
+        let wish = Duration::from_secs(30);
+        assert_eq!(
+            asked,
+            Next::Again {
+                after: wish,
+                asked: true
+            }
+        );
     }
 
     #[test]
     fn a_refused_payload_is_tried_once_more_in_short_and_then_given_up() {
         let age = Duration::ZERO;
         for status in [400, 413] {
-            assert_eq!(next(&permanent(status), 1, age, false, 0.5), Next::Reduced);
-            assert_eq!(next(&permanent(status), 2, age, true, 0.5), Next::GiveUp);
+            assert_eq!(after(&permanent(status), 1, age, false), Next::Reduced);
+            assert_eq!(after(&permanent(status), 2, age, true), Next::GiveUp);
         }
         for status in [401, 403, 404, 410, 422, 302] {
-            assert_eq!(next(&permanent(status), 1, age, false, 0.5), Next::GiveUp);
+            assert_eq!(after(&permanent(status), 1, age, false), Next::GiveUp);
         }
     }
 
@@ -193,13 +221,10 @@ mod tests {
     fn a_page_of_six_hours_is_given_up() {
         let young = MAX_AGE - Duration::from_secs(301);
         assert!(matches!(
-            next(&transient(None), 99, young, false, 0.5),
+            after(&transient(None), 99, young, false),
             Next::Again { .. }
         ));
-        assert_eq!(
-            next(&transient(None), 99, MAX_AGE, false, 0.5),
-            Next::Expired
-        );
+        assert_eq!(after(&transient(None), 99, MAX_AGE, false), Next::Expired);
     }
 
     #[test]

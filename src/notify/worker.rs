@@ -6,6 +6,9 @@
 //!                 └─ wait ─┘             permanent: once more in short if the payload was refused, else failed
 //! ```
 //!
+//! The provider's limit is kept before a try, and its wish (`Retry-After`) holds for the whole receiver. A receiver that
+//! refuses us is marked broken until it takes a message again.
+//!
 //! It starts no task: the caller's supervisor runs the future. While a try or a wait is under way it keeps receiving,
 //! so that a newer state replaces an older one. At least once: a try without an answer is tried again under the same
 //! id. A restart forgets what waits here; what must survive one is kept by whoever feeds the channel.
@@ -22,8 +25,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::error::{NotifyError, Trouble};
+use super::pace::Bucket;
 use super::queue::{Displaced, Entry, Queue};
-use super::retry::{self, Jitter, Next};
+use super::retry::{self, Jitter, Next, Progress};
 use super::{Sender, kind_word};
 use crate::clock;
 use crate::core::alert::{Kind, Notification};
@@ -126,6 +130,9 @@ pub struct Report {
     pub age: Duration,
     /// How many messages wait now.
     pub waiting: usize,
+    /// Only a person can make the receiver work again: it refuses us, or is not there. What comes is still tried, so
+    /// that a correction at the receiver is noticed.
+    pub broken: bool,
 }
 
 /// What was left when the deadline came.
@@ -156,6 +163,8 @@ struct Worker<'a, R, D> {
     open: bool,
     queue: Queue,
     wait: Wait,
+    bucket: Bucket,
+    broken: bool,
     report: R,
     draw: D,
 }
@@ -177,6 +186,8 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             open: true,
             queue: Queue::default(),
             wait: Wait::default(),
+            bucket: Bucket::new(sender.pace),
+            broken: false,
             report,
             draw,
         }
@@ -186,7 +197,9 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         let mut stop = pin!(stop);
         let mut deadline: Option<Instant> = None;
         while self.open || !self.queue.is_empty() {
-            let waits = self.wait.until.filter(|until| *until > clock::monotonic());
+            let now = clock::monotonic();
+            let waits = self.wait.until.max(self.bucket.next(now));
+            let waits = waits.filter(|until| *until > now);
             let idle = self.queue.is_empty();
             if let (false, None) = (idle, waits) {
                 if !self.try_first(stop.as_mut(), &mut deadline).await {
@@ -223,6 +236,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             return true;
         };
         let began = clock::monotonic();
+        self.bucket.take(began);
         let mut stopped = false;
         let result = {
             let sender = self.sender;
@@ -281,8 +295,12 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         let took = now.duration_since(began);
         let Err(error) = result else {
             self.wait = Wait::default();
+            if std::mem::take(&mut self.broken) {
+                tracing::info!(channel = self.sender.name(), "the receiver works again");
+            }
             return self.say(Outcome::Sent, took, &entry);
         };
+        self.broken |= error.breaks_receiver();
         let age = now.duration_since(entry.accepted);
         let tries = self.wait.tries.saturating_add(1);
         let trouble = error.trouble();
@@ -290,7 +308,13 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         let incident = entry.message.incident.clone();
         let kind = kind_word(entry.message.kind);
         let error_text = error.chain();
-        match retry::next(&error, tries, age, entry.reduced, (self.draw)()) {
+        let progress = Progress {
+            tries,
+            age,
+            max_age: self.sender.max_age,
+            reduced: entry.reduced,
+        };
+        match retry::next(&error, progress, (self.draw)()) {
             Next::Again { after, asked } => {
                 tracing::warn!(
                     channel,
@@ -322,11 +346,13 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
                 self.back(entry);
             }
             Next::GiveUp => {
+                let broken = self.broken;
                 tracing::error!(
                     channel,
                     incident,
                     kind,
                     error = error_text,
+                    broken,
                     "notification not sent, and no further try can help"
                 );
                 // It answers, so the next message need not wait.
@@ -360,6 +386,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             took,
             age: clock::monotonic().duration_since(entry.accepted),
             waiting: self.queue.len(),
+            broken: self.broken,
         });
     }
 

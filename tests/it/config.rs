@@ -191,7 +191,9 @@ fn a_full_file_is_read_into_checked_values() {
     let [notifier] = &config.notifiers[..] else {
         panic!("one notifier")
     };
-    let Channel::Webhook(webhook) = &notifier.channel;
+    let Channel::Webhook(webhook) = &notifier.channel else {
+        panic!("the notifier is a webhook");
+    };
     assert_eq!(
         (notifier.name.as_str(), notifier.channel.kind()),
         ("ops", "webhook")
@@ -286,7 +288,8 @@ fn check_ends_with_2_and_every_problem() {
     .unwrap();
     let both = format!(
         "{shown}: 2 problems\n  shutdown.deadline: \"5\" has no unit; write \"5s\", \"500ms\" or \"2m\"\n  \
-         notify.ops.type: unknown kind \"pagrduty\"; known kinds: webhook\n"
+         notify.ops.type: unknown kind \"pagrduty\"; known kinds: webhook, email, pagerduty, slack, \
+         alertmanager\n"
     );
     assert_eq!(run_check(&path, false), (2, both));
 }
@@ -326,11 +329,20 @@ fn any_value_in_any_place_is_judged() {
         "2025-10-18",
         "\"a\\u0000b\"",
     ];
-    let example = bootwatch::config::manual::example().replace("# [notify.ops]", "[notify.ops]");
-    // Every key but those that contradict another or name a file that is not there.
+    let directory = tempfile::tempdir().unwrap();
+    let secrets = directory.path().display().to_string();
+    for name in ["authorization", "password", "routing_key", "token"] {
+        let path = directory.path().join(name);
+        fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let example = bootwatch::config::manual::example()
+        .replace("# [notify.", "[notify.")
+        .replace("/etc/bootwatch", &secrets);
+    // Every key but the two that contradict another.
     let lines: Vec<&str> = example
         .lines()
-        .filter(|line| !line.starts_with("# journal") && !line.contains("_file = "))
+        .filter(|line| !line.starts_with("# journal") && !line.starts_with("# url_file"))
         .map(|line| {
             line.strip_prefix("# ")
                 .filter(|rest| rest.contains(" = "))

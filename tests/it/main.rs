@@ -9,6 +9,7 @@ mod architecture;
 mod config;
 mod demo;
 mod metrics;
+mod notify_test;
 mod postgres;
 mod tree;
 

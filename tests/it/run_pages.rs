@@ -151,3 +151,33 @@ fn every_boot_is_counted_once_through_rotations_and_a_restart() {
     assert_eq!(ready(&second), of_second as f64);
     second.stop().unwrap();
 }
+
+/// An Alertmanager is shown the state beside the pages that others are sent.
+#[test]
+fn an_alertmanager_is_shown_what_fires_and_its_end() {
+    let (_folder, log) = log();
+    let (pager, alertmanager) = (Pager::start(), Pager::start());
+    let more = format!(
+        "{QUICK}[notify.am]\ntype = \"alertmanager\"\nurls = [\"http://{}\"]\n",
+        alertmanager.address
+    );
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    play(&log, u64::MAX, incident(Injection::Never));
+    let first = alertmanager.next();
+    let (name, since) = (&first[0]["labels"]["alertname"], &first[0]["startsAt"]);
+    assert_eq!(first[0]["labels"]["severity"], "page");
+    assert_eq!(first[0]["annotations"]["cause"], "agent_refused");
+    let now = || jiff::Timestamp::from_millisecond(clock::now().0).unwrap();
+    let ends = |alerts: &serde_json::Value| {
+        let same = |alert: &&serde_json::Value| {
+            alert["labels"]["alertname"] == *name && alert["startsAt"] == *since
+        };
+        let alert = alerts.as_array().unwrap().iter().find(same);
+        let ends = alert.and_then(|alert| alert["endsAt"].as_str());
+        ends.map(|at| at.parse::<jiff::Timestamp>().unwrap())
+    };
+    assert!(ends(&first).unwrap() > now(), "it fires");
+    while ends(&alertmanager.next()).is_none_or(|at| at > now()) {}
+    sidecar.stop().unwrap();
+}

@@ -147,7 +147,7 @@ impl Pager {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route(
-                "/page",
+                "/{*path}",
                 post(
                     |State(state): State<std::sync::Arc<(mpsc::Sender<Value>, _, _)>>,
                      body: String| async move {

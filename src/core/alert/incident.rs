@@ -317,6 +317,30 @@ impl Engine {
 }
 
 impl Incident {
+    /// About nothing: what a channel's test is about.
+    #[must_use]
+    pub fn test(host: &str, at: Timestamp, resolved: bool) -> Incident {
+        let (vm_type, cause) = (VmType::Browser, Failure::Unknown);
+        let family = Family::of(cause);
+        Incident {
+            key: format!("test-{}", key(host, vm_type, family, at)),
+            host: host.to_owned(),
+            vm_type,
+            family,
+            cause,
+            first_bad_at: at,
+            fired_at: at,
+            resolved_at: resolved.then_some(at),
+            good_since: None,
+            members: Vec::new(),
+            others: Vec::new(),
+            evidence: Vec::new(),
+            boots: Vec::new(),
+            update_due: None,
+            flapping: false,
+        }
+    }
+
     /// Takes over the latest bad boots: names, evidence, cause.
     fn show(&mut self, bad: &[Judged]) {
         self.boots = bad

@@ -76,7 +76,7 @@ pub(super) fn render(
     let dashboard = page.dashboard_url.as_deref().unwrap_or_default();
     let body = page.body();
     let evidence = page.evidence.join("\n");
-    let alerts: Vec<Alert<'_>> = incident
+    let mut alerts: Vec<Alert<'_>> = incident
         .members
         .iter()
         .zip(&page.figures)
@@ -98,6 +98,9 @@ pub(super) fn render(
             }
         })
         .collect();
+    if page.is_test {
+        alerts.push(test(notification, page));
+    }
     let common_labels =
         Pairs::common(&alerts.iter().map(|alert| &alert.labels).collect::<Vec<_>>());
     let common_annotations = Pairs::common(
@@ -124,6 +127,28 @@ pub(super) fn render(
         alerts,
     };
     serde_json::to_vec(&payload).expect("strings and numbers always have a JSON form")
+}
+
+/// An alert of no rule: it says that it is a test, and nothing that could be taken for an incident's.
+fn test<'a>(notification: &'a Notification, page: &'a Page) -> Alert<'a> {
+    let host = notification.incident.host.as_str();
+    Alert {
+        status: page.status.as_str(),
+        labels: Pairs(vec![
+            ("alertname", "BootwatchTest".into()),
+            ("host", host.into()),
+            ("severity", page.severity.as_str().into()),
+            ("test", "true".into()),
+        ]),
+        annotations: Pairs(vec![
+            ("summary", page.title.as_str().into()),
+            ("description", page.summary.as_str().into()),
+        ]),
+        starts_at: moment(page.starts_at),
+        ends_at: page.ends_at.map_or_else(|| NO_TIME.to_owned(), moment),
+        generator_url: "",
+        fingerprint: fingerprint(&[("alertname", "BootwatchTest"), ("host", host)]),
+    }
 }
 
 fn labels<'a>(notification: &'a Notification, member: &Member) -> Pairs<'a> {

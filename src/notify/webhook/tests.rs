@@ -1,138 +1,15 @@
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::{self, JoinHandle};
+use std::net::{SocketAddr, TcpListener};
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::*;
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Secret};
+use crate::core::alert::Notification;
 use crate::core::event::{Failure, VmType};
-use crate::notify::{Sender, fixture};
-
-/// How the receiver answers one request.
-#[derive(Clone, Copy)]
-enum Reply {
-    /// Status line, further headers, body.
-    Answer(&'static str, &'static str, &'static str),
-    /// Says nothing until the client leaves.
-    Hang,
-    /// Closes with what it was sent unread, which resets.
-    Reset,
-    /// Begins a body and does not end it.
-    SlowBody,
-    /// Sends a body as long as somebody reads it.
-    EndlessBody,
-}
-
-const OK: Reply = Reply::Answer("200 OK", "", "{}");
-
-/// What the receiver got. The runtime must go on meanwhile, or nobody would close the connections.
-async fn requests(thread: JoinHandle<Vec<Request>>) -> Vec<Request> {
-    let joined = tokio::task::spawn_blocking(|| thread.join());
-    let deadline = tokio::time::timeout(Duration::from_secs(20), joined);
-    deadline.await.unwrap().unwrap().unwrap()
-}
-
-struct Request {
-    connection: usize,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(": ")?;
-            key.eq_ignore_ascii_case(name).then_some(value)
-        })
-    }
-}
-
-/// A receiver that answers so many requests and ends with what it got.
-fn receiver(replies: Vec<Reply>) -> (SocketAddr, JoinHandle<Vec<Request>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let thread = thread::spawn(move || {
-        let mut got = Vec::new();
-        let mut open: Option<TcpStream> = None;
-        let mut connections = 0;
-        for reply in replies {
-            let request = loop {
-                let stream = open.get_or_insert_with(|| {
-                    connections += 1;
-                    listener.accept().unwrap().0
-                });
-                if let Reply::Reset = reply {
-                    stream.read_exact(&mut [0]).unwrap();
-                    break None;
-                }
-                match read_request(stream, connections) {
-                    Some(request) => break Some(request),
-                    None => open = None,
-                }
-            };
-            got.extend(request);
-            open = open.and_then(|stream| answer(stream, reply));
-        }
-        got
-    });
-    (address, thread)
-}
-
-fn read_request(stream: &mut TcpStream, connection: usize) -> Option<Request> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        if stream.read(&mut byte).ok()? == 0 {
-            return None;
-        }
-        head.push(byte[0]);
-    }
-    let mut request = Request {
-        connection,
-        head: String::from_utf8(head).unwrap(),
-        body: Vec::new(),
-    };
-    let length = request.header("content-length").unwrap().parse().unwrap();
-    request.body.resize(length, 0);
-    stream.read_exact(&mut request.body).unwrap();
-    Some(request)
-}
-
-/// The connection, if it may be used again.
-fn answer(mut stream: TcpStream, reply: Reply) -> Option<TcpStream> {
-    match reply {
-        Reply::Answer(status, headers, body) => {
-            let length = body.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-            )
-            .unwrap();
-            Some(stream)
-        }
-        Reply::Hang => {
-            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
-            None
-        }
-        Reply::Reset => None,
-        Reply::SlowBody => {
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx").unwrap();
-            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
-            None
-        }
-        Reply::EndlessBody => {
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
-            )
-            .unwrap();
-            while stream.write_all(&[b'x'; 65_536]).is_ok() {}
-            None
-        }
-    }
-}
+use crate::notify::fixture::server::{OK, Reply, Request, receiver, requests};
+use crate::notify::page::{Context, Page};
+use crate::notify::{Fault, NotifyError, Sender, fixture};
 
 fn settings(address: SocketAddr) -> Webhook {
     let url = format!("http://me:hunter2@{address}/services/hunter2?token=hunter2");
@@ -452,7 +329,12 @@ fn a_payload_that_is_too_large_loses_its_evidence_first() {
     let notification = &story()[0];
     let mut page = Page::of(notification, &context());
     page.evidence = vec!["x".repeat(MOST_BYTES)];
-    let body = transport.render(notification, &page, &context());
+    let body = transport.render(&Draft {
+        id: "one",
+        notification,
+        page: &page,
+        context: &context(),
+    });
     assert!(body.len() < 10_000, "{}", body.len());
     let payload: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(payload["alerts"][0]["annotations"].get("evidence"), None);

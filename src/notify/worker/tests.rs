@@ -6,10 +6,11 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::core::event::{Failure, VmType};
 use crate::notify::error::Fault;
-use crate::notify::page::{Context, Page};
-use crate::notify::{Attempt, Message, Transport, fixture};
+use crate::notify::pace::Pace;
+use crate::notify::page::Context;
+use crate::notify::{Attempt, Draft, Message, Transport, fixture};
 
-/// How long each try takes, and how it ends: 0 is success, 1 no answer at all.
+/// How long each try takes, and how it ends: 1 is no answer at all, 2 nothing to be sent.
 type Script = VecDeque<(u64, u16, Option<u64>)>;
 
 /// A receiver in memory that writes down what it was sent, and when.
@@ -21,8 +22,8 @@ struct Scripted {
 }
 
 impl Transport for Scripted {
-    fn render(&self, _: &Notification, page: &Page, _: &Context) -> Vec<u8> {
-        page.body().into_bytes()
+    fn render(&self, draft: &Draft<'_>) -> Vec<u8> {
+        draft.page.body().into_bytes()
     }
 
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
@@ -42,12 +43,10 @@ impl Transport for Scripted {
             let what = format!("{}{form} {status}", kind_word(message.kind));
             self.sent.lock().unwrap().push((at, what));
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            if status == 1 {
-                return Err(NotifyError::Transient {
-                    fault: Fault::Network,
-                    retry_after: None,
-                    source: None,
-                });
+            match status {
+                1 => return Err(NotifyError::transient(Fault::Network)),
+                2 => return Err(NotifyError::permanent(Fault::Request)),
+                _ => {}
             }
             NotifyError::of_status(status, wish.map(Duration::from_secs)).map_or(Ok(()), Err)
         })
@@ -61,6 +60,7 @@ struct Trial {
     into: Option<mpsc::Sender<Notice>>,
     from: Option<mpsc::Receiver<Notice>>,
     outcomes: Arc<Mutex<Vec<&'static str>>>,
+    broken: Arc<Mutex<Vec<bool>>>,
 }
 
 impl Trial {
@@ -81,11 +81,17 @@ impl Trial {
                 name: "ops".to_owned(),
                 context,
                 transport: Box::new(transport.clone()),
+                pace: Pace {
+                    burst: 1000,
+                    every: Duration::from_millis(1),
+                },
+                max_age: Duration::from_secs(6 * 3600),
             },
             transport,
             into: Some(into),
             from: Some(from),
             outcomes: Arc::default(),
+            broken: Arc::default(),
         }
     }
 
@@ -99,7 +105,11 @@ impl Trial {
     async fn work(&mut self, stop: impl Future<Output = Instant>) -> Vec<Unsent> {
         let from = self.from.take().unwrap();
         let outcomes = Arc::clone(&self.outcomes);
-        let report = |report: Report| outcomes.lock().unwrap().push(report.outcome.as_str());
+        let broken = Arc::clone(&self.broken);
+        let report = |report: Report| {
+            outcomes.lock().unwrap().push(report.outcome.as_str());
+            broken.lock().unwrap().push(report.broken);
+        };
         Worker::new(&self.sender, from, report, || 0.5)
             .run(stop)
             .await
@@ -174,6 +184,47 @@ async fn a_refused_message_does_not_hold_up_the_next() {
     trial.work_to_the_end().await;
     assert_eq!(trial.sent(), words(&[(0, "firing 401"), (0, "firing 200")]));
     assert_eq!(trial.outcomes(), ["failed_auth", "sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_refuses_us_is_broken_until_it_takes_a_message() {
+    for status in [401, 403, 404] {
+        let mut trial = Trial::new(&[(0, status, None), (0, 503, None), (0, 200, None)]);
+        trial.give(&story(Failure::AgentRefused)[0]);
+        trial.give(&fixture::incident(VmType::Browser, Failure::TapFailed)[0]);
+        trial.work_to_the_end().await;
+        let broken = trial.broken.lock().unwrap().clone();
+        assert_eq!(broken, [true, true, false], "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_leaves_at_the_providers_pace() {
+    let mut trial = Trial::new(&[]);
+    trial.sender.pace = Pace {
+        burst: 3,
+        every: Duration::from_secs(1),
+    };
+    let told = story(Failure::AgentRefused);
+    for n in 0..200 {
+        let mut other = told[0].clone();
+        other.incident.key = format!("{n:032x}");
+        trial.give(&other);
+    }
+    trial.work_to_the_end().await;
+    let at: Vec<u64> = trial.sent().into_iter().map(|(at, _)| at).collect();
+    let expected: Vec<u64> = [0, 0].into_iter().chain(0..198).collect();
+    assert_eq!(at, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_could_not_be_laid_out_does_not_hold_up_the_next() {
+    let mut trial = Trial::new(&[(0, 2, None), (0, 2, None), (0, 200, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.give(&fixture::incident(VmType::Browser, Failure::TapFailed)[0]);
+    trial.work_to_the_end().await;
+    let expected = [(0, "firing 2"), (0, "firing reduced 2"), (0, "firing 200")];
+    assert_eq!(trial.sent(), words(&expected));
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,6 +136,7 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.store(true, 1);
     recorder.outbox([("ops", "queued"), ("ops", "sending")]);
     recorder.fleet(true, 7, 1);
+    recorder.broken("ops", true);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {

@@ -1,0 +1,58 @@
+//! Shows the present state to every instance of Alertmanager: a task each, and what the engine holds for all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::end_of;
+use super::supervisor::Supervisor;
+use crate::core::alert::Engine;
+use crate::core::event::Timestamp;
+use crate::export::Recorder;
+use crate::notify::{Publisher, Report, State};
+
+/// Longer than an end is told of.
+const LATELY_MS: i64 = 20 * 60_000;
+
+pub(super) fn start(
+    publisher: Publisher,
+    shown: &watch::Sender<Arc<State>>,
+    recorder: &Arc<Recorder>,
+    ends: &watch::Receiver<Option<Instant>>,
+    tasks: &mut Supervisor,
+) {
+    let name = publisher.name().to_owned();
+    let instances = publisher.into_instances();
+    // A channel is broken when one of its instances is: only a person can mend that.
+    let broken: Arc<[AtomicBool]> = instances.iter().map(|_| AtomicBool::new(false)).collect();
+    for (place, instance) in instances.into_iter().enumerate() {
+        let task = format!("notify.{name} at {}", instance.place());
+        let (recorder, channel) = (Arc::clone(recorder), name.clone());
+        let broken = Arc::clone(&broken);
+        let report = move |report: Report| {
+            // A round is no delivery: what it tells may be old.
+            recorder.notification(&channel, report.outcome.as_str(), None);
+            broken[place].store(report.broken, Ordering::SeqCst);
+            let any = broken.iter().any(|broken| broken.load(Ordering::SeqCst));
+            recorder.broken(&channel, any);
+        };
+        tasks.start(
+            task,
+            instance.run(shown.subscribe(), report, end_of(ends.clone())),
+        );
+    }
+}
+
+/// What is to be shown: the open incidents, and those that ended lately.
+pub(super) fn state(engine: &Engine, now: Timestamp) -> Arc<State> {
+    let lately = engine.closed_incidents().filter(|incident| {
+        incident
+            .resolved_at
+            .is_some_and(|at| now.since(at) <= LATELY_MS)
+    });
+    Arc::new(State {
+        incidents: engine.incidents().chain(lately).cloned().collect(),
+    })
+}

@@ -1,0 +1,308 @@
+//! `type = "email"`: a mail, handed to an SMTP server.
+//!
+//! A mail is laid out when its message is accepted, with its `Message-ID`, so that a repeated try is the same mail to
+//! whoever gets it twice. A connection is made for each mail: pages are rare, and servers drop who is idle.
+//!
+//! ```text
+//!   connect ─► EHLO ─► STARTTLS ─► EHLO ─► AUTH ─► MAIL ─► RCPT, one each ─► DATA ─► QUIT
+//! ```
+//!
+//! One deadline is over all of it. A reply that is lost after DATA leaves the mail in doubt and is tried again. QUIT is
+//! a courtesy whose failure changes nothing. A recipient who is refused for good (5xx) is left out and said; one who is
+//! put off (4xx, as by greylisting) is tried again alone, as long as this process remembers who has the mail.
+
+mod compose;
+mod html;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::ClientId;
+
+use super::error::{Cause, Fault, NotifyError};
+use super::pace::Pace;
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Transport, Unusable};
+use crate::config::{Channel, Email, Notifier, Security};
+
+pub(super) const KIND: Kind = Kind {
+    name: "email",
+    duty: Duty::Tell(Habits {
+        open,
+        pace: Pace {
+            burst: 10,
+            every: Duration::from_secs(2),
+        },
+        max_age: Duration::from_secs(24 * 3600),
+    }),
+};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Mails beyond this are clipped by readers, and none of ours comes near it.
+const MOST_BYTES: usize = 100 * 1024;
+/// After the mail was taken: how long a server may take for its good-bye.
+const QUIT: Duration = Duration::from_millis(500);
+/// Messages of which it is remembered who has them.
+const REMEMBERED: usize = 64;
+
+const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const NO_STARTTLS: &str =
+    "the mail server offers no STARTTLS; use a server that does, or security = \"tls\"";
+const NO_LOGIN: &str = "the mail server offers no login that bootwatch knows (PLAIN, LOGIN); use a server that does, or no username";
+
+struct Receiver {
+    name: String,
+    settings: Email,
+    hello: ClientId,
+    tls: Option<TlsParameters>,
+    /// Who has a message already, by its id.
+    reached: Mutex<VecDeque<(String, Vec<Address>)>>,
+}
+
+fn open(notifier: &Notifier) -> Result<Box<dyn Transport>, Unusable> {
+    let Channel::Email(settings) = &notifier.channel else {
+        return Err(Unusable::new(&notifier.name, "it is no mail"));
+    };
+    super::install_tls();
+    let tls = match settings.security {
+        Security::None => None,
+        Security::StartTls | Security::Tls => Some(tls(&notifier.name, settings)?),
+    };
+    Ok(Box::new(Receiver {
+        name: notifier.name.clone(),
+        settings: (**settings).clone(),
+        hello: ClientId::Domain(settings.from.email.domain().to_owned()),
+        tls,
+        reached: Mutex::default(),
+    }))
+}
+
+/// The certificates that are trusted: the machine's, and those that are configured.
+fn tls(notifier: &str, settings: &Email) -> Result<TlsParameters, Unusable> {
+    let mut builder = TlsParameters::builder(settings.server.clone());
+    if let Some(path) = &settings.ca_file {
+        let unreadable = "its ca_file cannot be read as PEM certificates";
+        let pem = std::fs::read(path)
+            .map_err(|error| Unusable::new(notifier, unreadable).because(error))?;
+        let certificate = Certificate::from_pem(&pem)
+            .map_err(|error| Unusable::new(notifier, unreadable).because(error))?;
+        // A file without any is read without a complaint.
+        if !pem.windows(PEM_BEGIN.len()).any(|part| part == PEM_BEGIN) {
+            return Err(Unusable::new(notifier, unreadable));
+        }
+        builder = builder.add_root_certificate(certificate);
+    }
+    builder.build_rustls().map_err(|error| {
+        Unusable::new(notifier, "TLS to its server cannot be set up").because(error)
+    })
+}
+
+impl Transport for Receiver {
+    fn render(&self, draft: &Draft<'_>) -> Vec<u8> {
+        let mail = compose::mail(draft, draft.page, &self.settings);
+        if mail.len() <= MOST_BYTES {
+            return mail;
+        }
+        compose::mail(draft, &draft.page.reduced(), &self.settings)
+    }
+
+    fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
+        Box::pin(async {
+            match message.body.len() {
+                0 => return Err(NotifyError::permanent(Fault::Request)),
+                bytes if bytes > MOST_BYTES => {
+                    return Err(NotifyError::permanent(Fault::TooLarge(bytes)));
+                }
+                _ => {}
+            }
+            let deadline = self.settings.timeout;
+            tokio::time::timeout(deadline, self.deliver(message))
+                .await
+                .unwrap_or_else(|_| Err(NotifyError::transient(Fault::Timeout)))
+        })
+    }
+}
+
+/// What became of the recipients of one try.
+#[derive(Default)]
+struct Round {
+    taken: Vec<Address>,
+    put_off: Option<NotifyError>,
+    refused: Option<NotifyError>,
+}
+
+impl Receiver {
+    async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
+        let mut server = self.connect().await?;
+        let from = Some(self.settings.from.email.clone());
+        command(&mut server, Mail::new(from, Vec::new())).await?;
+        let round = self.name_recipients(&mut server, message).await?;
+        if round.taken.is_empty() {
+            leave(server).await;
+            // Nobody left to try again for, and the mail is with those it could reach.
+            let alone = self.with_it(&message.id).is_empty();
+            return match (round.put_off, round.refused) {
+                (Some(error), _) => Err(error),
+                (None, Some(error)) if alone => Err(error),
+                _ => Ok(()),
+            };
+        }
+        command(&mut server, Data).await?;
+        server.message(&message.body).await.map_err(fault_of)?;
+        self.remember(&message.id, &round.taken);
+        leave(server).await;
+        match round.put_off {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// A connection on which a mail may be sent: private and logged in, as configured.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
+        let settings = &self.settings;
+        let at_once = match settings.security {
+            Security::Tls => self.tls.clone(),
+            Security::StartTls | Security::None => None,
+        };
+        let mut server = AsyncSmtpConnection::connect_tokio1(
+            (settings.server.as_str(), settings.port),
+            Some(CONNECT.min(settings.timeout)),
+            &self.hello,
+            at_once,
+            None,
+        )
+        .await
+        .map_err(fault_of)?;
+        if let (Security::StartTls, Some(tls)) = (settings.security, &self.tls) {
+            if !server.can_starttls() {
+                leave(server).await;
+                return Err(NotifyError::permanent(Fault::Unusable(NO_STARTTLS)));
+            }
+            server
+                .starttls(tls.clone(), &self.hello)
+                .await
+                .map_err(fault_of)?;
+        }
+        if let Some((name, password)) = &settings.login {
+            let ways = [Mechanism::Plain, Mechanism::Login];
+            if server.server_info().get_auth_mechanism(&ways).is_none() {
+                leave(server).await;
+                return Err(NotifyError::permanent(Fault::Unusable(NO_LOGIN)));
+            }
+            let login = Credentials::new(name.clone(), password.expose().to_owned());
+            server.auth(&ways, &login).await.map_err(fault_of)?;
+        }
+        Ok(server)
+    }
+
+    async fn name_recipients(
+        &self,
+        server: &mut AsyncSmtpConnection,
+        message: &Message,
+    ) -> Result<Round, NotifyError> {
+        let reached = self.with_it(&message.id);
+        let mut round = Round::default();
+        for (place, mailbox) in self.settings.to.iter().enumerate() {
+            let address = &mailbox.email;
+            if reached.contains(address) {
+                continue;
+            }
+            match command(server, Rcpt::new(address.clone(), Vec::new())).await {
+                Ok(()) => round.taken.push(address.clone()),
+                Err(error) => {
+                    let Fault::Replied(code) = error.fault() else {
+                        return Err(error);
+                    };
+                    // The place in the list, not the address: logs go further than mails.
+                    tracing::warn!(
+                        channel = self.name,
+                        recipient = place + 1,
+                        code,
+                        "a recipient was refused"
+                    );
+                    match error {
+                        NotifyError::Transient { .. } => round.put_off = Some(error),
+                        NotifyError::Permanent { .. } => round.refused = Some(error),
+                    }
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    fn with_it(&self, id: &str) -> Vec<Address> {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached
+            .iter()
+            .find(|(known, _)| known == id)
+            .map(|(_, who)| who.clone())
+            .unwrap_or_default()
+    }
+
+    fn remember(&self, id: &str, taken: &[Address]) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, who)) = reached.iter_mut().find(|(known, _)| known == id) {
+            who.extend_from_slice(taken);
+            return;
+        }
+        if reached.len() == REMEMBERED {
+            reached.pop_front();
+        }
+        reached.push_back((id.to_owned(), taken.to_vec()));
+    }
+}
+
+async fn command(
+    server: &mut AsyncSmtpConnection,
+    command: impl std::fmt::Display,
+) -> Result<(), NotifyError> {
+    server.command(command).await.map(drop).map_err(fault_of)
+}
+
+/// Says good-bye; what comes of it does not matter any more.
+async fn leave(mut server: AsyncSmtpConnection) {
+    let left = tokio::time::timeout(QUIT, server.quit()).await;
+    if !matches!(left, Ok(Ok(_))) {
+        tracing::debug!("the mail server did not say good-bye");
+    }
+}
+
+/// What a failure means. The server's own words are left out: they may quote what we sent.
+fn fault_of(error: Error) -> NotifyError {
+    if let Some(code) = error.status() {
+        let code: u16 = code.into();
+        let fault = Fault::Replied(code);
+        return match code {
+            500..=599 => NotifyError::permanent(fault),
+            _ => NotifyError::transient(fault),
+        };
+    }
+    if error.is_timeout() {
+        return NotifyError::transient(Fault::Timeout);
+    }
+    NotifyError::Transient {
+        fault: Fault::Network,
+        retry_after: None,
+        source: cause_of(&error),
+    }
+}
+
+/// Why the connection failed, in the system's or the certificate check's words.
+fn cause_of(error: &Error) -> Option<Cause> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(under) = cause {
+        if let Some(io) = under.downcast_ref::<std::io::Error>() {
+            return Some(io.to_string().into());
+        }
+        cause = under.source();
+    }
+    None
+}

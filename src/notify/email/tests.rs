@@ -1,0 +1,318 @@
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::*;
+use crate::config::Secret;
+use crate::core::alert::Notification;
+use crate::core::event::{Failure, VmType};
+use crate::notify::fixture::smtp;
+use crate::notify::fixture::tls::Keys;
+use crate::notify::tests::conformance::hostile_page;
+use crate::notify::tests::{HIDDEN, email, sender};
+use crate::notify::{Sender, fixture};
+
+/// A real mail server (Debian's aiosmtpd) on a free port, which prints what it took as its own strict reader sees it.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    /// `mode`: starttls, tls or plain.
+    fn start(mode: &str, keys: &Keys) -> Server {
+        let program = which("aiosmtpd").expect("aiosmtpd is installed (scripts/test installs it)");
+        let program = std::fs::read_to_string(program).unwrap();
+        // The interpreter that has the library.
+        let python = program
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("#!"));
+        let mut words = python.unwrap().split_whitespace();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mailserver.py");
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
+            .arg(script)
+            .args([mode, HIDDEN])
+            .arg(keys.at("server.pem"))
+            .arg(keys.at("server.key"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        let address = format!("127.0.0.1:{}", first.trim()).parse().unwrap();
+        Server {
+            child,
+            address,
+            lines,
+        }
+    }
+
+    /// The next mail that it took.
+    fn took(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
+}
+
+fn changed(security: Security, address: SocketAddr, change: impl FnOnce(&mut Email)) -> Sender {
+    let Channel::Email(mut settings) = email(security, address) else {
+        panic!("a mail")
+    };
+    change(&mut settings);
+    sender(Channel::Email(settings))
+}
+
+fn story() -> Vec<Notification> {
+    fixture::incident(VmType::Browser, Failure::AgentRefused)
+}
+
+#[tokio::test]
+async fn a_real_server_takes_mails_by_starttls_and_login_and_they_thread() {
+    let keys = Keys::new();
+    for (mode, security) in [("starttls", Security::StartTls), ("tls", Security::Tls)] {
+        let mut server = Server::start(mode, &keys);
+        let sender = changed(security, server.address, |email| {
+            email.ca_file = Some(keys.at("server.pem"));
+        });
+        let mut mails = Vec::new();
+        for notification in story() {
+            sender.send(&sender.render(&notification)).await.unwrap();
+            mails.push(server.took());
+        }
+        let [first, update, end] = &mails[..] else {
+            panic!("a firing, an update, a resolve")
+        };
+        for mail in &mails {
+            assert_eq!(mail["defects"], serde_json::json!([]), "{mode}");
+            assert_eq!(mail["login"], "bootwatch");
+            assert_eq!(mail["encrypted"], true);
+            assert_eq!(mail["from"], "bootwatch@example.org");
+            assert_eq!(
+                mail["to"],
+                serde_json::json!(["oncall@example.org", "lead@example.org"])
+            );
+            assert_eq!(
+                mail["types"],
+                serde_json::json!(["text/plain", "text/html"])
+            );
+            assert_eq!(mail["headers"]["Auto-Submitted"], "auto-generated");
+            assert_eq!(
+                mail["headers"]["List-Id"],
+                "<controller-1.bootwatch.example.org>"
+            );
+            assert!(mail["longest_line"].as_u64().unwrap() <= 998);
+            assert!(mail["bytes"].as_u64().unwrap() < 100 * 1024);
+            assert!(
+                !mail["html"].as_str().unwrap().contains("src="),
+                "nothing is fetched"
+            );
+        }
+        let root = &first["headers"]["Message-ID"];
+        let incident = &story()[0].incident.key;
+        assert_eq!(*root, format!("<{incident}@example.org>"));
+        assert_eq!(first["headers"].get("In-Reply-To"), None);
+        for later in [update, end] {
+            assert_eq!(later["headers"]["In-Reply-To"], *root);
+            assert_eq!(later["headers"]["References"], *root);
+            assert_ne!(later["headers"]["Message-ID"], *root);
+        }
+        assert_ne!(
+            update["headers"]["Message-ID"],
+            end["headers"]["Message-ID"]
+        );
+        let base = "browser boots fail on controller-1: the guest is up, but nothing listens on port 8080 \
+                    (ECONNREFUSED to the end)";
+        assert_eq!(first["headers"]["Subject"], format!("[FIRING] {base}"));
+        assert_eq!(update["headers"]["Subject"], format!("Re: [FIRING] {base}"));
+        assert_eq!(end["headers"]["Subject"], format!("Re: [RESOLVED] {base}"));
+        let text = first["text"].as_str().unwrap();
+        assert!(
+            text.contains("\nNot affected: CLI boots, 18 of 18 ready"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_try_is_the_same_mail() {
+    let keys = Keys::new();
+    let mut server = Server::start("starttls", &keys);
+    let sender = || {
+        changed(Security::StartTls, server.address, |email| {
+            email.ca_file = Some(keys.at("server.pem"));
+        })
+    };
+    // Another process after a restart, with what was stored.
+    let message = sender().render(&story()[1]);
+    sender().send(&message).await.unwrap();
+    sender().send(&message).await.unwrap();
+    let (one, two) = (server.took(), server.took());
+    assert_eq!(one["headers"]["Message-ID"], two["headers"]["Message-ID"]);
+}
+
+#[tokio::test]
+async fn hostile_text_adds_no_header_no_part_and_no_markup() {
+    let keys = Keys::new();
+    let mut server = Server::start("starttls", &keys);
+    let sender = changed(Security::StartTls, server.address, |email| {
+        email.ca_file = Some(keys.at("server.pem"));
+    });
+    for notification in [hostile_page(), {
+        let mut page = hostile_page();
+        page.incident.key.push_str("-2");
+        page.incident.host = "é🔥\u{202e}".repeat(300);
+        page
+    }] {
+        sender.send(&sender.render(&notification)).await.unwrap();
+        let mail = server.took();
+        assert_eq!(mail["defects"], serde_json::json!([]));
+        assert_eq!(
+            mail["types"],
+            serde_json::json!(["text/plain", "text/html"])
+        );
+        assert_eq!(mail["headers"].get("Bcc"), None);
+        assert!(mail["longest_line"].as_u64().unwrap() <= 998);
+        assert!(mail["headers"]["Subject"].as_str().unwrap().chars().count() <= 180);
+        let html = mail["html"].as_str().unwrap();
+        assert!(!html.contains("<script") && !html.contains("</td><script"));
+        let controls = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
+        assert!(!controls(html) && !controls(mail["text"].as_str().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_a_strange_certificate_and_a_server_without_starttls_are_refused() {
+    let keys = Keys::new();
+    let server = Server::start("starttls", &keys);
+    let trusted = |email: &mut Email| email.ca_file = Some(keys.at("server.pem"));
+    let wrong = changed(Security::StartTls, server.address, |email| {
+        trusted(email);
+        email.login = Some(("bootwatch".to_owned(), Secret::new("wrong")));
+    });
+    let error = wrong.send(&wrong.render(&story()[0])).await.unwrap_err();
+    assert_eq!(
+        (error.fault(), error.breaks_receiver()),
+        (Fault::Replied(535), true)
+    );
+    let strange = changed(Security::StartTls, server.address, |_| {});
+    let error = strange
+        .send(&strange.render(&story()[0]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), "network");
+    assert!(error.chain().contains("certificate"), "{}", error.chain());
+    // The name in the certificate is not the one that was configured.
+    let other = changed(Security::StartTls, server.address, |email| {
+        trusted(email);
+        email.server = "localhost".to_owned();
+    });
+    let error = other.send(&other.render(&story()[0])).await.unwrap_err();
+    assert!(error.chain().contains("certificate"), "{}", error.chain());
+    let plain = Server::start("plain", &keys);
+    let sender = changed(Security::StartTls, plain.address, trusted);
+    let error = sender.send(&sender.render(&story()[0])).await.unwrap_err();
+    assert_eq!(
+        (error.fault(), error.breaks_receiver()),
+        (Fault::Unusable(NO_STARTTLS), true)
+    );
+}
+
+fn heard(transcript: &smtp::Transcript, begin: &str) -> Vec<String> {
+    let lines = transcript.lock().unwrap();
+    lines
+        .iter()
+        .filter(|line| line.starts_with(begin))
+        .cloned()
+        .collect()
+}
+
+#[tokio::test]
+async fn one_recipient_who_is_refused_does_not_keep_the_mail_from_the_others() {
+    let (address, transcript) = smtp::server(&[("RCPT TO:<lead@", "550 nobody")]);
+    let sender = sender(email(Security::None, address));
+    sender.send(&sender.render(&story()[0])).await.unwrap();
+    assert_eq!(heard(&transcript, ".").len(), 1);
+}
+
+#[tokio::test]
+async fn one_recipient_who_is_put_off_is_tried_again_alone() {
+    let (address, transcript) = smtp::server(&[("RCPT TO:<lead@", "450 greylisted")]);
+    let sender = sender(email(Security::None, address));
+    let message = sender.render(&story()[0]);
+    for _ in 0..2 {
+        let error = sender.send(&message).await.unwrap_err();
+        assert!(matches!(error, NotifyError::Transient { .. }));
+    }
+    assert_eq!(
+        heard(&transcript, "RCPT TO:<oncall@").len(),
+        1,
+        "once is enough"
+    );
+    assert_eq!(heard(&transcript, "RCPT TO:<lead@").len(), 2);
+    assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
+}
+
+#[tokio::test]
+async fn nobody_who_takes_it_is_a_failure() {
+    let (address, transcript) = smtp::server(&[("RCPT", "550 nobody")]);
+    let sender = sender(email(Security::None, address));
+    let error = sender.send(&sender.render(&story()[0])).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Replied(550));
+    assert!(heard(&transcript, "DATA").is_empty());
+}
+
+#[tokio::test]
+async fn a_good_bye_that_fails_does_not_undo_the_mail() {
+    for reply in [smtp::HANG, smtp::CLOSE, "500 what"] {
+        let script: smtp::Script = Box::leak(Box::new([("QUIT", reply)]));
+        let (address, _) = smtp::server(script);
+        let sender = sender(email(Security::None, address));
+        sender.send(&sender.render(&story()[0])).await.unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_certificate_is_refused_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
+    for there in [false, true] {
+        if there {
+            std::fs::write(&path, "hunter2").unwrap();
+        }
+        let Channel::Email(mut settings) = email(Security::Tls, "127.0.0.1:9".parse().unwrap())
+        else {
+            panic!("a mail")
+        };
+        settings.ca_file = Some(path.clone());
+        let notifier = Notifier {
+            name: "ops".to_owned(),
+            channel: Channel::Email(settings),
+        };
+        let error = open(&notifier).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "notify.ops: its ca_file cannot be read as PEM certificates"
+        );
+    }
+}
