@@ -8,7 +8,16 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{SessionId, Timestamp, UserKey, VmId, VmType, words};
+use crate::core::event::{
+    Failure, Outcome, SessionId, Stage, Timestamp, UserKey, VmId, VmType, words,
+};
+use crate::core::failure::{self, CreationState};
+
+/// From a session's start to its `timeout_at`, where that is not told.
+const SESSION_MS: i64 = 5 * 60_000;
+/// `timeout_at` is by the controller's clock, the poll's time by the database's.
+const DEADLINE_SLACK_MS: i64 = 30_000;
+const START_GRACE_MS: i64 = 60_000;
 
 words! {
     /// `vms.status`.
@@ -104,6 +113,127 @@ pub struct SessionRow {
     pub version: u64,
 }
 
+/// What a row says of its boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    pub failure: Option<Failure>,
+    pub stage: Option<Stage>,
+    /// The row can mean nothing else. A session that failed with a VM and an unknown text may have failed after its
+    /// boot was ready: enough for a boot that nobody else speaks of, too little to contradict the log.
+    pub sure: bool,
+}
+
+impl Verdict {
+    const READY: Verdict = Verdict {
+        outcome: Outcome::Ready,
+        failure: None,
+        stage: None,
+        sure: true,
+    };
+
+    fn failed(failure: Failure, stage: Option<Stage>, sure: bool) -> Verdict {
+        Verdict {
+            outcome: Outcome::Failed,
+            failure: Some(failure),
+            stage,
+            sure,
+        }
+    }
+
+    /// A VM that never got a process.
+    #[must_use]
+    pub fn never_started() -> Verdict {
+        Verdict::failed(
+            Failure::FirecrackerFailed,
+            Some(Stage::StartFirecracker),
+            true,
+        )
+    }
+}
+
+impl SessionRow {
+    /// `cancelled` decides nothing: later versions write it over every outcome. `timeout` is a user who never came, or
+    /// the hourly clean-up of a session that nobody knows of.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        let error = self.error.as_deref().unwrap_or("").as_bytes();
+        match self.status {
+            SessionStatus::Ready | SessionStatus::AwaitingUserAuth | SessionStatus::Completed => {
+                Some(Verdict::READY)
+            }
+            SessionStatus::Started
+            | SessionStatus::VmCreated
+            | SessionStatus::Cancelled
+            | SessionStatus::Other => None,
+            SessionStatus::Failed | SessionStatus::Timeout => {
+                if error.starts_with(b"VM not ready after") {
+                    let never_tried = error == b"VM not ready after undefinedms";
+                    let failure = if never_tried {
+                        Failure::NoAttempt
+                    } else {
+                        Failure::Unknown
+                    };
+                    return Some(Verdict::failed(failure, None, true));
+                }
+                if self.has_auth_url || failure::is_after_ready(error) {
+                    return Some(Verdict::READY);
+                }
+                if self.status == SessionStatus::Timeout {
+                    return None;
+                }
+                // The VM's columns are filled right after its creation: without them it was never made.
+                let made = self.vm.is_some();
+                let (failure, stage, _) = failure::of_creation(error, CreationState::default());
+                Some(match made {
+                    false => Verdict::failed(failure, stage, true),
+                    true => Verdict::failed(Failure::Unknown, None, false),
+                })
+            }
+        }
+    }
+
+    /// The VM whose creation failed, where the error names it: `browser_vm_id` is written only after a creation.
+    #[must_use]
+    pub fn failed_vm(&self) -> Option<VmId> {
+        let error = self.error.as_deref()?.as_bytes();
+        let id = error.strip_prefix(b"[")?.get(..39)?;
+        VmId::parse(id)
+    }
+
+    /// Whether its VM's columns are still empty although its deadline has passed. A session that ended is complete: one
+    /// whose creation failed never gets them. `vm_id` is never written and says nothing.
+    #[must_use]
+    pub fn is_incomplete(&self, as_of: Timestamp) -> bool {
+        let deadline = self
+            .timeout_at
+            .unwrap_or(self.created_at.plus_ms(SESSION_MS));
+        !self.status.is_final() && self.vm.is_none() && as_of >= deadline.plus_ms(DEADLINE_SLACK_MS)
+    }
+}
+
+impl VmRow {
+    /// Whether the row stands for a VM that should be there.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        !self.status.is_final() && self.destroyed_at.is_none()
+    }
+
+    /// Whether the row says that a process of its runs. Hibernation ends the process, so it does not.
+    #[must_use]
+    pub fn claims_process(&self) -> bool {
+        self.stands() && matches!(self.status, VmStatus::Running | VmStatus::Creating)
+    }
+
+    /// Whether the VM never got its process: the column is filled once the socket is there, within 25 s.
+    #[must_use]
+    pub fn never_started(&self, as_of: Timestamp) -> bool {
+        self.claims_process()
+            && !self.has_process
+            && as_of >= self.created_at.plus_ms(START_GRACE_MS)
+    }
+}
+
 /// One row that the watch read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Row {
@@ -111,7 +241,40 @@ pub enum Row {
     Session(SessionRow),
 }
 
+/// Which row: both tables' primary keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKey {
+    Vm(VmId),
+    Session(SessionId),
+}
+
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RowKey::Vm(vm) => vm.fmt(f),
+            RowKey::Session(session) => session.fmt(f),
+        }
+    }
+}
+
+impl RowKey {
+    /// Reads what `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<RowKey> {
+        let vm = VmId::parse(text.as_bytes()).map(RowKey::Vm);
+        vm.or_else(|| SessionId::parse(text.as_bytes()).map(RowKey::Session))
+    }
+}
+
 impl Row {
+    #[must_use]
+    pub fn key(&self) -> RowKey {
+        match self {
+            Row::Vm(row) => RowKey::Vm(row.vm),
+            Row::Session(row) => RowKey::Session(row.session),
+        }
+    }
+
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
         match self {
@@ -120,3 +283,6 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,14 +254,7 @@ impl Tracker {
         if let Some(ip) = ip {
             self.addresses.take_wait_of(ip, slot);
         }
-        const AFTER_READY: [&[u8]; 5] = [
-            b"OAuth timeout",
-            b"Failed to start ",
-            b"Failed to retrieve",
-            b"Request timeout after",
-            b"Invalid JSON",
-        ];
-        if !timed_out && (agent_up || AFTER_READY.iter().any(|text| error.starts_with(text))) {
+        if !timed_out && (agent_up || failure::is_after_ready(error)) {
             self.ready(slot, event.at, out);
             return;
         }
