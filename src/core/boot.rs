@@ -23,6 +23,7 @@ mod account;
 mod creation;
 mod ending;
 mod request;
+mod rows;
 mod wait;
 
 #[cfg(test)]
@@ -40,8 +41,10 @@ use crate::core::event::{
     VmType, WaitLimits,
 };
 use crate::core::lease::{Addresses, Slot};
+use crate::core::row::RowKey;
 
 pub use account::{Boot, StageSpan};
+pub use rows::{LogSight, ROWS, RowsSaid};
 
 pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;
@@ -192,6 +195,7 @@ pub struct Tracker {
     next_sweep: Timestamp,
     next_expire: Timestamp,
     counts: TrackerCounts,
+    rows: rows::Rows,
 }
 
 impl Tracker {
@@ -213,6 +217,7 @@ impl Tracker {
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
+            rows: rows::Rows::default(),
         }
     }
 
@@ -401,6 +406,7 @@ impl Tracker {
         if let Some(slot) = self.by_vm.get(&vm) {
             return *slot;
         }
+        self.rows.hear(RowKey::Vm(vm), event.at);
         let boot = Boot::new(Some(vm), event.provenance, event.at);
         let slot = self.insert(boot, event.at, out);
         self.by_vm.insert(vm, slot);
@@ -557,6 +563,7 @@ impl Tracker {
     }
 
     fn join_session(&mut self, slot: Slot, session: SessionId) {
+        self.rows.hear(RowKey::Session(session), self.newest);
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };

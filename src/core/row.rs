@@ -125,11 +125,18 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    const READY: Verdict = Verdict {
+    pub(crate) const READY: Verdict = Verdict {
         outcome: Outcome::Ready,
         failure: None,
         stage: None,
         sure: true,
+    };
+    /// Nobody knows, and nobody will.
+    pub(crate) const LOST: Verdict = Verdict {
+        outcome: Outcome::Lost,
+        failure: Some(Failure::Unknown),
+        stage: None,
+        sure: false,
     };
 
     fn failed(failure: Failure, stage: Option<Stage>, sure: bool) -> Verdict {

@@ -92,8 +92,13 @@ impl Tracker {
         entry.boot.failure = failure;
         entry.boot.failed_stage = failed_stage;
         entry.boot.ended_at = Some(at.max(entry.boot.started_at));
-        out.push(Observation::BootEnded(Box::new(entry.boot.clone())));
-        let vm = entry.boot.vm;
+        let mut boot = Box::new(entry.boot.clone());
+        let vm = boot.vm;
+        // Counted once, whoever told its end first.
+        if !self.rows.was_told(&boot) {
+            self.rows.fill(&mut boot);
+            out.push(Observation::BootEnded(boot));
+        }
         self.open_count -= 1;
         let (queue, most) = match vm {
             Some(_) => (&mut self.ended, MAX_ENDED),
@@ -399,7 +404,7 @@ impl Tracker {
         if entry.boot.is_open() {
             self.open_count -= 1;
         }
-        let boot = entry.boot;
+        let mut boot = entry.boot;
         if let Some(vm) = boot.vm {
             self.by_vm.remove(&vm);
         }
@@ -413,6 +418,10 @@ impl Tracker {
         }
         self.forget_in_requests(slot, boot.user);
         self.free.push(slot);
-        out.push(Observation::BootSettled(Box::new(boot)));
+        if !self.rows.was_settled(&boot) {
+            self.rows.fill(&mut boot);
+            self.rows.settled(&boot);
+            out.push(Observation::BootSettled(Box::new(boot)));
+        }
     }
 }

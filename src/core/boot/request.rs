@@ -15,6 +15,7 @@ use crate::core::event::{
     Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmType,
 };
 use crate::core::lease::Slot;
+use crate::core::row::RowKey;
 
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
 const SILENCE_MS: i64 = 15 * 60_000;
@@ -168,6 +169,7 @@ impl Tracker {
         session: SessionId,
         out: &mut Vec<Observation>,
     ) {
+        self.rows.hear(RowKey::Session(session), event.at);
         if self.by_session.contains_key(&session) {
             return;
         }
