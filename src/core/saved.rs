@@ -188,17 +188,12 @@ impl Saved {
 }
 
 /// Which keys of a table were touched since they were last saved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Touched<K> {
     /// Nothing was saved yet: every key, and no mark costs anything.
+    #[default]
     Everything,
     Keys(HashSet<K>),
-}
-
-impl<K> Default for Touched<K> {
-    fn default() -> Touched<K> {
-        Touched::Everything
-    }
 }
 
 impl<K: Hash + Eq + Ord> Touched<K> {

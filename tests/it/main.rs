@@ -27,6 +27,8 @@ mod simulator_shapes;
 
 mod winston;
 
+mod rows_sample;
+
 mod run_ends;
 mod run_pages;
 mod sidecar;

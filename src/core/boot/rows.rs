@@ -1,7 +1,7 @@
 //! Boots that only the database tells of.
 //!
 //! ```text
-//!   first row ──► waiting ──► open ──► told: ended by its rows, or lost
+//!   first row ──► waiting ──► open ──► told: ended by its rows, or lost; only that is remembered
 //!                    │          │
 //!                    └──────────┴────► heard: the log speaks of it, and decides
 //! ```
@@ -44,9 +44,9 @@ const REQUEST_MS: i64 = 3 * 60_000;
 /// A row's creation may follow the log's first word of its VM by a whole creation.
 const FORGOTTEN_MARGIN_MS: i64 = 10 * 60_000;
 const MAX_WATCHED: usize = 16_384;
-const MAX_HEARD: usize = 32_768;
+const MAX_KNOWN: usize = 32_768;
 const VERSION: u32 = 1;
-const HEARD: &str = "heard/";
+const KNOWN: &str = "known/";
 const WATCHED: &str = "row/";
 
 /// How far the log was read when rows are judged.
@@ -70,8 +70,16 @@ pub struct RowsSaid {
 enum Phase {
     Waiting,
     Open,
-    Told,
     Heard,
+}
+
+/// What is remembered of a VM or session: no row of it opens a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    at: Timestamp,
+    /// Rows ended its boot; otherwise the log has spoken of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    told: bool,
 }
 
 /// The rows of one boot.
@@ -87,10 +95,12 @@ struct Watched {
 }
 
 impl Watched {
+    /// The VM's, which is later than its session's. Rows that come later never make it earlier: what was told must not
+    /// be forgotten for its age.
     fn created_at(&self) -> Timestamp {
         let vm = self.vm.as_ref().map(|vm| vm.created_at);
-        vm.or(self.session.as_ref().map(|session| session.created_at))
-            .unwrap_or(Timestamp::MIN)
+        let session = self.session.as_ref().map(|session| session.created_at);
+        vm.max(session).unwrap_or(Timestamp::MIN)
     }
 
     fn user(&self) -> Option<UserKey> {
@@ -163,14 +173,15 @@ pub(super) struct Rows {
     pending: BTreeSet<(Timestamp, RowKey)>,
     /// Under which key a session's rows are.
     sessions: HashMap<SessionId, RowKey>,
-    heard: HashMap<RowKey, Timestamp>,
-    heard_order: VecDeque<RowKey>,
+    known: HashMap<RowKey, Known>,
+    /// Oldest first.
+    known_order: VecDeque<RowKey>,
     /// Rows created before this open no boot: what was known of their time had to be forgotten.
     floor: Timestamp,
     /// Rows created before this are beyond the window.
     horizon: Timestamp,
     touched: Touched<RowKey>,
-    touched_heard: Touched<RowKey>,
+    touched_known: Touched<RowKey>,
     saved_rest: Option<Rest>,
 }
 
@@ -187,32 +198,35 @@ impl Rows {
         if !self.on {
             return;
         }
-        if self.heard.insert(key, at).is_none() {
-            self.heard_order.push_back(key);
-        }
-        self.touched_heard.mark(key);
-        while self.heard.len() > MAX_HEARD {
-            self.forget_heard();
-        }
+        self.remember(key, Known { at, told: false });
         let of_session = match key {
             RowKey::Session(session) => self.sessions.get(&session).copied(),
             RowKey::Vm(_) => None,
         };
         for key in [Some(key), of_session].into_iter().flatten() {
-            let pending = self.watched.get(&key).is_some_and(Watched::is_pending);
-            if pending {
-                self.set_phase(key, Phase::Heard);
-            }
+            self.set_phase(key, Phase::Heard);
         }
     }
 
-    /// Forgets what was heard longest ago; rows of that time open nothing any more.
-    fn forget_heard(&mut self) {
-        if let Some(key) = self.heard_order.pop_front()
-            && let Some(at) = self.heard.remove(&key)
+    fn remember(&mut self, key: RowKey, known: Known) {
+        if self.known.contains_key(&key) {
+            return;
+        }
+        self.known.insert(key, known);
+        self.known_order.push_back(key);
+        self.touched_known.mark(key);
+        while self.known.len() > MAX_KNOWN {
+            self.forget_known();
+        }
+    }
+
+    /// Forgets what was known first; rows of that time open nothing any more.
+    fn forget_known(&mut self) {
+        if let Some(key) = self.known_order.pop_front()
+            && let Some(known) = self.known.remove(&key)
         {
-            self.touched_heard.mark(key);
-            self.floor = self.floor.max(at.plus_ms(FORGOTTEN_MARGIN_MS));
+            self.touched_known.mark(key);
+            self.floor = self.floor.max(known.at.plus_ms(FORGOTTEN_MARGIN_MS));
         }
     }
 
@@ -224,9 +238,9 @@ impl Rows {
         })
     }
 
-    fn has_heard(&self, key: RowKey, session: Option<SessionId>) -> bool {
+    fn is_known(&self, key: RowKey, session: Option<SessionId>) -> bool {
         let session = session.map(RowKey::Session);
-        self.heard.contains_key(&key) || session.is_some_and(|key| self.heard.contains_key(&key))
+        self.known.contains_key(&key) || session.is_some_and(|key| self.known.contains_key(&key))
     }
 
     fn set_phase(&mut self, key: RowKey, phase: Phase) {
@@ -286,8 +300,12 @@ impl Rows {
 
     /// Whether the end of this boot was told from its rows.
     pub(super) fn was_told(&self, boot: &Boot) -> bool {
-        self.of(boot.vm, boot.session)
-            .is_some_and(|watched| watched.phase == Phase::Told)
+        if self.known.is_empty() {
+            return false;
+        }
+        let keys = [boot.vm.map(RowKey::Vm), boot.session.map(RowKey::Session)];
+        let told = |key| self.known.get(&key).is_some_and(|known| known.told);
+        keys.into_iter().flatten().any(told)
     }
 
     /// Whether the boot was handed out under a session's name, of which the log makes another.
@@ -335,15 +353,14 @@ impl Rows {
             }
             self.take(key);
         }
-        while let Some(key) = self.heard_order.front().copied() {
-            if self
-                .heard
-                .get(&key)
-                .is_some_and(|at| as_of.since(*at) < KEEP_MS)
-            {
+        // A log whose clock was far ahead must not shut out every row.
+        self.floor = self.floor.min(as_of);
+        while let Some(key) = self.known_order.front() {
+            let fresh = |known: &Known| as_of.since(known.at) < KEEP_MS;
+            if self.known.get(key).is_some_and(fresh) {
                 break;
             }
-            self.forget_heard();
+            self.forget_known();
         }
     }
 }
@@ -367,7 +384,7 @@ impl Tracker {
                 )
             }
         };
-        let known = self.rows.has_heard(key, session);
+        let known = self.rows.is_known(key, session);
         if self.rows.has(key, row) || known && !self.is_held(key, session) {
             return;
         }
@@ -381,25 +398,17 @@ impl Tracker {
             .map(RowKey::Session)
             .filter(|old| *old != key)
             .and_then(|old| self.rows.take(old));
-        let phase = [before.as_ref(), moved.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|watched| watched.phase)
-            .max_by_key(|phase| *phase as u8)
-            .unwrap_or(Phase::Waiting);
-        let live = moved.as_ref().is_some_and(|watched| watched.live);
-        let mut watched = before.or(moved).unwrap_or(Watched {
+        let (opened, live) =
+            moved.map_or((Phase::Waiting, false), |moved| (moved.phase, moved.live));
+        let mut watched = before.unwrap_or(Watched {
             vm: None,
             session: None,
-            phase,
+            phase: opened,
             live,
         });
-        let pending = matches!(phase, Phase::Waiting | Phase::Open);
-        watched.phase = if known && pending {
-            Phase::Heard
-        } else {
-            phase
-        };
+        if known {
+            watched.phase = Phase::Heard;
+        }
         let changed = match row {
             Row::Vm(row) => watched.vm.replace(row.clone()).as_ref() != Some(row),
             Row::Session(row) => watched.session.replace(row.clone()).as_ref() != Some(row),
@@ -453,7 +462,13 @@ impl Tracker {
         for key in &due {
             self.rows.join_by_user(*key);
         }
-        for key in due {
+        // CLI VMs first: what became of their requests' sessions tells how they were, and is let go of once told.
+        let of_cli = |key: &RowKey| {
+            let watched = self.rows.watched.get(key);
+            watched.and_then(Watched::vm_type) == Some(VmType::Cli)
+        };
+        let (cli, others): (Vec<RowKey>, Vec<RowKey>) = due.into_iter().partition(of_cli);
+        for key in cli.into_iter().chain(others) {
             self.rows.judge(key, as_of, said);
         }
     }
@@ -578,7 +593,22 @@ impl Rows {
         let boot = Box::new(boot);
         out.push(Observation::BootEnded(boot.clone()));
         out.push(Observation::BootSettled(boot));
-        self.set_phase(key, Phase::Told);
+        self.tell(key);
+    }
+
+    /// Rows have ended the boot: what is left of them is that no other row opens it again.
+    fn tell(&mut self, key: RowKey) {
+        let Some(watched) = self.take(key) else {
+            return;
+        };
+        let known = Known {
+            at: watched.created_at(),
+            told: true,
+        };
+        self.remember(key, known);
+        if let Some(session) = &watched.session {
+            self.remember(RowKey::Session(session.session), known);
+        }
     }
 
     /// How the boot ended, if rows alone can tell by now.
@@ -639,10 +669,10 @@ impl Rows {
     }
 
     fn changes(&mut self) -> Changes {
-        let whole = self.touched.is_everything() || self.touched_heard.is_everything();
+        let whole = self.touched.is_everything() || self.touched_known.is_everything();
         if whole {
             self.touched = Touched::default();
-            self.touched_heard = Touched::default();
+            self.touched_known = Touched::default();
             self.saved_rest = None;
         }
         let mut changes = Changes {
@@ -652,13 +682,13 @@ impl Rows {
         for key in self.touched.take(self.watched.keys().copied()) {
             changes.put_or_remove(format!("{WATCHED}{key}"), self.watched.get(&key));
         }
-        for key in self.touched_heard.take(self.heard.keys().copied()) {
-            changes.put_or_remove(format!("{HEARD}{key}"), self.heard.get(&key));
+        for key in self.touched_known.take(self.known.keys().copied()) {
+            changes.put_or_remove(format!("{KNOWN}{key}"), self.known.get(&key));
         }
         let rest = Rest {
             version: VERSION,
             floor: self.floor,
-            parts: self.watched.len() + self.heard.len(),
+            parts: self.watched.len() + self.known.len(),
         };
         if self.saved_rest != Some(rest) {
             changes.put(REST, &rest);
@@ -681,18 +711,18 @@ impl Rows {
         for (name, text) in saved.iter() {
             if let Some(key) = name.strip_prefix(WATCHED).and_then(RowKey::parse) {
                 rows.put(key, saved.read(name, text)?);
-            } else if let Some(key) = name.strip_prefix(HEARD).and_then(RowKey::parse) {
-                let at: Timestamp = saved.read(name, text)?;
-                rows.heard.insert(key, at);
-                order.push((at, key));
+            } else if let Some(key) = name.strip_prefix(KNOWN).and_then(RowKey::parse) {
+                let known: Known = saved.read(name, text)?;
+                rows.known.insert(key, known);
+                order.push((known.at, key));
             } else {
                 saved.ensure(false, name, "it names no row")?;
             }
         }
         order.sort_unstable();
-        rows.heard_order = order.into_iter().map(|(_, key)| key).collect();
+        rows.known_order = order.into_iter().map(|(_, key)| key).collect();
         rows.touched = Touched::nothing();
-        rows.touched_heard = Touched::nothing();
+        rows.touched_known = Touched::nothing();
         rows.saved_rest = Some(rest);
         Ok(rows)
     }

@@ -5,6 +5,7 @@ mod creation;
 mod properties;
 mod requests;
 mod restarts;
+mod rows;
 mod waits;
 
 use std::net::Ipv4Addr;

@@ -120,8 +120,16 @@ fn beyond_the_bound_the_oldest_closed_rows_go_first_and_stay_gone() {
     let mut inventory = Inventory::new();
     let all = i64::try_from(MAX_ROWS).unwrap() + 100;
     let row = |number: i64| match number {
-        0..200 if number % 2 == 0 => vm(number as u128, VmStatus::Running, all - number),
-        _ => vm(number as u128, VmStatus::Destroyed, all - number),
+        0..200 if number % 2 == 0 => vm(
+            number.unsigned_abs().into(),
+            VmStatus::Running,
+            all - number,
+        ),
+        _ => vm(
+            number.unsigned_abs().into(),
+            VmStatus::Destroyed,
+            all - number,
+        ),
     };
     for number in 0..all {
         inventory.row(&row(number), false);
