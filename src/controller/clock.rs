@@ -7,12 +7,15 @@
 
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use serde::{Deserialize, Serialize};
 
 use crate::core::event::Timestamp;
 
 const QUARTER_MS: i64 = 15 * 60 * 1000;
 /// A record may be written a little out of order; only a larger step back makes a reading wrong.
 const SLACK_MS: i64 = 5_000;
+/// No zone is further from UTC.
+const MAX_OFFSET_MS: i64 = 15 * 3_600_000;
 /// So many records must contradict a named zone before it is called wrong.
 const SUSTAINED: u32 = 3;
 
@@ -27,7 +30,7 @@ pub enum Zone {
 }
 
 /// What the stamps told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockCounts {
     /// Stamps that the zone never shows (the hour that summer time skips).
     pub nonexistent: u64,
@@ -117,7 +120,7 @@ impl LocalClock {
         let Some(naive) = naive_ms(stamp) else { return };
         // The line is written up to a second, and under load a little more, after the instant it carries.
         let offset = (naive - utc.0 + QUARTER_MS / 2).div_euclid(QUARTER_MS) * QUARTER_MS;
-        if offset.abs() > 15 * 3_600_000 {
+        if offset.abs() > MAX_OFFSET_MS {
             return;
         }
         match &mut self.zone {
@@ -139,6 +142,71 @@ impl LocalClock {
             }
         }
     }
+}
+
+/// A clock over a restart.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptClock {
+    /// The configured zone; `None`: it is learnt.
+    zone: Option<String>,
+    /// The offset that the log has told.
+    told_offset_ms: Option<i64>,
+    last: Timestamp,
+    counts: ClockCounts,
+}
+
+impl LocalClock {
+    pub(super) fn keep(&self) -> KeptClock {
+        KeptClock {
+            zone: name(&self.zone),
+            told_offset_ms: match self.zone {
+                Zone::Learnt {
+                    offset_ms,
+                    told: true,
+                } => Some(offset_ms),
+                Zone::Learnt { .. } | Zone::Named(_) => None,
+            },
+            last: self.last,
+            counts: self.counts,
+        }
+    }
+
+    /// The clock as it was; one of another zone than the configured one starts anew. What the log told of its zone is
+    /// better than any guess. `None`: no zone has such an offset.
+    pub(super) fn restore(kept: &KeptClock, configured: Zone) -> Option<LocalClock> {
+        if !kept.is_of(&configured) {
+            return Some(LocalClock::new(configured));
+        }
+        let zone = match kept.told_offset_ms {
+            Some(offset_ms) if kept.zone.is_none() => Zone::Learnt {
+                offset_ms,
+                told: true,
+            },
+            _ => configured,
+        };
+        let possible = kept
+            .told_offset_ms
+            .is_none_or(|offset| offset.unsigned_abs() <= MAX_OFFSET_MS.unsigned_abs());
+        possible.then(|| LocalClock {
+            last: kept.last,
+            counts: kept.counts,
+            ..LocalClock::new(zone)
+        })
+    }
+}
+
+impl KeptClock {
+    pub(super) fn is_of(&self, zone: &Zone) -> bool {
+        self.zone == name(zone)
+    }
+}
+
+/// What tells one configured zone from another.
+fn name(zone: &Zone) -> Option<String> {
+    let Zone::Named(zone) = zone else { return None };
+    let fixed = || zone.to_fixed_offset().ok().map(|offset| offset.to_string());
+    let name = zone.iana_name().map(str::to_owned).or_else(fixed);
+    Some(name.unwrap_or_default())
 }
 
 fn digits(stamp: &[u8], from: usize, to: usize) -> i64 {

@@ -9,8 +9,12 @@
 //! Promises: no byte sequence panics or grows memory beyond `MAX_RECORD`; every header line yields exactly one record,
 //! in order; lines that belong to none (raw console output, a flushed record's late rest) are counted, never parsed.
 
+mod keep;
+
 use std::collections::VecDeque;
 use std::ops::Range;
+
+pub(super) use keep::KeptFramer;
 
 /// Lines up to this length are kept whole: the controller writes lines of 50 KB and more.
 pub const MAX_LINE: usize = 1 << 20;
@@ -196,6 +200,12 @@ impl Framer {
     /// The next byte stands at `offset` of another file; call `finish` first.
     pub fn continue_at(&mut self, offset: u64) {
         self.offset = offset;
+    }
+
+    /// Where the next byte stands.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     #[must_use]

@@ -1,4 +1,11 @@
 //! One source's bytes into events: framing, time and decoding in one place, with what could not be read counted.
+//!
+//! A record stamped far ahead of the time of reading is a glitch: it is taken to be as old as the newest one before it.
+//! Where many in a row are ahead, the log's clock is wrong and is believed, since its differences still hold.
+
+mod keep;
+
+use serde::{Deserialize, Serialize};
 
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::decode::{self, Decoded};
@@ -6,8 +13,13 @@ use crate::controller::framing::{Framer, FramingCounts, Record};
 use crate::controller::shapes::Shapes;
 use crate::core::event::{Event, Provenance, Timestamp};
 
+/// A record's stamp may be ahead of the time of reading by an unknown zone, and no more.
+const AHEAD_MS: i64 = 24 * 3_600_000;
+/// So many records in a row may be glitches.
+const MAX_GLITCHES: u32 = 20;
+
 /// What was read, and what could not be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadCounts {
     pub events: u64,
     /// Records that matter but are torn, lack a field, or bear an impossible date.
@@ -18,6 +30,8 @@ pub struct ReadCounts {
     pub glued: u64,
     /// Records that another file had told before: see `Reader::skip_repeated`.
     pub repeated: u64,
+    /// Records stamped more than a day after they were read.
+    pub ahead: u64,
 }
 
 impl ReadCounts {
@@ -27,6 +41,7 @@ impl ReadCounts {
         self.unknown += other.unknown;
         self.glued += other.glued;
         self.repeated += other.repeated;
+        self.ahead += other.ahead;
     }
 }
 
@@ -35,6 +50,8 @@ impl ReadCounts {
 pub struct Reader {
     framer: Framer,
     inner: Inner,
+    /// Something was read since it was last saved.
+    moved: bool,
 }
 
 #[derive(Debug)]
@@ -43,12 +60,18 @@ struct Inner {
     shapes: Shapes,
     counts: ReadCounts,
     provenance: Provenance,
+    /// A file was begun.
+    begun: bool,
     /// The newest record's time, whatever it said.
     newest: Option<Timestamp>,
     /// The greatest stamp read, as text: local time, like all stamps of one controller.
     last_stamp: [u8; 19],
     /// Records up to this stamp are not wanted.
     skip_to: Option<[u8; 19]>,
+    /// When it is read; not known of logs of the past.
+    now: Option<Timestamp>,
+    /// So many records in a row were ahead of it.
+    glitches: u32,
 }
 
 impl Reader {
@@ -64,28 +87,41 @@ impl Reader {
                     source,
                     ..Provenance::default()
                 },
+                begun: false,
                 newest: None,
                 last_stamp: [0; 19],
                 skip_to: None,
+                now: None,
+                glitches: 0,
             },
+            moved: true,
         }
+    }
+
+    /// What is read from here on is read at `now`.
+    pub fn reads_at(&mut self, now: Timestamp) {
+        self.inner.now = Some(now);
     }
 
     /// The next bytes come from another file of the family; what the last one left unfinished is over.
     pub fn begin_file(&mut self, generation: u32, offset: u64, sink: &mut impl FnMut(&Event<'_>)) {
+        self.moved = true;
         self.finish(sink);
         self.framer.continue_at(offset);
         self.inner.provenance.generation = generation;
+        self.inner.begun = true;
         self.inner.skip_to = None;
     }
 
     /// The file that was just begun tells again what has been read: its records up to the newest one read so far are
     /// counted and not taken.
     pub fn skip_repeated(&mut self) {
+        self.moved = true;
         self.inner.skip_to = Some(self.inner.last_stamp);
     }
 
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&Event<'_>)) {
+        self.moved = true;
         let inner = &mut self.inner;
         self.framer
             .push(bytes, &mut |record| inner.take(&record, sink));
@@ -93,13 +129,23 @@ impl Reader {
 
     /// Nothing came for a while: a record that waits for more is whole.
     pub fn flush(&mut self, sink: &mut impl FnMut(&Event<'_>)) {
+        self.moved = true;
         let inner = &mut self.inner;
         self.framer.flush(&mut |record| inner.take(&record, sink));
     }
 
     pub fn finish(&mut self, sink: &mut impl FnMut(&Event<'_>)) {
+        self.moved = true;
         let inner = &mut self.inner;
         self.framer.finish(&mut |record| inner.take(&record, sink));
+    }
+
+    /// The file that is being read, and up to where: a restored reader goes on there, without `begin_file`.
+    #[must_use]
+    pub fn place(&self) -> Option<(u32, u64)> {
+        self.inner
+            .begun
+            .then(|| (self.inner.provenance.generation, self.framer.offset()))
     }
 
     #[must_use]
@@ -173,6 +219,7 @@ impl Inner {
             self.counts.unparsed += 1;
             return;
         };
+        let at = self.believable(at);
         self.counts.events += 1;
         if Some(at) > self.newest {
             self.newest = Some(at);
@@ -187,5 +234,19 @@ impl Inner {
             kind,
             record: record.text,
         });
+    }
+
+    /// The record's time, unless it cannot be.
+    fn believable(&mut self, at: Timestamp) -> Timestamp {
+        let Some(now) = self.now.filter(|now| at.since(*now) > AHEAD_MS) else {
+            self.glitches = 0;
+            return at;
+        };
+        self.counts.ahead += 1;
+        self.glitches = self.glitches.saturating_add(1);
+        if self.glitches > MAX_GLITCHES {
+            return at;
+        }
+        self.newest.unwrap_or(now)
     }
 }

@@ -5,8 +5,12 @@
 
 use hashbrown::HashMap;
 
+use crate::core::saved::{Changes, RestoreError, Saved, Touched};
+
 pub const MAX_SHAPES: usize = 1000;
 const MAX_SHAPE: usize = 96;
+/// The key of a saved shape begins so.
+const SHAPE: &str = "shape/";
 /// Only so much of a message is looked at.
 const MAX_TEXT: usize = 256;
 
@@ -15,6 +19,8 @@ pub struct Shapes {
     counts: HashMap<Box<str>, u64>,
     beyond: u64,
     scratch: String,
+    /// Shapes that were counted since they were last saved.
+    touched: Touched<Box<str>>,
 }
 
 impl Shapes {
@@ -26,6 +32,10 @@ impl Shapes {
             self.counts.insert(self.scratch.as_str().into(), 1);
         } else {
             self.beyond += 1;
+            return;
+        }
+        if !self.touched.is_everything() {
+            self.touched.mark(self.scratch.as_str().into());
         }
     }
 
@@ -51,6 +61,47 @@ impl Shapes {
     #[must_use]
     pub fn distinct(&self) -> usize {
         self.counts.len()
+    }
+
+    /// Messages whose shape had no place any more.
+    pub(super) fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    pub(super) fn all_touched(&self) -> bool {
+        self.touched.is_everything()
+    }
+
+    pub(super) fn touch_all(&mut self) {
+        self.touched = Touched::default();
+    }
+
+    /// Hands out the shapes whose count changed.
+    pub(super) fn save(&mut self, changes: &mut Changes) {
+        for shape in self.touched.take(self.counts.keys().cloned()) {
+            changes.put_or_remove(format!("{SHAPE}{shape}"), self.counts.get(&shape));
+        }
+    }
+
+    pub(super) fn restore(saved: &Saved, beyond: u64) -> Result<Shapes, RestoreError> {
+        let mut shapes = Shapes {
+            beyond,
+            touched: Touched::nothing(),
+            ..Shapes::default()
+        };
+        for (key, text) in saved.iter() {
+            let Some(shape) = key.strip_prefix(SHAPE) else {
+                return Err(saved.contradiction(key, "it names no part of a reader"));
+            };
+            shapes.counts.insert(shape.into(), saved.read(key, text)?);
+        }
+        let bounded = shapes.counts.len() <= MAX_SHAPES;
+        saved.ensure(
+            bounded,
+            SHAPE,
+            "there are more shapes than are ever counted",
+        )?;
+        Ok(shapes)
     }
 }
 

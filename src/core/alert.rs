@@ -17,8 +17,12 @@
 //! back for `group_wait_ms` so that several make one. An alert that flaps is held open and says so once.
 //!
 //! Pure: the same observations and times give the same notifications.
+//!
+//! What the engine knows survives a restart (`keep`). A restored engine is told when the log has been caught up with;
+//! until then alerts fire and none resolves.
 
 mod incident;
+mod keep;
 mod state;
 
 #[cfg(test)]
@@ -30,13 +34,15 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub use incident::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason};
+use keep::Place;
 use state::{AlertState, Transition};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::readiness::Readiness;
 use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
-use crate::core::window::{Count, Judged, Window};
+use crate::core::saved::Touched;
+use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
 const AHEAD_MS: i64 = 120_000;
@@ -78,7 +84,7 @@ struct Overdue {
     deadline_ms: Option<u32>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct PerType {
     window: Window,
     ever_ready: bool,
@@ -126,7 +132,13 @@ pub struct Engine {
     alerts: BTreeMap<(RuleName, VmType), AlertState>,
     incidents: BTreeMap<(VmType, Family), Incident>,
     closed: VecDeque<Incident>,
+    /// Incidents ever closed.
+    closed_ever: u64,
     blind: bool,
+    /// What was written while nobody ran is still being read.
+    catching_up: bool,
+    /// What changed since it was last saved.
+    touched: Touched<Place>,
 }
 
 impl Engine {
@@ -149,7 +161,10 @@ impl Engine {
             alerts,
             incidents: BTreeMap::new(),
             closed: VecDeque::new(),
+            closed_ever: 0,
             blind: false,
+            catching_up: false,
+            touched: Touched::default(),
         }
     }
 
@@ -161,7 +176,8 @@ impl Engine {
         if let Some(judged) = judged(boot)
             && let Some(of_type) = self.types.get_mut(&boot.kind())
         {
-            of_type.learn(boot, &judged, |_| true);
+            let learnt = of_type.learn(boot, &judged, |_| true);
+            self.touch_learnt(boot.kind(), learnt);
         }
     }
 
@@ -185,6 +201,15 @@ impl Engine {
         }
     }
 
+    /// Whether what was written while nobody ran is still being read. Until it is, alerts fire and none resolves: what
+    /// is not read yet may say that it is bad again.
+    pub fn set_catching_up(&mut self, catching_up: bool, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.catching_up != catching_up {
+            self.catching_up = catching_up;
+            self.tick(now, out);
+        }
+    }
+
     /// Lets pass what time alone changes.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         for vm_type in VmType::ALL {
@@ -202,7 +227,7 @@ impl Engine {
             .alerts
             .iter()
             .filter_map(|((rule, _), state)| state.next_due(&of_rule(rule)))
-            .filter(|_| !self.blind);
+            .filter(|_| !self.blind && !self.catching_up);
         let updates = self
             .incidents
             .values()
@@ -253,8 +278,10 @@ impl Engine {
         let vm_type = boot.kind();
         if let Some(vm) = boot.vm {
             // Its kind may have become known only at its end.
-            for of_type in self.types.values_mut() {
-                of_type.overdue.remove(&vm);
+            for (vm_type, of_type) in &mut self.types {
+                if of_type.overdue.remove(&vm).is_some() {
+                    self.touched.mark(Place::Overdue(*vm_type, vm));
+                }
             }
         }
         let Some(of_type) = self.types.get_mut(&vm_type) else {
@@ -266,13 +293,16 @@ impl Engine {
             let latest = now.plus_ms(AHEAD_MS);
             judged.ended_at = judged.ended_at.min(latest);
             let alerts = &self.alerts;
-            of_type.learn(boot, &judged, |rule| {
+            let learnt = of_type.learn(boot, &judged, |rule| {
                 alerts
                     .get(&(rule, vm_type))
                     .is_none_or(|state| !state.is_firing())
             });
             of_type.newest = of_type.newest.max(Some(judged.ended_at));
-            of_type.window.add(judged);
+            let added = of_type.window.add(judged);
+            self.touched.mark(Place::Bucket(vm_type, added.bucket));
+            self.touched.mark(Place::Boot(vm_type, added.place));
+            self.touch_learnt(vm_type, learnt);
         }
         self.judge(
             vm_type,
@@ -312,6 +342,8 @@ impl Engine {
             false => of_type.overdue.remove(&vm).map(|before| before.result),
         };
         if hopeless || before.is_some() {
+            self.touched.mark(Place::Overdue(vm_type, vm));
+            self.touched.mark(Place::Figures(vm_type));
             of_type.newest = of_type
                 .newest
                 .max(Some(attempt.at.min(now.plus_ms(AHEAD_MS))));
@@ -351,10 +383,13 @@ impl Engine {
             let Some(settings) = self.settings.rules.get(rule) else {
                 continue;
             };
+            self.touched.mark(Place::Alert(*rule, vm_type));
             let boots = of_type.window.added();
             let since_fired = state.boots_since(boots);
             let reading = of_type.reading(*rule, settings, state, newest);
-            let Some(transition) = state.step(&reading, settings, newest, now, self.blind) else {
+            let (blind, behind) = (self.blind, self.catching_up);
+            let Some(transition) = state.step(&reading, settings, newest, now, blind, behind)
+            else {
                 continue;
             };
             let to = match transition {
@@ -371,8 +406,11 @@ impl Engine {
                     "flapping"
                 }
                 Transition::Resolved => {
-                    let since_good = of_type.good_since(*rule, since_fired);
-                    state.settle(since_good.unwrap_or(newest));
+                    let (good, since_good) = of_type.good_run(*rule, since_fired);
+                    state.settle(Settled {
+                        boots: boots - good,
+                        bad: of_type.window.bad_ever(|failure| rule.counts(failure)),
+                    });
                     resolved.push((*rule, since_good));
                     "resolved"
                 }
@@ -390,7 +428,7 @@ impl Engine {
             self.alert_fired(rule, vm_type, reading, now, out);
         }
         for (rule, since_good) in resolved {
-            self.alert_resolved(rule, vm_type, since_good, now, out);
+            self.alert_resolved(rule, vm_type, since_good, Reason::AllResolved, now, out);
         }
     }
 
@@ -401,10 +439,9 @@ impl Engine {
             .filter(|(other, of_type)| **other != vm_type && of_type.ever_ready)
             .filter_map(|(other, of_type)| {
                 let newest_at = of_type.newest?;
-                let hour =
-                    of_type
-                        .window
-                        .within(newest_at.max(now), OTHERS_MS, Timestamp::MIN, |_| true);
+                let hour = of_type
+                    .window
+                    .within(newest_at.max(now), OTHERS_MS, |_| true);
                 let (count, stretch) = if hour.of > 0 {
                     (hour, Stretch::Span(OTHERS_MS))
                 } else {
@@ -426,13 +463,22 @@ impl Engine {
     }
 }
 
+/// Whether a sample of the time-to-ready began a new generation of them.
+type NewGeneration = bool;
+
 impl PerType {
     /// Learns from a boot what is usual; a rule that is firing learns nothing.
-    fn learn(&mut self, boot: &Boot, judged: &Judged, learns: impl Fn(RuleName) -> bool) {
+    fn learn(
+        &mut self,
+        boot: &Boot,
+        judged: &Judged,
+        learns: impl Fn(RuleName) -> bool,
+    ) -> Option<NewGeneration> {
+        let mut learnt = None;
         if judged.failure.is_none() {
             self.ever_ready = true;
             if let Some(waited) = boot.waited_ms() {
-                self.readiness.learn(waited);
+                learnt = Some(self.readiness.learn(waited));
             }
         }
         for rule in RuleName::ALL {
@@ -442,6 +488,7 @@ impl PerType {
                 *usual += (f64::from(u8::from(bad)) - *usual) / USUAL_BOOTS;
             }
         }
+        learnt
     }
 
     fn reading(
@@ -462,7 +509,7 @@ impl PerType {
         let sight = Sight {
             window: &self.window,
             overdue: u32::try_from(overdue).unwrap_or(u32::MAX),
-            from: state.settled_until(),
+            settled: state.settled(),
             now,
             usual: learnt.min(MOST_USUAL).max(settings.tolerated),
             worst: state.worst(),
@@ -478,15 +525,14 @@ impl PerType {
             .is_some_and(|limit| f64::from(boot.waited_ms) > limit)
     }
 
-    /// When the present run of good boots, of those since the alert fired, began.
-    fn good_since(&self, rule: RuleName, since_fired: u64) -> Option<Timestamp> {
+    /// The present run of good boots, of those since the alert fired: how many, and when its first one ended.
+    fn good_run(&self, rule: RuleName, since_fired: u64) -> (u64, Option<Timestamp>) {
         let bad = |boot: &&Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
         self.window
             .last(Timestamp::MIN)
             .take_while(|boot| !bad(boot))
             .take(usize::try_from(since_fired).unwrap_or(usize::MAX))
-            .map(|boot| boot.ended_at)
-            .last()
+            .fold((0, None), |(good, _), boot| (good + 1, Some(boot.ended_at)))
     }
 }
 

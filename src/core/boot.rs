@@ -18,10 +18,13 @@
 //!
 //! Memory is bounded: `MAX_OPEN` boots in flight and `MAX_ENDED` ended ones kept for late marks. The oldest in flight
 //! beyond that is given up as lost and counted.
+//!
+//! What the tracker knows survives a restart (`keep`): every change marks the boot, address or user that it touches.
 
 mod account;
 mod creation;
 mod ending;
+mod keep;
 mod request;
 mod rows;
 mod wait;
@@ -29,7 +32,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -42,6 +45,7 @@ use crate::core::event::{
 };
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
+use crate::core::saved::Touched;
 
 pub use account::{Boot, StageSpan};
 pub use rows::{LogSight, ROWS, RowsSaid};
@@ -111,23 +115,54 @@ struct Entry {
     /// `elapsed` of each ended step, by number.
     steps: [Option<u32>; 7],
     /// The highest step that has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     begun: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     created_ms: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     injecting_since: Option<Timestamp>,
     injection_failed: bool,
     error_hash: u64,
-    /// Raw records, not yet redacted: they never leave this struct.
-    evidence: Vec<Box<[u8]>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<Evidence>,
     destroyed: bool,
     /// A health check of its has begun.
     attempted: bool,
     /// Its process ended and nobody had destroyed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     died_at: Option<Timestamp>,
     /// The controller went away, or said that it would; any later word of this boot takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     orphaned: Option<Orphaned>,
     last_seen: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     network_up: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     agent_up: Option<Timestamp>,
+    /// Its place among the boots in flight, or among the ended ones: both count upwards from the oldest.
+    place: u64,
+    /// Since when the ended boot is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_since: Option<Timestamp>,
+}
+
+/// A record kept while its boot is in flight.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Evidence {
+    /// Not yet redacted, as most boots need none: it never leaves the tracker, and is not saved either.
+    #[serde(skip)]
+    Raw(Box<[u8]>),
+    #[serde(rename = "text")]
+    Redacted(String),
+}
+
+impl Evidence {
+    fn redacted(self, excerpt: Excerpt) -> String {
+        match self {
+            Evidence::Raw(record) => excerpt(&record, EXCERPT),
+            Evidence::Redacted(text) => text,
+        }
+    }
 }
 
 impl Entry {
@@ -179,23 +214,27 @@ pub type Excerpt = fn(&[u8], usize) -> String;
 pub struct Tracker {
     excerpt: Excerpt,
     entries: Vec<Option<Entry>>,
-    free: Vec<Slot>,
+    /// Empty slots below the last; the lowest is taken first.
+    free: BTreeSet<Slot>,
     by_vm: HashMap<VmId, Slot>,
     by_session: HashMap<SessionId, Slot>,
     addresses: Addresses,
     requests: request::Requests,
-    /// Boots in flight, oldest first; ended ones are skipped when met.
-    open: VecDeque<Slot>,
-    open_count: usize,
-    ended: VecDeque<(Timestamp, Slot)>,
+    /// Boots in flight by place, oldest first.
+    open: BTreeMap<u64, Slot>,
+    ended: BTreeMap<u64, (Timestamp, Slot)>,
     /// Apart, so that a flood of requests drives out no boot whose wait goes on.
-    ended_without_vm: VecDeque<(Timestamp, Slot)>,
+    ended_without_vm: BTreeMap<u64, (Timestamp, Slot)>,
+    next_place: u64,
     /// Event time: the newest record's.
     newest: Timestamp,
     next_sweep: Timestamp,
     next_expire: Timestamp,
     counts: TrackerCounts,
     rows: rows::Rows,
+    /// Boots that changed since they were last saved.
+    touched: Touched<Slot>,
+    saved_rest: Option<keep::Rest>,
 }
 
 impl Tracker {
@@ -204,20 +243,22 @@ impl Tracker {
         Tracker {
             excerpt,
             entries: Vec::new(),
-            free: Vec::new(),
+            free: BTreeSet::new(),
             by_vm: HashMap::new(),
             by_session: HashMap::new(),
             addresses: Addresses::default(),
             requests: request::Requests::default(),
-            open: VecDeque::new(),
-            open_count: 0,
-            ended: VecDeque::new(),
-            ended_without_vm: VecDeque::new(),
+            open: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            ended_without_vm: BTreeMap::new(),
+            next_place: 0,
             newest: Timestamp::MIN,
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
             rows: rows::Rows::default(),
+            touched: Touched::default(),
+            saved_rest: None,
         }
     }
 
@@ -229,7 +270,7 @@ impl Tracker {
     /// Boots in flight.
     #[must_use]
     pub fn open_boots(&self) -> usize {
-        self.open_count
+        self.open.len()
     }
 
     /// How much is held in memory.
@@ -356,7 +397,7 @@ impl Tracker {
     /// When `advance` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        (self.open_count > 0
+        (!self.open.is_empty()
             || !self.requests.is_empty()
             || !self.ended.is_empty()
             || !self.ended_without_vm.is_empty())
@@ -379,9 +420,6 @@ impl Tracker {
         for slot in self.live_slots() {
             self.settle(slot, out);
         }
-        self.ended.clear();
-        self.ended_without_vm.clear();
-        self.open.clear();
         self.addresses = Addresses::default();
         self.requests = request::Requests::default();
     }
@@ -397,8 +435,11 @@ impl Tracker {
         self.entries.get(slot as usize)?.as_ref()
     }
 
+    /// The entry, about to be changed.
     fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        self.entries.get_mut(slot as usize)?.as_mut()
+        let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
+        self.touched.mark(slot);
+        Some(entry)
     }
 
     /// The boot of `vm`, opened if this is the first word of it.
@@ -414,25 +455,13 @@ impl Tracker {
     }
 
     fn insert(&mut self, boot: Boot, at: Timestamp, out: &mut Vec<Observation>) -> Slot {
-        while self.open_count >= MAX_OPEN {
-            let Some(oldest) = self.open.pop_front() else {
+        while self.open.len() >= MAX_OPEN {
+            let Some(oldest) = self.open.first_key_value().map(|(_, slot)| *slot) else {
                 break;
             };
-            if self.entry(oldest).is_some_and(|entry| entry.boot.is_open()) {
-                self.counts.evicted += 1;
-                self.lose(oldest, Failure::Unknown, at, out);
-                self.settle(oldest, out);
-            }
-        }
-        // Ended boots leave their places in the queue; clear them out before they outnumber the open ones.
-        if self.open.len() > 2 * self.open_count + 64 {
-            let entries = &self.entries;
-            self.open.retain(|slot| {
-                entries
-                    .get(*slot as usize)
-                    .and_then(Option::as_ref)
-                    .is_some_and(|entry| entry.boot.is_open())
-            });
+            self.counts.evicted += 1;
+            self.lose(oldest, Failure::Unknown, at, out);
+            self.settle(oldest, out);
         }
         let entry = Entry {
             boot,
@@ -451,8 +480,11 @@ impl Tracker {
             last_seen: at,
             network_up: None,
             agent_up: None,
+            place: self.take_place(),
+            kept_since: None,
         };
-        let slot = match self.free.pop() {
+        let place = entry.place;
+        let slot = match self.free.pop_first() {
             Some(slot) => {
                 self.entries[slot as usize] = Some(entry);
                 slot
@@ -462,9 +494,15 @@ impl Tracker {
                 Slot::try_from(self.entries.len() - 1).unwrap_or(Slot::MAX)
             }
         };
-        self.open.push_back(slot);
-        self.open_count += 1;
+        self.open.insert(place, slot);
+        self.touched.mark(slot);
         slot
+    }
+
+    /// A place behind all others in the queues.
+    fn take_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place - 1
     }
 
     /// Notes that the boot was spoken of; false if it has ended already.
@@ -487,17 +525,19 @@ impl Tracker {
         if let Some(entry) = self.entry_mut(slot)
             && entry.evidence.len() < MAX_EVIDENCE
         {
-            entry
-                .evidence
-                .push(record[..record.len().min(MAX_RAW_EVIDENCE)].into());
+            let kept = &record[..record.len().min(MAX_RAW_EVIDENCE)];
+            entry.evidence.push(Evidence::Raw(kept.into()));
         }
     }
 
     fn render_evidence(&mut self, slot: Slot) {
         let excerpt = self.excerpt;
         if let Some(entry) = self.entry_mut(slot) {
-            let raw = std::mem::take(&mut entry.evidence);
-            entry.boot.evidence = raw.iter().map(|record| excerpt(record, EXCERPT)).collect();
+            let kept = std::mem::take(&mut entry.evidence);
+            entry.boot.evidence = kept
+                .into_iter()
+                .map(|record| record.redacted(excerpt))
+                .collect();
         }
     }
 
@@ -567,19 +607,17 @@ impl Tracker {
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };
-        match entry.boot.session {
-            Some(known) if known == session => {}
-            Some(known) => {
-                entry.boot.session = Some(session);
-                if self.by_session.get(&known) == Some(&slot) {
-                    self.by_session.remove(&known);
-                }
-                self.by_session.insert(session, slot);
-            }
-            None => {
-                entry.boot.session = Some(session);
-                self.by_session.insert(session, slot);
-            }
+        let before = entry.boot.session.replace(session);
+        if before == Some(session) {
+            return;
+        }
+        if let Some(before) = before
+            && self.by_session.get(&before) == Some(&slot)
+        {
+            self.by_session.remove(&before);
+        }
+        if let Some(other) = self.by_session.insert(session, slot) {
+            self.touched.mark(other);
         }
     }
 

@@ -12,8 +12,27 @@ use serde::{Deserialize, Serialize};
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-#[serde(transparent)]
+#[serde(into = "i64", try_from = "i64")]
 pub struct Timestamp(pub i64);
+
+impl From<Timestamp> for i64 {
+    fn from(at: Timestamp) -> i64 {
+        at.0
+    }
+}
+
+impl TryFrom<i64> for Timestamp {
+    type Error = &'static str;
+
+    /// What is read back is so small that no difference of two times can overflow.
+    fn try_from(ms: i64) -> Result<Timestamp, &'static str> {
+        if ms.unsigned_abs() <= i64::MAX.unsigned_abs() / 3 {
+            Ok(Timestamp(ms))
+        } else {
+            Err("not a time")
+        }
+    }
+}
 
 impl Timestamp {
     pub const MIN: Timestamp = Timestamp(i64::MIN / 4);

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::{Timestamp, WaitLimits};
+use crate::core::saved::{Changes, RestoreError, Saved, Touched};
 
 /// A boot in the tracker's table.
 pub type Slot = u32;
@@ -24,6 +25,8 @@ const MAX_STEP_MS: u32 = 30_000;
 /// Boots remembered per address.
 const MAX_HOLDERS: usize = 8;
 const MAX_WAITS: usize = 8;
+/// The key of a saved address begins so.
+const ADDRESS: &str = "address/";
 /// So many addresses may have waits whose boot is unknown.
 pub const MAX_ADDRESSES: usize = 20_000;
 
@@ -31,14 +34,17 @@ pub const MAX_ADDRESSES: usize = 20_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Wait {
     /// `None`: whose wait it is cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
     /// The start lies in this range.
     pub earliest: Timestamp,
     pub latest: Timestamp,
     pub limits: WaitLimits,
     /// `elapsed` of the attempt that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempting: Option<u32>,
     /// The status of the answer that the attempt under way got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<u16>,
     /// The last attempt's agent was fine and VNC was not.
     pub vnc_reported: bool,
@@ -85,9 +91,11 @@ pub struct Address {
     pub waits: Vec<Wait>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Addresses {
     map: HashMap<Ipv4Addr, Address>,
+    /// Addresses that changed since they were last saved.
+    touched: Touched<Ipv4Addr>,
 }
 
 /// The range of a wait's start that a line at `at` with `elapsed` gives.
@@ -100,8 +108,20 @@ fn range(at: Timestamp, elapsed_ms: u32) -> (Timestamp, Timestamp) {
 }
 
 impl Addresses {
+    /// The address, about to be changed.
+    fn get_mut(&mut self, ip: Ipv4Addr) -> Option<&mut Address> {
+        let address = self.map.get_mut(&ip)?;
+        self.touched.mark(ip);
+        Some(address)
+    }
+
+    fn entry(&mut self, ip: Ipv4Addr) -> &mut Address {
+        self.touched.mark(ip);
+        self.map.entry(ip).or_default()
+    }
+
     pub fn lease(&mut self, ip: Ipv4Addr, slot: Slot) {
-        let address = self.map.entry(ip).or_default();
+        let address = self.entry(ip);
         if address.holders.last() == Some(&slot) {
             return;
         }
@@ -127,7 +147,7 @@ impl Addresses {
         limits: WaitLimits,
     ) -> &mut Wait {
         let (earliest, latest) = range(at, elapsed_ms);
-        let waits = &mut self.map.entry(ip).or_default().waits;
+        let waits = &mut self.entry(ip).waits;
         if waits.len() == MAX_WAITS {
             waits.remove(0);
         }
@@ -155,7 +175,7 @@ impl Addresses {
         elapsed_ms: u32,
     ) -> Option<&mut Wait> {
         let (earliest, latest) = range(at, elapsed_ms);
-        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let waits = &mut self.get_mut(ip)?.waits;
         let best = waits
             .iter()
             .enumerate()
@@ -184,7 +204,7 @@ impl Addresses {
         at: Timestamp,
         elapsed_ms: u32,
     ) -> Option<&mut Wait> {
-        let [wait] = self.map.get_mut(&ip)?.waits.as_mut_slice() else {
+        let [wait] = self.get_mut(ip)?.waits.as_mut_slice() else {
             return None;
         };
         let step = elapsed_ms.checked_sub(wait.last_elapsed)?;
@@ -198,14 +218,17 @@ impl Addresses {
 
     /// The controller has started again: no wait's next line can be taken for granted.
     pub fn orphan(&mut self) {
-        for wait in self.map.values_mut().flat_map(|address| &mut address.waits) {
-            wait.orphaned = true;
+        for (ip, address) in &mut self.map {
+            for wait in &mut address.waits {
+                wait.orphaned = true;
+                self.touched.mark(*ip);
+            }
         }
     }
 
     /// The open wait whose attempt is under way: for answers, which carry no `elapsed`.
     pub fn attempting(&mut self, ip: Ipv4Addr, at: Timestamp) -> Option<&mut Wait> {
-        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let waits = &mut self.get_mut(ip)?.waits;
         // Of several, the one that already has its answer, then the one that waits longest.
         let best = waits
             .iter()
@@ -226,7 +249,7 @@ impl Addresses {
         at: Timestamp,
         deadline_ms: Option<u32>,
     ) -> Option<Wait> {
-        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let waits = &mut self.get_mut(ip)?.waits;
         let best = waits
             .iter()
             .enumerate()
@@ -252,14 +275,13 @@ impl Addresses {
 
     /// Ends and hands out the wait of a boot.
     pub fn take_wait_of(&mut self, ip: Ipv4Addr, slot: Slot) -> Option<Wait> {
-        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let waits = &mut self.get_mut(ip)?.waits;
         let index = waits.iter().position(|wait| wait.slot == Some(slot))?;
         Some(waits.remove(index))
     }
 
     pub fn wait_of(&mut self, ip: Ipv4Addr, slot: Slot) -> Option<&mut Wait> {
-        self.map
-            .get_mut(&ip)?
+        self.get_mut(ip)?
             .waits
             .iter_mut()
             .find(|wait| wait.slot == Some(slot))
@@ -268,7 +290,7 @@ impl Addresses {
     /// Ends and hands out the wait that `attempting` would choose.
     pub fn take_attempting(&mut self, ip: Ipv4Addr, at: Timestamp) -> Option<Wait> {
         let chosen = self.attempting(ip, at)?.earliest;
-        let waits = &mut self.map.get_mut(&ip)?.waits;
+        let waits = &mut self.get_mut(ip)?.waits;
         let index = waits
             .iter()
             .position(|wait| wait.earliest == chosen && wait.last_seen == at)?;
@@ -278,7 +300,7 @@ impl Addresses {
     /// The boot is forgotten. A wait of its that goes on stays as nobody's, or its lines would become another's.
     pub fn forget(&mut self, ip: Ipv4Addr, slot: Slot) {
         let room = self.map.len() < MAX_ADDRESSES;
-        let Some(address) = self.map.get_mut(&ip) else {
+        let Some(address) = self.get_mut(ip) else {
             return;
         };
         address.holders.retain(|holder| *holder != slot);
@@ -293,10 +315,66 @@ impl Addresses {
 
     /// Drops waits that no line has touched since `before`: their end was lost.
     pub fn expire(&mut self, before: Timestamp) {
-        self.map.retain(|_, address| {
+        let touched = &mut self.touched;
+        self.map.retain(|ip, address| {
+            let waits = address.waits.len();
             address.waits.retain(|wait| wait.last_seen >= before);
-            !(address.holders.is_empty() && address.waits.is_empty())
+            let kept = !(address.holders.is_empty() && address.waits.is_empty());
+            if !kept || address.waits.len() < waits {
+                touched.mark(*ip);
+            }
+            kept
         });
+    }
+
+    /// Every address is to be saved again.
+    pub(in crate::core) fn touch_all(&mut self) {
+        self.touched = Touched::default();
+    }
+
+    pub(in crate::core) fn all_touched(&self) -> bool {
+        self.touched.is_everything()
+    }
+
+    /// Hands out the changed addresses.
+    pub(in crate::core) fn save(&mut self, changes: &mut Changes) {
+        for ip in self.touched.take(self.map.keys().copied()) {
+            changes.put_or_remove(format!("{ADDRESS}{ip}"), self.map.get(&ip));
+        }
+    }
+
+    /// Takes back one saved address; false if the key is not one's. `slots` is the number of slots that there can be.
+    pub(in crate::core) fn restore(
+        &mut self,
+        saved: &Saved,
+        key: &str,
+        text: &str,
+        slots: Slot,
+    ) -> Result<bool, RestoreError> {
+        let Some(ip) = key.strip_prefix(ADDRESS) else {
+            return Ok(false);
+        };
+        let Ok(ip) = ip.parse() else {
+            return Err(saved.contradiction(key, "it names no address"));
+        };
+        let address: Address = saved.read(key, text)?;
+        let waiting = address.waits.iter().filter_map(|wait| wait.slot);
+        let known = address
+            .holders
+            .iter()
+            .copied()
+            .chain(waiting)
+            .all(|slot| slot < slots);
+        saved.ensure(known, key, "it belongs to a boot that cannot be")?;
+        let bounded = address.holders.len() <= MAX_HOLDERS && address.waits.len() <= MAX_WAITS;
+        saved.ensure(bounded, key, "it has more boots than an address can have")?;
+        self.map.insert(ip, address);
+        Ok(true)
+    }
+
+    /// As it was saved: nothing has changed yet.
+    pub(in crate::core) fn restored(&mut self) {
+        self.touched = Touched::nothing();
     }
 
     #[must_use]

@@ -1,17 +1,15 @@
 //! The time that boots take to become ready, learnt; and from when a boot in flight is hopeless.
 
-use serde::{Deserialize, Serialize};
-
 use crate::core::sketch::Sketch;
 
 /// Learnt from the waits of ready boots, in milliseconds after the wait's start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    recent: Sketch,
+    pub(in crate::core) recent: Sketch,
     /// The generation before, so that old boots fade: at `GENERATION` ready boots the sketches change places.
-    before: Sketch,
+    pub(in crate::core) before: Sketch,
     /// The longer of the two generations' p99, as of a few boots ago.
-    p99_ms: Option<u32>,
+    pub(in crate::core) p99_ms: Option<u32>,
 }
 
 const GENERATION: u64 = 500;
@@ -19,8 +17,10 @@ const GENERATION: u64 = 500;
 const REFRESH: u64 = 10;
 
 impl Readiness {
-    pub fn learn(&mut self, waited_ms: u32) {
-        if self.recent.count() >= GENERATION {
+    /// True if a new generation has begun with this boot.
+    pub fn learn(&mut self, waited_ms: u32) -> bool {
+        let full = self.recent.count() >= GENERATION;
+        if full {
             self.before = std::mem::take(&mut self.recent);
         }
         self.recent.add(waited_ms);
@@ -30,6 +30,7 @@ impl Readiness {
                 .quantile_ms(990)
                 .max(self.before.quantile_ms(990));
         }
+        full
     }
 
     #[must_use]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::binomial;
 use crate::core::event::{AttemptError, AttemptResult, Failure, Timestamp, VmType};
-use crate::core::window::{Count, Judged, Window};
+use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A single bad boot says nothing, and neither do two.
 const LEAST_BAD: u32 = 3;
@@ -175,8 +175,8 @@ pub struct Sight<'a> {
     pub window: &'a Window,
     /// Overdue boots in flight that count against the rule.
     pub overdue: u32,
-    /// Boots before this moment are settled: an alert about them was resolved.
-    pub from: Timestamp,
+    /// Boots up to here count no more: an alert about them was resolved.
+    pub settled: Settled,
     /// Event time.
     pub now: Timestamp,
     /// The tolerated share, raised to what was learnt as usual.
@@ -190,7 +190,10 @@ pub struct Sight<'a> {
 /// Judges one rule.
 #[must_use]
 pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Reading {
-    let from = sight.from.max(sight.now.plus_ms(-LAST_BOOTS_SPAN_MS));
+    let from = sight.now.plus_ms(-LAST_BOOTS_SPAN_MS);
+    let since = sight
+        .window
+        .since(sight.settled, |failure| rule.counts(failure));
     let bad = |boot: &Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
     // The last few: boots in flight are the newest.
     let few = settings.consecutive.max(1);
@@ -198,7 +201,7 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
     let row = count_last(
         sight.window,
         from,
-        few.saturating_sub(overdue),
+        few.saturating_sub(overdue).min(since.of),
         &bad,
         overdue.min(few),
     );
@@ -206,9 +209,11 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
     // The window, or the last boots where it is thin.
     let hour = sight
         .window
-        .within(sight.now, settings.window_ms, from, |failure| {
+        .within(sight.now, settings.window_ms, |failure| {
             rule.counts(failure)
         });
+    // Of the hour's boots and those since the resolve, the fewer ones are both.
+    let hour = if since.of < hour.of { since } else { hour };
     let (wide, stretch) = if hour.of >= settings.last {
         (
             Count {
@@ -218,7 +223,8 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
             Stretch::Span(settings.window_ms),
         )
     } else {
-        let count = count_last(sight.window, from, settings.last, &bad, overdue);
+        let last = settings.last.min(since.of);
+        let count = count_last(sight.window, from, last, &bad, overdue);
         (count, Stretch::Last(count.of))
     };
     let chance = binomial::tail(wide.bad, wide.of, sight.usual);
@@ -228,7 +234,7 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
             .window
             .last(from)
             .take_while(|boot| !bad(boot))
-            .take(usize::try_from(sight.since_fired).unwrap_or(usize::MAX))
+            .take(usize::try_from(sight.since_fired.min(u64::from(since.of))).unwrap_or(usize::MAX))
             .count(),
     )
     .unwrap_or(u32::MAX);
@@ -300,7 +306,7 @@ mod tests {
         let sight = Sight {
             window: &window,
             overdue,
-            from: Timestamp::MIN,
+            settled: Settled::default(),
             now: at,
             usual,
             worst: 1.0,

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 
 /// Marks beyond this are not counted any more: everything has changed. Nobody may be there to take them.
 const MAX_MARKS: usize = 1 << 16;
+/// Numbers that only ever count upwards by one cannot have come further.
+pub(crate) const MAX_NUMBER: u64 = 1 << 53;
 /// The part that counts the others.
 pub(crate) const REST: &str = "rest";
 
@@ -139,11 +141,15 @@ impl Saved {
         if found == wanted {
             return Ok(());
         }
-        Err(RestoreError::Incomplete {
+        Err(self.incomplete(found, wanted))
+    }
+
+    pub(crate) fn incomplete(&self, found: usize, wanted: usize) -> RestoreError {
+        RestoreError::Incomplete {
             what: self.what,
             found,
             wanted,
-        })
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -222,6 +228,26 @@ impl<K: Hash + Eq + Ord> Touched<K> {
         };
         keys.sort_unstable();
         keys
+    }
+}
+
+/// What a store does with changes, for tests.
+#[cfg(test)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shelf(pub(crate) BTreeMap<String, String>);
+
+#[cfg(test)]
+impl Shelf {
+    pub(crate) fn keep(&mut self, changes: Changes) {
+        if changes.whole {
+            self.0.clear();
+        }
+        for Part { key, value } in changes.parts {
+            match value {
+                Some(value) => self.0.insert(key, value),
+                None => self.0.remove(&key),
+            };
+        }
     }
 }
 

@@ -42,6 +42,15 @@ impl Sketch {
         true
     }
 
+    /// Whether it can have come from samples: one that was read back may have come from anywhere.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let exact = self.exact.len() <= EXACT && self.exact.iter().all(|ms| *ms <= MAX_MS);
+        let counted = self.buckets.is_empty() || self.buckets.len() == bucket(MAX_MS) + 1;
+        let in_buckets: u64 = self.buckets.iter().map(|count| u64::from(*count)).sum();
+        exact && counted && self.count == in_buckets + self.exact.len() as u64
+    }
+
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count

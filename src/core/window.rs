@@ -1,7 +1,8 @@
 //! The boots that rules judge: counts by time in a ring of buckets, and the last boots one by one.
 //!
 //! Counts in buckets and not a list, because an hour may hold any number of boots; the last boots beside them, because
-//! quiet nights are judged by number and a page names them. Time is event time.
+//! quiet nights are judged by number and a page names them. Time is event time. Which boots an alert's resolve has
+//! settled is told by their number (`since`), because a log's clock may be set back.
 
 use std::collections::VecDeque;
 
@@ -30,20 +31,45 @@ pub struct Judged {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Bucket {
+pub(in crate::core) struct Bucket {
     /// Which stretch of `BUCKET_MS` since the epoch this bucket counts.
     number: i64,
     ready: u32,
     failed: u32,
+    #[serde(with = "by_class")]
     by_class: [u32; Failure::ALL.len()],
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// All boots that were ever added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::core) struct Ever {
+    pub(in crate::core) boots: u64,
+    #[serde(with = "by_class")]
+    by_class: [u64; Failure::ALL.len()],
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
     buckets: Vec<Bucket>,
     recent: VecDeque<Judged>,
-    /// Boots ever added.
-    added: u64,
+    ever: Ever,
+}
+
+/// Boots up to here are settled: an alert about them was resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// How many boots there had been.
+    pub boots: u64,
+    /// How many of them were bad, as the alert's rule counts.
+    pub bad: u64,
+}
+
+/// Where a boot was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    pub bucket: usize,
+    /// Its place among the last boots.
+    pub place: usize,
 }
 
 /// How many boots counted, and how many of them against.
@@ -65,18 +91,10 @@ impl Count {
 }
 
 impl Window {
-    pub fn add(&mut self, boot: Judged) {
+    pub fn add(&mut self, boot: Judged) -> Added {
         let number = boot.ended_at.0.div_euclid(BUCKET_MS);
-        if self.buckets.is_empty() {
-            self.buckets = vec![
-                Bucket {
-                    number: i64::MIN,
-                    ..Bucket::default()
-                };
-                BUCKETS
-            ];
-        }
-        let index = usize::try_from(number.rem_euclid(BUCKETS as i64)).unwrap_or(0);
+        self.make_buckets();
+        let index = place_of(number);
         let bucket = &mut self.buckets[index];
         if bucket.number < number {
             *bucket = Bucket {
@@ -94,23 +112,40 @@ impl Window {
                 }
             }
         }
-        self.added += 1;
+        let place = self.place(self.ever.boots);
+        self.ever.boots += 1;
+        if let Some(failure) = boot.failure {
+            self.ever.by_class[failure as usize] += 1;
+        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(boot);
+        Added {
+            bucket: index,
+            place,
+        }
     }
 
-    /// Boots that ended within `span_ms` before `now`, and not before `from`.
+    fn make_buckets(&mut self) {
+        if self.buckets.is_empty() {
+            let empty = Bucket {
+                number: i64::MIN,
+                ..Bucket::default()
+            };
+            self.buckets = vec![empty; BUCKETS];
+        }
+    }
+
+    /// The place of the boot of this number among the last ones.
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(number % RECENT as u64).unwrap_or(0)
+    }
+
+    /// Boots that ended within `span_ms` before `now`.
     #[must_use]
-    pub fn within(
-        &self,
-        now: Timestamp,
-        span_ms: i64,
-        from: Timestamp,
-        bad: impl Fn(Failure) -> bool,
-    ) -> Count {
-        let oldest = (now.0 - span_ms.min(SPAN_MS)).max(from.0);
+    pub fn within(&self, now: Timestamp, span_ms: i64, bad: impl Fn(Failure) -> bool) -> Count {
+        let oldest = now.0 - span_ms.min(SPAN_MS);
         // A bucket counts when its whole stretch lies inside; the newest is still being filled.
         let numbers = oldest.div_euclid(BUCKET_MS) + i64::from(oldest.rem_euclid(BUCKET_MS) > 0)
             ..=now.0.div_euclid(BUCKET_MS);
@@ -155,7 +190,132 @@ impl Window {
     /// How many boots were ever added.
     #[must_use]
     pub fn added(&self) -> u64 {
-        self.added
+        self.ever.boots
+    }
+
+    /// How many bad ones were ever added.
+    #[must_use]
+    pub fn bad_ever(&self, bad: impl Fn(Failure) -> bool) -> u64 {
+        Failure::ALL
+            .iter()
+            .filter(|failure| bad(**failure))
+            .map(|failure| self.ever.by_class[*failure as usize])
+            .sum()
+    }
+
+    /// The boots that are not settled yet.
+    #[must_use]
+    pub fn since(&self, settled: Settled, bad: impl Fn(Failure) -> bool) -> Count {
+        let count =
+            |now: u64, then: u64| u32::try_from(now.saturating_sub(then)).unwrap_or(u32::MAX);
+        Count {
+            bad: count(self.bad_ever(bad), settled.bad),
+            of: count(self.ever.boots, settled.boots),
+        }
+    }
+}
+
+/// What is saved of a window: its buckets and last boots one by one, and the count of all.
+impl Window {
+    pub(in crate::core) fn ever(&self) -> Ever {
+        self.ever
+    }
+
+    pub(in crate::core) fn bucket(&self, index: usize) -> Option<&Bucket> {
+        let bucket = self.buckets.get(index)?;
+        (bucket.number != i64::MIN).then_some(bucket)
+    }
+
+    /// The indices of buckets in use.
+    pub(in crate::core) fn used(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.buckets.len()).filter(|index| self.bucket(*index).is_some())
+    }
+
+    /// The last boots with their numbers.
+    pub(in crate::core) fn numbered(&self) -> impl Iterator<Item = (u64, &Judged)> {
+        (self.ever.boots - self.recent.len() as u64..).zip(&self.recent)
+    }
+
+    /// The last boots' places.
+    pub(in crate::core) fn places(&self) -> impl Iterator<Item = usize> + '_ {
+        self.numbered().map(|(number, _)| self.place(number))
+    }
+
+    pub(in crate::core) fn at_place(&self, place: usize) -> Option<(u64, &Judged)> {
+        self.numbered()
+            .find(|(number, _)| self.place(*number) == place)
+    }
+
+    /// Takes back a saved bucket; false if it cannot be one.
+    pub(in crate::core) fn restore_bucket(&mut self, index: usize, bucket: Bucket) -> bool {
+        self.make_buckets();
+        let known = bucket.number != i64::MIN && place_of(bucket.number) == index;
+        if known {
+            self.buckets[index] = bucket;
+        }
+        known
+    }
+
+    /// Takes back the last boots and the count of all; false if they do not fit together.
+    pub(in crate::core) fn restore_boots(
+        &mut self,
+        mut boots: Vec<(u64, Judged)>,
+        ever: Ever,
+    ) -> bool {
+        boots.sort_by_key(|(number, _)| *number);
+        let last = boots.len() as u64;
+        let bad = ever
+            .by_class
+            .iter()
+            .fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let all = bad <= ever.boots
+            && last == ever.boots.min(RECENT as u64)
+            && (ever.boots.saturating_sub(last)..)
+                .zip(&boots)
+                .all(|(wanted, (number, _))| wanted == *number);
+        self.recent = boots.into_iter().map(|(_, boot)| boot).collect();
+        self.ever = ever;
+        all
+    }
+}
+
+fn place_of(number: i64) -> usize {
+    usize::try_from(number.rem_euclid(BUCKETS as i64)).unwrap_or(0)
+}
+
+/// Counts by class, saved by the classes' names so that a new class changes nothing of what was saved.
+mod by_class {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::core::event::Failure;
+
+    const CLASSES: usize = Failure::ALL.len();
+
+    pub(super) fn serialize<T, S>(counts: &[T; CLASSES], serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Copy + Default + PartialEq + Serialize,
+        S: Serializer,
+    {
+        serializer.collect_map(
+            Failure::ALL
+                .iter()
+                .map(|failure| (failure, counts[*failure as usize]))
+                .filter(|(_, count)| *count != T::default()),
+        )
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<[T; CLASSES], D::Error>
+    where
+        T: Copy + Default + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let mut counts = [T::default(); CLASSES];
+        for (failure, count) in BTreeMap::<Failure, T>::deserialize(deserializer)? {
+            counts[failure as usize] = count;
+        }
+        Ok(counts)
     }
 }
 
@@ -183,7 +343,7 @@ mod tests {
             let failure = (second % 10 == 0).then_some(Failure::AgentRefused);
             window.add(boot(second, failure));
         }
-        let hour = window.within(Timestamp(7_200_000), SPAN_MS, Timestamp::MIN, refused);
+        let hour = window.within(Timestamp(7_200_000), SPAN_MS, refused);
         assert_eq!(
             hour,
             Count {
@@ -191,16 +351,15 @@ mod tests {
                 of: 3_600
             }
         );
-        let minute = window.within(Timestamp(7_200_000), 60_000, Timestamp::MIN, refused);
+        let minute = window.within(Timestamp(7_200_000), 60_000, refused);
         assert_eq!(minute, Count { bad: 6, of: 60 });
+        let settled = Settled {
+            boots: 7_190,
+            bad: 719,
+        };
+        assert_eq!(window.since(settled, refused), Count { bad: 1, of: 10 });
         assert_eq!(
-            window
-                .within(Timestamp(7_200_000), SPAN_MS, Timestamp(7_190_000), refused)
-                .of,
-            10
-        );
-        assert_eq!(
-            window.within(Timestamp(99_999_000), SPAN_MS, Timestamp::MIN, refused),
+            window.within(Timestamp(99_999_000), SPAN_MS, refused),
             Count::default()
         );
     }
@@ -210,7 +369,7 @@ mod tests {
         let mut window = Window::default();
         window.add(boot(10_000, None));
         window.add(boot(10_000 - 3_600, Some(Failure::GuestDied)));
-        let count = window.within(Timestamp(10_000_999), SPAN_MS, Timestamp::MIN, |_| true);
+        let count = window.within(Timestamp(10_000_999), SPAN_MS, |_| true);
         assert_eq!(count, Count { bad: 0, of: 1 });
     }
 

@@ -252,6 +252,13 @@ impl Words<'_> {
     }
 
     fn resolved_title(&self) -> String {
+        if self.notification.reason == Reason::RuleRemoved {
+            return format!(
+                "{} boots are not judged any more, the rule was removed; it was: {}",
+                self.kind(),
+                self.incident.cause.meaning()
+            );
+        }
         let over = self.over_since(self.notification.at);
         format!(
             "{} boots are ready again since {}; for {} it was: {}",
@@ -263,6 +270,16 @@ impl Words<'_> {
     }
 
     fn resolved_summary(&self) -> String {
+        if self.notification.reason == Reason::RuleRemoved {
+            return format!(
+                "{} boots on {} failed from {}. Whether they are ready again is not known: the rule that fired was \
+                 removed or switched off, which closed the alert at {}.",
+                self.kind(),
+                self.incident.host,
+                self.moment(self.incident.first_bad_at),
+                self.moment(self.notification.at)
+            );
+        }
         let over = self.over_since(self.notification.at);
         let mut out = format!(
             "{} boots on {} failed from {} to {}, for {}.",

@@ -3,7 +3,7 @@
 use bootwatch::core::binomial;
 use bootwatch::core::event::{Failure, Timestamp};
 use bootwatch::core::rule::{self, RuleName, RuleSettings, Sight};
-use bootwatch::core::window::{Judged, Window};
+use bootwatch::core::window::{Judged, Settled, Window};
 
 const PAGE: &str = include_str!("../../docs/alerts.md");
 
@@ -27,7 +27,7 @@ fn fires(bad: u32, of: u32) -> bool {
     let sight = Sight {
         window: &window,
         overdue: 0,
-        from: Timestamp::MIN,
+        settled: Settled::default(),
         now: newest,
         usual: settings.tolerated,
         worst: 1.0,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keep::Place;
 use super::{Effect, Engine};
 use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
 use crate::core::rule::{Reading, RuleName, Severity, Stretch};
@@ -11,7 +12,7 @@ use crate::core::window::{Count, Judged};
 const EVIDENCE: usize = 3;
 const NAMED_BOOTS: usize = 5;
 /// Resolved incidents kept.
-const CLOSED: usize = 200;
+pub(super) const CLOSED: usize = 200;
 
 /// Causes that are one trouble to whoever is paged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ impl Family {
             }
         }
     }
+
+    pub(super) const ALL: [Family; 3] = [Family::Guest, Family::Creation, Family::Controller];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -116,7 +119,7 @@ pub struct Incident {
     flapping: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     Firing,
     Update,
@@ -124,12 +127,14 @@ pub enum Kind {
 }
 
 /// Why a notification is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     FirstAlert,
     FurtherAlert,
     Flapping,
     AllResolved,
+    /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
+    RuleRemoved,
 }
 
 impl Reason {
@@ -140,11 +145,12 @@ impl Reason {
             Reason::FurtherAlert => "further_alert",
             Reason::Flapping => "flapping",
             Reason::AllResolved => "all_resolved",
+            Reason::RuleRemoved => "rule_removed",
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
     pub kind: Kind,
     pub reason: Reason,
@@ -178,6 +184,7 @@ impl Engine {
             .alerts
             .get(&(rule, vm_type))
             .is_some_and(|state| state.is_flapping());
+        self.touched.mark(Place::Incident(vm_type, family));
         if let Some(incident) = self.incidents.get_mut(&(vm_type, family)) {
             incident.members.retain(|known| known.rule != rule);
             incident.members.push(member);
@@ -220,9 +227,11 @@ impl Engine {
         rule: RuleName,
         vm_type: VmType,
         good_since: Option<Timestamp>,
+        reason: Reason,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
+        let touched = &mut self.touched;
         let over: Vec<(VmType, Family)> = self
             .incidents
             .iter_mut()
@@ -233,6 +242,7 @@ impl Engine {
                     .iter_mut()
                     .find(|m| m.rule == rule && m.resolved_at.is_none())?;
                 member.resolved_at = Some(now);
+                touched.mark(Place::Incident(place.0, place.1));
                 incident.good_since = incident.good_since.max(good_since);
                 incident
                     .members
@@ -248,19 +258,22 @@ impl Engine {
             incident.resolved_at = Some(now);
             incident.update_due = None;
             incident.others = self.others(vm_type, now);
-            notify(Kind::Resolved, Reason::AllResolved, now, &incident, out);
+            notify(Kind::Resolved, reason, now, &incident, out);
             if self.closed.len() == CLOSED {
                 self.closed.pop_front();
             }
+            self.touched.mark(Place::closed(self.closed_ever));
+            self.closed_ever += 1;
             self.closed.push_back(incident);
         }
     }
 
     /// Sends what was held back and is due.
     pub(super) fn send_updates(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        for incident in self.incidents.values_mut() {
+        for ((vm_type, family), incident) in &mut self.incidents {
             if incident.update_due.is_some_and(|due| due <= now) {
                 incident.update_due = None;
+                self.touched.mark(Place::Incident(*vm_type, *family));
                 let reason = if incident.flapping {
                     Reason::Flapping
                 } else {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::event::Timestamp;
 use crate::core::rule::{Reading, RuleSettings};
+use crate::core::window::Settled;
 
 /// So many changes within `FLAP_SPAN_MS` are flapping.
 const FLAP_CHANGES: usize = 4;
@@ -37,8 +38,8 @@ pub(super) enum Transition {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct AlertState {
     phase: Phase,
-    /// Boots before this moment belong to what was resolved.
-    settled: Option<Timestamp>,
+    /// Boots up to here belong to what was resolved.
+    settled: Settled,
     /// The worst share of bad boots while firing.
     worst: f64,
     /// How many boots its kind had had when it fired.
@@ -74,12 +75,29 @@ impl AlertState {
         self.flapping_until.is_some()
     }
 
-    pub(super) fn settled_until(&self) -> Timestamp {
-        self.settled.unwrap_or(Timestamp::MIN)
+    pub(super) fn settled(&self) -> Settled {
+        self.settled
     }
 
-    pub(super) fn settle(&mut self, until: Timestamp) {
-        self.settled = Some(until);
+    pub(super) fn settle(&mut self, settled: Settled) {
+        self.settled = settled;
+    }
+
+    /// The shell's clock was set back while nobody ran: what it never showed has not been yet.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        if let Phase::Firing {
+            fired_at,
+            clear_since,
+        } = &mut self.phase
+        {
+            *fired_at = now.min(*fired_at);
+            *clear_since = clear_since.map(|since| since.min(now));
+        }
+        for at in &mut self.changes {
+            *at = now.min(*at);
+        }
+        let latest = now.plus_ms(FLAP_SPAN_MS);
+        self.flapping_until = self.flapping_until.map(|until| until.min(latest));
     }
 
     pub(super) fn worst(&self) -> f64 {
@@ -111,7 +129,8 @@ impl AlertState {
         }
     }
 
-    /// Takes a reading. `newest` is event time, `now` the shell's clock.
+    /// Takes a reading. `newest` is event time, `now` the shell's clock. What was written while nobody ran is not read
+    /// to its end yet when `catching_up`: it may say that it is bad again.
     pub(super) fn step(
         &mut self,
         reading: &Reading,
@@ -119,6 +138,7 @@ impl AlertState {
         newest: Timestamp,
         now: Timestamp,
         blind: bool,
+        catching_up: bool,
     ) -> Option<Transition> {
         match self.phase {
             Phase::Inactive if reading.bad => {
@@ -156,7 +176,7 @@ impl AlertState {
                 };
                 let since = clear_since?;
                 let held = self.flapping_until.is_some_and(|until| now < until);
-                if held || now.since(since) < settings.keep_firing_ms {
+                if held || catching_up || now.since(since) < settings.keep_firing_ms {
                     return None;
                 }
                 self.phase = Phase::Inactive;

@@ -1,3 +1,5 @@
+mod keep;
+
 use super::*;
 use crate::core::boot::AttemptEnded;
 use crate::core::event::{AttemptError, Provenance};
@@ -481,6 +483,33 @@ enum Step {
     Skew(i64),
 }
 
+/// Boots in flight have numbers from here on.
+const FLYING: u128 = 1 << 64;
+
+impl Story {
+    fn blind(&mut self, blind: bool) {
+        let mut out = Vec::new();
+        self.engine.set_blind(blind, self.now, &mut out);
+        self.take(out);
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Boot(cli, failure) => {
+                self.boot(if cli { VmType::Cli } else { VmType::Browser }, failure);
+            }
+            Step::Attempt(vm, waited, refused) => {
+                let result = if refused { REFUSED } else { AttemptResult::Ok };
+                self.attempt(FLYING + u128::from(vm), waited, result);
+            }
+            Step::Lost(vm) => self.lost(FLYING + u128::from(vm)),
+            Step::Blind(blind) => self.blind(blind),
+            Step::Pass(ms) => self.pass(ms),
+            Step::Skew(minutes) => self.skew_ms = minutes * 60_000,
+        }
+    }
+}
+
 fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
     use proptest::prelude::*;
     let failure = prop_oneof![
@@ -510,28 +539,11 @@ proptest::proptest! {
 
     #[test]
     fn every_incident_begins_once_and_ends_at_most_once(steps in steps()) {
-        const FLYING: u128 = 1 << 64;
         let mut story = Story::new();
         story.boots(&"r".repeat(25));
         for step in steps {
             let (sent, changed) = (story.sent.len(), story.changes.len());
-            match step {
-                Step::Boot(cli, failure) => {
-                    story.boot(if cli { VmType::Cli } else { VmType::Browser }, failure);
-                }
-                Step::Attempt(vm, waited, refused) => {
-                    let result = if refused { REFUSED } else { AttemptResult::Ok };
-                    story.attempt(FLYING + u128::from(vm), waited, result);
-                }
-                Step::Lost(vm) => story.lost(FLYING + u128::from(vm)),
-                Step::Blind(blind) => {
-                    let mut out = Vec::new();
-                    story.engine.set_blind(blind, story.now, &mut out);
-                    story.take(out);
-                }
-                Step::Pass(ms) => story.pass(ms),
-                Step::Skew(minutes) => story.skew_ms = minutes * 60_000,
-            }
+            story.step(&step);
             for notification in &story.sent[sent..] {
                 // An update follows a change that was held back; the others follow one at once.
                 proptest::prop_assert!(

@@ -25,32 +25,47 @@ pub struct StageSpan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Boot {
     /// `None`: no VM was ever begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<VmId>,
     /// Where its first record stands.
     pub first: Provenance,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_type: Option<VmType>,
     pub origin: Origin,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ipv4Addr>,
     /// When the controller began to create the VM; of a boot without a VM, when the request came.
     pub started_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// The stage that did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_stage: Option<Stage>,
     pub(super) stages: [Option<StageSpan>; 10],
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<(AttemptResult, u32)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ladder: Vec<Rung>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<WaitLimits>,
     /// From `started_at` to ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_ms: Option<u32>,
     /// Whether the agent was put into the image when it was cloned.
     pub injected: bool,
     /// The first error text, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// A few records, redacted: the first of each kind of trouble.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
     pub late_marks: u32,
 }

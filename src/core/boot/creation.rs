@@ -362,7 +362,7 @@ impl Tracker {
         }
         let newest = self
             .ended
-            .iter()
+            .values()
             .rev()
             .take(64)
             .map(|(_, slot)| *slot)

@@ -1,5 +1,6 @@
 //! How boots end: ready, failed, cancelled, lost; and how they leave the tracker.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{
@@ -84,6 +85,7 @@ impl Tracker {
         if matches!(outcome, Outcome::Failed | Outcome::Lost) {
             self.render_evidence(slot);
         }
+        let place = self.take_place();
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };
@@ -92,6 +94,8 @@ impl Tracker {
         entry.boot.failure = failure;
         entry.boot.failed_stage = failed_stage;
         entry.boot.ended_at = Some(at.max(entry.boot.started_at));
+        entry.kept_since = Some(newest);
+        let before = std::mem::replace(&mut entry.place, place);
         let mut boot = Box::new(entry.boot.clone());
         let vm = boot.vm;
         // Counted once, whoever told its end first.
@@ -99,15 +103,16 @@ impl Tracker {
             self.rows.fill(&mut boot);
             out.push(Observation::BootEnded(boot));
         }
-        self.open_count -= 1;
+        self.open.remove(&before);
         let (queue, most) = match vm {
             Some(_) => (&mut self.ended, MAX_ENDED),
             None => (&mut self.ended_without_vm, MAX_ENDED_WITHOUT_VM),
         };
-        queue.push_back((newest, slot));
+        queue.insert(place, (newest, slot));
         if queue.len() > most
-            && let Some((_, oldest)) = queue.pop_front()
+            && let Some((_, (_, oldest))) = queue.first_key_value()
         {
+            let oldest = *oldest;
             self.settle(oldest, out);
         }
     }
@@ -319,17 +324,16 @@ impl Tracker {
             self.counts.controller_starts += 1;
             out.push(Observation::ControllerStarted { at: event.at });
         }
-        for entry in self
-            .entries
-            .iter_mut()
-            .flatten()
-            .filter(|entry| entry.boot.is_open())
-        {
-            if restarted || entry.orphaned.is_none() {
-                entry.orphaned = Some(Orphaned {
-                    at: event.at,
-                    restarted,
-                });
+        let orphaned = Some(Orphaned {
+            at: event.at,
+            restarted,
+        });
+        let in_flight: Vec<Slot> = self.open.values().copied().collect();
+        for slot in in_flight {
+            if let Some(entry) = self.entry_mut(slot)
+                && (restarted || entry.orphaned.is_none())
+            {
+                entry.orphaned = orphaned;
             }
         }
         if restarted {
@@ -348,11 +352,12 @@ impl Tracker {
             }
         }
         self.sweep_requests(now, out);
-        let old = |(at, _): &mut (Timestamp, Slot)| now.since(*at) >= KEEP_ENDED_MS;
-        while let Some((_, slot)) = self.ended.pop_front_if(old) {
-            self.settle(slot, out);
-        }
-        while let Some((_, slot)) = self.ended_without_vm.pop_front_if(old) {
+        let old =
+            |(at, slot): &(Timestamp, Slot)| (now.since(*at) >= KEEP_ENDED_MS).then_some(*slot);
+        let oldest = |queue: &BTreeMap<u64, (Timestamp, Slot)>| {
+            queue.first_key_value().and_then(|(_, kept)| old(kept))
+        };
+        while let Some(slot) = oldest(&self.ended).or_else(|| oldest(&self.ended_without_vm)) {
             self.settle(slot, out);
         }
         if now >= self.next_expire {
@@ -401,9 +406,10 @@ impl Tracker {
         let Some(entry) = self.entries.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        if entry.boot.is_open() {
-            self.open_count -= 1;
-        }
+        self.touched.mark(slot);
+        self.open.remove(&entry.place);
+        self.ended.remove(&entry.place);
+        self.ended_without_vm.remove(&entry.place);
         let mut boot = entry.boot;
         if let Some(vm) = boot.vm {
             self.by_vm.remove(&vm);
@@ -417,7 +423,7 @@ impl Tracker {
             self.addresses.forget(ip, slot);
         }
         self.forget_in_requests(slot, boot.user);
-        self.free.push(slot);
+        self.free.insert(slot);
         if !self.rows.was_settled(&boot) {
             self.rows.fill(&mut boot);
             self.rows.settled(&boot);

@@ -4,7 +4,9 @@
 //! first VM that its user's creation begins, and gives it its session. One that fails without a VM is a failed boot of
 //! its own, `not_started`; one whose caller was at fault (no such user) is none.
 
-use std::collections::VecDeque;
+mod keep;
+
+use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use crate::core::event::{
 };
 use crate::core::lease::Slot;
 use crate::core::row::RowKey;
+use crate::core::saved::Touched;
 
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
 const SILENCE_MS: i64 = 15 * 60_000;
@@ -27,22 +30,27 @@ struct Request {
     number: u64,
     at: Timestamp,
     first: Provenance,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<SessionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     slot: Option<Slot>,
     cancelled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     orphaned: Option<Orphaned>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
     by_user: HashMap<UserKey, Vec<Request>>,
     /// Whose request has this session.
     by_session: HashMap<SessionId, UserKey>,
-    /// Every request, oldest first, to give up the oldest when there are too many.
-    order: VecDeque<(UserKey, u64)>,
+    /// Every request by number, oldest first, to give up the oldest when there are too many.
+    order: BTreeMap<u64, UserKey>,
     next: u64,
     /// The newest CLI boot of each user: its failure is told only by the user's failed request.
     cli: HashMap<UserKey, Slot>,
+    /// Users of whom something changed since they were last saved.
+    touched: Touched<UserKey>,
 }
 
 impl Requests {
@@ -55,16 +63,32 @@ impl Requests {
     }
 
     fn remove(&mut self, user: UserKey, number: u64) -> Option<Request> {
-        let list = self.by_user.get_mut(&user)?;
+        let list = self.of_mut(user)?;
         let index = list.iter().position(|request| request.number == number)?;
         let request = list.remove(index);
         if list.is_empty() {
             self.by_user.remove(&user);
         }
-        if let Some(session) = request.session {
-            self.by_session.remove(&session);
+        self.order.remove(&number);
+        if let Some(session) = request.session
+            && let Some(whose) = self.by_session.remove(&session)
+        {
+            self.touched.mark(whose);
         }
         Some(request)
+    }
+
+    /// A user's requests, about to be changed.
+    fn of_mut(&mut self, user: UserKey) -> Option<&mut Vec<Request>> {
+        let list = self.by_user.get_mut(&user)?;
+        self.touched.mark(user);
+        Some(list)
+    }
+
+    fn has_session(&mut self, user: UserKey, session: SessionId) {
+        if let Some(other) = self.by_session.insert(session, user) {
+            self.touched.mark(other);
+        }
     }
 
     fn of(&self, user: UserKey) -> &[Request] {
@@ -92,6 +116,7 @@ impl Tracker {
     ) {
         let number = self.requests.next;
         self.requests.next += 1;
+        self.requests.touched.mark(user);
         let list = self.requests.by_user.entry(user).or_default();
         let oldest = if list.len() == MAX_PER_USER {
             list.first().map(|request| request.number)
@@ -107,15 +132,15 @@ impl Tracker {
             cancelled: false,
             orphaned: None,
         });
-        self.requests.order.push_back((user, number));
+        self.requests.order.insert(number, user);
         if let Some(session) = session {
-            self.requests.by_session.insert(session, user);
+            self.requests.has_session(user, session);
         }
         if let Some(oldest) = oldest {
             self.give_up_request(user, oldest, Failure::Unknown, event.at, out);
         }
         while self.requests.order.len() > MAX_OPEN {
-            let Some((user, number)) = self.requests.order.pop_front() else {
+            let Some((number, user)) = self.requests.order.pop_first() else {
                 break;
             };
             self.give_up_request(user, number, Failure::Unknown, event.at, out);
@@ -181,7 +206,7 @@ impl Tracker {
         {
             self.ready(cli, event.at, out);
         }
-        let requests = self.requests.by_user.get_mut(&user);
+        let requests = self.requests.of_mut(user);
         let known = requests
             .as_ref()
             .is_some_and(|list| list.iter().any(|request| request.session == Some(session)));
@@ -195,7 +220,7 @@ impl Tracker {
         }) {
             Some(request) => {
                 request.session = Some(session);
-                self.requests.by_session.insert(session, user);
+                self.requests.has_session(user, session);
             }
             None => self.add_request(event, user, Some(session), out),
         }
@@ -213,10 +238,11 @@ impl Tracker {
         if vm_type == VmType::Cli {
             if self.requests.cli.len() < MAX_OPEN {
                 self.requests.cli.insert(user, slot);
+                self.requests.touched.mark(user);
             }
             return;
         }
-        let Some(list) = self.requests.by_user.get_mut(&user) else {
+        let Some(list) = self.requests.of_mut(user) else {
             return;
         };
         let with_session = list
@@ -243,7 +269,7 @@ impl Tracker {
 
     /// The request of this session has its VM, even if the line that began the VM's creation was lost.
     pub(super) fn answer_request(&mut self, user: UserKey, session: SessionId, slot: Slot) {
-        let list = self.requests.by_user.get_mut(&user);
+        let list = self.requests.of_mut(user);
         for request in list.into_iter().flatten() {
             if request.session == Some(session) {
                 request.slot.get_or_insert(slot);
@@ -335,8 +361,8 @@ impl Tracker {
     }
 
     pub(super) fn cancel_request(&mut self, session: SessionId) {
-        let user = self.requests.by_session.get(&session);
-        let list = user.and_then(|user| self.requests.by_user.get_mut(user));
+        let user = self.requests.by_session.get(&session).copied();
+        let list = user.and_then(|user| self.requests.of_mut(user));
         for request in list.into_iter().flatten() {
             if request.session == Some(session) {
                 request.cancelled = true;
@@ -345,18 +371,25 @@ impl Tracker {
     }
 
     pub(super) fn orphan_requests(&mut self, at: Timestamp, restarted: bool) {
-        for request in self.requests.by_user.values_mut().flatten() {
-            if request.slot.is_none() && (restarted || request.orphaned.is_none()) {
-                request.orphaned = Some(Orphaned { at, restarted });
+        let Requests {
+            by_user, touched, ..
+        } = &mut self.requests;
+        for (user, list) in by_user {
+            for request in list {
+                if request.slot.is_none() && (restarted || request.orphaned.is_none()) {
+                    request.orphaned = Some(Orphaned { at, restarted });
+                    touched.mark(*user);
+                }
             }
         }
     }
 
     pub(super) fn sweep_requests(&mut self, now: Timestamp, out: &mut Vec<Observation>) {
-        while let Some((user, number)) = self.requests.order.front().copied() {
+        let oldest = |requests: &Requests| requests.order.first_key_value().map(|(n, u)| (*n, *u));
+        while let Some((number, user)) = oldest(&self.requests) {
             let list = self.requests.of(user);
             let Some(request) = list.iter().find(|request| request.number == number) else {
-                self.requests.order.pop_front();
+                self.requests.order.remove(&number);
                 continue;
             };
             let gone = request
@@ -367,7 +400,6 @@ impl Tracker {
                 None if now.since(request.at) >= SILENCE_MS => Failure::Unknown,
                 None => break,
             };
-            self.requests.order.pop_front();
             self.give_up_request(user, number, failure, now, out);
         }
     }
@@ -375,7 +407,7 @@ impl Tracker {
     /// At the log's end: requests that a restart cut are lost; the others are boots in flight.
     pub(super) fn finish_requests(&mut self, out: &mut Vec<Observation>) {
         let order = std::mem::take(&mut self.requests.order);
-        for (user, number) in order {
+        for (number, user) in order {
             let Some(request) = self.requests.remove(user, number) else {
                 continue;
             };
@@ -427,6 +459,7 @@ impl Tracker {
         self.close_requests_of_slot(user, slot);
         if self.requests.cli.get(&user) == Some(&slot) {
             self.requests.cli.remove(&user);
+            self.requests.touched.mark(user);
         }
     }
 }

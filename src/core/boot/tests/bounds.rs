@@ -17,6 +17,27 @@ fn the_oldest_boot_is_given_up_and_counted_when_too_many_are_in_flight() {
 }
 
 #[test]
+fn a_boot_in_the_place_of_one_that_was_given_up_is_not_forgotten_with_it() {
+    const MINUTE: i64 = 60_000;
+    let mut story = Story::new();
+    let open = MAX_OPEN as u128;
+    for number in 0..open + 5 {
+        story.create_started(0, number, VmType::Browser);
+    }
+    for minute in 1..20 {
+        for number in open..open + 5 {
+            let kind = EventKind::StepStarted {
+                vm: vm(number),
+                step: 2,
+            };
+            story.tell(minute * MINUTE, kind);
+        }
+        story.advance(minute * MINUTE);
+    }
+    assert_eq!(story.tracker.open_boots(), 5);
+}
+
+#[test]
 fn ended_boots_are_let_go_of_by_number_and_by_age() {
     let mut story = Story::new();
     for number in 0..2 * MAX_ENDED as u128 {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Everything that can be said of three users' boots on two addresses.
-fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
+pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
     let who = 0u128..3;
     let address = 2u8..4;
     let elapsed = prop_oneof![Just(0u32), 0u32..40_000, Just(u32::MAX)];
