@@ -20,8 +20,11 @@ mod tests;
 use std::time::Duration;
 
 use crate::core::alert::{AlertView, Effect};
-use crate::core::boot::{AttemptEnded, Boot, Observation, TrackerCounts};
+use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
 use crate::core::event::{AttemptResult, Outcome, Timestamp, VmType};
+use crate::core::finding::FindingKind;
+use crate::core::inventory::{AddressState, SessionTotals};
+use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
 
 use prometheus::{BootEnd, Prometheus};
@@ -40,6 +43,8 @@ pub struct Setup {
     pub channels: Vec<String>,
     /// What can become of a notification.
     pub results: Vec<&'static str>,
+    /// Whether the controller's database is watched: series that rules ask about exist only where something tells them.
+    pub database: bool,
 }
 
 impl Default for Setup {
@@ -51,6 +56,7 @@ impl Default for Setup {
             others: Vec::new(),
             channels: Vec::new(),
             results: Vec::new(),
+            database: false,
         }
     }
 }
@@ -177,6 +183,31 @@ impl Recorder {
         self.prometheus.reads(source, figures);
     }
 
+    /// Takes the rows of `vms` as they now are, by kind and status.
+    pub fn vms(&self, counts: &[(Option<VmType>, VmStatus, usize)]) {
+        self.prometheus.vms(counts);
+    }
+
+    /// Takes how often sessions reached each status. Totals; give those restored with `live` false before anything else.
+    pub fn sessions(&self, totals: &SessionTotals, live: bool) {
+        self.prometheus.sessions(totals, live);
+    }
+
+    /// Takes how many sessions are past their deadline without a VM.
+    pub fn sessions_incomplete(&self, sessions: usize) {
+        self.prometheus.sessions_incomplete(sessions);
+    }
+
+    /// Takes the open findings, by kind.
+    pub fn findings(&self, counts: &[usize; FindingKind::ALL.len()]) {
+        self.prometheus.findings(counts);
+    }
+
+    /// Takes the pool's addresses, by state.
+    pub fn addresses(&self, counts: &[usize; AddressState::ALL.len()]) {
+        self.prometheus.addresses(counts);
+    }
+
     /// Records what became of a notification, or of one try; `latency` is the time from the decision to the receiver's
     /// answer, where there was one.
     pub fn notification(&self, channel: &str, result: &str, latency: Option<Duration>) {
@@ -229,6 +260,8 @@ impl Recorder {
     fn boot_ended(&self, boot: &Boot) {
         let Some(outcome) = boot.outcome else { return };
         let lasted = match (outcome, boot.ready_ms) {
+            // Rows tell when a state was seen, not when it came.
+            _ if boot.first.source == ROWS => None,
             (Outcome::Ready, Some(ready_ms)) => Some(seconds(ready_ms)),
             _ => boot
                 .ended_at

@@ -8,5 +8,7 @@
 pub mod archive;
 // The systemd journal, through `journalctl`.
 pub mod journal;
+// Firecracker processes of this host, from `/proc`.
+pub mod process;
 // A log file and its rotated family as one endless stream.
 pub mod tail;

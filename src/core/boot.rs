@@ -26,6 +26,7 @@ mod creation;
 mod ending;
 mod keep;
 mod request;
+mod rows;
 mod wait;
 
 #[cfg(test)]
@@ -43,9 +44,11 @@ use crate::core::event::{
     VmType, WaitLimits,
 };
 use crate::core::lease::{Addresses, Slot};
+use crate::core::row::RowKey;
 use crate::core::saved::Touched;
 
 pub use account::{Boot, StageSpan};
+pub use rows::{LogSight, ROWS, RowsSaid};
 
 pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;
@@ -228,6 +231,7 @@ pub struct Tracker {
     next_sweep: Timestamp,
     next_expire: Timestamp,
     counts: TrackerCounts,
+    rows: rows::Rows,
     /// Boots that changed since they were last saved.
     touched: Touched<Slot>,
     saved_rest: Option<keep::Rest>,
@@ -252,6 +256,7 @@ impl Tracker {
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
+            rows: rows::Rows::default(),
             touched: Touched::default(),
             saved_rest: None,
         }
@@ -442,6 +447,7 @@ impl Tracker {
         if let Some(slot) = self.by_vm.get(&vm) {
             return *slot;
         }
+        self.rows.hear(RowKey::Vm(vm), event.at);
         let boot = Boot::new(Some(vm), event.provenance, event.at);
         let slot = self.insert(boot, event.at, out);
         self.by_vm.insert(vm, slot);
@@ -597,6 +603,7 @@ impl Tracker {
     }
 
     fn join_session(&mut self, slot: Slot, session: SessionId) {
+        self.rows.hear(RowKey::Session(session), self.newest);
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };

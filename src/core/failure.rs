@@ -262,6 +262,20 @@ pub fn of_creation(error: &[u8], state: CreationState) -> (Failure, Option<Stage
     (failure, state.step.and_then(stage_of_step), false)
 }
 
+/// Whether a flow that ended in this error had passed its health wait: the user's login, the agent's own work, or what
+/// is stored of it went wrong. Not a boot's failure.
+#[must_use]
+pub fn is_after_ready(error: &[u8]) -> bool {
+    const AFTER_READY: [&[u8]; 5] = [
+        b"OAuth timeout",
+        b"Failed to start ",
+        b"Failed to retrieve",
+        b"Request timeout after",
+        b"Invalid JSON",
+    ];
+    AFTER_READY.iter().any(|text| error.starts_with(text))
+}
+
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.len() >= part.len() && text.windows(part.len()).any(|window| window == part)
 }

@@ -3,6 +3,7 @@
 //! Each family keeps its series in a table by place, made when first used, so that recording is an index and an atomic
 //! addition. Rendering takes a snapshot of each series and writes outside of any lock that recording takes.
 
+mod database;
 mod family;
 mod log;
 mod process;
@@ -21,7 +22,10 @@ use crate::core::boot::TrackerCounts;
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
 };
+use crate::core::inventory::SessionTotals;
+use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
+use database::Database;
 use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
 use log::Logs;
 use process::Process;
@@ -64,6 +68,7 @@ pub(super) struct Prometheus {
     tracker: Tracker,
     logs: Logs,
     stores: Stores,
+    database: Database,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -96,7 +101,7 @@ impl Prometheus {
         let stores = Stores::new(&family, logs.up(), channels.clone());
 
         family.build_info(setup.version);
-        let prometheus = Prometheus {
+        let mut prometheus = Prometheus {
             boots: Table::new(
                 family.counter(
                     "boots_total",
@@ -259,6 +264,7 @@ impl Prometheus {
             },
             logs,
             stores,
+            database: Database::new(&family),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -271,6 +277,9 @@ impl Prometheus {
             registry,
         };
         prometheus.zero();
+        if setup.database {
+            prometheus.database.zero();
+        }
         prometheus
     }
 
@@ -438,6 +447,26 @@ impl Prometheus {
         if !self.logs.reads(source, figures) {
             self.overflowed(Bounded::Source);
         }
+    }
+
+    pub(super) fn vms(&self, counts: &[(Option<VmType>, VmStatus, usize)]) {
+        self.database.vms(counts);
+    }
+
+    pub(super) fn sessions(&self, totals: &SessionTotals, live: bool) {
+        self.database.sessions(totals, live);
+    }
+
+    pub(super) fn sessions_incomplete(&self, sessions: usize) {
+        self.database.incomplete(sessions);
+    }
+
+    pub(super) fn findings(&self, counts: &[usize]) {
+        self.database.findings(counts);
+    }
+
+    pub(super) fn addresses(&self, counts: &[usize]) {
+        self.database.addresses(counts);
     }
 
     pub(super) fn notification(&self, channel: &str, result: &str, latency: Option<Duration>) {

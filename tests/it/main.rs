@@ -31,6 +31,8 @@ mod simulator_tables;
 
 mod winston;
 
+mod rows_sample;
+
 mod run_ends;
 mod run_pages;
 mod sidecar;

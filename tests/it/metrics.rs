@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use bootwatch::core::boot::{Observation, TrackerCounts};
 use bootwatch::core::event::{AttemptResult, Failure, Origin, Stage, StageOutcome, VmType};
+use bootwatch::core::finding::FindingKind;
+use bootwatch::core::inventory::SessionTotals;
+use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
@@ -101,15 +104,18 @@ fn labels_and_their_values_are_allowed_ones() {
         "boot_stage",
         "channel",
         "failure",
+        "kind",
         "label",
         "le",
         "origin",
         "outcome",
+        "provider",
         "result",
         "rule",
         "severity",
         "source",
         "state",
+        "status",
         "version",
         "vm_type",
     ]);
@@ -163,9 +169,20 @@ fn what_rules_ask_about_exists_at_zero_in_a_fresh_process() {
     wanted.push("bootwatch_notifications_total{channel=\"ops\",result=\"failed_server\"}".into());
     wanted.push("bootwatch_source_up{source=\"log\"}".into());
     wanted.push("bootwatch_log_records_unparsed_total{source=\"log\"}".into());
+    wanted.extend(
+        FindingKind::ALL
+            .iter()
+            .map(|kind| format!("bootwatch_findings{{kind=\"{kind}\"}}")),
+    );
+    wanted.push("bootwatch_sessions_incomplete".into());
+    wanted.push("bootwatch_sessions_total{provider=\"codex\",status=\"failed\"}".into());
     for series in wanted {
         assert_eq!(value(&fresh, &series), 0.0, "{series}");
     }
+    assert!(
+        !fresh.contains("bootwatch_ip_pool_addresses"),
+        "no free address is told before any is counted"
+    );
     assert!(
         !fresh.contains("_bucket"),
         "histograms come when first seen"
@@ -420,4 +437,53 @@ fn gauges_follow_what_they_are_told() {
     }
     assert!(!told.contains(lag), "the lag of a lost source is not known");
     assert!(value(&told, "process_resident_memory_bytes") > 0.0);
+}
+
+#[test]
+fn without_a_database_nothing_is_said_of_one() {
+    let fresh = text(&Recorder::new(&Setup {
+        database: false,
+        ..setup()
+    }));
+    for family in [
+        "findings",
+        "sessions_incomplete",
+        "sessions_total",
+        "database_vms",
+    ] {
+        assert!(!fresh.contains(&format!("bootwatch_{family}")), "{family}");
+    }
+}
+
+#[test]
+fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
+    let recorder = Recorder::new(&setup());
+    let mut totals = SessionTotals::default();
+    totals.0[0][5] = 7;
+    recorder.sessions(&totals, false);
+    totals.0[0][5] = 9;
+    recorder.sessions(&totals, true);
+    recorder.vms(&[
+        (Some(VmType::Cli), VmStatus::Running, 4),
+        (None, VmStatus::Other, 1),
+    ]);
+    recorder.addresses(&[4, 1, 248]);
+    let told = text(&recorder);
+    let failed = "bootwatch_sessions_total{provider=\"codex\",status=\"failed\"}";
+    let running = "bootwatch_database_vms{status=\"running\",vm_type=\"cli\"}";
+    assert_eq!(value(&told, failed), 2.0);
+    assert_eq!(value(&told, running), 4.0);
+    assert_eq!(
+        value(
+            &told,
+            "bootwatch_database_vms{status=\"other\",vm_type=\"other\"}"
+        ),
+        1.0
+    );
+    assert_eq!(
+        value(&told, "bootwatch_ip_pool_addresses{state=\"free\"}"),
+        248.0
+    );
+    recorder.vms(&[]);
+    assert_eq!(value(&text(&recorder), running), 0.0);
 }

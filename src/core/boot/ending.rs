@@ -96,8 +96,13 @@ impl Tracker {
         entry.boot.ended_at = Some(at.max(entry.boot.started_at));
         entry.kept_since = Some(newest);
         let before = std::mem::replace(&mut entry.place, place);
-        out.push(Observation::BootEnded(Box::new(entry.boot.clone())));
-        let vm = entry.boot.vm;
+        let mut boot = Box::new(entry.boot.clone());
+        let vm = boot.vm;
+        // Counted once, whoever told its end first.
+        if !self.rows.was_told(&boot) {
+            self.rows.fill(&mut boot);
+            out.push(Observation::BootEnded(boot));
+        }
         self.open.remove(&before);
         let (queue, most) = match vm {
             Some(_) => (&mut self.ended, MAX_ENDED),
@@ -259,14 +264,7 @@ impl Tracker {
         if let Some(ip) = ip {
             self.addresses.take_wait_of(ip, slot);
         }
-        const AFTER_READY: [&[u8]; 5] = [
-            b"OAuth timeout",
-            b"Failed to start ",
-            b"Failed to retrieve",
-            b"Request timeout after",
-            b"Invalid JSON",
-        ];
-        if !timed_out && (agent_up || AFTER_READY.iter().any(|text| error.starts_with(text))) {
+        if !timed_out && (agent_up || failure::is_after_ready(error)) {
             self.ready(slot, event.at, out);
             return;
         }
@@ -412,7 +410,7 @@ impl Tracker {
         self.open.remove(&entry.place);
         self.ended.remove(&entry.place);
         self.ended_without_vm.remove(&entry.place);
-        let boot = entry.boot;
+        let mut boot = entry.boot;
         if let Some(vm) = boot.vm {
             self.by_vm.remove(&vm);
         }
@@ -426,6 +424,10 @@ impl Tracker {
         }
         self.forget_in_requests(slot, boot.user);
         self.free.insert(slot);
-        out.push(Observation::BootSettled(Box::new(boot)));
+        if !self.rows.was_settled(&boot) {
+            self.rows.fill(&mut boot);
+            self.rows.settled(&boot);
+            out.push(Observation::BootSettled(Box::new(boot)));
+        }
     }
 }

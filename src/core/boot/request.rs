@@ -17,6 +17,7 @@ use crate::core::event::{
     Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmType,
 };
 use crate::core::lease::Slot;
+use crate::core::row::RowKey;
 use crate::core::saved::Touched;
 
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
@@ -193,6 +194,7 @@ impl Tracker {
         session: SessionId,
         out: &mut Vec<Observation>,
     ) {
+        self.rows.hear(RowKey::Session(session), event.at);
         if self.by_session.contains_key(&session) {
             return;
         }

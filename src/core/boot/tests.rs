@@ -6,6 +6,7 @@ mod keep;
 mod properties;
 mod requests;
 mod restarts;
+mod rows;
 mod waits;
 
 use std::net::Ipv4Addr;

@@ -186,12 +186,18 @@ impl Tracker {
             entry.last_seen = entry.last_seen.max(event.at);
             entry.orphaned = None;
         }
+        let vm = entry.boot.vm;
+        // Of a boot whose end rows told already, no end will be told that takes it out of those in flight.
+        let in_flight = open
+            && self
+                .entry(slot)
+                .is_some_and(|entry| !self.rows.was_told(&entry.boot));
         out.push(Observation::AttemptEnded(AttemptEnded {
-            vm: entry.boot.vm,
+            vm,
             result,
             at: event.at,
             ms,
-            waited_ms: open.then_some(elapsed_ms),
+            waited_ms: in_flight.then_some(elapsed_ms),
             deadline_ms,
         }));
         if open && changed && result != AttemptResult::Ok {

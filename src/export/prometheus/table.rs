@@ -78,10 +78,15 @@ impl<F: Family, const N: usize> Table<F, N> {
 impl<F: Family<Series = IntGauge>, const N: usize> Table<F, N> {
     /// Counts what is at each place, and sets the series: those that exist and were not met go to zero.
     pub(super) fn set(&self, places: impl Iterator<Item = [usize; N]>) {
-        let mut counts = vec![0; self.series.len()];
-        for place in places {
+        self.set_counts(places.map(|place| (place, 1)));
+    }
+
+    /// Sets each series to the sum of the counts at its place, those that exist and were not met to zero.
+    pub(super) fn set_counts(&self, counted: impl Iterator<Item = ([usize; N], usize)>) {
+        let mut counts = vec![0i64; self.series.len()];
+        for (place, count) in counted {
             self.make(place);
-            counts[self.index(place)] += 1;
+            counts[self.index(place)] += i64::try_from(count).unwrap_or(i64::MAX);
         }
         for (series, count) in self.series.iter().zip(counts) {
             if let Some(series) = series.get() {

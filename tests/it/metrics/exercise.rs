@@ -8,6 +8,8 @@ use bootwatch::controller::reader::Reader;
 use bootwatch::core::alert::{AlertChanged, AlertView, Effect};
 use bootwatch::core::boot::{AttemptEnded, Observation, Tracker, TrackerCounts};
 use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
+use bootwatch::core::inventory::SessionTotals;
+use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
@@ -20,6 +22,7 @@ pub(super) fn setup() -> Setup {
         channels: vec!["ops".to_owned()],
         results: vec!["sent", "expired", "failed_server"],
         others: vec!["database".to_owned()],
+        database: true,
         ..Setup::default()
     }
 }
@@ -137,6 +140,19 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.outbox([("ops", "queued"), ("ops", "sending")]);
     recorder.fleet(true, 7, 1);
     recorder.broken("ops", true);
+    let vm_types = VmType::ALL.iter().copied().map(Some).chain([None]);
+    let vms: Vec<_> = vm_types
+        .flat_map(|vm_type| {
+            VmStatus::ALL
+                .iter()
+                .map(move |status| (vm_type, *status, 2))
+        })
+        .collect();
+    recorder.vms(&vms);
+    recorder.sessions(&SessionTotals([[1; 9]; 4]), true);
+    recorder.sessions_incomplete(1);
+    recorder.findings(&[1, 2, 3, 4, 5, 6]);
+    recorder.addresses(&[3, 1, 249]);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {

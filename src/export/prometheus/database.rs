@@ -1,0 +1,125 @@
+//! What the database's rows tell: VMs, sessions, addresses, and where the sources do not fit together.
+
+use ::prometheus::{IntCounterVec, IntGaugeVec};
+
+use super::family::Family;
+use super::table::{Followed, Table, words};
+use crate::core::event::VmType;
+use crate::core::finding::FindingKind;
+use crate::core::inventory::{AddressState, SessionTotals};
+use crate::core::row::{Provider, SessionStatus, VmStatus};
+use crate::export::label;
+
+#[derive(Debug)]
+pub(super) struct Database {
+    vms: Table<IntGaugeVec, 2>,
+    /// By provider, then by status; empty where no database is watched.
+    sessions: Vec<Followed>,
+    sessions_family: IntCounterVec,
+    incomplete: Table<IntGaugeVec, 0>,
+    findings: Table<IntGaugeVec, 1>,
+    addresses: Table<IntGaugeVec, 1>,
+}
+
+impl Database {
+    pub(super) fn new(family: &Family<'_>) -> Database {
+        let vm_types = VmType::ALL.iter().map(|vm_type| vm_type.as_str());
+        Database {
+            vms: Table::new(
+                family.gauge(
+                    "database_vms",
+                    "Rows of vms that are open or of the last 48 hours.",
+                    &["vm_type", "status"],
+                ),
+                [
+                    words(vm_types.chain([label::OTHER])),
+                    words(VmStatus::ALL.iter().map(|status| status.as_str())),
+                ],
+            ),
+            sessions: Vec::new(),
+            sessions_family: family.counter(
+                "sessions_total",
+                "Sessions that were seen to reach a status, from the rows of auth_sessions.",
+                &["provider", "status"],
+            ),
+            incomplete: Table::new(
+                family.gauge(
+                    "sessions_incomplete",
+                    "Sessions past their deadline whose VM's columns are empty; for the rule SessionsIncomplete.",
+                    &[],
+                ),
+                [],
+            ),
+            findings: Table::new(
+                family.gauge(
+                    "findings",
+                    "Open findings: where log, database and processes do not fit together; for the rule GhostVms.",
+                    &["kind"],
+                ),
+                [words(FindingKind::ALL.iter().map(|kind| kind.as_str()))],
+            ),
+            addresses: Table::new(
+                family.gauge(
+                    "ip_pool_addresses",
+                    "Addresses of the controller's pool, from the rows of vms; for the rule IpPoolLow.",
+                    &["state"],
+                ),
+                [words(AddressState::ALL.iter().map(|state| state.as_str()))],
+            ),
+        }
+    }
+
+    /// A database is watched: what rules ask about is there from now on. The pool is not: none free would be untrue.
+    pub(super) fn zero(&mut self) {
+        self.incomplete.make([]);
+        for kind in FindingKind::ALL {
+            self.findings.make([*kind as usize]);
+        }
+        for provider in Provider::ALL {
+            for status in SessionStatus::ALL {
+                let labels = [provider.as_str(), status.as_str()];
+                let series = self.sessions_family.with_label_values(&labels);
+                self.sessions.push(Followed::new(series));
+            }
+        }
+    }
+
+    pub(super) fn vms(&self, counts: &[(Option<VmType>, VmStatus, usize)]) {
+        let places = counts.iter().map(|(vm_type, status, count)| {
+            let vm_type = vm_type.map_or(VmType::ALL.len(), |vm_type| vm_type as usize);
+            ([vm_type, *status as usize], *count)
+        });
+        self.vms.set_counts(places);
+    }
+
+    pub(super) fn sessions(&self, totals: &SessionTotals, live: bool) {
+        for (followed, total) in self.sessions.iter().zip(totals.0.as_flattened()) {
+            match live {
+                true => followed.follow(*total),
+                false => followed.skip(*total),
+            }
+        }
+    }
+
+    pub(super) fn incomplete(&self, sessions: usize) {
+        self.incomplete.set_counts([([], sessions)].into_iter());
+    }
+
+    pub(super) fn findings(&self, counts: &[usize]) {
+        self.findings.set_counts(
+            counts
+                .iter()
+                .enumerate()
+                .map(|(kind, count)| ([kind], *count)),
+        );
+    }
+
+    pub(super) fn addresses(&self, counts: &[usize]) {
+        self.addresses.set_counts(
+            counts
+                .iter()
+                .enumerate()
+                .map(|(state, count)| ([state], *count)),
+        );
+    }
+}
