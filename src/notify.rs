@@ -205,6 +205,12 @@ impl Sender {
         self.lay_out(notification, &page, "")
     }
 
+    /// It leaves although it could not be stored.
+    fn render_unsaved(&self, notification: &Notification) -> Message {
+        let page = Page::of(notification, &self.context).unsaved();
+        self.lay_out(notification, &page, "")
+    }
+
     /// Without what a receiver may choke on.
     fn render_reduced(&self, notification: &Notification) -> Message {
         let page = Page::of(notification, &self.context).reduced();

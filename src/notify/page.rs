@@ -116,6 +116,10 @@ pub struct Page {
     pub ends_at: Option<Timestamp>,
 }
 
+/// The end of a summary that could not be stored.
+const UNSAVED: &str =
+    " bootwatch could not store this message before it left; after a restart it may come again.";
+
 impl Page {
     #[must_use]
     pub fn of(notification: &Notification, context: &Context) -> Page {
@@ -166,6 +170,13 @@ impl Page {
             starts_at: incident.first_bad_at,
             ends_at: incident.resolved_at.map(|at| words.over_since(at)),
         }
+    }
+
+    /// It leaves although it could not be stored, and says so.
+    #[must_use]
+    pub fn unsaved(mut self) -> Page {
+        self.summary.push_str(UNSAVED);
+        self
     }
 
     /// Without the lines that were not written by us.

@@ -271,7 +271,10 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             return;
         };
         let entry = Entry {
-            message: self.sender.render(&notice.notification),
+            message: match notice.unsaved {
+                false => self.sender.render(&notice.notification),
+                true => self.sender.render_unsaved(&notice.notification),
+            },
             notice,
             accepted: clock::monotonic(),
             reduced: false,

@@ -34,6 +34,7 @@ mod winston;
 mod rows_sample;
 
 mod run_ends;
+mod run_keeps;
 mod run_pages;
 mod sidecar;
 

@@ -22,7 +22,7 @@ const ONE_SECOND: &str = "[shutdown]\ndeadline = \"1s\"\n";
 const IN_TIME: Duration = Duration::from_secs(4);
 
 /// Plays so many boots of one scenario at once; the seed is also how many hours after the others they begin.
-fn play(log: &Path, seed: u32, name: &'static str, boots: u32) {
+pub(crate) fn play(log: &Path, seed: u32, name: &'static str, boots: u32) {
     let phase = Phase {
         from: 0,
         rate: 600,
@@ -161,7 +161,8 @@ fn program(folder: &Path, command: &[&str]) -> Command {
 fn configure(folder: &Path, log: &Path, web: SocketAddr, pager: SocketAddr) {
     let text = format!(
         "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"{web}\"\n\
-         [store]\npath = {:?}\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{ONE_SECOND}",
+         [store]\npath = {:?}\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n\
+         [alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n{ONE_SECOND}",
         log.display().to_string(),
         folder.join("bootwatch.db").display().to_string(),
     );
@@ -176,7 +177,7 @@ fn free() -> SocketAddr {
         .unwrap()
 }
 
-fn run(folder: &Path, log: &Path, pager: SocketAddr) -> (Child, SocketAddr) {
+pub(crate) fn run(folder: &Path, log: &Path, pager: SocketAddr) -> (Child, SocketAddr) {
     let web = free();
     configure(folder, log, web, pager);
     let child = program(folder, &["run"])

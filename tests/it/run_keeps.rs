@@ -1,0 +1,118 @@
+//! What outlives a run: no second page, no lost one, one resolve; and pages without a store.
+
+use std::net::TcpListener;
+
+use bootwatch::app::Start;
+use serde_json::Value;
+
+use crate::run_ends::{play, run};
+use crate::sidecar::{Pager, Sidecar, eventually, log};
+
+const QUICK: &str =
+    "[alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n[shutdown]\ndeadline = \"1s\"\n";
+
+/// Takes notifications until the incident's end; all must be of one incident, and none its beginning.
+fn until_resolved(pager: &Pager, key: &Value) {
+    loop {
+        let next = pager.next();
+        assert_eq!(next["groupKey"], *key, "another incident: {next}");
+        if next["status"] == "resolved" {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_restart_neither_pages_again_nor_forgets_to_resolve() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let first = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    first.wait_until_ready();
+    play(&log, 1, "agent-missing", 3);
+    let page = pager.next();
+    assert_eq!(page["status"], "firing");
+    first.stop().unwrap();
+
+    let second = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    second.wait_until_ready();
+    play(&log, 2, "healthy", 40);
+    until_resolved(&pager, &page["groupKey"]);
+    second.stop().unwrap();
+    assert!(pager.so_far().is_empty());
+}
+
+#[test]
+fn kill_minus_nine_after_a_page_is_no_second_page() {
+    let (folder, log) = log();
+    let pager = Pager::start();
+    let (mut child, _) = run(folder.path(), &log, pager.address);
+    play(&log, 1, "agent-missing", 3);
+    let page = pager.next();
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    play(&log, 2, "agent-missing", 1);
+    let (mut child, _) = run(folder.path(), &log, pager.address);
+    play(&log, 3, "healthy", 60);
+    let mut firing = 0;
+    loop {
+        let next = pager.next();
+        assert_eq!(next["groupKey"], page["groupKey"], "another incident");
+        // The first message may come again if it was not known to have arrived: under its own id, never as another.
+        firing += usize::from(next["status"] == "firing" && next == page);
+        if next["status"] == "resolved" {
+            break;
+        }
+    }
+    assert!(firing <= 1, "{firing}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(pager.so_far().is_empty());
+}
+
+#[test]
+fn a_page_that_nobody_took_is_sent_by_the_next_run() {
+    let (_folder, log) = log();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = Sidecar::start(&log, silent.local_addr().unwrap(), QUICK, Start::default());
+    first.wait_until_ready();
+    play(&log, 1, "agent-missing", 3);
+    eventually("the alert fires", || {
+        first.metric("bootwatch_alerts_firing", "BootFailureRate") >= 1.0
+    });
+    let ended = first.stop().unwrap();
+    assert!(ended.unsent >= 1, "{ended:?}");
+
+    let pager = Pager::start();
+    let second = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    let page = pager.next();
+    assert_eq!(page["alerts"][0]["labels"]["cause"], "agent_refused");
+    second.stop().unwrap();
+}
+
+#[test]
+fn without_a_store_the_page_leaves_all_the_same_and_says_so() {
+    let (_folder, log) = log();
+    // A folder stands where the store's file should be.
+    let place = log.with_extension("db");
+    std::fs::create_dir(&place).unwrap();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    sidecar.wait_until_ready();
+    assert_eq!(sidecar.metric("bootwatch_source_up", "store"), 0.0);
+    play(&log, 1, "agent-missing", 3);
+    let page = pager.next().to_string();
+    assert!(page.contains("could not store this message"), "{page}");
+
+    // Once the place is free the store is there without a hand, and holds what happened meanwhile.
+    std::fs::remove_dir(&place).unwrap();
+    eventually("the store is written", || {
+        sidecar.metric("bootwatch_source_up", "store") >= 1.0
+    });
+    sidecar.stop().unwrap();
+    let again = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    again.wait_until_ready();
+    play(&log, 2, "healthy", 40);
+    while pager.next()["status"] != "resolved" {}
+    again.stop().unwrap();
+}
