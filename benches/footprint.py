@@ -46,7 +46,7 @@ def main():
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     config = os.path.join(folder, "bootwatch.toml")
     with open(config, "w") as file:
-        file.write(f'[log]\nfile = "{log}"\ntimezone = "UTC"\n[web]\nlisten = "127.0.0.1:0"\n')
+        file.write(f'[log]\nfile = "{log}"\ntimezone = "UTC"\n[web]\nlisten = "127.0.0.1:0"\n[store]\npath = "{folder}/bootwatch.db"\n')
     ours = subprocess.Popen([arguments.bootwatch, "run", "--config", config], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     address = ours.stdout.readline().decode().strip().rsplit("http://", 1)[1]
     processes = {"bootwatch": ours}

@@ -109,8 +109,9 @@ fn start(folder: &Path, log: &Path, pager: std::net::SocketAddr) -> Sidecar {
     let config = folder.join("bootwatch.toml");
     let text = format!(
         "[log]\nfile = \"{}\"\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n[alerts]\nkeep_firing = \"1s\"\n\
-         [notify.bench]\ntype = \"webhook\"\nurl = \"http://{pager}/\"\n",
-        log.display()
+         [store]\npath = \"{}\"\n[notify.bench]\ntype = \"webhook\"\nurl = \"http://{pager}/\"\n",
+        log.display(),
+        folder.join("bootwatch.db").display()
     );
     std::fs::write(&config, text).expect("the configuration");
     let child = Command::new(env!("CARGO_BIN_EXE_bootwatch"))

@@ -142,10 +142,12 @@ fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
         "[host]\nname = \"demo\"\n\
          [log]\nfile = {log:?}\ntimezone = \"UTC\"\n\
          [web]\nlisten = \"127.0.0.1:0\"\n\
+         [store]\npath = {store:?}\n\
          [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
          [shutdown]\ndeadline = \"5s\"\n\
          [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{receiver}/page\"\n",
         log = log.display().to_string(),
+        store = log.with_file_name("bootwatch.db").display().to_string(),
     );
     let surroundings = Surroundings {
         environment: Vec::new(),
