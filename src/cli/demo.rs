@@ -91,8 +91,9 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     let mut story = Story::new(out, Screen::of_stdout(), once);
     story.opens(&log, address)?;
     let watch = Stopwatch::start();
-    let sidecar = app.run(stop.clone().cancelled_owned());
-    tokio::pin!(sidecar, receiver);
+    // A task of its own: what is asked of it below is awaited here, and must not wait for itself.
+    let mut sidecar = tokio::spawn(app.run(stop.clone().cancelled_owned()));
+    tokio::pin!(receiver);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     crate::notify::install_tls();
@@ -103,7 +104,7 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     let ending = loop {
         tokio::select! {
             ended = &mut sidecar => {
-                ended.context("the sidecar ended by itself")?;
+                ended.context("the sidecar panicked")?.context("the sidecar ended by itself")?;
                 break Ending::Broken;
             }
             served = &mut receiver => served.context("the demo's receiver failed")?,
@@ -126,7 +127,10 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     stopping.store(true, Ordering::Relaxed);
     stop.cancel();
     if !matches!(ending, Ending::Broken) {
-        sidecar.await.context("shut the sidecar down")?;
+        sidecar
+            .await
+            .context("the sidecar panicked")?
+            .context("shut the sidecar down")?;
     }
     drop(happenings);
     match simulator.join() {
