@@ -310,7 +310,7 @@ async fn million(folder: &Path, boots: u64) -> anyhow::Result<()> {
     let begun = Stopwatch::start();
     let tally = history.tally(Timestamp(0)..Timestamp(i64::MAX)).await?;
     println!(
-        "count all of them by outcome ({} kinds): {:.0?}",
+        "count all of them by outcome ({} kinds): {:.2?}",
         tally.len(),
         begun.elapsed()
     );
