@@ -9,6 +9,7 @@ mod architecture;
 mod config;
 mod demo;
 mod metrics;
+mod postgres;
 mod tree;
 
 mod analyze_later_versions;
