@@ -11,6 +11,7 @@ pub mod failure;
 pub mod lease;
 pub mod readiness;
 pub mod redact;
+pub mod row;
 pub mod rule;
 pub mod sketch;
 pub mod summary;

@@ -193,6 +193,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 
 words! {
     /// What kind of VM; only browser VMs have an agent on port 8080.
