@@ -9,6 +9,7 @@ pub mod boot;
 pub mod event;
 pub mod failure;
 pub mod lease;
+pub mod query;
 pub mod readiness;
 pub mod redact;
 pub mod row;
