@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod backtest;
 pub mod check;
+pub mod db;
 pub mod demo;
 mod past;
 pub mod run;
@@ -35,6 +36,8 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Reads the configuration and names every problem at once
     Check(check::Arguments),
+    /// The controller's database: SQL for a role that can only read what bootwatch needs
+    Db(db::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -61,6 +64,7 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
             backtest::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
+        Command::Db(arguments) => db::run(arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }

@@ -4,6 +4,7 @@
 //! key, what was found and what to write instead. Unknown keys are refused: a misspelt key that is ignored is a rule
 //! that nobody knows to be off. Defaults exist once, in the table of `keys.rs`.
 
+mod database;
 mod document;
 mod environment;
 mod keys;
@@ -25,6 +26,7 @@ use http::Uri;
 
 use document::Settings;
 
+pub use database::{Database, Tls};
 pub use environment::Surroundings;
 pub use notify::{Channel, Notifier, Webhook};
 pub use problem::{Problem, Problems};
@@ -38,6 +40,8 @@ pub struct Config {
     /// The controller host's name in alerts, metrics and reports.
     pub host: String,
     pub log: Log,
+    /// The controller's database, where it is watched.
+    pub database: Option<Database>,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
@@ -129,6 +133,7 @@ pub fn parse(
         );
     }
     check_log(&settings, &mut problems);
+    database::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     if !problems.is_empty() {
@@ -148,6 +153,7 @@ pub fn parse(
                 poll_idle: settings.read("log.follow.poll_idle"),
             },
         },
+        database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
         },

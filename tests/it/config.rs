@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bootwatch::cli::check;
-use bootwatch::config::{Channel, Config, LogSource, Problems, Surroundings, Zone, parse};
+use bootwatch::config::{Channel, Config, LogSource, Problems, Surroundings, Tls, Zone, parse};
 
 const MINIMAL: &str = "[log]\nfile = \"/var/log/x.log\"\n";
 
@@ -221,10 +221,21 @@ fn the_environment_goes_over_the_file() {
             ("BOOTWATCH_NOTIFY__NIGHT__URL", "https://alerts.example/b"),
             ("BOOTWATCH_NOTIFY__NIGHT__AUTHORIZATION", "Bearer hunter2"),
             ("BOOTWATCH_PORT_9644_TCP", "tcp://10.0.0.1:9644"),
+            (
+                "BOOTWATCH_DATABASE__URL",
+                "postgres://me:hunter2@db.example/app",
+            ),
+            ("BOOTWATCH_DATABASE__TLS", "unverified"),
             ("PATH", "/bin"),
         ],
     )
     .unwrap();
+    let database = config.database.unwrap();
+    assert_eq!(
+        (database.tls, database.schema.as_str()),
+        (Tls::Unverified, "public")
+    );
+    assert!(!format!("{:?}", database.url).contains("hunter2"));
     assert_eq!(
         config.log.source,
         LogSource::Journal("master-controller".to_owned())
@@ -262,7 +273,7 @@ fn check_says_what_a_good_file_amounts_to() {
     .unwrap();
     let expected = format!(
         "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
-         web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
+         database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
          notifiers: none\n",
         path.display()
     );
@@ -327,10 +338,14 @@ fn any_value_in_any_place_is_judged() {
         "\"a\\u0000b\"",
     ];
     let example = bootwatch::config::manual::example().replace("# [notify.ops]", "[notify.ops]");
-    // Every key but the two that contradict another or name a file that is not there.
+    // Every key but those that contradict another or name a file that is not there.
     let lines: Vec<&str> = example
         .lines()
-        .filter(|line| !line.starts_with("# journal") && !line.starts_with("# authorization_file"))
+        .filter(|line| {
+            !["# journal", "# authorization_file", "# url_file"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        })
         .map(|line| {
             line.strip_prefix("# ")
                 .filter(|rest| rest.contains(" = "))
