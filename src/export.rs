@@ -33,6 +33,8 @@ pub struct Setup {
     /// The rules that are switched on: an alert that is off has no series that says all is well.
     pub rules: Vec<RuleName>,
     pub sources: Vec<String>,
+    /// What is asked of the controller's database at a look; empty where it is not watched.
+    pub queries: Vec<&'static str>,
     /// The notifiers, by name.
     pub channels: Vec<String>,
     /// What can become of a notification.
@@ -45,6 +47,7 @@ impl Default for Setup {
             version: env!("CARGO_PKG_VERSION"),
             rules: RuleName::ALL.to_vec(),
             sources: Vec::new(),
+            queries: Vec::new(),
             channels: Vec::new(),
             results: Vec::new(),
         }
@@ -166,6 +169,16 @@ impl Recorder {
     /// Takes what became of a source's records.
     pub fn reads(&self, source: &str, figures: &ReadFigures) {
         self.prometheus.reads(source, figures);
+    }
+
+    /// Takes whether the controller's database can be read.
+    pub fn database_up(&self, up: bool) {
+        self.prometheus.database_up(up);
+    }
+
+    /// Records how long one question to the controller's database took.
+    pub fn database_asked(&self, query: &str, took: Duration) {
+        self.prometheus.database_asked(query, took);
     }
 
     /// Records what became of a notification, or of one try; `latency` is the time from the decision to the receiver's

@@ -21,10 +21,13 @@ use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
 };
 use crate::core::rule::{RuleName, Severity};
-use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
 use log::Logs;
 use process::Process;
 use table::{Followed, Table, words};
+
+/// The database as a source.
+const DATABASE: &str = "database";
 
 /// A boot that ended, in the words of labels.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,9 @@ pub(super) struct Prometheus {
     waiting: Table<IntGaugeVec, 1>,
     tracker: Tracker,
     logs: Logs,
+    /// What is asked of the database, and how long it takes.
+    queries: Vec<&'static str>,
+    asked: Table<HistogramVec, 1>,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -244,6 +250,16 @@ impl Prometheus {
                 ),
             },
             logs: Logs::new(&family, &setup.sources),
+            queries: setup.queries.clone(),
+            asked: Table::new(
+                family.histogram(
+                    "database_poll_duration_seconds",
+                    "How long a question to the controller's database took.",
+                    QUERY_SECONDS,
+                    &["query"],
+                ),
+                [words(setup.queries.iter().copied().chain([label::OTHER]))],
+            ),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -311,6 +327,9 @@ impl Prometheus {
                 self.notifications.make([channel, result]);
             }
             self.waiting.make([channel]);
+        }
+        if !self.queries.is_empty() {
+            self.database_up(false);
         }
         for label in Bounded::ALL {
             self.overflow.make([label as usize]);
@@ -410,6 +429,19 @@ impl Prometheus {
         if !self.logs.source(name, figures) {
             self.overflowed(Bounded::Source);
         }
+    }
+
+    pub(super) fn database_up(&self, up: bool) {
+        self.logs.set_up(DATABASE, up);
+    }
+
+    pub(super) fn database_asked(&self, query: &str, took: Duration) {
+        let known = self.queries.iter().position(|known| *known == query);
+        let query = known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Query);
+            self.queries.len()
+        });
+        self.asked.at([query]).observe(took.as_secs_f64());
     }
 
     pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {

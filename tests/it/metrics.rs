@@ -105,6 +105,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "le",
         "origin",
         "outcome",
+        "query",
         "result",
         "rule",
         "severity",
@@ -162,6 +163,7 @@ fn what_rules_ask_about_exists_at_zero_in_a_fresh_process() {
     }
     wanted.push("bootwatch_notifications_total{channel=\"ops\",result=\"failed_server\"}".into());
     wanted.push("bootwatch_source_up{source=\"log\"}".into());
+    wanted.push("bootwatch_source_up{source=\"database\"}".into());
     wanted.push("bootwatch_log_records_unparsed_total{source=\"log\"}".into());
     for series in wanted {
         assert_eq!(value(&fresh, &series), 0.0, "{series}");
@@ -192,6 +194,7 @@ fn hostile_text_creates_no_series() {
     recorder.notification("unheard of", "sent", Some(Duration::ZERO));
     recorder.notification("ops", "unheard of", Some(Duration::ZERO));
     recorder.waiting("unheard of", 1);
+    recorder.database_asked("unheard of", Duration::ZERO);
     let sim = |seed| play(scenario("mass-incident"), &order(seed, Version::Oct, 30)).0;
     for observation in observations(&sim(1)) {
         recorder.observe(&observation, true);
@@ -225,6 +228,7 @@ fn hostile_text_creates_no_series() {
         let name = format!("p{n}\"\n{{}}");
         recorder.notification(&name, &name, Some(Duration::ZERO));
         recorder.waiting(&name, 1);
+        recorder.database_asked(&name, Duration::ZERO);
         recorder.source(&name, &SourceFigures::default());
         recorder.reads(&name, &ReadFigures::default());
     }
@@ -250,6 +254,7 @@ fn hostile_text_creates_no_series() {
     assert_eq!(overflown("result"), 9_501.0 + 10_001.0);
     assert_eq!(overflown("channel"), 20_002.0);
     assert_eq!(overflown("source"), 20_000.0);
+    assert_eq!(overflown("query"), 10_001.0);
 }
 
 #[test]

@@ -84,9 +84,14 @@ impl Logs {
             ),
         };
         for name in names {
-            logs.up.with_label_values(&[name]).set(0);
+            logs.set_up(name, false);
         }
         logs
+    }
+
+    /// Says whether a source can be read; the caller's names are few and its own.
+    pub(super) fn set_up(&self, name: &str, up: bool) {
+        self.up.with_label_values(&[name]).set(up.into());
     }
 
     /// Says whether the source is one that was named.
@@ -99,7 +104,7 @@ impl Logs {
         log.rotations.follow(figures.rotations);
         log.truncations.follow(figures.truncations);
         log.losses.follow(figures.losses);
-        self.up.with_label_values(&[name]).set(figures.up.into());
+        self.set_up(name, figures.up);
         if figures.up {
             let lag = i64::try_from(figures.lag_bytes).unwrap_or(i64::MAX);
             self.lag_bytes.with_label_values(&[name]).set(lag);

@@ -11,12 +11,14 @@ use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, T
 use bootwatch::core::rule::RuleName;
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
+use bootwatch::source::database::Query;
 
 use crate::simulator::{order, play, scenarios};
 
 pub(super) fn setup() -> Setup {
     Setup {
         sources: vec!["log".to_owned()],
+        queries: Query::ALL.map(Query::as_str).to_vec(),
         channels: vec!["ops".to_owned()],
         results: vec!["sent", "expired", "failed_server"],
         ..Setup::default()
@@ -120,6 +122,10 @@ pub(super) fn exercise(recorder: &Recorder) {
     );
     recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
     recorder.waiting("ops", 3);
+    recorder.database_up(true);
+    for query in Query::ALL {
+        recorder.database_asked(query.as_str(), Duration::from_millis(3));
+    }
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
