@@ -2,7 +2,7 @@
 //!
 //! Not the tables themselves: their row-level policies read `users`, which refers to itself, and their columns hold
 //! tokens and public hosts. Views run with their owner's rights, past the policies. The script looks the columns up when
-//! it is applied, as [`super::layout`] does, because no two installations have the same.
+//! it is applied, as the statements of the watch do, because no two installations have the same.
 
 use super::dialect::quoted;
 
