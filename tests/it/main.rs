@@ -34,6 +34,7 @@ mod winston;
 
 mod rows_sample;
 
+mod run_database;
 mod run_ends;
 mod run_keeps;
 mod run_pages;
