@@ -31,7 +31,7 @@ pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
-pub use rules::{BootFailureRate, ConnectionSpike, Rules};
+pub use rules::{BootFailureRate, ConditionRule, ConnectionSpike, Limit, Rules};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
@@ -46,6 +46,8 @@ pub struct Config {
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
+    /// `None`: none is sent.
+    pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -82,6 +84,14 @@ pub struct Web {
 pub struct Alerts {
     pub keep_firing: Duration,
     pub group_wait: Duration,
+}
+
+/// The regular sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub url: Endpoint,
+    pub interval: Duration,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +174,11 @@ pub fn parse(
             keep_firing: settings.read("alerts.keep_firing"),
             group_wait: settings.read("alerts.group_wait"),
         },
+        heartbeat: settings.maybe("heartbeat.url").map(|url| Heartbeat {
+            url,
+            interval: settings.read("heartbeat.interval"),
+            timeout: settings.read("heartbeat.timeout"),
+        }),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

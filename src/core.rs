@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod binomial;
 pub mod boot;
+pub mod condition;
 pub mod event;
 pub mod failure;
 pub mod finding;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConnectionSpike};
+use crate::config::{Config, ConnectionSpike, Limit};
 use crate::core::alert::Settings;
+use crate::core::condition::ConditionSettings;
 use crate::core::rule::{RuleName, RuleSettings};
 
 /// The engine's settings of a configuration.
@@ -46,8 +47,35 @@ pub fn settings(config: &Config) -> Settings {
     Settings {
         host: config.host.clone(),
         rules,
+        conditions: conditions(config),
         group_wait_ms: millis(config.alerts.group_wait),
     }
+}
+
+/// Rules that nothing could tell anything are left out: their alerts would say for ever that nothing is known.
+fn conditions(config: &Config) -> BTreeMap<RuleName, ConditionSettings> {
+    let named = |name: &str| {
+        let mut known = RuleName::CONDITIONS.iter();
+        known.find(|rule| rule.as_str() == name).copied()
+    };
+    let configured = config.rules.conditions.iter();
+    configured
+        .filter_map(|(name, rule)| {
+            let (rule, configured) = (named(name)?, rule.as_ref()?);
+            let limit = match configured.limit {
+                Limit::Count(count) => count as f64,
+                Limit::Share(share) => share,
+                Limit::Time(time) => millis(time) as f64,
+            };
+            let settings = ConditionSettings {
+                enabled: true,
+                limit,
+                for_ms: millis(configured.wait),
+                keep_firing_ms: millis(config.alerts.keep_firing),
+            };
+            Some((rule, settings))
+        })
+        .collect()
 }
 
 fn of_spike(spike: &ConnectionSpike, defaults: RuleSettings) -> RuleSettings {

@@ -11,9 +11,9 @@ use super::past;
 use super::verdict::{Alerts, FiredAlert};
 use crate::config::{Config, Surroundings, Zone};
 use crate::controller::excerpt::excerpt;
-use crate::core::alert::{Kind, Notification};
+use crate::core::alert::{Cause, Kind, Notification, Subject};
 use crate::core::boot::{Observation, Tracker};
-use crate::core::event::{Failure, Timestamp, VmType};
+use crate::core::event::Timestamp;
 
 const WEEK_MS: f64 = 7.0 * 86_400_000.0;
 
@@ -56,8 +56,8 @@ struct Backtest {
 #[derive(Serialize)]
 struct IncidentRow {
     first_rule: &'static str,
-    vm_type: VmType,
-    cause: Failure,
+    vm_type: Subject,
+    cause: Cause,
     first_bad_at: String,
     fired_at: String,
     resolved_at: Option<String>,
@@ -225,7 +225,7 @@ impl IncidentRow {
             .count();
         Some(IncidentRow {
             first_rule: first.rule.as_str(),
-            vm_type: incident.vm_type,
+            vm_type: incident.subject,
             cause: incident.cause,
             first_bad_at: past::rfc3339(incident.first_bad_at),
             fired_at: past::rfc3339(page.at),

@@ -11,7 +11,37 @@ pub struct Rules {
     pub boot_failure_rate: Option<BootFailureRate>,
     pub connection_refused_spike: Option<ConnectionSpike>,
     pub connection_error_spike: Option<ConnectionSpike>,
+    /// The rules about what holds now, by name; those that are switched off too.
+    pub conditions: Vec<(&'static str, Option<ConditionRule>)>,
 }
+
+/// A rule about what holds now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConditionRule {
+    pub limit: Limit,
+    /// How long it must hold.
+    pub wait: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    Count(u64),
+    Share(f64),
+    Time(Duration),
+}
+
+/// The key of each one's limit. One without is about any at all.
+const CONDITIONS: [(&str, Option<&str>); 9] = [
+    ("SessionsIncomplete", Some("sessions")),
+    ("IpPoolLow", Some("free")),
+    ("GhostVms", Some("vms")),
+    ("ControllerSilent", Some("silence")),
+    ("DatabaseUnreachable", Some("after")),
+    ("LogLagging", Some("after")),
+    ("StoreUnwritable", Some("after")),
+    ("NotifierFailing", None),
+    ("RecordsUnparsed", Some("share")),
+];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootFailureRate {
@@ -52,6 +82,11 @@ impl Rules {
                 self.connection_error_spike.is_some(),
             ),
         ];
+        let conditions = self.conditions.iter();
+        let all: Vec<(&'static str, bool)> = all
+            .into_iter()
+            .chain(conditions.map(|(name, rule)| (*name, rule.is_some())))
+            .collect();
         let named = |wanted: bool| {
             all.iter()
                 .filter(|(_, on)| *on == wanted)
@@ -67,8 +102,30 @@ impl Rules {
                 .then(|| BootFailureRate::read(settings)),
             connection_refused_spike: spike(settings, "ConnectionRefusedSpike"),
             connection_error_spike: spike(settings, "ConnectionErrorSpike"),
+            conditions: CONDITIONS
+                .iter()
+                .map(|(rule, limit)| (*rule, condition(settings, rule, *limit)))
+                .collect(),
         }
     }
+}
+
+fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<ConditionRule> {
+    if !enabled(settings, rule) {
+        return None;
+    }
+    let key = |name: &str| format!("rules.{rule}.{name}");
+    let limit = match limit {
+        None => Limit::Count(1),
+        Some(name @ ("silence" | "after")) => Limit::Time(settings.read(&key(name))),
+        Some(name @ "share") => Limit::Share(settings.read(&key(name))),
+        Some(name) => Limit::Count(settings.read(&key(name))),
+    };
+    let wait = match limit {
+        Limit::Time(_) => Duration::ZERO,
+        Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
+    };
+    Some(ConditionRule { limit, wait })
 }
 
 impl BootFailureRate {

@@ -21,23 +21,27 @@
 //! What the engine knows survives a restart (`keep`). A restored engine is told when the log has been caught up with;
 //! until then alerts fire and none resolves.
 
+mod condition;
 mod incident;
 mod keep;
 mod state;
+mod subject;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub use incident::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason};
 use keep::Place;
-use state::{AlertState, Transition};
+use state::{AlertState, Seen, Transition, Waits};
+pub use subject::{Cause, Subject};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
+use crate::core::condition::ConditionSettings;
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::readiness::Readiness;
 use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
@@ -58,7 +62,10 @@ const MOST_USUAL: f64 = 0.3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub host: String,
+    /// The rules about boots.
     pub rules: BTreeMap<RuleName, RuleSettings>,
+    /// The rules about what holds now.
+    pub conditions: BTreeMap<RuleName, ConditionSettings>,
     pub group_wait_ms: i64,
 }
 
@@ -66,9 +73,13 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             host: String::new(),
-            rules: RuleName::ALL
+            rules: RuleName::BOOTS
                 .iter()
                 .map(|rule| (*rule, RuleSettings::default()))
+                .collect(),
+            conditions: RuleName::CONDITIONS
+                .iter()
+                .map(|rule| (*rule, ConditionSettings::usual(*rule)))
                 .collect(),
             group_wait_ms: 30_000,
         }
@@ -100,7 +111,7 @@ struct PerType {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertView {
     pub rule: RuleName,
-    pub vm_type: VmType,
+    pub subject: Subject,
     pub severity: Severity,
     pub firing: bool,
     pub pending: bool,
@@ -112,7 +123,7 @@ pub struct AlertView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertChanged {
     pub rule: RuleName,
-    pub vm_type: VmType,
+    pub subject: Subject,
     pub severity: Severity,
     pub to: &'static str,
     pub at: Timestamp,
@@ -129,12 +140,14 @@ pub enum Effect {
 pub struct Engine {
     settings: Settings,
     types: BTreeMap<VmType, PerType>,
-    alerts: BTreeMap<(RuleName, VmType), AlertState>,
-    incidents: BTreeMap<(VmType, Family), Incident>,
+    alerts: BTreeMap<(RuleName, Subject), AlertState>,
+    incidents: BTreeMap<(Subject, Family), Incident>,
     closed: VecDeque<Incident>,
     /// Incidents ever closed.
     closed_ever: u64,
     blind: bool,
+    /// Rules about what holds now, and cannot be seen.
+    unseen: BTreeSet<RuleName>,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
     /// What changed since it was last saved.
@@ -144,15 +157,17 @@ pub struct Engine {
 impl Engine {
     #[must_use]
     pub fn new(settings: Settings) -> Engine {
-        let alerts = settings
-            .rules
-            .iter()
-            .filter(|(_, rule)| rule.enabled)
-            .flat_map(|(rule, _)| VmType::ALL.iter().map(move |vm_type| (*rule, *vm_type)))
-            .filter(|(rule, vm_type)| rule.judges(*vm_type))
+        let rules = settings.rules.iter().filter(|(_, rule)| rule.enabled);
+        let conditions = settings.conditions.iter().filter(|(_, rule)| rule.enabled);
+        let alerts = rules
+            .map(|(rule, _)| *rule)
+            .chain(conditions.map(|(rule, _)| *rule))
+            .flat_map(|rule| Subject::ALL.iter().map(move |subject| (rule, *subject)))
+            .filter(|(rule, subject)| rule.judges(*subject))
             .map(|key| (key, AlertState::default()))
             .collect();
         Engine {
+            unseen: settings.conditions.keys().copied().collect(),
             settings,
             types: VmType::ALL
                 .iter()
@@ -222,11 +237,14 @@ impl Engine {
     /// When `tick` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        let of_rule = |rule: &RuleName| self.settings.rules.get(rule).copied().unwrap_or_default();
+        // What holds now is told again and again: `facts`.
         let clearing = self
             .alerts
             .iter()
-            .filter_map(|((rule, _), state)| state.next_due(&of_rule(rule)))
+            .filter_map(|((rule, _), state)| {
+                let settings = self.settings.rules.get(rule)?;
+                state.next_due(settings.keep_firing_ms)
+            })
             .filter(|_| !self.blind && !self.catching_up);
         let updates = self
             .incidents
@@ -238,13 +256,16 @@ impl Engine {
     pub fn alerts(&self) -> impl Iterator<Item = AlertView> + '_ {
         self.alerts
             .iter()
-            .map(|((rule, vm_type), state)| AlertView {
+            .map(|((rule, subject), state)| AlertView {
                 rule: *rule,
-                vm_type: *vm_type,
+                subject: *subject,
                 severity: rule.severity(),
                 firing: state.is_firing(),
                 pending: state.is_pending(),
-                unknown: self.blind,
+                unknown: match subject {
+                    Subject::Boots(_) => self.blind,
+                    Subject::Host => self.unseen.contains(rule),
+                },
                 fired_at: state.fired_at(),
             })
     }
@@ -295,7 +316,7 @@ impl Engine {
             let alerts = &self.alerts;
             let learnt = of_type.learn(boot, &judged, |rule| {
                 alerts
-                    .get(&(rule, vm_type))
+                    .get(&(rule, vm_type.into()))
                     .is_none_or(|state| !state.is_firing())
             });
             of_type.newest = of_type.newest.max(Some(judged.ended_at));
@@ -374,36 +395,39 @@ impl Engine {
         if vm_type == VmType::Cli && !of_type.ever_ready {
             return;
         }
+        let subject = Subject::Boots(vm_type);
         let mut fired = Vec::new();
         let mut resolved = Vec::new();
-        for ((rule, alert_type), state) in &mut self.alerts {
-            if *alert_type != vm_type || !(state.is_active() || worse(*rule)) {
+        for ((rule, about), state) in &mut self.alerts {
+            if *about != subject || !(state.is_active() || worse(*rule)) {
                 continue;
             }
             let Some(settings) = self.settings.rules.get(rule) else {
                 continue;
             };
-            self.touched.mark(Place::Alert(*rule, vm_type));
+            self.touched.mark(Place::Alert(*rule, subject));
             let boots = of_type.window.added();
             let since_fired = state.boots_since(boots);
             let reading = of_type.reading(*rule, settings, state, newest);
             let (blind, behind) = (self.blind, self.catching_up);
-            let Some(transition) = state.step(&reading, settings, newest, now, blind, behind)
-            else {
+            let seen = Seen {
+                bad: reading.bad,
+                recovered: reading.recovered,
+                share: reading.count.share(),
+                at: newest,
+            };
+            let waits = Waits {
+                for_ms: settings.for_ms,
+                keep_firing_ms: settings.keep_firing_ms,
+            };
+            let Some(transition) = state.step(seen, waits, now, blind, behind) else {
                 continue;
             };
-            let to = match transition {
-                Transition::Pending => "pending",
-                Transition::Inactive => "inactive",
-                Transition::Fired => {
+            match transition {
+                Transition::Pending | Transition::Inactive => {}
+                Transition::Fired | Transition::Flapping => {
                     state.fired_after(boots);
                     fired.push((*rule, reading));
-                    "firing"
-                }
-                Transition::Flapping => {
-                    state.fired_after(boots);
-                    fired.push((*rule, reading));
-                    "flapping"
                 }
                 Transition::Resolved => {
                     let (good, since_good) = of_type.good_run(*rule, since_fired);
@@ -412,31 +436,23 @@ impl Engine {
                         bad: of_type.window.bad_ever(|failure| rule.counts(failure)),
                     });
                     resolved.push((*rule, since_good));
-                    "resolved"
                 }
-            };
-            let severity = rule.severity();
-            out.push(Effect::AlertChanged(AlertChanged {
-                rule: *rule,
-                vm_type,
-                severity,
-                to,
-                at: now,
-            }));
+            }
+            out.push(changed(*rule, subject, transition, now));
         }
         for (rule, reading) in fired {
             self.alert_fired(rule, vm_type, reading, now, out);
         }
         for (rule, since_good) in resolved {
-            self.alert_resolved(rule, vm_type, since_good, Reason::AllResolved, now, out);
+            self.alert_resolved(rule, subject, since_good, Reason::AllResolved, now, out);
         }
     }
 
-    /// Boots of the other kinds, to say what is not affected.
-    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<Other> {
+    /// Boots of the other kinds, or of all where it is about none, to say what is not affected.
+    fn others(&self, subject: Subject, now: Timestamp) -> Vec<Other> {
         self.types
             .iter()
-            .filter(|(other, of_type)| **other != vm_type && of_type.ever_ready)
+            .filter(|(other, of_type)| subject.vm_type() != Some(**other) && of_type.ever_ready)
             .filter_map(|(other, of_type)| {
                 let newest_at = of_type.newest?;
                 let hour = of_type
@@ -463,6 +479,16 @@ impl Engine {
     }
 }
 
+fn changed(rule: RuleName, subject: Subject, transition: Transition, at: Timestamp) -> Effect {
+    Effect::AlertChanged(AlertChanged {
+        rule,
+        subject,
+        severity: rule.severity(),
+        to: transition.as_str(),
+        at,
+    })
+}
+
 /// Whether a sample of the time-to-ready began a new generation of them.
 type NewGeneration = bool;
 
@@ -481,7 +507,7 @@ impl PerType {
                 learnt = Some(self.readiness.learn(waited));
             }
         }
-        for rule in RuleName::ALL {
+        for rule in RuleName::BOOTS {
             if learns(*rule) {
                 let bad = judged.failure.is_some_and(|failure| rule.counts(failure));
                 let usual = self.usual.entry(*rule).or_insert(0.0);

@@ -1,6 +1,6 @@
-//! The rules that judge boots: when a count of bad boots is too much to be chance.
+//! The rules by name, and those that judge boots: when a count of bad boots is too much to be chance.
 //!
-//! All three count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
+//! These three count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
 //! hour's (the last 20 where an hour has fewer), at least three are bad, and so many are improbable if each boot were
 //! bad with the probability that is tolerated. They differ in which boots are bad: all failed ones, those refused to
 //! the end, those that met other connection errors. The latter two also count boots in flight that have met such an
@@ -8,7 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::alert::Subject;
 use crate::core::binomial;
+use crate::core::condition::Level;
 use crate::core::event::{AttemptError, AttemptResult, Failure, Timestamp, VmType};
 use crate::core::window::{Count, Judged, Settled, Window};
 
@@ -28,6 +30,15 @@ pub enum RuleName {
     BootFailureRate,
     ConnectionRefusedSpike,
     ConnectionErrorSpike,
+    SessionsIncomplete,
+    IpPoolLow,
+    GhostVms,
+    ControllerSilent,
+    DatabaseUnreachable,
+    LogLagging,
+    StoreUnwritable,
+    NotifierFailing,
+    RecordsUnparsed,
 }
 
 impl RuleName {
@@ -35,6 +46,35 @@ impl RuleName {
         RuleName::BootFailureRate,
         RuleName::ConnectionRefusedSpike,
         RuleName::ConnectionErrorSpike,
+        RuleName::SessionsIncomplete,
+        RuleName::IpPoolLow,
+        RuleName::GhostVms,
+        RuleName::ControllerSilent,
+        RuleName::DatabaseUnreachable,
+        RuleName::LogLagging,
+        RuleName::StoreUnwritable,
+        RuleName::NotifierFailing,
+        RuleName::RecordsUnparsed,
+    ];
+
+    /// The rules that judge the boots of each kind of VM.
+    pub const BOOTS: &'static [RuleName] = &[
+        RuleName::BootFailureRate,
+        RuleName::ConnectionRefusedSpike,
+        RuleName::ConnectionErrorSpike,
+    ];
+
+    /// The rules about what holds now, once for the host: `core::condition`.
+    pub const CONDITIONS: &'static [RuleName] = &[
+        RuleName::SessionsIncomplete,
+        RuleName::IpPoolLow,
+        RuleName::GhostVms,
+        RuleName::ControllerSilent,
+        RuleName::DatabaseUnreachable,
+        RuleName::LogLagging,
+        RuleName::StoreUnwritable,
+        RuleName::NotifierFailing,
+        RuleName::RecordsUnparsed,
     ];
 
     #[must_use]
@@ -43,6 +83,15 @@ impl RuleName {
             RuleName::BootFailureRate => "BootFailureRate",
             RuleName::ConnectionRefusedSpike => "ConnectionRefusedSpike",
             RuleName::ConnectionErrorSpike => "ConnectionErrorSpike",
+            RuleName::SessionsIncomplete => "SessionsIncomplete",
+            RuleName::IpPoolLow => "IpPoolLow",
+            RuleName::GhostVms => "GhostVms",
+            RuleName::ControllerSilent => "ControllerSilent",
+            RuleName::DatabaseUnreachable => "DatabaseUnreachable",
+            RuleName::LogLagging => "LogLagging",
+            RuleName::StoreUnwritable => "StoreUnwritable",
+            RuleName::NotifierFailing => "NotifierFailing",
+            RuleName::RecordsUnparsed => "RecordsUnparsed",
         }
     }
 
@@ -51,7 +100,16 @@ impl RuleName {
         match self {
             RuleName::BootFailureRate
             | RuleName::ConnectionRefusedSpike
-            | RuleName::ConnectionErrorSpike => Severity::Page,
+            | RuleName::ConnectionErrorSpike
+            | RuleName::ControllerSilent
+            | RuleName::LogLagging => Severity::Page,
+            RuleName::SessionsIncomplete
+            | RuleName::IpPoolLow
+            | RuleName::GhostVms
+            | RuleName::DatabaseUnreachable
+            | RuleName::StoreUnwritable
+            | RuleName::NotifierFailing
+            | RuleName::RecordsUnparsed => Severity::Ticket,
         }
     }
 
@@ -67,6 +125,7 @@ impl RuleName {
                     Failure::GuestUnreachable | Failure::AgentTimeout | Failure::AgentReset
                 )
             }
+            _ => false,
         }
     }
 
@@ -77,16 +136,22 @@ impl RuleName {
             return false;
         };
         match self {
-            RuleName::BootFailureRate => false,
             RuleName::ConnectionRefusedSpike => error == AttemptError::Refused,
             RuleName::ConnectionErrorSpike => error != AttemptError::Refused,
+            _ => false,
         }
     }
 
-    /// Whether the rule says anything about this kind of VM: only browser VMs are asked on port 8080.
+    /// Whether the rule says anything about this: only browser VMs are asked on port 8080.
     #[must_use]
-    pub fn judges(self, vm_type: VmType) -> bool {
-        self == RuleName::BootFailureRate || vm_type == VmType::Browser
+    pub fn judges(self, subject: Subject) -> bool {
+        match subject {
+            Subject::Host => RuleName::CONDITIONS.contains(&self),
+            Subject::Boots(_) if self == RuleName::BootFailureRate => true,
+            Subject::Boots(vm_type) => {
+                vm_type == VmType::Browser && RuleName::BOOTS.contains(&self)
+            }
+        }
     }
 }
 
@@ -169,6 +234,33 @@ pub struct Reading {
     pub usual: f64,
     /// Boots in flight among them.
     pub overdue: u32,
+}
+
+/// What an alert said when it fired.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// Of boots.
+    Boots(Reading),
+    /// Of a figure that is beyond its limit.
+    Level(Level),
+}
+
+impl Said {
+    /// What was said of boots.
+    #[must_use]
+    pub fn boots(&self) -> Option<&Reading> {
+        match self {
+            Said::Boots(reading) => Some(reading),
+            Said::Level(_) => None,
+        }
+    }
+
+    /// How many boots were bad.
+    #[must_use]
+    pub fn bad(&self) -> u32 {
+        self.boots().map_or(0, |reading| reading.count.bad)
+    }
 }
 
 /// What a rule looks at.

@@ -11,7 +11,7 @@ use super::incident::CLOSED;
 use super::state::AlertState;
 use super::{
     AlertChanged, Effect, Engine, Family, Incident, NewGeneration, Overdue, PerType, Reason,
-    Settings,
+    Settings, Subject,
 };
 use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::rule::RuleName;
@@ -20,7 +20,7 @@ use crate::core::sketch::Sketch;
 use crate::core::window::{Ever, Judged};
 
 /// Of what is saved; a newer one is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is saved under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +31,8 @@ pub(super) enum Place {
     Bucket(VmType, usize),
     Boot(VmType, usize),
     Overdue(VmType, VmId),
-    Alert(RuleName, VmType),
-    Incident(VmType, Family),
+    Alert(RuleName, Subject),
+    Incident(Subject, Family),
     Closed(usize),
 }
 
@@ -56,9 +56,15 @@ impl Place {
             "alert" => {
                 let rule = next()?;
                 let rule = RuleName::ALL.iter().find(|known| known.as_str() == rule)?;
-                Place::Alert(*rule, VmType::from_word(next()?)?)
+                Place::Alert(*rule, Subject::from_word(next()?)?)
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
+            "incident" => {
+                let subject = Subject::from_word(next()?)?;
+                let family = next()?;
+                let known = Family::ALL.iter().find(|known| known.as_str() == family)?;
+                Place::Incident(subject, *known)
+            }
             _ => {
                 let vm_type = VmType::from_word(next()?)?;
                 match kind {
@@ -74,11 +80,6 @@ impl Place {
                     "bucket" => Place::Bucket(vm_type, next()?.parse().ok()?),
                     "boot" => Place::Boot(vm_type, next()?.parse().ok()?),
                     "overdue" => Place::Overdue(vm_type, VmId::parse(next()?.as_bytes())?),
-                    "incident" => {
-                        let family = next()?;
-                        let known = Family::ALL.iter().find(|known| known.as_str() == family)?;
-                        Place::Incident(vm_type, *known)
-                    }
                     _ => return None,
                 }
             }
@@ -101,8 +102,8 @@ impl fmt::Display for Place {
             Place::Bucket(vm_type, index) => write!(f, "bucket/{vm_type}/{index}"),
             Place::Boot(vm_type, place) => write!(f, "boot/{vm_type}/{place}"),
             Place::Overdue(vm_type, vm) => write!(f, "overdue/{vm_type}/{vm}"),
-            Place::Alert(rule, vm_type) => write!(f, "alert/{}/{vm_type}", rule.as_str()),
-            Place::Incident(vm_type, family) => write!(f, "incident/{vm_type}/{}", family.as_str()),
+            Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.as_str()),
+            Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
         }
     }
@@ -291,11 +292,11 @@ impl Engine {
                     of(vm_type).and_then(|of_type| of_type.overdue.get(&vm)),
                 );
             }
-            Place::Alert(rule, vm_type) => {
-                changes.put_or_remove(key, self.alerts.get(&(rule, vm_type)));
+            Place::Alert(rule, subject) => {
+                changes.put_or_remove(key, self.alerts.get(&(rule, subject)));
             }
-            Place::Incident(vm_type, family) => {
-                changes.put_or_remove(key, self.incidents.get(&(vm_type, family)));
+            Place::Incident(subject, family) => {
+                changes.put_or_remove(key, self.incidents.get(&(subject, family)));
             }
             Place::Closed(_) => {
                 let closed = self
@@ -342,16 +343,16 @@ impl Engine {
                 let of_type = self.types.entry(vm_type).or_default();
                 of_type.overdue.insert(vm, overdue);
             }
-            Place::Alert(rule, vm_type) => {
+            Place::Alert(rule, subject) => {
                 pieces
                     .alerts
-                    .insert((rule, vm_type), saved.read(key, text)?);
+                    .insert((rule, subject), saved.read(key, text)?);
             }
-            Place::Incident(vm_type, family) => {
+            Place::Incident(subject, family) => {
                 let incident: Incident = saved.read(key, text)?;
-                let its = incident.vm_type == vm_type && incident.family == family;
+                let its = incident.subject == subject && incident.family == family;
                 saved.ensure(its, key, "the incident is another one")?;
-                self.incidents.insert((vm_type, family), incident);
+                self.incidents.insert((subject, family), incident);
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
         }
@@ -404,27 +405,34 @@ impl Engine {
     }
 
     /// The wall clock was set back while nobody ran: nothing was seen later than now.
-    fn not_after(&mut self, alerts: &mut BTreeMap<(RuleName, VmType), AlertState>, now: Timestamp) {
-        for ((rule, vm_type), state) in alerts {
+    fn not_after(
+        &mut self,
+        alerts: &mut BTreeMap<(RuleName, Subject), AlertState>,
+        now: Timestamp,
+    ) {
+        for ((rule, subject), state) in alerts {
             state.not_after(now);
-            self.touched.mark(Place::Alert(*rule, *vm_type));
+            if *subject == Subject::Host {
+                state.pending_since(now);
+            }
+            self.touched.mark(Place::Alert(*rule, *subject));
         }
         let latest = now.plus_ms(self.settings.group_wait_ms);
-        for ((vm_type, family), incident) in &mut self.incidents {
+        for ((subject, family), incident) in &mut self.incidents {
             incident.update_due = incident.update_due.map(|due| due.min(latest));
-            self.touched.mark(Place::Incident(*vm_type, *family));
+            self.touched.mark(Place::Incident(*subject, *family));
         }
     }
 
     /// Gives the configured rules their saved states; what was saved of others is over.
     fn match_rules(
         &mut self,
-        saved: BTreeMap<(RuleName, VmType), AlertState>,
+        saved: BTreeMap<(RuleName, Subject), AlertState>,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        for (rule, vm_type) in self.alerts.keys() {
-            self.touched.mark(Place::Alert(*rule, *vm_type));
+        for (rule, subject) in self.alerts.keys() {
+            self.touched.mark(Place::Alert(*rule, *subject));
         }
         let mut gone = Vec::new();
         for (key, state) in saved {
@@ -433,20 +441,20 @@ impl Engine {
                 None => gone.push((key, state)),
             }
         }
-        for ((rule, vm_type), state) in gone {
+        for ((rule, subject), state) in gone {
             if !state.is_active() {
                 continue;
             }
             let firing = state.is_firing();
             out.push(Effect::AlertChanged(AlertChanged {
                 rule,
-                vm_type,
+                subject,
                 severity: rule.severity(),
                 to: if firing { "resolved" } else { "inactive" },
                 at: now,
             }));
             if firing {
-                self.alert_resolved(rule, vm_type, None, Reason::RuleRemoved, now, out);
+                self.alert_resolved(rule, subject, None, Reason::RuleRemoved, now, out);
             }
         }
     }
@@ -457,6 +465,6 @@ impl Engine {
 struct Pieces {
     figures: BTreeMap<VmType, Figures>,
     boots: BTreeMap<VmType, Vec<(u64, Judged)>>,
-    alerts: BTreeMap<(RuleName, VmType), AlertState>,
+    alerts: BTreeMap<(RuleName, Subject), AlertState>,
     closed: Vec<(u64, Incident)>,
 }
