@@ -31,7 +31,10 @@ pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
-pub use rules::{BootFailureRate, ConditionRule, ConnectionSpike, Limit, Rules};
+pub use rules::{
+    BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
+    ReadinessHeadroomLow, Rules,
+};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;

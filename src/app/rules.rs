@@ -7,6 +7,7 @@ use crate::config::{Config, ConnectionSpike, Limit};
 use crate::core::alert::Settings;
 use crate::core::condition::ConditionSettings;
 use crate::core::rule::{RuleName, RuleSettings};
+use crate::core::slowness;
 
 /// The engine's settings of a configuration.
 #[must_use]
@@ -44,11 +45,57 @@ pub fn settings(config: &Config) -> Settings {
             rules.insert(rule, of_spike(spike, defaults));
         }
     }
+    measured(config, defaults, &mut rules);
     Settings {
         host: config.host.clone(),
         rules,
         conditions: conditions(config),
         group_wait_ms: millis(config.alerts.group_wait),
+    }
+}
+
+/// The rules with mathematics of their own.
+fn measured(config: &Config, defaults: RuleSettings, rules: &mut BTreeMap<RuleName, RuleSettings>) {
+    if let Some(burn) = &config.rules.boot_budget_burn {
+        let settings = RuleSettings {
+            tolerated: 1.0 - burn.objective,
+            alpha: burn.alpha,
+            last: count(burn.last),
+            burns: burn.burns,
+            ..defaults
+        };
+        rules.insert(RuleName::BootBudgetBurn, settings);
+        rules.insert(RuleName::BootBudgetBurnTicket, settings);
+    }
+    if let Some(slow) = &config.rules.boot_stage_slow {
+        let terms = slowness::Terms {
+            alpha: slow.alpha,
+            last: count(slow.last),
+            min_boots: count(slow.min_boots),
+            factor: slow.factor,
+            slack_ms: count(slow.slack.as_millis().try_into().unwrap_or(u64::MAX)),
+            ..slowness::Terms::default()
+        };
+        let settings = RuleSettings {
+            slow: terms,
+            for_ms: millis(slow.wait),
+            ..defaults
+        };
+        rules.insert(RuleName::BootStageSlow, settings);
+    }
+    if let Some(headroom) = &config.rules.readiness_headroom_low {
+        let terms = slowness::Terms {
+            alpha: headroom.alpha,
+            last: count(headroom.last),
+            headroom: headroom.headroom,
+            ..slowness::Terms::default()
+        };
+        let settings = RuleSettings {
+            slow: terms,
+            for_ms: millis(headroom.wait),
+            ..defaults
+        };
+        rules.insert(RuleName::ReadinessHeadroomLow, settings);
     }
 }
 

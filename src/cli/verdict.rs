@@ -1,6 +1,8 @@
 //! What the alert engine would have said over a log of the past.
 
-use crate::core::alert::{AlertChanged, Effect, Engine, Incident, Notification, Settings, Subject};
+use crate::core::alert::{
+    AlertChanged, Cause, Effect, Engine, Incident, Notification, Settings, Subject,
+};
 use crate::core::boot::Observation;
 use crate::core::event::Timestamp;
 use crate::core::rule::RuleName;
@@ -33,7 +35,11 @@ impl FiredAlert {
                 reading.count.bad, reading.count.of, reading.stretch
             )
         });
-        format!("{subject} boots fail, {}{figures}", cause.meaning())
+        let what = match cause {
+            Cause::Slowness(_) => "are slower",
+            Cause::Failure(_) | Cause::Condition(_) => "fail",
+        };
+        format!("{subject} boots {what}, {}{figures}", cause.meaning())
     }
 }
 

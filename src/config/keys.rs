@@ -1,10 +1,12 @@
 //! Every key there is. The one list: it feeds the check for unknown keys, the defaults, the example file and the
 //! documentation. A kind of notifier adds its own keys with its row in [`super::notify::KINDS`].
 
+mod boots;
 mod conditions;
 
 use std::time::Duration;
 
+use boots::{BURNS, HEADROOM, SLOW};
 use conditions::CONDITIONS;
 
 use super::shape::Shape;
@@ -262,6 +264,26 @@ pub(super) const KEYS: &[Key] = &[
     ERRORS[3],
     ERRORS[4],
     ERRORS[5],
+    BURNS[0],
+    BURNS[1],
+    BURNS[2],
+    BURNS[3],
+    BURNS[4],
+    BURNS[5],
+    BURNS[6],
+    BURNS[7],
+    SLOW[0],
+    SLOW[1],
+    SLOW[2],
+    SLOW[3],
+    SLOW[4],
+    SLOW[5],
+    SLOW[6],
+    HEADROOM[0],
+    HEADROOM[1],
+    HEADROOM[2],
+    HEADROOM[3],
+    HEADROOM[4],
     CONDITIONS[0],
     CONDITIONS[1],
     CONDITIONS[2],
@@ -378,6 +400,18 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     (
         "rules.ConnectionErrorSpike",
         "Boots whose VM cannot be reached or does not answer.",
+    ),
+    (
+        "rules.BootBudgetBurn",
+        "How fast failures use up what the objective tolerates.",
+    ),
+    (
+        "rules.BootStageSlow",
+        "Stages that take longer than they did.",
+    ),
+    (
+        "rules.ReadinessHeadroomLow",
+        "Boots that are ready only just in time.",
     ),
     (
         "rules.SessionsIncomplete",

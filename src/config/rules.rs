@@ -1,9 +1,13 @@
 //! The settings of the rules, checked for what could never fire.
 
+mod boots;
+
 use std::time::Duration;
 
 use super::document::Settings;
 use super::problem::Problems;
+
+pub use boots::{BootBudgetBurn, BootStageSlow, ReadinessHeadroomLow};
 
 /// Every rule; one that is switched off is absent.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +15,9 @@ pub struct Rules {
     pub boot_failure_rate: Option<BootFailureRate>,
     pub connection_refused_spike: Option<ConnectionSpike>,
     pub connection_error_spike: Option<ConnectionSpike>,
+    pub boot_budget_burn: Option<BootBudgetBurn>,
+    pub boot_stage_slow: Option<BootStageSlow>,
+    pub readiness_headroom_low: Option<ReadinessHeadroomLow>,
     /// The rules about what holds now, by name; those that are switched off too.
     pub conditions: Vec<(&'static str, Option<ConditionRule>)>,
 }
@@ -81,6 +88,12 @@ impl Rules {
                 "ConnectionErrorSpike",
                 self.connection_error_spike.is_some(),
             ),
+            ("BootBudgetBurn", self.boot_budget_burn.is_some()),
+            ("BootStageSlow", self.boot_stage_slow.is_some()),
+            (
+                "ReadinessHeadroomLow",
+                self.readiness_headroom_low.is_some(),
+            ),
         ];
         let conditions = self.conditions.iter();
         let all: Vec<(&'static str, bool)> = all
@@ -96,12 +109,22 @@ impl Rules {
         (named(true), named(false))
     }
 
+    /// What is allowed and hardly meant.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let burn = self.boot_budget_burn.iter();
+        burn.flat_map(BootBudgetBurn::notes).collect()
+    }
+
     pub(super) fn read(settings: &Settings) -> Self {
         Self {
             boot_failure_rate: enabled(settings, "BootFailureRate")
                 .then(|| BootFailureRate::read(settings)),
             connection_refused_spike: spike(settings, "ConnectionRefusedSpike"),
             connection_error_spike: spike(settings, "ConnectionErrorSpike"),
+            boot_budget_burn: BootBudgetBurn::read(settings),
+            boot_stage_slow: BootStageSlow::read(settings),
+            readiness_headroom_low: ReadinessHeadroomLow::read(settings),
             conditions: CONDITIONS
                 .iter()
                 .map(|(rule, limit)| (*rule, condition(settings, rule, *limit)))
@@ -159,6 +182,11 @@ fn spike(settings: &Settings, rule: &str) -> Option<ConnectionSpike> {
 /// A rule that can never fire is worse than none. If even `last` failures of `last` are likelier than alpha, the
 /// judgement of the last boots is one.
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    boots::check(settings, problems);
+    check_failure_rate(settings, problems);
+}
+
+fn check_failure_rate(settings: &Settings, problems: &mut Problems) {
     const RULE: &str = "rules.BootFailureRate";
     if !settings.is_sound(RULE) || !enabled(settings, "BootFailureRate") {
         return;

@@ -22,8 +22,10 @@
 //! until then alerts fire and none resolves.
 
 mod condition;
+mod course;
 mod incident;
 mod keep;
+mod measure;
 mod state;
 mod subject;
 
@@ -41,11 +43,13 @@ use state::{AlertState, Seen, Transition, Waits};
 pub use subject::{Cause, Subject};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
+use crate::core::burn::Budget;
 use crate::core::condition::ConditionSettings;
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::readiness::Readiness;
 use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
 use crate::core::saved::Touched;
+use crate::core::slowness::{Learns, Times};
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -75,7 +79,7 @@ impl Default for Settings {
             host: String::new(),
             rules: RuleName::BOOTS
                 .iter()
-                .map(|rule| (*rule, RuleSettings::default()))
+                .map(|rule| (*rule, RuleSettings::usual(*rule)))
                 .collect(),
             conditions: RuleName::CONDITIONS
                 .iter()
@@ -101,6 +105,8 @@ struct PerType {
     ever_ready: bool,
     readiness: Readiness,
     overdue: HashMap<VmId, Overdue>,
+    budget: Budget,
+    times: Times,
     /// The newest boot's end: windows are judged as of then.
     newest: Option<Timestamp>,
     /// The share of boots that each rule usually counts as bad.
@@ -192,7 +198,12 @@ impl Engine {
             && let Some(of_type) = self.types.get_mut(&boot.kind())
         {
             let learnt = of_type.learn(boot, &judged, |_| true);
+            let timed = of_type.times.learn(boot);
+            let cells = of_type
+                .budget
+                .add(judged.ended_at, judged.failure.is_some());
             self.touch_learnt(boot.kind(), learnt);
+            self.touch_measured(boot.kind(), &timed, cells);
         }
     }
 
@@ -309,6 +320,7 @@ impl Engine {
             return;
         };
         let judged = judged(boot);
+        let counted = judged.is_some();
         let failure = judged.as_ref().and_then(|judged| judged.failure);
         if let Some(mut judged) = judged {
             let latest = now.plus_ms(AHEAD_MS);
@@ -320,17 +332,32 @@ impl Engine {
                     .is_none_or(|state| !state.is_firing())
             });
             of_type.newest = of_type.newest.max(Some(judged.ended_at));
+            let cells = of_type
+                .budget
+                .add(judged.ended_at, judged.failure.is_some());
+            let number = of_type.window.added() + 1;
+            let learns = Learns {
+                // What is held to be slow is not usual.
+                stages: alerts
+                    .get(&(RuleName::BootStageSlow, Subject::Boots(vm_type)))
+                    .is_none_or(|state| !state.is_active()),
+            };
+            let timed = of_type.times.add(boot, judged.ended_at, number, learns);
             let added = of_type.window.add(judged);
+            self.touch_measured(vm_type, &timed, cells);
             self.touched.mark(Place::Bucket(vm_type, added.bucket));
             self.touched.mark(Place::Boot(vm_type, added.place));
             self.touch_learnt(vm_type, learnt);
         }
         self.judge(
             vm_type,
-            |rule| failure.is_some_and(|failure| rule.counts(failure)),
+            |rule| counted && rule.times() || failure.is_some_and(|failure| rule.counts(failure)),
             now,
             out,
         );
+        if failure.is_some() {
+            self.follow_cause(vm_type, now);
+        }
         self.send_updates(now, out);
     }
 
@@ -398,17 +425,26 @@ impl Engine {
         let subject = Subject::Boots(vm_type);
         let mut fired = Vec::new();
         let mut resolved = Vec::new();
+        let mut paged = self.is_paging(vm_type);
+        let worst = self.worst(vm_type);
         for ((rule, about), state) in &mut self.alerts {
-            if *about != subject || !(state.is_active() || worse(*rule)) {
+            let active = state.is_active();
+            if *about != subject || !(active || worse(*rule)) {
+                continue;
+            }
+            // What pages needs no ticket.
+            if paged && !active && *rule == RuleName::BootBudgetBurnTicket {
                 continue;
             }
             let Some(settings) = self.settings.rules.get(rule) else {
                 continue;
             };
-            self.touched.mark(Place::Alert(*rule, subject));
+            if active {
+                self.touched.mark(Place::Alert(*rule, subject));
+            }
             let boots = of_type.window.added();
             let since_fired = state.boots_since(boots);
-            let reading = of_type.reading(*rule, settings, state, newest);
+            let reading = of_type.reading(*rule, settings, state, worst, newest);
             let (blind, behind) = (self.blind, self.catching_up);
             let seen = Seen {
                 bad: reading.bad,
@@ -423,14 +459,20 @@ impl Engine {
             let Some(transition) = state.step(seen, waits, now, blind, behind) else {
                 continue;
             };
+            self.touched.mark(Place::Alert(*rule, subject));
             match transition {
                 Transition::Pending | Transition::Inactive => {}
                 Transition::Fired | Transition::Flapping => {
                     state.fired_after(boots);
+                    paged |= rule.severity() == Severity::Page;
                     fired.push((*rule, reading));
                 }
                 Transition::Resolved => {
-                    let (good, since_good) = of_type.good_run(*rule, since_fired);
+                    let (good, since_good) = match rule.times() {
+                        // Boots that failed say nothing of it: what it saw is settled, all of it.
+                        true => (0, None),
+                        false => of_type.good_run(*rule, since_fired),
+                    };
                     state.settle(Settled {
                         boots: boots - good,
                         bad: of_type.window.bad_ever(|failure| rule.counts(failure)),
@@ -443,8 +485,53 @@ impl Engine {
         for (rule, reading) in fired {
             self.alert_fired(rule, vm_type, reading, now, out);
         }
+        if resolved
+            .iter()
+            .any(|(rule, _)| rule.severity() == Severity::Page)
+        {
+            self.settle_ticket(vm_type);
+        }
         for (rule, since_good) in resolved {
             self.alert_resolved(rule, subject, since_good, Reason::AllResolved, now, out);
+        }
+    }
+
+    /// Whether failures of this kind's boots have paged somebody who is still at it.
+    fn is_paging(&self, vm_type: VmType) -> bool {
+        self.pages_about(vm_type).any(AlertState::is_firing)
+    }
+
+    /// The worst share of bad boots that any page about them has seen: what ends one ends the others.
+    fn worst(&self, vm_type: VmType) -> f64 {
+        self.pages_about(vm_type)
+            .map(AlertState::worst)
+            .fold(0.0, f64::max)
+    }
+
+    fn pages_about(&self, vm_type: VmType) -> impl Iterator<Item = &AlertState> {
+        let subject = Subject::Boots(vm_type);
+        self.alerts
+            .iter()
+            .filter(move |((rule, about), _)| {
+                *about == subject && rule.severity() == Severity::Page
+            })
+            .map(|(_, state)| state)
+    }
+
+    /// What was paged and is over needs no ticket either.
+    fn settle_ticket(&mut self, vm_type: VmType) {
+        let rule = RuleName::BootBudgetBurnTicket;
+        let place = (rule, Subject::Boots(vm_type));
+        let (Some(of_type), Some(state)) = (self.types.get(&vm_type), self.alerts.get_mut(&place))
+        else {
+            return;
+        };
+        if !state.is_active() {
+            state.settle(Settled {
+                boots: of_type.window.added(),
+                bad: of_type.window.bad_ever(|failure| rule.counts(failure)),
+            });
+            self.touched.mark(Place::Alert(place.0, place.1));
         }
     }
 
@@ -508,7 +595,7 @@ impl PerType {
             }
         }
         for rule in RuleName::BOOTS {
-            if learns(*rule) {
+            if rule.learns() && learns(*rule) {
                 let bad = judged.failure.is_some_and(|failure| rule.counts(failure));
                 let usual = self.usual.entry(*rule).or_insert(0.0);
                 *usual += (f64::from(u8::from(bad)) - *usual) / USUAL_BOOTS;
@@ -522,8 +609,15 @@ impl PerType {
         rule: RuleName,
         settings: &RuleSettings,
         state: &AlertState,
+        worst: f64,
         now: Timestamp,
     ) -> Reading {
+        if rule.burns() {
+            return self.burn(rule, settings, state, worst, now);
+        }
+        if rule.times() {
+            return self.slow(rule, settings, state, now);
+        }
         let overdue = self
             .overdue
             .values()

@@ -1,35 +1,43 @@
 //! The rules by name, and those that judge boots: when a count of bad boots is too much to be chance.
 //!
-//! These three count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
+//! The three here count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
 //! hour's (the last 20 where an hour has fewer), at least three are bad, and so many are improbable if each boot were
 //! bad with the probability that is tolerated. They differ in which boots are bad: all failed ones, those refused to
 //! the end, those that met other connection errors. The latter two also count boots in flight that have met such an
-//! error for longer than any healthy boot takes, so that a hopeless boot counts before the controller gives it up.
+//! error for longer than any healthy boot takes, so that a hopeless boot counts before the controller gives it up. The
+//! others have mathematics of their own: `burn`, `slowness`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::alert::Subject;
 use crate::core::binomial;
+use crate::core::burn;
 use crate::core::condition::Level;
 use crate::core::event::{AttemptError, AttemptResult, Failure, Timestamp, VmType};
+use crate::core::slowness::{self, Slow};
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A single bad boot says nothing, and neither do two.
 const LEAST_BAD: u32 = 3;
 /// Boots further back than this are not "the last ones".
-const LAST_BOOTS_SPAN_MS: i64 = 24 * 3_600_000;
+pub(in crate::core) const LAST_BOOTS_SPAN_MS: i64 = 24 * 3_600_000;
 /// So many boots in a row without a bad one must have been seen before a rule is clear again.
-const LEAST_GOOD: u32 = 3;
+pub(in crate::core) const LEAST_GOOD: u32 = 3;
 /// A run of good boots this improbable, had the fault lasted, ends it.
 const RECOVERY_ALPHA: f64 = 0.05;
 /// Or else a window this much more probable than the one that fires.
-const HYSTERESIS: f64 = 10.0;
+pub(in crate::core) const HYSTERESIS: f64 = 10.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RuleName {
     BootFailureRate,
     ConnectionRefusedSpike,
     ConnectionErrorSpike,
+    BootBudgetBurn,
+    /// The same rule's slow windows, of another severity.
+    BootBudgetBurnTicket,
+    BootStageSlow,
+    ReadinessHeadroomLow,
     SessionsIncomplete,
     IpPoolLow,
     GhostVms,
@@ -46,6 +54,10 @@ impl RuleName {
         RuleName::BootFailureRate,
         RuleName::ConnectionRefusedSpike,
         RuleName::ConnectionErrorSpike,
+        RuleName::BootBudgetBurn,
+        RuleName::BootBudgetBurnTicket,
+        RuleName::BootStageSlow,
+        RuleName::ReadinessHeadroomLow,
         RuleName::SessionsIncomplete,
         RuleName::IpPoolLow,
         RuleName::GhostVms,
@@ -62,6 +74,10 @@ impl RuleName {
         RuleName::BootFailureRate,
         RuleName::ConnectionRefusedSpike,
         RuleName::ConnectionErrorSpike,
+        RuleName::BootBudgetBurn,
+        RuleName::BootBudgetBurnTicket,
+        RuleName::BootStageSlow,
+        RuleName::ReadinessHeadroomLow,
     ];
 
     /// The rules about what holds now, once for the host: `core::condition`.
@@ -83,6 +99,9 @@ impl RuleName {
             RuleName::BootFailureRate => "BootFailureRate",
             RuleName::ConnectionRefusedSpike => "ConnectionRefusedSpike",
             RuleName::ConnectionErrorSpike => "ConnectionErrorSpike",
+            RuleName::BootBudgetBurn | RuleName::BootBudgetBurnTicket => "BootBudgetBurn",
+            RuleName::BootStageSlow => "BootStageSlow",
+            RuleName::ReadinessHeadroomLow => "ReadinessHeadroomLow",
             RuleName::SessionsIncomplete => "SessionsIncomplete",
             RuleName::IpPoolLow => "IpPoolLow",
             RuleName::GhostVms => "GhostVms",
@@ -95,15 +114,28 @@ impl RuleName {
         }
     }
 
+    /// What no other has: the name, and where two severities share it, the severity.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            RuleName::BootBudgetBurnTicket => "BootBudgetBurn.ticket",
+            other => other.as_str(),
+        }
+    }
+
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
             RuleName::BootFailureRate
             | RuleName::ConnectionRefusedSpike
             | RuleName::ConnectionErrorSpike
+            | RuleName::BootBudgetBurn
             | RuleName::ControllerSilent
             | RuleName::LogLagging => Severity::Page,
-            RuleName::SessionsIncomplete
+            RuleName::BootBudgetBurnTicket
+            | RuleName::BootStageSlow
+            | RuleName::ReadinessHeadroomLow
+            | RuleName::SessionsIncomplete
             | RuleName::IpPoolLow
             | RuleName::GhostVms
             | RuleName::DatabaseUnreachable
@@ -117,7 +149,10 @@ impl RuleName {
     #[must_use]
     pub fn counts(self, failure: Failure) -> bool {
         match self {
-            RuleName::BootFailureRate => true,
+            RuleName::BootFailureRate
+            | RuleName::BootBudgetBurn
+            | RuleName::BootBudgetBurnTicket => true,
+            RuleName::BootStageSlow | RuleName::ReadinessHeadroomLow => false,
             RuleName::ConnectionRefusedSpike => failure == Failure::AgentRefused,
             RuleName::ConnectionErrorSpike => {
                 matches!(
@@ -142,15 +177,41 @@ impl RuleName {
         }
     }
 
+    /// Whether it is about how long boots take: then any boot may change it, not only a bad one.
+    #[must_use]
+    pub fn times(self) -> bool {
+        matches!(
+            self,
+            RuleName::BootStageSlow | RuleName::ReadinessHeadroomLow
+        )
+    }
+
+    /// Whether it is about how fast the budget of failures is used up.
+    #[must_use]
+    pub fn burns(self) -> bool {
+        matches!(
+            self,
+            RuleName::BootBudgetBurn | RuleName::BootBudgetBurnTicket
+        )
+    }
+
+    /// Whether it learns which share of bad boots is usual: an objective is an objective.
+    #[must_use]
+    pub fn learns(self) -> bool {
+        !self.times() && !self.burns()
+    }
+
     /// Whether the rule says anything about this: only browser VMs are asked on port 8080.
     #[must_use]
     pub fn judges(self, subject: Subject) -> bool {
-        match subject {
-            Subject::Host => RuleName::CONDITIONS.contains(&self),
-            Subject::Boots(_) if self == RuleName::BootFailureRate => true,
-            Subject::Boots(vm_type) => {
-                vm_type == VmType::Browser && RuleName::BOOTS.contains(&self)
-            }
+        let Subject::Boots(vm_type) = subject else {
+            return RuleName::CONDITIONS.contains(&self);
+        };
+        match self {
+            RuleName::ConnectionRefusedSpike
+            | RuleName::ConnectionErrorSpike
+            | RuleName::ReadinessHeadroomLow => vm_type == VmType::Browser,
+            other => RuleName::BOOTS.contains(&other),
         }
     }
 }
@@ -192,6 +253,10 @@ pub struct RuleSettings {
     pub min_ready: u64,
     /// How far beyond the learnt p99 a boot in flight is overdue.
     pub factor: f64,
+    /// The burn that each pair of windows (`burn::PAIRS`) must exceed.
+    pub burns: [f64; 4],
+    /// Of the rules about time.
+    pub slow: slowness::Terms,
 }
 
 impl Default for RuleSettings {
@@ -207,6 +272,36 @@ impl Default for RuleSettings {
             keep_firing_ms: 120_000,
             min_ready: 20,
             factor: 1.5,
+            burns: burn::PAIRS.map(|pair| pair.factor),
+            slow: slowness::Terms::default(),
+        }
+    }
+}
+
+impl Reading {
+    /// No boots, no data.
+    pub(in crate::core) fn of_nothing() -> Reading {
+        Reading {
+            bad: false,
+            recovered: false,
+            count: Count::default(),
+            stretch: Stretch::Last(0),
+            chance: 1.0,
+            usual: 0.0,
+            overdue: 0,
+            detail: None,
+        }
+    }
+}
+
+impl RuleSettings {
+    /// What holds where nothing is configured.
+    #[must_use]
+    pub fn usual(rule: RuleName) -> RuleSettings {
+        let for_ms = if rule.times() { 15 * 60_000 } else { 0 };
+        RuleSettings {
+            for_ms,
+            ..RuleSettings::default()
         }
     }
 }
@@ -234,6 +329,28 @@ pub struct Reading {
     pub usual: f64,
     /// Boots in flight among them.
     pub overdue: u32,
+    /// What a rule with mathematics of its own found beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+}
+
+/// What is said of a reading beyond its count.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Detail {
+    Burn(Burn),
+    Slow(Slow),
+}
+
+/// How fast the budget of failures is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Burn {
+    /// 1 uses it up in its period.
+    pub burn: f64,
+    /// More than this fires.
+    pub factor: f64,
+    pub short: Count,
+    pub short_ms: i64,
+    pub left: burn::Left,
 }
 
 /// What an alert said when it fired.
@@ -332,8 +449,7 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
             .count(),
     )
     .unwrap_or(u32::MAX);
-    let faded = (1.0 - sight.worst.min(1.0)).powi(i32::try_from(good).unwrap_or(i32::MAX))
-        <= RECOVERY_ALPHA;
+    let faded = has_faded(sight.worst, good);
     let cleared = chance > (settings.alpha * HYSTERESIS).min(0.5);
     let recovered = overdue == 0 && good >= LEAST_GOOD && !in_a_row && (faded || cleared);
     let (count, stretch, chance) = match in_a_row && !improbable {
@@ -352,10 +468,16 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
         chance,
         usual: sight.usual,
         overdue,
+        detail: None,
     }
 }
 
-fn count_last(
+/// A run of so many good boots is improbable, had a fault lasted that takes this share of boots.
+pub(in crate::core) fn has_faded(worst: f64, good: u32) -> bool {
+    (1.0 - worst.min(1.0)).powi(i32::try_from(good).unwrap_or(i32::MAX)) <= RECOVERY_ALPHA
+}
+
+pub(in crate::core) fn count_last(
     window: &Window,
     from: Timestamp,
     most: u32,

@@ -8,7 +8,9 @@
 #[cfg(test)]
 mod tests;
 
+mod burn;
 mod conditions;
+mod slowness;
 mod steps;
 
 use std::fmt::Write;
@@ -20,6 +22,7 @@ use crate::core::alert::{Cause, Incident, Kind, Member, Notification, Other, Rea
 use crate::core::condition::Condition;
 use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::{Reading, Said, Severity, Stretch};
+use crate::core::slowness::Slowness;
 
 const EVIDENCE_LINES: usize = 3;
 /// A line of evidence, in characters.
@@ -137,6 +140,8 @@ impl Page {
             (Cause::Failure(_), false) => (words.firing_title(), words.firing_summary()),
             (Cause::Condition(condition), true) => words.over(condition),
             (Cause::Condition(condition), false) => words.holds(condition),
+            (Cause::Slowness(_), true) => words.no_longer_slow(),
+            (Cause::Slowness(slowness), false) => words.slow(slowness),
         };
         let (well, _) = words.others();
         let rule = incident.strongest().map(|member| member.rule);
@@ -167,6 +172,7 @@ impl Page {
             first_step: (!resolved).then(|| match incident.cause {
                 Cause::Failure(failure) => steps::first_step(failure),
                 Cause::Condition(condition) => conditions::first_step(condition),
+                Cause::Slowness(slowness) => slowness::first_step(slowness),
             }),
             boots: words.boots(),
             runbook_url: rule
@@ -306,8 +312,10 @@ impl Words<'_> {
     fn subject(&self) -> String {
         let (kind, host) = (self.kind(), &self.incident.host);
         let cause = self.incident.cause.meaning();
-        if self.incident.cause.failure().is_none() {
-            return format!("{host}: {cause}");
+        match self.incident.cause {
+            Cause::Failure(_) => {}
+            Cause::Condition(_) => return format!("{host}: {cause}"),
+            Cause::Slowness(_) => return format!("{kind} boots are slower on {host}: {cause}"),
         }
         format!("{kind} boots fail on {host}: {cause}")
     }
@@ -356,8 +364,73 @@ impl Words<'_> {
                 ),
             );
         }
+        if let Some((before, _)) = self.incident.before {
+            append(
+                &mut out,
+                format_args!(" At first it was: {}.", before.meaning()),
+            );
+        }
+        if let Some(said) = self.burns() {
+            append(&mut out, format_args!(" {said}"));
+        }
         self.append_company(&mut out);
         out
+    }
+
+    /// What is said of the budget, if the incident is about it.
+    fn burns(&self) -> Option<String> {
+        let members = self.incident.members.iter();
+        let mut readings = members.filter_map(|member| member.reading.boots());
+        readings.find_map(burn::sentence)
+    }
+
+    /// Title and summary of boots that take longer.
+    fn slow(&self, slowness: Slowness) -> (String, String) {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let since = self.moment(self.incident.first_bad_at);
+        let said = self.strongest().map(|(_, reading)| reading);
+        let slow = said.and_then(slowness::slow);
+        let mut summary = String::new();
+        if let Some((reading, slow)) = said.zip(slow) {
+            append(
+                &mut summary,
+                format_args!(
+                    "{} on {host} {}. If nothing had changed, the chance of that would be {}. ",
+                    self.count_of_boots(reading),
+                    slowness::counted(slow),
+                    odds(reading.chance)
+                ),
+            );
+        }
+        summary.push_str(slowness::consequence(slowness));
+        self.append_company(&mut summary);
+        let title = slowness::title(kind, slowness, slow);
+        (format!("{title}, since {since}"), summary)
+    }
+
+    fn no_longer_slow(&self) -> (String, String) {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let cause = self.incident.cause.meaning();
+        let (from, closed) = (
+            self.moment(self.incident.first_bad_at),
+            self.moment(self.notification.at),
+        );
+        if self.notification.reason == Reason::RuleRemoved {
+            return (
+                format!(
+                    "{kind} boots are not timed any more, the rule was removed; it was: {cause}"
+                ),
+                format!(
+                    "It began on {host} at {from}. The rule that fired was removed or switched off, which closed the \
+                     alert at {closed}."
+                ),
+            );
+        }
+        let lasted = length(self.notification.at.since(self.incident.first_bad_at));
+        (
+            format!("{kind} boots are as quick as usual again; for {lasted} it was: {cause}"),
+            format!("On {host} it lasted from {from} until {closed} at most."),
+        )
     }
 
     fn append_company(&self, out: &mut String) {
@@ -510,9 +583,14 @@ impl Words<'_> {
     fn figure(&self, member: &Member) -> String {
         let said = match &member.reading {
             Said::Boots(reading) => format!(
-                "{}{}",
+                "{}{}{}",
                 self.count_of_boots(reading),
-                in_flight(reading.overdue, reading.count.bad)
+                in_flight(reading.overdue, reading.count.bad),
+                match (slowness::slow(reading), burn::figure(reading)) {
+                    (Some(slow), _) => format!(" {}", slowness::counted(slow)),
+                    (None, Some(figure)) => figure,
+                    (None, None) => String::new(),
+                }
             ),
             Said::Level(level) => conditions::figure(member.rule, level),
         };

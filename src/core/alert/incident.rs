@@ -24,6 +24,10 @@ pub enum Family {
     Creation,
     /// The controller itself.
     Controller,
+    /// The budget of failures is used up slowly: a ticket of its own, so that it neither hides a page nor holds one open.
+    Budget,
+    /// Boots become slower.
+    Slowness,
     /// Sessions that came to nothing.
     Sessions,
     /// The pool of addresses, and what holds them without need.
@@ -82,10 +86,20 @@ impl Family {
         }
     }
 
-    pub(super) const ALL: [Family; 10] = [
+    /// Of boots that failed so, by the rule that says it.
+    fn under(rule: RuleName, failure: Failure) -> Family {
+        match rule {
+            RuleName::BootBudgetBurnTicket => Family::Budget,
+            _ => Family::of(failure),
+        }
+    }
+
+    pub(super) const ALL: [Family; 12] = [
         Family::Guest,
         Family::Creation,
         Family::Controller,
+        Family::Budget,
+        Family::Slowness,
         Family::Sessions,
         Family::Addresses,
         Family::Database,
@@ -101,6 +115,8 @@ impl Family {
             Family::Guest => "guest",
             Family::Creation => "creation",
             Family::Controller => "controller",
+            Family::Budget => "budget",
+            Family::Slowness => "slowness",
             Family::Sessions => "sessions",
             Family::Addresses => "addresses",
             Family::Database => "database",
@@ -166,6 +182,12 @@ pub struct Incident {
     /// When what was held back is to be sent.
     pub(super) update_due: Option<Timestamp>,
     flapping: bool,
+    /// What it was put down to before, and since when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<(Cause, Timestamp)>,
+    /// Nobody was told yet that the cause is another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) turned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +203,8 @@ pub enum Reason {
     FirstAlert,
     FurtherAlert,
     Flapping,
+    /// Most boots fail of something else now.
+    CauseChanged,
     AllResolved,
     /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
     RuleRemoved,
@@ -193,6 +217,7 @@ impl Reason {
             Reason::FirstAlert => "first_alert",
             Reason::FurtherAlert => "further_alert",
             Reason::Flapping => "flapping",
+            Reason::CauseChanged => "cause_changed",
             Reason::AllResolved => "all_resolved",
             Reason::RuleRemoved => "rule_removed",
         }
@@ -221,7 +246,7 @@ impl Trouble {
         let cause = cause_of(rule, bad);
         Trouble {
             cause: cause.into(),
-            family: Family::of(cause),
+            family: Family::under(rule, cause),
             first_bad_at: bad.iter().map(|boot| boot.started_at).min().unwrap_or(now),
             boots: named(bad),
             evidence: lines(bad),
@@ -238,8 +263,11 @@ impl Engine {
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        let bad = self.bad_boots(rule, vm_type, reading);
-        let trouble = Trouble::of_boots(rule, &bad, now);
+        let trouble = if rule.times() {
+            self.slower(rule, vm_type, now)
+        } else {
+            Trouble::of_boots(rule, &self.bad_boots(rule, vm_type, reading), now)
+        };
         self.fired(
             rule,
             vm_type.into(),
@@ -291,7 +319,10 @@ impl Engine {
                 incident.evidence = evidence;
             }
             incident.flapping |= flapping;
-            incident.update_due.get_or_insert(now.plus_ms(wait));
+            // A symptom of what is known already is no news.
+            if !rule.burns() || flapping {
+                incident.update_due.get_or_insert(now.plus_ms(wait));
+            }
             return;
         }
         let incident = Incident {
@@ -310,6 +341,8 @@ impl Engine {
             boots,
             update_due: None,
             flapping,
+            before: None,
+            turned: false,
         };
         let reason = if flapping {
             Reason::Flapping
@@ -372,18 +405,24 @@ impl Engine {
             if incident.update_due.is_some_and(|due| due <= now) {
                 incident.update_due = None;
                 self.touched.mark(Place::Incident(*subject, *family));
-                let reason = if incident.flapping {
-                    Reason::Flapping
-                } else {
-                    Reason::FurtherAlert
+                let reason = match (incident.flapping, incident.turned) {
+                    (true, _) => Reason::Flapping,
+                    (false, true) => Reason::CauseChanged,
+                    (false, false) => Reason::FurtherAlert,
                 };
+                incident.turned = false;
                 notify(Kind::Update, reason, now, incident, out);
             }
         }
     }
 
     /// The bad boots that a reading counted, newest first; boots in flight have no failure yet.
-    fn bad_boots(&self, rule: RuleName, vm_type: VmType, reading: Reading) -> Vec<Judged> {
+    pub(super) fn bad_boots(
+        &self,
+        rule: RuleName,
+        vm_type: VmType,
+        reading: Reading,
+    ) -> Vec<Judged> {
         let Some(of_type) = self.types.get(&vm_type) else {
             return Vec::new();
         };
@@ -436,6 +475,8 @@ impl Incident {
             boots: Vec::new(),
             update_due: None,
             flapping: false,
+            before: None,
+            turned: false,
         }
     }
 
@@ -463,7 +504,7 @@ impl Incident {
 }
 
 /// The latest bad boots by name.
-fn named(bad: &[Judged]) -> Vec<NamedBoot> {
+pub(super) fn named(bad: &[Judged]) -> Vec<NamedBoot> {
     bad.iter()
         .take(NAMED_BOOTS)
         .map(|boot| NamedBoot {
@@ -476,7 +517,7 @@ fn named(bad: &[Judged]) -> Vec<NamedBoot> {
 }
 
 /// The newest boots' last words: one line each, then more of the newest.
-fn lines(bad: &[Judged]) -> Vec<String> {
+pub(super) fn lines(bad: &[Judged]) -> Vec<String> {
     let mut lines: Vec<String> = bad
         .iter()
         .filter_map(|boot| boot.evidence.last().cloned())
@@ -543,6 +584,13 @@ impl std::fmt::Display for Stretch {
         match self {
             Stretch::Last(boots) => write!(f, "last {boots} boots"),
             Stretch::Span(3_600_000) => f.write_str("last hour"),
+            Stretch::Span(86_400_000) => f.write_str("last day"),
+            Stretch::Span(ms) if ms % 86_400_000 == 0 => {
+                write!(f, "last {} days", ms / 86_400_000)
+            }
+            Stretch::Span(ms) if ms % 3_600_000 == 0 => {
+                write!(f, "last {} hours", ms / 3_600_000)
+            }
             Stretch::Span(ms) => write!(f, "last {} min", ms / 60_000),
         }
     }

@@ -7,16 +7,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::course;
 use super::incident::CLOSED;
 use super::state::AlertState;
 use super::{
     AlertChanged, Effect, Engine, Family, Incident, NewGeneration, Overdue, PerType, Reason,
     Settings, Subject,
 };
+use crate::core::burn::Grain;
 use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::rule::RuleName;
 use crate::core::saved::{Changes, MAX_NUMBER, REST, RestoreError, Saved, Touched};
 use crate::core::sketch::Sketch;
+use crate::core::slowness::Timed;
 use crate::core::window::{Ever, Judged};
 
 /// Of what is saved; a newer one is refused.
@@ -31,6 +34,8 @@ pub(super) enum Place {
     Bucket(VmType, usize),
     Boot(VmType, usize),
     Overdue(VmType, VmId),
+    Budget(VmType, Grain, usize),
+    Times(VmType, Timed),
     Alert(RuleName, Subject),
     Incident(Subject, Family),
     Closed(usize),
@@ -55,7 +60,7 @@ impl Place {
         let place = match kind {
             "alert" => {
                 let rule = next()?;
-                let rule = RuleName::ALL.iter().find(|known| known.as_str() == rule)?;
+                let rule = RuleName::ALL.iter().find(|known| known.key() == rule)?;
                 Place::Alert(*rule, Subject::from_word(next()?)?)
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
@@ -80,6 +85,12 @@ impl Place {
                     "bucket" => Place::Bucket(vm_type, next()?.parse().ok()?),
                     "boot" => Place::Boot(vm_type, next()?.parse().ok()?),
                     "overdue" => Place::Overdue(vm_type, VmId::parse(next()?.as_bytes())?),
+                    "budget" => {
+                        let grain = next()?;
+                        let known = Grain::ALL.iter().find(|known| known.as_str() == grain)?;
+                        Place::Budget(vm_type, *known, next()?.parse().ok()?)
+                    }
+                    "times" => Place::Times(vm_type, Timed::from_word(next()?)?),
                     _ => return None,
                 }
             }
@@ -102,7 +113,11 @@ impl fmt::Display for Place {
             Place::Bucket(vm_type, index) => write!(f, "bucket/{vm_type}/{index}"),
             Place::Boot(vm_type, place) => write!(f, "boot/{vm_type}/{place}"),
             Place::Overdue(vm_type, vm) => write!(f, "overdue/{vm_type}/{vm}"),
-            Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.as_str()),
+            Place::Budget(vm_type, grain, place) => {
+                write!(f, "budget/{vm_type}/{}/{place}", grain.as_str())
+            }
+            Place::Times(vm_type, timed) => write!(f, "times/{vm_type}/{}", timed.as_str()),
+            Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.key()),
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
         }
@@ -212,13 +227,35 @@ impl Engine {
         }
     }
 
+    pub(super) fn touch_measured(
+        &mut self,
+        vm_type: VmType,
+        timed: &[Timed],
+        cells: [(Grain, usize); 2],
+    ) {
+        for timed in timed {
+            self.touched.mark(Place::Times(vm_type, *timed));
+        }
+        for (grain, place) in cells {
+            self.touched.mark(Place::Budget(vm_type, grain, place));
+        }
+    }
+
     fn rest(&self) -> Rest {
         let of_types: usize = self
             .types
             .values()
             .map(|of_type| {
                 let window = &of_type.window;
-                3 + window.used().count() + window.places().count() + of_type.overdue.len()
+                let measured = Grain::ALL
+                    .iter()
+                    .map(|grain| of_type.budget.places(*grain).count())
+                    .sum::<usize>()
+                    + of_type.times.timed().count();
+                3 + window.used().count()
+                    + window.places().count()
+                    + of_type.overdue.len()
+                    + measured
             })
             .sum();
         Rest {
@@ -245,6 +282,14 @@ impl Engine {
                     .keys()
                     .map(|vm| Place::Overdue(vm_type, *vm)),
             );
+        }
+        for (vm_type, of_type) in &self.types {
+            for grain in Grain::ALL {
+                let places = of_type.budget.places(grain);
+                all.extend(places.map(|place| Place::Budget(*vm_type, grain, place)));
+            }
+            let timed = of_type.times.timed();
+            all.extend(timed.map(|timed| Place::Times(*vm_type, timed)));
         }
         all.extend(self.alerts.keys().map(|key| Place::Alert(key.0, key.1)));
         all.extend(
@@ -291,6 +336,14 @@ impl Engine {
                     key,
                     of(vm_type).and_then(|of_type| of_type.overdue.get(&vm)),
                 );
+            }
+            Place::Budget(vm_type, grain, place) => {
+                let cell = of(vm_type).and_then(|of_type| of_type.budget.cell(grain, place));
+                changes.put_or_remove(key, cell);
+            }
+            Place::Times(vm_type, timed) => {
+                let track = of(vm_type).and_then(|of_type| of_type.times.track(timed));
+                changes.put_or_remove(key, track);
             }
             Place::Alert(rule, subject) => {
                 changes.put_or_remove(key, self.alerts.get(&(rule, subject)));
@@ -342,6 +395,18 @@ impl Engine {
                 let overdue: Overdue = saved.read(key, text)?;
                 let of_type = self.types.entry(vm_type).or_default();
                 of_type.overdue.insert(vm, overdue);
+            }
+            Place::Budget(vm_type, grain, place) => {
+                let cell = saved.read(key, text)?;
+                let of_type = self.types.entry(vm_type).or_default();
+                let fits = of_type.budget.restore(grain, place, cell);
+                saved.ensure(fits, key, "it counts another time")?;
+            }
+            Place::Times(vm_type, timed) => {
+                let track = saved.read(key, text)?;
+                let of_type = self.types.entry(vm_type).or_default();
+                let fits = of_type.times.restore(timed, track);
+                saved.ensure(fits, key, "it holds what was never timed")?;
             }
             Place::Alert(rule, subject) => {
                 pieces
@@ -417,7 +482,7 @@ impl Engine {
             }
             self.touched.mark(Place::Alert(*rule, *subject));
         }
-        let latest = now.plus_ms(self.settings.group_wait_ms);
+        let latest = now.plus_ms(self.settings.group_wait_ms.max(course::INTERVAL_MS));
         for ((subject, family), incident) in &mut self.incidents {
             incident.update_due = incident.update_due.map(|due| due.min(latest));
             self.touched.mark(Place::Incident(*subject, *family));

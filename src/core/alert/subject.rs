@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::condition::Condition;
 use crate::core::event::{Failure, VmType};
+use crate::core::slowness::Slowness;
 
 /// What an alert is about: the boots of one kind of VM, or the host as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +74,7 @@ impl<'de> Deserialize<'de> for Subject {
     }
 }
 
-/// What an incident is put down to. The words of both kinds are distinct.
+/// What an incident is put down to. The words of all kinds are distinct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cause {
@@ -81,6 +82,8 @@ pub enum Cause {
     Failure(Failure),
     /// What holds now, whatever boots do.
     Condition(Condition),
+    /// Boots are ready, and later than they were.
+    Slowness(Slowness),
 }
 
 impl Cause {
@@ -89,6 +92,7 @@ impl Cause {
         match self {
             Cause::Failure(failure) => failure.as_str(),
             Cause::Condition(condition) => condition.as_str(),
+            Cause::Slowness(slowness) => slowness.as_str(),
         }
     }
 
@@ -98,6 +102,7 @@ impl Cause {
         match self {
             Cause::Failure(failure) => failure.meaning(),
             Cause::Condition(condition) => condition.meaning(),
+            Cause::Slowness(slowness) => slowness.meaning(),
         }
     }
 
@@ -106,7 +111,7 @@ impl Cause {
     pub fn failure(self) -> Option<Failure> {
         match self {
             Cause::Failure(failure) => Some(failure),
-            Cause::Condition(_) => None,
+            Cause::Condition(_) | Cause::Slowness(_) => None,
         }
     }
 }
@@ -120,6 +125,12 @@ impl From<Failure> for Cause {
 impl From<Condition> for Cause {
     fn from(condition: Condition) -> Cause {
         Cause::Condition(condition)
+    }
+}
+
+impl From<Slowness> for Cause {
+    fn from(slowness: Slowness) -> Cause {
+        Cause::Slowness(slowness)
     }
 }
 
@@ -143,6 +154,7 @@ mod tests {
     fn no_word_means_both_a_failure_and_a_condition() {
         for failure in Failure::ALL {
             assert_eq!(Condition::from_word(failure.as_str()), None);
+            assert_eq!(Slowness::from_word(failure.as_str()), None);
         }
         for subject in Subject::ALL {
             assert_eq!(Subject::from_word(subject.as_str()), Some(*subject));

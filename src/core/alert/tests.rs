@@ -1,5 +1,6 @@
 mod condition;
 mod keep;
+mod measure;
 
 use super::*;
 use crate::core::boot::AttemptEnded;
@@ -188,7 +189,7 @@ fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
     story.boots("uuu");
     story.pass(30_000);
     assert_eq!(story.kinds(), [Kind::Firing, Kind::Update, Kind::Update]);
-    assert_eq!(story.rules(2).len(), 3);
+    assert_eq!(story.rules(2).len(), 4, "the budget's burn, too");
     assert!(
         story
             .sent

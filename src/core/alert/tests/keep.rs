@@ -305,5 +305,5 @@ fn a_boot_that_ends_saves_its_own_and_no_other_piece() {
         .into_iter()
         .map(|part| part.key)
         .collect();
-    assert_eq!(keys.len(), 5, "{keys:?}");
+    assert_eq!(keys.len(), 7, "{keys:?}");
 }
