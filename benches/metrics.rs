@@ -42,6 +42,7 @@ fn attempt(result: AttemptResult, ms: Option<u32>) -> Observation {
         ms,
         waited_ms: Some(4_000),
         deadline_ms: Some(120_000),
+        died: false,
     })
 }
 

@@ -97,6 +97,8 @@ struct Overdue {
     began: Timestamp,
     waited_ms: u32,
     deadline_ms: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    died: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -376,6 +378,7 @@ impl Engine {
             began: attempt.at.plus_ms(-i64::from(waited)),
             waited_ms: waited,
             deadline_ms: attempt.deadline_ms,
+            died: attempt.died,
         };
         let hopeless = attempt.result != AttemptResult::Ok
             && settings

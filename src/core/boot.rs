@@ -98,6 +98,8 @@ pub struct AttemptEnded {
     /// How long the boot's wait has lasted, if it is still in flight.
     pub waited_ms: Option<u32>,
     pub deadline_ms: Option<u32>,
+    /// The VM's process has ended: whatever the attempt met, that is why.
+    pub died: bool,
 }
 
 /// How far an open boot has come.

@@ -449,7 +449,6 @@ mod tests {
             (count(PERIOD_MS - 1, PERIOD_MS), count(PERIOD_MS, PERIOD_MS)),
             (1, 0)
         );
-        let mut budget = budget;
         budget.add(Timestamp(MINUTES_SPAN), false);
         budget.add(Timestamp(5), true);
         let newest = Timestamp(MINUTES_SPAN);

@@ -55,6 +55,8 @@ const LEAST_BAD: u32 = 3;
 pub const LAST: usize = 60;
 /// Boots further back than this are not "the last ones".
 const LAST_SPAN_MS: i64 = 24 * 3_600_000;
+/// All that are kept of so long are.
+const RECENT_MS: i64 = 15 * 60_000;
 /// Boots of one generation.
 const GENERATION: u32 = 500;
 /// Buckets a doubling, which makes each about 5 % wide.
@@ -229,15 +231,18 @@ impl Track {
         self.last.push_back(sample);
     }
 
-    /// The last `most` boots after the `settled` first, newest first; those of another day not.
-    fn last(&self, most: u32, settled: u64, now: Timestamp) -> impl Iterator<Item = &Sample> {
-        let from = now.plus_ms(-LAST_SPAN_MS);
+    /// The last `least` boots after the `settled` first, newest first, and all of the last minutes: where boots are many,
+    /// a few of them would say one thing now and another in a minute. Those of another day not.
+    fn last(&self, least: u32, settled: u64, now: Timestamp) -> impl Iterator<Item = &Sample> {
+        let (from, recent) = (now.plus_ms(-LAST_SPAN_MS), now.plus_ms(-RECENT_MS));
         self.last
             .iter()
             .rev()
             .take_while(move |sample| sample.boot > settled)
             .filter(move |sample| sample.at >= from)
-            .take(most as usize)
+            .enumerate()
+            .take_while(move |(n, sample)| *n < least as usize || sample.at >= recent)
+            .map(|(_, sample)| sample)
     }
 
     /// What is usual of a stage, and from where on a boot is slow; `None` until enough boots taught it.
@@ -704,16 +709,22 @@ mod tests {
             };
             let sample = Sample {
                 boot,
-                at: Timestamp(0),
+                at: Timestamp(i64::try_from(boot).unwrap_or(0) * 60_000),
                 ms,
                 limit_ms: Some(limit),
             };
             track.add(sample, true);
         }
         let terms = Terms::default();
-        let found = look(&times, true, &terms, Since::default(), Timestamp(0))
-            .pop()
-            .expect("boots");
+        let found = look(
+            &times,
+            true,
+            &terms,
+            Since::default(),
+            Timestamp(30 * 60_000),
+        )
+        .pop()
+        .expect("boots");
         assert_eq!(found.count, Count { bad: 10, of: 20 });
         assert!(found.is_bad(&terms));
         assert_eq!(
@@ -724,7 +735,7 @@ mod tests {
             settled: 27,
             fired: 0,
         };
-        let settled = look(&times, true, &terms, since, Timestamp(0))
+        let settled = look(&times, true, &terms, since, Timestamp(30 * 60_000))
             .pop()
             .expect("boots");
         assert_eq!(settled.count, Count { bad: 3, of: 3 });

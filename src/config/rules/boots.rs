@@ -159,7 +159,7 @@ fn check_last(rule: &str, last: u64, alpha: f64, problems: &mut Problems) {
     problems.add(
         format!("rules.{rule}.last"),
         format!(
-            "{last} is too few to ever fire: even {last} slow boots of {last} have a probability of {:e}, above alpha \
+            "{last} is too few to ever fire: even {last} slow boots of {last} have a probability of {:.1e}, above alpha \
              {alpha}; write {enough} or more",
             chance(last)
         ),

@@ -435,11 +435,14 @@ impl Engine {
                 session: None,
                 started_at: overdue.began,
                 ended_at: overdue.began,
-                failure: Some(class_of(overdue.result)),
-                evidence: vec![format!(
-                    "{vm} in flight: {} since its wait began",
-                    overdue.result
-                )],
+                failure: Some(match overdue.died {
+                    true => Failure::GuestDied,
+                    false => class_of(overdue.result),
+                }),
+                evidence: vec![match overdue.died {
+                    true => format!("{vm} in flight: its process has ended"),
+                    false => format!("{vm} in flight: {} since its wait began", overdue.result),
+                }],
             })
             .collect();
         flying.sort_by_key(|boot| (std::cmp::Reverse(boot.started_at), boot.vm));

@@ -112,6 +112,7 @@ impl Story {
             ms: Some(1),
             waited_ms: Some(waited_ms),
             deadline_ms: Some(120_000),
+            died: false,
         };
         let mut out = Vec::new();
         self.engine

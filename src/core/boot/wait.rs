@@ -192,6 +192,9 @@ impl Tracker {
             && self
                 .entry(slot)
                 .is_some_and(|entry| !self.rows.was_told(&entry.boot));
+        let died = self
+            .entry(slot)
+            .is_some_and(|entry| entry.died_at.is_some());
         out.push(Observation::AttemptEnded(AttemptEnded {
             vm,
             result,
@@ -199,6 +202,7 @@ impl Tracker {
             ms,
             waited_ms: in_flight.then_some(elapsed_ms),
             deadline_ms,
+            died,
         }));
         if open && changed && result != AttemptResult::Ok {
             self.keep_evidence(slot, event.record);
@@ -453,5 +457,6 @@ fn unattributed(event: &Event<'_>, result: AttemptResult) -> AttemptEnded {
         ms: None,
         waited_ms: None,
         deadline_ms: None,
+        died: false,
     }
 }

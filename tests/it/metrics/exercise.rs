@@ -35,6 +35,7 @@ pub(super) fn attempt(result: AttemptResult) -> Observation {
         ms: Some(3),
         waited_ms: None,
         deadline_ms: Some(120_000),
+        died: false,
     })
 }
 
