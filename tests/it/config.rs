@@ -270,13 +270,18 @@ fn check_says_what_a_good_file_amounts_to() {
     let path = directory.path().join("bootwatch.toml");
     fs::write(
         &path,
-        format!("{MINIMAL}[rules.ConnectionErrorSpike]\nenabled = false\n"),
+        format!(
+            "{MINIMAL}[rules.ConnectionErrorSpike]\nenabled = false\n[rules.BootBudgetBurn]\nobjective = 0.94\n"
+        ),
     )
     .unwrap();
     let expected = format!(
         "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
-         database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
-         notifiers: none\n",
+         database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike, BootBudgetBurn, \
+         BootStageSlow, ReadinessHeadroomLow, SessionsIncomplete, IpPoolLow, GhostVms, ControllerSilent, \
+         DatabaseUnreachable, LogLagging, StoreUnwritable, NotifierFailing, RecordsUnparsed; off: ConnectionErrorSpike\n  \
+         notifiers: none\n  \
+         note: rules.BootBudgetBurn.page_1h: 14.4 x (1 - 0.94) = 0.864: it fires only when more than 86 % of boots fail\n",
         path.display()
     );
     assert_eq!(run_check(&path, false), (0, expected));

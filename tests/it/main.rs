@@ -9,6 +9,7 @@ mod architecture;
 mod config;
 mod database;
 mod demo;
+mod detection;
 mod metrics;
 mod notify_test;
 mod postgres;
