@@ -32,6 +32,9 @@ pub(super) fn run(
         return Ok(Status::Misused);
     };
     crate::app::start_logging();
+    for note in config.rules.notes() {
+        tracing::warn!("{note}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

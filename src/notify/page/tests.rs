@@ -2,7 +2,10 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::core::burn::Left;
 use crate::core::event::{Failure, VmType};
+use crate::core::rule::{Burn, Detail};
+use crate::core::slowness::{Slow, Slowness};
 use crate::notify::fixture;
 
 #[test]
@@ -145,5 +148,111 @@ fn a_share_a_mixture_and_boots_in_flight_are_said_as_they_are() {
     assert!(
         page.title
             .starts_with("30 of 200 browser boots do not become ready, mostly: ")
+    );
+}
+
+#[test]
+fn slower_boots_are_said_with_the_stage_and_what_was_usual() {
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let incident = &mut story[0].incident;
+    incident.cause = Slowness::Stage.into();
+    incident.members.truncate(1);
+    let mut reading = *incident.members[0].reading.boots().expect("of boots");
+    reading.count = crate::core::window::Count { bad: 7, of: 20 };
+    reading.stretch = Stretch::Last(20);
+    let mut slow = Slow {
+        stage: Some(crate::core::event::Stage::CloneSnapshot),
+        p95_ms: 9_100,
+        against_ms: 3_200,
+        limit_ms: 4_800,
+    };
+    reading.detail = Some(Detail::Slow(slow));
+    incident.members[0].reading = Said::Boots(reading);
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.title.starts_with(
+            "browser boots are slower: clone_snapshot takes 9.1 s at p95, 3.2 s was usual, since 18:24:13"
+        ),
+        "{}",
+        page.title
+    );
+    assert!(
+        page.summary.starts_with(
+            "7 of the last 20 browser boots on controller-1 took longer than 4.8 s in clone_snapshot. If nothing"
+        ),
+        "{}",
+        page.summary
+    );
+    assert!(page.first_step.is_some());
+    let incident = &mut story[0].incident;
+    incident.cause = Slowness::Headroom.into();
+    slow = Slow {
+        stage: None,
+        p95_ms: 171_000,
+        against_ms: 180_000,
+        limit_ms: 144_000,
+    };
+    reading.detail = Some(Detail::Slow(slow));
+    incident.members[0].reading = Said::Boots(reading);
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.title.starts_with(
+            "browser boots are ready hardly in time: after 171 s at p95, and the controller gives them up after 180 s"
+        ),
+        "{}",
+        page.title
+    );
+    story[0].incident.resolved_at = Some(story[0].at);
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.title
+            .starts_with("browser boots are as quick as usual again; "),
+        "{}",
+        page.title
+    );
+}
+
+#[test]
+fn a_burn_says_how_fast_and_how_long_the_budget_lasts() {
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let incident = &mut story[0].incident;
+    let mut reading = *incident.members[0].reading.boots().expect("of boots");
+    reading.count = crate::core::window::Count { bad: 40, of: 100 };
+    reading.stretch = Stretch::Span(6 * 3_600_000);
+    reading.detail = Some(Detail::Burn(Burn {
+        burn: 8.0,
+        factor: 6.0,
+        short: crate::core::window::Count { bad: 5, of: 10 },
+        short_ms: 30 * 60_000,
+        left: Left {
+            allowed: 50.0,
+            spent: crate::core::window::Count { bad: 35, of: 1_000 },
+            lasts_ms: Some(9_257_000),
+        },
+    }));
+    incident.members[0].reading = Said::Boots(reading);
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.summary.contains(
+            " The budget of failures burns 8.0 times too fast (50 % of them lately, 5 of 10): of 50 that 30 days tolerate 35 \
+             are spent, and at this pace the rest lasts 2 h 34 min."
+        ),
+        "{}",
+        page.summary
+    );
+    let figure = "40 of 100 browser boots in the last 6 hours, 8.0 times what the objective allows (limit 6), ";
+    assert!(page.figures[0].contains(figure), "{:?}", page.figures);
+}
+
+#[test]
+fn what_it_was_at_first_is_said_when_the_cause_changed() {
+    let mut story = fixture::incident(VmType::Browser, Failure::SnapshotCloneFailed);
+    story[0].incident.before = Some((Failure::AgentRefused.into(), story[0].at));
+    story[0].reason = Reason::CauseChanged;
+    let page = Page::of(&story[0], &context());
+    assert!(
+        page.summary.contains(" At first it was: the guest is up"),
+        "{}",
+        page.summary
     );
 }
