@@ -169,10 +169,11 @@ impl App {
         let stop_web = CancellationToken::new();
         let mut web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
 
+        let place = restored.place.clone();
         let owner = Owner::new(
             restored,
             Arc::clone(&recorder),
-            Gather::new(config.host.clone(), handed, anew),
+            Gather::new(config.host.clone(), handed, anew, place),
             owner::Reach {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),

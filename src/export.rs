@@ -224,14 +224,19 @@ impl Recorder {
         self.prometheus.store_write(result, took);
     }
 
+    /// Records that every page of the store was read: `ok`, or the kind of what was found.
+    pub fn store_check(&self, result: &str) {
+        self.prometheus.store_check(result);
+    }
+
     /// Takes whether the store can be written, and how many damaged files were set aside since the process started.
     /// Until this is first called nothing is said of a store.
     pub fn store(&self, up: bool, set_aside: u64) {
         self.prometheus.store(up, set_aside);
     }
 
-    /// Takes the messages that the store holds and that are not known to have arrived: each by its channel and state
-    /// (`queued`, `sending`).
+    /// Takes the messages that are not known to have arrived: each by its channel, and whether the store has it
+    /// (`saved`, `unsaved`).
     pub fn outbox<'a>(&self, owed: impl IntoIterator<Item = (&'a str, &'a str)>) {
         self.prometheus.outbox(owed);
     }

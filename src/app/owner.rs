@@ -227,6 +227,10 @@ impl Owner {
             SourceEvent::CaughtUp => {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
+                // An earlier run may have left a record that waited for more.
+                if self.flush_at.is_none() && self.reader.has_pending() {
+                    self.flush_at = Some(clock::monotonic() + SILENCE);
+                }
                 self.caught_up_with_downtime();
                 // Caught up with a log that is not there: it may come, or its name is wrong.
                 let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();

@@ -180,7 +180,8 @@ pub(super) const KEYS: &[Key] = &[
         shape: Shape::Path,
         default: Fallback::Absent {
             example: "\"/var/lib/bootwatch/bootwatch.db\"",
-            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in the present folder",
+            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in `bootwatch` under the user's \
+                        `XDG_STATE_HOME` (`~/.local/state`)",
         },
         doc: "The file that outlives a restart: a SQLite database on a local disk, with its log and lock beside it.",
     },

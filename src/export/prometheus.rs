@@ -493,6 +493,12 @@ impl Prometheus {
         }
     }
 
+    pub(super) fn store_check(&self, result: &str) {
+        if !self.stores.check(result) {
+            self.overflowed(Bounded::Result);
+        }
+    }
+
     pub(super) fn store(&self, up: bool, set_aside: u64) {
         self.stores.store(up, set_aside);
     }

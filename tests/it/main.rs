@@ -41,3 +41,5 @@ mod sidecar;
 mod store;
 mod store_fleet;
 mod store_survives;
+
+mod torture;

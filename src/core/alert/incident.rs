@@ -196,7 +196,7 @@ impl Engine {
         }
         let first_bad_at = bad.iter().map(|boot| boot.started_at).min().unwrap_or(now);
         let mut incident = Incident {
-            key: key(&self.settings.host, vm_type, family, now),
+            key: self.key(vm_type, family, now),
             host: self.settings.host.clone(),
             vm_type,
             family,
@@ -268,6 +268,15 @@ impl Engine {
         }
     }
 
+    /// Of what was read so far, and not of the moment at which it is: whoever dies before it could save a page and
+    /// reads the same log again makes the same key of it.
+    fn key(&self, vm_type: VmType, family: Family, now: Timestamp) -> String {
+        let of_type = self.types.get(&vm_type);
+        let newest = of_type.and_then(|of_type| of_type.newest).unwrap_or(now);
+        let boots = of_type.map_or(0, |of_type| of_type.window.added());
+        key(&self.settings.host, vm_type, family, newest, boots)
+    }
+
     /// Sends what was held back and is due.
     pub(super) fn send_updates(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         for ((vm_type, family), incident) in &mut self.incidents {
@@ -323,7 +332,7 @@ impl Incident {
         let (vm_type, cause) = (VmType::Browser, Failure::Unknown);
         let family = Family::of(cause);
         Incident {
-            key: format!("test-{}", key(host, vm_type, family, at)),
+            key: format!("test-{}", key(host, vm_type, family, at, 0)),
             host: host.to_owned(),
             vm_type,
             family,
@@ -433,9 +442,10 @@ fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &
     })));
 }
 
-/// 32 hex digits of host, kind, family and the moment of firing.
-fn key(host: &str, vm_type: VmType, family: Family, at: Timestamp) -> String {
-    let place = format!("{host}\0{vm_type}\0{}\0{}", family.as_str(), at.0);
+/// 32 hex digits of host, kind, family, and the boot that made it fire: its end and how many there were before it.
+fn key(host: &str, vm_type: VmType, family: Family, at: Timestamp, boots: u64) -> String {
+    let family = family.as_str();
+    let place = format!("{host}\0{vm_type}\0{family}\0{}\0{boots}", at.0);
     format!("{:032x}", UserKey::from_text(place.as_bytes()).0)
 }
 

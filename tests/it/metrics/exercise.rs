@@ -137,7 +137,8 @@ pub(super) fn exercise(recorder: &Recorder) {
     }
     recorder.up("database", true);
     recorder.store(true, 1);
-    recorder.outbox([("ops", "queued"), ("ops", "sending")]);
+    recorder.store_check("ok");
+    recorder.outbox([("ops", "saved"), ("ops", "unsaved")]);
     recorder.fleet(true, 7, 1);
     recorder.broken("ops", true);
     let vm_types = VmType::ALL.iter().copied().map(Some).chain([None]);
