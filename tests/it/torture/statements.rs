@@ -89,7 +89,11 @@ fn an_abort_at_every_statement_of_the_store_changes_nothing() {
     assert_eq!(clean.told.incidents(), 1);
     clean.desk.assert_exactly_once(&clean.told.keys, "clean");
     let calls = fs::read_to_string(folder.path().join("clean/calls")).unwrap();
-    let calls = calls.lines().count();
+    // A call that another thread interrupted is written in two halves.
+    let calls = calls
+        .lines()
+        .filter(|line| !line.contains("resumed>"))
+        .count();
     assert!((40..400).contains(&calls), "{calls} calls");
 
     // A few more than there were: when what waits is written is the clock's matter.
