@@ -44,6 +44,10 @@ fn two_hundred_kills_leave_the_history_and_the_pages_of_a_run_without_any() {
         assert_eq!(run.told.incidents(), 2, "{what}");
         run.desk.assert_exactly_once(&run.told.keys, &what);
     }
-    assert!(clean.told.boots() > 300, "{}", clean.told.boots());
+    // Each message killed the program before it was answered, when it came for the first time.
+    for (id, times) in tortured.desk.times() {
+        assert!(times >= 2, "{what}: {id} came {times} times");
+    }
+    assert_eq!(clean.told.boots(), stream.boots, "{what}");
     tortured.told.assert_same(&clean.told, &what);
 }

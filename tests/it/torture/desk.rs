@@ -96,6 +96,15 @@ impl Desk {
             .len()
     }
 
+    /// How often each message came, by its id.
+    pub(super) fn times(&self) -> BTreeMap<String, usize> {
+        let mut times = BTreeMap::new();
+        for post in self.posts() {
+            *times.entry(post.id).or_default() += 1;
+        }
+        times
+    }
+
     /// What is promised to a receiver: of each incident one message that it fires and one that it is over, in this
     /// order, each under an id of its own. A message comes a second time only if the program died after it had sent it
     /// and before it could note that it had arrived: nobody can know that, so it comes again, under the same id, at most

@@ -33,6 +33,8 @@ impl Record {
 /// Records, and where they must be waited for.
 pub(super) struct Stream {
     pub(super) records: Vec<Record>,
+    /// How many boots it tells of.
+    pub(super) boots: usize,
     /// The first record that is not there before the first start.
     pub(super) live: usize,
     /// The first record of a boot that fails.
@@ -71,16 +73,17 @@ static START: LazyLock<Timestamp> =
 impl Stream {
     fn of(plan: Plan, start: Timestamp, [live, bad]: [i64; 2], over: &[i64]) -> Stream {
         let mut face = Records(start.0, Vec::new());
+        let mut boots = 0;
         Player::new(Speed::Max)
-            .play(
-                &mut Simulation::new(plan),
-                &mut [&mut face],
-                &mut |_| Ok(()),
-            )
+            .play(&mut Simulation::new(plan), &mut [&mut face], &mut |_| {
+                boots += 1;
+                Ok(())
+            })
             .unwrap();
         let records = face.1;
         let at = |moment: i64| records.partition_point(|record| record.at < moment);
         Stream {
+            boots,
             live: at(live),
             bad: at(bad),
             over: over.iter().map(|moment| at(*moment)).collect(),
