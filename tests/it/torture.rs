@@ -20,6 +20,7 @@ use stream::Stream;
 #[test]
 fn two_hundred_kills_leave_the_history_and_the_pages_of_a_run_without_any() {
     let seed = dice::seed();
+    println!("SEED={seed}");
     let stream = Arc::new(Stream::long(seed));
     assert!(stream.lines() >= 20_000, "{} lines", stream.lines());
     let folder = tempfile::tempdir().unwrap();

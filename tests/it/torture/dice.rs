@@ -25,7 +25,5 @@ impl Dice {
 pub(super) fn seed() -> u64 {
     let named = std::env::var("SEED").ok();
     let seed = named.map(|seed| seed.parse().expect("SEED is a number"));
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SEED={seed}");
-    seed
+    seed.unwrap_or_else(|| u64::from(std::process::id()))
 }
