@@ -259,8 +259,10 @@ pub fn start_logging() {
 }
 
 fn setup(config: &Config) -> Setup {
+    let settings = engine_settings(config);
+    let conditions = settings.conditions.into_keys();
     Setup {
-        rules: engine_settings(config).rules.into_keys().collect(),
+        rules: settings.rules.into_keys().chain(conditions).collect(),
         sources: vec![owner::SOURCE.to_owned()],
         channels: config
             .notifiers

@@ -33,7 +33,10 @@ pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
-pub use rules::{BootFailureRate, ConnectionSpike, Rules};
+pub use rules::{
+    BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
+    ReadinessHeadroomLow, Rules,
+};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
@@ -50,6 +53,8 @@ pub struct Config {
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
+    /// `None`: none is sent.
+    pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -86,6 +91,14 @@ pub struct Web {
 pub struct Alerts {
     pub keep_firing: Duration,
     pub group_wait: Duration,
+}
+
+/// The regular sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub url: Endpoint,
+    pub interval: Duration,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +183,11 @@ pub fn parse(
             keep_firing: settings.read("alerts.keep_firing"),
             group_wait: settings.read("alerts.group_wait"),
         },
+        heartbeat: settings.maybe("heartbeat.url").map(|url| Heartbeat {
+            url,
+            interval: settings.read("heartbeat.interval"),
+            timeout: settings.read("heartbeat.timeout"),
+        }),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

@@ -6,6 +6,8 @@
 pub mod alert;
 pub mod binomial;
 pub mod boot;
+pub mod burn;
+pub mod condition;
 pub mod event;
 pub mod failure;
 pub mod finding;
@@ -18,5 +20,6 @@ pub mod row;
 pub mod rule;
 pub mod saved;
 pub mod sketch;
+pub mod slowness;
 pub mod summary;
 pub mod window;

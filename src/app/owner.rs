@@ -431,7 +431,7 @@ impl Owner {
                 Effect::AlertChanged(change) => {
                     tracing::info!(
                         rule = change.rule.as_str(),
-                        vm_type = change.vm_type.as_str(),
+                        subject = change.subject.as_str(),
                         state = change.to,
                         "alert changed"
                     );

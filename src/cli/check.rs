@@ -264,5 +264,9 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "  web: {}", config.web.listen)?;
     writeln!(out, "  rules: {}; off: {}", owned(on), owned(off))?;
-    writeln!(out, "  notifiers: {}", or_none(notifiers))
+    writeln!(out, "  notifiers: {}", or_none(notifiers))?;
+    for note in config.rules.notes() {
+        writeln!(out, "  note: {note}")?;
+    }
+    Ok(())
 }

@@ -84,7 +84,7 @@ pub(super) fn exercise(recorder: &Recorder) {
         for to in ["inactive", "pending", "firing", "flapping", "resolved"] {
             recorder.effect(&Effect::AlertChanged(AlertChanged {
                 rule: *rule,
-                vm_type: VmType::Browser,
+                subject: VmType::Browser.into(),
                 severity: rule.severity(),
                 to,
                 at: Timestamp(0),
@@ -162,7 +162,7 @@ pub(super) fn exercise(recorder: &Recorder) {
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
     AlertView {
         rule,
-        vm_type: VmType::Browser,
+        subject: VmType::Browser.into(),
         severity: rule.severity(),
         firing,
         pending: false,
