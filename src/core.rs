@@ -9,6 +9,7 @@ pub mod boot;
 pub mod event;
 pub mod failure;
 pub mod finding;
+pub mod image;
 pub mod inventory;
 pub mod lease;
 pub mod readiness;

@@ -71,6 +71,11 @@ pub struct Boot {
 }
 
 impl Boot {
+    #[cfg(test)]
+    pub(crate) fn set_stage(&mut self, stage: Stage, span: StageSpan) {
+        self.stages[stage as usize] = Some(span);
+    }
+
     pub(crate) fn new(vm: Option<VmId>, first: Provenance, started_at: Timestamp) -> Boot {
         Boot {
             vm,
