@@ -6,6 +6,7 @@
 
 mod document;
 mod environment;
+mod image;
 mod keys;
 pub mod manual;
 mod nearest;
@@ -27,6 +28,7 @@ use http::Uri;
 use document::Settings;
 
 pub use environment::Surroundings;
+pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
@@ -43,6 +45,8 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The golden image, if one is audited.
+    pub image: Option<Image>,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
@@ -155,6 +159,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        image: image::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
         },

@@ -22,6 +22,7 @@ use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{Boot, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
+use crate::core::image::{GoldenImage, Injection, InjectionSight};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -88,6 +89,11 @@ pub(super) struct Owner {
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
+    /// The golden image as last audited, and what boots show of agents put into its copies.
+    image: Option<GoldenImage>,
+    injection: InjectionSight,
+    /// Under which the image's findings are shown.
+    shown: Injection,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -132,13 +138,20 @@ impl Owner {
             up: false,
             gauges_due: None,
             gauges_at: None,
+            image: None,
+            injection: InjectionSight::default(),
+            shown: Injection::default(),
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
         }
     }
 
-    pub(super) async fn run(mut self, mut chunks: mpsc::Receiver<SourceEvent>) -> Ended {
+    pub(super) async fn run(
+        mut self,
+        mut chunks: mpsc::Receiver<SourceEvent>,
+        mut images: mpsc::Receiver<GoldenImage>,
+    ) -> Ended {
         self.dispatch();
         // One timer for the whole life: setting it to the time it has costs nothing.
         let timer = tokio::time::sleep(Duration::ZERO);
@@ -157,6 +170,7 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
+                Some(image) = images.recv() => self.image_audited(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
@@ -186,6 +200,30 @@ impl Owner {
         if self.catching_up.take().is_some() {
             self.engine
                 .set_catching_up(false, self.clock.now(), &mut self.effects);
+        }
+    }
+
+    fn image_audited(&mut self, image: GoldenImage) {
+        let broken = image.broken(self.injection.known());
+        if let Some(worst) = broken.first() {
+            tracing::warn!(
+                image = image.path,
+                check = worst.check.as_str(),
+                path = worst.path,
+                reason = worst.reason,
+                failed = broken.len(),
+                "the golden image is broken"
+            );
+        }
+        self.image = Some(image);
+        self.show_image();
+    }
+
+    fn show_image(&self) {
+        if let Some(image) = &self.image {
+            let findings = image.given(self.injection.known());
+            self.recorder
+                .golden_image(image.generation.as_ref(), &findings);
         }
     }
 
@@ -282,6 +320,7 @@ impl Owner {
             history,
             clock,
             gather,
+            injection,
             ended,
             ..
         } = self;
@@ -291,7 +330,7 @@ impl Owner {
         work(reader, &mut |event| {
             tracker.observe(event, observations);
             for observation in observations.drain(..) {
-                keep(&observation, gather, ended);
+                keep(&observation, gather, injection, ended);
                 judge(&observation, live, now, engine, recorder, effects);
             }
         });
@@ -336,11 +375,12 @@ impl Owner {
                 history,
                 clock,
                 gather,
+                injection,
                 ended,
                 ..
             } = self;
             for observation in observations.drain(..) {
-                keep(&observation, gather, ended);
+                keep(&observation, gather, injection, ended);
                 judge(
                     &observation,
                     !*history,
@@ -359,6 +399,10 @@ impl Owner {
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        if self.injection.known() != self.shown {
+            self.shown = self.injection.known();
+            self.show_image();
+        }
         if let (Some(shown), false) = (&self.reach.shown, self.effects.is_empty()) {
             shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
         }
@@ -435,7 +479,15 @@ impl Owner {
 }
 
 /// A boot's row as of its end, and again once nothing of it changes any more.
-fn keep(observation: &Observation, gather: &mut Gather, ended: &mut Ended) {
+fn keep(
+    observation: &Observation,
+    gather: &mut Gather,
+    injection: &mut InjectionSight,
+    ended: &mut Ended,
+) {
+    if let Observation::BootEnded(boot) = observation {
+        injection.take(boot);
+    }
     if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
         gather.boot(boot);
     }

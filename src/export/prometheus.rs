@@ -5,6 +5,7 @@
 
 mod database;
 mod family;
+mod image;
 mod log;
 mod process;
 mod store;
@@ -22,11 +23,13 @@ use crate::core::boot::TrackerCounts;
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
 };
+use crate::core::image::{Finding, Generation};
 use crate::core::inventory::SessionTotals;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
 use database::Database;
 use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
+use image::Images;
 use log::Logs;
 use process::Process;
 use store::Stores;
@@ -69,6 +72,7 @@ pub(super) struct Prometheus {
     logs: Logs,
     stores: Stores,
     database: Database,
+    images: Images,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -265,6 +269,7 @@ impl Prometheus {
             logs,
             stores,
             database: Database::new(&family),
+            images: Images::new(&family),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -463,6 +468,10 @@ impl Prometheus {
 
     pub(super) fn findings(&self, counts: &[usize]) {
         self.database.findings(counts);
+    }
+
+    pub(super) fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
+        self.images.audited(generation, findings);
     }
 
     pub(super) fn addresses(&self, counts: &[usize]) {

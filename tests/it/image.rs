@@ -7,6 +7,7 @@ mod documented;
 mod hostile;
 mod program;
 mod variants;
+mod watched;
 
 use bootwatch::core::image::{Check, Finding, GoldenImage, Verdict};
 
