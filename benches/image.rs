@@ -12,7 +12,7 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -134,6 +134,7 @@ fn built(folder: &Path) -> anyhow::Result<PathBuf> {
         .args(["-q", "-F", "-t", "ext4", "-d"])
         .args([&root, &image])
         .arg("8G")
+        .stdout(Stdio::null())
         .status()
         .context("start mke2fs; is e2fsprogs installed?")?;
     ensure!(made.success(), "mke2fs failed: {made}");

@@ -4,6 +4,7 @@
 //! key, what was found and what to write instead. Unknown keys are refused: a misspelt key that is ignored is a rule
 //! that nobody knows to be off. Defaults exist once, in the table of `keys.rs`.
 
+mod database;
 mod document;
 mod environment;
 mod image;
@@ -27,13 +28,17 @@ use http::Uri;
 
 use document::Settings;
 
+pub use database::{Database, Tls};
 pub use environment::Surroundings;
 pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
-pub use rules::{BootFailureRate, ConnectionSpike, Rules};
+pub use rules::{
+    BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
+    ReadinessHeadroomLow, Rules,
+};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
@@ -47,9 +52,13 @@ pub struct Config {
     pub store: Store,
     /// The golden image, if one is audited.
     pub image: Option<Image>,
+    /// The controller's database, where it is watched.
+    pub database: Option<Database>,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
+    /// `None`: none is sent.
+    pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -86,6 +95,14 @@ pub struct Web {
 pub struct Alerts {
     pub keep_firing: Duration,
     pub group_wait: Duration,
+}
+
+/// The regular sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub url: Endpoint,
+    pub interval: Duration,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +155,7 @@ pub fn parse(
         );
     }
     check_log(&settings, &mut problems);
+    database::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
@@ -160,6 +178,7 @@ pub fn parse(
         },
         store: store::read(&settings, surroundings),
         image: image::read(&settings),
+        database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
         },
@@ -169,6 +188,11 @@ pub fn parse(
             keep_firing: settings.read("alerts.keep_firing"),
             group_wait: settings.read("alerts.group_wait"),
         },
+        heartbeat: settings.maybe("heartbeat.url").map(|url| Heartbeat {
+            url,
+            interval: settings.read("heartbeat.interval"),
+            timeout: settings.read("heartbeat.timeout"),
+        }),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

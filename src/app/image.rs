@@ -12,12 +12,59 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config;
-use crate::core::image::GoldenImage;
+use crate::core::boot::Observation;
+use crate::core::image::{GoldenImage, Injection, InjectionSight};
+use crate::export::Recorder;
 use crate::image::{self, Mark, Places};
 
 /// An image that rests is audited all the same: what it is compared with may have changed.
 const ANEW: Duration = Duration::from_secs(86_400);
 const POLL: Duration = Duration::from_secs(5);
+
+/// The image as last audited, with what boots tell of agents put into its copies.
+#[derive(Debug, Default)]
+pub(super) struct Audited {
+    image: Option<GoldenImage>,
+    injection: InjectionSight,
+    /// Under what the findings are shown; `None`: they are behind.
+    shown: Option<Injection>,
+}
+
+impl Audited {
+    pub(super) fn take(&mut self, image: GoldenImage) {
+        let broken = image.broken(self.injection.known());
+        if let Some(worst) = broken.first() {
+            tracing::warn!(
+                image = image.path,
+                check = worst.check.as_str(),
+                path = worst.path,
+                reason = worst.reason,
+                failed = broken.len(),
+                "the golden image is broken"
+            );
+        }
+        self.image = Some(image);
+        self.shown = None;
+    }
+
+    pub(super) fn observe(&mut self, observation: &Observation) {
+        if let Observation::BootEnded(boot) = observation {
+            self.injection.take(boot);
+        }
+    }
+
+    /// Brings the metrics up to date.
+    pub(super) fn show(&mut self, recorder: &Recorder) {
+        let known = self.injection.known();
+        if self.shown == Some(known) {
+            return;
+        }
+        self.shown = Some(known);
+        if let Some(image) = &self.image {
+            recorder.golden_image(image.generation.as_ref(), &image.given(known));
+        }
+    }
+}
 
 /// When an audit is due, from the file's states as they were seen.
 #[derive(Debug, Default)]

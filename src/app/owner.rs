@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
+use super::database::{Existing, Told};
 use super::gather::{Gather, Machines};
+use super::image::Audited;
 use super::place::SourceEvent;
 use super::restart::Restored;
 use crate::clock::{self, SteadyClock};
@@ -20,9 +22,9 @@ use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
-use crate::core::boot::{Boot, Observation, Tracker};
+use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
-use crate::core::image::{GoldenImage, Injection, InjectionSight};
+use crate::core::image::GoldenImage;
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -73,6 +75,8 @@ pub(super) struct Owner {
     generation: Option<u32>,
     tracker: Tracker,
     engine: Engine,
+    /// What exists, where a database is watched.
+    existing: Option<Existing>,
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
@@ -86,14 +90,12 @@ pub(super) struct Owner {
     caught_up: Option<Instant>,
     flush_at: Option<Instant>,
     up: bool,
+    /// The log cannot be read.
+    trouble: bool,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
-    /// The golden image as last audited, and what boots show of agents put into its copies.
-    image: Option<GoldenImage>,
-    injection: InjectionSight,
-    /// Under which the image's findings are shown.
-    shown: Injection,
+    image: Audited,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -104,6 +106,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         restored: Restored,
+        existing: Option<Existing>,
         recorder: Arc<Recorder>,
         gather: Gather,
         reach: Reach,
@@ -127,6 +130,7 @@ impl Owner {
             reader: restored.reader,
             tracker: restored.tracker,
             engine: restored.engine,
+            existing,
             recorder,
             gather,
             reach,
@@ -136,11 +140,10 @@ impl Owner {
             caught_up: None,
             flush_at: None,
             up: false,
+            trouble: false,
             gauges_due: None,
             gauges_at: None,
-            image: None,
-            injection: InjectionSight::default(),
-            shown: Injection::default(),
+            image: Audited::default(),
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
@@ -170,7 +173,8 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
-                Some(image) = images.recv() => self.image_audited(image),
+                told = next_of(&mut self.existing) => self.told(told),
+                Some(image) = images.recv() => self.image.take(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
@@ -182,6 +186,7 @@ impl Owner {
             mut reader,
             mut tracker,
             mut engine,
+            mut existing,
             gather,
             ended,
             ..
@@ -191,6 +196,7 @@ impl Owner {
             reader: &mut reader,
             tracker: &mut tracker,
             engine: &mut engine,
+            existing: existing.as_mut(),
         };
         gather.finish(machines).await;
         ended
@@ -203,35 +209,14 @@ impl Owner {
         }
     }
 
-    fn image_audited(&mut self, image: GoldenImage) {
-        let broken = image.broken(self.injection.known());
-        if let Some(worst) = broken.first() {
-            tracing::warn!(
-                image = image.path,
-                check = worst.check.as_str(),
-                path = worst.path,
-                reason = worst.reason,
-                failed = broken.len(),
-                "the golden image is broken"
-            );
-        }
-        self.image = Some(image);
-        self.show_image();
-    }
-
-    fn show_image(&self) {
-        if let Some(image) = &self.image {
-            let findings = image.given(self.injection.known());
-            self.recorder
-                .golden_image(image.generation.as_ref(), &findings);
-        }
-    }
-
     /// The store was begun anew.
     fn save_everything(&mut self) {
         self.reader.save_everything();
         self.tracker.save_everything();
         self.engine.save_everything();
+        if let Some(existing) = &mut self.existing {
+            existing.save_everything();
+        }
         self.gather.incidents_changed();
     }
 
@@ -296,12 +281,14 @@ impl Owner {
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
                 self.up = false;
+                self.trouble = true;
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
             SourceEvent::Recovered => {
                 tracing::info!("the log can be read again");
                 self.up = true;
+                self.trouble = false;
                 self.engine
                     .set_blind(false, self.clock.now(), &mut self.effects);
             }
@@ -314,13 +301,14 @@ impl Owner {
             reader,
             tracker,
             engine,
+            existing,
             recorder,
             observations,
             effects,
             history,
             clock,
+            image,
             gather,
-            injection,
             ended,
             ..
         } = self;
@@ -329,11 +317,49 @@ impl Owner {
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
             tracker.observe(event, observations);
+            if let Some(existing) = existing {
+                existing.log_says(event);
+            }
             for observation in observations.drain(..) {
-                keep(&observation, gather, injection, ended);
+                image.observe(&observation);
+                keep(&observation, existing.as_mut(), gather, ended);
                 judge(&observation, live, now, engine, recorder, effects);
             }
         });
+    }
+
+    /// Takes what the database and the processes tell.
+    fn told(&mut self, told: Told) {
+        let log = self.log_sight();
+        let Owner {
+            tracker,
+            engine,
+            existing,
+            recorder,
+            effects,
+            clock,
+            gather,
+            ended,
+            ..
+        } = self;
+        let now = clock.now();
+        if let Some(existing) = existing {
+            existing.take(told, tracker, log, |observation, live| {
+                keep(observation, None, gather, ended);
+                judge(observation, live, now, engine, recorder, effects);
+            });
+            gather.touched();
+        }
+    }
+
+    /// How far the log was read, for rows that wait for its word.
+    fn log_sight(&self) -> LogSight {
+        match self.caught_up {
+            _ if self.trouble => LogSight::Blind,
+            Some(_) if !self.up => LogSight::Blind,
+            Some(_) => LogSight::ReadTo(self.clock.now()),
+            None => LogSight::ReadTo(self.reader.newest().unwrap_or(Timestamp::MIN)),
+        }
     }
 
     /// When time alone has something to change.
@@ -369,18 +395,20 @@ impl Owner {
                 .advance(newest.plus_ms(silent), &mut self.observations);
             let Owner {
                 engine,
+                existing,
                 recorder,
                 observations,
                 effects,
                 history,
                 clock,
+                image,
                 gather,
-                injection,
                 ended,
                 ..
             } = self;
             for observation in observations.drain(..) {
-                keep(&observation, gather, injection, ended);
+                image.observe(&observation);
+                keep(&observation, existing.as_mut(), gather, ended);
                 judge(
                     &observation,
                     !*history,
@@ -399,10 +427,7 @@ impl Owner {
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
-        if self.injection.known() != self.shown {
-            self.shown = self.injection.known();
-            self.show_image();
-        }
+        self.image.show(&self.recorder);
         if let (Some(shown), false) = (&self.reach.shown, self.effects.is_empty()) {
             shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
         }
@@ -416,7 +441,7 @@ impl Owner {
                 Effect::AlertChanged(change) => {
                     tracing::info!(
                         rule = change.rule.as_str(),
-                        vm_type = change.vm_type.as_str(),
+                        subject = change.subject.as_str(),
                         state = change.to,
                         "alert changed"
                     );
@@ -428,6 +453,7 @@ impl Owner {
             reader: &mut self.reader,
             tracker: &mut self.tracker,
             engine: &mut self.engine,
+            existing: self.existing.as_mut(),
         });
         let now = clock::monotonic();
         match self.gauges_at {
@@ -451,7 +477,7 @@ impl Owner {
             ..
         } = self;
         recorder.tracker(&tracker.counts(), !*history);
-        recorder.in_flight(tracker.open_iter().map(Boot::kind), engine.overdue());
+        recorder.in_flight(tracker.in_flight(), engine.overdue());
         recorder.alerts(engine.alerts());
         let reads = reader.counts();
         recorder.reads(
@@ -478,18 +504,25 @@ impl Owner {
     }
 }
 
+async fn next_of(existing: &mut Option<Existing>) -> Told {
+    match existing {
+        Some(existing) => existing.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A boot's row as of its end, and again once nothing of it changes any more.
 fn keep(
     observation: &Observation,
+    existing: Option<&mut Existing>,
     gather: &mut Gather,
-    injection: &mut InjectionSight,
     ended: &mut Ended,
 ) {
-    if let Observation::BootEnded(boot) = observation {
-        injection.take(boot);
-    }
     if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
         gather.boot(boot);
+        if let Some(existing) = existing {
+            existing.boot(boot);
+        }
     }
     if matches!(observation, Observation::BootEnded(_)) {
         ended.boots_ended += 1;

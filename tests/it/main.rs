@@ -7,6 +7,7 @@
 mod alerts_page;
 mod architecture;
 mod config;
+mod database;
 mod demo;
 mod metrics;
 mod notify_test;
@@ -34,6 +35,7 @@ mod winston;
 
 mod rows_sample;
 
+mod run_database;
 mod run_ends;
 mod run_keeps;
 mod run_pages;

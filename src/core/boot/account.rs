@@ -71,11 +71,6 @@ pub struct Boot {
 }
 
 impl Boot {
-    #[cfg(test)]
-    pub(crate) fn set_stage(&mut self, stage: Stage, span: StageSpan) {
-        self.stages[stage as usize] = Some(span);
-    }
-
     pub(crate) fn new(vm: Option<VmId>, first: Provenance, started_at: Timestamp) -> Boot {
         Boot {
             vm,
@@ -100,6 +95,17 @@ impl Boot {
             evidence: Vec::new(),
             late_marks: 0,
         }
+    }
+
+    /// A completed stage, for tests.
+    #[cfg(test)]
+    pub(crate) fn set_stage(&mut self, stage: Stage, started_at: Timestamp, ms: u32) {
+        self.stages[stage as usize] = Some(StageSpan {
+            started_at,
+            ms,
+            outcome: StageOutcome::Completed,
+            coarse: false,
+        });
     }
 
     #[must_use]

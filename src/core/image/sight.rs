@@ -45,7 +45,6 @@ impl InjectionSight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::boot::StageSpan;
     use crate::core::event::{Provenance, Timestamp};
 
     fn boot(vm_type: VmType, injected: bool, copied: bool) -> Boot {
@@ -53,13 +52,7 @@ mod tests {
         boot.vm_type = Some(vm_type);
         boot.injected = injected;
         if copied {
-            let span = StageSpan {
-                started_at: Timestamp(0),
-                ms: 900,
-                outcome: StageOutcome::Completed,
-                coarse: false,
-            };
-            boot.set_stage(Stage::CloneSnapshot, span);
+            boot.set_stage(Stage::CloneSnapshot, Timestamp(0), 900);
         }
         boot
     }
