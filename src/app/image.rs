@@ -103,12 +103,7 @@ pub(super) async fn run(
 ) {
     let quiet = settings.quiet;
     let pause = POLL.min(quiet / 4);
-    let places = Places {
-        image: settings.path,
-        settings: settings.settings,
-        source: Some(settings.agent_source),
-        kernel: settings.kernel,
-    };
+    let places = Places::from(&settings);
     let watch = async {
         let mut rest = Rest::default();
         loop {

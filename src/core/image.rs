@@ -25,6 +25,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::{Timestamp, words};
+use crate::core::rule::Severity;
 
 pub use facts::{
     Content, Disk, Facts, File, Host, How, Kernel, Look, MAX_LIST, MAX_TEXT, Machine, Seen, Source,
@@ -188,7 +189,19 @@ impl GoldenImage {
         findings
     }
 
+    /// What is to be told of it, and how loudly: somebody is woken only where boots show that the image decides.
+    #[must_use]
+    pub fn alarm(&self, injection: Injection) -> Option<(Severity, Vec<Finding>)> {
+        let broken = self.broken(injection);
+        let severity = match injection {
+            Injection::Absent => Severity::Page,
+            Injection::Unknown | Injection::Present => Severity::Ticket,
+        };
+        (!broken.is_empty()).then_some((severity, broken))
+    }
+
     /// What keeps browser VMs from becoming healthy.
+    #[must_use]
     pub fn broken(&self, injection: Injection) -> Vec<Finding> {
         let mut findings = self.given(injection);
         findings.retain(|finding| finding.verdict == Verdict::Fail);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
+use crate::config;
 use crate::core::event::Timestamp;
 use crate::core::image::{Host, Kernel, Source, Stamp};
 
@@ -37,6 +38,17 @@ pub struct Places {
     /// The folder of the agent's source.
     pub source: Option<PathBuf>,
     pub kernel: Option<PathBuf>,
+}
+
+impl From<&config::Image> for Places {
+    fn from(settings: &config::Image) -> Places {
+        Places {
+            image: settings.path.clone(),
+            settings: settings.settings.clone(),
+            source: Some(settings.agent_source.clone()),
+            kernel: settings.kernel.clone(),
+        }
+    }
 }
 
 pub(super) fn stamp(path: &Path, metadata: &Metadata) -> Stamp {

@@ -48,6 +48,23 @@ fn injection_takes_what_it_replaces_out_of_the_judgement_and_nothing_else() {
 }
 
 #[test]
+fn somebody_is_woken_only_where_boots_show_that_the_image_decides() {
+    let broken = image(&[(Check::Agent, Verdict::Fail)]);
+    let loud =
+        |image: &GoldenImage, injection| image.alarm(injection).map(|(severity, _)| severity);
+    assert_eq!(loud(&broken, Injection::Absent), Some(Severity::Page));
+    assert_eq!(loud(&broken, Injection::Unknown), Some(Severity::Ticket));
+    assert_eq!(loud(&broken, Injection::Present), None);
+    let modules = image(&[(Check::KernelModules, Verdict::Fail)]);
+    assert_eq!(loud(&modules, Injection::Present), Some(Severity::Ticket));
+    let odd = image(&[
+        (Check::Vnc, Verdict::Warn),
+        (Check::Network, Verdict::Unknown),
+    ]);
+    assert_eq!(loud(&odd, Injection::Absent), None);
+}
+
+#[test]
 fn the_whole_is_as_bad_as_its_worst_and_unknown_only_where_the_file_is() {
     for (findings, whole) in [
         (&[][..], Verdict::Unknown),

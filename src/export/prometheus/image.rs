@@ -19,8 +19,7 @@ impl Images {
             checks: Table::new(
                 family.real_gauge(
                     "golden_image_check",
-                    "The verdict on the golden image: 1 pass, 0.5 warn, 0 fail, -1 unknown; for the rule \
-                     GoldenImageBroken.",
+                    "The verdict on the golden image: 1 pass, 0.5 warn, 0 fail, -1 unknown.",
                     &["check"],
                 ),
                 [words(Check::ALL.iter().map(|check| check.as_str()))],
