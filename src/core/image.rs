@@ -32,7 +32,7 @@ pub use facts::{
     Stamp, Trouble,
 };
 pub use sight::InjectionSight;
-pub use table::{Row, TABLE, judge, unreadable};
+pub use table::{Judged, Row, TABLE, judge, unreadable};
 
 words! {
     /// What a check found, from fine to bad.

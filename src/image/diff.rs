@@ -107,7 +107,7 @@ fn compare(
         match (contents(old_volume, old), contents(new_volume, new)) {
             (Ok(old), Ok(new)) if old == new => {}
             (Ok(_), Ok(_)) => diff.add(path, "contents", None, None),
-            (Err(error), _) | (_, Err(error)) => diff.unread.push(format!("{path}: {error}")),
+            (Err(error), _) | (_, Err(error)) => complain(&mut diff.unread, path, &error),
         }
     }
     for (path, new) in news.iter().filter(|(path, _)| !olds.contains_key(*path)) {
@@ -165,19 +165,21 @@ fn contents(volume: &Volume<'_>, entry: &Entry) -> Result<Vec<u8>, Ext4Error> {
     volume.read(&volume.numbered(entry.number)?, 0, most)
 }
 
+/// Names what could not be read; the first ones say enough.
+fn complain(unread: &mut Vec<String>, path: &str, error: &dyn std::fmt::Display) {
+    const MOST: usize = 100;
+    if unread.len() < MOST {
+        unread.push(format!("{path}: {error}"));
+    }
+}
+
 /// Every name with what it is. What cannot be read is named, and the rest goes on.
 fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> BTreeMap<String, Entry> {
-    const MAX_UNREAD: usize = 100;
     let mut entries = BTreeMap::new();
-    let mut complain = |path: &str, error: &dyn std::fmt::Display| {
-        if unread.len() < MAX_UNREAD {
-            unread.push(format!("{path}: {error}"));
-        }
-    };
     let mut folders: Vec<(String, Inode)> = match volume.root() {
         Ok(root) => vec![(String::new(), root)],
         Err(error) => {
-            complain("/", &error);
+            complain(unread, "/", &error);
             Vec::new()
         }
     };
@@ -185,20 +187,20 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> BTreeMap<String, En
         let names = match volume.names(&inode, MAX_NAMES) {
             Ok(names) => names,
             Err(error) => {
-                complain(&folder, &error);
+                complain(unread, &folder, &error);
                 continue;
             }
         };
         for (name, number) in names {
             let path = format!("{folder}/{}", String::from_utf8_lossy(&name));
             if entries.len() >= MAX_NAMES {
-                complain(&path, &"more names than are compared");
+                complain(unread, &path, &"more names than are compared");
                 return entries;
             }
             let inode = match volume.numbered(number) {
                 Ok(inode) => inode,
                 Err(error) => {
-                    complain(&path, &error);
+                    complain(unread, &path, &error);
                     continue;
                 }
             };

@@ -7,7 +7,7 @@ use console::Style;
 use super::Judged;
 use super::json::turned;
 use crate::cli::past::rfc3339;
-use crate::core::image::Verdict;
+use crate::core::image::{Verdict, is_injected};
 use crate::image::{Change, Diff};
 
 /// More changes than a person reads.
@@ -41,7 +41,18 @@ pub(super) fn audit(judged: &Judged, out: &mut dyn Write) -> anyhow::Result<()> 
         )?;
     }
     writeln!(out)?;
+    conclude(judged, out)
+}
+
+fn conclude(judged: &Judged, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "{}", conclusion(judged))?;
+    let mut findings = judged.findings.iter();
+    if findings.any(|finding| finding.verdict == Verdict::Fail && is_injected(finding.check)) {
+        writeln!(
+            out,
+            "If the controller puts an agent into each copy at clone time, say --injected: unit and agent do not decide then."
+        )?;
+    }
     Ok(())
 }
 
@@ -116,8 +127,7 @@ pub(super) fn diff(
         writeln!(out, "not compared: {}", printable(unread))?;
     }
     writeln!(out)?;
-    writeln!(out, "{}", conclusion(new))?;
-    Ok(())
+    conclude(new, out)
 }
 
 fn line(change: &Change) -> String {

@@ -45,6 +45,7 @@ fn the_table_names_what_is_missing_and_the_status_says_so() {
         said.contains("Browser VMs cannot become healthy from this image: 3 to repair."),
         "{said}"
     );
+    assert!(said.contains("say --injected"), "{said}");
     assert!(!said.contains('\u{1b}'), "no colour into a pipe");
     // Where an agent is put into each copy, the image's own decides nothing.
     let injected = audit(&["--injected"], &[&image]);
