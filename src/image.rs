@@ -19,10 +19,12 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
 use crate::clock;
+use crate::core::event::Timestamp;
 use crate::core::image::{
     self as image, Content, Facts, Finding, Generation, GoldenImage, How, Look, MAX_LIST, MAX_TEXT,
     Machine, Seen, Trouble, Verdict, judge, unreadable,
@@ -37,6 +39,9 @@ pub use host::Places;
 const TRIES: usize = 3;
 /// Rounds of looking and judging; each follows one more reference (a unit, what it starts, what that is run by).
 const ROUNDS: usize = 12;
+/// The kernel stamps changes by a clock of a few milliseconds' grain, and two within one grain look like one. A file
+/// that did not change for this long can hide no change from then on.
+const GRAIN: Duration = Duration::from_millis(20);
 /// What is read of a file to tell what it is.
 const HEAD: usize = 256;
 
@@ -150,6 +155,13 @@ fn open(path: &Path) -> Result<File, ImageError> {
     }
 }
 
+fn changed_just_now(metadata: &Metadata) -> bool {
+    let ms = metadata.ctime().saturating_mul(1_000);
+    let changed_at = Timestamp(ms.saturating_add(metadata.ctime_nsec() / 1_000_000));
+    let age = clock::now().since(changed_at);
+    u128::try_from(age).is_ok_and(|age| age < GRAIN.as_millis())
+}
+
 struct Taken {
     mark: Mark,
     generation: Generation,
@@ -165,7 +177,11 @@ fn take(file: &File, places: &Places) -> Result<Taken, ImageError> {
             source,
         })
     };
-    let before = metadata(file)?;
+    let mut before = metadata(file)?;
+    if changed_just_now(&before) {
+        std::thread::sleep(GRAIN);
+        before = metadata(file)?;
+    }
     let stamp = host::stamp(path, &before);
     let mut generation = Generation {
         inode: before.ino(),
