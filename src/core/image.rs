@@ -11,6 +11,7 @@
 mod agent;
 mod facts;
 mod guest;
+mod needs;
 mod sight;
 mod start;
 mod system;

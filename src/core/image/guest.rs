@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::facts::{Content, Desk, Seen};
-use super::start::is_unit;
+use super::needs::is_unit;
 use super::table::says;
 use super::{Check, Finding, Verdict};
 

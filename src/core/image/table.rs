@@ -2,7 +2,7 @@
 
 use super::facts::{Desk, Facts, Look};
 use super::{Check, Finding, Verdict};
-use super::{agent, guest, start, system};
+use super::{agent, guest, needs, start, system};
 
 /// One check. A new one is a word in [`Check`] and a row here.
 pub struct Row {
@@ -89,7 +89,7 @@ pub const TABLE: &[Row] = &[
         accepts: &["none", "a folder", "`-` before it"],
         otherwise: "`fail`",
         is_injected: true,
-        judge: start::working_directory,
+        judge: needs::working_directory,
     },
     Row {
         check: Check::Ordering,
@@ -100,7 +100,7 @@ pub const TABLE: &[Row] = &[
         ],
         otherwise: "`fail`",
         is_injected: true,
-        judge: start::ordering,
+        judge: needs::ordering,
     },
     Row {
         check: Check::Environment,
@@ -108,7 +108,7 @@ pub const TABLE: &[Row] = &[
         accepts: &["none", "a file of settings", "`-` before it"],
         otherwise: "`fail`, also for comments where a supervisor script reads it; `warn` a line that is no setting",
         is_injected: false,
-        judge: start::environment,
+        judge: needs::environment,
     },
     Row {
         check: Check::Network,
