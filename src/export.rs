@@ -23,6 +23,7 @@ use crate::core::alert::{AlertView, Effect};
 use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
 use crate::core::event::{AttemptResult, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
+use crate::core::image::{Finding, Generation};
 use crate::core::inventory::{AddressState, SessionTotals};
 use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
@@ -183,6 +184,11 @@ impl Recorder {
     /// Takes how often sessions reached each status. Totals; give those restored with `live` false before anything else.
     pub fn sessions(&self, totals: &SessionTotals, live: bool) {
         self.prometheus.sessions(totals, live);
+    }
+
+    /// Takes what an audit of the golden image found; `None`: the image is not there, or cannot be opened.
+    pub fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
+        self.prometheus.golden_image(generation, findings);
     }
 
     /// Takes how many sessions are past their deadline without a VM.

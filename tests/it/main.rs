@@ -17,6 +17,7 @@ mod tree;
 mod analyze_later_versions;
 mod analyze_sample;
 mod hostile;
+mod image;
 mod program;
 
 mod simulator;

@@ -8,6 +8,7 @@ use bootwatch::controller::reader::Reader;
 use bootwatch::core::alert::{AlertChanged, AlertView, Effect};
 use bootwatch::core::boot::{AttemptEnded, Observation, Tracker, TrackerCounts};
 use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
+use bootwatch::core::image::{Check, Finding, Generation, Verdict};
 use bootwatch::core::inventory::SessionTotals;
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
@@ -157,6 +158,17 @@ pub(super) fn exercise(recorder: &Recorder) {
     for query in Query::ALL {
         recorder.database_asked(query.as_str(), Duration::from_millis(3));
     }
+    let findings: Vec<Finding> = Check::ALL
+        .iter()
+        .map(|check| Finding::new(*check, Verdict::Warn, "/opt", "looks odd"))
+        .collect();
+    let generation = Generation {
+        inode: 7,
+        size: 8 << 30,
+        modified_at: Timestamp(1_767_599_400_500),
+        uuid: None,
+    };
+    recorder.golden_image(Some(&generation), &findings);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
