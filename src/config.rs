@@ -7,6 +7,7 @@
 mod database;
 mod document;
 mod environment;
+mod image;
 mod keys;
 pub mod manual;
 mod nearest;
@@ -29,6 +30,7 @@ use document::Settings;
 
 pub use database::{Database, Tls};
 pub use environment::Surroundings;
+pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
@@ -48,6 +50,8 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The golden image, if one is audited.
+    pub image: Option<Image>,
     /// The controller's database, where it is watched.
     pub database: Option<Database>,
     pub web: Web,
@@ -173,6 +177,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        image: image::read(&settings),
         database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),

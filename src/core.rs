@@ -11,6 +11,7 @@ pub mod condition;
 pub mod event;
 pub mod failure;
 pub mod finding;
+pub mod image;
 pub mod inventory;
 pub mod lease;
 pub mod query;
