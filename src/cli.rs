@@ -5,6 +5,7 @@ pub mod backtest;
 pub mod check;
 pub mod demo;
 pub mod notify;
+pub mod operate;
 mod past;
 pub mod run;
 pub mod simulate;
@@ -36,8 +37,14 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Reads the configuration and names every problem at once
     Check(check::Arguments),
-    /// Sends a test message through a configured channel
+    /// Sends a test message through a configured channel, or plays a whole incident as a drill
     Notify(notify::Arguments),
+    /// Keeps alerts quiet for a while
+    Silence(operate::Silence),
+    /// Acknowledges an incident, or lists those that are open
+    Ack(operate::Ack),
+    /// Starts and ends maintenance, whose boots do not count
+    Maintenance(operate::Maintenance),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -66,6 +73,15 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
         Command::Notify(arguments) => {
             notify::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Silence(arguments) => {
+            operate::silence(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Ack(arguments) => {
+            operate::ack(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Maintenance(arguments) => {
+            operate::maintenance(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }

@@ -11,14 +11,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::keeper::Handed;
+use super::keeper::{Answering, Handed};
 use super::place::Place;
 use crate::clock;
 use crate::controller::reader::Reader;
-use crate::core::alert::{Engine, Notification};
+use crate::core::alert::{Engine, Incident, Notification};
 use crate::core::boot::{Boot, Tracker};
+use crate::core::desk::{Desk, Operation};
 use crate::core::saved::Changes;
-use crate::store::{Batch, BootRow, IncidentRow, StateChange};
+use crate::store::{Batch, BootRow, IncidentRow, OperationRow, StateChange};
 
 /// How much of the log is read again after a crash, at most.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ pub(super) const SOURCE: &str = "source";
 pub(super) const READER: &str = "reader";
 pub(super) const TRACKER: &str = "tracker";
 pub(super) const ENGINE: &str = "engine";
+pub(super) const DESK: &str = "desk";
 /// The one key of `source`.
 pub(super) const PLACE: &str = "place";
 
@@ -36,6 +38,7 @@ pub(super) struct Machines<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) tracker: &'a mut Tracker,
     pub(super) engine: &'a mut Engine,
+    pub(super) desk: &'a mut Desk,
 }
 
 pub(super) struct Gather {
@@ -45,6 +48,11 @@ pub(super) struct Gather {
     place: Option<Place>,
     boots: Vec<BootRow>,
     notices: Vec<Arc<Notification>>,
+    /// Incidents that are over, told or not.
+    ended: Vec<Incident>,
+    operations: Vec<OperationRow>,
+    /// Operators who wait until what they did is on the disk.
+    answers: Vec<Answering>,
     /// Since when something waits.
     since: Option<Instant>,
     /// The open incidents' rows are behind.
@@ -64,6 +72,9 @@ impl Gather {
             place: None,
             boots: Vec::new(),
             notices: Vec::new(),
+            ended: Vec::new(),
+            operations: Vec::new(),
+            answers: Vec::new(),
             since: None,
             incidents: false,
         }
@@ -75,14 +86,32 @@ impl Gather {
         self.touched();
     }
 
-    pub(super) fn boot(&mut self, boot: &Boot) {
-        self.boots.push(BootRow::of(boot, &self.host));
+    pub(super) fn boot(&mut self, boot: &Boot, maintenance: bool) {
+        let mut row = BootRow::of(boot, &self.host);
+        row.detail.maintenance = maintenance;
+        self.boots.push(row);
         self.touched();
     }
 
     pub(super) fn notify(&mut self, notification: Arc<Notification>) {
         self.notices.push(notification);
         self.incidents_changed();
+    }
+
+    pub(super) fn ended(&mut self, incident: Incident) {
+        self.ended.push(incident);
+        self.incidents_changed();
+    }
+
+    pub(super) fn operation(&mut self, operation: Operation) {
+        self.operations.push(operation.into());
+        self.touched();
+    }
+
+    /// It is answered when what was done so far is on the disk.
+    pub(super) fn answer(&mut self, answer: Answering) {
+        self.answers.push(answer);
+        self.touched();
     }
 
     pub(super) fn incidents_changed(&mut self) {
@@ -120,7 +149,7 @@ impl Gather {
 
     fn is_due(&self) -> bool {
         let waited = |since: Instant| clock::monotonic() >= since + COMMIT_EVERY;
-        !self.notices.is_empty() || self.since.is_some_and(waited)
+        !self.notices.is_empty() || !self.answers.is_empty() || self.since.is_some_and(waited)
     }
 
     /// Hands over what is due, if the keeper has room.
@@ -148,14 +177,17 @@ impl Gather {
             reader,
             tracker,
             engine,
+            desk,
         } = machines;
         let mut batch = Batch {
             boots: std::mem::take(&mut self.boots),
+            operations: std::mem::take(&mut self.operations),
             ..Batch::default()
         };
         add(&mut batch, READER, reader.changes());
         add(&mut batch, TRACKER, tracker.changes());
         add(&mut batch, ENGINE, engine.changes());
+        add(&mut batch, DESK, desk.changes());
         if let Some(place) = &self.place {
             batch.state.push(StateChange {
                 kind: SOURCE,
@@ -165,13 +197,16 @@ impl Gather {
         }
         let notices = std::mem::take(&mut self.notices);
         if std::mem::take(&mut self.incidents) {
-            let told = notices.iter().map(|notice| &notice.incident);
-            let ended = told.filter(|incident| !incident.is_firing());
-            let rows = ended.chain(engine.incidents()).cloned().map(IncidentRow);
-            batch.incidents = rows.collect();
+            let ended = std::mem::take(&mut self.ended).into_iter();
+            let rows = ended.chain(engine.incidents().cloned());
+            batch.incidents = rows.map(IncidentRow).collect();
         }
         self.since = None;
-        Handed { batch, notices }
+        Handed {
+            batch,
+            notices,
+            answers: std::mem::take(&mut self.answers),
+        }
     }
 }
 

@@ -3,16 +3,17 @@
 //! Each machine is taken back by itself: one whose saved state cannot be read starts anew, loudly, and the others go
 //! on. The place in the log is taken back in any case: records that were read are not read again.
 
-use super::engine_settings;
-use super::gather::{ENGINE, PLACE, READER, SOURCE, TRACKER};
+use super::gather::{DESK, ENGINE, PLACE, READER, SOURCE, TRACKER};
 use super::place::Place;
+use super::{desk_settings, engine_settings};
 use crate::clock;
 use crate::config::Config;
 use crate::controller::clock::Zone;
 use crate::controller::excerpt::excerpt;
 use crate::controller::reader::Reader;
-use crate::core::alert::{Effect, Engine};
+use crate::core::alert::{Effect, Engine, Incident};
 use crate::core::boot::Tracker;
+use crate::core::desk::Desk;
 use crate::core::saved::RestoreError;
 use crate::store::Saved;
 
@@ -20,6 +21,7 @@ pub(super) struct Restored {
     pub(super) reader: Reader,
     pub(super) tracker: Tracker,
     pub(super) engine: Engine,
+    pub(super) desk: Desk,
     pub(super) place: Option<Place>,
     /// What follows from rules that are gone.
     pub(super) effects: Vec<Effect>,
@@ -46,10 +48,23 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         &mut effects,
     )
     .unwrap_or_else(|error| anew(&error, || Engine::new(settings)));
+    let settings = desk_settings(config);
+    let mut desk = Desk::restore(saved.of_kind(DESK), settings.clone(), clock::now())
+        .unwrap_or_else(|error| anew(&error, || Desk::new(settings)));
+    let ending: Vec<&Incident> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Notify(notification) => Some(&notification.incident),
+            Effect::AlertChanged(_) => None,
+        })
+        .collect();
+    // What ends with the start is told like any other end.
+    desk.agree_with(engine.incidents().chain(ending), clock::now());
     Restored {
         reader,
         tracker,
         engine,
+        desk,
         place,
         effects,
     }

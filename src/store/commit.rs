@@ -10,6 +10,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 
 use super::Batch;
+use super::operation::{self, OperationRow};
 use super::outbox;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of};
 
@@ -60,6 +61,7 @@ pub(super) struct Written {
     boots: Option<String>,
     incidents: Option<String>,
     messages: Option<String>,
+    operations: Option<String>,
     /// The last number that a row of it has.
     pub(super) sequence: i64,
 }
@@ -93,6 +95,7 @@ impl Written {
             boots,
             incidents,
             messages: text(messages.map(|(id, new)| new.to_json(id)).collect()),
+            operations: text(batch.operations.iter().map(OperationRow::to_json).collect()),
             sequence: next,
         }
     }
@@ -111,6 +114,7 @@ impl Written {
             (SET_DETAIL, &self.boots),
             (SET_INCIDENTS.as_str(), &self.incidents),
             (outbox::QUEUE, &self.messages),
+            (operation::RECORD, &self.operations),
         ] {
             if let Some(rows) = rows {
                 sqlx::query(AssertSqlSafe(statement))

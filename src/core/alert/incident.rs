@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::keep::Place;
+use super::remarks::Remarks;
 use super::{Effect, Engine};
 use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
 use crate::core::rule::{Reading, RuleName, Severity, Stretch};
@@ -116,7 +117,7 @@ pub struct Incident {
     pub boots: Vec<NamedBoot>,
     /// When what was held back is to be sent.
     pub(super) update_due: Option<Timestamp>,
-    flapping: bool,
+    pub(super) flapping: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +136,15 @@ pub enum Reason {
     AllResolved,
     /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
     RuleRemoved,
+    /// It still fires, and nobody acknowledged it.
+    Repeat,
+    /// What held it back has ended.
+    HeldBack,
+    /// A silence that still silences something ends soon.
+    SilenceEnding,
+    Acknowledged,
+    /// Too many incidents at once.
+    Storm,
 }
 
 impl Reason {
@@ -146,7 +156,18 @@ impl Reason {
             Reason::Flapping => "flapping",
             Reason::AllResolved => "all_resolved",
             Reason::RuleRemoved => "rule_removed",
+            Reason::Repeat => "repeat",
+            Reason::HeldBack => "held_back",
+            Reason::SilenceEnding => "silence_ending",
+            Reason::Acknowledged => "acknowledged",
+            Reason::Storm => "storm",
         }
+    }
+
+    /// Whether it is for those who read along, and must wake nobody.
+    #[must_use]
+    pub fn is_notice(self) -> bool {
+        matches!(self, Reason::SilenceEnding | Reason::Acknowledged)
     }
 }
 
@@ -156,6 +177,8 @@ pub struct Notification {
     pub reason: Reason,
     pub at: Timestamp,
     pub incident: Incident,
+    #[serde(default, skip_serializing_if = "Remarks::is_empty")]
+    pub remarks: Remarks,
 }
 
 impl Engine {
@@ -341,6 +364,15 @@ impl Incident {
         }
     }
 
+    /// The same under another key.
+    #[must_use]
+    pub fn under_key(&self, key: String) -> Incident {
+        Incident {
+            key,
+            ..self.clone()
+        }
+    }
+
     /// Takes over the latest bad boots: names, evidence, cause.
     fn show(&mut self, bad: &[Judged]) {
         self.boots = bad
@@ -430,11 +462,12 @@ fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &
         reason,
         at,
         incident: incident.clone(),
+        remarks: Remarks::default(),
     })));
 }
 
 /// 32 hex digits of host, kind, family and the moment of firing.
-fn key(host: &str, vm_type: VmType, family: Family, at: Timestamp) -> String {
+pub(super) fn key(host: &str, vm_type: VmType, family: Family, at: Timestamp) -> String {
     let place = format!("{host}\0{vm_type}\0{}\0{}", family.as_str(), at.0);
     format!("{:032x}", UserKey::from_text(place.as_bytes()).0)
 }
