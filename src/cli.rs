@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod backtest;
 pub mod check;
+pub mod db;
 pub mod demo;
 pub mod notify;
 pub mod operate;
@@ -45,6 +46,8 @@ enum Command {
     Ack(operate::Ack),
     /// Starts and ends maintenance, whose boots do not count
     Maintenance(operate::Maintenance),
+    /// The controller's database: SQL for a role that can only read what bootwatch needs
+    Db(db::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -83,6 +86,7 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         Command::Maintenance(arguments) => {
             operate::maintenance(&arguments, &Surroundings::of_this_process(), out, err)
         }
+        Command::Db(arguments) => db::run(arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }

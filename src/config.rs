@@ -4,6 +4,7 @@
 //! key, what was found and what to write instead. Unknown keys are refused: a misspelt key that is ignored is a rule
 //! that nobody knows to be off. Defaults exist once, in the table of `keys.rs`.
 
+mod database;
 mod document;
 mod environment;
 mod keys;
@@ -28,12 +29,16 @@ use document::Settings;
 
 use crate::core::desk::Recurring;
 
+pub use database::{Database, Tls};
 pub use environment::Surroundings;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
-pub use rules::{BootFailureRate, ConnectionSpike, Rules};
+pub use rules::{
+    BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
+    ReadinessHeadroomLow, Rules,
+};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
@@ -46,10 +51,14 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The controller's database, where it is watched.
+    pub database: Option<Database>,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
     pub maintenance: Vec<Recurring>,
+    /// `None`: none is sent.
+    pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -92,6 +101,14 @@ pub struct Alerts {
     pub repeat_ticket: Duration,
     /// Started where no channel takes a page.
     pub last_resort: Option<PathBuf>,
+}
+
+/// The regular sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub url: Endpoint,
+    pub interval: Duration,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +162,7 @@ pub fn parse(
     }
     check_log(&settings, &mut problems);
     check_token(&settings, &mut problems);
+    database::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
@@ -166,6 +184,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
@@ -180,6 +199,11 @@ pub fn parse(
             last_resort: settings.maybe("alerts.last_resort"),
         },
         maintenance: settings.maybe("maintenance.windows").unwrap_or_default(),
+        heartbeat: settings.maybe("heartbeat.url").map(|url| Heartbeat {
+            url,
+            interval: settings.read("heartbeat.interval"),
+            timeout: settings.read("heartbeat.timeout"),
+        }),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

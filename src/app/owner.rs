@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
+use super::database::{Existing, Told};
 use super::gather::{Gather, Machines};
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
@@ -21,7 +22,7 @@ use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
-use crate::core::boot::{Boot, Observation, Tracker};
+use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::desk::{self, Desk};
 use crate::core::event::{Event, Timestamp};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
@@ -81,6 +82,8 @@ pub(super) struct Owner {
     tracker: Tracker,
     engine: Engine,
     desk: Desk,
+    /// What exists, where a database is watched.
+    existing: Option<Existing>,
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
@@ -94,6 +97,8 @@ pub(super) struct Owner {
     caught_up: Option<Instant>,
     flush_at: Option<Instant>,
     up: bool,
+    /// The log cannot be read.
+    trouble: bool,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
@@ -107,6 +112,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         restored: Restored,
+        existing: Option<Existing>,
         recorder: Arc<Recorder>,
         gather: Gather,
         reach: Reach,
@@ -131,6 +137,7 @@ impl Owner {
             tracker: restored.tracker,
             engine: restored.engine,
             desk: restored.desk,
+            existing,
             recorder,
             gather,
             reach,
@@ -140,6 +147,7 @@ impl Owner {
             caught_up: None,
             flush_at: None,
             up: false,
+            trouble: false,
             gauges_due: None,
             gauges_at: None,
             observations: Vec::new(),
@@ -168,6 +176,7 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
+                told = next_of(&mut self.existing) => self.told(told),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 Some(ask) = self.reach.asks.recv() => self.asked(ask),
@@ -182,6 +191,7 @@ impl Owner {
             mut tracker,
             mut engine,
             mut desk,
+            mut existing,
             gather,
             ended,
             ..
@@ -192,6 +202,7 @@ impl Owner {
             tracker: &mut tracker,
             engine: &mut engine,
             desk: &mut desk,
+            existing: existing.as_mut(),
         };
         gather.finish(machines).await;
         ended
@@ -210,6 +221,9 @@ impl Owner {
         self.tracker.save_everything();
         self.engine.save_everything();
         self.desk.save_everything();
+        if let Some(existing) = &mut self.existing {
+            existing.save_everything();
+        }
         self.gather.incidents_changed();
     }
 
@@ -274,12 +288,14 @@ impl Owner {
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
                 self.up = false;
+                self.trouble = true;
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
             SourceEvent::Recovered => {
                 tracing::info!("the log can be read again");
                 self.up = true;
+                self.trouble = false;
                 self.engine
                     .set_blind(false, self.clock.now(), &mut self.effects);
             }
@@ -293,6 +309,7 @@ impl Owner {
             tracker,
             engine,
             desk,
+            existing,
             recorder,
             observations,
             effects,
@@ -307,9 +324,12 @@ impl Owner {
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
             tracker.observe(event, observations);
+            if let Some(existing) = existing {
+                existing.log_says(event);
+            }
             for observation in observations.drain(..) {
                 let maintenance = in_maintenance(&observation, desk);
-                keep(&observation, maintenance, gather, ended);
+                keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
                     &observation,
                     (live, maintenance),
@@ -320,6 +340,43 @@ impl Owner {
                 );
             }
         });
+    }
+
+    /// Takes what the database and the processes tell.
+    fn told(&mut self, told: Told) {
+        let log = self.log_sight();
+        let Owner {
+            tracker,
+            engine,
+            desk,
+            existing,
+            recorder,
+            effects,
+            clock,
+            gather,
+            ended,
+            ..
+        } = self;
+        let now = clock.now();
+        if let Some(existing) = existing {
+            existing.take(told, tracker, log, |observation, live| {
+                let maintenance = in_maintenance(observation, desk);
+                keep(observation, maintenance, None, gather, ended);
+                let how = (live, maintenance);
+                judge(observation, how, now, engine, recorder, effects);
+            });
+            gather.touched();
+        }
+    }
+
+    /// How far the log was read, for rows that wait for its word.
+    fn log_sight(&self) -> LogSight {
+        match self.caught_up {
+            _ if self.trouble => LogSight::Blind,
+            Some(_) if !self.up => LogSight::Blind,
+            Some(_) => LogSight::ReadTo(self.clock.now()),
+            None => LogSight::ReadTo(self.reader.newest().unwrap_or(Timestamp::MIN)),
+        }
     }
 
     /// When time alone has something to change.
@@ -359,6 +416,7 @@ impl Owner {
             let Owner {
                 engine,
                 desk,
+                existing,
                 recorder,
                 observations,
                 effects,
@@ -370,7 +428,7 @@ impl Owner {
             } = self;
             for observation in observations.drain(..) {
                 let maintenance = in_maintenance(&observation, desk);
-                keep(&observation, maintenance, gather, ended);
+                keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
                     &observation,
                     (!*history, maintenance),
@@ -490,7 +548,7 @@ impl Owner {
                 Effect::AlertChanged(change) => {
                     tracing::info!(
                         rule = change.rule.as_str(),
-                        vm_type = change.vm_type.as_str(),
+                        subject = change.subject.as_str(),
                         state = change.to,
                         "alert changed"
                     );
@@ -503,6 +561,7 @@ impl Owner {
             tracker: &mut self.tracker,
             engine: &mut self.engine,
             desk: &mut self.desk,
+            existing: self.existing.as_mut(),
         });
         let now = clock::monotonic();
         match self.gauges_at {
@@ -526,7 +585,7 @@ impl Owner {
             ..
         } = self;
         recorder.tracker(&tracker.counts(), !*history);
-        recorder.in_flight(tracker.open_iter().map(Boot::kind), engine.overdue());
+        recorder.in_flight(tracker.in_flight(), engine.overdue());
         recorder.alerts(engine.alerts());
         let reads = reader.counts();
         recorder.reads(
@@ -566,10 +625,26 @@ fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
     }
 }
 
+async fn next_of(existing: &mut Option<Existing>) -> Told {
+    match existing {
+        Some(existing) => existing.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A boot's row as of its end, and again once nothing of it changes any more.
-fn keep(observation: &Observation, maintenance: bool, gather: &mut Gather, ended: &mut Ended) {
+fn keep(
+    observation: &Observation,
+    maintenance: bool,
+    existing: Option<&mut Existing>,
+    gather: &mut Gather,
+    ended: &mut Ended,
+) {
     if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
         gather.boot(boot, maintenance);
+        if let Some(existing) = existing {
+            existing.boot(boot);
+        }
     }
     if matches!(observation, Observation::BootEnded(_)) {
         ended.boots_ended += 1;

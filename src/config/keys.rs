@@ -1,7 +1,13 @@
 //! Every key there is. The one list: it feeds the check for unknown keys, the defaults, the example file and the
 //! documentation. A kind of notifier adds its own keys with its row in [`super::notify::KINDS`].
 
+mod boots;
+mod conditions;
+
 use std::time::Duration;
+
+use boots::{BURNS, HEADROOM, SLOW};
+use conditions::CONDITIONS;
 
 use super::shape::Shape;
 
@@ -211,6 +217,46 @@ pub(super) const KEYS: &[Key] = &[
         doc: "The PostgreSQL database to which boots and incidents are copied. Unless it is on this machine, its \
               certificate is verified; `sslmode` and `sslrootcert` in the URL say otherwise.",
     },
+    Key {
+        path: "database.url",
+        shape: Shape::Secret,
+        default: Fallback::Absent {
+            example: "\"postgres://bootwatch:PASSWORD@db.example:5432/postgres\"",
+            otherwise: "the database is not watched",
+        },
+        doc: "The controller's database, with a role that can only read; `bootwatch db grants` prints the SQL for one.",
+    },
+    key(
+        "database.schema",
+        Shape::Text,
+        "\"public\"",
+        "Where the controller's tables are, or the views of `bootwatch db grants` (then `bootwatch`).",
+    ),
+    key(
+        "database.poll",
+        Shape::Duration {
+            min: SECOND,
+            max: MINUTE,
+        },
+        "\"5s\"",
+        "The least time between two looks; chance adds up to as much again.",
+    ),
+    key(
+        "database.tls",
+        Shape::Name(super::database::tls_names, "mode"),
+        "\"verify\"",
+        "`verify` checks the server's certificate and name (a server on loopback may do without TLS); `unverified` \
+         encrypts to whoever answers; `off` sends everything in clear.",
+    ),
+    Key {
+        path: "database.ca_file",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/etc/bootwatch/database-ca.pem\"",
+            otherwise: "this machine's certificate authorities",
+        },
+        doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
+    },
     key(
         "web.listen",
         Shape::Address,
@@ -272,6 +318,48 @@ pub(super) const KEYS: &[Key] = &[
     ERRORS[3],
     ERRORS[4],
     ERRORS[5],
+    BURNS[0],
+    BURNS[1],
+    BURNS[2],
+    BURNS[3],
+    BURNS[4],
+    BURNS[5],
+    BURNS[6],
+    BURNS[7],
+    SLOW[0],
+    SLOW[1],
+    SLOW[2],
+    SLOW[3],
+    SLOW[4],
+    SLOW[5],
+    SLOW[6],
+    HEADROOM[0],
+    HEADROOM[1],
+    HEADROOM[2],
+    HEADROOM[3],
+    HEADROOM[4],
+    CONDITIONS[0],
+    CONDITIONS[1],
+    CONDITIONS[2],
+    CONDITIONS[3],
+    CONDITIONS[4],
+    CONDITIONS[5],
+    CONDITIONS[6],
+    CONDITIONS[7],
+    CONDITIONS[8],
+    CONDITIONS[9],
+    CONDITIONS[10],
+    CONDITIONS[11],
+    CONDITIONS[12],
+    CONDITIONS[13],
+    CONDITIONS[14],
+    CONDITIONS[15],
+    CONDITIONS[16],
+    CONDITIONS[17],
+    CONDITIONS[18],
+    CONDITIONS[19],
+    CONDITIONS[20],
+    CONDITIONS[21],
     key(
         "alerts.keep_firing",
         Shape::Duration {
@@ -320,6 +408,34 @@ pub(super) const KEYS: &[Key] = &[
         },
         doc: "When maintenance is: days, local times, a time zone and why. Boots that touch one count neither for nor against.",
     },
+    Key {
+        path: "heartbeat.url",
+        shape: Shape::Endpoint,
+        default: Fallback::Absent {
+            example: "\"https://heartbeats.example/ping/0123\"",
+            otherwise: "no heartbeat is sent",
+        },
+        doc: "Where a POST is sent regularly as long as bootwatch is well: a service that tells when none comes any more. \
+              A URL with a token belongs into `url_file`.",
+    },
+    key(
+        "heartbeat.interval",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(3_600),
+        },
+        "\"1m\"",
+        "How often it is sent. Whoever waits for it should allow two or three to be late.",
+    ),
+    key(
+        "heartbeat.timeout",
+        Shape::Duration {
+            min: Duration::from_millis(100),
+            max: MINUTE,
+        },
+        "\"5s\"",
+        "How long one may take, from connecting to the answer.",
+    ),
     key(
         "shutdown.deadline",
         Shape::Duration {
@@ -356,6 +472,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("log.follow", "How the log file is followed."),
     ("store", "What outlives a restart."),
     ("store.fleet", "Where history is copied to."),
+    (
+        "database",
+        "The controller's database, which tells what exists.",
+    ),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",
@@ -370,10 +490,47 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Boots whose VM cannot be reached or does not answer.",
     ),
     (
+        "rules.BootBudgetBurn",
+        "How fast failures use up what the objective tolerates.",
+    ),
+    (
+        "rules.BootStageSlow",
+        "Stages that take longer than they did.",
+    ),
+    (
+        "rules.ReadinessHeadroomLow",
+        "Boots that are ready only just in time.",
+    ),
+    (
+        "rules.SessionsIncomplete",
+        "Sessions past their deadline without a VM.",
+    ),
+    ("rules.IpPoolLow", "The controller's pool of addresses."),
+    ("rules.GhostVms", "VMs that exist only in the database."),
+    (
+        "rules.ControllerSilent",
+        "The controller's log stands still.",
+    ),
+    (
+        "rules.DatabaseUnreachable",
+        "The controller's database is not seen.",
+    ),
+    ("rules.LogLagging", "The controller's log is not seen."),
+    ("rules.StoreUnwritable", "bootwatch's own store."),
+    ("rules.NotifierFailing", "Channels that do not deliver."),
+    (
+        "rules.RecordsUnparsed",
+        "A log that bootwatch does not understand.",
+    ),
+    (
         "alerts",
         "When alerts end, and when messages about them are sent.",
     ),
     ("maintenance", "When boots do not count."),
+    (
+        "heartbeat",
+        "The sign of life, whose absence tells that nobody watches.",
+    ),
     ("shutdown", "How bootwatch ends."),
     ("links", "What pages link to."),
 ];

@@ -46,7 +46,7 @@ use storm::Storm;
 use crate::core::alert::{
     Acknowledged, HeldBack, Incident, Kind, Member, Notification, Reason, Remarks,
 };
-use crate::core::event::Timestamp;
+use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::Severity;
 use crate::core::saved::Touched;
 
@@ -586,7 +586,7 @@ fn labels_of<'a>(incident: &'a Incident, member: &Member) -> Labels<'a> {
     Labels {
         rule: member.rule.as_str(),
         severity: member.severity.as_str(),
-        vm_type: incident.vm_type.as_str(),
+        vm_type: incident.subject.vm_type().map_or("", VmType::as_str),
         host: &incident.host,
         cause: incident.cause.as_str(),
     }

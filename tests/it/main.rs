@@ -7,9 +7,11 @@
 mod alerts_page;
 mod architecture;
 mod config;
+mod database;
 mod demo;
 mod metrics;
 mod notify_test;
+mod operators;
 mod postgres;
 mod tree;
 
@@ -33,6 +35,7 @@ mod winston;
 
 mod rows_sample;
 
+mod run_database;
 mod run_ends;
 mod run_keeps;
 mod run_pages;

@@ -3,7 +3,7 @@
 use super::incident::key;
 use super::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason, Remarks};
 use crate::core::event::{Failure, Timestamp, VmId, VmType};
-use crate::core::rule::{Reading, RuleName, Stretch};
+use crate::core::rule::{Reading, RuleName, Said, Stretch};
 use crate::core::window::Count;
 
 const MINUTE: i64 = 60_000;
@@ -44,11 +44,11 @@ fn first(host: &str, at: Timestamp) -> Incident {
     let family = Family::of(cause);
     let began = |minutes: i64| at.plus_ms(-minutes * MINUTE);
     Incident {
-        key: format!("drill-{}", key(host, vm_type, family, at)),
+        key: format!("drill-{}", key(host, vm_type.into(), family, at)),
         host: host.to_owned(),
-        vm_type,
+        subject: vm_type.into(),
         family,
-        cause,
+        cause: cause.into(),
         first_bad_at: began(8),
         fired_at: at,
         resolved_at: None,
@@ -75,6 +75,8 @@ fn first(host: &str, at: Timestamp) -> Incident {
             .collect(),
         update_due: None,
         flapping: false,
+        before: None,
+        turned: false,
     }
 }
 
@@ -84,7 +86,7 @@ fn member(rule: RuleName, count: Count, fired_at: Timestamp) -> Member {
         severity: rule.severity(),
         fired_at,
         resolved_at: None,
-        reading: Reading {
+        reading: Said::Boots(Reading {
             bad: true,
             recovered: false,
             count,
@@ -92,6 +94,7 @@ fn member(rule: RuleName, count: Count, fired_at: Timestamp) -> Member {
             chance: 0.000_125,
             usual: 0.05,
             overdue: 0,
-        },
+            detail: None,
+        }),
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{Failure, Timestamp};
+use super::{Cause, Subject};
+use crate::core::event::Timestamp;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Remarks {
@@ -71,8 +72,8 @@ impl HeldBack {
 pub struct Digest {
     pub firing: u32,
     pub resolved: u32,
-    /// The firing ones by kind of VM and cause, most first; what is left out is in `others`.
-    pub causes: Vec<(String, Failure, u32)>,
+    /// The firing ones by what they are about and cause, most first; what is left out is in `others`.
+    pub causes: Vec<(Subject, Cause, u32)>,
     pub others: u32,
 }
 

@@ -1,4 +1,6 @@
+mod condition;
 mod keep;
+mod measure;
 
 use super::*;
 use crate::core::boot::AttemptEnded;
@@ -159,10 +161,10 @@ fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
     let page = story.sent[0].clone();
     assert_eq!(
         (page.incident.cause, page.incident.family),
-        (Failure::AgentRefused, Family::Guest)
+        (Failure::AgentRefused.into(), Family::Guest)
     );
     assert_eq!(
-        page.incident.members[0].reading.count,
+        page.incident.members[0].reading.boots().unwrap().count,
         Count { bad: 3, of: 3 }
     );
     assert_eq!(page.incident.first_bad_at, page.at.plus_ms(-80_000));
@@ -187,7 +189,7 @@ fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
     story.boots("uuu");
     story.pass(30_000);
     assert_eq!(story.kinds(), [Kind::Firing, Kind::Update, Kind::Update]);
-    assert_eq!(story.rules(2).len(), 3);
+    assert_eq!(story.rules(2).len(), 4, "the budget's burn, too");
     assert!(
         story
             .sent
@@ -551,11 +553,11 @@ proptest::proptest! {
                 );
             }
         }
-        let mut open: BTreeMap<(VmType, Family), String> = BTreeMap::new();
+        let mut open: BTreeMap<(Subject, Family), String> = BTreeMap::new();
         let mut over = Vec::new();
         for notification in &story.sent {
             let incident = &notification.incident;
-            let place = (incident.vm_type, incident.family);
+            let place = (incident.subject, incident.family);
             proptest::prop_assert!(!over.contains(&incident.key), "nothing follows the end");
             match notification.kind {
                 Kind::Firing => {

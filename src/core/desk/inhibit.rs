@@ -153,3 +153,28 @@ fn weight(severity: Severity) -> u8 {
         Severity::Ticket => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Failure;
+    use crate::core::rule::RuleName;
+
+    /// Rules that the watch of synthetic boots and of the golden image bring.
+    const TO_COME: [&str; 2] = ["SyntheticFailing", "GoldenImageBroken"];
+
+    #[test]
+    fn the_table_names_what_there_is() {
+        for row in TABLE {
+            for side in [row.cause, row.symptom] {
+                for rule in side.rules {
+                    let known = RuleName::ALL.iter().any(|known| known.as_str() == *rule);
+                    assert!(known != TO_COME.contains(rule), "{rule}");
+                }
+                for cause in side.causes {
+                    assert!(Failure::from_word(cause).is_some(), "{cause}");
+                }
+            }
+        }
+    }
+}

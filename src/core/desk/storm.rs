@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::alert::{Digest, Incident};
-use crate::core::event::{Failure, Timestamp};
+use crate::core::alert::{Cause, Digest, Incident, Subject};
+use crate::core::event::Timestamp;
 
 pub(super) const MOST: usize = 10;
 pub(super) const SPAN_MS: i64 = 10 * 60_000;
@@ -39,8 +39,8 @@ pub(super) struct Open {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Held {
-    vm_type: String,
-    cause: Failure,
+    subject: Subject,
+    cause: Cause,
     resolved: bool,
 }
 
@@ -78,7 +78,7 @@ impl Storm {
             told_at: None,
         });
         let held = Held {
-            vm_type: incident.vm_type.as_str().to_owned(),
+            subject: incident.subject,
             cause: incident.cause,
             resolved: false,
         };
@@ -129,19 +129,19 @@ impl Open {
     }
 
     pub(super) fn counted(&self) -> Digest {
-        let mut counts: BTreeMap<(&str, Failure), u32> = BTreeMap::new();
+        let mut counts: BTreeMap<(Subject, Cause), u32> = BTreeMap::new();
         let mut digest = Digest::default();
         for held in self.members.values() {
             if held.resolved {
                 digest.resolved += 1;
             } else {
                 digest.firing += 1;
-                *counts.entry((&held.vm_type, held.cause)).or_default() += 1;
+                *counts.entry((held.subject, held.cause)).or_default() += 1;
             }
         }
-        let mut causes: Vec<(String, Failure, u32)> = counts
+        let mut causes: Vec<(Subject, Cause, u32)> = counts
             .into_iter()
-            .map(|((vm_type, cause), count)| (vm_type.to_owned(), cause, count))
+            .map(|((subject, cause), count)| (subject, cause, count))
             .collect();
         causes.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
         digest.others = causes.iter().skip(NAMED).map(|(_, _, count)| count).sum();

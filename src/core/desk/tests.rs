@@ -8,7 +8,7 @@ mod storm;
 use super::*;
 use crate::core::alert::{Family, Other};
 use crate::core::event::{Failure, VmType};
-use crate::core::rule::{Reading, RuleName, Stretch};
+use crate::core::rule::{Reading, RuleName, Said, Stretch};
 use crate::core::window::Count;
 
 const SECOND: i64 = 1_000;
@@ -20,8 +20,8 @@ const START: Timestamp = Timestamp(1_760_812_000_000);
 fn incident(key: &str, rule: RuleName, vm_type: VmType, cause: Failure) -> Incident {
     let mut incident = Incident::test("host-1", START, false);
     incident.key = key.to_owned();
-    incident.vm_type = vm_type;
-    incident.cause = cause;
+    incident.subject = vm_type.into();
+    incident.cause = cause.into();
     incident.family = Family::of(cause);
     incident.members = vec![member(rule)];
     incident.others = Vec::<Other>::new();
@@ -34,7 +34,7 @@ fn member(rule: RuleName) -> Member {
         severity: rule.severity(),
         fired_at: START,
         resolved_at: None,
-        reading: Reading {
+        reading: Said::Boots(Reading {
             bad: true,
             recovered: false,
             count: Count { bad: 3, of: 3 },
@@ -42,7 +42,8 @@ fn member(rule: RuleName) -> Member {
             chance: 1e-4,
             usual: 0.05,
             overdue: 0,
-        },
+            detail: None,
+        }),
     }
 }
 

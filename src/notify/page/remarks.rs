@@ -89,7 +89,7 @@ fn of_many(page: &mut Page, digest: &Digest) {
     let mut causes: Vec<String> = digest
         .causes
         .iter()
-        .map(|(vm_type, cause, count)| format!("{count} {vm_type}: {}", cause.meaning()))
+        .map(|(subject, cause, count)| format!("{count} {subject}: {}", cause.meaning()))
         .collect();
     if digest.others > 0 {
         causes.push(format!("{} of other causes", digest.others));

@@ -13,7 +13,8 @@ pub(super) fn incidents(view: &View) -> Value {
         json!({
             "id": incident.key,
             "host": incident.host,
-            "vm_type": incident.vm_type.as_str(),
+            "subject": incident.subject.as_str(),
+            "vm_type": incident.subject.vm_type().map(|vm_type| vm_type.as_str()),
             "cause": incident.cause.as_str(),
             "severity": incident.severity().as_str(),
             "rules": incident.members.iter().filter(|member| member.resolved_at.is_none())

@@ -45,7 +45,7 @@ fn five_hundred_alerts_at_once_make_ten_pages_and_one_digest() {
     assert_eq!((counted.firing, counted.resolved), (490, 0));
     assert_eq!(
         counted.causes,
-        [("browser".to_owned(), Failure::AgentRefused, 490)]
+        [(VmType::Browser.into(), Failure::AgentRefused.into(), 490)]
     );
     assert!(!story.desk.hides("400"), "a digest tells of it");
 
@@ -128,5 +128,8 @@ fn symptoms_are_in_no_digest() {
     story.pass(MINUTE);
     let digest = story.sent.iter().find_map(|one| one.remarks.digest.clone());
     let causes = digest.unwrap().causes;
-    assert_eq!(causes, [("browser".to_owned(), Failure::AgentRefused, 11)]);
+    assert_eq!(
+        causes,
+        [(VmType::Browser.into(), Failure::AgentRefused.into(), 11)]
+    );
 }
