@@ -149,7 +149,7 @@ fn play(
     let mut status = Status::Fine;
     for (number, message) in alert::drill(&config.host, moments).iter().enumerate() {
         if number > 0 {
-            runtime.block_on(tokio::time::sleep(pause));
+            runtime.block_on(async { tokio::time::sleep(pause).await });
         }
         let what = match message.kind {
             Kind::Firing => "the drill's first page",

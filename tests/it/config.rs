@@ -275,7 +275,9 @@ fn check_says_what_a_good_file_amounts_to() {
     .unwrap();
     let expected = format!(
         "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
-         database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
+         database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike, BootBudgetBurn, BootStageSlow, ReadinessHeadroomLow, \
+         SessionsIncomplete, IpPoolLow, GhostVms, ControllerSilent, DatabaseUnreachable, LogLagging, StoreUnwritable, \
+         NotifierFailing, RecordsUnparsed; off: ConnectionErrorSpike\n  \
          notifiers: none\n",
         path.display()
     );
@@ -342,7 +344,13 @@ fn any_value_in_any_place_is_judged() {
     ];
     let directory = tempfile::tempdir().unwrap();
     let secrets = directory.path().display().to_string();
-    for name in ["authorization", "password", "routing_key", "token"] {
+    for name in [
+        "authorization",
+        "password",
+        "routing_key",
+        "token",
+        "web.token",
+    ] {
         let path = directory.path().join(name);
         fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

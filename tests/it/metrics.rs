@@ -111,6 +111,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "outcome",
         "provider",
         "query",
+        "reason",
         "result",
         "rule",
         "severity",
@@ -119,6 +120,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "status",
         "version",
         "vm_type",
+        "way",
     ]);
     for sample in samples(&full()) {
         for (label, value) in &sample.labels {
