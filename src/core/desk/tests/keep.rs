@@ -17,10 +17,10 @@ fn step(story: &mut Story, what: u8, which: u8, ms: u32) {
                 Failure::TapFailed,
             ][usize::from(which) % 3];
             let mut one = incident(&key, RuleName::BootFailureRate, vm_type, cause);
-            if which % 5 == 0 {
+            if which.is_multiple_of(5) {
                 one.members[0].severity = Severity::Ticket;
             }
-            if which % 2 == 0 {
+            if which.is_multiple_of(2) {
                 one.host = format!("host-{which}");
             }
             story.fire(one);
