@@ -96,7 +96,7 @@ fn a_silence_outlives_a_restart_and_the_page_comes_when_it_is_expired() {
     let key = incidents(&second)[0]["id"].as_str().unwrap().to_owned();
     let ack = [
         "ack",
-        &key[..8],
+        key.get(..8).unwrap(),
         "--author",
         "ada",
         "--note",
