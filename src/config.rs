@@ -7,6 +7,7 @@
 mod database;
 mod document;
 mod environment;
+mod image;
 mod keys;
 pub mod manual;
 mod nearest;
@@ -31,6 +32,7 @@ use crate::core::desk::Recurring;
 
 pub use database::{Database, Tls};
 pub use environment::Surroundings;
+pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
@@ -51,6 +53,8 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The golden image, if one is audited.
+    pub image: Option<Image>,
     /// The controller's database, where it is watched.
     pub database: Option<Database>,
     pub web: Web,
@@ -184,6 +188,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        image: image::read(&settings),
         database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),

@@ -13,6 +13,7 @@ pub mod desk;
 pub mod event;
 pub mod failure;
 pub mod finding;
+pub mod image;
 pub mod inventory;
 pub mod lease;
 pub mod query;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::alertmanager;
 use super::database::{Existing, Told};
 use super::gather::{Gather, Machines};
+use super::image::Audited;
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
@@ -25,6 +26,7 @@ use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::desk::{self, Desk};
 use crate::core::event::{Event, Timestamp};
+use crate::core::image::GoldenImage;
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -102,6 +104,7 @@ pub(super) struct Owner {
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
+    image: Audited,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -150,13 +153,18 @@ impl Owner {
             trouble: false,
             gauges_due: None,
             gauges_at: None,
+            image: Audited::default(),
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
         }
     }
 
-    pub(super) async fn run(mut self, mut chunks: mpsc::Receiver<SourceEvent>) -> Ended {
+    pub(super) async fn run(
+        mut self,
+        mut chunks: mpsc::Receiver<SourceEvent>,
+        mut images: mpsc::Receiver<GoldenImage>,
+    ) -> Ended {
         self.show_operators();
         self.dispatch();
         // One timer for the whole life: setting it to the time it has costs nothing.
@@ -177,6 +185,7 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
+                Some(image) = images.recv() => self.image.take(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 Some(ask) = self.reach.asks.recv() => self.asked(ask),
@@ -257,6 +266,10 @@ impl Owner {
             SourceEvent::CaughtUp => {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
+                // An earlier run may have left a record that waited for more.
+                if self.flush_at.is_none() && self.reader.has_pending() {
+                    self.flush_at = Some(clock::monotonic() + SILENCE);
+                }
                 self.caught_up_with_downtime();
                 // Caught up with a log that is not there: it may come, or its name is wrong.
                 let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();
@@ -315,6 +328,7 @@ impl Owner {
             effects,
             history,
             clock,
+            image,
             gather,
             ended,
             ..
@@ -328,6 +342,7 @@ impl Owner {
                 existing.log_says(event);
             }
             for observation in observations.drain(..) {
+                image.observe(&observation);
                 let maintenance = in_maintenance(&observation, desk);
                 keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
@@ -422,11 +437,13 @@ impl Owner {
                 effects,
                 history,
                 clock,
+                image,
                 gather,
                 ended,
                 ..
             } = self;
             for observation in observations.drain(..) {
+                image.observe(&observation);
                 let maintenance = in_maintenance(&observation, desk);
                 keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
@@ -535,6 +552,7 @@ impl Owner {
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        self.image.show(&self.recorder);
         let now = self.clock.now();
         for effect in std::mem::take(&mut self.effects) {
             self.recorder.effect(&effect);

@@ -93,6 +93,10 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     story.opens(&log, address)?;
     let watch = Stopwatch::start();
     // A task of its own: what is asked of it below is awaited here, and must not wait for itself.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is awaited below, and its end is the story's"
+    )]
     let mut sidecar = tokio::spawn(app.run(stop.clone().cancelled_owned()));
     tokio::pin!(receiver);
     let mut second = tokio::time::interval(Duration::from_secs(1));

@@ -191,7 +191,8 @@ pub(super) const KEYS: &[Key] = &[
         shape: Shape::Path,
         default: Fallback::Absent {
             example: "\"/var/lib/bootwatch/bootwatch.db\"",
-            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in the present folder",
+            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in `bootwatch` under the user's \
+                        `XDG_STATE_HOME` (`~/.local/state`)",
         },
         doc: "The file that outlives a restart: a SQLite database on a local disk, with its log and lock beside it.",
     },
@@ -257,6 +258,48 @@ pub(super) const KEYS: &[Key] = &[
         },
         doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
     },
+    Key {
+        path: "image.path",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/var/lib/firecracker/snapshots/base/golden-browser-rootfs.ext4\"",
+            otherwise: "no image is audited",
+        },
+        doc: "The golden image that browser VMs are cloned from. It is read, never mounted: read permission is enough.",
+    },
+    Key {
+        path: "image.settings",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/opt/master-controller/.env\"",
+            otherwise: "browser VMs are taken to be cloned from `golden-browser-rootfs.ext4` beside the image",
+        },
+        doc: "The controller's file of settings; `GOLDEN_BROWSER_ROOTFS` in it says what browser VMs are cloned from.",
+    },
+    key(
+        "image.agent_source",
+        Shape::Path,
+        "\"/opt/master-controller/vm-browser-agent\"",
+        "The agent's source on this host, with which the image's agent is compared; it need not exist.",
+    ),
+    Key {
+        path: "image.kernel",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/var/lib/firecracker/snapshots/base/vmlinux\"",
+            otherwise: "whether the image needs modules for its network stays unknown",
+        },
+        doc: "The guests' kernel.",
+    },
+    key(
+        "image.quiet",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(3_600),
+        },
+        "\"1m\"",
+        "A changed image is audited once nothing was written to it for this long: a build is not judged half-way.",
+    ),
     key(
         "web.listen",
         Shape::Address,
@@ -476,6 +519,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "database",
         "The controller's database, which tells what exists.",
     ),
+    ("image", "The golden image, and what it is compared with."),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",

@@ -18,6 +18,7 @@ mod tree;
 mod analyze_later_versions;
 mod analyze_sample;
 mod hostile;
+mod image;
 mod program;
 
 mod simulator;
@@ -44,3 +45,5 @@ mod sidecar;
 mod store;
 mod store_fleet;
 mod store_survives;
+
+mod torture;

@@ -103,6 +103,7 @@ fn labels_and_their_values_are_allowed_ones() {
     let allowed = BTreeSet::from([
         "boot_stage",
         "channel",
+        "check",
         "failure",
         "kind",
         "label",

@@ -44,7 +44,7 @@ fn first(host: &str, at: Timestamp) -> Incident {
     let family = Family::of(cause);
     let began = |minutes: i64| at.plus_ms(-minutes * MINUTE);
     Incident {
-        key: format!("drill-{}", key(host, vm_type.into(), family, at)),
+        key: format!("drill-{}", key(host, vm_type.into(), family, at, [0; 2])),
         host: host.to_owned(),
         subject: vm_type.into(),
         family,

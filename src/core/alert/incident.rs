@@ -349,7 +349,7 @@ impl Engine {
             return;
         }
         let incident = Incident {
-            key: key(&self.settings.host, subject, family, now),
+            key: self.key(subject, family, now),
             host: self.settings.host.clone(),
             subject,
             family,
@@ -422,6 +422,18 @@ impl Engine {
         }
     }
 
+    /// Of what was read so far, and not of the moment at which it is: whoever dies before it could save a page and
+    /// reads the same log again makes the same key of it. What is not about boots has only the moment.
+    fn key(&self, subject: Subject, family: Family, now: Timestamp) -> String {
+        let of_type = subject
+            .vm_type()
+            .and_then(|vm_type| self.types.get(&vm_type));
+        let newest = of_type.and_then(|of_type| of_type.newest).unwrap_or(now);
+        let boots = of_type.map_or(0, |of_type| of_type.window.added());
+        let counts = [boots, self.closed_ever];
+        key(&self.settings.host, subject, family, newest, counts)
+    }
+
     /// Sends what was held back and is due.
     pub(super) fn send_updates(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         for ((subject, family), incident) in &mut self.incidents {
@@ -483,7 +495,7 @@ impl Incident {
         let (subject, cause) = (Subject::Boots(VmType::Browser), Failure::Unknown);
         let family = Family::of(cause);
         Incident {
-            key: format!("test-{}", key(host, subject, family, at)),
+            key: format!("test-{}", key(host, subject, family, at, [0, 0])),
             host: host.to_owned(),
             subject,
             family,
@@ -605,9 +617,17 @@ fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &
     })));
 }
 
-/// 32 hex digits of host, subject, family and the moment of firing.
-pub(super) fn key(host: &str, subject: Subject, family: Family, at: Timestamp) -> String {
-    let place = format!("{host}\0{subject}\0{}\0{}", family.as_str(), at.0);
+/// 32 hex digits of host, subject, family, and what had been read when it fired: the newest boot's end, how many boots
+/// there were, and how many incidents had closed.
+pub(super) fn key(
+    host: &str,
+    subject: Subject,
+    family: Family,
+    at: Timestamp,
+    counts: [u64; 2],
+) -> String {
+    let (family, [boots, closed]) = (family.as_str(), counts);
+    let place = format!("{host}\0{subject}\0{family}\0{}\0{boots}\0{closed}", at.0);
     format!("{:032x}", UserKey::from_text(place.as_bytes()).0)
 }
 

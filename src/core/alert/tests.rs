@@ -151,6 +151,20 @@ impl Story {
 const REFUSED: AttemptResult = AttemptResult::Error(AttemptError::Refused);
 
 #[test]
+fn the_same_log_read_at_another_time_makes_the_same_key() {
+    let key = |later_ms: i64| {
+        let mut story = Story::new();
+        story.now = story.now.plus_ms(later_ms);
+        story.skew_ms = -later_ms;
+        for _ in 0..3 {
+            story.boot(VmType::Browser, Some(Failure::AgentRefused));
+        }
+        story.sent[0].incident.key.clone()
+    };
+    assert_eq!(key(0), key(7_200_123));
+}
+
+#[test]
 fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
     let mut story = Story::new();
     story.boot(VmType::Cli, None);
