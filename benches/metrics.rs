@@ -10,10 +10,10 @@ use bootwatch::clock::Stopwatch;
 use bootwatch::core::boot::{AttemptEnded, Observation};
 use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
-use bootwatch::web::{Faces, Limits, Readiness, serve};
+use bootwatch::web::{Faces, Limits, Operators, Readiness, serve};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 fn recorder() -> Recorder {
@@ -141,6 +141,11 @@ fn scrape(_: &mut Criterion) {
             host: "bench".to_owned(),
             metrics: Arc::new(move || recorder.render()),
             ready,
+            operators: Operators {
+                token: None,
+                asks: mpsc::channel(1).0,
+                view: watch::channel(Arc::default()).1,
+            },
         };
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");

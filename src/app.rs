@@ -21,6 +21,7 @@ mod journal;
 mod keeper;
 mod owner;
 mod place;
+mod resort;
 mod restart;
 mod rules;
 mod supervisor;
@@ -39,7 +40,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use owner::Ended;
-pub use rules::settings as engine_settings;
+pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
@@ -54,6 +55,7 @@ use gather::Gather;
 use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
 use place::{Place, SourceEvent};
+use resort::LastResort;
 use supervisor::Supervisor;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
@@ -65,6 +67,10 @@ const IMAGES: usize = 1;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
 /// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
 const NOTIFICATIONS: usize = 512;
+/// What operators want, on its way to the owner. When it is full, they are told to come again.
+const ASKS: usize = 16;
+/// What became of messages, on its way to the owner. When it is full it is dropped (`keeper::Feedback`).
+const FEEDBACK: usize = 256;
 /// What the web is given to answer what is in flight, even where the deadline has passed.
 const WEB_GRACE: Duration = Duration::from_millis(100);
 
@@ -86,7 +92,7 @@ pub struct App {
 /// Where the owner's decisions go.
 #[derive(Default)]
 struct Receivers {
-    told: Vec<(String, mpsc::Sender<Notice>)>,
+    told: Vec<keeper::Receiver>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     shown: Option<watch::Sender<Arc<notify::State>>>,
 }
@@ -151,7 +157,17 @@ impl App {
         let unsent = Arc::new(AtomicU64::new(0));
         let outcomes = Arc::new(Outcomes::default());
         let (working, workers) = mpsc::channel(1);
+        let channels = config.notifiers.iter().map(|one| one.name.clone());
+        let resort = Arc::new(LastResort::new(channels));
+        let voice = resort::Voice {
+            context: notify::Context::new(page_zone(&config), &config.links),
+            program: config.alerts.last_resort.clone(),
+            recorder: Arc::clone(&recorder),
+        };
+        let shouting = resort::run(Arc::clone(&resort), voice, stop_source.clone());
+        tasks.start("last resort", shouting);
         let reporting = Reporting {
+            resort: Arc::clone(&resort),
             recorder: Arc::clone(&recorder),
             outcomes: Arc::clone(&outcomes),
             working,
@@ -159,12 +175,15 @@ impl App {
         let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
+        let (fed_back, feedback) = mpsc::channel(FEEDBACK);
         let keeper = Keeper::new(Begin {
             settings,
             store,
             set_aside,
             unsent: saved.unsent,
             receivers: receivers.told,
+            feedback: fed_back,
+            resort,
             outcomes,
             recorder: Arc::clone(&recorder),
             anew: anew_tx,
@@ -191,7 +210,14 @@ impl App {
             gather.forget_database();
         }
         let stop_web = CancellationToken::new();
-        let mut web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
+        let (asks_tx, asks) = mpsc::channel(ASKS);
+        let (view_tx, view) = watch::channel(Arc::default());
+        let operators = web::Operators {
+            token: config.web.token.clone(),
+            asks: asks_tx,
+            view,
+        };
+        let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
 
         let owner = Owner::new(
             restored,
@@ -202,6 +228,9 @@ impl App {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),
                 shown: receivers.shown,
+                asks,
+                feedback,
+                view: view_tx,
             },
             stats,
         );
@@ -366,10 +395,7 @@ fn start_notifiers(
     unsent: &Arc<AtomicU64>,
     tasks: &mut Supervisor,
 ) -> anyhow::Result<Receivers> {
-    let zone = match &config.log.timezone {
-        Zone::Named(zone) => zone.clone(),
-        Zone::Auto => jiff::tz::TimeZone::system(),
-    };
+    let zone = page_zone(config);
     let mut receivers = Receivers::default();
     for notifier in &config.notifiers {
         let context = notify::Context::new(zone.clone(), &config.links);
@@ -379,11 +405,15 @@ fn start_notifiers(
                 let shown = receivers
                     .shown
                     .get_or_insert_with(|| watch::channel(Arc::default()).0);
-                alertmanager::start(publisher, shown, &reporting.recorder, ends, tasks);
+                let Reporting {
+                    recorder, resort, ..
+                } = &reporting;
+                alertmanager::start(publisher, shown, recorder, resort, ends, tasks);
                 continue;
             }
         };
         let (tx, rx) = mpsc::channel(NOTIFICATIONS);
+        let takes_notices = sender.takes_notices();
         tasks.start(
             format!("notify.{}", notifier.name),
             worker(
@@ -394,9 +424,21 @@ fn start_notifiers(
                 Arc::clone(unsent),
             ),
         );
-        receivers.told.push((notifier.name.clone(), tx));
+        receivers.told.push(keeper::Receiver {
+            name: notifier.name.clone(),
+            worker: tx,
+            takes_notices,
+        });
     }
     Ok(receivers)
+}
+
+/// The zone in which pages tell the time.
+fn page_zone(config: &Config) -> jiff::tz::TimeZone {
+    match &config.log.timezone {
+        Zone::Named(zone) => zone.clone(),
+        Zone::Auto => jiff::tz::TimeZone::system(),
+    }
 }
 
 /// Whom a worker tells what became of its messages.
@@ -404,6 +446,7 @@ fn start_notifiers(
 struct Reporting {
     recorder: Arc<Recorder>,
     outcomes: Arc<Outcomes>,
+    resort: Arc<LastResort>,
     /// Dropped when the worker ends.
     working: mpsc::Sender<()>,
 }
@@ -420,9 +463,17 @@ async fn worker(
     let Reporting {
         recorder,
         outcomes,
+        resort,
         working,
     } = reporting;
     let report = move |report: notify::Report| {
+        match report.outcome {
+            notify::Outcome::Sent => resort.tried(&channel, true),
+            notify::Outcome::Retrying(_)
+            | notify::Outcome::Failed(_)
+            | notify::Outcome::Expired => resort.tried(&channel, false),
+            notify::Outcome::Replaced | notify::Outcome::Overflow | notify::Outcome::Unsent => {}
+        }
         outcomes.note(report.ticket, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
         recorder.waiting(&channel, report.waiting);
@@ -476,6 +527,7 @@ fn start_web(
     listener: TcpListener,
     recorder: &Arc<Recorder>,
     ready: watch::Receiver<Readiness>,
+    operators: web::Operators,
     stop: CancellationToken,
 ) -> anyhow::Result<Web> {
     let rendered = Arc::clone(recorder);
@@ -484,6 +536,7 @@ fn start_web(
         host: config.host.clone(),
         metrics: Arc::new(move || rendered.render()),
         ready,
+        operators,
     };
     let (tell, ended) = oneshot::channel::<()>();
     let cut = CancellationToken::new();

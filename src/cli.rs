@@ -7,6 +7,7 @@ pub mod db;
 pub mod demo;
 pub mod image;
 pub mod notify;
+pub mod operate;
 mod past;
 pub mod run;
 pub mod simulate;
@@ -40,8 +41,14 @@ enum Command {
     Check(check::Arguments),
     /// Says whether a golden image has everything that a browser VM needs
     Image(image::Arguments),
-    /// Sends a test message through a configured channel
+    /// Sends a test message through a configured channel, or plays a whole incident as a drill
     Notify(notify::Arguments),
+    /// Keeps alerts quiet for a while
+    Silence(operate::Silence),
+    /// Acknowledges an incident, or lists those that are open
+    Ack(operate::Ack),
+    /// Starts and ends maintenance, whose boots do not count
+    Maintenance(operate::Maintenance),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
     Db(db::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
@@ -73,6 +80,15 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         Command::Image(arguments) => image::run(&arguments, out, err),
         Command::Notify(arguments) => {
             notify::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Silence(arguments) => {
+            operate::silence(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Ack(arguments) => {
+            operate::ack(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Maintenance(arguments) => {
+            operate::maintenance(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Db(arguments) => db::run(arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),

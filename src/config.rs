@@ -28,6 +28,8 @@ use http::Uri;
 
 use document::Settings;
 
+use crate::core::desk::Recurring;
+
 pub use database::{Database, Tls};
 pub use environment::Surroundings;
 pub use image::Image;
@@ -42,6 +44,7 @@ pub use rules::{
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
+pub(crate) use units::duration as parse_duration;
 
 /// Everything that is configured, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +60,7 @@ pub struct Config {
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
+    pub maintenance: Vec<Recurring>,
     /// `None`: none is sent.
     pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
@@ -89,12 +93,18 @@ pub struct Follow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Web {
     pub listen: SocketAddr,
+    /// Who shows it may change things; without one nobody may.
+    pub token: Option<Secret>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alerts {
     pub keep_firing: Duration,
     pub group_wait: Duration,
+    pub repeat: Duration,
+    pub repeat_ticket: Duration,
+    /// Started where no channel takes a page.
+    pub last_resort: Option<PathBuf>,
 }
 
 /// The regular sign of life.
@@ -155,6 +165,7 @@ pub fn parse(
         );
     }
     check_log(&settings, &mut problems);
+    check_token(&settings, &mut problems);
     database::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
@@ -181,13 +192,18 @@ pub fn parse(
         database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
+            token: settings.maybe("web.token"),
         },
         rules: Rules::read(&settings),
         notifiers: notify::read(&settings),
         alerts: Alerts {
             keep_firing: settings.read("alerts.keep_firing"),
             group_wait: settings.read("alerts.group_wait"),
+            repeat: settings.read("alerts.repeat"),
+            repeat_ticket: settings.read("alerts.repeat_ticket"),
+            last_resort: settings.maybe("alerts.last_resort"),
         },
+        maintenance: settings.maybe("maintenance.windows").unwrap_or_default(),
         heartbeat: settings.maybe("heartbeat.url").map(|url| Heartbeat {
             url,
             interval: settings.read("heartbeat.interval"),
@@ -211,6 +227,22 @@ fn check_log(settings: &Settings, problems: &mut Problems) {
             "names no log; write file = \"/var/log/polydev/master-controller.log\" or journal = \"master-controller\"",
         ),
         _ => {}
+    }
+}
+
+/// A token that can be guessed is none.
+fn check_token(settings: &Settings, problems: &mut Problems) {
+    const LEAST: usize = 16;
+    if !settings.is_sound("web") {
+        return;
+    }
+    let token: Option<Secret> = settings.maybe("web.token");
+    if token.is_some_and(|token| token.expose().len() < LEAST) {
+        problems.add(
+            "web.token",
+            "too short (not shown, it is a secret); write at least 16 characters, such as what \
+             `openssl rand -hex 32` prints",
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pure decisions: values and functions, no I/O, no tasks, no clock, no environment, no logging.
 //!
-//! May import std's data types, serde (and its JSON), thiserror and hashbrown; never anything else of ours.
+//! May import std's data types, serde (and its JSON), thiserror, hashbrown, regex and jiff's calendar; never anything
+//! else of ours.
 //! `tests/it/architecture.rs` keeps this wall.
 
 pub mod alert;
@@ -8,6 +9,7 @@ pub mod binomial;
 pub mod boot;
 pub mod burn;
 pub mod condition;
+pub mod desk;
 pub mod event;
 pub mod failure;
 pub mod finding;

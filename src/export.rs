@@ -254,6 +254,29 @@ impl Recorder {
         self.prometheus.fleet(up, waiting, skipped);
     }
 
+    /// Records a notification that was held back: a word of [`crate::core::alert::HeldBack`].
+    pub fn held(&self, reason: &str) {
+        self.prometheus.held(reason);
+    }
+
+    /// Takes how many silences hold, how many incidents are acknowledged, and whether a maintenance is under way.
+    pub fn operators(&self, silences: usize, acknowledged: usize, maintenance: bool) {
+        self.prometheus
+            .operators(silences, acknowledged, maintenance);
+    }
+
+    /// Records a boot that touched a maintenance, beside its own record.
+    pub fn boot_in_maintenance(&self, boot: &Boot) {
+        if let Some(outcome) = boot.outcome {
+            self.prometheus.boot_in_maintenance(boot.kind(), outcome);
+        }
+    }
+
+    /// Records a page that no channel took: told to the `journal` or the `program`, and whether that went well.
+    pub fn last_resort(&self, way: &str, heard: bool) {
+        self.prometheus.last_resort(way, heard);
+    }
+
     /// Takes whether only a person can make a channel work again.
     pub fn broken(&self, channel: &str, broken: bool) {
         self.prometheus.broken(channel, broken);

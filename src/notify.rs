@@ -14,6 +14,7 @@ mod pace;
 mod page;
 mod pagerduty;
 mod queue;
+mod resort;
 mod retry;
 mod slack;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use alertmanager::{Instance, Publisher, State};
 pub use error::{Cause, Fault, NotifyError, Trouble};
 pub use page::{Context, Page, Status};
+pub use resort::Resort;
 pub use worker::{Notice, Outcome, Report, Unsent, run};
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +72,8 @@ struct Habits {
     pace: Pace,
     /// A message older than this is given up.
     max_age: Duration,
+    /// It is read by people: what wakes nobody is for it, too. A machine would take it for an alert that never ends.
+    takes_notices: bool,
 }
 
 type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), NotifyError>> + Send + 'a>>;
@@ -162,6 +166,19 @@ impl fmt::Debug for Message {
     }
 }
 
+/// How a message is laid out, beside what it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Form {
+    /// It leaves although it could not be stored.
+    unsaved: bool,
+    /// Without what a receiver may choke on.
+    reduced: bool,
+    /// It is the end of something of which the receiver never heard.
+    unheard: bool,
+    /// It leaves so long after it was made.
+    late: Option<Duration>,
+}
+
 /// One receiver: turns notifications into messages and sends them.
 pub struct Sender {
     name: String,
@@ -169,6 +186,7 @@ pub struct Sender {
     transport: Box<dyn Transport>,
     pace: Pace,
     max_age: Duration,
+    takes_notices: bool,
 }
 
 impl fmt::Debug for Sender {
@@ -190,6 +208,7 @@ impl Sender {
             transport: (habits.open)(notifier)?,
             pace: habits.pace,
             max_age: habits.max_age,
+            takes_notices: habits.takes_notices,
         })
     }
 
@@ -199,22 +218,32 @@ impl Sender {
         &self.name
     }
 
+    /// Whether it is also told what wakes nobody, as that somebody has acknowledged an incident.
+    #[must_use]
+    pub fn takes_notices(&self) -> bool {
+        self.takes_notices
+    }
+
     #[must_use]
     pub fn render(&self, notification: &Notification) -> Message {
-        let page = Page::of(notification, &self.context);
-        self.lay_out(notification, &page, "")
+        self.render_as(notification, Form::default())
     }
 
-    /// It leaves although it could not be stored.
-    fn render_unsaved(&self, notification: &Notification) -> Message {
-        let page = Page::of(notification, &self.context).unsaved();
-        self.lay_out(notification, &page, "")
-    }
-
-    /// Without what a receiver may choke on.
-    fn render_reduced(&self, notification: &Notification) -> Message {
-        let page = Page::of(notification, &self.context).reduced();
-        self.lay_out(notification, &page, "-reduced")
+    fn render_as(&self, notification: &Notification, form: Form) -> Message {
+        let mut page = Page::of(notification, &self.context);
+        if form.unsaved {
+            page = page.unsaved();
+        }
+        if form.unheard {
+            page = page.unheard();
+        }
+        if let Some(age) = form.late {
+            page = page.late(age);
+        }
+        match form.reduced {
+            false => self.lay_out(notification, &page, ""),
+            true => self.lay_out(notification, &page.reduced(), "-reduced"),
+        }
     }
 
     /// What `bootwatch notify test` sends: a page marked as a test, and its end, so that nothing stays open.

@@ -23,6 +23,7 @@ mod error;
 mod file;
 mod fleet;
 mod history;
+mod operation;
 mod outbox;
 mod row;
 mod saved;
@@ -44,6 +45,7 @@ use crate::core::event::Timestamp;
 pub use error::{Cause, Kind, OpenError, StoreError};
 pub use fleet::{FLEET_SQL, Fleet, FleetError, FleetFigures};
 pub use history::{History, Tally};
+pub use operation::OperationRow;
 pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};
 pub use saved::Saved;
@@ -81,6 +83,7 @@ pub struct Batch {
     pub incidents: Vec<IncidentRow>,
     pub outbox: Vec<NewMessage>,
     pub marks: Vec<Mark>,
+    pub operations: Vec<OperationRow>,
 }
 
 /// One value of the state, by kind and key: a new value, or none any more.
@@ -100,11 +103,12 @@ impl Batch {
             && self.incidents.is_empty()
             && self.outbox.is_empty()
             && self.marks.is_empty()
+            && self.operations.is_empty()
     }
 
-    /// A page's row is on the disk before the page leaves.
+    /// A page's row is on the disk before the page leaves, and what an operator did before it is answered.
     fn durability(&self) -> Durability {
-        match self.outbox.is_empty() {
+        match self.outbox.is_empty() && self.operations.is_empty() {
             true => Durability::Process,
             false => Durability::Power,
         }

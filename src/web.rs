@@ -1,10 +1,11 @@
-//! HTTP: metrics, health, readiness.
+//! HTTP: metrics, health, readiness, and what operators do.
 //!
-//! Answers `GET` and `HEAD` on a listener that somebody else has bound, and changes nothing. It knows no other room:
-//! what it shows comes from [`Faces`]. Clients are not trusted: there are at most [`Limits::connections`] of them
+//! Answers on a listener that somebody else has bound. It changes nothing itself: what operators want goes to whoever
+//! owns the state (`api`). It knows no other room: what it shows comes from [`Faces`]. Clients are not trusted: there are at most [`Limits::connections`] of them
 //! (further ones wait in the kernel's queue, because places become free by themselves), a request's head has a size and
 //! a time, and a connection ends after [`Limits::lifetime`] even if its client never reads.
 
+mod api;
 mod page;
 mod routes;
 
@@ -16,6 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use api::{Answer, Ask, Operators};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,6 +42,7 @@ pub struct Faces {
     pub host: String,
     pub metrics: Render,
     pub ready: watch::Receiver<Readiness>,
+    pub operators: Operators,
 }
 
 impl fmt::Debug for Faces {

@@ -7,11 +7,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::end_of;
+use super::resort::LastResort;
 use super::supervisor::Supervisor;
 use crate::core::alert::Engine;
+use crate::core::desk::Desk;
 use crate::core::event::Timestamp;
 use crate::export::Recorder;
-use crate::notify::{Publisher, Report, State};
+use crate::notify::{Outcome, Publisher, Report, State};
 
 /// Longer than an end is told of.
 const LATELY_MS: i64 = 20 * 60_000;
@@ -20,6 +22,7 @@ pub(super) fn start(
     publisher: Publisher,
     shown: &watch::Sender<Arc<State>>,
     recorder: &Arc<Recorder>,
+    resort: &Arc<LastResort>,
     ends: &watch::Receiver<Option<Instant>>,
     tasks: &mut Supervisor,
 ) {
@@ -31,7 +34,10 @@ pub(super) fn start(
         let task = format!("notify.{name} at {}", instance.place());
         let (recorder, channel) = (Arc::clone(recorder), name.clone());
         let broken = Arc::clone(&broken);
+        let resort = Arc::clone(resort);
         let report = move |report: Report| {
+            // One instance that takes alerts is enough: they tell each other.
+            resort.tried(&channel, report.outcome == Outcome::Sent);
             // A round is no delivery: what it tells may be old.
             recorder.notification(&channel, report.outcome.as_str(), None);
             broken[place].store(report.broken, Ordering::SeqCst);
@@ -45,14 +51,19 @@ pub(super) fn start(
     }
 }
 
-/// What is to be shown: the open incidents, and those that ended lately.
-pub(super) fn state(engine: &Engine, now: Timestamp) -> Arc<State> {
+/// What is to be shown: the open incidents of which somebody was told, and those that ended lately.
+pub(super) fn state(engine: &Engine, desk: &Desk, now: Timestamp) -> Arc<State> {
     let lately = engine.closed_incidents().filter(|incident| {
         incident
             .resolved_at
             .is_some_and(|at| now.since(at) <= LATELY_MS)
     });
     Arc::new(State {
-        incidents: engine.incidents().chain(lately).cloned().collect(),
+        incidents: engine
+            .incidents()
+            .filter(|incident| !desk.hides(&incident.key))
+            .chain(lately.filter(|incident| !desk.kept_quiet(&incident.key)))
+            .cloned()
+            .collect(),
     })
 }

@@ -12,14 +12,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::database::Existing;
-use super::keeper::Handed;
+use super::keeper::{Answering, Handed};
 use super::place::Place;
 use crate::clock;
 use crate::controller::reader::Reader;
-use crate::core::alert::{Engine, Notification};
+use crate::core::alert::{Engine, Incident, Notification};
 use crate::core::boot::{Boot, Tracker};
+use crate::core::desk::{Desk, Operation};
 use crate::core::saved::Changes;
-use crate::store::{Batch, BootRow, IncidentRow, StateChange};
+use crate::store::{Batch, BootRow, IncidentRow, OperationRow, StateChange};
 
 /// How much of the log is read again after a crash, at most.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +30,7 @@ pub(super) const SOURCE: &str = "source";
 pub(super) const READER: &str = "reader";
 pub(super) const TRACKER: &str = "tracker";
 pub(super) const ENGINE: &str = "engine";
+pub(super) const DESK: &str = "desk";
 pub(super) const ROWS: &str = "rows";
 pub(super) const INVENTORY: &str = "inventory";
 pub(super) const FINDINGS: &str = "findings";
@@ -43,6 +45,7 @@ pub(super) struct Machines<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) tracker: &'a mut Tracker,
     pub(super) engine: &'a mut Engine,
+    pub(super) desk: &'a mut Desk,
     pub(super) existing: Option<&'a mut Existing>,
 }
 
@@ -54,6 +57,11 @@ pub(super) struct Gather {
     place: Option<Place>,
     boots: Vec<BootRow>,
     notices: Vec<Arc<Notification>>,
+    /// Incidents that are over, told or not.
+    ended: Vec<Incident>,
+    operations: Vec<OperationRow>,
+    /// Operators who wait until what they did is on the disk.
+    answers: Vec<Answering>,
     /// Since when something waits.
     since: Option<Instant>,
     /// The open incidents' rows are behind.
@@ -76,6 +84,9 @@ impl Gather {
             place,
             boots: Vec::new(),
             notices: Vec::new(),
+            ended: Vec::new(),
+            operations: Vec::new(),
+            answers: Vec::new(),
             since: None,
             incidents: false,
             forgets_database: false,
@@ -93,14 +104,32 @@ impl Gather {
         self.touched();
     }
 
-    pub(super) fn boot(&mut self, boot: &Boot) {
-        self.boots.push(BootRow::of(boot, &self.host));
+    pub(super) fn boot(&mut self, boot: &Boot, maintenance: bool) {
+        let mut row = BootRow::of(boot, &self.host);
+        row.detail.maintenance = maintenance;
+        self.boots.push(row);
         self.touched();
     }
 
     pub(super) fn notify(&mut self, notification: Arc<Notification>) {
         self.notices.push(notification);
         self.incidents_changed();
+    }
+
+    pub(super) fn ended(&mut self, incident: Incident) {
+        self.ended.push(incident);
+        self.incidents_changed();
+    }
+
+    pub(super) fn operation(&mut self, operation: Operation) {
+        self.operations.push(operation.into());
+        self.touched();
+    }
+
+    /// It is answered when what was done so far is on the disk.
+    pub(super) fn answer(&mut self, answer: Answering) {
+        self.answers.push(answer);
+        self.touched();
     }
 
     pub(super) fn incidents_changed(&mut self) {
@@ -138,7 +167,7 @@ impl Gather {
 
     fn is_due(&self) -> bool {
         let waited = |since: Instant| clock::monotonic() >= since + COMMIT_EVERY;
-        !self.notices.is_empty() || self.since.is_some_and(waited)
+        !self.notices.is_empty() || !self.answers.is_empty() || self.since.is_some_and(waited)
     }
 
     /// Hands over what is due, if the keeper has room.
@@ -166,15 +195,18 @@ impl Gather {
             reader,
             tracker,
             engine,
+            desk,
             existing,
         } = machines;
         let mut batch = Batch {
             boots: std::mem::take(&mut self.boots),
+            operations: std::mem::take(&mut self.operations),
             ..Batch::default()
         };
         add(&mut batch, READER, reader.changes());
         add(&mut batch, TRACKER, tracker.changes());
         add(&mut batch, ENGINE, engine.changes());
+        add(&mut batch, DESK, desk.changes());
         match existing {
             Some(existing) => {
                 add(&mut batch, ROWS, tracker.row_changes());
@@ -203,13 +235,16 @@ impl Gather {
         }
         let notices = std::mem::take(&mut self.notices);
         if std::mem::take(&mut self.incidents) {
-            let told = notices.iter().map(|notice| &notice.incident);
-            let ended = told.filter(|incident| !incident.is_firing());
-            let rows = ended.chain(engine.incidents()).cloned().map(IncidentRow);
-            batch.incidents = rows.collect();
+            let ended = std::mem::take(&mut self.ended).into_iter();
+            let rows = ended.chain(engine.incidents().cloned());
+            batch.incidents = rows.map(IncidentRow).collect();
         }
         self.since = None;
-        Handed { batch, notices }
+        Handed {
+            batch,
+            notices,
+            answers: std::mem::take(&mut self.answers),
+        }
     }
 }
 

@@ -22,20 +22,23 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub(super) use outcomes::Outcomes;
 use pending::{Pending, Ticketed};
 
+use super::resort::LastResort;
 use crate::clock::{self, Stopwatch};
 use crate::core::alert::{Kind, Notification};
+use crate::core::desk::{Done, Refused};
 use crate::export::Recorder;
 use crate::notify::{Notice, Outcome};
 use crate::store::{
     self, Batch, History, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoreError,
     StoredMessage,
 };
+use crate::web::Answer;
 
 const OK: &str = "ok";
 /// A page does not wait longer for the disk.
@@ -54,6 +57,48 @@ pub(super) struct Handed {
     pub(super) batch: Batch,
     /// Each goes to every receiver.
     pub(super) notices: Vec<Arc<Notification>>,
+    /// Each is given when the batch is on the disk.
+    pub(super) answers: Vec<Answering>,
+}
+
+/// An operator who waits.
+#[derive(Debug)]
+pub(super) struct Answering {
+    pub(super) done: Result<Done, Refused>,
+    pub(super) to: oneshot::Sender<Answer>,
+}
+
+impl Answering {
+    fn give(self, saved: bool) {
+        let answer = Answer {
+            done: self.done,
+            saved,
+        };
+        // Who has gone away is answered by the list.
+        drop(self.to.send(answer));
+    }
+}
+
+/// One receiver, as the keeper knows it.
+pub(super) struct Receiver {
+    pub(super) name: String,
+    pub(super) worker: mpsc::Sender<Notice>,
+    /// Also of what wakes nobody.
+    pub(super) takes_notices: bool,
+}
+
+/// What became of messages, for the owner. When its channel is full it is dropped: a repeat then counts from when the
+/// message left, and a dead letter is in the log, the store and the metrics all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Feedback {
+    /// A message about this incident arrived somewhere.
+    Delivered { incident: String },
+    /// No further try of it follows, and nobody was told by it.
+    Dead {
+        channel: String,
+        incident: String,
+        outcome: Outcome,
+    },
 }
 
 /// What a keeper begins with.
@@ -65,7 +110,9 @@ pub(super) struct Begin {
     pub(super) set_aside: u64,
     /// What an earlier run owed.
     pub(super) unsent: Vec<StoredMessage>,
-    pub(super) receivers: Vec<(String, mpsc::Sender<Notice>)>,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) feedback: mpsc::Sender<Feedback>,
+    pub(super) resort: Arc<LastResort>,
     pub(super) outcomes: Arc<Outcomes>,
     pub(super) recorder: Arc<Recorder>,
     /// Counts how often everything must be handed over anew.
@@ -76,7 +123,9 @@ pub(super) struct Begin {
 
 pub(super) struct Keeper {
     shelf: Shelf,
-    receivers: Vec<(String, mpsc::Sender<Notice>)>,
+    receivers: Vec<Receiver>,
+    feedback: mpsc::Sender<Feedback>,
+    resort: Arc<LastResort>,
     outcomes: Arc<Outcomes>,
     recorder: Arc<Recorder>,
     workers: mpsc::Receiver<()>,
@@ -138,9 +187,11 @@ impl Keeper {
             channels: begin
                 .receivers
                 .iter()
-                .map(|(name, _)| name.clone())
+                .map(|receiver| receiver.name.clone())
                 .collect(),
             receivers: begin.receivers,
+            feedback: begin.feedback,
+            resort: begin.resort,
             outcomes: begin.outcomes,
             recorder,
             workers: begin.workers,
@@ -221,7 +272,11 @@ impl Keeper {
     }
 
     async fn take(&mut self, handed: Handed) {
-        let Handed { batch, notices } = handed;
+        let Handed {
+            batch,
+            notices,
+            answers,
+        } = handed;
         let mut leaving = Vec::new();
         let mut messages = Vec::new();
         for notification in notices {
@@ -229,9 +284,13 @@ impl Keeper {
                 tracing::error!("a notification cannot be written; it is sent and not kept");
                 continue;
             };
+            self.resort.leaves(&notification);
             for place in 0..self.receivers.len() {
+                if notification.reason.is_notice() && !self.receivers[place].takes_notices {
+                    continue;
+                }
                 let ticket = self.ticket();
-                let receiver = &self.receivers[place].0;
+                let receiver = &self.receivers[place].name;
                 let message = new_message(&notification, receiver, payload.clone());
                 messages.push(Ticketed { ticket, message });
                 self.owed.insert(
@@ -248,6 +307,9 @@ impl Keeper {
         self.shelf.pending.add(batch, messages);
         if leaving.is_empty() {
             let committed = self.shelf.commit().await;
+            for answer in answers {
+                answer.give(committed.is_some());
+            }
             self.remember(committed);
             return;
         }
@@ -268,6 +330,9 @@ impl Keeper {
             }
         };
         let saved = committed.is_some();
+        for answer in answers {
+            answer.give(saved);
+        }
         self.remember(committed);
         if unsaved.is_none() {
             send(&self.receivers, &mut leaving, !saved, &self.recorder);
@@ -346,7 +411,7 @@ impl Keeper {
         let place = self
             .receivers
             .iter()
-            .position(|(name, _)| *name == message.receiver);
+            .position(|receiver| receiver.name == message.receiver);
         let notification = serde_json::from_str::<Notification>(&message.payload);
         let (Some(place), Ok(notification)) = (place, notification) else {
             tracing::error!(
@@ -361,23 +426,48 @@ impl Keeper {
             });
             return;
         };
-        let ticket = self.ticket();
         let notification = Arc::new(notification);
-        self.owed.insert(
+        let ticket = self.ticket();
+        let owed = Owed {
+            place,
+            notification: Arc::clone(&notification),
+            stored: Some(message.id),
+        };
+        self.owed.insert(ticket, owed);
+        self.resort.leaves(&notification);
+        let age = clock::now().since(message.created_at);
+        let notice = Notice {
+            notification,
             ticket,
-            Owed {
-                place,
-                notification: Arc::clone(&notification),
-                stored: Some(message.id),
-            },
-        );
-        let mut leaving = vec![(place, ticket, notification)];
-        send(&self.receivers, &mut leaving, false, &self.recorder);
+            unsaved: false,
+            age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
+        };
+        send_one(&self.receivers[place], notice, &self.recorder);
     }
 
     fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
+    }
+
+    /// Tells the owner what it must know of a message that has ended.
+    fn feed_back(&mut self, ticket: u64, state: MessageState, outcome: Outcome) {
+        let Some(owed) = self.owed.get(&ticket) else {
+            return;
+        };
+        let incident = owed.notification.incident.key.clone();
+        let feedback = match state {
+            MessageState::Sent => Feedback::Delivered { incident },
+            MessageState::Dead => Feedback::Dead {
+                channel: self.channels.get(owed.place).cloned().unwrap_or_default(),
+                incident,
+                outcome,
+            },
+            MessageState::Queued | MessageState::Sending | MessageState::Dropped => return,
+        };
+        if self.feedback.try_send(feedback).is_err() {
+            tracing::debug!("the owner did not hear what became of a message");
+        }
     }
 
     /// What became of messages, into the store.
@@ -386,6 +476,7 @@ impl Keeper {
             let Some(state) = ended(outcome) else {
                 continue;
             };
+            self.feed_back(ticket, state, outcome);
             let at = clock::now();
             let status = outcome.as_str().to_owned();
             match self.owed.remove(&ticket).and_then(|owed| owed.stored) {
@@ -410,27 +501,33 @@ impl Keeper {
 
 /// Gives each message to its worker; one that has no room for it is too far behind for this one to matter.
 fn send(
-    receivers: &[(String, mpsc::Sender<Notice>)],
+    receivers: &[Receiver],
     leaving: &mut Vec<(usize, u64, Arc<Notification>)>,
     unsaved: bool,
     recorder: &Recorder,
 ) {
     for (place, ticket, notification) in leaving.drain(..) {
-        let Some((name, worker)) = receivers.get(place) else {
+        let Some(receiver) = receivers.get(place) else {
             continue;
         };
         let notice = Notice {
             notification,
             ticket,
             unsaved,
+            age: Duration::ZERO,
         };
-        if worker.try_send(notice).is_err() {
-            tracing::error!(
-                receiver = name,
-                "too many notifications wait; one is sent after a restart"
-            );
-            recorder.notification(name, "dropped", None);
-        }
+        send_one(receiver, notice, recorder);
+    }
+}
+
+fn send_one(receiver: &Receiver, notice: Notice, recorder: &Recorder) {
+    let Receiver { name, worker, .. } = receiver;
+    if worker.try_send(notice).is_err() {
+        tracing::error!(
+            receiver = name,
+            "too many notifications wait; one is sent after a restart"
+        );
+        recorder.notification(name, "dropped", None);
     }
 }
 

@@ -15,6 +15,7 @@ use super::alertmanager;
 use super::database::{Existing, Told};
 use super::gather::{Gather, Machines};
 use super::image::Audited;
+use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
 use crate::clock::{self, SteadyClock};
@@ -23,12 +24,13 @@ use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
+use crate::core::desk::{self, Desk};
 use crate::core::event::{Event, Timestamp};
 use crate::core::image::GoldenImage;
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
-use crate::web::Readiness;
+use crate::web::{Answer, Ask, Readiness};
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -55,6 +57,12 @@ pub(super) struct Reach {
     pub(super) stopping: CancellationToken,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
+    /// What operators want.
+    pub(super) asks: mpsc::Receiver<Ask>,
+    /// What became of messages.
+    pub(super) feedback: mpsc::Receiver<Feedback>,
+    /// What operators see.
+    pub(super) view: watch::Sender<Arc<desk::View>>,
 }
 
 impl Reach {
@@ -75,6 +83,7 @@ pub(super) struct Owner {
     generation: Option<u32>,
     tracker: Tracker,
     engine: Engine,
+    desk: Desk,
     /// What exists, where a database is watched.
     existing: Option<Existing>,
     recorder: Arc<Recorder>,
@@ -130,6 +139,7 @@ impl Owner {
             reader: restored.reader,
             tracker: restored.tracker,
             engine: restored.engine,
+            desk: restored.desk,
             existing,
             recorder,
             gather,
@@ -155,6 +165,7 @@ impl Owner {
         mut chunks: mpsc::Receiver<SourceEvent>,
         mut images: mpsc::Receiver<GoldenImage>,
     ) -> Ended {
+        self.show_operators();
         self.dispatch();
         // One timer for the whole life: setting it to the time it has costs nothing.
         let timer = tokio::time::sleep(Duration::ZERO);
@@ -177,6 +188,8 @@ impl Owner {
                 Some(image) = images.recv() => self.image.take(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
+                Some(ask) = self.reach.asks.recv() => self.asked(ask),
+                Some(feedback) = self.reach.feedback.recv() => self.heard(feedback),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
             self.dispatch();
@@ -186,6 +199,7 @@ impl Owner {
             mut reader,
             mut tracker,
             mut engine,
+            mut desk,
             mut existing,
             gather,
             ended,
@@ -196,6 +210,7 @@ impl Owner {
             reader: &mut reader,
             tracker: &mut tracker,
             engine: &mut engine,
+            desk: &mut desk,
             existing: existing.as_mut(),
         };
         gather.finish(machines).await;
@@ -214,6 +229,7 @@ impl Owner {
         self.reader.save_everything();
         self.tracker.save_everything();
         self.engine.save_everything();
+        self.desk.save_everything();
         if let Some(existing) = &mut self.existing {
             existing.save_everything();
         }
@@ -305,6 +321,7 @@ impl Owner {
             reader,
             tracker,
             engine,
+            desk,
             existing,
             recorder,
             observations,
@@ -326,8 +343,16 @@ impl Owner {
             }
             for observation in observations.drain(..) {
                 image.observe(&observation);
-                keep(&observation, existing.as_mut(), gather, ended);
-                judge(&observation, live, now, engine, recorder, effects);
+                let maintenance = in_maintenance(&observation, desk);
+                keep(&observation, maintenance, existing.as_mut(), gather, ended);
+                judge(
+                    &observation,
+                    (live, maintenance),
+                    now,
+                    engine,
+                    recorder,
+                    effects,
+                );
             }
         });
     }
@@ -338,6 +363,7 @@ impl Owner {
         let Owner {
             tracker,
             engine,
+            desk,
             existing,
             recorder,
             effects,
@@ -349,8 +375,10 @@ impl Owner {
         let now = clock.now();
         if let Some(existing) = existing {
             existing.take(told, tracker, log, |observation, live| {
-                keep(observation, None, gather, ended);
-                judge(observation, live, now, engine, recorder, effects);
+                let maintenance = in_maintenance(observation, desk);
+                keep(observation, maintenance, None, gather, ended);
+                let how = (live, maintenance);
+                judge(observation, how, now, engine, recorder, effects);
             });
             gather.touched();
         }
@@ -369,6 +397,8 @@ impl Owner {
     /// When time alone has something to change.
     fn next_wake(&self) -> Option<Instant> {
         let engine = self.engine.next_due().map(|due| self.clock.instant_of(due));
+        let desk = self.desk.next_due(self.clock.now());
+        let desk = desk.map(|due| self.clock.instant_of(due));
         let tracker = self.caught_up.and_then(|since| {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
             Some(since + Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000)))
@@ -376,6 +406,7 @@ impl Owner {
         let store = self.gather.next_due();
         [
             engine,
+            desk,
             tracker,
             store,
             self.catching_up,
@@ -399,6 +430,7 @@ impl Owner {
                 .advance(newest.plus_ms(silent), &mut self.observations);
             let Owner {
                 engine,
+                desk,
                 existing,
                 recorder,
                 observations,
@@ -412,10 +444,11 @@ impl Owner {
             } = self;
             for observation in observations.drain(..) {
                 image.observe(&observation);
-                keep(&observation, existing.as_mut(), gather, ended);
+                let maintenance = in_maintenance(&observation, desk);
+                keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
                     &observation,
-                    !*history,
+                    (!*history, maintenance),
                     clock.now(),
                     engine,
                     recorder,
@@ -426,21 +459,109 @@ impl Owner {
         if self.catching_up.is_some_and(|until| until <= now) {
             self.caught_up_with_downtime();
         }
-        self.engine.tick(self.clock.now(), &mut self.effects);
+        let now = self.clock.now();
+        self.engine.tick(now, &mut self.effects);
+        if self.desk.next_due(now).is_some_and(|due| due <= now) {
+            self.at_desk(|desk, out| desk.tick(now, out));
+        }
+    }
+
+    /// Does what an operator wants; he is answered when it is on the disk.
+    fn asked(&mut self, ask: Ask) {
+        let now = self.clock.now();
+        let Ask {
+            command,
+            answer: to,
+        } = ask;
+        let mut done = None;
+        self.at_desk(|desk, out| done = Some(desk.command(command, now, out)));
+        match done {
+            Some(Err(refused)) => {
+                let answer = Answer {
+                    done: Err(refused),
+                    saved: true,
+                };
+                // Who has gone away wants no answer.
+                drop(to.send(answer));
+            }
+            Some(Ok(done)) => self.gather.answer(Answering { done: Ok(done), to }),
+            None => {}
+        }
+    }
+
+    fn heard(&mut self, feedback: Feedback) {
+        match feedback {
+            Feedback::Delivered { incident } => {
+                self.desk.delivered(&incident, self.clock.now());
+                self.gather.touched();
+            }
+            Feedback::Dead {
+                channel,
+                incident,
+                outcome,
+            } => tracing::error!(
+                channel,
+                incident,
+                outcome = outcome.as_str(),
+                "nobody was told by this channel"
+            ),
+        }
+    }
+
+    /// Lets the desk work, and does what it wants.
+    fn at_desk(&mut self, work: impl FnOnce(&mut Desk, &mut Vec<desk::Effect>)) {
+        let mut effects = Vec::new();
+        work(&mut self.desk, &mut effects);
+        for effect in effects {
+            match effect {
+                desk::Effect::Send(notification) => {
+                    self.ended.notifications += 1;
+                    self.gather.notify(Arc::new(*notification));
+                }
+                desk::Effect::Held { incident, why } => {
+                    tracing::info!(incident, why = why.as_str(), "a notification is held back");
+                    self.recorder.held(why.as_str());
+                }
+                desk::Effect::Noted(operation) => {
+                    tracing::info!(
+                        action = operation.action,
+                        subject = operation.subject,
+                        author = operation.author,
+                        reason = operation.reason,
+                        "an operator acted"
+                    );
+                    self.gather.operation(operation);
+                }
+            }
+        }
+        self.gather.touched();
+        self.show_operators();
+    }
+
+    /// Shows operators, and those that are shown the state, how things stand.
+    fn show_operators(&mut self) {
+        let now = self.clock.now();
+        let (silences, acknowledged) = self.desk.figures(now);
+        let maintenance = self.desk.maintenance_at(now).is_some();
+        self.recorder.operators(silences, acknowledged, maintenance);
+        self.reach.view.send_replace(Arc::new(self.desk.view(now)));
+        if let Some(shown) = &self.reach.shown {
+            shown.send_replace(alertmanager::state(&self.engine, &self.desk, now));
+        }
     }
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
         self.image.show(&self.recorder);
-        if let (Some(shown), false) = (&self.reach.shown, self.effects.is_empty()) {
-            shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
-        }
-        for effect in self.effects.drain(..) {
+        let now = self.clock.now();
+        for effect in std::mem::take(&mut self.effects) {
             self.recorder.effect(&effect);
             match effect {
                 Effect::Notify(notification) => {
-                    self.ended.notifications += 1;
-                    self.gather.notify(Arc::new(*notification));
+                    if !notification.incident.is_firing() {
+                        self.gather.ended(notification.incident.clone());
+                    }
+                    self.at_desk(|desk, out| desk.take(*notification, now, out));
                 }
                 Effect::AlertChanged(change) => {
                     tracing::info!(
@@ -457,6 +578,7 @@ impl Owner {
             reader: &mut self.reader,
             tracker: &mut self.tracker,
             engine: &mut self.engine,
+            desk: &mut self.desk,
             existing: self.existing.as_mut(),
         });
         let now = clock::monotonic();
@@ -508,6 +630,19 @@ impl Owner {
     }
 }
 
+/// Whether it counts neither for nor against.
+fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
+    match observation {
+        Observation::BootEnded(boot) | Observation::BootSettled(boot) => {
+            desk.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
+        }
+        Observation::AttemptEnded(attempt) => desk.maintenance_at(attempt.at).is_some(),
+        Observation::StageEnded { .. }
+        | Observation::BootStarted { .. }
+        | Observation::ControllerStarted { .. } => false,
+    }
+}
+
 async fn next_of(existing: &mut Option<Existing>) -> Told {
     match existing {
         Some(existing) => existing.next().await,
@@ -518,12 +653,13 @@ async fn next_of(existing: &mut Option<Existing>) -> Told {
 /// A boot's row as of its end, and again once nothing of it changes any more.
 fn keep(
     observation: &Observation,
+    maintenance: bool,
     existing: Option<&mut Existing>,
     gather: &mut Gather,
     ended: &mut Ended,
 ) {
     if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
-        gather.boot(boot);
+        gather.boot(boot, maintenance);
         if let Some(existing) = existing {
             existing.boot(boot);
         }
@@ -535,14 +671,19 @@ fn keep(
 
 fn judge(
     observation: &Observation,
-    live: bool,
+    (live, maintenance): (bool, bool),
     now: Timestamp,
     engine: &mut Engine,
     recorder: &Recorder,
     effects: &mut Vec<Effect>,
 ) {
     recorder.observe(observation, live);
-    if live {
+    if let (Observation::BootEnded(boot), true, true) = (observation, live, maintenance) {
+        recorder.boot_in_maintenance(boot);
+    }
+    if live && maintenance {
+        engine.observe_uncounted(observation);
+    } else if live {
         engine.observe(observation, now, effects);
     } else {
         engine.observe_history(observation);

@@ -4,18 +4,19 @@
 //! on. The place in the log is taken back in any case: records that were read are not read again.
 
 use super::database::Remembered;
-use super::engine_settings;
 use super::gather::{
-    DATABASE, ENGINE, FINDINGS, INVENTORY, LOOKED, PLACE, READER, ROWS, SOURCE, TRACKER,
+    DATABASE, DESK, ENGINE, FINDINGS, INVENTORY, LOOKED, PLACE, READER, ROWS, SOURCE, TRACKER,
 };
 use super::place::Place;
+use super::{desk_settings, engine_settings};
 use crate::clock;
 use crate::config::Config;
 use crate::controller::clock::Zone;
 use crate::controller::excerpt::excerpt;
 use crate::controller::reader::Reader;
-use crate::core::alert::{Effect, Engine};
+use crate::core::alert::{Effect, Engine, Incident};
 use crate::core::boot::Tracker;
+use crate::core::desk::Desk;
 use crate::core::finding::Findings;
 use crate::core::inventory::Inventory;
 use crate::core::saved::RestoreError;
@@ -25,6 +26,7 @@ pub(super) struct Restored {
     pub(super) reader: Reader,
     pub(super) tracker: Tracker,
     pub(super) engine: Engine,
+    pub(super) desk: Desk,
     pub(super) place: Option<Place>,
     /// What an earlier run knew of the database.
     pub(super) remembered: Remembered,
@@ -59,10 +61,23 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         &mut effects,
     )
     .unwrap_or_else(|error| anew(&error, || Engine::new(settings)));
+    let settings = desk_settings(config);
+    let mut desk = Desk::restore(saved.of_kind(DESK), settings.clone(), clock::now())
+        .unwrap_or_else(|error| anew(&error, || Desk::new(settings)));
+    let ending: Vec<&Incident> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Notify(notification) => Some(&notification.incident),
+            Effect::AlertChanged(_) => None,
+        })
+        .collect();
+    // What ends with the start is told like any other end.
+    desk.agree_with(engine.incidents().chain(ending), clock::now());
     Restored {
         reader,
         tracker,
         engine,
+        desk,
         place,
         remembered: remembered(saved),
         forgets_database: watched && config.database.is_none(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{Config, ConnectionSpike, Limit};
 use crate::core::alert::Settings;
 use crate::core::condition::ConditionSettings;
+use crate::core::desk;
 use crate::core::rule::{RuleName, RuleSettings};
 use crate::core::slowness;
 
@@ -51,6 +52,17 @@ pub fn settings(config: &Config) -> Settings {
         rules,
         conditions: conditions(config),
         group_wait_ms: millis(config.alerts.group_wait),
+    }
+}
+
+/// The desk's settings of a configuration.
+#[must_use]
+pub fn desk_settings(config: &Config) -> desk::Settings {
+    desk::Settings {
+        repeat_page_ms: millis(config.alerts.repeat),
+        repeat_ticket_ms: millis(config.alerts.repeat_ticket),
+        group_wait_ms: millis(config.alerts.group_wait),
+        maintenance: config.maintenance.clone(),
     }
 }
 

@@ -1,14 +1,16 @@
-//! `bootwatch notify test CHANNEL`: does a message reach the people behind a channel?
+//! `bootwatch notify test CHANNEL`: does a message reach the people behind a channel? `bootwatch notify drill`: what do
+//! they do with a whole incident?
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::Status;
 use crate::clock;
 use crate::config::{Config, Surroundings, Zone};
-use crate::core::alert::Kind;
+use crate::core::alert::{self, Kind, Notification};
 use crate::notify::{self, NotifyError, Opened};
 
 /// Speaks to a configured channel
@@ -22,6 +24,25 @@ pub struct Arguments {
 enum Command {
     /// Sends a message that is marked as a test, and its end; exits 0 only if the channel took both
     Test(Test),
+    /// Plays a whole incident that did not happen (first page, update, end), marked as a drill everywhere; exits 0 only
+    /// if every channel took all of it
+    Drill(Drill),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Drill {
+    /// One channel; else all that are configured
+    channel: Option<String>,
+    /// How long to wait between two messages, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pause: u64,
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/bootwatch/bootwatch.toml"
+    )]
+    config: PathBuf,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -45,22 +66,15 @@ pub(super) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let Command::Test(test) = &arguments.command;
+    let test = match &arguments.command {
+        Command::Test(test) => test,
+        Command::Drill(drill) => return play(drill, surroundings, out, err),
+    };
     let Some(config) = super::load(&test.config, surroundings, err)? else {
         return Ok(Status::Misused);
     };
     let Some(opened) = open(&config, &test.channel)? else {
-        let known: Vec<&str> = config
-            .notifiers
-            .iter()
-            .map(|notifier| notifier.name.as_str())
-            .collect();
-        let known = match known.as_slice() {
-            [] => "none is configured".to_owned(),
-            known => format!("configured are: {}", known.join(", ")),
-        };
-        writeln!(err, "no channel is called {:?}; {known}", test.channel)?;
-        return Ok(Status::Misused);
+        return unknown(&config, &test.channel, err);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -90,6 +104,87 @@ pub(super) fn run(
         }
     }
     Ok(status)
+}
+
+fn unknown(config: &Config, channel: &str, err: &mut dyn Write) -> anyhow::Result<Status> {
+    let known: Vec<&str> = config
+        .notifiers
+        .iter()
+        .map(|notifier| notifier.name.as_str())
+        .collect();
+    let known = match known.as_slice() {
+        [] => "none is configured".to_owned(),
+        known => format!("configured are: {}", known.join(", ")),
+    };
+    writeln!(err, "no channel is called {channel:?}; {known}")?;
+    Ok(Status::Misused)
+}
+
+/// A whole incident on one channel, or on all of them.
+fn play(
+    drill: &Drill,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let Some(config) = super::load(&drill.config, surroundings, err)? else {
+        return Ok(Status::Misused);
+    };
+    let wanted = |name: &str| drill.channel.as_deref().is_none_or(|only| only == name);
+    let mut channels = Vec::new();
+    for notifier in config.notifiers.iter().filter(|one| wanted(&one.name)) {
+        channels.extend(open(&config, &notifier.name)?.map(|opened| (&notifier.name, opened)));
+    }
+    if channels.is_empty() {
+        return unknown(&config, drill.channel.as_deref().unwrap_or("*"), err);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let pause = Duration::from_secs(drill.pause);
+    let start = clock::now();
+    let step = i64::try_from(pause.as_millis()).unwrap_or(0).max(1);
+    let moments = [start, start.plus_ms(step), start.plus_ms(2 * step)];
+    let mut status = Status::Fine;
+    for (number, message) in alert::drill(&config.host, moments).iter().enumerate() {
+        if number > 0 {
+            runtime.block_on(async { tokio::time::sleep(pause).await });
+        }
+        let what = match message.kind {
+            Kind::Firing => "the drill's first page",
+            Kind::Update => "the drill's update",
+            Kind::Resolved => "the drill's end",
+        };
+        for (channel, opened) in &channels {
+            for (place, result) in runtime.block_on(tell(opened, message)) {
+                match result {
+                    Ok(()) => writeln!(out, "{channel}{place}: {what}: taken")?,
+                    Err(error) => {
+                        status = Status::Wrong;
+                        let error = error.chain();
+                        writeln!(out, "{channel}{place}: {what}: not taken: {error}")?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// One message of a drill; where it went, and what became of it.
+async fn tell(opened: &Opened, message: &Notification) -> Vec<(String, Result<(), NotifyError>)> {
+    match opened {
+        Opened::Sender(sender) => {
+            let result = sender.send(&sender.render(message)).await;
+            vec![(String::new(), result)]
+        }
+        Opened::Publisher(publisher) => {
+            let told = publisher.drill(message).await.into_iter();
+            told.map(|(place, result)| (format!(" at {place}"), result))
+                .collect()
+        }
+    }
 }
 
 fn open(config: &Config, channel: &str) -> anyhow::Result<Option<Opened>> {

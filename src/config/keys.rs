@@ -63,6 +63,11 @@ const WINDOW: Shape = Shape::Duration {
     min: MINUTE,
     max: Duration::from_secs(3_600),
 };
+/// Less than a minute is a flood, more than a week is never.
+const REPEAT: Shape = Shape::Duration {
+    min: MINUTE,
+    max: Duration::from_secs(7 * 86_400),
+};
 /// A week's report needs the week before, too.
 const KEEP: Shape = Shape::Duration {
     min: Duration::from_secs(14 * 86_400),
@@ -301,6 +306,15 @@ pub(super) const KEYS: &[Key] = &[
         "\"127.0.0.1:9644\"",
         "Where metrics, health and pages are served. Loopback, unless another address is written here.",
     ),
+    Key {
+        path: "web.token",
+        shape: Shape::Secret,
+        default: Fallback::Absent {
+            example: "\"/etc/bootwatch/token\"",
+            otherwise: "nobody can silence, acknowledge or start a maintenance",
+        },
+        doc: "Who shows it (`Authorization: Bearer`) may silence alerts, acknowledge incidents and start maintenance.",
+    },
     key(
         "rules.BootFailureRate.enabled",
         Shape::Flag,
@@ -407,6 +421,36 @@ pub(super) const KEYS: &[Key] = &[
         "\"30s\"",
         "Alerts that join an open incident within this time are told in one update. A first page never waits.",
     ),
+    key(
+        "alerts.repeat",
+        REPEAT,
+        "\"4h\"",
+        "A page is told again so long after the last message that was delivered, while it still fires and nobody has acknowledged it.",
+    ),
+    key(
+        "alerts.repeat_ticket",
+        REPEAT,
+        "\"24h\"",
+        "The same of a ticket.",
+    ),
+    Key {
+        path: "alerts.last_resort",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/usr/local/bin/page-by-sms\"",
+            otherwise: "only the journal is told, at level emerg",
+        },
+        doc: "A program that is started with a page on its standard input when every channel has failed for 5 minutes.",
+    },
+    Key {
+        path: "maintenance.windows",
+        shape: Shape::Windows,
+        default: Fallback::Absent {
+            example: "[\"Sun 02:00-04:00 Europe/Berlin rebuild of the golden image\"]",
+            otherwise: "maintenance is started by hand",
+        },
+        doc: "When maintenance is: days, local times, a time zone and why. Boots that touch one count neither for nor against.",
+    },
     Key {
         path: "heartbeat.url",
         shape: Shape::Endpoint,
@@ -522,7 +566,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "rules.RecordsUnparsed",
         "A log that bootwatch does not understand.",
     ),
-    ("alerts", "When alerts end and updates are sent."),
+    (
+        "alerts",
+        "When alerts end, and when messages about them are sent.",
+    ),
+    ("maintenance", "When boots do not count."),
     (
         "heartbeat",
         "The sign of life, whose absence tells that nobody watches.",

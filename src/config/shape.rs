@@ -13,6 +13,7 @@ use toml::Value;
 use super::nearest::nearest;
 use super::secret::{Endpoint, Secret};
 use super::units;
+use crate::core::desk::Recurring;
 
 /// What a key takes, with its range; bounds belong to it.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,8 @@ pub(super) enum Shape {
     Secret,
     /// A table of HTTP header names and values.
     Headers,
+    /// Times of maintenance that come again.
+    Windows,
     /// One of a list's names.
     Name(fn() -> Vec<&'static str>, &'static str),
 }
@@ -95,6 +98,7 @@ pub(super) enum Setting {
     Mailboxes(Vec<Mailbox>),
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
+    Windows(Vec<Recurring>),
 }
 
 /// The Rust type behind a kind of setting, so that reading a key is typed by the field it fills.
@@ -131,6 +135,7 @@ typed!(
     Mailboxes(Vec<Mailbox>),
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
+    Windows(Vec<Recurring>),
 );
 
 impl Shape {
@@ -229,6 +234,7 @@ impl Shape {
                 .map(|text| Setting::Secret(Secret::new(text)))
                 .ok_or_else(|| "not one line of text (not shown, it is a secret)".to_owned()),
             Shape::Headers => headers(value).map(Setting::Headers),
+            Shape::Windows => windows(value, &found).map(Setting::Windows),
             Shape::Name(names, what) => {
                 let names = names();
                 match value.as_str() {
@@ -289,6 +295,7 @@ impl fmt::Display for Shape {
             Shape::Mailboxes => f.write_str("list of addresses of mail"),
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
+            Shape::Windows => f.write_str("list of `DAYS HH:MM-HH:MM ZONE REASON`"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }
     }
@@ -296,6 +303,28 @@ impl fmt::Display for Shape {
 
 fn mailbox(text: &str) -> Option<Mailbox> {
     text.parse().ok().filter(|_| is_one_line(text))
+}
+
+fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {
+    const REMEDY: &str = "\"Sun 02:00-04:00 Europe/Berlin rebuild of the golden image\"";
+    const MOST: usize = 32;
+    let list = value.as_array().filter(|list| list.len() <= MOST);
+    let list = list.ok_or_else(|| {
+        format!("{found} is not a list of at most {MOST} windows; write one such as [{REMEDY}]")
+    })?;
+    let window = |value: &Value| {
+        let text = value.as_str().filter(|text| is_one_line(text));
+        let read = text.map(str::parse::<Recurring>);
+        let shown = Found(value);
+        match read {
+            Some(Ok(window)) => Ok(window),
+            Some(Err(error)) => Err(format!(
+                "{shown} is no window: {error}; write one such as {REMEDY}"
+            )),
+            None => Err(format!("{shown} is no window; write one such as {REMEDY}")),
+        }
+    };
+    list.iter().map(window).collect()
 }
 
 /// A list that is neither empty nor long, all of it sound.

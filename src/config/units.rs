@@ -24,7 +24,7 @@ const WRITE_DURATION: &str = "write \"5s\", \"500ms\" or \"2m\"";
 const WRITE_SIZE: &str = "write \"512KiB\", \"10MiB\" or \"1GiB\"";
 
 /// Why a text is none: what is wrong, and what to write instead.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     sum(
         text,
         "duration",

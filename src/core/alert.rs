@@ -23,9 +23,11 @@
 
 mod condition;
 mod course;
+mod drill;
 mod incident;
 mod keep;
 mod measure;
+mod remarks;
 mod state;
 mod subject;
 
@@ -37,8 +39,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+pub use drill::drill;
 pub use incident::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason};
 use keep::Place;
+pub use remarks::{Acknowledged, Digest, HeldBack, Remarks, SilenceEnds};
 use state::{AlertState, Seen, Transition, Waits};
 pub use subject::{Cause, Subject};
 
@@ -221,6 +225,22 @@ impl Engine {
         }
     }
 
+    /// Takes an observation of a maintenance: it counts neither for nor against, but a boot that has ended is no longer
+    /// in flight.
+    pub fn observe_uncounted(&mut self, observation: &Observation) {
+        match observation {
+            Observation::BootEnded(boot) => self.landed(boot.vm),
+            Observation::AttemptEnded(attempt) if attempt.result == AttemptResult::Ok => {
+                self.landed(attempt.vm);
+            }
+            Observation::AttemptEnded(_)
+            | Observation::StageEnded { .. }
+            | Observation::BootStarted { .. }
+            | Observation::BootSettled(_)
+            | Observation::ControllerStarted { .. } => {}
+        }
+    }
+
     /// The source of boots can, or cannot, be read.
     pub fn set_blind(&mut self, blind: bool, now: Timestamp, out: &mut Vec<Effect>) {
         if self.blind != blind {
@@ -308,16 +328,19 @@ impl Engine {
         self.types.get(&vm_type)?.readiness.p99_ms()
     }
 
-    fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
-        let vm_type = boot.kind();
-        if let Some(vm) = boot.vm {
-            // Its kind may have become known only at its end.
-            for (vm_type, of_type) in &mut self.types {
-                if of_type.overdue.remove(&vm).is_some() {
-                    self.touched.mark(Place::Overdue(*vm_type, vm));
-                }
+    fn landed(&mut self, vm: Option<VmId>) {
+        let Some(vm) = vm else { return };
+        // Its kind may have become known only at its end.
+        for (vm_type, of_type) in &mut self.types {
+            if of_type.overdue.remove(&vm).is_some() {
+                self.touched.mark(Place::Overdue(*vm_type, vm));
             }
         }
+    }
+
+    fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
+        let vm_type = boot.kind();
+        self.landed(boot.vm);
         let Some(of_type) = self.types.get_mut(&vm_type) else {
             return;
         };

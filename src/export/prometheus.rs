@@ -7,6 +7,7 @@ mod database;
 mod family;
 mod image;
 mod log;
+mod operators;
 mod process;
 mod store;
 mod table;
@@ -31,6 +32,7 @@ use database::Database;
 use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
 use image::Images;
 use log::Logs;
+use operators::Operators;
 use process::Process;
 use store::Stores;
 use table::{Followed, Table, words};
@@ -74,6 +76,7 @@ pub(super) struct Prometheus {
     tracker: Tracker,
     logs: Logs,
     stores: Stores,
+    operators: Operators,
     database: Database,
     /// What is asked of the database, and how long it takes.
     queries: Vec<&'static str>,
@@ -109,6 +112,8 @@ impl Prometheus {
         let sent = words(setup.results.iter().copied().chain([label::OTHER]));
         let logs = Logs::new(&family, &setup.sources);
         let stores = Stores::new(&family, logs.up(), channels.clone());
+
+        let operators = Operators::new(&family);
 
         family.build_info(setup.version);
         let mut prometheus = Prometheus {
@@ -274,6 +279,7 @@ impl Prometheus {
             },
             logs,
             stores,
+            operators,
             database: Database::new(&family),
             queries: setup.queries.clone(),
             asked: Table::new(
@@ -546,6 +552,22 @@ impl Prometheus {
 
     pub(super) fn fleet(&self, up: bool, waiting: u64, skipped: u64) {
         self.stores.fleet(up, waiting, skipped);
+    }
+
+    pub(super) fn held(&self, reason: &str) {
+        self.operators.held(reason);
+    }
+
+    pub(super) fn operators(&self, silences: usize, acknowledged: usize, maintenance: bool) {
+        self.operators.figures(silences, acknowledged, maintenance);
+    }
+
+    pub(super) fn boot_in_maintenance(&self, vm_type: VmType, outcome: Outcome) {
+        self.operators.boot(vm_type, outcome);
+    }
+
+    pub(super) fn last_resort(&self, way: &str, heard: bool) {
+        self.operators.last_resort(way, heard);
     }
 
     pub(super) fn broken(&self, channel: &str, broken: bool) {

@@ -30,7 +30,7 @@ use super::worker::{Outcome, Report};
 use super::{Duty, Kind, Unusable};
 use crate::clock;
 use crate::config::{Alertmanager, Channel, Notifier};
-use crate::core::alert::Incident;
+use crate::core::alert::{Incident, Notification};
 use crate::core::event::Timestamp;
 
 pub(super) const KIND: Kind = Kind {
@@ -120,6 +120,21 @@ impl Publisher {
         for instance in &self.instances {
             let result = instance.tell(payload::test(host, &self.name, at)).await;
             told.push((instance.place.clone(), result));
+        }
+        told
+    }
+}
+
+impl Publisher {
+    /// Tells each instance one message of a drill.
+    pub async fn drill(
+        &self,
+        notification: &Notification,
+    ) -> Vec<(String, Result<(), NotifyError>)> {
+        let mut told = Vec::new();
+        for instance in &self.instances {
+            let batch = payload::drill(notification, &instance.context, instance.rhythm);
+            told.push((instance.place.clone(), instance.tell(batch).await));
         }
         told
     }

@@ -42,6 +42,7 @@ pub(super) const KIND: Kind = Kind {
             every: Duration::from_secs(2),
         },
         max_age: Duration::from_secs(24 * 3600),
+        takes_notices: true,
     }),
 };
 

@@ -10,15 +10,17 @@ mod tests;
 
 mod burn;
 mod conditions;
+mod remarks;
 mod slowness;
 mod steps;
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use crate::config::Links;
-use crate::core::alert::{Cause, Incident, Kind, Member, Notification, Other, Reason};
+use crate::core::alert::{Cause, Incident, Kind, Member, Notification, Other, Reason, Remarks};
 use crate::core::condition::Condition;
 use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::{Reading, Said, Severity, Stretch};
@@ -98,6 +100,8 @@ pub struct Page {
     pub status: Status,
     /// It is about nothing that happened, and every channel says so.
     pub is_test: bool,
+    /// Nothing happened either, but it looks and is sent as if it had.
+    pub is_drill: bool,
     pub severity: Severity,
     pub title: String,
     /// What stays the same from the first message to the last: a mail's subject.
@@ -125,6 +129,10 @@ pub struct Page {
 const UNSAVED: &str =
     " bootwatch could not store this message before it left; after a restart it may come again.";
 
+/// The end of a summary whose beginning was not told.
+const UNHEARD: &str =
+    " Its beginning was not told here, since this channel could not be reached while it lasted.";
+
 impl Page {
     #[must_use]
     pub fn of(notification: &Notification, context: &Context) -> Page {
@@ -145,13 +153,14 @@ impl Page {
         };
         let (well, _) = words.others();
         let rule = incident.strongest().map(|member| member.rule);
-        Page {
+        let mut page = Page {
             status: if resolved {
                 Status::Resolved
             } else {
                 Status::Firing
             },
             is_test: false,
+            is_drill: false,
             severity: incident.severity(),
             title,
             subject: words.subject(),
@@ -181,7 +190,30 @@ impl Page {
             dashboard_url: context.dashboard.clone(),
             starts_at: incident.first_bad_at,
             ends_at: incident.resolved_at.map(|at| words.over_since(at)),
-        }
+        };
+        remarks::apply(&mut page, notification, context);
+        page
+    }
+
+    /// It leaves so long after it was decided on, and says so.
+    #[must_use]
+    pub fn late(mut self, age: Duration) -> Page {
+        let ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        append(
+            &mut self.summary,
+            format_args!(
+                " This message is {} late: this channel could not be reached before.",
+                length(ms)
+            ),
+        );
+        self
+    }
+
+    /// It ends what was never told here.
+    #[must_use]
+    pub fn unheard(mut self) -> Page {
+        self.summary.push_str(UNHEARD);
+        self
     }
 
     /// It leaves although it could not be stored, and says so.
@@ -266,6 +298,7 @@ pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, 
         let page = Page {
             status,
             is_test: true,
+            is_drill: false,
             severity: Severity::Ticket,
             title,
             subject: format!("[TEST] bootwatch on {host} reaches this channel"),
@@ -290,6 +323,7 @@ pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, 
             reason,
             at,
             incident,
+            remarks: Remarks::default(),
         };
         (notification, page)
     };

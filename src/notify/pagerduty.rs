@@ -31,6 +31,7 @@ pub(super) const KIND: Kind = Kind {
             every: Duration::from_millis(600),
         },
         max_age: Duration::from_secs(6 * 3600),
+        takes_notices: false,
     }),
 };
 
@@ -170,7 +171,10 @@ fn payload<'a>(draft: &Draft<'a>, page: &'a Page) -> Payload<'a> {
             .unwrap_or_default()
             .to_string(),
         component: about(incident.subject.as_str()),
-        group: about(incident.family.as_str()),
+        group: match page.is_drill {
+            true => Some("drill"),
+            false => about(incident.family.as_str()),
+        },
         class: about(incident.cause.as_str()),
         custom_details: Details {
             summary: lines(&page.summary).into_owned(),

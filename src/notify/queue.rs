@@ -1,18 +1,19 @@
 //! What waits to be sent to one receiver, in order.
 //!
 //! A newer state of an incident takes the place of an unsent older one, so that a receiver that was away is told how
-//! things are and not how they were. The end of an incident goes behind its beginning, always: many receivers drop the
-//! end of what they never heard of. Bounded; beyond the bound the oldest goes, and is said.
+//! things are and not how they were: what is over by the time that it can be sent pages nobody, and its end tells the
+//! whole. An end is never overtaken by what came before it. Bounded; beyond the bound the oldest goes, and is said.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Message;
 use super::worker::Notice;
+use super::{Form, Message};
 use crate::core::alert::Kind;
 
-/// An incident takes two places at most, so this is a day of a receiver that is away in the worst of storms.
+/// An incident takes one place, so this is a day of a receiver that is away in the worst of storms.
 pub(super) const MOST: usize = 256;
 
 #[derive(Clone, Debug)]
@@ -20,16 +21,18 @@ pub(super) struct Entry {
     pub(super) notice: Notice,
     pub(super) message: Message,
     pub(super) accepted: Instant,
-    /// The evidence was left out, since the receiver refused the whole.
-    pub(super) reduced: bool,
+    /// How it is laid out.
+    pub(super) form: Form,
 }
 
 impl Entry {
-    /// Both say how one incident stands while it lasts.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.notice.age + now.duration_since(self.accepted)
+    }
+
+    /// Both say how one incident stands.
     fn is_older_state_of(&self, newer: &Entry) -> bool {
-        self.message.incident == newer.message.incident
-            && self.message.kind != Kind::Resolved
-            && newer.message.kind != Kind::Resolved
+        self.message.incident == newer.message.incident && self.message.kind != Kind::Resolved
     }
 }
 
@@ -85,6 +88,13 @@ impl Queue {
         }
         self.entries.push_front(entry);
         None
+    }
+
+    /// Whether an incident's first page waits: its receiver has not heard of it.
+    pub(super) fn holds_beginning_of(&self, incident: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.message.incident == incident && entry.message.kind == Kind::Firing)
     }
 
     pub(super) fn len(&self) -> usize {

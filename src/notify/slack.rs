@@ -33,6 +33,7 @@ pub(super) const KIND: Kind = Kind {
             every: Duration::from_secs(1),
         },
         max_age: Duration::from_secs(6 * 3600),
+        takes_notices: true,
     }),
 };
 

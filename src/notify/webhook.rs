@@ -23,6 +23,7 @@ pub(super) const KIND: Kind = Kind {
             every: Duration::from_millis(100),
         },
         max_age: Duration::from_secs(6 * 3600),
+        takes_notices: false,
     }),
 };
 

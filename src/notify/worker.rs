@@ -28,12 +28,15 @@ use super::error::{NotifyError, Trouble};
 use super::pace::Bucket;
 use super::queue::{Displaced, Entry, Queue};
 use super::retry::{self, Jitter, Next, Progress};
-use super::{Sender, kind_word};
+use super::{Form, Sender, kind_word};
 use crate::clock;
 use crate::core::alert::{Kind, Notification};
 
 #[cfg(test)]
 mod tests;
+
+/// A message older than this says how late it is.
+const LATE: Duration = Duration::from_secs(600);
 
 /// What became of a message, or of one try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +109,8 @@ pub struct Notice {
     pub ticket: u64,
     /// It could not be stored before it left.
     pub unsaved: bool,
+    /// How old it was already: an earlier run owed it.
+    pub age: Duration,
 }
 
 impl From<Arc<Notification>> for Notice {
@@ -114,6 +119,7 @@ impl From<Arc<Notification>> for Notice {
             notification,
             ticket: 0,
             unsaved: false,
+            age: Duration::ZERO,
         }
     }
 }
@@ -126,7 +132,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// How long the try took; nothing where there was none.
     pub took: Duration,
-    /// Since the worker took the message.
+    /// Since the message was made.
     pub age: Duration,
     /// How many messages wait now.
     pub waiting: usize,
@@ -232,10 +238,17 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         mut stop: Pin<&mut impl Future<Output = Instant>>,
         deadline: &mut Option<Instant>,
     ) -> bool {
-        let Some(entry) = self.queue.pop() else {
+        let Some(mut entry) = self.queue.pop() else {
             return true;
         };
         let began = clock::monotonic();
+        let age = entry.age(began);
+        if age >= LATE && entry.form.late.is_none() {
+            entry.form.late = Some(age);
+            entry.message = self
+                .sender
+                .render_as(&entry.notice.notification, entry.form);
+        }
         self.bucket.take(began);
         let mut stopped = false;
         let result = {
@@ -270,14 +283,19 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             self.open = false;
             return;
         };
+        let notification = &notice.notification;
+        let form = Form {
+            unsaved: notice.unsaved,
+            // It ends before its receiver could be told of it.
+            unheard: notification.kind == Kind::Resolved
+                && self.queue.holds_beginning_of(&notification.incident.key),
+            ..Form::default()
+        };
         let entry = Entry {
-            message: match notice.unsaved {
-                false => self.sender.render(&notice.notification),
-                true => self.sender.render_unsaved(&notice.notification),
-            },
+            message: self.sender.render_as(notification, form),
             notice,
             accepted: clock::monotonic(),
-            reduced: false,
+            form,
         };
         match self.queue.push(entry) {
             Displaced::Nothing => {}
@@ -304,7 +322,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             return self.say(Outcome::Sent, took, &entry);
         };
         self.broken |= error.breaks_receiver();
-        let age = now.duration_since(entry.accepted);
+        let age = entry.age(now);
         let tries = self.wait.tries.saturating_add(1);
         let trouble = error.trouble();
         let channel = self.sender.name();
@@ -315,7 +333,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             tries,
             age,
             max_age: self.sender.max_age,
-            reduced: entry.reduced,
+            reduced: entry.form.reduced,
         };
         match retry::next(&error, progress, (self.draw)()) {
             Next::Again { after, asked } => {
@@ -344,8 +362,10 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
                     "notification refused, will be tried without evidence"
                 );
                 self.say(Outcome::Retrying(trouble), took, &entry);
-                entry.message = self.sender.render_reduced(&entry.notice.notification);
-                entry.reduced = true;
+                entry.form.reduced = true;
+                entry.message = self
+                    .sender
+                    .render_as(&entry.notice.notification, entry.form);
                 self.back(entry);
             }
             Next::GiveUp => {
@@ -387,7 +407,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             ticket: entry.notice.ticket,
             outcome,
             took,
-            age: clock::monotonic().duration_since(entry.accepted),
+            age: entry.age(clock::monotonic()),
             waiting: self.queue.len(),
             broken: self.broken,
         });

@@ -11,6 +11,7 @@ use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
 use super::Batch;
+use super::operation::{self, OperationRow};
 use super::outbox;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of};
 
@@ -44,6 +45,7 @@ static STATEMENTS: LazyLock<String> = LazyLock::new(|| {
         SET_DETAIL,
         &SET_INCIDENTS,
         outbox::QUEUE,
+        operation::RECORD,
         SET_SEQUENCE,
     ]
     .join(";\n")
@@ -77,6 +79,7 @@ pub(super) struct Written {
     boots: Option<String>,
     incidents: Option<String>,
     messages: Option<String>,
+    operations: Option<String>,
     /// The last number that a row of it has.
     pub(super) sequence: i64,
 }
@@ -110,6 +113,7 @@ impl Written {
             boots,
             incidents,
             messages: text(messages.map(|(id, new)| new.to_json(id)).collect()),
+            operations: text(batch.operations.iter().map(OperationRow::to_json).collect()),
             sequence: next,
         }
     }
@@ -130,6 +134,7 @@ impl Written {
             &self.boots,
             &self.incidents,
             &self.messages,
+            &self.operations,
         ] {
             // Text and numbers can always be given to SQLite.
             arguments.add(rows.clone()).ok();

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::connection::options;
 use super::error::StoreError;
+use super::operation::OperationRow;
 use super::outbox::StoredMessage;
 use super::row::{BOOT_COLUMNS, BootRow, IncidentRow};
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
@@ -149,6 +150,19 @@ impl History {
         range: Range<Timestamp>,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         sqlx::query_as("SELECT * FROM outbox WHERE created_at >= ? AND created_at < ? ORDER BY id")
+            .bind(range.start.0)
+            .bind(range.end.0)
+            .fetch_all(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))
+    }
+
+    /// What operators did in `range`, in order.
+    pub async fn operations(
+        &mut self,
+        range: Range<Timestamp>,
+    ) -> Result<Vec<OperationRow>, StoreError> {
+        sqlx::query_as("SELECT * FROM operation WHERE at >= ? AND at < ? ORDER BY id")
             .bind(range.start.0)
             .bind(range.end.0)
             .fetch_all(&mut self.raw)

@@ -52,6 +52,17 @@ pub struct BootDetail {
     pub error: Option<String>,
     pub evidence: Vec<String>,
     pub late_marks: u32,
+    /// It touched a maintenance: it counted neither for nor against.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub maintenance: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A column of `boot` and its type in PostgreSQL.
@@ -126,6 +137,7 @@ impl BootRow {
                 error: boot.error.clone(),
                 evidence: boot.evidence.clone(),
                 late_marks: boot.late_marks,
+                maintenance: false,
             },
         }
     }

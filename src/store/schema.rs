@@ -12,7 +12,11 @@ use super::file;
 use crate::core::event::Timestamp;
 
 /// The version of a store is how many steps it has taken; SQLite keeps it as `user_version`.
-const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 /// The version that this program writes.
 #[must_use]

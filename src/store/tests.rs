@@ -123,6 +123,7 @@ async fn what_was_committed_is_there_after_a_restart() {
         incidents: vec![incident("i-1", NOW)],
         outbox: vec![message("i-1", "firing")],
         marks: Vec::new(),
+        operations: vec![operation("1"), operation("2")],
     };
     let committed = store.commit(&first).await.unwrap();
     assert_eq!(committed.messages, [1]);
@@ -147,6 +148,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     let mut boots = Vec::new();
     history.boots(EVER, |boot| boots.push(boot)).await.unwrap();
     assert_eq!(boots, first.boots);
+    assert_eq!(history.operations(EVER).await.unwrap(), first.operations);
     assert_eq!(
         history.boot(&boots[0].boot_id).await.unwrap().as_ref(),
         Some(&boots[0])
@@ -248,6 +250,18 @@ async fn a_second_one_is_refused_and_told_who_has_it() {
     open(folder.path()).await;
 }
 
+fn operation(subject: &str) -> OperationRow {
+    OperationRow {
+        at: NOW,
+        action: "silence".to_owned(),
+        subject: subject.to_owned(),
+        author: "ada".to_owned(),
+        reason: "image rebuild".to_owned(),
+        starts_at: Some(NOW),
+        ends_at: None,
+    }
+}
+
 /// A real failure at each row that a batch writes: nothing of the batch is there, and the next commit works.
 #[tokio::test]
 async fn a_batch_that_fails_at_any_row_leaves_nothing() {
@@ -263,8 +277,10 @@ async fn a_batch_that_fails_at_any_row_leaves_nothing() {
             provider_ref: None,
             at: NOW,
         }],
+        operations: vec![operation("7")],
     };
     for (table, when) in [
+        ("operation", "BEFORE INSERT"),
         ("state", "BEFORE INSERT"),
         ("state", "BEFORE DELETE"),
         ("boot", "BEFORE INSERT"),

@@ -66,6 +66,10 @@ pub(super) async fn prune(
             "DELETE FROM synthetic WHERE id IN (SELECT id FROM synthetic WHERE ended_at < ? LIMIT ?)",
             before(KEEP_SYNTHETIC),
         ),
+        (
+            "DELETE FROM operation WHERE id IN (SELECT id FROM operation WHERE at < ? ORDER BY id LIMIT ?)",
+            before(keep.incidents),
+        ),
     ] {
         let pruned = sqlx::query(statement)
             .bind(before)

@@ -1,10 +1,13 @@
 //! The front page: plain, without styles or scripts.
 
 /// Each path with what it shows.
-const PATHS: [(&str, &str); 3] = [
+const PATHS: [(&str, &str); 6] = [
     ("/metrics", "figures for Prometheus"),
     ("/-/healthy", "whether the process lives"),
     ("/-/ready", "whether it can do its work, and if not, why"),
+    ("/api/v1/incidents", "open incidents"),
+    ("/api/v1/silences", "silences"),
+    ("/api/v1/maintenance", "maintenance"),
 ];
 
 pub(super) fn index(version: &str, host: &str) -> String {

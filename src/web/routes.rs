@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
-use super::{Faces, page};
+use super::{Faces, api, page};
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -41,6 +41,7 @@ struct Shown {
 }
 
 pub(super) fn router(faces: Faces) -> Router {
+    let api = api::router(faces.operators.clone());
     let shown = Shown {
         index: page::index(faces.version, &faces.host),
         faces,
@@ -54,6 +55,7 @@ pub(super) fn router(faces: Faces) -> Router {
         .fallback(unknown)
         .layer(map_response(guard))
         .with_state(Arc::new(shown))
+        .merge(api.layer(map_response(guard)))
 }
 
 async fn index(State(shown): State<Arc<Shown>>) -> Response {

@@ -9,6 +9,10 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod operators;
+
+use operators::operators;
+
 /// Longer than anything here takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,6 +36,7 @@ async fn start(limits: Limits, metrics: Render) -> Server {
         host: "controller<1>".to_owned(),
         metrics,
         ready,
+        operators: operators(None).0,
     };
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, faces, limits, stop.clone()));

@@ -347,7 +347,13 @@ fn any_value_in_any_place_is_judged() {
     ];
     let directory = tempfile::tempdir().unwrap();
     let secrets = directory.path().display().to_string();
-    for name in ["authorization", "password", "routing_key", "token"] {
+    for name in [
+        "authorization",
+        "password",
+        "routing_key",
+        "token",
+        "web.token",
+    ] {
         let path = directory.path().join(name);
         fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -12,6 +12,7 @@ mod demo;
 mod detection;
 mod metrics;
 mod notify_test;
+mod operators;
 mod postgres;
 mod tree;
 

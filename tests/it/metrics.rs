@@ -112,6 +112,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "outcome",
         "provider",
         "query",
+        "reason",
         "result",
         "rule",
         "severity",
@@ -120,6 +121,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "status",
         "version",
         "vm_type",
+        "way",
     ]);
     for sample in samples(&full()) {
         for (label, value) in &sample.labels {

@@ -28,8 +28,24 @@ pub(crate) struct Sidecar {
 impl Sidecar {
     /// Follows `log` and pages `pager`; `more` is added to the configuration.
     pub(crate) fn start(log: &Path, pager: SocketAddr, more: &str, start: Start) -> Sidecar {
+        Sidecar::start_with(log, pager, "", more, start)
+    }
+
+    /// Operators show the token that is in the file.
+    pub(crate) fn start_with_token(
+        log: &Path,
+        pager: SocketAddr,
+        more: &str,
+        token: &Path,
+        start: Start,
+    ) -> Sidecar {
+        let web = format!("token_file = {:?}\n", token.display().to_string());
+        Sidecar::start_with(log, pager, &web, more, start)
+    }
+
+    fn start_with(log: &Path, pager: SocketAddr, web: &str, more: &str, start: Start) -> Sidecar {
         let text = format!(
-            "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
+            "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n{web}\
              [store]\npath = {:?}\n\
              [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{more}",
             log.display().to_string(),

@@ -82,5 +82,6 @@ pub(crate) fn batch(number: u32) -> Batch {
             state: MessageState::Queued,
         }],
         marks: Vec::new(),
+        operations: Vec::new(),
     }
 }

@@ -121,6 +121,8 @@ fn merged(older: Batch, newer: Batch) -> Batch {
     outbox.extend(newer.outbox);
     let mut marks = older.marks;
     marks.extend(newer.marks);
+    let mut operations = older.operations;
+    operations.extend(newer.operations);
     Batch {
         forgotten: all_forgotten,
         state,
@@ -128,6 +130,7 @@ fn merged(older: Batch, newer: Batch) -> Batch {
         incidents: latest(older.incidents, newer.incidents, |row| row.0.key.clone()),
         outbox,
         marks,
+        operations,
     }
 }
 

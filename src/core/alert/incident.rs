@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::keep::Place;
+use super::remarks::Remarks;
 use super::{Cause, Effect, Engine, Subject};
 use crate::core::condition::Condition;
 use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
@@ -181,7 +182,7 @@ pub struct Incident {
     pub boots: Vec<NamedBoot>,
     /// When what was held back is to be sent.
     pub(super) update_due: Option<Timestamp>,
-    flapping: bool,
+    pub(super) flapping: bool,
     /// What it was put down to before, and since when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(Cause, Timestamp)>,
@@ -208,6 +209,15 @@ pub enum Reason {
     AllResolved,
     /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
     RuleRemoved,
+    /// It still fires, and nobody acknowledged it.
+    Repeat,
+    /// What held it back has ended.
+    HeldBack,
+    /// A silence that still silences something ends soon.
+    SilenceEnding,
+    Acknowledged,
+    /// Too many incidents at once.
+    Storm,
 }
 
 impl Reason {
@@ -220,7 +230,18 @@ impl Reason {
             Reason::CauseChanged => "cause_changed",
             Reason::AllResolved => "all_resolved",
             Reason::RuleRemoved => "rule_removed",
+            Reason::Repeat => "repeat",
+            Reason::HeldBack => "held_back",
+            Reason::SilenceEnding => "silence_ending",
+            Reason::Acknowledged => "acknowledged",
+            Reason::Storm => "storm",
         }
+    }
+
+    /// Whether it is for those who read along, and must wake nobody.
+    #[must_use]
+    pub fn is_notice(self) -> bool {
+        matches!(self, Reason::SilenceEnding | Reason::Acknowledged)
     }
 }
 
@@ -230,6 +251,8 @@ pub struct Notification {
     pub reason: Reason,
     pub at: Timestamp,
     pub incident: Incident,
+    #[serde(default, skip_serializing_if = "Remarks::is_empty")]
+    pub remarks: Remarks,
 }
 
 /// What an alert that fires is about.
@@ -495,6 +518,15 @@ impl Incident {
         }
     }
 
+    /// The same under another key.
+    #[must_use]
+    pub fn under_key(&self, key: String) -> Incident {
+        Incident {
+            key,
+            ..self.clone()
+        }
+    }
+
     #[must_use]
     pub fn is_firing(&self) -> bool {
         self.resolved_at.is_none()
@@ -584,12 +616,19 @@ fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &
         reason,
         at,
         incident: incident.clone(),
+        remarks: Remarks::default(),
     })));
 }
 
 /// 32 hex digits of host, subject, family, and what had been read when it fired: the newest boot's end, how many boots
 /// there were, and how many incidents had closed.
-fn key(host: &str, subject: Subject, family: Family, at: Timestamp, counts: [u64; 2]) -> String {
+pub(super) fn key(
+    host: &str,
+    subject: Subject,
+    family: Family,
+    at: Timestamp,
+    counts: [u64; 2],
+) -> String {
     let (family, [boots, closed]) = (family.as_str(), counts);
     let place = format!("{host}\0{subject}\0{family}\0{}\0{boots}\0{closed}", at.0);
     format!("{:032x}", UserKey::from_text(place.as_bytes()).0)

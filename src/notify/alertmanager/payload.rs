@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Rhythm, State};
-use crate::core::alert::{Incident, Kind, Member, Notification, Reason};
+use crate::core::alert::{Incident, Kind, Member, Notification, Reason, Remarks};
 use crate::core::event::Timestamp;
 use crate::notify::page::{Context, Page};
 
@@ -42,13 +42,7 @@ pub(super) fn batches(
             let Some(ends_at) = end(incident, member, rhythm, now) else {
                 continue;
             };
-            let alert = Alert {
-                labels: labels(incident, member),
-                annotations: annotations(incident, member, &page, figure, context),
-                starts_at: moment(member.fired_at),
-                ends_at: moment(ends_at),
-                generator_url: page.dashboard_url.clone(),
-            };
+            let alert = alert(incident, (member, figure), &page, context, ends_at);
             let identity = alert.labels.values().cloned().collect();
             let older = newest.get(&identity).map(|(fired_at, _)| *fired_at);
             if older.is_none_or(|older| older < member.fired_at) {
@@ -58,6 +52,38 @@ pub(super) fn batches(
     }
     let alerts: Vec<Alert> = newest.into_values().map(|(_, alert)| alert).collect();
     alerts.chunks(BATCH).map(json).collect()
+}
+
+fn alert(
+    incident: &Incident,
+    (member, figure): (&Member, &str),
+    page: &Page,
+    context: &Context,
+    ends_at: Timestamp,
+) -> Alert {
+    Alert {
+        labels: labels(incident, member),
+        annotations: annotations(incident, member, page, figure, context),
+        starts_at: moment(member.fired_at),
+        ends_at: moment(ends_at),
+        generator_url: page.dashboard_url.clone(),
+    }
+}
+
+/// One message of a drill: its alerts bear a label that says so, and end by themselves if nothing follows.
+pub(super) fn drill(notification: &Notification, context: &Context, rhythm: Rhythm) -> Vec<u8> {
+    let incident = &notification.incident;
+    let page = Page::of(notification, context);
+    let told = incident.members.iter().zip(&page.figures);
+    let alerts: Vec<Alert> = told
+        .filter_map(|(member, figure)| {
+            let ends_at = end(incident, member, rhythm, notification.at)?;
+            let mut alert = alert(incident, (member, figure), &page, context, ends_at);
+            alert.labels.insert("drill", "true".to_owned());
+            Some(alert)
+        })
+        .collect();
+    json(&alerts)
 }
 
 /// When the alert ends, or `None` once its end is old news.
@@ -81,6 +107,7 @@ fn page(incident: &Incident, context: &Context, now: Timestamp) -> Page {
         reason,
         at: incident.resolved_at.unwrap_or(now),
         incident: incident.clone(),
+        remarks: Remarks::default(),
     };
     Page::of(&notification, context)
 }

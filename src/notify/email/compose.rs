@@ -54,6 +54,9 @@ pub(super) fn mail(draft: &Draft<'_>, page: &Page, settings: &Email) -> Vec<u8> 
     for (name, value) in fixed {
         builder = builder.raw_header(header(name, value));
     }
+    if page.is_drill {
+        builder = builder.raw_header(header("X-Bootwatch-Drill", "true".to_owned()));
+    }
     if page.severity == Severity::Page && page.status == Status::Firing {
         builder = builder.raw_header(header("Importance", "high".to_owned()));
     }

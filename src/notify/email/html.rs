@@ -72,6 +72,8 @@ pub(super) fn page(page: &Page) -> String {
 fn look(page: &Page) -> (&'static str, &'static str) {
     match (page.is_test, page.status) {
         (true, _) => ("#3d5a80", "TEST"),
+        (_, Status::Firing) if page.is_drill => ("#3d5a80", "DRILL"),
+        (_, Status::Resolved) if page.is_drill => ("#3d5a80", "DRILL RESOLVED"),
         (false, Status::Firing) => ("#b3261e", "FIRING"),
         (false, Status::Resolved) => ("#1e7a3c", "RESOLVED"),
     }

@@ -155,7 +155,7 @@ fn test<'a>(notification: &'a Notification, page: &'a Page) -> Alert<'a> {
 
 fn labels<'a>(notification: &'a Notification, member: &Member) -> Pairs<'a> {
     let incident = &notification.incident;
-    let pairs = vec![
+    let mut pairs: Vec<(&'static str, Cow<'a, str>)> = vec![
         ("alertname", member.rule.as_str().into()),
         ("cause", incident.cause.as_str().into()),
         ("cause_family", incident.family.as_str().into()),
@@ -163,6 +163,9 @@ fn labels<'a>(notification: &'a Notification, member: &Member) -> Pairs<'a> {
         ("incident", incident.key.as_str().into()),
         ("severity", member.severity.as_str().into()),
     ];
+    if notification.remarks.is_drill {
+        pairs.push(("drill", "true".into()));
+    }
     with_vm_type(incident, pairs)
 }
 

@@ -19,6 +19,10 @@ struct Scripted {
     script: Arc<Mutex<Script>>,
     sent: Arc<Mutex<Vec<(u64, String)>>>,
     started: Instant,
+    /// Nothing is answered before.
+    away_until: Option<Instant>,
+    /// What was taken while it may be away: its kind and its text.
+    arrived: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Transport for Scripted {
@@ -28,6 +32,14 @@ impl Transport for Scripted {
 
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
         Box::pin(async move {
+            if let Some(until) = self.away_until {
+                if Instant::now() < until {
+                    return Err(NotifyError::transient(Fault::Network));
+                }
+                let body = String::from_utf8(message.body.clone()).unwrap();
+                let kind = kind_word(message.kind).to_owned();
+                self.arrived.lock().unwrap().push((kind, body));
+            }
             let (seconds, status, wish) = self
                 .script
                 .lock()
@@ -69,6 +81,8 @@ impl Trial {
             script: Arc::new(Mutex::new(script.iter().copied().collect())),
             sent: Arc::default(),
             started: Instant::now(),
+            away_until: None,
+            arrived: Arc::default(),
         };
         let (into, from) = mpsc::channel(600);
         let context = Context {
@@ -86,6 +100,7 @@ impl Trial {
                     every: Duration::from_millis(1),
                 },
                 max_age: Duration::from_secs(6 * 3600),
+                takes_notices: true,
             },
             transport,
             into: Some(into),
@@ -238,22 +253,84 @@ async fn a_refused_payload_is_tried_once_more_without_evidence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_state_replaces_an_unsent_older_one_and_the_end_stays_behind() {
+async fn what_is_over_before_it_could_be_sent_is_told_as_over_and_pages_nobody() {
     let mut trial = Trial::new(&[(0, 503, Some(30)), (0, 200, None)]);
     for notification in story(Failure::AgentRefused) {
         trial.give(&notification);
     }
     trial.work_to_the_end().await;
     let sent = trial.sent();
-    let firing_first = sent
-        .iter()
-        .take_while(|(_, what)| !what.starts_with("resolved"));
-    assert!(firing_first.count() >= 1);
-    let expected = [(0, "firing 503"), (30, "update 200"), (30, "resolved 200")];
-    assert_eq!(sent, words(&expected));
+    assert_eq!(sent, words(&[(0, "firing 503"), (30, "resolved 200")]));
     assert_eq!(
         trial.outcomes(),
-        ["retrying_server", "replaced", "sent", "sent"]
+        ["retrying_server", "replaced", "replaced", "sent"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_never_overtakes_what_was_sent_before_it() {
+    let told = story(Failure::AgentRefused);
+    let mut trial = Trial::new(&[(0, 200, None), (0, 503, Some(30)), (0, 200, None)]);
+    trial.give(&told[0]);
+    let into = trial.into.take().unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        into.send(Arc::new(told[1].clone()).into()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        into.send(Arc::new(told[2].clone()).into()).await.unwrap();
+        drop(into);
+    };
+    let (left, ()) = tokio::join!(trial.work(std::future::pending()), later);
+    assert!(left.is_empty());
+    let expected = [(0, "firing 200"), (5, "update 503"), (35, "resolved 200")];
+    assert_eq!(trial.sent(), words(&expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_without_any_answer_loses_nothing_and_what_is_late_says_so() {
+    let hour = Duration::from_secs(3_600);
+    let mut trial = Trial::new(&[]);
+    trial.transport.away_until = Some(trial.transport.started + hour);
+    trial.sender.transport = Box::new(trial.transport.clone());
+    let told = story(Failure::AgentRefused);
+    let into = trial.into.take().unwrap();
+    let later = async {
+        // Five that go on, and five that are over before the hour is.
+        for n in 0..10 {
+            let mut one = told[0].clone();
+            one.incident.key = format!("{n:032x}");
+            into.send(Arc::new(one).into()).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        for n in 5..10 {
+            let mut end = told[2].clone();
+            end.incident.key = format!("{n:032x}");
+            into.send(Arc::new(end).into()).await.unwrap();
+        }
+        drop(into);
+    };
+    let (left, ()) = tokio::join!(trial.work(std::future::pending()), later);
+    assert!(left.is_empty());
+    let arrived = trial.transport.arrived.lock().unwrap().clone();
+    let count = |kind: &str| arrived.iter().filter(|(what, _)| what == kind).count();
+    assert_eq!(
+        (count("firing"), count("resolved"), arrived.len()),
+        (5, 5, 10)
+    );
+    for (what, body) in &arrived {
+        assert!(
+            body.contains("late: this channel could not be reached"),
+            "{what}: {body}"
+        );
+        let unheard = body.contains("Its beginning was not told here");
+        assert_eq!(unheard, what == "resolved", "{body}");
+    }
+    let outcomes = trial.outcomes();
+    assert_eq!(outcomes.iter().filter(|one| **one == "sent").count(), 10);
+    assert!(
+        !outcomes
+            .iter()
+            .any(|one| one.starts_with("failed") || *one == "expired")
     );
 }
 
@@ -313,7 +390,7 @@ async fn stopping_tries_what_waits_at_once_and_says_what_was_left() {
     let kinds: Vec<Kind> = left.iter().map(|unsent| unsent.kind).collect();
     assert_eq!(
         kinds,
-        [Kind::Firing, Kind::Resolved],
+        [Kind::Resolved],
         "the receiver asked not to be called"
     );
     assert_eq!(
@@ -321,7 +398,9 @@ async fn stopping_tries_what_waits_at_once_and_says_what_was_left() {
         Duration::ZERO,
         "nothing is gained by waiting"
     );
-    assert_eq!(trial.outcomes(), ["retrying_server", "unsent", "unsent"]);
+    let mut outcomes = trial.outcomes();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["replaced", "retrying_server", "unsent"]);
 }
 
 #[tokio::test(start_paused = true)]

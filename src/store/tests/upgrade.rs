@@ -62,8 +62,8 @@ async fn a_newer_store_is_refused_and_left_alone() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "the store {shown} is of version 99, and this bootwatch knows versions up to 2; run the newer bootwatch \
-             again, or put the copy that it kept ({shown}.v2-*) in the store's place"
+            "the store {shown} is of version 99, and this bootwatch knows versions up to 3; run the newer bootwatch \
+             again, or put the copy that it kept ({shown}.v3-*) in the store's place"
         )
     );
     assert!(!refused.is_passing());

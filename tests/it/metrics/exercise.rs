@@ -53,10 +53,16 @@ pub(super) fn observations(log: &[u8]) -> Vec<Observation> {
 
 /// Tells the recorder everything that can be told, each word of each vocabulary.
 pub(super) fn exercise(recorder: &Recorder) {
+    recorder.held("silenced");
+    recorder.operators(1, 1, true);
+    recorder.last_resort("journal", true);
     for row in scenarios(Version::Oct) {
         let (log, _) = play(row, &order(7, Version::Oct, 12));
         for observation in observations(&log) {
             recorder.observe(&observation, true);
+            if let Observation::BootEnded(boot) = &observation {
+                recorder.boot_in_maintenance(boot);
+            }
         }
     }
     for vm_type in VmType::ALL {

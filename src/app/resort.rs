@@ -1,0 +1,187 @@
+//! When no channel takes a page: the journal, at the level that every terminal shows, and a program of the operator's.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::core::alert::Notification;
+use crate::export::Recorder;
+use crate::notify::{self, Page};
+
+/// Where journald listens.
+const JOURNAL: &str = "/run/systemd/journal/socket";
+/// What a program is given before it is ended.
+const PROGRAM: Duration = Duration::from_secs(30);
+
+/// What the workers, the keeper and the one who shouts know together; held for a moment at a time.
+#[derive(Debug)]
+pub(super) struct LastResort {
+    known: Mutex<notify::Resort>,
+    changed: Notify,
+}
+
+impl LastResort {
+    pub(super) fn new(channels: impl IntoIterator<Item = String>) -> LastResort {
+        LastResort {
+            known: Mutex::new(notify::Resort::new(channels)),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn leaves(&self, notification: &Arc<Notification>) {
+        self.with(|known| known.leaves(notification, clock::monotonic()));
+        self.changed.notify_one();
+    }
+
+    /// A try of a channel's ended.
+    pub(super) fn tried(&self, channel: &str, arrived: bool) {
+        self.with(|known| known.tried(channel, arrived, clock::monotonic()));
+        self.changed.notify_one();
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut notify::Resort) -> T) -> T {
+        // Nothing can be half done in it.
+        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How the last resort speaks.
+pub(super) struct Voice {
+    pub(super) context: notify::Context,
+    pub(super) program: Option<PathBuf>,
+    pub(super) recorder: Arc<Recorder>,
+}
+
+/// Shouts what must be shouted, until `stop`.
+pub(super) async fn run(resort: Arc<LastResort>, voice: Voice, stop: CancellationToken) {
+    loop {
+        let due = resort.with(|known| known.next_due());
+        let reached = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = resort.changed.notified() => continue,
+            () = reached => {}
+        }
+        for notification in resort.with(|known| known.take(clock::monotonic())) {
+            voice.shout(&notification, Path::new(JOURNAL)).await;
+        }
+    }
+}
+
+impl Voice {
+    async fn shout(&self, notification: &Notification, journal: &Path) {
+        let page = Page::of(notification, &self.context);
+        let heard = tell_journal(journal, &page.title);
+        // Whoever reads our own output sees it, too.
+        tracing::error!(
+            incident = notification.incident.key,
+            title = page.title,
+            "no channel can be reached: this page is told to nobody else"
+        );
+        self.recorder.last_resort("journal", heard);
+        let Some(program) = &self.program else { return };
+        let text = format!("{}\n\n{}\n", page.title, page.body());
+        let done = tokio::time::timeout(PROGRAM, start(program, &text)).await;
+        let heard = match done {
+            Ok(Ok(true)) => true,
+            Ok(Ok(false)) => false,
+            Ok(Err(error)) => {
+                tracing::error!(program = %program.display(), %error, "alerts.last_resort cannot be started");
+                false
+            }
+            Err(_) => {
+                tracing::error!(program = %program.display(), "alerts.last_resort took too long and was ended");
+                false
+            }
+        };
+        self.recorder.last_resort("program", heard);
+    }
+}
+
+/// One line at level emerg, in the journal's own protocol: journald shows it on every terminal.
+fn tell_journal(journal: &Path, title: &str) -> bool {
+    let line: String = title
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    let entry = format!(
+        "PRIORITY=0\nSYSLOG_IDENTIFIER=bootwatch\nMESSAGE=no channel can be reached: {line}\n"
+    );
+    UnixDatagram::unbound()
+        .and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            socket.send_to(entry.as_bytes(), journal)
+        })
+        .is_ok()
+}
+
+/// Gives a program the page on its standard input; whether it ended well. It sees nothing of our environment, which may
+/// hold secrets.
+async fn start(program: &Path, text: &str) -> std::io::Result<bool> {
+    let mut child = Command::new(program)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        // A program that does not read is judged by how it ends.
+        input.write_all(text.as_bytes()).await.ok();
+    }
+    Ok(child.wait().await?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_journal_gets_one_line_at_level_emerg() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("socket");
+        let journal = UnixDatagram::bind(&place).unwrap();
+        assert!(tell_journal(&place, "boots fail\nPRIORITY=7\u{1b}[2J"));
+        let mut bytes = [0; 512];
+        let length = journal.recv(&mut bytes).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&bytes[..length]).unwrap(),
+            "PRIORITY=0\nSYSLOG_IDENTIFIER=bootwatch\n\
+             MESSAGE=no channel can be reached: boots fail\u{fffd}PRIORITY=7\u{fffd}[2J\n"
+        );
+        assert!(!tell_journal(&folder.path().join("nobody"), "x"));
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_the_page_and_nothing_of_our_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, heard) = (folder.path().join("sms"), folder.path().join("heard"));
+        let script = format!(
+            "#!/bin/sh\ncat > {heard:?}\nenv | grep -c CARGO >> {heard:?}\nexit 0\n",
+            heard = heard.display().to_string()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(start(&program, "boots fail\n").await.unwrap());
+        assert_eq!(std::fs::read_to_string(&heard).unwrap(), "boots fail\n0\n");
+        assert!(!start(Path::new("/bin/false"), "x").await.unwrap());
+        assert!(start(&folder.path().join("nothing"), "x").await.is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! `bootwatch silence`, `ack`, `maintenance`: what operators do, through the API of the sidecar that runs.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use super::Status;
+use crate::config::{Config, Surroundings};
+use crate::notify;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the sidecar is, and the token that it wants; what is not given comes from the configuration
+#[derive(Clone, Debug, clap::Args)]
+struct Reach {
+    /// The sidecar's URL; else `web.listen` of the configuration
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The file that holds the token; else `web.token_file` of the configuration
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/bootwatch/bootwatch.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct By {
+    /// Who you are; else the name by which you are logged in
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+}
+
+/// Keeps alerts quiet for a while: they change, are counted and shown, and page nobody until it ends
+#[derive(Clone, Debug, clap::Args)]
+pub struct Silence {
+    #[command(subcommand)]
+    act: SilenceAct,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum SilenceAct {
+    /// Begins a silence; all matchers must match
+    Add {
+        /// LABEL=VALUE, LABEL!=VALUE, LABEL=~PATTERN, LABEL!~PATTERN; labels: rule, severity, vm_type, host, cause
+        #[arg(required = true, value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// How long, from 1m to 30d
+        #[arg(long = "for", value_name = "DURATION")]
+        lasts: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// When it begins, as 2025-10-18T18:00:00Z; else now
+        #[arg(long, value_name = "TIME")]
+        starts_at: Option<String>,
+        #[command(flatten)]
+        by: By,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Lists silences, and those that ended within a week
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Ends a silence now
+    Expire {
+        id: u64,
+        #[command(flatten)]
+        by: By,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// Acknowledges an incident: it is told no more until it ends
+#[derive(Clone, Debug, clap::Args)]
+pub struct Ack {
+    /// Its key, or the beginning of it; without one, the open incidents are listed
+    incident: Option<String>,
+    /// A word to those who read along
+    #[arg(long, default_value = "")]
+    note: String,
+    #[command(flatten)]
+    by: By,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Starts and ends maintenance: boots that touch it count neither for nor against
+#[derive(Clone, Debug, clap::Args)]
+pub struct Maintenance {
+    #[command(subcommand)]
+    act: MaintenanceAct,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum MaintenanceAct {
+    /// Starts one now
+    Start {
+        /// How long, from 1m to 7d
+        #[arg(long = "for", value_name = "DURATION")]
+        lasts: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        by: By,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Lists maintenance, and the configured windows
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Ends one now
+    End {
+        id: u64,
+        #[command(flatten)]
+        by: By,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// What is asked of the API.
+struct Call {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+}
+
+impl Call {
+    fn list(path: &str) -> Call {
+        Call {
+            method: Method::GET,
+            path: path.to_owned(),
+            body: None,
+        }
+    }
+
+    fn change(method: Method, path: impl Into<String>, body: Value) -> Call {
+        Call {
+            method,
+            path: path.into(),
+            body: Some(body),
+        }
+    }
+}
+
+pub(super) fn silence(
+    arguments: &Silence,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let (reach, call) = match &arguments.act {
+        SilenceAct::Add {
+            matchers,
+            lasts,
+            reason,
+            starts_at,
+            by,
+            reach,
+        } => {
+            let mut body = json!({
+                "matchers": matchers,
+                "author": by.name(surroundings),
+                "reason": reason,
+                "expires_in": lasts,
+            });
+            if let Some(at) = starts_at {
+                body["starts_at"] = json!(at);
+            }
+            (reach, Call::change(Method::POST, "/api/v1/silences", body))
+        }
+        SilenceAct::List { reach } => (reach, Call::list("/api/v1/silences")),
+        SilenceAct::Expire { id, by, reach } => {
+            let body = json!({ "author": by.name(surroundings) });
+            let path = format!("/api/v1/silences/{id}");
+            (reach, Call::change(Method::DELETE, path, body))
+        }
+    };
+    reach.make(call, surroundings, out, err)
+}
+
+pub(super) fn ack(
+    arguments: &Ack,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let call = match &arguments.incident {
+        None => Call::list("/api/v1/incidents"),
+        Some(incident) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            if incident.is_empty() || !incident.chars().all(plain) {
+                writeln!(
+                    err,
+                    "{incident:?} is no incident's key; `bootwatch ack` lists them"
+                )?;
+                return Ok(Status::Misused);
+            }
+            let author = arguments.by.name(surroundings);
+            let body = json!({ "author": author, "note": arguments.note });
+            let path = format!("/api/v1/incidents/{incident}/ack");
+            Call::change(Method::POST, path, body)
+        }
+    };
+    arguments.reach.make(call, surroundings, out, err)
+}
+
+pub(super) fn maintenance(
+    arguments: &Maintenance,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let (reach, call) = match &arguments.act {
+        MaintenanceAct::Start {
+            lasts,
+            reason,
+            by,
+            reach,
+        } => {
+            let author = by.name(surroundings);
+            let body = json!({ "author": author, "reason": reason, "for": lasts });
+            let call = Call::change(Method::POST, "/api/v1/maintenance", body);
+            (reach, call)
+        }
+        MaintenanceAct::List { reach } => (reach, Call::list("/api/v1/maintenance")),
+        MaintenanceAct::End { id, by, reach } => {
+            let body = json!({ "author": by.name(surroundings) });
+            let path = format!("/api/v1/maintenance/{id}");
+            (reach, Call::change(Method::DELETE, path, body))
+        }
+    };
+    reach.make(call, surroundings, out, err)
+}
+
+impl By {
+    fn name(&self, surroundings: &Surroundings) -> String {
+        let variable = |wanted: &str| {
+            let mut all = surroundings.environment.iter();
+            let found = all.find(|(name, value)| name == wanted && !value.is_empty());
+            found.map(|(_, value)| value.clone())
+        };
+        // An empty one is refused with what to write.
+        self.author
+            .clone()
+            .or_else(|| variable("SUDO_USER"))
+            .or_else(|| variable("USER"))
+            .unwrap_or_default()
+    }
+}
+
+impl Reach {
+    /// Calls the API and shows the answer: 0 done, 1 refused, 2 wrong use.
+    fn make(
+        &self,
+        call: Call,
+        surroundings: &Surroundings,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> anyhow::Result<Status> {
+        let changes = call.body.is_some();
+        let needs_config = self.url.is_none() || (changes && self.token_file.is_none());
+        let config = match needs_config {
+            true => match super::load(&self.config, surroundings, err)? {
+                Some(config) => Some(config),
+                None => return Ok(Status::Misused),
+            },
+            false => None,
+        };
+        let token = self.token(config.as_ref())?;
+        if changes && token.is_none() {
+            writeln!(
+                err,
+                "no token: set web.token_file in {}, or name the file with --token-file",
+                self.config.display()
+            )?;
+            return Ok(Status::Misused);
+        }
+        let base = self.base(config.as_ref());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the runtime")?;
+        let (status, answer) = runtime.block_on(speak(&base, call, token.filter(|_| changes)))?;
+        show(status, &answer, out, err)
+    }
+
+    fn token(&self, config: Option<&Config>) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.token_file else {
+            let token = config.and_then(|config| config.web.token.as_ref());
+            return Ok(token.map(|token| token.expose().to_owned()));
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("read the token from {} (--token-file)", path.display()))?;
+        Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+
+    fn base(&self, config: Option<&Config>) -> String {
+        if let Some(url) = &self.url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let listen = config.map(|config| config.web.listen);
+        let mut listen = listen.unwrap_or_else(|| ([127, 0, 0, 1], 9644).into());
+        if listen.ip().is_unspecified() {
+            // Who listens everywhere listens here.
+            listen.set_ip(match listen.ip() {
+                IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+                IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+            });
+        }
+        format!("http://{listen}")
+    }
+}
+
+async fn speak(base: &str, call: Call, token: Option<String>) -> anyhow::Result<(u16, Value)> {
+    notify::install_tls();
+    let client = reqwest::Client::builder()
+        .timeout(PATIENCE)
+        // The token goes to nobody else.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .context("prepare the call")?;
+    let mut request = client.request(call.method, format!("{base}{}", call.path));
+    if let Some(token) = token {
+        let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {token}"))
+            .context("the token cannot be sent: it is one line of plain text")?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    if let Some(body) = call.body {
+        request = request
+            .header(CONTENT_TYPE, "application/json")
+            .body(body.to_string());
+    }
+    let answer = request
+        .send()
+        .await
+        .with_context(|| format!("speak to the sidecar at {base}; does it run?"))?;
+    let status = answer.status().as_u16();
+    let text = answer.text().await.context("read the answer")?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+fn show(
+    status: u16,
+    answer: &Value,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let plain = |text: &str| -> String {
+        let odd = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        text.chars().map(odd).collect()
+    };
+    if !(200..300).contains(&status) {
+        let error = answer["error"].as_str().unwrap_or("it did not say why");
+        writeln!(err, "refused ({status}): {}", plain(error))?;
+        return Ok(match status {
+            400 => Status::Misused,
+            _ => Status::Wrong,
+        });
+    }
+    if let Some(id) = answer["id"].as_str() {
+        writeln!(out, "{}", plain(id))?;
+        if answer["saved"] == json!(false) {
+            writeln!(
+                err,
+                "it holds, but the store cannot be written: a restart would forget it"
+            )?;
+        }
+        return Ok(Status::Fine);
+    }
+    // serde escapes what moves a terminal.
+    writeln!(out, "{answer:#}")?;
+    Ok(Status::Fine)
+}

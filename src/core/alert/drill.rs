@@ -1,0 +1,100 @@
+//! A whole incident that did not happen: its first page, an update and its end, for people to practise with.
+
+use super::incident::key;
+use super::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason, Remarks};
+use crate::core::event::{Failure, Timestamp, VmId, VmType};
+use crate::core::rule::{Reading, RuleName, Said, Stretch};
+use crate::core::window::Count;
+
+const MINUTE: i64 = 60_000;
+
+/// The three messages, of these moments. Its key and everything shown of it say that it is a drill.
+#[must_use]
+pub fn drill(host: &str, moments: [Timestamp; 3]) -> [Notification; 3] {
+    let [fired, updated, resolved] = moments;
+    let mut incident = first(host, fired);
+    let first = said(Kind::Firing, Reason::FirstAlert, fired, &incident);
+    let further = member(RuleName::BootFailureRate, Count { bad: 4, of: 20 }, updated);
+    incident.members.push(further);
+    let update = said(Kind::Update, Reason::FurtherAlert, updated, &incident);
+    for member in &mut incident.members {
+        member.resolved_at = Some(resolved);
+    }
+    incident.resolved_at = Some(resolved);
+    incident.good_since = Some(resolved);
+    let end = said(Kind::Resolved, Reason::AllResolved, resolved, &incident);
+    [first, update, end]
+}
+
+fn said(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident) -> Notification {
+    Notification {
+        kind,
+        reason,
+        at,
+        incident: incident.clone(),
+        remarks: Remarks {
+            is_drill: true,
+            ..Remarks::default()
+        },
+    }
+}
+
+fn first(host: &str, at: Timestamp) -> Incident {
+    let (vm_type, cause) = (VmType::Browser, Failure::AgentRefused);
+    let family = Family::of(cause);
+    let began = |minutes: i64| at.plus_ms(-minutes * MINUTE);
+    Incident {
+        key: format!("drill-{}", key(host, vm_type.into(), family, at, [0; 2])),
+        host: host.to_owned(),
+        subject: vm_type.into(),
+        family,
+        cause: cause.into(),
+        first_bad_at: began(8),
+        fired_at: at,
+        resolved_at: None,
+        good_since: None,
+        members: vec![member(
+            RuleName::ConnectionRefusedSpike,
+            Count { bad: 3, of: 3 },
+            at,
+        )],
+        others: vec![Other {
+            vm_type: VmType::Cli,
+            count: Count { bad: 0, of: 18 },
+            stretch: Stretch::Span(60 * MINUTE),
+            newest_at: began(1),
+        }],
+        evidence: vec!["[DRILL] VM health check ECONNREFUSED on port 8080".to_owned()],
+        boots: (0..3)
+            .map(|n| NamedBoot {
+                vm: Some(VmId(n)),
+                session: None,
+                started_at: began(8 - i64::try_from(n).unwrap_or(0) * 3),
+                failure: Some(cause),
+            })
+            .collect(),
+        update_due: None,
+        flapping: false,
+        before: None,
+        turned: false,
+    }
+}
+
+fn member(rule: RuleName, count: Count, fired_at: Timestamp) -> Member {
+    Member {
+        rule,
+        severity: rule.severity(),
+        fired_at,
+        resolved_at: None,
+        reading: Said::Boots(Reading {
+            bad: true,
+            recovered: false,
+            count,
+            stretch: Stretch::Last(count.of),
+            chance: 0.000_125,
+            usual: 0.05,
+            overdue: 0,
+            detail: None,
+        }),
+    }
+}

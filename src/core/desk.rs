@@ -1,0 +1,593 @@
+//! The desk: what operators have said, and what it makes of the engine's notifications.
+//!
+//! ```text
+//!   engine ──► notification ──► silenced? ─► inhibited? ─► storm? ──► sent
+//!                                  └─────────────┴────────────┴────► held: counted, shown, and looked at again
+//! ```
+//!
+//! The engine decides what holds; the desk decides what is said about it, and never the other way round: a silenced
+//! alert changes its state, is counted and shown. What holds back a first page ends some time, and then an incident that
+//! still fires is paged, with why it comes late. An inhibition hides only what was not sent yet; a silence hides updates
+//! and repeats, too, and what they would have said is said once when it ends. An end goes to whoever got the beginning,
+//! whatever holds, and to nobody else.
+//!
+//! Acknowledging an incident stops its repeats and ends with it. A repeat is due so long after the last message that was
+//! delivered, exactly, and over restarts.
+//!
+//! Boots of a maintenance count neither for nor against; an alert that fires all the same pages, and says that there is
+//! one.
+//!
+//! Pure: the same notifications, commands and times give the same effects.
+
+mod act;
+mod again;
+mod calendar;
+mod command;
+mod inhibit;
+mod keep;
+mod matcher;
+mod silence;
+mod storm;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+pub use calendar::{NoWindow, Recurring, Span};
+pub use command::{Command, Done, LONGEST_MAINTENANCE_MS, Operation, Refused};
+use keep::Place;
+pub use matcher::{Label, Labels, Matcher, NoMatcher};
+pub use silence::{LONGEST_MS, SHORTEST_MS, Silence};
+use storm::Storm;
+
+use crate::core::alert::{
+    Acknowledged, HeldBack, Incident, Kind, Member, Notification, Reason, Remarks,
+};
+use crate::core::event::{Timestamp, VmType};
+use crate::core::rule::Severity;
+use crate::core::saved::Touched;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// So long after the last delivered message an incident that nobody acknowledged is told again.
+    pub repeat_page_ms: i64,
+    pub repeat_ticket_ms: i64,
+    pub group_wait_ms: i64,
+    pub maintenance: Vec<Recurring>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            repeat_page_ms: 4 * 3_600_000,
+            repeat_ticket_ms: 24 * 3_600_000,
+            group_wait_ms: 30_000,
+            maintenance: Vec::new(),
+        }
+    }
+}
+
+/// Incidents that nobody heard of, remembered for those that are shown what ended lately.
+const MOST_QUIET: usize = 200;
+
+/// What the desk wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    Send(Box<Notification>),
+    /// It is not sent now.
+    Held {
+        incident: String,
+        why: HeldBack,
+    },
+    /// For the record.
+    Noted(Operation),
+}
+
+/// Whether the engine has just said something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Fresh,
+    None,
+}
+
+/// A maintenance that somebody started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Maintenance {
+    pub id: u64,
+    pub author: String,
+    pub reason: String,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+    #[serde(default)]
+    pub ended_by: Option<String>,
+}
+
+impl Maintenance {
+    fn span(&self) -> Span {
+        Span {
+            from: self.starts_at,
+            to: self.ends_at,
+        }
+    }
+}
+
+/// An open incident, and what was said of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Told {
+    /// What the engine said last.
+    latest: Notification,
+    /// Its first page has left.
+    sent: bool,
+    /// When a message about it was last delivered, or left where that is not known yet.
+    told_at: Timestamp,
+    /// What keeps back what is to be said; `None`: all is said.
+    held: Option<HeldBack>,
+    /// It waits until then whether its cause shows itself.
+    waits_until: Option<Timestamp>,
+    acknowledged: Option<Acknowledged>,
+}
+
+/// An incident that ended lately: its symptoms get a moment to end, too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Gone {
+    incident: Incident,
+    at: Timestamp,
+}
+
+/// How an incident stands, for whoever looks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    pub incident: Incident,
+    pub acknowledged: Option<Acknowledged>,
+    pub held: Option<HeldBack>,
+    /// Somebody was told of it.
+    pub is_told: bool,
+}
+
+/// What operators see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    pub incidents: Vec<Standing>,
+    pub silences: Vec<Silence>,
+    pub maintenance: Vec<Maintenance>,
+    /// The configured windows, with the occurrence that is under way.
+    pub windows: Vec<(String, Option<Span>)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Desk {
+    settings: Settings,
+    silences: BTreeMap<u64, Silence>,
+    maintenance: BTreeMap<u64, Maintenance>,
+    told: BTreeMap<String, Told>,
+    gone: VecDeque<Gone>,
+    /// The last incidents that ended without anybody having been told.
+    quiet: VecDeque<String>,
+    storm: Storm,
+    /// When a configured window next begins or ends.
+    window_change: Option<Timestamp>,
+    /// The last number that was given to a silence or maintenance.
+    last_id: u64,
+    touched: Touched<Place>,
+}
+
+impl Desk {
+    #[must_use]
+    pub fn new(settings: Settings) -> Desk {
+        Desk {
+            settings,
+            silences: BTreeMap::new(),
+            maintenance: BTreeMap::new(),
+            told: BTreeMap::new(),
+            gone: VecDeque::new(),
+            quiet: VecDeque::new(),
+            storm: Storm::default(),
+            window_change: None,
+            last_id: 0,
+            touched: Touched::default(),
+        }
+    }
+
+    /// After a start: incidents of which the desk does not know were told by a run that had none; those that the engine
+    /// does not have are over.
+    pub fn agree_with<'a>(&mut self, open: impl Iterator<Item = &'a Incident>, now: Timestamp) {
+        let mut known = std::mem::take(&mut self.told);
+        for incident in open {
+            let told = known.remove(&incident.key).unwrap_or_else(|| Told {
+                latest: Notification {
+                    kind: Kind::Firing,
+                    reason: Reason::FirstAlert,
+                    at: incident.fired_at,
+                    incident: incident.clone(),
+                    remarks: Remarks::default(),
+                },
+                sent: true,
+                told_at: incident.fired_at.min(now),
+                held: None,
+                waits_until: None,
+                acknowledged: None,
+            });
+            self.touched.mark(Place::Told(incident.key.clone()));
+            self.told.insert(incident.key.clone(), told);
+        }
+        for (key, told) in known {
+            self.touched.mark(Place::Told(key.clone()));
+            // A digest is no incident of the engine's.
+            let is_digest = self.storm.open.as_ref();
+            if is_digest.is_some_and(|open| open.incident.key == key) {
+                self.told.insert(key, told);
+            }
+        }
+    }
+
+    /// Takes a notification of the engine's.
+    pub fn take(&mut self, notification: Notification, now: Timestamp, out: &mut Vec<Effect>) {
+        match notification.kind {
+            Kind::Resolved => self.ended(notification, now, out),
+            Kind::Firing | Kind::Update => {
+                let key = notification.incident.key.clone();
+                let wait = self.settings.group_wait_ms;
+                let told = self.told.entry(key.clone()).or_insert_with(|| Told {
+                    latest: notification.clone(),
+                    sent: false,
+                    told_at: now,
+                    held: None,
+                    waits_until: Some(now.plus_ms(wait)),
+                    acknowledged: None,
+                });
+                told.latest = notification;
+                self.say(&key, News::Fresh, now, out);
+            }
+        }
+    }
+
+    /// A message about an incident was delivered: its repeat counts from there.
+    pub fn delivered(&mut self, incident: &str, at: Timestamp) {
+        if let Some(told) = self.told.get_mut(incident)
+            && told.told_at < at
+        {
+            told.told_at = at;
+            self.touched.mark(Place::Told(incident.to_owned()));
+        }
+    }
+
+    /// Lets pass what time alone changes.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.forget(now);
+        if self.window_change.is_none_or(|at| at <= now) {
+            let windows = self.settings.maintenance.iter();
+            self.window_change = windows.filter_map(|window| window.next_change(now)).min();
+        }
+        self.give_notice(now, out);
+        for key in self.told.keys().cloned().collect::<Vec<_>>() {
+            let Some(told) = self.told.get(&key) else {
+                continue;
+            };
+            // What is silenced while it fires is told once when the silence ends.
+            if told.held.is_some() || self.silence_of(&told.latest.incident, now).is_some() {
+                self.say(&key, News::None, now, out);
+            }
+        }
+        self.repeat(now, out);
+        self.tell_digest(now, out);
+    }
+
+    /// When `tick` next has work to do.
+    #[must_use]
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let silences = self.silences.values().filter(|one| !one.has_ended(now));
+        let silences = silences.map(|one| one.next_change(now));
+        let told = self.told.values().flat_map(|told| {
+            let waits = told.held.as_ref().and(told.waits_until);
+            let repeats = self.repeats_at(told);
+            [waits.filter(|until| *until > now), repeats]
+        });
+        let grace = self.settings.group_wait_ms;
+        let gone = self.gone.iter().map(|gone| gone.at.plus_ms(grace));
+        let digest = self.storm.open.as_ref().and_then(|open| open.due);
+        let by_hand = self.maintenance.values().map(|one| one.ends_at);
+        silences
+            .chain(told.flatten())
+            .chain(gone)
+            .chain(digest)
+            .chain(self.window_change)
+            .chain(by_hand.filter(|at| *at > now))
+            .min()
+    }
+
+    /// Why a maintenance is under way at that time, if one is.
+    #[must_use]
+    pub fn maintenance_at(&self, at: Timestamp) -> Option<&str> {
+        let by_hand = self.maintenance.values();
+        let mut by_hand = by_hand.filter(|one| one.span().holds(at));
+        let mut windows = self.settings.maintenance.iter();
+        by_hand.next().map(|one| one.reason.as_str()).or_else(|| {
+            let window = windows.find(|window| window.around(at).is_some());
+            window.map(|window| window.reason.as_str())
+        })
+    }
+
+    /// Whether a boot that began and ended then counts neither for nor against: it touched a maintenance.
+    #[must_use]
+    pub fn excludes(&self, began: Timestamp, ended: Timestamp) -> bool {
+        self.maintenance_at(began).is_some() || self.maintenance_at(ended).is_some()
+    }
+
+    /// Whether nobody was told of an incident, since something holds it back.
+    #[must_use]
+    pub fn hides(&self, incident: &str) -> bool {
+        self.told
+            .get(incident)
+            .is_some_and(|told| !told.sent && !matches!(told.held, Some(HeldBack::Storm)))
+    }
+
+    /// Whether an incident that is over was told to nobody.
+    #[must_use]
+    pub fn kept_quiet(&self, incident: &str) -> bool {
+        self.quiet.iter().any(|key| key == incident)
+    }
+
+    #[must_use]
+    pub fn view(&self, now: Timestamp) -> View {
+        let standing = |told: &Told| Standing {
+            incident: told.latest.incident.clone(),
+            acknowledged: told.acknowledged.clone(),
+            held: self.standing_hold(told, now),
+            is_told: told.sent,
+        };
+        let windows = self.settings.maintenance.iter();
+        View {
+            incidents: self.told.values().map(standing).collect(),
+            silences: self.silences.values().cloned().collect(),
+            maintenance: self.maintenance.values().cloned().collect(),
+            windows: windows
+                .map(|window| (window.to_string(), window.around(now)))
+                .collect(),
+        }
+    }
+
+    /// Silences that hold now, and acknowledged incidents.
+    #[must_use]
+    pub fn figures(&self, now: Timestamp) -> (usize, usize) {
+        let silences = self.silences.values().filter(|one| one.is_active(now));
+        let told = self.told.values();
+        (
+            silences.count(),
+            told.filter(|told| told.acknowledged.is_some()).count(),
+        )
+    }
+
+    /// What keeps an incident quiet, if something does.
+    fn hold(&self, told: &Told, now: Timestamp) -> Option<HeldBack> {
+        let incident = &told.latest.incident;
+        if let Some(silence) = self.silence_of(incident, now) {
+            return Some(HeldBack::Silenced {
+                id: silence.id,
+                author: silence.author.clone(),
+                reason: silence.reason.clone(),
+            });
+        }
+        if told.sent {
+            return None;
+        }
+        if let Some(cause) = self.cause_of(incident) {
+            return Some(HeldBack::Inhibited {
+                by: cause.key.clone(),
+            });
+        }
+        let waits = told.waits_until.is_some_and(|until| now < until);
+        let is_ticket = incident.severity() == Severity::Ticket;
+        (waits && is_ticket && inhibit::may_be_symptom(incident)).then_some(HeldBack::Waiting)
+    }
+
+    /// As `hold`, for whoever looks: also what is told by a digest.
+    fn standing_hold(&self, told: &Told, now: Timestamp) -> Option<HeldBack> {
+        self.hold(told, now).or_else(|| told.held.clone())
+    }
+
+    /// The silence, if there is one for each alert of it that fires: the one that ends last.
+    fn silence_of(&self, incident: &Incident, now: Timestamp) -> Option<&Silence> {
+        let active: Vec<&Silence> = self
+            .silences
+            .values()
+            .filter(|one| one.is_active(now))
+            .collect();
+        let of = |labels: Labels<'_>| {
+            let matching = active.iter().filter(|one| one.matches(&labels));
+            matching.max_by_key(|one| one.ends_at).copied()
+        };
+        let mut members = incident
+            .members
+            .iter()
+            .filter(|member| member.resolved_at.is_none())
+            .peekable();
+        members.peek()?;
+        let found: Option<Vec<&Silence>> = members
+            .map(|member| of(labels_of(incident, member)))
+            .collect();
+        found?.into_iter().min_by_key(|one| one.ends_at)
+    }
+
+    /// What explains an incident: another that fires, or did until a moment ago, and is explained by nothing itself.
+    fn cause_of(&self, incident: &Incident) -> Option<&Incident> {
+        let firing = self.told.values().map(|told| &told.latest.incident);
+        let gone = self.gone.iter().map(|gone| &gone.incident);
+        let all = || firing.clone().chain(gone.clone());
+        all().find(|cause| {
+            inhibit::explains(cause, incident)
+                && !all().any(|other| inhibit::explains(other, cause))
+        })
+    }
+
+    /// Says what is to be said about an open incident, or holds it back.
+    fn say(&mut self, key: &str, news: News, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(told) = self.told.get(key) else {
+            return;
+        };
+        let before = told.held.clone();
+        if let Some(why) = self.hold(told, now) {
+            self.hold_back(key, why, news, out);
+            return;
+        }
+        let in_digest = self.storm.holds(key);
+        if in_digest && news == News::None {
+            return;
+        }
+        if !told.sent && (in_digest || !self.storm.is_calm(now)) {
+            let incident = told.latest.incident.clone();
+            self.storm.join(&incident, now, self.settings.group_wait_ms);
+            self.touched.mark(Place::Storm);
+            self.hold_back(key, HeldBack::Storm, news, out);
+            return;
+        }
+        self.send(key, before, now, out);
+    }
+
+    /// Whether it is held by one silence or by another is no news.
+    fn hold_back(&mut self, key: &str, why: HeldBack, news: News, out: &mut Vec<Effect>) {
+        let Some(told) = self.told.get_mut(key) else {
+            return;
+        };
+        let before = told.held.replace(why.clone());
+        if before.as_ref() != Some(&why) || news == News::Fresh {
+            self.touched.mark(Place::Told(key.to_owned()));
+        }
+        if before.is_none_or(|before| before.as_str() != why.as_str()) || news == News::Fresh {
+            out.push(Effect::Held {
+                incident: key.to_owned(),
+                why,
+            });
+        }
+    }
+
+    fn send(&mut self, key: &str, held: Option<HeldBack>, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(told) = self.told.get_mut(key) else {
+            return;
+        };
+        let first = !std::mem::replace(&mut told.sent, true);
+        // What it waited for did not come: that is no reason of its own.
+        let held = held.filter(|why| *why != HeldBack::Waiting);
+        let mut notification = told.latest.clone();
+        if first {
+            notification.kind = Kind::Firing;
+        }
+        if held.is_some() {
+            notification.at = now;
+            notification.reason = Reason::HeldBack;
+            if !first {
+                notification.kind = Kind::Update;
+            }
+        }
+        told.held = None;
+        told.told_at = now;
+        self.touched.mark(Place::Told(key.to_owned()));
+        self.leaves(notification, key, held, now, out);
+    }
+
+    fn leaves(
+        &mut self,
+        notification: Notification,
+        key: &str,
+        held: Option<HeldBack>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        self.storm.sent(now);
+        self.touched.mark(Place::Storm);
+        let notification = self.remarked(notification, key, held, now);
+        out.push(Effect::Send(Box::new(notification)));
+    }
+
+    fn remarked(
+        &self,
+        mut notification: Notification,
+        key: &str,
+        held: Option<HeldBack>,
+        now: Timestamp,
+    ) -> Notification {
+        let told = self.told.get(key);
+        let remarks = &mut notification.remarks;
+        remarks.acknowledged = told.and_then(|told| told.acknowledged.clone());
+        remarks.held = held;
+        remarks.maintenance = self.maintenance_at(now).map(str::to_owned);
+        notification
+    }
+
+    /// An incident's end: for whoever got its beginning.
+    fn ended(&mut self, notification: Notification, now: Timestamp, out: &mut Vec<Effect>) {
+        let key = notification.incident.key.clone();
+        let told = self.told.remove(&key);
+        self.touched.mark(Place::Told(key.clone()));
+        self.touched.mark(Place::Gone);
+        let mut cause = notification.incident.clone();
+        for member in &mut cause.members {
+            // As it was while it fired.
+            member.resolved_at = None;
+        }
+        self.gone.push_back(Gone {
+            incident: cause,
+            at: now,
+        });
+        if self.storm.holds(&key) {
+            self.touched.mark(Place::Storm);
+            let wait = self.settings.group_wait_ms;
+            if self.storm.resolved(&key, now, wait) {
+                self.end_digest(now, out);
+            }
+        }
+        // One that the desk does not know was told by a run that had none.
+        let Some(told) = told else {
+            out.push(Effect::Send(Box::new(notification)));
+            return;
+        };
+        if told.sent {
+            let mut notification = notification;
+            notification.remarks.acknowledged = told.acknowledged;
+            out.push(Effect::Send(Box::new(notification)));
+        } else if told.held != Some(HeldBack::Storm) {
+            if self.quiet.len() == MOST_QUIET {
+                self.quiet.pop_front();
+            }
+            self.quiet.push_back(key);
+        }
+    }
+
+    /// What is long over.
+    fn forget(&mut self, now: Timestamp) {
+        let grace = self.settings.group_wait_ms;
+        while self
+            .gone
+            .front()
+            .is_some_and(|gone| gone.at.plus_ms(grace) <= now)
+        {
+            self.gone.pop_front();
+            self.touched.mark(Place::Gone);
+        }
+        let long_ago = now.plus_ms(-silence::REMEMBERED_MS);
+        let old = |ended: &Timestamp| *ended <= long_ago;
+        let silences = self.silences.values().filter(|one| old(&one.ends_at));
+        for id in silences.map(|one| one.id).collect::<Vec<_>>() {
+            self.silences.remove(&id);
+            self.touched.mark(Place::Silence(id));
+        }
+        let maintenance = self.maintenance.values().filter(|one| old(&one.ends_at));
+        for id in maintenance.map(|one| one.id).collect::<Vec<_>>() {
+            self.maintenance.remove(&id);
+            self.touched.mark(Place::Maintenance(id));
+        }
+    }
+}
+
+/// The labels by which a silence knows an alert.
+fn labels_of<'a>(incident: &'a Incident, member: &Member) -> Labels<'a> {
+    Labels {
+        rule: member.rule.as_str(),
+        severity: member.severity.as_str(),
+        vm_type: incident.subject.vm_type().map_or("", VmType::as_str),
+        host: &incident.host,
+        cause: incident.cause.as_str(),
+    }
+}

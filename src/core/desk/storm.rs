@@ -1,0 +1,152 @@
+//! The storm valve: of many incidents at once the first are paged one by one, and the rest in one digest.
+//!
+//! A page that comes with four hundred others is read by nobody, and providers refuse them. Above [`MOST`] messages
+//! within [`SPAN_MS`], an incident's first page joins the open digest, which is one incident to whoever is told: one key,
+//! at most one message in [`INTERVAL_MS`], and an end when the last of its members has ended. Ends are never held back,
+//! and repeats count as the messages they are.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::alert::{Cause, Digest, Incident, Subject};
+use crate::core::event::Timestamp;
+
+pub(super) const MOST: usize = 10;
+pub(super) const SPAN_MS: i64 = 10 * 60_000;
+/// Between two messages of one digest.
+pub(super) const INTERVAL_MS: i64 = 5 * 60_000;
+/// Causes that a digest names.
+const NAMED: usize = 10;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Storm {
+    /// When messages left lately, at most `MOST` of them.
+    sent: VecDeque<Timestamp>,
+    pub(super) open: Option<Open>,
+}
+
+/// A digest that is not over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Open {
+    /// The first member, under the digest's own key.
+    pub(super) incident: Incident,
+    members: BTreeMap<String, Held>,
+    /// When it is told next; `None`: nothing is new.
+    pub(super) due: Option<Timestamp>,
+    pub(super) told_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Held {
+    subject: Subject,
+    cause: Cause,
+    resolved: bool,
+}
+
+impl Storm {
+    /// Whether another message may leave by itself.
+    pub(super) fn is_calm(&mut self, now: Timestamp) -> bool {
+        self.forget(now);
+        self.sent.len() < MOST
+    }
+
+    pub(super) fn sent(&mut self, now: Timestamp) {
+        self.forget(now);
+        if self.sent.len() == MOST {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(now);
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while self
+            .sent
+            .front()
+            .is_some_and(|at| now.since(*at) >= SPAN_MS || *at > now)
+        {
+            self.sent.pop_front();
+        }
+    }
+
+    /// Takes an incident into the digest, or tells it what is new of one.
+    pub(super) fn join(&mut self, incident: &Incident, now: Timestamp, wait_ms: i64) {
+        let open = self.open.get_or_insert_with(|| Open {
+            incident: incident.under_key(format!("storm-{}", incident.key)),
+            members: BTreeMap::new(),
+            due: None,
+            told_at: None,
+        });
+        let held = Held {
+            subject: incident.subject,
+            cause: incident.cause,
+            resolved: false,
+        };
+        let before = open.members.insert(incident.key.clone(), held.clone());
+        if before.as_ref() != Some(&held) {
+            open.is_new(now, wait_ms);
+        }
+    }
+
+    /// A member has ended; whether the digest has, too.
+    pub(super) fn resolved(&mut self, key: &str, now: Timestamp, wait_ms: i64) -> bool {
+        let Some(open) = &mut self.open else {
+            return false;
+        };
+        let Some(held) = open.members.get_mut(key) else {
+            return false;
+        };
+        held.resolved = true;
+        if open.members.values().all(|held| held.resolved) {
+            return true;
+        }
+        open.is_new(now, wait_ms);
+        false
+    }
+
+    pub(super) fn holds(&self, key: &str) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.members.contains_key(key))
+    }
+
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        self.sent.retain(|at| *at <= now);
+        if let Some(open) = &mut self.open {
+            open.told_at = open.told_at.map(|at| at.min(now));
+            let latest = now.plus_ms(INTERVAL_MS);
+            open.due = open.due.map(|due| due.min(latest));
+        }
+    }
+}
+
+impl Open {
+    fn is_new(&mut self, now: Timestamp, wait_ms: i64) {
+        let soonest = self
+            .told_at
+            .map_or(Timestamp::MIN, |at| at.plus_ms(INTERVAL_MS));
+        self.due
+            .get_or_insert_with(|| now.plus_ms(wait_ms).max(soonest));
+    }
+
+    pub(super) fn counted(&self) -> Digest {
+        let mut counts: BTreeMap<(Subject, Cause), u32> = BTreeMap::new();
+        let mut digest = Digest::default();
+        for held in self.members.values() {
+            if held.resolved {
+                digest.resolved += 1;
+            } else {
+                digest.firing += 1;
+                *counts.entry((held.subject, held.cause)).or_default() += 1;
+            }
+        }
+        let mut causes: Vec<(Subject, Cause, u32)> = counts
+            .into_iter()
+            .map(|((subject, cause), count)| (subject, cause, count))
+            .collect();
+        causes.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+        digest.others = causes.iter().skip(NAMED).map(|(_, _, count)| count).sum();
+        causes.truncate(NAMED);
+        digest.causes = causes;
+        digest
+    }
+}

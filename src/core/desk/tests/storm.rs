@@ -1,0 +1,135 @@
+//! The storm valve.
+
+use super::*;
+
+fn many(story: &mut Story, from: usize, to: usize) {
+    for n in from..to {
+        let cause = match n % 3 {
+            0 => Failure::TapFailed,
+            _ => Failure::AgentRefused,
+        };
+        story.fire(incident(
+            &format!("{n:03}"),
+            RuleName::BootFailureRate,
+            // One kind, so that nothing is a symptom.
+            VmType::Browser,
+            cause,
+        ));
+    }
+}
+
+/// Without inhibition: incidents of one cause on many hosts.
+fn apart(story: &mut Story, from: usize, to: usize) {
+    for n in from..to {
+        let mut one = refused(&format!("{n:03}"));
+        one.host = format!("host-{n}");
+        story.fire(one);
+    }
+}
+
+#[test]
+fn five_hundred_alerts_at_once_make_ten_pages_and_one_digest() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 500);
+    assert_eq!(story.sent.len(), 10);
+    story.pass(9 * MINUTE);
+    assert_eq!(story.sent.len(), 11);
+    let digest = story.sent[10].clone();
+    assert_eq!((digest.kind, digest.reason), (Kind::Firing, Reason::Storm));
+    assert_eq!(
+        digest.at,
+        START.plus_ms(30 * SECOND),
+        "it gathers as long as updates do"
+    );
+    let counted = digest.remarks.digest.unwrap();
+    assert_eq!((counted.firing, counted.resolved), (490, 0));
+    assert_eq!(
+        counted.causes,
+        [(VmType::Browser.into(), Failure::AgentRefused.into(), 490)]
+    );
+    assert!(!story.desk.hides("400"), "a digest tells of it");
+
+    // The ends: of the ten each its own, of the rest one.
+    story.sent.clear();
+    for n in 0..500 {
+        story.resolve(&format!("{n:03}"));
+    }
+    let ends: Vec<&str> = story
+        .sent
+        .iter()
+        .map(|one| one.incident.key.as_str())
+        .collect();
+    assert_eq!(ends.len(), 11);
+    assert_eq!(ends[10], "storm-010");
+    assert!(story.sent.iter().all(|one| one.kind == Kind::Resolved));
+    story.pass(24 * HOUR);
+    assert_eq!(story.sent.len(), 11, "nothing is left");
+}
+
+#[test]
+fn a_digest_is_told_at_most_every_five_minutes_and_counts_what_ended() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 12);
+    story.pass(MINUTE);
+    apart(&mut story, 12, 14);
+    story.resolve("010");
+    story.pass(8 * MINUTE);
+    let digests: Vec<(i64, Kind)> = story
+        .sent
+        .iter()
+        .filter(|one| one.reason == Reason::Storm)
+        .map(|one| (one.at.since(START), one.kind))
+        .collect();
+    assert_eq!(
+        digests,
+        [(30 * SECOND, Kind::Firing), (330 * SECOND, Kind::Update)]
+    );
+    let last = story.sent.last().unwrap().remarks.digest.clone().unwrap();
+    assert_eq!((last.firing, last.resolved), (3, 1));
+}
+
+#[test]
+fn after_the_storm_incidents_are_paged_one_by_one_again() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 11);
+    story.pass(11 * MINUTE);
+    story.done();
+    apart(&mut story, 11, 12);
+    assert_eq!(story.done(), ["firing 011"]);
+}
+
+#[test]
+fn a_storm_that_is_over_before_its_digest_is_due_sends_none() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 12);
+    story.resolve("010");
+    story.resolve("011");
+    story.pass(HOUR);
+    assert!(story.sent.iter().all(|one| one.reason != Reason::Storm));
+}
+
+#[test]
+fn a_digest_can_be_acknowledged_and_is_told_again() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 12);
+    story.pass(5 * HOUR);
+    assert!(story.done().contains(&"update storm-010 repeat".to_owned()));
+    story.acknowledge("storm-010").unwrap();
+    story.done();
+    story.pass(5 * HOUR);
+    assert!(!story.done().contains(&"update storm-010 repeat".to_owned()));
+}
+
+#[test]
+fn symptoms_are_in_no_digest() {
+    let mut story = Story::new();
+    many(&mut story, 0, 30);
+    // All tap failures but the first are held as consequences of it: 20 refusals, of which nine are paged.
+    story.pass(MINUTE);
+    let digest = story.sent.iter().find_map(|one| one.remarks.digest.clone());
+    let causes = digest.unwrap().causes;
+    assert_eq!(
+        causes,
+        [(VmType::Browser.into(), Failure::AgentRefused.into(), 11)]
+    );
+}

@@ -1,0 +1,113 @@
+//! What a page says beside its incident: what operators did, why it comes now, that it stands for many, or for nothing.
+
+use super::{Context, Page, Status, append};
+use crate::core::alert::{Digest, HeldBack, Notification, Reason};
+use crate::core::event::Timestamp;
+
+const DRILL: &str = "[DRILL] ";
+
+/// Adds the notification's remarks to the words of its incident.
+pub(super) fn apply(page: &mut Page, notification: &Notification, context: &Context) {
+    let remarks = &notification.remarks;
+    let moment = |at: Timestamp| context.moment(at, notification.at);
+    if let Some(digest) = &remarks.digest {
+        of_many(page, digest);
+    }
+    let firing = page.status == Status::Firing;
+    if notification.reason == Reason::Repeat {
+        page.title = format!("Still: {}", page.title);
+        page.summary
+            .push_str(" It is told again since it still fires and nobody has acknowledged it.");
+    }
+    if let Some(held) = &remarks.held {
+        page.summary.push_str(&late_because(held));
+    }
+    if let Some(ends) = &remarks.silence {
+        let at = moment(ends.ends_at);
+        page.title = format!(
+            "The silence of {} ends at {at}, and it still fires: {}",
+            ends.author, page.title
+        );
+        append(
+            &mut page.summary,
+            format_args!(
+                " Silence {} ends at {at} ({}); what still fires then is paged.",
+                ends.id, ends.reason
+            ),
+        );
+    }
+    if let Some(taken) = &remarks.acknowledged {
+        if notification.reason == Reason::Acknowledged {
+            page.title = format!("{} has acknowledged: {}", taken.author, page.title);
+        }
+        append(
+            &mut page.summary,
+            format_args!(" Acknowledged by {} at {}", taken.author, moment(taken.at)),
+        );
+        page.summary.push_str(match taken.note.as_str() {
+            "" => ".",
+            _ => ": ",
+        });
+        page.summary.push_str(&taken.note);
+    }
+    if let (Some(reason), true) = (&remarks.maintenance, firing) {
+        append(
+            &mut page.summary,
+            format_args!(
+                " A maintenance is under way ({reason}); boots that touch it are not counted."
+            ),
+        );
+    }
+    if remarks.is_drill {
+        page.is_drill = true;
+        page.title.insert_str(0, DRILL);
+        page.subject.insert_str(0, DRILL);
+        page.summary.insert_str(
+            0,
+            "This is a drill: nothing happened, and all figures are invented. ",
+        );
+    }
+}
+
+fn late_because(held: &HeldBack) -> String {
+    match held {
+        HeldBack::Silenced { id, author, reason } => {
+            format!(" It comes late: it was silenced by {author} (silence {id}: {reason}).")
+        }
+        HeldBack::Inhibited { by } => {
+            format!(
+                " It comes late: it was taken for a consequence of incident {by}, and that one is over."
+            )
+        }
+        HeldBack::Waiting | HeldBack::Storm => String::new(),
+    }
+}
+
+/// One message for many incidents: how many, of what, and where the rest is.
+fn of_many(page: &mut Page, digest: &Digest) {
+    let all = digest.firing + digest.resolved;
+    let mut causes: Vec<String> = digest
+        .causes
+        .iter()
+        .map(|(subject, cause, count)| format!("{count} {subject}: {}", cause.meaning()))
+        .collect();
+    if digest.others > 0 {
+        causes.push(format!("{} of other causes", digest.others));
+    }
+    page.subject = format!("Many incidents at once on {}", page.host);
+    page.title = match page.status {
+        Status::Firing => format!("{} more incidents at once on {}", digest.firing, page.host),
+        Status::Resolved => format!("All of {all} incidents at once on {} are over", page.host),
+    };
+    page.summary = format!(
+        "More incidents than anybody can read page by page: {} of the {all} told here still fire. The first ones were \
+         paged one by one; these are told together.",
+        digest.firing
+    );
+    page.figures = causes;
+    page.not_affected = None;
+    page.evidence.clear();
+    page.boots.clear();
+    page.first_step = None;
+    page.runbook_url = None;
+}

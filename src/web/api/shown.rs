@@ -1,0 +1,87 @@
+//! What operators see, as JSON: times in RFC 3339, ids as texts.
+
+use serde_json::{Value, json};
+
+use crate::core::alert::HeldBack;
+use crate::core::desk::{Maintenance, Silence, Span, View};
+use crate::core::event::Timestamp;
+
+pub(super) fn incidents(view: &View) -> Value {
+    let all = view.incidents.iter().map(|standing| {
+        let incident = &standing.incident;
+        let taken = standing.acknowledged.as_ref();
+        json!({
+            "id": incident.key,
+            "host": incident.host,
+            "subject": incident.subject.as_str(),
+            "vm_type": incident.subject.vm_type().map(|vm_type| vm_type.as_str()),
+            "cause": incident.cause.as_str(),
+            "severity": incident.severity().as_str(),
+            "rules": incident.members.iter().filter(|member| member.resolved_at.is_none())
+                .map(|member| member.rule.as_str()).collect::<Vec<_>>(),
+            "first_bad_at": moment(incident.first_bad_at),
+            "fired_at": moment(incident.fired_at),
+            "told": standing.is_told,
+            "held": standing.held.as_ref().map(held),
+            "acknowledged": taken.map(|taken| json!({
+                "author": taken.author,
+                "at": moment(taken.at),
+                "note": taken.note,
+            })),
+        })
+    });
+    json!({ "incidents": all.collect::<Vec<_>>() })
+}
+
+fn held(why: &HeldBack) -> Value {
+    match why {
+        HeldBack::Silenced { id, .. } => json!({ "why": why.as_str(), "by": id.to_string() }),
+        HeldBack::Inhibited { by } => json!({ "why": why.as_str(), "by": by }),
+        HeldBack::Waiting | HeldBack::Storm => json!({ "why": why.as_str() }),
+    }
+}
+
+pub(super) fn silences(view: &View, now: Timestamp) -> Value {
+    let all = view.silences.iter().map(|silence: &Silence| {
+        json!({
+            "id": silence.id.to_string(),
+            "state": silence.state(now),
+            "matchers": silence.matchers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "author": silence.author,
+            "reason": silence.reason,
+            "created_at": moment(silence.created_at),
+            "starts_at": moment(silence.starts_at),
+            "ends_at": moment(silence.ends_at),
+            "expired_by": silence.expired_by,
+        })
+    });
+    json!({ "silences": all.collect::<Vec<_>>() })
+}
+
+pub(super) fn maintenance(view: &View, now: Timestamp) -> Value {
+    let all = view.maintenance.iter().map(|one: &Maintenance| {
+        json!({
+            "id": one.id.to_string(),
+            "state": if one.ends_at > now { "active" } else { "ended" },
+            "author": one.author,
+            "reason": one.reason,
+            "starts_at": moment(one.starts_at),
+            "ends_at": moment(one.ends_at),
+            "ended_by": one.ended_by,
+        })
+    });
+    let windows = view
+        .windows
+        .iter()
+        .map(|(written, span): &(String, Option<Span>)| {
+            let now = span.map(|span| json!({ "from": moment(span.from), "to": moment(span.to) }));
+            json!({ "window": written, "now": now })
+        });
+    json!({ "maintenance": all.collect::<Vec<_>>(), "windows": windows.collect::<Vec<_>>() })
+}
+
+fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .unwrap_or_default()
+        .to_string()
+}

@@ -1,0 +1,238 @@
+//! What operators do to the whole sidecar, through its API and the commands, and over restarts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bootwatch::app::Start;
+use serde_json::Value;
+
+use crate::run_ends::play;
+use crate::sidecar::{Pager, Sidecar, eventually, log};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A file with the token, and what a configuration says of it.
+fn with_token(folder: &Path) -> (PathBuf, String) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = folder.join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let more =
+        "[alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n[shutdown]\ndeadline = \"2s\"\n"
+            .to_owned();
+    (file, more)
+}
+
+/// Runs a command against a sidecar: its status, and what it wrote.
+fn bootwatch(sidecar: &Sidecar, token: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(arguments)
+        .args(["--url", &format!("http://{}", sidecar.address)])
+        .arg("--token-file")
+        .arg(token)
+        .output()
+        .unwrap();
+    let text = [done.stdout, done.stderr].concat();
+    (done.status.code(), String::from_utf8(text).unwrap())
+}
+
+fn incidents(sidecar: &Sidecar) -> Vec<Value> {
+    let (_, text) = sidecar.get("/api/v1/incidents");
+    let value: Value = serde_json::from_str(&text).unwrap();
+    value["incidents"].as_array().unwrap().clone()
+}
+
+fn start(log: &Path, pager: &Pager, token: &Path, more: &str) -> Sidecar {
+    let sidecar = Sidecar::start_with_token(log, pager.address, more, token, Start::default());
+    sidecar.wait_until_ready();
+    sidecar
+}
+
+#[test]
+fn a_silence_outlives_a_restart_and_the_page_comes_when_it_is_expired() {
+    let (folder, log) = log();
+    let (token, more) = with_token(folder.path());
+    let pager = Pager::start();
+    let first = start(&log, &pager, &token, &more);
+    let add = [
+        "silence",
+        "add",
+        "vm_type=browser",
+        "--for",
+        "2h",
+        "--reason",
+        "rebuild",
+        "--author",
+        "ada",
+    ];
+    assert_eq!(bootwatch(&first, &token, &add), (Some(0), "1\n".to_owned()));
+    play(&log, 1, "agent-missing", 3);
+    eventually("the alert fires", || {
+        first.metric("bootwatch_alerts_firing", "BootFailureRate") >= 1.0
+    });
+    eventually("the incident is shown as held", || {
+        incidents(&first)
+            .iter()
+            .any(|one| one["held"]["why"] == "silenced" && one["told"] == false)
+    });
+    assert_eq!(first.metric("bootwatch_silences_active", ""), 1.0);
+    first.stop().unwrap();
+    assert!(pager.so_far().is_empty(), "it is silenced");
+
+    let second = start(&log, &pager, &token, &more);
+    assert_eq!(second.metric("bootwatch_silences_active", ""), 1.0);
+    let (status, list) = bootwatch(&second, &token, &["silence", "list"]);
+    assert!(
+        status == Some(0) && list.contains("\"reason\": \"rebuild\""),
+        "{list}"
+    );
+    let expire = ["silence", "expire", "1", "--author", "bob"];
+    assert_eq!(bootwatch(&second, &token, &expire).0, Some(0));
+    let page = pager.next();
+    assert_eq!(page["status"], "firing");
+    assert!(page.to_string().contains("silenced by ada"), "{page}");
+
+    // Acknowledged by the beginning of its key; over another restart that stays so, and its end arrives.
+    let key = incidents(&second)[0]["id"].as_str().unwrap().to_owned();
+    let ack = [
+        "ack",
+        key.get(..8).unwrap(),
+        "--author",
+        "ada",
+        "--note",
+        "rolling back",
+    ];
+    assert_eq!(
+        bootwatch(&second, &token, &ack),
+        (Some(0), format!("{key}\n"))
+    );
+    second.stop().unwrap();
+    let third = start(&log, &pager, &token, &more);
+    assert_eq!(incidents(&third)[0]["acknowledged"]["author"], "ada");
+    play(&log, 2, "healthy", 40);
+    loop {
+        let next = pager.next();
+        assert_eq!(next["groupKey"], page["groupKey"]);
+        if next["status"] == "resolved" {
+            break;
+        }
+    }
+    third.stop().unwrap();
+    assert!(pager.so_far().is_empty());
+}
+
+#[test]
+fn boots_of_a_maintenance_page_nobody_and_are_counted() {
+    let (folder, log) = log();
+    let (token, more) = with_token(folder.path());
+    let pager = Pager::start();
+    let more = format!(
+        "{more}[maintenance]\nwindows = [\"daily 00:00-23:59 UTC rebuild\", \"daily 12:00-11:59 UTC rebuild\"]\n"
+    );
+    let sidecar = start(&log, &pager, &token, &more);
+    play(&log, 1, "agent-missing", 4);
+    eventually("the boots are counted", || {
+        sidecar.metric("bootwatch_boots_in_maintenance_total", "failed") >= 4.0
+    });
+    assert_eq!(sidecar.metric("bootwatch_boots_total", "failed"), 4.0);
+    assert_eq!(sidecar.metric("bootwatch_alerts_firing", ""), 0.0);
+    assert_eq!(sidecar.metric("bootwatch_maintenance_active", ""), 1.0);
+    let begin = [
+        "maintenance",
+        "start",
+        "--for",
+        "1h",
+        "--reason",
+        "kernel",
+        "--author",
+        "ada",
+    ];
+    assert_eq!(
+        bootwatch(&sidecar, &token, &begin),
+        (Some(0), "1\n".to_owned())
+    );
+    let end = ["maintenance", "end", "1", "--author", "ada"];
+    assert_eq!(bootwatch(&sidecar, &token, &end).0, Some(0));
+    assert_eq!(bootwatch(&sidecar, &token, &end).0, Some(1), "it has ended");
+    sidecar.stop().unwrap();
+    assert!(pager.so_far().is_empty());
+}
+
+#[test]
+fn who_has_no_token_changes_nothing() {
+    let (folder, log) = log();
+    let (token, more) = with_token(folder.path());
+    let wrong = folder.path().join("wrong");
+    std::fs::write(&wrong, "another-token-of-its-own\n").unwrap();
+    let pager = Pager::start();
+    let sidecar = start(&log, &pager, &token, &more);
+    let add = [
+        "silence",
+        "add",
+        "vm_type=browser",
+        "--for",
+        "2h",
+        "--reason",
+        "x",
+        "--author",
+        "eve",
+    ];
+    let (status, said) = bootwatch(&sidecar, &wrong, &add);
+    assert!(
+        status == Some(1) && said.contains("refused (401)"),
+        "{said}"
+    );
+    let empty = [
+        "silence",
+        "add",
+        "vm_type!=x",
+        "--for",
+        "2h",
+        "--reason",
+        "x",
+        "--author",
+        "ada",
+    ];
+    let (status, said) = bootwatch(&sidecar, &token, &empty);
+    assert!(
+        status == Some(2) && said.contains("silences everything"),
+        "{said}"
+    );
+    let (_, list) = sidecar.get("/api/v1/silences");
+    assert_eq!(list, "{\"silences\":[]}\n");
+    sidecar.stop().unwrap();
+}
+
+#[test]
+fn a_drill_is_a_whole_incident_that_says_that_it_is_none() {
+    let (folder, _) = log();
+    let pager = Pager::start();
+    let config = folder.path().join("bootwatch.toml");
+    let text = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = \"/tmp/none.log\"\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{}/page\"\n",
+        pager.address
+    );
+    std::fs::write(&config, text).unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["notify", "drill", "--pause", "0", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stdout)
+    );
+    let told: Vec<Value> = (0..3).map(|_| pager.next()).collect();
+    let statuses: Vec<&Value> = told.iter().map(|one| &one["status"]).collect();
+    assert_eq!(statuses, ["firing", "firing", "resolved"]);
+    for one in &told {
+        assert!(one["groupKey"].as_str().unwrap().starts_with("drill-"));
+        assert_eq!(one["groupKey"], told[0]["groupKey"]);
+        for alert in one["alerts"].as_array().unwrap() {
+            assert_eq!(alert["labels"]["drill"], "true");
+            let summary = alert["annotations"]["summary"].as_str().unwrap();
+            assert!(summary.starts_with("[DRILL] "), "{summary}");
+        }
+    }
+}
