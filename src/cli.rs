@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod notify;
 mod past;
+pub mod rules;
 pub mod run;
 pub mod simulate;
 mod verdict;
@@ -38,6 +39,8 @@ enum Command {
     Check(check::Arguments),
     /// Sends a test message through a configured channel
     Notify(notify::Arguments),
+    /// Writes the rules in the form of another program, for a fleet
+    Rules(rules::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -66,6 +69,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
         Command::Notify(arguments) => {
             notify::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Rules(arguments) => {
+            rules::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
