@@ -124,23 +124,33 @@ impl Row {
         }
     }
 
-    /// This alert as it fires at present, by `labels`, while its target is still scraped.
-    fn firing(&self, severity: &str, labels: &str, parameters: &Parameters) -> String {
+    /// The condition; or that it fires by `labels`, unless `over` holds; all of it only for targets that Prometheus still
+    /// has, up or not: of one that was taken out nobody will ever say that it is over.
+    fn held(
+        &self,
+        condition: &str,
+        severity: &str,
+        labels: &str,
+        over: &str,
+        parameters: &Parameters,
+    ) -> String {
+        let (name, judged_by) = (self.name, self.judge.as_str());
+        let indented: String = condition
+            .lines()
+            .map(|line| format!("  {line}\n"))
+            .collect();
         format!(
-            "max by ({labels}) (ALERTS{{alertname=\"{}\",alertstate=\"firing\",judged_by=\"{}\",severity=\"{severity}\"}})\n  \
+            "(\n{indented}  # it fires, and nothing says that it is over\n  or\n    \
+             max by ({labels}) (ALERTS{{alertname=\"{name}\",alertstate=\"firing\",judged_by=\"{judged_by}\",severity=\"{severity}\"}})\n    \
+             unless on ({labels}) {over}\n)\n# of a target that was taken out nobody will say so\n\
              and on (instance) up{{job=\"{}\"}}",
-            self.name,
-            self.judge.as_str(),
             parameters.job
         )
     }
 
     /// The condition, or that it fires and what would say otherwise is not seen.
     fn until_seen(&self, condition: &str, sight: &str, parameters: &Parameters) -> String {
-        let firing = self.firing(self.severity(), "instance", parameters);
-        format!(
-            "{condition}\n# not seen: unknown, not over\nor\n  {firing}\n  unless on (instance) {sight}"
-        )
+        self.held(condition, self.severity(), "instance", sight, parameters)
     }
 }
 

@@ -77,6 +77,8 @@ const KINDS: [Kind; 3] = [FAILED, REFUSALS, UNANSWERED];
 /// Of the configured window: the shortest, by which it still goes on; the window itself is the fourth.
 const LADDER: [f64; 6] = [1.0 / 12.0, 0.25, 0.5, 1.0, 2.0, 4.0];
 
+const BY: &str = "instance, vm_type";
+
 struct Windows {
     short: Duration,
     /// A quarter.
@@ -115,6 +117,36 @@ impl Kind {
 
     fn share(self, window: Duration) -> String {
         format!("bootwatch:boots_{}_share:{}", self.stem, duration(window))
+    }
+
+    /// The last boots as far back as they are all bad, or good.
+    fn run(self, which: &str) -> String {
+        format!("bootwatch:boots_{}_{which}_run", self.stem)
+    }
+
+    /// The runs: of the widest window that holds no others.
+    fn runs(self, windows: &Windows) -> [Recording; 2] {
+        let widest = |of_window: &dyn Fn(Duration) -> String| {
+            let parts: Vec<String> = windows
+                .all
+                .iter()
+                .rev()
+                .map(|window| of_window(*window))
+                .collect();
+            parts.join("\nor ")
+        };
+        [
+            Recording {
+                name: self.run("bad"),
+                expr: widest(&|window| format!("{} == {}", self.bad(window), self.of(window))),
+            },
+            Recording {
+                name: self.run("good"),
+                expr: widest(&|window| {
+                    format!("({} and {} == 0)", self.of(window), self.bad(window))
+                }),
+            },
+        ]
     }
 
     /// The boots that count against the rule, as labels of `boots_total`.
@@ -197,6 +229,7 @@ pub(super) fn recordings(parameters: &Parameters) -> Vec<Recording> {
                 name: kind.share(whole),
                 expr: format!("{} / ({} > 0)", kind.bad(whole), kind.of(whole)),
             });
+            out.extend(kind.runs(&Windows::of(count.window)));
         }
     }
     out
@@ -219,33 +252,24 @@ fn counted(row: &Row, parameters: &Parameters, kind: Kind) -> Vec<Alert> {
     let improbable = |window: Duration| bound.promql(&kind.bad(window), &kind.of(window));
     let mut fires = format!(
         "# so many cannot be chance, and it still goes on\n  ({} and {})\nor\n  ({} and {} < {} and {})\n\
-         # the last {few} all: some window has so many and no other\n",
+         # the last {few} all\nor\n  {} >= {few}\n",
         improbable(windows.whole),
         goes_on(windows.short),
         improbable(windows.wide),
         kind.of(windows.whole),
         count.last,
         goes_on(windows.middle),
+        kind.run("bad"),
         few = count.consecutive,
     );
-    for window in windows.all {
-        let (bad, of) = (kind.bad(window), kind.of(window));
-        append(
-            &mut fires,
-            format_args!("or ({bad} >= {} and {bad} == {of})\n", count.consecutive),
-        );
-    }
     if kind.rule == RuleName::BootFailureRate {
         fires = format!(
             "(\n{fires})\n# a CLI rate says something only where a CLI boot was ever ready\n\
              unless sum by (instance, vm_type) (max_over_time(bootwatch_boots_total{{vm_type=\"cli\",outcome=\"ready\"}}[1d])) == 0\n"
         );
     }
-    let firing = row.firing(row.severity(), "instance, vm_type", parameters);
-    let expr = format!(
-        "{fires}# it fired, and no run of good boots says that it is over; silence does not\nor\n  {firing}\n  unless (\n{}\n  )",
-        recovered(kind, &windows)
-    );
+    let over = recovered(kind, &windows);
+    let expr = row.held(fires.trim_end(), row.severity(), BY, &over, parameters);
     let mut alert = row.alert(parameters, expr, words(kind, windows.whole));
     alert.keep = parameters.keep_firing;
     vec![alert]
@@ -253,30 +277,13 @@ fn counted(row: &Row, parameters: &Parameters, kind: Kind) -> Vec<Alert> {
 
 /// Enough good boots and no bad one: improbable had it lasted, at the worst share seen.
 fn recovered(kind: Kind, windows: &Windows) -> String {
-    let worst = format!(
-        "clamp_max(max_over_time({}[{}]), 0.99)",
+    let good = kind.run("good");
+    format!(
+        "(\n      {good} >= 3\n      and ({good} * ln(1 - clamp_max(max_over_time({}[{}]), 0.99)) <= -3 or {} == 0)\n    )",
         kind.share(windows.whole),
-        duration(windows.wide)
-    );
-    let mut out = String::new();
-    for window in windows.all {
-        let (bad, of) = (kind.bad(window), kind.of(window));
-        append(
-            &mut out,
-            format_args!(
-                "    ({bad} == 0 and {of} >= 3 and {of} * ln(1 - {worst}) <= -3)\n    or\n"
-            ),
-        );
-    }
-    append(
-        &mut out,
-        format_args!(
-            "    ({} == 0 and {} >= 3)",
-            kind.bad(windows.wide),
-            kind.of(windows.wide)
-        ),
-    );
-    out
+        duration(windows.wide),
+        kind.bad(windows.wide)
+    )
 }
 
 fn words(kind: Kind, window: Duration) -> Words {
@@ -357,11 +364,14 @@ fn burn_alert(
         .collect();
     let widest = reachable.clone().map(|burn| burn.short).max()?;
     let longest = reachable.map(|burn| burn.long).max()?;
-    let firing = row.firing(severity.as_str(), "instance, vm_type", parameters);
-    let expr = format!(
-        "{}\n# no boots, no data: not over\nor\n  {firing}\n  unless {} > 0",
-        conditions.join("\nor\n"),
-        FAILED.of(widest)
+    // No boots, no data.
+    let over = format!("{} > 0", FAILED.of(widest));
+    let expr = row.held(
+        &conditions.join("\nor\n"),
+        severity.as_str(),
+        BY,
+        &over,
+        parameters,
     );
     let count = k_of_n(FAILED, longest);
     let words = Words {

@@ -176,14 +176,13 @@ pub(super) const NOTIFIER: Row = row("NotifierFailing", Severity::Ticket, |row, 
         return Vec::new();
     };
     let labels = "instance, channel";
-    let firing = row.firing(row.severity(), labels, parameters);
     let seen = format!("max by ({labels}) (bootwatch_notification_channel_broken)");
-    let expr = format!(
+    let condition = format!(
         "# refused, so that only a person can help, or waiting for too long\n\
-         {seen} >= {}\nor\nmin by ({labels}) (min_over_time(bootwatch_notifications_waiting[10m])) > 0\n\
-         # not seen: unknown, not over\nor\n  {firing}\n  unless on (instance, channel) {seen}",
+         {seen} >= {}\nor\nmin by ({labels}) (min_over_time(bootwatch_notifications_waiting[10m])) > 0",
         level.limit
     );
+    let expr = row.held(&condition, row.severity(), labels, &seen, parameters);
     let words = Words {
         summary: "bootwatch on {{ $labels.instance }} cannot deliver to {{ $labels.channel }}"
             .to_owned(),

@@ -77,13 +77,13 @@ fn slow(row: &Row, parameters: &Parameters) -> Vec<Alert> {
     let now = format!("bootwatch:boot_stage_seconds:p95_{window}");
     let usual = format!("bootwatch:boot_stage_seconds:p95_{BASELINE} offset {window}");
     let seen = format!("bootwatch:boot_stages:{window} >= {}", slow.least);
-    let firing = row.firing(row.severity(), STAGE, parameters);
-    let expr = format!(
-        "(\n  {now} > {} * ({usual})\n  and {now} - ({usual}) > {LEAST_SECONDS}\n  and {seen}\n  \
-         and (bootwatch:boot_stages:{BASELINE} offset {window}) >= {BASELINE_LEAST}\n)\n\
-         # too few to say that it is over\nor\n  {firing}\n  unless {seen}",
+    let condition = format!(
+        "{now} > {} * ({usual})\nand {now} - ({usual}) > {LEAST_SECONDS}\nand {seen}\n\
+         and (bootwatch:boot_stages:{BASELINE} offset {window}) >= {BASELINE_LEAST}",
         slow.factor
     );
+    // Too few to say that it is over.
+    let expr = row.held(&condition, row.severity(), STAGE, &seen, parameters);
     let labels = ["instance", "vm_type", "boot_stage"];
     let figures = format!(
         "95 % of {} took up to {} s",
@@ -111,12 +111,17 @@ fn headroom(row: &Row, parameters: &Parameters) -> Vec<Alert> {
     };
     let window = duration(headroom.window);
     let seen = format!("bootwatch:boots_ready:{window} >= {}", headroom.least);
-    let firing = row.firing(row.severity(), "instance, vm_type", parameters);
-    let expr = format!(
-        "(\n  bootwatch:boot_ready_seconds:p95_{window}\n    > on (instance) group_left () \
-         {} * sum by (instance) (bootwatch_boot_ready_deadline_seconds)\n  and {seen}\n)\n\
-         # too few to say that it is over\nor\n  {firing}\n  unless {seen}",
+    let condition = format!(
+        "bootwatch:boot_ready_seconds:p95_{window}\n  > on (instance) group_left () \
+         {} * sum by (instance) (bootwatch_boot_ready_deadline_seconds)\nand {seen}",
         headroom.factor
+    );
+    let expr = row.held(
+        &condition,
+        row.severity(),
+        "instance, vm_type",
+        &seen,
+        parameters,
     );
     let labels = ["instance", "vm_type"];
     let figures = format!(

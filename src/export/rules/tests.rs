@@ -79,7 +79,7 @@ fn thresholds_windows_and_links_are_the_configuration_s() {
         "{text}"
     );
     assert!(
-        text.contains("bootwatch:boots_failed:150s >= 5"),
+        text.contains("bootwatch:boots_failed:150s > 0.1") && text.contains("_bad_run >= 5"),
         "a twelfth of the window"
     );
     assert!(!text.contains("alert: ConnectionErrorSpike") && !text.contains("boots_unanswered"));
