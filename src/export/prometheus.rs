@@ -26,11 +26,14 @@ use crate::core::inventory::SessionTotals;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
 use database::Database;
-use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
 use log::Logs;
 use process::Process;
 use store::Stores;
 use table::{Followed, Table, words};
+
+/// The database as a source.
+const DATABASE: &str = "database";
 
 /// A boot that ended, in the words of labels.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,9 @@ pub(super) struct Prometheus {
     logs: Logs,
     stores: Stores,
     database: Database,
+    /// What is asked of the database, and how long it takes.
+    queries: Vec<&'static str>,
+    asked: Table<HistogramVec, 1>,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -97,7 +103,7 @@ impl Prometheus {
         let mut channels = setup.channels.clone();
         channels.push(label::OTHER.to_owned());
         let sent = words(setup.results.iter().copied().chain([label::OTHER]));
-        let logs = Logs::new(&family, &setup.sources, &setup.others);
+        let logs = Logs::new(&family, &setup.sources);
         let stores = Stores::new(&family, logs.up(), channels.clone());
 
         family.build_info(setup.version);
@@ -265,6 +271,16 @@ impl Prometheus {
             logs,
             stores,
             database: Database::new(&family),
+            queries: setup.queries.clone(),
+            asked: Table::new(
+                family.histogram(
+                    "database_poll_duration_seconds",
+                    "How long a question to the controller's database took.",
+                    QUERY_SECONDS,
+                    &["query"],
+                ),
+                [words(setup.queries.iter().copied().chain([label::OTHER]))],
+            ),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -277,7 +293,7 @@ impl Prometheus {
             registry,
         };
         prometheus.zero();
-        if setup.database {
+        if !setup.queries.is_empty() {
             prometheus.database.zero();
         }
         prometheus
@@ -336,6 +352,9 @@ impl Prometheus {
             }
             self.waiting.make([channel]);
             self.broken.make([channel]);
+        }
+        if !self.queries.is_empty() {
+            self.database_up(false);
         }
         for label in Bounded::ALL {
             self.overflow.make([label as usize]);
@@ -437,10 +456,17 @@ impl Prometheus {
         }
     }
 
-    pub(super) fn up(&self, name: &str, up: bool) {
-        if !self.logs.other(name, up) {
-            self.overflowed(Bounded::Source);
-        }
+    pub(super) fn database_up(&self, up: bool) {
+        self.logs.set_up(DATABASE, up);
+    }
+
+    pub(super) fn database_asked(&self, query: &str, took: Duration) {
+        let known = self.queries.iter().position(|known| *known == query);
+        let query = known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Query);
+            self.queries.len()
+        });
+        self.asked.at([query]).observe(took.as_secs_f64());
     }
 
     pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {
