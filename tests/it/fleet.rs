@@ -57,6 +57,38 @@ fn the_rules_that_are_checked_in_are_those_that_are_exported() {
 }
 
 #[test]
+fn a_wrong_configuration_or_a_job_s_name_that_is_no_word_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        "[log]\nfile = \"/x\"\n[rules.BootFailureRate]\nobjektive = 0.9\n",
+    )
+    .unwrap();
+    let config = file.path().display().to_string();
+    for (arguments, said) in [
+        (["--config", config.as_str()], "objektive"),
+        (["--config", "/does/not/exist.toml"], "cannot be read"),
+        (
+            ["--job", "x\"} or vector(1)"],
+            "write a job's name of letters",
+        ),
+        (["--format", "nagios"], "prometheus"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+            .args(["rules", "export"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "no half of a rule file");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(words.contains(said), "{arguments:?}: {words}");
+    }
+    let renamed = exported(&["--job", "sidecars"]);
+    assert!(renamed.contains("up{job=\"sidecars\"}") && !renamed.contains("job=\"bootwatch\""));
+}
+
+#[test]
 fn prometheus_takes_the_rules() {
     let said = run(
         "promtool",

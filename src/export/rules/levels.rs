@@ -206,11 +206,14 @@ pub(super) const NOTIFIER: Row = row("NotifierFailing", Severity::Ticket, |row, 
 const LEAST_UNPARSED: u32 = 20;
 
 pub(super) const UNPARSED: Row = row("RecordsUnparsed", Severity::Ticket, |row, parameters| {
-    let hour = |name: &str| format!("sum by (instance) (increase(bootwatch_{name}[1h]))");
-    let (unparsed, lines) = (hour("log_records_unparsed_total"), hour("log_lines_total"));
+    let lately = |name: &str| format!("sum by (instance) (increase(bootwatch_{name}[10m]))");
+    let (unparsed, lines) = (
+        lately("log_records_unparsed_total"),
+        lately("log_lines_total"),
+    );
     let asked = |name: &str| {
         format!(
-            "{{{{ with printf \"sum(increase(bootwatch_{name}{{instance='%s'}}[1h]))\" $labels.instance | query }}}}\
+            "{{{{ with printf \"sum(increase(bootwatch_{name}{{instance='%s'}}[10m]))\" $labels.instance | query }}}}\
              {{{{ . | first | value | printf \"%.0f\" }}}}{{{{ else }}}}an unknown number{{{{ end }}}}"
         )
     };
@@ -227,7 +230,7 @@ pub(super) const UNPARSED: Row = row("RecordsUnparsed", Severity::Ticket, |row, 
             ),
             Words {
                 summary: format!(
-                    "bootwatch on {{{{ $labels.instance }}}} cannot read {count} of the last hour"
+                    "bootwatch on {{{{ $labels.instance }}}} cannot read {count} of the last 10 minutes"
                 ),
                 description: format!(
                     "{count} hold records that matter and could not be read. The controller's messages may have changed; boots may be missed."
