@@ -229,7 +229,8 @@ fn every_runbook_that_a_page_or_a_rule_links_to_is_there_at_its_anchor() {
     }
     // A page about boots names what most of them died of.
     let causes = anchors(&runbook("causes"));
-    for rule in RuleName::ALL {
+    let counts = |rule: &&RuleName| Failure::ALL.iter().any(|failure| rule.counts(*failure));
+    for rule in RuleName::ALL.iter().filter(counts) {
         let found = anchors(&runbook(rule.as_str()));
         for failure in Failure::ALL {
             assert!(
