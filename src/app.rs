@@ -16,6 +16,7 @@
 mod alertmanager;
 mod database;
 mod gather;
+mod image;
 mod journal;
 mod keeper;
 mod owner;
@@ -59,6 +60,8 @@ use supervisor::Supervisor;
 const CHUNKS: usize = 64;
 /// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
 const HANDED: usize = 1;
+/// Audits of the golden image on their way to the owner. When it is full the next audit waits.
+const IMAGES: usize = 1;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
 /// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
 const NOTIFICATIONS: usize = 512;
@@ -169,6 +172,10 @@ impl App {
         });
         tasks.start("store", keeper.run(orders));
         start_fleet(&config, &recorder, &stop_source, &mut tasks)?;
+        let (images_tx, images) = mpsc::channel(IMAGES);
+        if let Some(image) = config.image.clone() {
+            tasks.start("image", image::run(image, images_tx, stop_source.clone()));
+        }
         let existing = match &config.database {
             Some(database) => {
                 let remembered = std::mem::take(&mut restored.remembered);
@@ -178,7 +185,8 @@ impl App {
             }
             None => None,
         };
-        let mut gather = Gather::new(config.host.clone(), handed, anew);
+        let read_to = restored.place.clone();
+        let mut gather = Gather::new(config.host.clone(), handed, anew, read_to);
         if restored.forgets_database {
             gather.forget_database();
         }
@@ -199,7 +207,7 @@ impl App {
         );
         let (ended_tx, mut ended) = mpsc::channel(1);
         tasks.start("owner", async move {
-            let end = owner.run(chunks).await;
+            let end = owner.run(chunks, images).await;
             if ended_tx.send(end).await.is_err() {
                 tracing::error!("nobody waited for the owner's end");
             }
@@ -258,8 +266,10 @@ pub fn start_logging() {
 }
 
 fn setup(config: &Config) -> Setup {
+    let settings = engine_settings(config);
+    let conditions = settings.conditions.into_keys();
     Setup {
-        rules: engine_settings(config).rules.into_keys().collect(),
+        rules: settings.rules.into_keys().chain(conditions).collect(),
         sources: vec![owner::SOURCE.to_owned()],
         channels: config
             .notifiers

@@ -5,6 +5,7 @@ pub mod backtest;
 pub mod check;
 pub mod db;
 pub mod demo;
+pub mod image;
 pub mod notify;
 mod past;
 pub mod rules;
@@ -38,6 +39,8 @@ enum Command {
     Backtest(backtest::Arguments),
     /// Reads the configuration and names every problem at once
     Check(check::Arguments),
+    /// Says whether a golden image has everything that a browser VM needs
+    Image(image::Arguments),
     /// Sends a test message through a configured channel
     Notify(notify::Arguments),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
@@ -70,6 +73,7 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
             backtest::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
+        Command::Image(arguments) => image::run(&arguments, out, err),
         Command::Notify(arguments) => {
             notify::run(&arguments, &Surroundings::of_this_process(), out, err)
         }

@@ -7,6 +7,7 @@
 mod database;
 mod document;
 mod environment;
+mod image;
 mod keys;
 pub mod manual;
 mod nearest;
@@ -29,11 +30,15 @@ use document::Settings;
 
 pub use database::{Database, Tls};
 pub use environment::Surroundings;
+pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
-pub use rules::{BootFailureRate, ConnectionSpike, Rules};
+pub use rules::{
+    BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
+    ReadinessHeadroomLow, Rules,
+};
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
@@ -45,11 +50,15 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The golden image, if one is audited.
+    pub image: Option<Image>,
     /// The controller's database, where it is watched.
     pub database: Option<Database>,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
+    /// `None`: none is sent.
+    pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -86,6 +95,14 @@ pub struct Web {
 pub struct Alerts {
     pub keep_firing: Duration,
     pub group_wait: Duration,
+}
+
+/// The regular sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub url: Endpoint,
+    pub interval: Duration,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +177,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        image: image::read(&settings),
         database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
@@ -170,6 +188,11 @@ pub fn parse(
             keep_firing: settings.read("alerts.keep_firing"),
             group_wait: settings.read("alerts.group_wait"),
         },
+        heartbeat: settings.maybe("heartbeat.url").map(|url| Heartbeat {
+            url,
+            interval: settings.read("heartbeat.interval"),
+            timeout: settings.read("heartbeat.timeout"),
+        }),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

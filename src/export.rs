@@ -25,6 +25,7 @@ use crate::core::alert::{AlertView, Effect};
 use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
 use crate::core::event::{AttemptResult, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
+use crate::core::image::{Finding, Generation};
 use crate::core::inventory::{AddressState, SessionTotals};
 use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
@@ -187,6 +188,11 @@ impl Recorder {
         self.prometheus.sessions(totals, live);
     }
 
+    /// Takes what an audit of the golden image found; `None`: the image is not there, or cannot be opened.
+    pub fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
+        self.prometheus.golden_image(generation, findings);
+    }
+
     /// Takes how many sessions are past their deadline without a VM.
     pub fn sessions_incomplete(&self, sessions: usize) {
         self.prometheus.sessions_incomplete(sessions);
@@ -228,14 +234,19 @@ impl Recorder {
         self.prometheus.store_write(result, took);
     }
 
+    /// Records that every page of the store was read: `ok`, or the kind of what was found.
+    pub fn store_check(&self, result: &str) {
+        self.prometheus.store_check(result);
+    }
+
     /// Takes whether the store can be written, and how many damaged files were set aside since the process started.
     /// Until this is first called nothing is said of a store.
     pub fn store(&self, up: bool, set_aside: u64) {
         self.prometheus.store(up, set_aside);
     }
 
-    /// Takes the messages that the store holds and that are not known to have arrived: each by its channel and state
-    /// (`queued`, `sending`).
+    /// Takes the messages that are not known to have arrived: each by its channel, and whether the store has it
+    /// (`saved`, `unsaved`).
     pub fn outbox<'a>(&self, owed: impl IntoIterator<Item = (&'a str, &'a str)>) {
         self.prometheus.outbox(owed);
     }

@@ -16,6 +16,8 @@ pub mod controller;
 pub mod core;
 // Metrics out: what was observed, as figures that others can scrape.
 pub mod export;
+// The golden image: an ext4 file, read without mounting it.
+pub mod image;
 // Ways to page: the words of a page, the channels, and the worker that sends in order and again.
 pub mod notify;
 // A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.

@@ -227,7 +227,11 @@ impl Sender {
     fn lay_out(&self, notification: &Notification, page: &Page, form: &str) -> Message {
         let incident = &notification.incident.key;
         let kind = kind_word(notification.kind);
-        let id = format!("{incident}-{kind}-{}", notification.at.0);
+        // An incident begins once and ends once; updates are told apart by their time.
+        let id = match notification.kind {
+            alert::Kind::Firing | alert::Kind::Resolved => format!("{incident}-{kind}"),
+            alert::Kind::Update => format!("{incident}-{kind}-{}", notification.at.0),
+        };
         let body = self.transport.render(&Draft {
             id: &id,
             notification,

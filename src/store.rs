@@ -134,7 +134,8 @@ pub struct Store {
 pub struct Opened {
     pub store: Store,
     pub saved: Saved,
-    /// Where a damaged file went that stood in its place.
+    /// Where a damaged file went that stood in its place. What is `saved` was read of that one, as far as it could be,
+    /// and must be committed anew.
     pub set_aside: Option<PathBuf>,
     /// The copy that was kept of a store of an older version.
     pub copy: Option<PathBuf>,
@@ -262,8 +263,17 @@ async fn open_or_set_aside(
     match open_at(settings, now).await {
         Ok(ready) => Ok((ready, aside)),
         Err(error) if error.is_passing() && error.kind() == Kind::Corrupt => {
+            let saved = saved::salvage(path).await;
             let aside = set_aside(path, now)?;
-            Ok((open_at(settings, now).await?, Some(aside)))
+            let mut ready = open_at(settings, now).await?;
+            if let Some(saved) = saved {
+                tracing::info!("where to go on could be read of the damaged store");
+                // No id of the old file is used again.
+                let last = saved.unsent.iter().map(|message| message.id).max();
+                ready.last_message = ready.last_message.max(last.unwrap_or(0));
+                ready.saved = saved;
+            }
+            Ok((ready, Some(aside)))
         }
         Err(error) => Err(with_saved(error, path).await),
     }

@@ -50,6 +50,7 @@ pub(super) struct Gather {
     host: String,
     keeper: mpsc::Sender<Handed>,
     anew: watch::Receiver<u64>,
+    /// Up to where the log was read, in this run or an earlier one.
     place: Option<Place>,
     boots: Vec<BootRow>,
     notices: Vec<Arc<Notification>>,
@@ -66,12 +67,13 @@ impl Gather {
         host: String,
         keeper: mpsc::Sender<Handed>,
         anew: watch::Receiver<u64>,
+        place: Option<Place>,
     ) -> Gather {
         Gather {
             host,
             keeper,
             anew,
-            place: None,
+            place,
             boots: Vec::new(),
             notices: Vec::new(),
             since: None,

@@ -9,13 +9,16 @@
 //! A notification is on the disk before it leaves. If the store cannot commit, or takes longer than anyone on call
 //! should wait, it leaves all the same and says so; everything that was not committed is kept, merged by what it is
 //! about, and tried again, so that nothing is lost once the disk has room again. A store that turns out to be damaged is
-//! set aside, and the owner is asked to hand over everything anew.
+//! set aside, and the owner is asked to hand over everything anew; messages that only the old file held are owed by the
+//! new one. A while after the start every page of the file is read once, beside all this, to find damage where nobody
+//! looks.
 
 mod outcomes;
 mod pending;
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +33,8 @@ use crate::core::alert::{Kind, Notification};
 use crate::export::Recorder;
 use crate::notify::{Notice, Outcome};
 use crate::store::{
-    self, Batch, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoredMessage,
+    self, Batch, History, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoreError,
+    StoredMessage,
 };
 
 const OK: &str = "ok";
@@ -41,6 +45,8 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Between two small steps of pruning; and while there is more to prune.
 const UPKEEP: Duration = Duration::from_secs(10);
 const UPKEEP_MORE: Duration = Duration::from_millis(100);
+/// Reading the whole file competes with a start for the disk.
+const CHECK_AFTER: Duration = Duration::from_secs(10);
 
 /// What follows from a stretch of the log.
 #[derive(Debug, Default)]
@@ -55,6 +61,7 @@ pub(super) struct Begin {
     pub(super) settings: store::Settings,
     /// `None`: it could not be opened, which is tried again.
     pub(super) store: Option<Store>,
+    /// Damaged files renamed so far: what is there holds nothing yet.
     pub(super) set_aside: u64,
     /// What an earlier run owed.
     pub(super) unsent: Vec<StoredMessage>,
@@ -73,10 +80,25 @@ pub(super) struct Keeper {
     outcomes: Arc<Outcomes>,
     recorder: Arc<Recorder>,
     workers: mpsc::Receiver<()>,
+    /// Every receiver's name.
+    channels: Vec<String>,
     next_ticket: u64,
-    /// Messages that are with their worker and in the store.
-    stored: BTreeMap<u64, MessageId>,
+    owed: BTreeMap<u64, Owed>,
     upkeep_at: Instant,
+    /// When the whole file is read, once.
+    check_at: Option<Instant>,
+    check: Option<Check>,
+}
+
+type Check = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// A message that is not known to have arrived: its worker has it, or had no room.
+struct Owed {
+    /// The receiver's.
+    place: usize,
+    notification: Arc<Notification>,
+    /// Where the store has it; `None`: it has not.
+    stored: Option<MessageId>,
 }
 
 /// The store and what waits for it.
@@ -87,6 +109,8 @@ struct Shelf {
     trouble: Option<Trouble>,
     /// Damaged files renamed.
     set_aside: u64,
+    /// A new file stands in the place of another.
+    fresh: bool,
     recorder: Arc<Recorder>,
     anew: watch::Sender<u64>,
 }
@@ -107,16 +131,24 @@ impl Keeper {
                 store: begin.store,
                 pending: Pending::default(),
                 set_aside: begin.set_aside,
+                fresh: begin.set_aside > 0,
                 recorder: begin.recorder,
                 anew: begin.anew,
             },
+            channels: begin
+                .receivers
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
             receivers: begin.receivers,
             outcomes: begin.outcomes,
             recorder,
             workers: begin.workers,
             next_ticket: 0,
-            stored: BTreeMap::new(),
+            owed: BTreeMap::new(),
             upkeep_at: clock::monotonic() + UPKEEP,
+            check_at: Some(clock::monotonic() + CHECK_AFTER),
+            check: None,
         };
         let set_aside = keeper.shelf.set_aside;
         keeper
@@ -125,6 +157,11 @@ impl Keeper {
         for message in begin.unsent {
             keeper.owed(message);
         }
+        if set_aside > 0 {
+            // The machines were taken back from a file that is not there any more.
+            keeper.shelf.begin_anew();
+        }
+        keeper.remember(None);
         keeper
     }
 
@@ -146,6 +183,7 @@ impl Keeper {
                 },
                 () = outcomes.changed() => self.note_outcomes().await,
                 _ = self.workers.recv(), if !open => break,
+                found = result_of(&mut self.check) => self.checked(found).await,
                 () = tokio::time::sleep_until(wake) => self.time_passed().await,
             }
         }
@@ -162,7 +200,7 @@ impl Keeper {
     fn next_wake(&self) -> Instant {
         match &self.shelf.trouble {
             Some(trouble) => trouble.retry_at,
-            None => self.upkeep_at,
+            None => self.upkeep_at.min(self.check_at.unwrap_or(self.upkeep_at)),
         }
     }
 
@@ -172,7 +210,13 @@ impl Keeper {
             self.remember(committed);
             return;
         }
+        if self.check_at.is_some_and(|at| at <= clock::monotonic()) {
+            self.check_at = None;
+            self.check = Some(Box::pin(check(self.shelf.settings.path.clone())));
+            return;
+        }
         let more = self.shelf.upkeep().await;
+        self.remember(None);
         self.upkeep_at = clock::monotonic() + if more { UPKEEP_MORE } else { UPKEEP };
     }
 
@@ -190,6 +234,14 @@ impl Keeper {
                 let receiver = &self.receivers[place].0;
                 let message = new_message(&notification, receiver, payload.clone());
                 messages.push(Ticketed { ticket, message });
+                self.owed.insert(
+                    ticket,
+                    Owed {
+                        place,
+                        notification: Arc::clone(&notification),
+                        stored: None,
+                    },
+                );
                 leaving.push((place, ticket, Arc::clone(&notification)));
             }
         }
@@ -222,8 +274,71 @@ impl Keeper {
         }
     }
 
+    /// What a try to commit changed about the messages.
     fn remember(&mut self, committed: Option<Vec<(u64, MessageId)>>) {
-        self.stored.extend(committed.into_iter().flatten());
+        for (ticket, id) in committed.into_iter().flatten() {
+            if let Some(owed) = self.owed.get_mut(&ticket) {
+                owed.stored = Some(id);
+            }
+        }
+        if std::mem::take(&mut self.shelf.fresh) {
+            // Whatever is being checked is the old file.
+            self.check = None;
+            self.owe_again();
+        }
+        self.show();
+    }
+
+    /// The new file holds none of the messages that the old one held.
+    fn owe_again(&mut self) {
+        let mut messages = Vec::new();
+        for (ticket, owed) in &mut self.owed {
+            let Some(channel) = self.channels.get(owed.place) else {
+                continue;
+            };
+            if owed.stored.take().is_some()
+                && let Ok(payload) = serde_json::to_string(&*owed.notification)
+            {
+                let message = new_message(&owed.notification, channel, payload);
+                messages.push(Ticketed {
+                    ticket: *ticket,
+                    message,
+                });
+            }
+        }
+        self.shelf.pending.add_older(messages);
+    }
+
+    fn show(&self) {
+        self.recorder.outbox(self.owed.values().filter_map(|owed| {
+            let channel = self.channels.get(owed.place)?;
+            let state = if owed.stored.is_some() {
+                "saved"
+            } else {
+                "unsaved"
+            };
+            Some((channel.as_str(), state))
+        }));
+    }
+
+    /// Every page of the file was read.
+    async fn checked(&mut self, found: Result<(), StoreError>) {
+        self.check = None;
+        let Err(error) = found else {
+            tracing::info!("every page of the store was read and is sound");
+            self.recorder.store_check(OK);
+            return;
+        };
+        let kind = error.kind();
+        self.recorder.store_check(kind.as_str());
+        tracing::error!(
+            error = format!("{:#}", anyhow::Error::new(error)),
+            "the store was checked"
+        );
+        if kind == store::Kind::Corrupt {
+            self.shelf.renew().await;
+            self.remember(None);
+        }
     }
 
     /// A message that an earlier run did not get rid of.
@@ -247,8 +362,16 @@ impl Keeper {
             return;
         };
         let ticket = self.ticket();
-        self.stored.insert(ticket, message.id);
-        let mut leaving = vec![(place, ticket, Arc::new(notification))];
+        let notification = Arc::new(notification);
+        self.owed.insert(
+            ticket,
+            Owed {
+                place,
+                notification: Arc::clone(&notification),
+                stored: Some(message.id),
+            },
+        );
+        let mut leaving = vec![(place, ticket, notification)];
         send(&self.receivers, &mut leaving, false, &self.recorder);
     }
 
@@ -265,7 +388,7 @@ impl Keeper {
             };
             let at = clock::now();
             let status = outcome.as_str().to_owned();
-            match self.stored.remove(&ticket) {
+            match self.owed.remove(&ticket).and_then(|owed| owed.stored) {
                 Some(id) => self.shelf.pending.mark(match state {
                     MessageState::Sent => Mark::Sent {
                         id,
@@ -404,6 +527,7 @@ impl Shelf {
     async fn reopen(&mut self) -> bool {
         match Store::open(self.settings.clone(), clock::now()).await {
             Ok(opened) => {
+                self.fresh |= opened.set_aside.is_some();
                 self.set_aside += u64::from(opened.set_aside.is_some());
                 // What it holds is older than what we know.
                 self.store = Some(opened.store);
@@ -423,6 +547,8 @@ impl Shelf {
             Ok(aside) => {
                 tracing::error!(aside = %aside.display(), "the damaged store was set aside and a new one begun");
                 self.set_aside += 1;
+                self.fresh = true;
+                self.recorder.store(self.trouble.is_none(), self.set_aside);
                 self.begin_anew();
             }
             Err(error) => self.failed(error.kind(), &anyhow::Error::new(error)),
@@ -468,10 +594,26 @@ impl Shelf {
         match store.upkeep(clock::now()).await {
             Ok(done) => done.more,
             Err(error) => {
+                let corrupt = error.kind() == store::Kind::Corrupt;
                 self.failed(error.kind(), &anyhow::Error::new(error));
+                if corrupt {
+                    self.renew().await;
+                }
                 false
             }
         }
+    }
+}
+
+async fn check(path: PathBuf) -> Result<(), StoreError> {
+    History::open(&path).await?.check().await
+}
+
+/// Completes with the check that is under way, if one is.
+async fn result_of(check: &mut Option<Check>) -> Result<(), StoreError> {
+    match check {
+        Some(check) => check.await,
+        None => std::future::pending().await,
     }
 }
 

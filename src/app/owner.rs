@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::alertmanager;
 use super::database::{Existing, Told};
 use super::gather::{Gather, Machines};
+use super::image::Audited;
 use super::place::SourceEvent;
 use super::restart::Restored;
 use crate::clock::{self, SteadyClock};
@@ -23,6 +24,7 @@ use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
+use crate::core::image::GoldenImage;
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -93,6 +95,7 @@ pub(super) struct Owner {
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
+    image: Audited,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -140,13 +143,18 @@ impl Owner {
             trouble: false,
             gauges_due: None,
             gauges_at: None,
+            image: Audited::default(),
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
         }
     }
 
-    pub(super) async fn run(mut self, mut chunks: mpsc::Receiver<SourceEvent>) -> Ended {
+    pub(super) async fn run(
+        mut self,
+        mut chunks: mpsc::Receiver<SourceEvent>,
+        mut images: mpsc::Receiver<GoldenImage>,
+    ) -> Ended {
         self.dispatch();
         // One timer for the whole life: setting it to the time it has costs nothing.
         let timer = tokio::time::sleep(Duration::ZERO);
@@ -166,6 +174,7 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
+                Some(image) = images.recv() => self.image.take(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
@@ -241,6 +250,10 @@ impl Owner {
             SourceEvent::CaughtUp => {
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
+                // An earlier run may have left a record that waited for more.
+                if self.flush_at.is_none() && self.reader.has_pending() {
+                    self.flush_at = Some(clock::monotonic() + SILENCE);
+                }
                 self.caught_up_with_downtime();
                 // Caught up with a log that is not there: it may come, or its name is wrong.
                 let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();
@@ -298,6 +311,7 @@ impl Owner {
             effects,
             history,
             clock,
+            image,
             gather,
             ended,
             ..
@@ -311,6 +325,7 @@ impl Owner {
                 existing.log_says(event);
             }
             for observation in observations.drain(..) {
+                image.observe(&observation);
                 keep(&observation, existing.as_mut(), gather, ended);
                 judge(&observation, live, now, engine, recorder, effects);
             }
@@ -390,11 +405,13 @@ impl Owner {
                 effects,
                 history,
                 clock,
+                image,
                 gather,
                 ended,
                 ..
             } = self;
             for observation in observations.drain(..) {
+                image.observe(&observation);
                 keep(&observation, existing.as_mut(), gather, ended);
                 judge(
                     &observation,
@@ -414,6 +431,7 @@ impl Owner {
 
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        self.image.show(&self.recorder);
         if let (Some(shown), false) = (&self.reach.shown, self.effects.is_empty()) {
             shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
         }
@@ -427,7 +445,7 @@ impl Owner {
                 Effect::AlertChanged(change) => {
                     tracing::info!(
                         rule = change.rule.as_str(),
-                        vm_type = change.vm_type.as_str(),
+                        subject = change.subject.as_str(),
                         state = change.to,
                         "alert changed"
                     );

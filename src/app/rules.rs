@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, ConnectionSpike};
+use crate::config::{Config, ConnectionSpike, Limit};
 use crate::core::alert::Settings;
+use crate::core::condition::ConditionSettings;
 use crate::core::rule::{RuleName, RuleSettings};
+use crate::core::slowness;
 
 /// The engine's settings of a configuration.
 #[must_use]
@@ -43,11 +45,84 @@ pub fn settings(config: &Config) -> Settings {
             rules.insert(rule, of_spike(spike, defaults));
         }
     }
+    measured(config, defaults, &mut rules);
     Settings {
         host: config.host.clone(),
         rules,
+        conditions: conditions(config),
         group_wait_ms: millis(config.alerts.group_wait),
     }
+}
+
+/// The rules with mathematics of their own.
+fn measured(config: &Config, defaults: RuleSettings, rules: &mut BTreeMap<RuleName, RuleSettings>) {
+    if let Some(burn) = &config.rules.boot_budget_burn {
+        let settings = RuleSettings {
+            tolerated: 1.0 - burn.objective,
+            alpha: burn.alpha,
+            last: count(burn.last),
+            burns: burn.burns,
+            ..defaults
+        };
+        rules.insert(RuleName::BootBudgetBurn, settings);
+        rules.insert(RuleName::BootBudgetBurnTicket, settings);
+    }
+    if let Some(slow) = &config.rules.boot_stage_slow {
+        let terms = slowness::Terms {
+            alpha: slow.alpha,
+            last: count(slow.last),
+            min_boots: count(slow.min_boots),
+            factor: slow.factor,
+            slack_ms: count(slow.slack.as_millis().try_into().unwrap_or(u64::MAX)),
+            ..slowness::Terms::default()
+        };
+        let settings = RuleSettings {
+            slow: terms,
+            for_ms: millis(slow.wait),
+            ..defaults
+        };
+        rules.insert(RuleName::BootStageSlow, settings);
+    }
+    if let Some(headroom) = &config.rules.readiness_headroom_low {
+        let terms = slowness::Terms {
+            alpha: headroom.alpha,
+            last: count(headroom.last),
+            headroom: headroom.headroom,
+            ..slowness::Terms::default()
+        };
+        let settings = RuleSettings {
+            slow: terms,
+            for_ms: millis(headroom.wait),
+            ..defaults
+        };
+        rules.insert(RuleName::ReadinessHeadroomLow, settings);
+    }
+}
+
+/// Rules that nothing could tell anything are left out: their alerts would say for ever that nothing is known.
+fn conditions(config: &Config) -> BTreeMap<RuleName, ConditionSettings> {
+    let named = |name: &str| {
+        let mut known = RuleName::CONDITIONS.iter();
+        known.find(|rule| rule.as_str() == name).copied()
+    };
+    let configured = config.rules.conditions.iter();
+    configured
+        .filter_map(|(name, rule)| {
+            let (rule, configured) = (named(name)?, rule.as_ref()?);
+            let limit = match configured.limit {
+                Limit::Count(count) => count as f64,
+                Limit::Share(share) => share,
+                Limit::Time(time) => millis(time) as f64,
+            };
+            let settings = ConditionSettings {
+                enabled: true,
+                limit,
+                for_ms: millis(configured.wait),
+                keep_firing_ms: millis(config.alerts.keep_firing),
+            };
+            Some((rule, settings))
+        })
+        .collect()
 }
 
 fn of_spike(spike: &ConnectionSpike, defaults: RuleSettings) -> RuleSettings {

@@ -1,5 +1,6 @@
 //! `bootwatch backtest`: what a configuration would have paged over logs of the past.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -11,9 +12,10 @@ use super::past;
 use super::verdict::{Alerts, FiredAlert};
 use crate::config::{Config, Surroundings, Zone};
 use crate::controller::excerpt::excerpt;
-use crate::core::alert::{Kind, Notification};
+use crate::core::alert::{Cause, Kind, Notification, Subject};
 use crate::core::boot::{Observation, Tracker};
-use crate::core::event::{Failure, Timestamp, VmType};
+use crate::core::event::Timestamp;
+use crate::core::rule::Severity;
 
 const WEEK_MS: f64 = 7.0 * 86_400_000.0;
 
@@ -49,20 +51,36 @@ struct Backtest {
     boots: u64,
     days: f64,
     pages: u64,
+    /// Null where the logs span less than a day.
     pages_per_week: Option<f64>,
+    tickets: u64,
+    tickets_per_week: Option<f64>,
+    /// Of the pages; null where there is none.
+    detection: Option<Detection>,
     incidents: Vec<IncidentRow>,
+}
+
+/// How soon the pages came, from the start of the first bad boot, and which rule was first how often.
+#[derive(Serialize)]
+struct Detection {
+    median_seconds: f64,
+    longest_seconds: f64,
+    first_rules: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
 struct IncidentRow {
+    severity: &'static str,
     first_rule: &'static str,
-    vm_type: VmType,
-    cause: Failure,
+    vm_type: Subject,
+    cause: Cause,
     first_bad_at: String,
     fired_at: String,
     resolved_at: Option<String>,
     /// From the start of the first bad boot to the page.
     seconds_to_page: f64,
+    /// Bad boots that the first rule had counted by then, those in flight among them.
+    bad_boots: u32,
     updates: u64,
     rules: Vec<RuleRow>,
     #[serde(skip)]
@@ -151,15 +169,27 @@ impl Backtest {
             .filter(|notification| notification.kind == Kind::Firing)
             .filter_map(|page| IncidentRow::of(page, fired, sent))
             .collect();
-        let pages = incidents.len() as u64;
+        let of = |severity: Severity| {
+            let wanted = incidents
+                .iter()
+                .filter(|row| row.severity == severity.as_str());
+            wanted.count() as u64
+        };
+        let (pages, tickets) = (of(Severity::Page), of(Severity::Ticket));
         // Less than a day says nothing about a week.
         let weeks = as_f64(length) / WEEK_MS;
+        let per_week = |count: u64| {
+            let count = as_f64(i64::try_from(count).unwrap_or(i64::MAX));
+            (length >= 86_400_000).then(|| count / weeks)
+        };
         Backtest {
             boots,
             days: as_f64(length) / 86_400_000.0,
             pages,
-            pages_per_week: (length >= 86_400_000)
-                .then(|| as_f64(i64::try_from(pages).unwrap_or(i64::MAX)) / weeks),
+            pages_per_week: per_week(pages),
+            tickets,
+            tickets_per_week: per_week(tickets),
+            detection: Detection::of(&incidents),
             incidents,
         }
     }
@@ -169,19 +199,33 @@ impl Backtest {
             .pages_per_week
             .map_or(String::new(), |rate| format!(", {rate:.1} a week"));
         let (pages, length) = (self.pages, length(self.days));
-        let plural = if pages == 1 { "" } else { "s" };
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
         writeln!(
             out,
-            "{} boots in {length}: {pages} page{plural}{rate}",
-            self.boots
+            "{} boots in {length}: {pages} page{}{rate}; {} ticket{}",
+            self.boots,
+            plural(pages),
+            self.tickets,
+            plural(self.tickets)
         )?;
+        if let Some(detection) = &self.detection {
+            detection.write(out)?;
+        }
         for incident in &self.incidents {
             writeln!(out)?;
             writeln!(out, "{}  {}", incident.fired_at, incident.summary)?;
             writeln!(
                 out,
-                "  paged by {} {:.0} s after the first bad boot began",
-                incident.first_rule, incident.seconds_to_page
+                "  {} by {} {:.0} s after the first bad boot began, with {} bad boot{}",
+                if incident.severity == Severity::Page.as_str() {
+                    "paged"
+                } else {
+                    "ticket"
+                },
+                incident.first_rule,
+                incident.seconds_to_page,
+                incident.bad_boots,
+                plural(incident.bad_boots.into())
             )?;
             for rule in incident
                 .rules
@@ -205,6 +249,42 @@ impl Backtest {
     }
 }
 
+impl Detection {
+    fn of(incidents: &[IncidentRow]) -> Option<Detection> {
+        let pages = || {
+            incidents
+                .iter()
+                .filter(|row| row.severity == Severity::Page.as_str())
+        };
+        let mut seconds: Vec<f64> = pages().map(|row| row.seconds_to_page).collect();
+        seconds.sort_by(f64::total_cmp);
+        let mut first_rules = BTreeMap::new();
+        for row in pages() {
+            *first_rules.entry(row.first_rule).or_default() += 1;
+        }
+        Some(Detection {
+            median_seconds: *seconds.get(seconds.len() / 2)?,
+            longest_seconds: *seconds.last()?,
+            first_rules,
+        })
+    }
+
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let first: Vec<String> = self
+            .first_rules
+            .iter()
+            .map(|(rule, pages)| format!("{rule} {pages}"))
+            .collect();
+        writeln!(
+            out,
+            "from the first bad boot to the page: {:.0} s at the median, {:.0} s at most; first: {}",
+            self.median_seconds,
+            self.longest_seconds,
+            first.join(", ")
+        )
+    }
+}
+
 impl IncidentRow {
     fn of(page: &Notification, fired: &[FiredAlert], sent: &[Notification]) -> Option<IncidentRow> {
         let incident = &page.incident;
@@ -224,13 +304,15 @@ impl IncidentRow {
             .filter(|other| other.kind == Kind::Update)
             .count();
         Some(IncidentRow {
+            severity: incident.severity().as_str(),
             first_rule: first.rule.as_str(),
-            vm_type: incident.vm_type,
+            vm_type: incident.subject,
             cause: incident.cause,
             first_bad_at: past::rfc3339(incident.first_bad_at),
             fired_at: past::rfc3339(page.at),
             resolved_at: resolved.map(|resolved| past::rfc3339(resolved.at)),
             seconds_to_page: as_f64(page.at.since(incident.first_bad_at)) / 1000.0,
+            bad_boots: first.reading.bad(),
             updates: updates as u64,
             summary: rules
                 .first()

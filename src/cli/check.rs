@@ -11,6 +11,8 @@ use super::Status;
 use crate::config::{self, Channel, Config, Database, LogSource, Surroundings, Zone};
 use crate::controller::framing;
 use crate::controller::tables::{ControllerTables, Dialect};
+use crate::core::image::overall;
+use crate::image::{Places, audit};
 use crate::source::database::{DatabaseOptions, Examination, examine};
 
 /// Reads the configuration and names every problem at once.
@@ -71,6 +73,9 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
     ];
     if let Some(database) = &config.database {
         trials.push(("database", try_database(database)));
+    }
+    if let Some(image) = &config.image {
+        trials.push(("image", try_image(image)));
     }
     let receivers: Vec<(String, Result<String, String>)> = config
         .notifiers
@@ -153,6 +158,20 @@ fn try_web(config: &Config) -> Result<String, String> {
                 config.web.listen
             )
         })
+}
+
+/// Whether it can be read; what is in it is `bootwatch image audit`'s to say.
+fn try_image(image: &config::Image) -> Result<String, String> {
+    match audit(&Places::from(image)) {
+        Ok(audited) => Ok(format!(
+            "readable; its audit says {}",
+            overall(&audited.findings)
+        )),
+        Err(error) => match std::error::Error::source(&error) {
+            Some(cause) => Err(format!("{error} ({cause})")),
+            None => Err(error.to_string()),
+        },
+    }
 }
 
 fn try_database(database: &Database) -> Result<String, String> {
@@ -262,7 +281,14 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
         Some(database) => writeln!(out, "  database: watched, in schema {}", database.schema)?,
         None => writeln!(out, "  database: not watched")?,
     }
+    if let Some(image) = &config.image {
+        writeln!(out, "  image: {}", image.path.display())?;
+    }
     writeln!(out, "  web: {}", config.web.listen)?;
     writeln!(out, "  rules: {}; off: {}", owned(on), owned(off))?;
-    writeln!(out, "  notifiers: {}", or_none(notifiers))
+    writeln!(out, "  notifiers: {}", or_none(notifiers))?;
+    for note in config.rules.notes() {
+        writeln!(out, "  note: {note}")?;
+    }
+    Ok(())
 }

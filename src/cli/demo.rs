@@ -28,12 +28,13 @@ use tokio_util::sync::CancellationToken;
 use super::Status;
 use crate::app::{App, Start};
 use crate::clock::{self, Stopwatch};
-use crate::config::{self, Config, Surroundings};
+use crate::config::{self, Config, Secret, Surroundings};
 use crate::simulator::log::LogFiles;
 use crate::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
 use crate::simulator::player::{Face, Player, Speed};
 use crate::simulator::scenario;
 use crate::simulator::simulation::{Happened, Moment, Simulation};
+use crate::simulator::tables::{Schema, Tables};
 use screen::Screen;
 use story::{Ending, Story};
 
@@ -92,6 +93,10 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     story.opens(&log, address)?;
     let watch = Stopwatch::start();
     // A task of its own: what is asked of it below is awaited here, and must not wait for itself.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is awaited below, and its end is the story's"
+    )]
     let mut sidecar = tokio::spawn(app.run(stop.clone().cancelled_owned()));
     tokio::pin!(receiver);
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -113,7 +118,7 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
             _ = second.tick() => {
                 let figures = client.get(format!("http://{address}/metrics")).send().await;
                 if let Ok(answer) = figures && let Ok(text) = answer.text().await {
-                    story.figures(&text, watch.elapsed())?;
+                    story.metrics(&text, watch.elapsed())?;
                 }
                 let passed = watch.elapsed();
                 if once && (story.is_told(passed) || passed > PATIENCE) {
@@ -147,6 +152,7 @@ fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
          [log]\nfile = {log:?}\ntimezone = \"UTC\"\n\
          [web]\nlisten = \"127.0.0.1:0\"\n\
          [store]\npath = {store:?}\n\
+         [database]\npoll = \"1s\"\n\
          [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
          [shutdown]\ndeadline = \"5s\"\n\
          [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{receiver}/page\"\n",
@@ -154,7 +160,11 @@ fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
         store = log.with_file_name("bootwatch.db").display().to_string(),
     );
     let surroundings = Surroundings {
-        environment: Vec::new(),
+        // A URL may hold a password, so the file would not be the place for it.
+        environment: vec![(
+            "BOOTWATCH_DATABASE__URL".to_owned(),
+            format!("sqlite://{}", tables_beside(log).display()),
+        )],
         host_name: Some("demo".to_owned()),
     };
     config::parse(
@@ -164,6 +174,11 @@ fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
         &surroundings,
     )
     .map_err(anyhow::Error::new)
+}
+
+/// The simulated controller's database.
+fn tables_beside(log: &Path) -> PathBuf {
+    log.with_file_name("controller.db")
 }
 
 /// Somebody to page: a server on loopback that hands on what is posted to it.
@@ -243,6 +258,9 @@ fn simulate(
         })
         .at(BROKEN_AT, Happening::ImageRebuilt { with_agent: false })
         .at(FIXED_AT, Happening::ImageRebuilt { with_agent: true });
+    let url = Secret::new(format!("sqlite:{}", tables_beside(&log).display()));
+    let mut tables = Tables::create(&url, Schema::Production)
+        .context("make the simulated controller's tables")?;
     let play = move || {
         let mut files = LogFiles::open(&log, MAX_LOG, TimeZone::UTC)?;
         let mut teller = Teller(happenings);
@@ -263,7 +281,7 @@ fn simulate(
         let mut simulation = Simulation::new(plan);
         Player::new(Speed::Times(1.0)).play_with(
             &mut simulation,
-            &mut [&mut files, &mut teller],
+            &mut [&mut tables, &mut files, &mut teller],
             &mut |_| Ok(()),
             &mut wait,
         )?;

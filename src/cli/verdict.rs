@@ -1,8 +1,10 @@
 //! What the alert engine would have said over a log of the past.
 
-use crate::core::alert::{AlertChanged, Effect, Engine, Incident, Notification, Settings};
+use crate::core::alert::{
+    AlertChanged, Cause, Effect, Engine, Incident, Notification, Settings, Subject,
+};
 use crate::core::boot::Observation;
-use crate::core::event::{Timestamp, VmType};
+use crate::core::event::Timestamp;
 use crate::core::rule::RuleName;
 
 /// One alert of an incident that is over, or was not when the log ended.
@@ -18,7 +20,7 @@ impl FiredAlert {
     /// One sentence: what is wrong, and the count that says so.
     pub(super) fn summary(&self) -> String {
         let Incident {
-            vm_type,
+            subject,
             cause,
             members,
             ..
@@ -26,14 +28,18 @@ impl FiredAlert {
         let count = members
             .iter()
             .find(|member| member.rule == self.rule)
-            .map(|member| member.reading);
+            .and_then(|member| member.reading.boots());
         let figures = count.map_or_else(String::new, |reading| {
             format!(
                 ": {} of {} boots ({})",
                 reading.count.bad, reading.count.of, reading.stretch
             )
         });
-        format!("{vm_type} boots fail, {}{figures}", cause.meaning())
+        let what = match cause {
+            Cause::Slowness(_) => "are slower",
+            Cause::Failure(_) | Cause::Condition(_) => "fail",
+        };
+        format!("{subject} boots {what}, {}{figures}", cause.meaning())
     }
 }
 
@@ -96,7 +102,7 @@ impl Alerts {
                 let incident = self
                     .engine
                     .incidents()
-                    .find(|incident| holds(incident, change.rule, change.vm_type));
+                    .find(|incident| holds(incident, change.rule, change.subject));
                 if let Some(incident) = incident {
                     self.fired.push(FiredAlert {
                         rule: change.rule,
@@ -109,7 +115,7 @@ impl Alerts {
             "resolved" => {
                 let open = self.fired.iter_mut().rev().find(|alert| {
                     alert.rule == change.rule
-                        && alert.incident.vm_type == change.vm_type
+                        && alert.incident.subject == change.subject
                         && alert.resolved_at.is_none()
                 });
                 if let Some(alert) = open {
@@ -131,8 +137,8 @@ impl Alerts {
     }
 }
 
-fn holds(incident: &Incident, rule: RuleName, vm_type: VmType) -> bool {
-    incident.vm_type == vm_type
+fn holds(incident: &Incident, rule: RuleName, subject: Subject) -> bool {
+    incident.subject == subject
         && incident
             .members
             .iter()

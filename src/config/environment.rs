@@ -54,7 +54,7 @@ impl Surroundings {
         (!first.is_empty()).then(|| Path::new(first))
     }
 
-    fn variable(&self, wanted: &str) -> Option<&str> {
+    pub(super) fn variable(&self, wanted: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.as_str())
     }

@@ -1,7 +1,13 @@
 //! Every key there is. The one list: it feeds the check for unknown keys, the defaults, the example file and the
 //! documentation. A kind of notifier adds its own keys with its row in [`super::notify::KINDS`].
 
+mod boots;
+mod conditions;
+
 use std::time::Duration;
+
+use boots::{BURNS, HEADROOM, SLOW};
+use conditions::CONDITIONS;
 
 use super::shape::Shape;
 
@@ -180,7 +186,8 @@ pub(super) const KEYS: &[Key] = &[
         shape: Shape::Path,
         default: Fallback::Absent {
             example: "\"/var/lib/bootwatch/bootwatch.db\"",
-            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in the present folder",
+            otherwise: "`bootwatch.db` in the service's `STATE_DIRECTORY`, else in `bootwatch` under the user's \
+                        `XDG_STATE_HOME` (`~/.local/state`)",
         },
         doc: "The file that outlives a restart: a SQLite database on a local disk, with its log and lock beside it.",
     },
@@ -246,6 +253,48 @@ pub(super) const KEYS: &[Key] = &[
         },
         doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
     },
+    Key {
+        path: "image.path",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/var/lib/firecracker/snapshots/base/golden-browser-rootfs.ext4\"",
+            otherwise: "no image is audited",
+        },
+        doc: "The golden image that browser VMs are cloned from. It is read, never mounted: read permission is enough.",
+    },
+    Key {
+        path: "image.settings",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/opt/master-controller/.env\"",
+            otherwise: "browser VMs are taken to be cloned from `golden-browser-rootfs.ext4` beside the image",
+        },
+        doc: "The controller's file of settings; `GOLDEN_BROWSER_ROOTFS` in it says what browser VMs are cloned from.",
+    },
+    key(
+        "image.agent_source",
+        Shape::Path,
+        "\"/opt/master-controller/vm-browser-agent\"",
+        "The agent's source on this host, with which the image's agent is compared; it need not exist.",
+    ),
+    Key {
+        path: "image.kernel",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/var/lib/firecracker/snapshots/base/vmlinux\"",
+            otherwise: "whether the image needs modules for its network stays unknown",
+        },
+        doc: "The guests' kernel.",
+    },
+    key(
+        "image.quiet",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(3_600),
+        },
+        "\"1m\"",
+        "A changed image is audited once nothing was written to it for this long: a build is not judged half-way.",
+    ),
     key(
         "web.listen",
         Shape::Address,
@@ -298,6 +347,48 @@ pub(super) const KEYS: &[Key] = &[
     ERRORS[3],
     ERRORS[4],
     ERRORS[5],
+    BURNS[0],
+    BURNS[1],
+    BURNS[2],
+    BURNS[3],
+    BURNS[4],
+    BURNS[5],
+    BURNS[6],
+    BURNS[7],
+    SLOW[0],
+    SLOW[1],
+    SLOW[2],
+    SLOW[3],
+    SLOW[4],
+    SLOW[5],
+    SLOW[6],
+    HEADROOM[0],
+    HEADROOM[1],
+    HEADROOM[2],
+    HEADROOM[3],
+    HEADROOM[4],
+    CONDITIONS[0],
+    CONDITIONS[1],
+    CONDITIONS[2],
+    CONDITIONS[3],
+    CONDITIONS[4],
+    CONDITIONS[5],
+    CONDITIONS[6],
+    CONDITIONS[7],
+    CONDITIONS[8],
+    CONDITIONS[9],
+    CONDITIONS[10],
+    CONDITIONS[11],
+    CONDITIONS[12],
+    CONDITIONS[13],
+    CONDITIONS[14],
+    CONDITIONS[15],
+    CONDITIONS[16],
+    CONDITIONS[17],
+    CONDITIONS[18],
+    CONDITIONS[19],
+    CONDITIONS[20],
+    CONDITIONS[21],
     key(
         "alerts.keep_firing",
         Shape::Duration {
@@ -315,6 +406,34 @@ pub(super) const KEYS: &[Key] = &[
         },
         "\"30s\"",
         "Alerts that join an open incident within this time are told in one update. A first page never waits.",
+    ),
+    Key {
+        path: "heartbeat.url",
+        shape: Shape::Endpoint,
+        default: Fallback::Absent {
+            example: "\"https://heartbeats.example/ping/0123\"",
+            otherwise: "no heartbeat is sent",
+        },
+        doc: "Where a POST is sent regularly as long as bootwatch is well: a service that tells when none comes any more. \
+              A URL with a token belongs into `url_file`.",
+    },
+    key(
+        "heartbeat.interval",
+        Shape::Duration {
+            min: SECOND,
+            max: Duration::from_secs(3_600),
+        },
+        "\"1m\"",
+        "How often it is sent. Whoever waits for it should allow two or three to be late.",
+    ),
+    key(
+        "heartbeat.timeout",
+        Shape::Duration {
+            min: Duration::from_millis(100),
+            max: MINUTE,
+        },
+        "\"5s\"",
+        "How long one may take, from connecting to the answer.",
     ),
     key(
         "shutdown.deadline",
@@ -356,6 +475,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "database",
         "The controller's database, which tells what exists.",
     ),
+    ("image", "The golden image, and what it is compared with."),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",
@@ -369,7 +489,44 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "rules.ConnectionErrorSpike",
         "Boots whose VM cannot be reached or does not answer.",
     ),
+    (
+        "rules.BootBudgetBurn",
+        "How fast failures use up what the objective tolerates.",
+    ),
+    (
+        "rules.BootStageSlow",
+        "Stages that take longer than they did.",
+    ),
+    (
+        "rules.ReadinessHeadroomLow",
+        "Boots that are ready only just in time.",
+    ),
+    (
+        "rules.SessionsIncomplete",
+        "Sessions past their deadline without a VM.",
+    ),
+    ("rules.IpPoolLow", "The controller's pool of addresses."),
+    ("rules.GhostVms", "VMs that exist only in the database."),
+    (
+        "rules.ControllerSilent",
+        "The controller's log stands still.",
+    ),
+    (
+        "rules.DatabaseUnreachable",
+        "The controller's database is not seen.",
+    ),
+    ("rules.LogLagging", "The controller's log is not seen."),
+    ("rules.StoreUnwritable", "bootwatch's own store."),
+    ("rules.NotifierFailing", "Channels that do not deliver."),
+    (
+        "rules.RecordsUnparsed",
+        "A log that bootwatch does not understand.",
+    ),
     ("alerts", "When alerts end and updates are sent."),
+    (
+        "heartbeat",
+        "The sign of life, whose absence tells that nobody watches.",
+    ),
     ("shutdown", "How bootwatch ends."),
     ("links", "What pages link to."),
 ];

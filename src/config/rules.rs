@@ -1,9 +1,13 @@
 //! The settings of the rules, checked for what could never fire.
 
+mod boots;
+
 use std::time::Duration;
 
 use super::document::Settings;
 use super::problem::Problems;
+
+pub use boots::{BootBudgetBurn, BootStageSlow, ReadinessHeadroomLow};
 
 /// Every rule; one that is switched off is absent.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +15,40 @@ pub struct Rules {
     pub boot_failure_rate: Option<BootFailureRate>,
     pub connection_refused_spike: Option<ConnectionSpike>,
     pub connection_error_spike: Option<ConnectionSpike>,
+    pub boot_budget_burn: Option<BootBudgetBurn>,
+    pub boot_stage_slow: Option<BootStageSlow>,
+    pub readiness_headroom_low: Option<ReadinessHeadroomLow>,
+    /// The rules about what holds now, by name; those that are switched off too.
+    pub conditions: Vec<(&'static str, Option<ConditionRule>)>,
 }
+
+/// A rule about what holds now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConditionRule {
+    pub limit: Limit,
+    /// How long it must hold.
+    pub wait: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    Count(u64),
+    Share(f64),
+    Time(Duration),
+}
+
+/// The key of each one's limit. One without is about any at all.
+const CONDITIONS: [(&str, Option<&str>); 9] = [
+    ("SessionsIncomplete", Some("sessions")),
+    ("IpPoolLow", Some("free")),
+    ("GhostVms", Some("vms")),
+    ("ControllerSilent", Some("silence")),
+    ("DatabaseUnreachable", Some("after")),
+    ("LogLagging", Some("after")),
+    ("StoreUnwritable", Some("after")),
+    ("NotifierFailing", None),
+    ("RecordsUnparsed", Some("share")),
+];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootFailureRate {
@@ -51,7 +88,18 @@ impl Rules {
                 "ConnectionErrorSpike",
                 self.connection_error_spike.is_some(),
             ),
+            ("BootBudgetBurn", self.boot_budget_burn.is_some()),
+            ("BootStageSlow", self.boot_stage_slow.is_some()),
+            (
+                "ReadinessHeadroomLow",
+                self.readiness_headroom_low.is_some(),
+            ),
         ];
+        let conditions = self.conditions.iter();
+        let all: Vec<(&'static str, bool)> = all
+            .into_iter()
+            .chain(conditions.map(|(name, rule)| (*name, rule.is_some())))
+            .collect();
         let named = |wanted: bool| {
             all.iter()
                 .filter(|(_, on)| *on == wanted)
@@ -61,14 +109,46 @@ impl Rules {
         (named(true), named(false))
     }
 
+    /// What is allowed and hardly meant.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let burn = self.boot_budget_burn.iter();
+        burn.flat_map(BootBudgetBurn::notes).collect()
+    }
+
     pub(super) fn read(settings: &Settings) -> Self {
         Self {
             boot_failure_rate: enabled(settings, "BootFailureRate")
                 .then(|| BootFailureRate::read(settings)),
             connection_refused_spike: spike(settings, "ConnectionRefusedSpike"),
             connection_error_spike: spike(settings, "ConnectionErrorSpike"),
+            boot_budget_burn: BootBudgetBurn::read(settings),
+            boot_stage_slow: BootStageSlow::read(settings),
+            readiness_headroom_low: ReadinessHeadroomLow::read(settings),
+            conditions: CONDITIONS
+                .iter()
+                .map(|(rule, limit)| (*rule, condition(settings, rule, *limit)))
+                .collect(),
         }
     }
+}
+
+fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<ConditionRule> {
+    if !enabled(settings, rule) {
+        return None;
+    }
+    let key = |name: &str| format!("rules.{rule}.{name}");
+    let limit = match limit {
+        None => Limit::Count(1),
+        Some(name @ ("silence" | "after")) => Limit::Time(settings.read(&key(name))),
+        Some(name @ "share") => Limit::Share(settings.read(&key(name))),
+        Some(name) => Limit::Count(settings.read(&key(name))),
+    };
+    let wait = match limit {
+        Limit::Time(_) => Duration::ZERO,
+        Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
+    };
+    Some(ConditionRule { limit, wait })
 }
 
 impl BootFailureRate {
@@ -102,6 +182,11 @@ fn spike(settings: &Settings, rule: &str) -> Option<ConnectionSpike> {
 /// A rule that can never fire is worse than none. If even `last` failures of `last` are likelier than alpha, the
 /// judgement of the last boots is one.
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    boots::check(settings, problems);
+    check_failure_rate(settings, problems);
+}
+
+fn check_failure_rate(settings: &Settings, problems: &mut Problems) {
     const RULE: &str = "rules.BootFailureRate";
     if !settings.is_sound(RULE) || !enabled(settings, "BootFailureRate") {
         return;

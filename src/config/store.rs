@@ -1,6 +1,6 @@
 //! Where what is known outlives the process, and where it is copied to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::Settings;
@@ -19,6 +19,8 @@ pub struct Store {
 }
 
 const FILE: &str = "bootwatch.db";
+/// The folder's name where many programs keep theirs.
+const OURS: &str = "bootwatch";
 
 pub(super) fn read(settings: &Settings, surroundings: &Surroundings) -> Store {
     Store {
@@ -31,11 +33,22 @@ pub(super) fn read(settings: &Settings, surroundings: &Surroundings) -> Store {
     }
 }
 
-/// In the first of the folders that systemd gave the service for its state, else in the present folder.
+/// In the first of the folders that systemd gave the service for its state, else where this user keeps the state of
+/// programs, else where a machine does; never in whatever folder one stands in.
 fn usual_path(surroundings: &Surroundings) -> PathBuf {
-    let folder = surroundings
-        .state_directory()
-        .map_or_else(PathBuf::new, PathBuf::from);
+    let absolute = |name: &str| {
+        let folder = surroundings.variable(name).map(Path::new)?;
+        folder.is_absolute().then_some(folder)
+    };
+    let of_service = surroundings.state_directory().map(Path::to_owned);
+    let of_user = || {
+        let state = absolute("XDG_STATE_HOME").map(Path::to_owned);
+        let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+        Some(state.join(OURS))
+    };
+    let folder = of_service
+        .or_else(of_user)
+        .unwrap_or_else(|| Path::new("/var/lib").join(OURS));
     let path = folder.join(FILE);
     std::path::absolute(&path).unwrap_or(path)
 }
@@ -65,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_where_systemd_keeps_state_or_here() {
+    fn the_store_is_where_state_is_kept_and_never_where_one_stands() {
         let with = |environment: &[(&str, &str)]| {
             let environment = environment
                 .iter()
@@ -78,8 +91,19 @@ mod tests {
         };
         let state = with(&[("STATE_DIRECTORY", "/var/lib/bootwatch:/var/lib/other")]);
         assert_eq!(state, PathBuf::from("/var/lib/bootwatch/bootwatch.db"));
-        let here = std::env::current_dir().unwrap().join("bootwatch.db");
-        assert_eq!(with(&[]), here);
-        assert_eq!(with(&[("STATE_DIRECTORY", "")]), here);
+        let home = ("HOME", "/home/ops");
+        let of_user = PathBuf::from("/home/ops/.local/state/bootwatch/bootwatch.db");
+        assert_eq!(with(&[home]), of_user);
+        assert_eq!(with(&[home, ("STATE_DIRECTORY", "")]), of_user);
+        assert_eq!(with(&[home, ("XDG_STATE_HOME", "not/absolute")]), of_user);
+        assert_eq!(
+            with(&[home, ("XDG_STATE_HOME", "/state")]),
+            PathBuf::from("/state/bootwatch/bootwatch.db")
+        );
+        assert_eq!(
+            with(&[]),
+            PathBuf::from("/var/lib/bootwatch/bootwatch.db"),
+            "a service without a home"
+        );
     }
 }

@@ -21,27 +21,35 @@
 //! What the engine knows survives a restart (`keep`). A restored engine is told when the log has been caught up with;
 //! until then alerts fire and none resolves.
 
+mod condition;
+mod course;
 mod incident;
 mod keep;
+mod measure;
 mod state;
+mod subject;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub use incident::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason};
 use keep::Place;
-use state::{AlertState, Transition};
+use state::{AlertState, Seen, Transition, Waits};
+pub use subject::{Cause, Subject};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
+use crate::core::burn::Budget;
+use crate::core::condition::ConditionSettings;
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::readiness::Readiness;
 use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
 use crate::core::saved::Touched;
+use crate::core::slowness::{Learns, Times};
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -58,7 +66,10 @@ const MOST_USUAL: f64 = 0.3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub host: String,
+    /// The rules about boots.
     pub rules: BTreeMap<RuleName, RuleSettings>,
+    /// The rules about what holds now.
+    pub conditions: BTreeMap<RuleName, ConditionSettings>,
     pub group_wait_ms: i64,
 }
 
@@ -66,9 +77,13 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             host: String::new(),
-            rules: RuleName::ALL
+            rules: RuleName::BOOTS
                 .iter()
-                .map(|rule| (*rule, RuleSettings::default()))
+                .map(|rule| (*rule, RuleSettings::usual(*rule)))
+                .collect(),
+            conditions: RuleName::CONDITIONS
+                .iter()
+                .map(|rule| (*rule, ConditionSettings::usual(*rule)))
                 .collect(),
             group_wait_ms: 30_000,
         }
@@ -90,6 +105,8 @@ struct PerType {
     ever_ready: bool,
     readiness: Readiness,
     overdue: HashMap<VmId, Overdue>,
+    budget: Budget,
+    times: Times,
     /// The newest boot's end: windows are judged as of then.
     newest: Option<Timestamp>,
     /// The share of boots that each rule usually counts as bad.
@@ -100,7 +117,7 @@ struct PerType {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertView {
     pub rule: RuleName,
-    pub vm_type: VmType,
+    pub subject: Subject,
     pub severity: Severity,
     pub firing: bool,
     pub pending: bool,
@@ -112,7 +129,7 @@ pub struct AlertView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertChanged {
     pub rule: RuleName,
-    pub vm_type: VmType,
+    pub subject: Subject,
     pub severity: Severity,
     pub to: &'static str,
     pub at: Timestamp,
@@ -129,12 +146,14 @@ pub enum Effect {
 pub struct Engine {
     settings: Settings,
     types: BTreeMap<VmType, PerType>,
-    alerts: BTreeMap<(RuleName, VmType), AlertState>,
-    incidents: BTreeMap<(VmType, Family), Incident>,
+    alerts: BTreeMap<(RuleName, Subject), AlertState>,
+    incidents: BTreeMap<(Subject, Family), Incident>,
     closed: VecDeque<Incident>,
     /// Incidents ever closed.
     closed_ever: u64,
     blind: bool,
+    /// Rules about what holds now, and cannot be seen.
+    unseen: BTreeSet<RuleName>,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
     /// What changed since it was last saved.
@@ -144,15 +163,17 @@ pub struct Engine {
 impl Engine {
     #[must_use]
     pub fn new(settings: Settings) -> Engine {
-        let alerts = settings
-            .rules
-            .iter()
-            .filter(|(_, rule)| rule.enabled)
-            .flat_map(|(rule, _)| VmType::ALL.iter().map(move |vm_type| (*rule, *vm_type)))
-            .filter(|(rule, vm_type)| rule.judges(*vm_type))
+        let rules = settings.rules.iter().filter(|(_, rule)| rule.enabled);
+        let conditions = settings.conditions.iter().filter(|(_, rule)| rule.enabled);
+        let alerts = rules
+            .map(|(rule, _)| *rule)
+            .chain(conditions.map(|(rule, _)| *rule))
+            .flat_map(|rule| Subject::ALL.iter().map(move |subject| (rule, *subject)))
+            .filter(|(rule, subject)| rule.judges(*subject))
             .map(|key| (key, AlertState::default()))
             .collect();
         Engine {
+            unseen: settings.conditions.keys().copied().collect(),
             settings,
             types: VmType::ALL
                 .iter()
@@ -177,7 +198,12 @@ impl Engine {
             && let Some(of_type) = self.types.get_mut(&boot.kind())
         {
             let learnt = of_type.learn(boot, &judged, |_| true);
+            let timed = of_type.times.learn(boot);
+            let cells = of_type
+                .budget
+                .add(judged.ended_at, judged.failure.is_some());
             self.touch_learnt(boot.kind(), learnt);
+            self.touch_measured(boot.kind(), &timed, cells);
         }
     }
 
@@ -222,11 +248,14 @@ impl Engine {
     /// When `tick` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        let of_rule = |rule: &RuleName| self.settings.rules.get(rule).copied().unwrap_or_default();
+        // What holds now is told again and again: `facts`.
         let clearing = self
             .alerts
             .iter()
-            .filter_map(|((rule, _), state)| state.next_due(&of_rule(rule)))
+            .filter_map(|((rule, _), state)| {
+                let settings = self.settings.rules.get(rule)?;
+                state.next_due(settings.keep_firing_ms)
+            })
             .filter(|_| !self.blind && !self.catching_up);
         let updates = self
             .incidents
@@ -238,13 +267,16 @@ impl Engine {
     pub fn alerts(&self) -> impl Iterator<Item = AlertView> + '_ {
         self.alerts
             .iter()
-            .map(|((rule, vm_type), state)| AlertView {
+            .map(|((rule, subject), state)| AlertView {
                 rule: *rule,
-                vm_type: *vm_type,
+                subject: *subject,
                 severity: rule.severity(),
                 firing: state.is_firing(),
                 pending: state.is_pending(),
-                unknown: self.blind,
+                unknown: match subject {
+                    Subject::Boots(_) => self.blind,
+                    Subject::Host => self.unseen.contains(rule),
+                },
                 fired_at: state.fired_at(),
             })
     }
@@ -288,6 +320,7 @@ impl Engine {
             return;
         };
         let judged = judged(boot);
+        let counted = judged.is_some();
         let failure = judged.as_ref().and_then(|judged| judged.failure);
         if let Some(mut judged) = judged {
             let latest = now.plus_ms(AHEAD_MS);
@@ -295,21 +328,36 @@ impl Engine {
             let alerts = &self.alerts;
             let learnt = of_type.learn(boot, &judged, |rule| {
                 alerts
-                    .get(&(rule, vm_type))
+                    .get(&(rule, vm_type.into()))
                     .is_none_or(|state| !state.is_firing())
             });
             of_type.newest = of_type.newest.max(Some(judged.ended_at));
+            let cells = of_type
+                .budget
+                .add(judged.ended_at, judged.failure.is_some());
+            let number = of_type.window.added() + 1;
+            let learns = Learns {
+                // What is held to be slow is not usual.
+                stages: alerts
+                    .get(&(RuleName::BootStageSlow, Subject::Boots(vm_type)))
+                    .is_none_or(|state| !state.is_active()),
+            };
+            let timed = of_type.times.add(boot, judged.ended_at, number, learns);
             let added = of_type.window.add(judged);
+            self.touch_measured(vm_type, &timed, cells);
             self.touched.mark(Place::Bucket(vm_type, added.bucket));
             self.touched.mark(Place::Boot(vm_type, added.place));
             self.touch_learnt(vm_type, learnt);
         }
         self.judge(
             vm_type,
-            |rule| failure.is_some_and(|failure| rule.counts(failure)),
+            |rule| counted && rule.times() || failure.is_some_and(|failure| rule.counts(failure)),
             now,
             out,
         );
+        if failure.is_some() {
+            self.follow_cause(vm_type, now);
+        }
         self.send_updates(now, out);
     }
 
@@ -374,69 +422,124 @@ impl Engine {
         if vm_type == VmType::Cli && !of_type.ever_ready {
             return;
         }
+        let subject = Subject::Boots(vm_type);
         let mut fired = Vec::new();
         let mut resolved = Vec::new();
-        for ((rule, alert_type), state) in &mut self.alerts {
-            if *alert_type != vm_type || !(state.is_active() || worse(*rule)) {
+        let mut paged = self.is_paging(vm_type);
+        let worst = self.worst(vm_type);
+        for ((rule, about), state) in &mut self.alerts {
+            let active = state.is_active();
+            if *about != subject || !(active || worse(*rule)) {
+                continue;
+            }
+            // What pages needs no ticket.
+            if paged && !active && *rule == RuleName::BootBudgetBurnTicket {
                 continue;
             }
             let Some(settings) = self.settings.rules.get(rule) else {
                 continue;
             };
-            self.touched.mark(Place::Alert(*rule, vm_type));
+            if active {
+                self.touched.mark(Place::Alert(*rule, subject));
+            }
             let boots = of_type.window.added();
             let since_fired = state.boots_since(boots);
-            let reading = of_type.reading(*rule, settings, state, newest);
+            let reading = of_type.reading(*rule, settings, state, worst, newest);
             let (blind, behind) = (self.blind, self.catching_up);
-            let Some(transition) = state.step(&reading, settings, newest, now, blind, behind)
-            else {
+            let seen = Seen {
+                bad: reading.bad,
+                recovered: reading.recovered,
+                share: reading.count.share(),
+                at: newest,
+            };
+            let waits = Waits {
+                for_ms: settings.for_ms,
+                keep_firing_ms: settings.keep_firing_ms,
+            };
+            let Some(transition) = state.step(seen, waits, now, blind, behind) else {
                 continue;
             };
-            let to = match transition {
-                Transition::Pending => "pending",
-                Transition::Inactive => "inactive",
-                Transition::Fired => {
+            self.touched.mark(Place::Alert(*rule, subject));
+            match transition {
+                Transition::Pending | Transition::Inactive => {}
+                Transition::Fired | Transition::Flapping => {
                     state.fired_after(boots);
+                    paged |= rule.severity() == Severity::Page;
                     fired.push((*rule, reading));
-                    "firing"
-                }
-                Transition::Flapping => {
-                    state.fired_after(boots);
-                    fired.push((*rule, reading));
-                    "flapping"
                 }
                 Transition::Resolved => {
-                    let (good, since_good) = of_type.good_run(*rule, since_fired);
+                    let (good, since_good) = match rule.times() {
+                        // Boots that failed say nothing of it: what it saw is settled, all of it.
+                        true => (0, None),
+                        false => of_type.good_run(*rule, since_fired),
+                    };
                     state.settle(Settled {
                         boots: boots - good,
                         bad: of_type.window.bad_ever(|failure| rule.counts(failure)),
                     });
                     resolved.push((*rule, since_good));
-                    "resolved"
                 }
-            };
-            let severity = rule.severity();
-            out.push(Effect::AlertChanged(AlertChanged {
-                rule: *rule,
-                vm_type,
-                severity,
-                to,
-                at: now,
-            }));
+            }
+            out.push(changed(*rule, subject, transition, now));
         }
         for (rule, reading) in fired {
             self.alert_fired(rule, vm_type, reading, now, out);
         }
+        if resolved
+            .iter()
+            .any(|(rule, _)| rule.severity() == Severity::Page)
+        {
+            self.settle_ticket(vm_type);
+        }
         for (rule, since_good) in resolved {
-            self.alert_resolved(rule, vm_type, since_good, Reason::AllResolved, now, out);
+            self.alert_resolved(rule, subject, since_good, Reason::AllResolved, now, out);
         }
     }
 
-    /// Boots of the other kinds, to say what is not affected.
-    fn others(&self, vm_type: VmType, now: Timestamp) -> Vec<Other> {
+    /// Whether failures of this kind's boots have paged somebody who is still at it.
+    fn is_paging(&self, vm_type: VmType) -> bool {
+        self.pages_about(vm_type).any(AlertState::is_firing)
+    }
+
+    /// The worst share of bad boots that any page about them has seen: what ends one ends the others.
+    fn worst(&self, vm_type: VmType) -> f64 {
+        self.pages_about(vm_type)
+            .map(AlertState::worst)
+            .fold(0.0, f64::max)
+    }
+
+    fn pages_about(&self, vm_type: VmType) -> impl Iterator<Item = &AlertState> {
+        let subject = Subject::Boots(vm_type);
+        self.alerts
+            .iter()
+            .filter(move |((rule, about), _)| {
+                *about == subject && rule.severity() == Severity::Page
+            })
+            .map(|(_, state)| state)
+    }
+
+    /// What was paged and is over needs no ticket either.
+    fn settle_ticket(&mut self, vm_type: VmType) {
+        let rule = RuleName::BootBudgetBurnTicket;
+        let place = (rule, Subject::Boots(vm_type));
+        let (Some(of_type), Some(state)) = (self.types.get(&vm_type), self.alerts.get_mut(&place))
+        else {
+            return;
+        };
+        if !state.is_active() {
+            state.settle(Settled {
+                boots: of_type.window.added(),
+                bad: of_type.window.bad_ever(|failure| rule.counts(failure)),
+            });
+            self.touched.mark(Place::Alert(place.0, place.1));
+        }
+    }
+
+    /// Boots of the other kinds, or of all where it is about none, to say what is not affected.
+    fn others(&self, subject: Subject, now: Timestamp) -> Vec<Other> {
         self.types
             .iter()
-            .filter(|(other, of_type)| **other != vm_type && of_type.ever_ready)
+            .filter(|(other, of_type)| subject.vm_type() != Some(**other) && of_type.ever_ready)
             .filter_map(|(other, of_type)| {
                 let newest_at = of_type.newest?;
                 let hour = of_type
@@ -463,6 +566,16 @@ impl Engine {
     }
 }
 
+fn changed(rule: RuleName, subject: Subject, transition: Transition, at: Timestamp) -> Effect {
+    Effect::AlertChanged(AlertChanged {
+        rule,
+        subject,
+        severity: rule.severity(),
+        to: transition.as_str(),
+        at,
+    })
+}
+
 /// Whether a sample of the time-to-ready began a new generation of them.
 type NewGeneration = bool;
 
@@ -481,8 +594,8 @@ impl PerType {
                 learnt = Some(self.readiness.learn(waited));
             }
         }
-        for rule in RuleName::ALL {
-            if learns(*rule) {
+        for rule in RuleName::BOOTS {
+            if rule.learns() && learns(*rule) {
                 let bad = judged.failure.is_some_and(|failure| rule.counts(failure));
                 let usual = self.usual.entry(*rule).or_insert(0.0);
                 *usual += (f64::from(u8::from(bad)) - *usual) / USUAL_BOOTS;
@@ -496,8 +609,15 @@ impl PerType {
         rule: RuleName,
         settings: &RuleSettings,
         state: &AlertState,
+        worst: f64,
         now: Timestamp,
     ) -> Reading {
+        if rule.burns() {
+            return self.burn(rule, settings, state, worst, now);
+        }
+        if rule.times() {
+            return self.slow(rule, settings, state, now);
+        }
         let overdue = self
             .overdue
             .values()

@@ -1,33 +1,52 @@
-//! The rules that judge boots: when a count of bad boots is too much to be chance.
+//! The rules by name, and those that judge boots: when a count of bad boots is too much to be chance.
 //!
-//! All three count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
+//! The three here count boots, never lines, per kind of VM, and share one test: among the last few boots, or among the last
 //! hour's (the last 20 where an hour has fewer), at least three are bad, and so many are improbable if each boot were
 //! bad with the probability that is tolerated. They differ in which boots are bad: all failed ones, those refused to
 //! the end, those that met other connection errors. The latter two also count boots in flight that have met such an
-//! error for longer than any healthy boot takes, so that a hopeless boot counts before the controller gives it up.
+//! error for longer than any healthy boot takes, so that a hopeless boot counts before the controller gives it up. The
+//! others have mathematics of their own: `burn`, `slowness`.
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::alert::Subject;
 use crate::core::binomial;
+use crate::core::burn;
+use crate::core::condition::Level;
 use crate::core::event::{AttemptError, AttemptResult, Failure, Timestamp, VmType};
+use crate::core::slowness::{self, Slow};
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A single bad boot says nothing, and neither do two.
 const LEAST_BAD: u32 = 3;
 /// Boots further back than this are not "the last ones".
-const LAST_BOOTS_SPAN_MS: i64 = 24 * 3_600_000;
+pub(in crate::core) const LAST_BOOTS_SPAN_MS: i64 = 24 * 3_600_000;
 /// So many boots in a row without a bad one must have been seen before a rule is clear again.
-const LEAST_GOOD: u32 = 3;
+pub(in crate::core) const LEAST_GOOD: u32 = 3;
 /// A run of good boots this improbable, had the fault lasted, ends it.
 const RECOVERY_ALPHA: f64 = 0.05;
 /// Or else a window this much more probable than the one that fires.
-const HYSTERESIS: f64 = 10.0;
+pub(in crate::core) const HYSTERESIS: f64 = 10.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RuleName {
     BootFailureRate,
     ConnectionRefusedSpike,
     ConnectionErrorSpike,
+    BootBudgetBurn,
+    /// The same rule's slow windows, of another severity.
+    BootBudgetBurnTicket,
+    BootStageSlow,
+    ReadinessHeadroomLow,
+    SessionsIncomplete,
+    IpPoolLow,
+    GhostVms,
+    ControllerSilent,
+    DatabaseUnreachable,
+    LogLagging,
+    StoreUnwritable,
+    NotifierFailing,
+    RecordsUnparsed,
 }
 
 impl RuleName {
@@ -35,6 +54,43 @@ impl RuleName {
         RuleName::BootFailureRate,
         RuleName::ConnectionRefusedSpike,
         RuleName::ConnectionErrorSpike,
+        RuleName::BootBudgetBurn,
+        RuleName::BootBudgetBurnTicket,
+        RuleName::BootStageSlow,
+        RuleName::ReadinessHeadroomLow,
+        RuleName::SessionsIncomplete,
+        RuleName::IpPoolLow,
+        RuleName::GhostVms,
+        RuleName::ControllerSilent,
+        RuleName::DatabaseUnreachable,
+        RuleName::LogLagging,
+        RuleName::StoreUnwritable,
+        RuleName::NotifierFailing,
+        RuleName::RecordsUnparsed,
+    ];
+
+    /// The rules that judge the boots of each kind of VM.
+    pub const BOOTS: &'static [RuleName] = &[
+        RuleName::BootFailureRate,
+        RuleName::ConnectionRefusedSpike,
+        RuleName::ConnectionErrorSpike,
+        RuleName::BootBudgetBurn,
+        RuleName::BootBudgetBurnTicket,
+        RuleName::BootStageSlow,
+        RuleName::ReadinessHeadroomLow,
+    ];
+
+    /// The rules about what holds now, once for the host: `core::condition`.
+    pub const CONDITIONS: &'static [RuleName] = &[
+        RuleName::SessionsIncomplete,
+        RuleName::IpPoolLow,
+        RuleName::GhostVms,
+        RuleName::ControllerSilent,
+        RuleName::DatabaseUnreachable,
+        RuleName::LogLagging,
+        RuleName::StoreUnwritable,
+        RuleName::NotifierFailing,
+        RuleName::RecordsUnparsed,
     ];
 
     #[must_use]
@@ -43,6 +99,27 @@ impl RuleName {
             RuleName::BootFailureRate => "BootFailureRate",
             RuleName::ConnectionRefusedSpike => "ConnectionRefusedSpike",
             RuleName::ConnectionErrorSpike => "ConnectionErrorSpike",
+            RuleName::BootBudgetBurn | RuleName::BootBudgetBurnTicket => "BootBudgetBurn",
+            RuleName::BootStageSlow => "BootStageSlow",
+            RuleName::ReadinessHeadroomLow => "ReadinessHeadroomLow",
+            RuleName::SessionsIncomplete => "SessionsIncomplete",
+            RuleName::IpPoolLow => "IpPoolLow",
+            RuleName::GhostVms => "GhostVms",
+            RuleName::ControllerSilent => "ControllerSilent",
+            RuleName::DatabaseUnreachable => "DatabaseUnreachable",
+            RuleName::LogLagging => "LogLagging",
+            RuleName::StoreUnwritable => "StoreUnwritable",
+            RuleName::NotifierFailing => "NotifierFailing",
+            RuleName::RecordsUnparsed => "RecordsUnparsed",
+        }
+    }
+
+    /// What no other has: the name, and where two severities share it, the severity.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            RuleName::BootBudgetBurnTicket => "BootBudgetBurn.ticket",
+            other => other.as_str(),
         }
     }
 
@@ -51,7 +128,20 @@ impl RuleName {
         match self {
             RuleName::BootFailureRate
             | RuleName::ConnectionRefusedSpike
-            | RuleName::ConnectionErrorSpike => Severity::Page,
+            | RuleName::ConnectionErrorSpike
+            | RuleName::BootBudgetBurn
+            | RuleName::ControllerSilent
+            | RuleName::LogLagging => Severity::Page,
+            RuleName::BootBudgetBurnTicket
+            | RuleName::BootStageSlow
+            | RuleName::ReadinessHeadroomLow
+            | RuleName::SessionsIncomplete
+            | RuleName::IpPoolLow
+            | RuleName::GhostVms
+            | RuleName::DatabaseUnreachable
+            | RuleName::StoreUnwritable
+            | RuleName::NotifierFailing
+            | RuleName::RecordsUnparsed => Severity::Ticket,
         }
     }
 
@@ -59,7 +149,10 @@ impl RuleName {
     #[must_use]
     pub fn counts(self, failure: Failure) -> bool {
         match self {
-            RuleName::BootFailureRate => true,
+            RuleName::BootFailureRate
+            | RuleName::BootBudgetBurn
+            | RuleName::BootBudgetBurnTicket => true,
+            RuleName::BootStageSlow | RuleName::ReadinessHeadroomLow => false,
             RuleName::ConnectionRefusedSpike => failure == Failure::AgentRefused,
             RuleName::ConnectionErrorSpike => {
                 matches!(
@@ -67,6 +160,7 @@ impl RuleName {
                     Failure::GuestUnreachable | Failure::AgentTimeout | Failure::AgentReset
                 )
             }
+            _ => false,
         }
     }
 
@@ -77,16 +171,48 @@ impl RuleName {
             return false;
         };
         match self {
-            RuleName::BootFailureRate => false,
             RuleName::ConnectionRefusedSpike => error == AttemptError::Refused,
             RuleName::ConnectionErrorSpike => error != AttemptError::Refused,
+            _ => false,
         }
     }
 
-    /// Whether the rule says anything about this kind of VM: only browser VMs are asked on port 8080.
+    /// Whether it is about how long boots take: then any boot may change it, not only a bad one.
     #[must_use]
-    pub fn judges(self, vm_type: VmType) -> bool {
-        self == RuleName::BootFailureRate || vm_type == VmType::Browser
+    pub fn times(self) -> bool {
+        matches!(
+            self,
+            RuleName::BootStageSlow | RuleName::ReadinessHeadroomLow
+        )
+    }
+
+    /// Whether it is about how fast the budget of failures is used up.
+    #[must_use]
+    pub fn burns(self) -> bool {
+        matches!(
+            self,
+            RuleName::BootBudgetBurn | RuleName::BootBudgetBurnTicket
+        )
+    }
+
+    /// Whether it learns which share of bad boots is usual: an objective is an objective.
+    #[must_use]
+    pub fn learns(self) -> bool {
+        !self.times() && !self.burns()
+    }
+
+    /// Whether the rule says anything about this: only browser VMs are asked on port 8080.
+    #[must_use]
+    pub fn judges(self, subject: Subject) -> bool {
+        let Subject::Boots(vm_type) = subject else {
+            return RuleName::CONDITIONS.contains(&self);
+        };
+        match self {
+            RuleName::ConnectionRefusedSpike
+            | RuleName::ConnectionErrorSpike
+            | RuleName::ReadinessHeadroomLow => vm_type == VmType::Browser,
+            other => RuleName::BOOTS.contains(&other),
+        }
     }
 }
 
@@ -127,6 +253,10 @@ pub struct RuleSettings {
     pub min_ready: u64,
     /// How far beyond the learnt p99 a boot in flight is overdue.
     pub factor: f64,
+    /// The burn that each pair of windows (`burn::PAIRS`) must exceed.
+    pub burns: [f64; 4],
+    /// Of the rules about time.
+    pub slow: slowness::Terms,
 }
 
 impl Default for RuleSettings {
@@ -142,6 +272,36 @@ impl Default for RuleSettings {
             keep_firing_ms: 120_000,
             min_ready: 20,
             factor: 1.5,
+            burns: burn::PAIRS.map(|pair| pair.factor),
+            slow: slowness::Terms::default(),
+        }
+    }
+}
+
+impl Reading {
+    /// No boots, no data.
+    pub(in crate::core) fn of_nothing() -> Reading {
+        Reading {
+            bad: false,
+            recovered: false,
+            count: Count::default(),
+            stretch: Stretch::Last(0),
+            chance: 1.0,
+            usual: 0.0,
+            overdue: 0,
+            detail: None,
+        }
+    }
+}
+
+impl RuleSettings {
+    /// What holds where nothing is configured.
+    #[must_use]
+    pub fn usual(rule: RuleName) -> RuleSettings {
+        let for_ms = if rule.times() { 15 * 60_000 } else { 0 };
+        RuleSettings {
+            for_ms,
+            ..RuleSettings::default()
         }
     }
 }
@@ -169,6 +329,55 @@ pub struct Reading {
     pub usual: f64,
     /// Boots in flight among them.
     pub overdue: u32,
+    /// What a rule with mathematics of its own found beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+}
+
+/// What is said of a reading beyond its count.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Detail {
+    Burn(Burn),
+    Slow(Slow),
+}
+
+/// How fast the budget of failures is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Burn {
+    /// 1 uses it up in its period.
+    pub burn: f64,
+    /// More than this fires.
+    pub factor: f64,
+    pub short: Count,
+    pub short_ms: i64,
+    pub left: burn::Left,
+}
+
+/// What an alert said when it fired.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// Of boots.
+    Boots(Reading),
+    /// Of a figure that is beyond its limit.
+    Level(Level),
+}
+
+impl Said {
+    /// What was said of boots.
+    #[must_use]
+    pub fn boots(&self) -> Option<&Reading> {
+        match self {
+            Said::Boots(reading) => Some(reading),
+            Said::Level(_) => None,
+        }
+    }
+
+    /// How many boots were bad.
+    #[must_use]
+    pub fn bad(&self) -> u32 {
+        self.boots().map_or(0, |reading| reading.count.bad)
+    }
 }
 
 /// What a rule looks at.
@@ -240,8 +449,7 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
             .count(),
     )
     .unwrap_or(u32::MAX);
-    let faded = (1.0 - sight.worst.min(1.0)).powi(i32::try_from(good).unwrap_or(i32::MAX))
-        <= RECOVERY_ALPHA;
+    let faded = has_faded(sight.worst, good);
     let cleared = chance > (settings.alpha * HYSTERESIS).min(0.5);
     let recovered = overdue == 0 && good >= LEAST_GOOD && !in_a_row && (faded || cleared);
     let (count, stretch, chance) = match in_a_row && !improbable {
@@ -260,10 +468,16 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
         chance,
         usual: sight.usual,
         overdue,
+        detail: None,
     }
 }
 
-fn count_last(
+/// A run of so many good boots is improbable, had a fault lasted that takes this share of boots.
+pub(in crate::core) fn has_faded(worst: f64, good: u32) -> bool {
+    (1.0 - worst.min(1.0)).powi(i32::try_from(good).unwrap_or(i32::MAX)) <= RECOVERY_ALPHA
+}
+
+pub(in crate::core) fn count_last(
     window: &Window,
     from: Timestamp,
     most: u32,

@@ -5,6 +5,7 @@
 
 mod database;
 mod family;
+mod image;
 mod log;
 mod process;
 mod store;
@@ -22,11 +23,13 @@ use crate::core::boot::TrackerCounts;
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
 };
+use crate::core::image::{Finding, Generation};
 use crate::core::inventory::SessionTotals;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
 use database::Database;
 use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
+use image::Images;
 use log::Logs;
 use process::Process;
 use store::Stores;
@@ -75,6 +78,7 @@ pub(super) struct Prometheus {
     /// What is asked of the database, and how long it takes.
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
+    images: Images,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -281,6 +285,7 @@ impl Prometheus {
                 ),
                 [words(setup.queries.iter().copied().chain([label::OTHER]))],
             ),
+            images: Images::new(&family),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -491,6 +496,10 @@ impl Prometheus {
         self.database.findings(counts);
     }
 
+    pub(super) fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
+        self.images.audited(generation, findings);
+    }
+
     pub(super) fn addresses(&self, counts: &[usize]) {
         self.database.addresses(counts);
     }
@@ -515,6 +524,12 @@ impl Prometheus {
 
     pub(super) fn store_write(&self, result: &str, took: Duration) {
         if !self.stores.write(result, took) {
+            self.overflowed(Bounded::Result);
+        }
+    }
+
+    pub(super) fn store_check(&self, result: &str) {
+        if !self.stores.check(result) {
             self.overflowed(Bounded::Result);
         }
     }

@@ -7,6 +7,7 @@ pub(super) mod tls;
 use crate::core::alert::{Effect, Engine, Notification, Settings};
 use crate::core::boot::{Boot, Observation};
 use crate::core::event::{Failure, Outcome, Provenance, SessionId, Timestamp, VmId, VmType};
+use crate::core::rule::RuleName;
 
 /// 2025-10-18 18:24:13 UTC: the first bad boot begins.
 pub(super) const FIRST_BAD: Timestamp = Timestamp(1_760_811_853_000);
@@ -31,10 +32,13 @@ pub(super) fn incident_with(
         VmType::Browser => VmType::Cli,
         VmType::Cli => VmType::Browser,
     };
-    let mut engine = Engine::new(Settings {
+    let mut settings = Settings {
         host: "controller-1".to_owned(),
         ..Settings::default()
-    });
+    };
+    // Four boots are no budget.
+    settings.rules.remove(&RuleName::BootBudgetBurn);
+    let mut engine = Engine::new(settings);
     let mut out = Vec::new();
     let mut vm = 0u128;
     let mut tell = |engine: &mut Engine, vm_type, started_at: Timestamp, bad: Option<u32>| {

@@ -8,6 +8,9 @@
 #[cfg(test)]
 mod tests;
 
+mod burn;
+mod conditions;
+mod slowness;
 mod steps;
 
 use std::fmt::Write;
@@ -15,9 +18,11 @@ use std::fmt::Write;
 use jiff::tz::TimeZone;
 
 use crate::config::Links;
-use crate::core::alert::{Incident, Kind, Member, Notification, Other, Reason};
-use crate::core::event::Timestamp;
-use crate::core::rule::{Severity, Stretch};
+use crate::core::alert::{Cause, Incident, Kind, Member, Notification, Other, Reason};
+use crate::core::condition::Condition;
+use crate::core::event::{Timestamp, VmType};
+use crate::core::rule::{Reading, Said, Severity, Stretch};
+use crate::core::slowness::Slowness;
 
 const EVIDENCE_LINES: usize = 3;
 /// A line of evidence, in characters.
@@ -130,10 +135,13 @@ impl Page {
             context,
         };
         let resolved = !incident.is_firing();
-        let (title, summary) = if resolved {
-            (words.resolved_title(), words.resolved_summary())
-        } else {
-            (words.firing_title(), words.firing_summary())
+        let (title, summary) = match (incident.cause, resolved) {
+            (Cause::Failure(_), true) => (words.resolved_title(), words.resolved_summary()),
+            (Cause::Failure(_), false) => (words.firing_title(), words.firing_summary()),
+            (Cause::Condition(condition), true) => words.over(condition),
+            (Cause::Condition(condition), false) => words.holds(condition),
+            (Cause::Slowness(_), true) => words.no_longer_slow(),
+            (Cause::Slowness(slowness), false) => words.slow(slowness),
         };
         let (well, _) = words.others();
         let rule = incident.strongest().map(|member| member.rule);
@@ -161,7 +169,11 @@ impl Page {
                 .take(EVIDENCE_LINES)
                 .map(|line| clipped(line, EVIDENCE_CHARS))
                 .collect(),
-            first_step: (!resolved).then(|| steps::first_step(incident.cause)),
+            first_step: (!resolved).then(|| match incident.cause {
+                Cause::Failure(failure) => steps::first_step(failure),
+                Cause::Condition(condition) => conditions::first_step(condition),
+                Cause::Slowness(slowness) => slowness::first_step(slowness),
+            }),
             boots: words.boots(),
             runbook_url: rule
                 .and_then(|rule| context.runbook(rule.as_str()))
@@ -293,13 +305,18 @@ struct Words<'a> {
 
 impl Words<'_> {
     fn kind(&self) -> &'static str {
-        self.incident.vm_type.spoken()
+        self.incident.subject.vm_type().map_or("", VmType::spoken)
     }
 
     /// The trouble without its figures, which change.
     fn subject(&self) -> String {
         let (kind, host) = (self.kind(), &self.incident.host);
         let cause = self.incident.cause.meaning();
+        match self.incident.cause {
+            Cause::Failure(_) => {}
+            Cause::Condition(_) => return format!("{host}: {cause}"),
+            Cause::Slowness(_) => return format!("{kind} boots are slower on {host}: {cause}"),
+        }
         format!("{kind} boots fail on {host}: {cause}")
     }
 
@@ -310,7 +327,7 @@ impl Words<'_> {
         } else {
             "fail"
         };
-        let who = match self.incident.strongest().map(|member| member.reading.count) {
+        let who = match self.strongest().map(|(_, reading)| reading.count) {
             Some(count) if count.share() < MOST_OF_THEM => {
                 format!("{} of {} {kind} boots", count.bad, count.of)
             }
@@ -321,7 +338,7 @@ impl Words<'_> {
             .incident
             .boots
             .iter()
-            .any(|boot| boot.failure.is_some_and(|failure| failure != cause));
+            .any(|boot| boot.failure.is_some_and(|failure| cause != failure));
         let mostly = if mixed { ", mostly" } else { "" };
         let since = self.moment(self.incident.first_bad_at);
         format!("{who} {verb}{mostly}: {}, since {since}", cause.meaning())
@@ -329,8 +346,7 @@ impl Words<'_> {
 
     fn firing_summary(&self) -> String {
         let mut out = String::with_capacity(256);
-        if let Some(member) = self.incident.strongest() {
-            let reading = &member.reading;
+        if let Some((_, reading)) = self.strongest() {
             let verb = if self.all_in_flight() {
                 "do not become ready"
             } else {
@@ -340,7 +356,7 @@ impl Words<'_> {
                 &mut out,
                 format_args!(
                     "{} on {} {verb}{}; usual is at most {}. If all were as usual, the chance of that would be {}.",
-                    self.count_of_boots(member),
+                    self.count_of_boots(reading),
                     self.incident.host,
                     in_flight(reading.overdue, reading.count.bad),
                     share(reading.usual),
@@ -348,16 +364,142 @@ impl Words<'_> {
                 ),
             );
         }
+        if let Some((before, _)) = self.incident.before {
+            append(
+                &mut out,
+                format_args!(" At first it was: {}.", before.meaning()),
+            );
+        }
+        if let Some(said) = self.burns() {
+            append(&mut out, format_args!(" {said}"));
+        }
+        self.append_company(&mut out);
+        out
+    }
+
+    /// What is said of the budget, if the incident is about it.
+    fn burns(&self) -> Option<String> {
+        let members = self.incident.members.iter();
+        let mut readings = members.filter_map(|member| member.reading.boots());
+        readings.find_map(burn::sentence)
+    }
+
+    /// Title and summary of boots that take longer.
+    fn slow(&self, slowness: Slowness) -> (String, String) {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let since = self.moment(self.incident.first_bad_at);
+        let said = self.strongest().map(|(_, reading)| reading);
+        let slow = said.and_then(slowness::slow);
+        let mut summary = String::new();
+        if let Some((reading, slow)) = said.zip(slow) {
+            append(
+                &mut summary,
+                format_args!(
+                    "{} on {host} {}. If nothing had changed, the chance of that would be {}. ",
+                    self.count_of_boots(reading),
+                    slowness::counted(slow),
+                    odds(reading.chance)
+                ),
+            );
+        }
+        summary.push_str(slowness::consequence(slowness));
+        self.append_company(&mut summary);
+        let title = slowness::title(kind, slowness, slow);
+        (format!("{title}, since {since}"), summary)
+    }
+
+    fn no_longer_slow(&self) -> (String, String) {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let cause = self.incident.cause.meaning();
+        let (from, closed) = (
+            self.moment(self.incident.first_bad_at),
+            self.moment(self.notification.at),
+        );
+        if self.notification.reason == Reason::RuleRemoved {
+            return (
+                format!(
+                    "{kind} boots are not timed any more, the rule was removed; it was: {cause}"
+                ),
+                format!(
+                    "It began on {host} at {from}. The rule that fired was removed or switched off, which closed the \
+                     alert at {closed}."
+                ),
+            );
+        }
+        let lasted = length(self.notification.at.since(self.incident.first_bad_at));
+        (
+            format!("{kind} boots are as quick as usual again; for {lasted} it was: {cause}"),
+            format!("On {host} it lasted from {from} until {closed} at most."),
+        )
+    }
+
+    fn append_company(&self, out: &mut String) {
         let (_, ill) = self.others();
         for line in ill {
-            append(&mut out, format_args!(" Failing too: {line}."));
+            append(out, format_args!(" Failing too: {line}."));
         }
         if self.notification.reason == Reason::Flapping {
             out.push_str(
                 " It comes and goes, so it is held open until it has been calm for a while.",
             );
         }
-        out
+    }
+
+    /// Title and summary of what holds now.
+    fn holds(&self, condition: Condition) -> (String, String) {
+        let member = self.incident.members.first();
+        let level = member.and_then(|member| match &member.reading {
+            Said::Level(level) => Some((member.rule, level)),
+            Said::Boots(_) => None,
+        });
+        let (host, since) = (&self.incident.host, self.moment(self.incident.first_bad_at));
+        let what = conditions::title(condition, level.map(|(_, level)| level));
+        let mut summary = format!("On {host}, since {since}");
+        if let Some((rule, level)) = level {
+            append(
+                &mut summary,
+                format_args!(": {}", conditions::figure(rule, level)),
+            );
+        }
+        append(
+            &mut summary,
+            format_args!(". {}", conditions::consequence(condition)),
+        );
+        self.append_company(&mut summary);
+        (format!("{what}, since {since}"), summary)
+    }
+
+    /// Title and summary of what held, and does no more.
+    fn over(&self, condition: Condition) -> (String, String) {
+        let (host, cause) = (&self.incident.host, condition.meaning());
+        let (from, closed) = (
+            self.moment(self.incident.first_bad_at),
+            self.moment(self.notification.at),
+        );
+        if self.notification.reason == Reason::RuleRemoved {
+            return (
+                format!("the rule was removed, whether it is over is not known; it was: {cause}"),
+                format!(
+                    "It began on {host} at {from}. The rule that fired was removed or switched off, which closed the \
+                     alert at {closed}."
+                ),
+            );
+        }
+        let over = self.over_since(self.notification.at);
+        let lasted = length(over.since(self.incident.first_bad_at));
+        let until = self.moment(over);
+        (
+            format!("over since {until}; for {lasted} it was: {cause}"),
+            format!(
+                "On {host} it lasted from {from} to {until}, for {lasted}, and the alert was closed at {closed}."
+            ),
+        )
+    }
+
+    /// The member that says most of boots, and what it says.
+    fn strongest(&self) -> Option<(&Member, &Reading)> {
+        let member = self.incident.strongest()?;
+        Some((member, member.reading.boots()?))
     }
 
     fn resolved_title(&self) -> String {
@@ -420,31 +562,41 @@ impl Words<'_> {
 
     /// Nothing has failed yet; the boots in flight are hopeless.
     fn all_in_flight(&self) -> bool {
-        self.incident.strongest().is_some_and(|member| {
-            member.reading.count.bad > 0 && member.reading.overdue >= member.reading.count.bad
+        self.strongest().is_some_and(|(_, reading)| {
+            reading.count.bad > 0 && reading.overdue >= reading.count.bad
         })
     }
 
     /// `3 of the last 3 browser boots`, `30 of 200 browser boots in the last hour`.
-    fn count_of_boots(&self, member: &Member) -> String {
-        let count = member.reading.count;
+    fn count_of_boots(&self, reading: &Reading) -> String {
+        let count = reading.count;
         let kind = self.kind();
-        match member.reading.stretch {
+        match reading.stretch {
             Stretch::Last(_) => format!("{} of the last {} {kind} boots", count.bad, count.of),
             Stretch::Span(_) => format!(
                 "{} of {} {kind} boots in the {}",
-                count.bad, count.of, member.reading.stretch
+                count.bad, count.of, reading.stretch
             ),
         }
     }
 
     fn figure(&self, member: &Member) -> String {
-        let reading = &member.reading;
+        let said = match &member.reading {
+            Said::Boots(reading) => format!(
+                "{}{}{}",
+                self.count_of_boots(reading),
+                in_flight(reading.overdue, reading.count.bad),
+                match (slowness::slow(reading), burn::figure(reading)) {
+                    (Some(slow), _) => format!(" {}", slowness::counted(slow)),
+                    (None, Some(figure)) => figure,
+                    (None, None) => String::new(),
+                }
+            ),
+            Said::Level(level) => conditions::figure(member.rule, level),
+        };
         let mut out = format!(
-            "{}: {}{}, firing since {}",
+            "{}: {said}, firing since {}",
             member.rule.as_str(),
-            self.count_of_boots(member),
-            in_flight(reading.overdue, reading.count.bad),
             self.moment(member.fired_at)
         );
         if let Some(at) = member.resolved_at {

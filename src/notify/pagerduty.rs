@@ -169,7 +169,7 @@ fn payload<'a>(draft: &Draft<'a>, page: &'a Page) -> Payload<'a> {
         timestamp: jiff::Timestamp::from_millisecond(page.starts_at.0)
             .unwrap_or_default()
             .to_string(),
-        component: about(incident.vm_type.as_str()),
+        component: about(incident.subject.as_str()),
         group: about(incident.family.as_str()),
         class: about(incident.cause.as_str()),
         custom_details: Details {

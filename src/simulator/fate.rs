@@ -11,10 +11,14 @@ pub enum Creation {
     ProxyTimeout,
     TapFails,
     CloneFails,
+    /// The golden image is not there: it is being rebuilt.
+    ImageMissing,
     InjectFails,
     InsertFails,
     InsertTimeout,
     FirecrackerExits,
+    /// It exits because its log's path cannot be written.
+    LogPathMissing,
     FirecrackerTimeout,
     SpawnFails,
 }
@@ -114,6 +118,8 @@ pub struct Fate {
     pub cli: CliVm,
     /// The database refuses the request's first query.
     pub database_down: bool,
+    /// The controller's own code fails before any VM.
+    pub controller_bug: bool,
     /// The controller's configuration names a limit for the wait.
     pub wait_limit: bool,
 }
@@ -127,5 +133,6 @@ pub const HEALTHY: Fate = Fate {
     user: UserDoes::LogsIn,
     cli: CliVm::Usual,
     database_down: false,
+    controller_bug: false,
     wait_limit: true,
 };

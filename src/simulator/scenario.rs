@@ -167,6 +167,11 @@ pub static SCENARIOS: &[Scenario] = &[
         Creation::CloneFails,
     ),
     creation(
+        "image-missing",
+        "the golden image is not there",
+        Creation::ImageMissing,
+    ),
+    creation(
         "clone-slow",
         "the copy freezes the whole controller for seconds",
         Creation::SlowClone(6_500),
@@ -190,6 +195,11 @@ pub static SCENARIOS: &[Scenario] = &[
         "firecracker-fails",
         "Firecracker exits with an error",
         Creation::FirecrackerExits,
+    ),
+    creation(
+        "log-path-missing",
+        "Firecracker exits, as it cannot write its log",
+        Creation::LogPathMissing,
     ),
     creation(
         "firecracker-timeout",
@@ -216,6 +226,14 @@ pub static SCENARIOS: &[Scenario] = &[
         "the request fails before any VM",
         Fate {
             database_down: true,
+            ..HEALTHY
+        },
+    ),
+    boot(
+        "controller-bug",
+        "the controller's own code fails before any VM",
+        Fate {
+            controller_bug: true,
             ..HEALTHY
         },
     ),

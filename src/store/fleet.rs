@@ -10,6 +10,7 @@
 
 mod remote;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -90,13 +91,20 @@ struct Rows {
     last: i64,
 }
 
+/// A reader of the store's file, and which file that is: another one stands in its place once it was set aside.
+#[derive(Debug)]
+struct Local {
+    raw: SqliteConnection,
+    file: (u64, u64),
+}
+
 /// The copier of one store.
 #[derive(Debug)]
 pub struct Fleet {
     path: PathBuf,
     host: String,
     options: PgConnectOptions,
-    local: Option<SqliteConnection>,
+    local: Option<Local>,
     remote: Option<PgConnection>,
     /// The rows of the next step; one by one while the bad one of a batch is looked for.
     rows: i64,
@@ -168,7 +176,8 @@ impl Fleet {
 
     async fn try_step(&mut self) -> Result<bool, FleetError> {
         self.connect().await?;
-        let (Some(local), Some(remote)) = (&mut self.local, &mut self.remote) else {
+        let (Some(Local { raw: local, .. }), Some(remote)) = (&mut self.local, &mut self.remote)
+        else {
             return Ok(false);
         };
         let cannot = |error| StoreError::new("read", &self.path, error);
@@ -225,9 +234,17 @@ impl Fleet {
     }
 
     async fn connect(&mut self) -> Result<(), FleetError> {
+        let cannot = |error| StoreError::new("read", &self.path, error);
+        let facts = std::fs::metadata(&self.path)
+            .map_err(|error| StoreError::new("read", &self.path, error))?;
+        let file = (facts.dev(), facts.ino());
+        if let Some(old) = self.local.take_if(|local| local.file != file) {
+            old.raw.close().await.ok();
+        }
         if self.local.is_none() {
-            let local = options(&self.path).read_only(true).connect().await;
-            self.local = Some(local.map_err(|error| StoreError::new("read", &self.path, error))?);
+            let raw = options(&self.path).read_only(true).connect().await;
+            let raw = raw.map_err(cannot)?;
+            self.local = Some(Local { raw, file });
         }
         if self.remote.is_none() {
             let mut remote =
@@ -247,7 +264,7 @@ impl Fleet {
     /// Ends both connections in order.
     pub async fn close(self) {
         if let Some(local) = self.local {
-            local.close().await.ok();
+            local.raw.close().await.ok();
         }
         if let Some(remote) = self.remote {
             remote.close().await.ok();

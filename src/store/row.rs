@@ -217,7 +217,7 @@ impl IncidentRow {
         json!({
             "key": incident.key,
             "host": incident.host,
-            "vm_type": incident.vm_type,
+            "vm_type": incident.subject,
             "family": incident.family.as_str(),
             "cause": incident.cause,
             "first_bad_at": incident.first_bad_at,

@@ -60,6 +60,19 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
     })
 }
 
+/// Reads what it can of a damaged file, all of it or nothing, and leaves the file as it is: where to go on may be whole
+/// where history is not.
+pub(super) async fn salvage(path: &Path) -> Option<Saved> {
+    let alone = !super::file::beside(path, "-wal").exists();
+    let options = options(path).read_only(true).immutable(alone);
+    let mut raw = options.connect().await.ok()?;
+    let saved = read(&mut raw).await;
+    raw.close().await.ok();
+    saved
+        .inspect_err(|error| tracing::debug!(%error, "nothing can be read of the damaged store"))
+        .ok()
+}
+
 /// Reads what it can of a store that cannot be opened for writing: a start on a full or read-only disk goes on where
 /// the last run ended.
 ///

@@ -17,6 +17,7 @@ mod tree;
 mod analyze_later_versions;
 mod analyze_sample;
 mod hostile;
+mod image;
 mod program;
 
 mod simulator;
@@ -38,6 +39,7 @@ mod winston;
 
 mod rows_sample;
 
+mod run_database;
 mod run_ends;
 mod run_keeps;
 mod run_pages;
@@ -46,3 +48,5 @@ mod sidecar;
 mod store;
 mod store_fleet;
 mod store_survives;
+
+mod torture;

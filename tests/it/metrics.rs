@@ -103,6 +103,7 @@ fn labels_and_their_values_are_allowed_ones() {
     let allowed = BTreeSet::from([
         "boot_stage",
         "channel",
+        "check",
         "failure",
         "kind",
         "label",
@@ -159,12 +160,12 @@ fn what_rules_ask_about_exists_at_zero_in_a_fresh_process() {
         ));
     }
     for rule in RuleName::ALL {
-        let rule = rule.as_str();
+        let (rule, severity) = (rule.as_str(), rule.severity().as_str());
         wanted.push(format!(
-            "bootwatch_alerts_firing{{rule=\"{rule}\",severity=\"page\"}}"
+            "bootwatch_alerts_firing{{rule=\"{rule}\",severity=\"{severity}\"}}"
         ));
         wanted.push(format!(
-            "bootwatch_alert_transitions_total{{rule=\"{rule}\",severity=\"page\",state=\"firing\"}}"
+            "bootwatch_alert_transitions_total{{rule=\"{rule}\",severity=\"{severity}\",state=\"firing\"}}"
         ));
     }
     wanted.push("bootwatch_notifications_total{channel=\"ops\",result=\"failed_server\"}".into());

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bootwatch::app::Start;
 use bootwatch::clock::{self, Stopwatch};
+use bootwatch::controller::clock::Zone;
+use bootwatch::controller::reader::Reader;
 use bootwatch::simulator::log::LogFiles;
 use bootwatch::simulator::plan::{Figures, Phase, Plan};
 use bootwatch::simulator::player::{Player, Speed};
@@ -122,6 +124,54 @@ fn half_a_line_at_the_end_is_read_whole_by_the_next_run() {
     at_once.wait_until_ready();
     let at_once = at_once.stop().unwrap();
     assert_eq!(first.records + second.records, at_once.records);
+}
+
+/// A line without its end, as a controller leaves one that is killed over it: the framer waits for the rest of it.
+fn torn_line(log: &[u8]) -> Vec<u8> {
+    let torn = log.split(|byte| *byte == b'\n').map(|line| {
+        let mut torn = line.get(..line.len().saturating_sub(2)).unwrap().to_vec();
+        torn.push(b'\n');
+        torn
+    });
+    let mut waits = torn.filter(|line| {
+        let mut reader = Reader::new(0, Zone::Named(TimeZone::UTC));
+        reader.push(line, &mut |_| {});
+        let waits = reader.has_pending();
+        reader.flush(&mut |_| {});
+        waits && reader.counts().unparsed == 1
+    });
+    waits.next().unwrap()
+}
+
+#[test]
+fn a_record_that_waits_when_a_run_ends_is_judged_by_the_next_one_though_nothing_follows() {
+    let unparsed = |sidecar: &Sidecar| sidecar.metric("bootwatch_log_records_unparsed_total", "");
+    // A run that takes a quarter of a second to end judges it itself: once more, then.
+    for _ in 0..10 {
+        let (_folder, log) = log();
+        let pager = Pager::start();
+        play(&log, 1, "agent-missing", 1);
+        let torn = torn_line(&std::fs::read(&log).unwrap());
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&log)
+            .unwrap()
+            .write_all(&torn)
+            .unwrap();
+        let first = Sidecar::start(&log, pager.address, "", Start::default());
+        first.wait_until_ready();
+        let first = first.stop().unwrap();
+        let lines = std::fs::read(&log).unwrap();
+        let lines = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if first.records == lines {
+            continue;
+        }
+        let second = Sidecar::start(&log, pager.address, "", Start::default());
+        eventually("it is judged", || unparsed(&second) >= 1.0);
+        assert_eq!(first.records + second.stop().unwrap().records, lines);
+        return;
+    }
+    panic!("no run ended in time");
 }
 
 #[test]

@@ -55,11 +55,11 @@ fn child(program: &Path, part: &str, folder: &Path) -> Command {
     command
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::current_exe().unwrap()
 }
 
-fn succeed(command: &mut Command) {
+pub(crate) fn succeed(command: &mut Command) {
     let output = command.stderr(Stdio::piped()).output().unwrap();
     assert!(
         output.status.success(),
@@ -172,7 +172,7 @@ async fn kill_minus_nine_at_any_moment_leaves_whole_batches() {
 }
 
 /// Something that can be done in a mount namespace of one's own: as root, or as a user who may have one.
-fn with_small_disk(folder: &Path) -> Command {
+pub(crate) fn with_small_disk(folder: &Path) -> Command {
     let mut command = Command::new("unshare");
     if fs::metadata(folder).unwrap().uid() != 0 {
         command.args(["--user", "--map-root-user"]);
@@ -197,7 +197,7 @@ fn a_full_disk_fails_commits_and_nothing_else() {
 }
 
 /// Writes until no byte fits any more.
-fn ballast(folder: &Path) -> PathBuf {
+pub(crate) fn ballast(folder: &Path) -> PathBuf {
     let path = folder.join("ballast");
     let mut file = fs::File::options()
         .append(true)

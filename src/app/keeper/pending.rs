@@ -47,6 +47,18 @@ impl Pending {
         }
     }
 
+    /// Messages that were made before all those that wait.
+    pub(super) fn add_older(&mut self, messages: Vec<Ticketed>) {
+        let newer = std::mem::take(&mut self.batch.outbox);
+        let tickets = std::mem::take(&mut self.tickets);
+        for Ticketed { ticket, message } in messages {
+            self.tickets.push(ticket);
+            self.batch.outbox.push(message);
+        }
+        self.tickets.extend(tickets);
+        self.batch.outbox.extend(newer);
+    }
+
     pub(super) fn mark(&mut self, mark: Mark) {
         self.batch.marks.push(mark);
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Analysis;
 use crate::cli::past::rfc3339;
 use crate::cli::verdict::FiredAlert;
+use crate::core::alert::{Cause, Subject};
 use crate::core::boot::Boot;
 use crate::core::event::{Failure, Stage, VmType};
 use crate::core::sketch::Sketch;
@@ -80,11 +81,11 @@ struct HealthChecks {
 struct AlertRow {
     rule: &'static str,
     severity: &'static str,
-    vm_type: VmType,
+    vm_type: Subject,
     first_bad_at: String,
     fired_at: String,
     resolved_at: Option<String>,
-    cause: Failure,
+    cause: Cause,
     summary: String,
 }
 
@@ -93,7 +94,7 @@ impl From<&FiredAlert> for AlertRow {
         AlertRow {
             rule: alert.rule.as_str(),
             severity: alert.rule.severity().as_str(),
-            vm_type: alert.incident.vm_type,
+            vm_type: alert.incident.subject,
             first_bad_at: rfc3339(alert.incident.first_bad_at),
             fired_at: rfc3339(alert.fired_at),
             resolved_at: alert.resolved_at.map(rfc3339),

@@ -336,7 +336,7 @@ fn alert_table(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         let resolved = alert.resolved_at.map(|at| moment(at, alert.fired_at, zone));
         rows.push([
             alert.rule.as_str().to_owned(),
-            alert.incident.vm_type.to_string(),
+            alert.incident.subject.to_string(),
             alert.incident.cause.to_string(),
             long_moment(alert.fired_at, zone),
             resolved.unwrap_or_else(|| "not when the log ended".to_owned()),

@@ -27,6 +27,8 @@ pub(super) struct Story<'a> {
     paged_at: Option<Duration>,
     named_the_cause: bool,
     resolved_at: Option<Duration>,
+    /// What the controller's tables say was told.
+    compared: bool,
     /// The rules that the page and its updates named.
     told: Vec<String>,
     /// A line of moving figures stands at the cursor and is to be overwritten.
@@ -56,6 +58,7 @@ impl<'a> Story<'a> {
             paged_at: None,
             named_the_cause: false,
             resolved_at: None,
+            compared: false,
             told: Vec::new(),
             moving: false,
         }
@@ -220,19 +223,42 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// One line of figures, from the sidecar's own metrics.
-    pub(super) fn figures(&mut self, metrics: &str, at: Duration) -> std::io::Result<()> {
+    /// What the sidecar's own metrics say: the database's chapter once all is over, and a line of figures that move.
+    pub(super) fn metrics(&mut self, metrics: &str, at: Duration) -> std::io::Result<()> {
+        if self.resolved_at.is_some() && !self.compared {
+            self.compared = true;
+            self.compare(metrics, at)?;
+        }
+        self.figures(metrics, at)
+    }
+
+    /// The log told what happened; the controller's tables tell whether it is so.
+    fn compare(&mut self, metrics: &str, at: Duration) -> std::io::Result<()> {
+        let sum = |name, with| sum(metrics, name, with);
+        let failed = sum("bootwatch_sessions_total{", "status=\"failed\"");
+        let ready = sum("bootwatch_sessions_total{", "status=\"awaiting_user_auth\"");
+        let rows = sum("bootwatch_database_vms{", "");
+        let disagree = sum("bootwatch_findings{", "db_disagrees");
+        self.at(
+            at,
+            GREEN,
+            &format!(
+                "The controller's database, looked at every second: {rows:.0} VMs, {failed:.0} sessions failed, \
+                 {ready:.0} ready."
+            ),
+        )?;
+        let fits = match disagree {
+            0.0 => "No row contradicts the log.".to_owned(),
+            rows => format!("{rows:.0} rows contradict the log; the log decides."),
+        };
+        self.detail(&fits)
+    }
+
+    fn figures(&mut self, metrics: &str, at: Duration) -> std::io::Result<()> {
         if !self.screen.lively {
             return Ok(());
         }
-        let sum = |name: &str, with: &str| -> f64 {
-            metrics
-                .lines()
-                .filter(|line| line.starts_with(name) && line.contains(with))
-                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-                // The sum of nothing would be -0.
-                .fold(0.0, |sum, value| sum + value)
-        };
+        let sum = |name, with| sum(metrics, name, with);
         let line = format!(
             "{}  {:.0} ready, {:.0} failed, {:.0} in flight; {:.0} checks refused; {:.0} alerts firing",
             clock(at),
@@ -258,7 +284,7 @@ impl<'a> Story<'a> {
 
     pub(super) fn ends(&mut self) -> std::io::Result<Ending> {
         self.line("")?;
-        let told = self.paged_at.is_some() && self.named_the_cause && self.resolved_at.is_some();
+        let told = self.paged_at.is_some() && self.named_the_cause && self.compared;
         if told {
             for line in self.screen.wrapped(
                 "One incident, one page, the cause named, and its end told. That was the whole sidecar.",
@@ -276,7 +302,7 @@ impl<'a> Story<'a> {
             (None, _, _) => "no page was sent",
             (Some(_), false, _) => "the page did not name the cause",
             (Some(_), true, None) => "the incident was not resolved",
-            (Some(_), true, Some(_)) => "nothing",
+            (Some(_), true, Some(_)) => "the database was not compared",
         };
         self.line(&format!("The story broke off: {missing}."))?;
         Ok(if self.once {
@@ -285,6 +311,16 @@ impl<'a> Story<'a> {
             Ending::Told
         })
     }
+}
+
+/// The sum of a family's series that contain `with`.
+fn sum(metrics: &str, name: &str, with: &str) -> f64 {
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains(with))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        // The sum of nothing would be -0.
+        .fold(0.0, |sum, value| sum + value)
 }
 
 /// The rules that fire, each once.

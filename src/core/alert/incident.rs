@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::keep::Place;
-use super::{Effect, Engine};
+use super::{Cause, Effect, Engine, Subject};
+use crate::core::condition::Condition;
 use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
-use crate::core::rule::{Reading, RuleName, Severity, Stretch};
+use crate::core::rule::{Reading, RuleName, Said, Severity, Stretch};
 use crate::core::window::{Count, Judged};
 
 /// Lines of evidence in a page.
@@ -23,6 +24,24 @@ pub enum Family {
     Creation,
     /// The controller itself.
     Controller,
+    /// The budget of failures is used up slowly: a ticket of its own, so that it neither hides a page nor holds one open.
+    Budget,
+    /// Boots become slower.
+    Slowness,
+    /// Sessions that came to nothing.
+    Sessions,
+    /// The pool of addresses, and what holds them without need.
+    Addresses,
+    /// The controller's database.
+    Database,
+    /// The reading of the controller's log.
+    Log,
+    /// bootwatch's own store.
+    Store,
+    /// The delivery of messages.
+    Notifiers,
+    /// The understanding of the log.
+    Records,
 }
 
 impl Family {
@@ -52,7 +71,43 @@ impl Family {
         }
     }
 
-    pub(super) const ALL: [Family; 3] = [Family::Guest, Family::Creation, Family::Controller];
+    /// Pages and tickets have no family in common: a page never joins an incident that woke nobody.
+    #[must_use]
+    pub fn of_condition(condition: Condition) -> Family {
+        match condition {
+            Condition::SessionsIncomplete => Family::Sessions,
+            Condition::IpPoolLow | Condition::GhostVms => Family::Addresses,
+            Condition::ControllerSilent => Family::Controller,
+            Condition::DatabaseUnreachable => Family::Database,
+            Condition::LogUnreadable | Condition::LogLagging => Family::Log,
+            Condition::StoreUnwritable => Family::Store,
+            Condition::NotifierFailing => Family::Notifiers,
+            Condition::RecordsUnparsed => Family::Records,
+        }
+    }
+
+    /// Of boots that failed so, by the rule that says it.
+    fn under(rule: RuleName, failure: Failure) -> Family {
+        match rule {
+            RuleName::BootBudgetBurnTicket => Family::Budget,
+            _ => Family::of(failure),
+        }
+    }
+
+    pub(super) const ALL: [Family; 12] = [
+        Family::Guest,
+        Family::Creation,
+        Family::Controller,
+        Family::Budget,
+        Family::Slowness,
+        Family::Sessions,
+        Family::Addresses,
+        Family::Database,
+        Family::Log,
+        Family::Store,
+        Family::Notifiers,
+        Family::Records,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -60,6 +115,15 @@ impl Family {
             Family::Guest => "guest",
             Family::Creation => "creation",
             Family::Controller => "controller",
+            Family::Budget => "budget",
+            Family::Slowness => "slowness",
+            Family::Sessions => "sessions",
+            Family::Addresses => "addresses",
+            Family::Database => "database",
+            Family::Log => "log",
+            Family::Store => "store",
+            Family::Notifiers => "notifiers",
+            Family::Records => "records",
         }
     }
 }
@@ -71,7 +135,7 @@ pub struct Member {
     pub severity: Severity,
     pub fired_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
-    pub reading: Reading,
+    pub reading: Said,
 }
 
 /// A boot named in a page.
@@ -99,11 +163,12 @@ pub struct Incident {
     /// Stable for the incident's life; every notification about it carries it.
     pub key: String,
     pub host: String,
-    pub vm_type: VmType,
+    #[serde(alias = "vm_type")]
+    pub subject: Subject,
     pub family: Family,
-    /// What most of the bad boots died of.
-    pub cause: Failure,
-    /// When the first bad boot of the present run began.
+    /// What most of the bad boots died of, or what holds.
+    pub cause: Cause,
+    /// When the first bad boot of the present run began, or since when it holds.
     pub first_bad_at: Timestamp,
     pub fired_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
@@ -117,6 +182,12 @@ pub struct Incident {
     /// When what was held back is to be sent.
     pub(super) update_due: Option<Timestamp>,
     flapping: bool,
+    /// What it was put down to before, and since when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<(Cause, Timestamp)>,
+    /// Nobody was told yet that the cause is another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) turned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +203,8 @@ pub enum Reason {
     FirstAlert,
     FurtherAlert,
     Flapping,
+    /// Most boots fail of something else now.
+    CauseChanged,
     AllResolved,
     /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
     RuleRemoved,
@@ -144,6 +217,7 @@ impl Reason {
             Reason::FirstAlert => "first_alert",
             Reason::FurtherAlert => "further_alert",
             Reason::Flapping => "flapping",
+            Reason::CauseChanged => "cause_changed",
             Reason::AllResolved => "all_resolved",
             Reason::RuleRemoved => "rule_removed",
         }
@@ -158,6 +232,28 @@ pub struct Notification {
     pub incident: Incident,
 }
 
+/// What an alert that fires is about.
+pub(super) struct Trouble {
+    pub(super) cause: Cause,
+    pub(super) family: Family,
+    pub(super) first_bad_at: Timestamp,
+    pub(super) boots: Vec<NamedBoot>,
+    pub(super) evidence: Vec<String>,
+}
+
+impl Trouble {
+    fn of_boots(rule: RuleName, bad: &[Judged], now: Timestamp) -> Trouble {
+        let cause = cause_of(rule, bad);
+        Trouble {
+            cause: cause.into(),
+            family: Family::under(rule, cause),
+            first_bad_at: bad.iter().map(|boot| boot.started_at).min().unwrap_or(now),
+            boots: named(bad),
+            evidence: lines(bad),
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn alert_fired(
         &mut self,
@@ -167,9 +263,31 @@ impl Engine {
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        let bad = self.bad_boots(rule, vm_type, reading);
-        let cause = cause_of(rule, &bad);
-        let family = Family::of(cause);
+        let trouble = if rule.times() {
+            self.slower(rule, vm_type, now)
+        } else {
+            Trouble::of_boots(rule, &self.bad_boots(rule, vm_type, reading), now)
+        };
+        self.fired(
+            rule,
+            vm_type.into(),
+            Said::Boots(reading),
+            trouble,
+            now,
+            out,
+        );
+    }
+
+    /// Joins the open incident, or opens one and notifies.
+    pub(super) fn fired(
+        &mut self,
+        rule: RuleName,
+        subject: Subject,
+        reading: Said,
+        trouble: Trouble,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
         let severity = rule.severity();
         let member = Member {
             rule,
@@ -178,27 +296,39 @@ impl Engine {
             resolved_at: None,
             reading,
         };
-        let others = self.others(vm_type, now);
+        let Trouble {
+            cause,
+            family,
+            first_bad_at,
+            boots,
+            evidence,
+        } = trouble;
+        let others = self.others(subject, now);
         let wait = self.settings.group_wait_ms;
         let flapping = self
             .alerts
-            .get(&(rule, vm_type))
+            .get(&(rule, subject))
             .is_some_and(|state| state.is_flapping());
-        self.touched.mark(Place::Incident(vm_type, family));
-        if let Some(incident) = self.incidents.get_mut(&(vm_type, family)) {
+        self.touched.mark(Place::Incident(subject, family));
+        if let Some(incident) = self.incidents.get_mut(&(subject, family)) {
             incident.members.retain(|known| known.rule != rule);
             incident.members.push(member);
             incident.others = others;
-            incident.show(&bad);
+            incident.boots = boots;
+            if !evidence.is_empty() {
+                incident.evidence = evidence;
+            }
             incident.flapping |= flapping;
-            incident.update_due.get_or_insert(now.plus_ms(wait));
+            // A symptom of what is known already is no news.
+            if !rule.burns() || flapping {
+                incident.update_due.get_or_insert(now.plus_ms(wait));
+            }
             return;
         }
-        let first_bad_at = bad.iter().map(|boot| boot.started_at).min().unwrap_or(now);
-        let mut incident = Incident {
-            key: key(&self.settings.host, vm_type, family, now),
+        let incident = Incident {
+            key: self.key(subject, family, now),
             host: self.settings.host.clone(),
-            vm_type,
+            subject,
             family,
             cause,
             first_bad_at,
@@ -207,35 +337,36 @@ impl Engine {
             good_since: None,
             members: vec![member],
             others,
-            evidence: Vec::new(),
-            boots: Vec::new(),
+            evidence,
+            boots,
             update_due: None,
             flapping,
+            before: None,
+            turned: false,
         };
-        incident.show(&bad);
         let reason = if flapping {
             Reason::Flapping
         } else {
             Reason::FirstAlert
         };
         notify(Kind::Firing, reason, now, &incident, out);
-        self.incidents.insert((vm_type, family), incident);
+        self.incidents.insert((subject, family), incident);
     }
 
     pub(super) fn alert_resolved(
         &mut self,
         rule: RuleName,
-        vm_type: VmType,
+        subject: Subject,
         good_since: Option<Timestamp>,
         reason: Reason,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
         let touched = &mut self.touched;
-        let over: Vec<(VmType, Family)> = self
+        let over: Vec<(Subject, Family)> = self
             .incidents
             .iter_mut()
-            .filter(|((of_type, _), _)| *of_type == vm_type)
+            .filter(|((about, _), _)| *about == subject)
             .filter_map(|(place, incident)| {
                 let member = incident
                     .members
@@ -257,7 +388,7 @@ impl Engine {
             };
             incident.resolved_at = Some(now);
             incident.update_due = None;
-            incident.others = self.others(vm_type, now);
+            incident.others = self.others(subject, now);
             notify(Kind::Resolved, reason, now, &incident, out);
             if self.closed.len() == CLOSED {
                 self.closed.pop_front();
@@ -268,24 +399,42 @@ impl Engine {
         }
     }
 
+    /// Of what was read so far, and not of the moment at which it is: whoever dies before it could save a page and
+    /// reads the same log again makes the same key of it. What is not about boots has only the moment.
+    fn key(&self, subject: Subject, family: Family, now: Timestamp) -> String {
+        let of_type = subject
+            .vm_type()
+            .and_then(|vm_type| self.types.get(&vm_type));
+        let newest = of_type.and_then(|of_type| of_type.newest).unwrap_or(now);
+        let boots = of_type.map_or(0, |of_type| of_type.window.added());
+        let counts = [boots, self.closed_ever];
+        key(&self.settings.host, subject, family, newest, counts)
+    }
+
     /// Sends what was held back and is due.
     pub(super) fn send_updates(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        for ((vm_type, family), incident) in &mut self.incidents {
+        for ((subject, family), incident) in &mut self.incidents {
             if incident.update_due.is_some_and(|due| due <= now) {
                 incident.update_due = None;
-                self.touched.mark(Place::Incident(*vm_type, *family));
-                let reason = if incident.flapping {
-                    Reason::Flapping
-                } else {
-                    Reason::FurtherAlert
+                self.touched.mark(Place::Incident(*subject, *family));
+                let reason = match (incident.flapping, incident.turned) {
+                    (true, _) => Reason::Flapping,
+                    (false, true) => Reason::CauseChanged,
+                    (false, false) => Reason::FurtherAlert,
                 };
+                incident.turned = false;
                 notify(Kind::Update, reason, now, incident, out);
             }
         }
     }
 
     /// The bad boots that a reading counted, newest first; boots in flight have no failure yet.
-    fn bad_boots(&self, rule: RuleName, vm_type: VmType, reading: Reading) -> Vec<Judged> {
+    pub(super) fn bad_boots(
+        &self,
+        rule: RuleName,
+        vm_type: VmType,
+        reading: Reading,
+    ) -> Vec<Judged> {
         let Some(of_type) = self.types.get(&vm_type) else {
             return Vec::new();
         };
@@ -320,14 +469,14 @@ impl Incident {
     /// About nothing: what a channel's test is about.
     #[must_use]
     pub fn test(host: &str, at: Timestamp, resolved: bool) -> Incident {
-        let (vm_type, cause) = (VmType::Browser, Failure::Unknown);
+        let (subject, cause) = (Subject::Boots(VmType::Browser), Failure::Unknown);
         let family = Family::of(cause);
         Incident {
-            key: format!("test-{}", key(host, vm_type, family, at)),
+            key: format!("test-{}", key(host, subject, family, at, [0, 0])),
             host: host.to_owned(),
-            vm_type,
+            subject,
             family,
-            cause,
+            cause: cause.into(),
             first_bad_at: at,
             fired_at: at,
             resolved_at: resolved.then_some(at),
@@ -338,38 +487,8 @@ impl Incident {
             boots: Vec::new(),
             update_due: None,
             flapping: false,
-        }
-    }
-
-    /// Takes over the latest bad boots: names, evidence, cause.
-    fn show(&mut self, bad: &[Judged]) {
-        self.boots = bad
-            .iter()
-            .take(NAMED_BOOTS)
-            .map(|boot| NamedBoot {
-                vm: boot.vm,
-                session: boot.session,
-                started_at: boot.started_at,
-                failure: boot.failure,
-            })
-            .collect();
-        // The newest boots' last words: one line each, then more of the newest.
-        let mut lines: Vec<String> = bad
-            .iter()
-            .filter_map(|boot| boot.evidence.last().cloned())
-            .take(EVIDENCE)
-            .collect();
-        if let Some(newest) = bad.first() {
-            let more = newest
-                .evidence
-                .iter()
-                .rev()
-                .skip(1)
-                .take(EVIDENCE.saturating_sub(lines.len()));
-            lines.extend(more.cloned());
-        }
-        if !lines.is_empty() {
-            self.evidence = lines;
+            before: None,
+            turned: false,
         }
     }
 
@@ -383,7 +502,7 @@ impl Incident {
     pub fn strongest(&self) -> Option<&Member> {
         self.members
             .iter()
-            .max_by_key(|member| (member.reading.count.bad, std::cmp::Reverse(member.rule)))
+            .max_by_key(|member| (member.reading.bad(), std::cmp::Reverse(member.rule)))
     }
 
     #[must_use]
@@ -394,6 +513,38 @@ impl Incident {
             .min()
             .unwrap_or(Severity::Ticket)
     }
+}
+
+/// The latest bad boots by name.
+pub(super) fn named(bad: &[Judged]) -> Vec<NamedBoot> {
+    bad.iter()
+        .take(NAMED_BOOTS)
+        .map(|boot| NamedBoot {
+            vm: boot.vm,
+            session: boot.session,
+            started_at: boot.started_at,
+            failure: boot.failure,
+        })
+        .collect()
+}
+
+/// The newest boots' last words: one line each, then more of the newest.
+pub(super) fn lines(bad: &[Judged]) -> Vec<String> {
+    let mut lines: Vec<String> = bad
+        .iter()
+        .filter_map(|boot| boot.evidence.last().cloned())
+        .take(EVIDENCE)
+        .collect();
+    if let Some(newest) = bad.first() {
+        let more = newest
+            .evidence
+            .iter()
+            .rev()
+            .skip(1)
+            .take(EVIDENCE.saturating_sub(lines.len()));
+        lines.extend(more.cloned());
+    }
+    lines
 }
 
 /// What most of the boots died of; a rule about one class counts only that.
@@ -409,7 +560,7 @@ fn cause_of(rule: RuleName, bad: &[Judged]) -> Failure {
     match (found, rule) {
         (Some(failure), _) => *failure,
         (None, RuleName::ConnectionRefusedSpike) => Failure::AgentRefused,
-        (None, RuleName::ConnectionErrorSpike | RuleName::BootFailureRate) => Failure::Unknown,
+        (None, _) => Failure::Unknown,
     }
 }
 
@@ -433,9 +584,11 @@ fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &
     })));
 }
 
-/// 32 hex digits of host, kind, family and the moment of firing.
-fn key(host: &str, vm_type: VmType, family: Family, at: Timestamp) -> String {
-    let place = format!("{host}\0{vm_type}\0{}\0{}", family.as_str(), at.0);
+/// 32 hex digits of host, subject, family, and what had been read when it fired: the newest boot's end, how many boots
+/// there were, and how many incidents had closed.
+fn key(host: &str, subject: Subject, family: Family, at: Timestamp, counts: [u64; 2]) -> String {
+    let (family, [boots, closed]) = (family.as_str(), counts);
+    let place = format!("{host}\0{subject}\0{family}\0{}\0{boots}\0{closed}", at.0);
     format!("{:032x}", UserKey::from_text(place.as_bytes()).0)
 }
 
@@ -445,6 +598,13 @@ impl std::fmt::Display for Stretch {
         match self {
             Stretch::Last(boots) => write!(f, "last {boots} boots"),
             Stretch::Span(3_600_000) => f.write_str("last hour"),
+            Stretch::Span(86_400_000) => f.write_str("last day"),
+            Stretch::Span(ms) if ms % 86_400_000 == 0 => {
+                write!(f, "last {} days", ms / 86_400_000)
+            }
+            Stretch::Span(ms) if ms % 3_600_000 == 0 => {
+                write!(f, "last {} hours", ms / 3_600_000)
+            }
             Stretch::Span(ms) => write!(f, "last {} min", ms / 60_000),
         }
     }

@@ -7,20 +7,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::course;
 use super::incident::CLOSED;
 use super::state::AlertState;
 use super::{
     AlertChanged, Effect, Engine, Family, Incident, NewGeneration, Overdue, PerType, Reason,
-    Settings,
+    Settings, Subject,
 };
+use crate::core::burn::Grain;
 use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::rule::RuleName;
 use crate::core::saved::{Changes, MAX_NUMBER, REST, RestoreError, Saved, Touched};
 use crate::core::sketch::Sketch;
+use crate::core::slowness::Timed;
 use crate::core::window::{Ever, Judged};
 
 /// Of what is saved; a newer one is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is saved under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +34,10 @@ pub(super) enum Place {
     Bucket(VmType, usize),
     Boot(VmType, usize),
     Overdue(VmType, VmId),
-    Alert(RuleName, VmType),
-    Incident(VmType, Family),
+    Budget(VmType, Grain, usize),
+    Times(VmType, Timed),
+    Alert(RuleName, Subject),
+    Incident(Subject, Family),
     Closed(usize),
 }
 
@@ -55,10 +60,16 @@ impl Place {
         let place = match kind {
             "alert" => {
                 let rule = next()?;
-                let rule = RuleName::ALL.iter().find(|known| known.as_str() == rule)?;
-                Place::Alert(*rule, VmType::from_word(next()?)?)
+                let rule = RuleName::ALL.iter().find(|known| known.key() == rule)?;
+                Place::Alert(*rule, Subject::from_word(next()?)?)
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
+            "incident" => {
+                let subject = Subject::from_word(next()?)?;
+                let family = next()?;
+                let known = Family::ALL.iter().find(|known| known.as_str() == family)?;
+                Place::Incident(subject, *known)
+            }
             _ => {
                 let vm_type = VmType::from_word(next()?)?;
                 match kind {
@@ -74,11 +85,12 @@ impl Place {
                     "bucket" => Place::Bucket(vm_type, next()?.parse().ok()?),
                     "boot" => Place::Boot(vm_type, next()?.parse().ok()?),
                     "overdue" => Place::Overdue(vm_type, VmId::parse(next()?.as_bytes())?),
-                    "incident" => {
-                        let family = next()?;
-                        let known = Family::ALL.iter().find(|known| known.as_str() == family)?;
-                        Place::Incident(vm_type, *known)
+                    "budget" => {
+                        let grain = next()?;
+                        let known = Grain::ALL.iter().find(|known| known.as_str() == grain)?;
+                        Place::Budget(vm_type, *known, next()?.parse().ok()?)
                     }
+                    "times" => Place::Times(vm_type, Timed::from_word(next()?)?),
                     _ => return None,
                 }
             }
@@ -101,8 +113,12 @@ impl fmt::Display for Place {
             Place::Bucket(vm_type, index) => write!(f, "bucket/{vm_type}/{index}"),
             Place::Boot(vm_type, place) => write!(f, "boot/{vm_type}/{place}"),
             Place::Overdue(vm_type, vm) => write!(f, "overdue/{vm_type}/{vm}"),
-            Place::Alert(rule, vm_type) => write!(f, "alert/{}/{vm_type}", rule.as_str()),
-            Place::Incident(vm_type, family) => write!(f, "incident/{vm_type}/{}", family.as_str()),
+            Place::Budget(vm_type, grain, place) => {
+                write!(f, "budget/{vm_type}/{}/{place}", grain.as_str())
+            }
+            Place::Times(vm_type, timed) => write!(f, "times/{vm_type}/{}", timed.as_str()),
+            Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.key()),
+            Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
         }
     }
@@ -211,13 +227,35 @@ impl Engine {
         }
     }
 
+    pub(super) fn touch_measured(
+        &mut self,
+        vm_type: VmType,
+        timed: &[Timed],
+        cells: [(Grain, usize); 2],
+    ) {
+        for timed in timed {
+            self.touched.mark(Place::Times(vm_type, *timed));
+        }
+        for (grain, place) in cells {
+            self.touched.mark(Place::Budget(vm_type, grain, place));
+        }
+    }
+
     fn rest(&self) -> Rest {
         let of_types: usize = self
             .types
             .values()
             .map(|of_type| {
                 let window = &of_type.window;
-                3 + window.used().count() + window.places().count() + of_type.overdue.len()
+                let measured = Grain::ALL
+                    .iter()
+                    .map(|grain| of_type.budget.places(*grain).count())
+                    .sum::<usize>()
+                    + of_type.times.timed().count();
+                3 + window.used().count()
+                    + window.places().count()
+                    + of_type.overdue.len()
+                    + measured
             })
             .sum();
         Rest {
@@ -244,6 +282,14 @@ impl Engine {
                     .keys()
                     .map(|vm| Place::Overdue(vm_type, *vm)),
             );
+        }
+        for (vm_type, of_type) in &self.types {
+            for grain in Grain::ALL {
+                let places = of_type.budget.places(grain);
+                all.extend(places.map(|place| Place::Budget(*vm_type, grain, place)));
+            }
+            let timed = of_type.times.timed();
+            all.extend(timed.map(|timed| Place::Times(*vm_type, timed)));
         }
         all.extend(self.alerts.keys().map(|key| Place::Alert(key.0, key.1)));
         all.extend(
@@ -291,11 +337,19 @@ impl Engine {
                     of(vm_type).and_then(|of_type| of_type.overdue.get(&vm)),
                 );
             }
-            Place::Alert(rule, vm_type) => {
-                changes.put_or_remove(key, self.alerts.get(&(rule, vm_type)));
+            Place::Budget(vm_type, grain, place) => {
+                let cell = of(vm_type).and_then(|of_type| of_type.budget.cell(grain, place));
+                changes.put_or_remove(key, cell);
             }
-            Place::Incident(vm_type, family) => {
-                changes.put_or_remove(key, self.incidents.get(&(vm_type, family)));
+            Place::Times(vm_type, timed) => {
+                let track = of(vm_type).and_then(|of_type| of_type.times.track(timed));
+                changes.put_or_remove(key, track);
+            }
+            Place::Alert(rule, subject) => {
+                changes.put_or_remove(key, self.alerts.get(&(rule, subject)));
+            }
+            Place::Incident(subject, family) => {
+                changes.put_or_remove(key, self.incidents.get(&(subject, family)));
             }
             Place::Closed(_) => {
                 let closed = self
@@ -342,16 +396,28 @@ impl Engine {
                 let of_type = self.types.entry(vm_type).or_default();
                 of_type.overdue.insert(vm, overdue);
             }
-            Place::Alert(rule, vm_type) => {
+            Place::Budget(vm_type, grain, place) => {
+                let cell = saved.read(key, text)?;
+                let of_type = self.types.entry(vm_type).or_default();
+                let fits = of_type.budget.restore(grain, place, cell);
+                saved.ensure(fits, key, "it counts another time")?;
+            }
+            Place::Times(vm_type, timed) => {
+                let track = saved.read(key, text)?;
+                let of_type = self.types.entry(vm_type).or_default();
+                let fits = of_type.times.restore(timed, track);
+                saved.ensure(fits, key, "it holds what was never timed")?;
+            }
+            Place::Alert(rule, subject) => {
                 pieces
                     .alerts
-                    .insert((rule, vm_type), saved.read(key, text)?);
+                    .insert((rule, subject), saved.read(key, text)?);
             }
-            Place::Incident(vm_type, family) => {
+            Place::Incident(subject, family) => {
                 let incident: Incident = saved.read(key, text)?;
-                let its = incident.vm_type == vm_type && incident.family == family;
+                let its = incident.subject == subject && incident.family == family;
                 saved.ensure(its, key, "the incident is another one")?;
-                self.incidents.insert((vm_type, family), incident);
+                self.incidents.insert((subject, family), incident);
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
         }
@@ -404,27 +470,34 @@ impl Engine {
     }
 
     /// The wall clock was set back while nobody ran: nothing was seen later than now.
-    fn not_after(&mut self, alerts: &mut BTreeMap<(RuleName, VmType), AlertState>, now: Timestamp) {
-        for ((rule, vm_type), state) in alerts {
+    fn not_after(
+        &mut self,
+        alerts: &mut BTreeMap<(RuleName, Subject), AlertState>,
+        now: Timestamp,
+    ) {
+        for ((rule, subject), state) in alerts {
             state.not_after(now);
-            self.touched.mark(Place::Alert(*rule, *vm_type));
+            if *subject == Subject::Host {
+                state.pending_since(now);
+            }
+            self.touched.mark(Place::Alert(*rule, *subject));
         }
-        let latest = now.plus_ms(self.settings.group_wait_ms);
-        for ((vm_type, family), incident) in &mut self.incidents {
+        let latest = now.plus_ms(self.settings.group_wait_ms.max(course::INTERVAL_MS));
+        for ((subject, family), incident) in &mut self.incidents {
             incident.update_due = incident.update_due.map(|due| due.min(latest));
-            self.touched.mark(Place::Incident(*vm_type, *family));
+            self.touched.mark(Place::Incident(*subject, *family));
         }
     }
 
     /// Gives the configured rules their saved states; what was saved of others is over.
     fn match_rules(
         &mut self,
-        saved: BTreeMap<(RuleName, VmType), AlertState>,
+        saved: BTreeMap<(RuleName, Subject), AlertState>,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        for (rule, vm_type) in self.alerts.keys() {
-            self.touched.mark(Place::Alert(*rule, *vm_type));
+        for (rule, subject) in self.alerts.keys() {
+            self.touched.mark(Place::Alert(*rule, *subject));
         }
         let mut gone = Vec::new();
         for (key, state) in saved {
@@ -433,20 +506,20 @@ impl Engine {
                 None => gone.push((key, state)),
             }
         }
-        for ((rule, vm_type), state) in gone {
+        for ((rule, subject), state) in gone {
             if !state.is_active() {
                 continue;
             }
             let firing = state.is_firing();
             out.push(Effect::AlertChanged(AlertChanged {
                 rule,
-                vm_type,
+                subject,
                 severity: rule.severity(),
                 to: if firing { "resolved" } else { "inactive" },
                 at: now,
             }));
             if firing {
-                self.alert_resolved(rule, vm_type, None, Reason::RuleRemoved, now, out);
+                self.alert_resolved(rule, subject, None, Reason::RuleRemoved, now, out);
             }
         }
     }
@@ -457,6 +530,6 @@ impl Engine {
 struct Pieces {
     figures: BTreeMap<VmType, Figures>,
     boots: BTreeMap<VmType, Vec<(u64, Judged)>>,
-    alerts: BTreeMap<(RuleName, VmType), AlertState>,
+    alerts: BTreeMap<(RuleName, Subject), AlertState>,
     closed: Vec<(u64, Incident)>,
 }

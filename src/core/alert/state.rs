@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::Timestamp;
-use crate::core::rule::{Reading, RuleSettings};
 use crate::core::window::Settled;
 
 /// So many changes within `FLAP_SPAN_MS` are flapping.
@@ -16,13 +15,31 @@ const FLAP_SPAN_MS: i64 = 30 * 60_000;
 enum Phase {
     #[default]
     Inactive,
-    /// `since` is event time.
+    /// `since` is in the time of what is judged: event time for boots.
     Pending { since: Timestamp },
     /// `clear_since` is the shell's clock.
     Firing {
         fired_at: Timestamp,
         clear_since: Option<Timestamp>,
     },
+}
+
+/// What a rule says at a moment, as far as the state goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) bad: bool,
+    pub(super) recovered: bool,
+    /// How much of what is judged is bad.
+    pub(super) share: f64,
+    /// The time that `for` is counted in.
+    pub(super) at: Timestamp,
+}
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    pub(super) for_ms: i64,
+    pub(super) keep_firing_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +65,18 @@ pub(super) struct AlertState {
     changes: VecDeque<Timestamp>,
     /// Held open until this long without a change.
     flapping_until: Option<Timestamp>,
+}
+
+impl Transition {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Transition::Pending => "pending",
+            Transition::Inactive => "inactive",
+            Transition::Fired => "firing",
+            Transition::Resolved => "resolved",
+            Transition::Flapping => "flapping",
+        }
+    }
 }
 
 impl AlertState {
@@ -100,6 +129,29 @@ impl AlertState {
         self.flapping_until = self.flapping_until.map(|until| until.min(latest));
     }
 
+    /// Since when it is pending.
+    pub(super) fn pending(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Pending { since } => Some(since),
+            Phase::Inactive | Phase::Firing { .. } => None,
+        }
+    }
+
+    /// Since when it has been clear.
+    pub(super) fn clear_since(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Firing { clear_since, .. } => clear_since,
+            Phase::Inactive | Phase::Pending { .. } => None,
+        }
+    }
+
+    /// Nobody looked for a while: what is pending begins anew.
+    pub(super) fn pending_since(&mut self, now: Timestamp) {
+        if let Phase::Pending { since } = &mut self.phase {
+            *since = now;
+        }
+    }
+
     pub(super) fn worst(&self) -> f64 {
         self.worst
     }
@@ -115,44 +167,43 @@ impl AlertState {
     }
 
     /// When time alone changes this alert.
-    pub(super) fn next_due(&self, settings: &RuleSettings) -> Option<Timestamp> {
+    pub(super) fn next_due(&self, keep_firing_ms: i64) -> Option<Timestamp> {
         match self.phase {
             Phase::Firing {
                 clear_since: Some(since),
                 ..
             } => Some(
                 since
-                    .plus_ms(settings.keep_firing_ms)
+                    .plus_ms(keep_firing_ms)
                     .max(self.flapping_until.unwrap_or(Timestamp::MIN)),
             ),
             Phase::Firing { .. } | Phase::Inactive | Phase::Pending { .. } => None,
         }
     }
 
-    /// Takes a reading. `newest` is event time, `now` the shell's clock. What was written while nobody ran is not read
-    /// to its end yet when `catching_up`: it may say that it is bad again.
+    /// Takes what is seen. `now` is the shell's clock. What was written while nobody ran is not read to its end yet
+    /// when `catching_up`: it may say that it is bad again.
     pub(super) fn step(
         &mut self,
-        reading: &Reading,
-        settings: &RuleSettings,
-        newest: Timestamp,
+        seen: Seen,
+        waits: Waits,
         now: Timestamp,
         blind: bool,
         catching_up: bool,
     ) -> Option<Transition> {
         match self.phase {
-            Phase::Inactive if reading.bad => {
-                if settings.for_ms > 0 {
-                    self.phase = Phase::Pending { since: newest };
+            Phase::Inactive if seen.bad => {
+                if waits.for_ms > 0 {
+                    self.phase = Phase::Pending { since: seen.at };
                     return Some(Transition::Pending);
                 }
-                Some(self.fire(reading, now))
+                Some(self.fire(seen.share, now))
             }
             Phase::Inactive => None,
             Phase::Pending { since } => {
-                if reading.bad {
-                    return (newest.since(since) >= settings.for_ms)
-                        .then(|| self.fire(reading, now));
+                if seen.bad {
+                    return (seen.at.since(since) >= waits.for_ms)
+                        .then(|| self.fire(seen.share, now));
                 }
                 if blind {
                     return None;
@@ -164,19 +215,19 @@ impl AlertState {
                 fired_at,
                 clear_since,
             } => {
-                if reading.bad {
-                    self.worst = self.worst.max(reading.count.share());
+                if seen.bad {
+                    self.worst = self.worst.max(seen.share);
                 }
                 // A run of good boots that ends the fault outweighs what the window still holds of it; what cannot be
                 // seen has not recovered.
-                let clear_since = (reading.recovered && !blind).then(|| clear_since.unwrap_or(now));
+                let clear_since = (seen.recovered && !blind).then(|| clear_since.unwrap_or(now));
                 self.phase = Phase::Firing {
                     fired_at,
                     clear_since,
                 };
                 let since = clear_since?;
                 let held = self.flapping_until.is_some_and(|until| now < until);
-                if held || catching_up || now.since(since) < settings.keep_firing_ms {
+                if held || catching_up || now.since(since) < waits.keep_firing_ms {
                     return None;
                 }
                 self.phase = Phase::Inactive;
@@ -188,12 +239,12 @@ impl AlertState {
         }
     }
 
-    fn fire(&mut self, reading: &Reading, now: Timestamp) -> Transition {
+    fn fire(&mut self, share: f64, now: Timestamp) -> Transition {
         self.phase = Phase::Firing {
             fired_at: now,
             clear_since: None,
         };
-        self.worst = reading.count.share();
+        self.worst = share;
         self.changed(now);
         if self.changes.len() > FLAP_CHANGES {
             self.flapping_until = Some(now.plus_ms(FLAP_SPAN_MS));

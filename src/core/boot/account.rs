@@ -97,6 +97,17 @@ impl Boot {
         }
     }
 
+    /// A completed stage, for tests.
+    #[cfg(test)]
+    pub(crate) fn set_stage(&mut self, stage: Stage, started_at: Timestamp, ms: u32) {
+        self.stages[stage as usize] = Some(StageSpan {
+            started_at,
+            ms,
+            outcome: StageOutcome::Completed,
+            coarse: false,
+        });
+    }
+
     #[must_use]
     pub fn stage(&self, stage: Stage) -> Option<StageSpan> {
         self.stages[stage as usize]

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use ::prometheus::{HistogramVec, IntGaugeVec};
+use ::prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::family::{Family, WRITE_SECONDS};
 use super::table::{Axis, Followed, Table, words};
 use crate::export::label;
 
 /// What `outbox_messages` tells apart.
-const OWED: [&str; 2] = ["queued", "sending"];
+const OWED: [&str; 2] = ["saved", "unsaved"];
 
 #[derive(Debug)]
 pub(super) struct Stores {
     up: IntGaugeVec,
     write_duration: Table<HistogramVec, 1>,
+    checks: Table<IntCounterVec, 1>,
     set_aside: Followed,
     outbox: Table<IntGaugeVec, 2>,
     fleet_waiting: Table<IntGaugeVec, 0>,
@@ -35,6 +36,14 @@ impl Stores {
                 ),
                 [words(label::STORE_RESULTS)],
             ),
+            checks: Table::new(
+                family.counter(
+                    "store_checks_total",
+                    "How often every page of the store was read, by what was found.",
+                    &["result"],
+                ),
+                [words(label::STORE_RESULTS)],
+            ),
             set_aside: family.single(
                 "store_set_aside_total",
                 "Damaged store files that were renamed; the log names them.",
@@ -42,7 +51,7 @@ impl Stores {
             outbox: Table::new(
                 family.gauge(
                     "outbox_messages",
-                    "Messages in the store that are not known to have arrived.",
+                    "Messages that are not known to have arrived, in the store or not.",
                     &["channel", "state"],
                 ),
                 [channels, words(OWED)],
@@ -64,12 +73,16 @@ impl Stores {
 
     /// Says whether the result is one that is known.
     pub(super) fn write(&self, result: &str, took: Duration) -> bool {
-        let known = label::STORE_RESULTS
-            .iter()
-            .position(|known| *known == result);
-        let place = known.unwrap_or(label::STORE_RESULTS.len() - 1);
+        let (place, known) = place_of(result);
         self.write_duration.at([place]).observe(took.as_secs_f64());
-        known.is_some()
+        known
+    }
+
+    /// Says whether the result is one that is known.
+    pub(super) fn check(&self, result: &str) -> bool {
+        let (place, known) = place_of(result);
+        self.checks.at([place]).inc();
+        known
     }
 
     pub(super) fn store(&self, up: bool, set_aside: u64) {
@@ -91,4 +104,15 @@ impl Stores {
         self.fleet_waiting.at([]).set(waiting);
         self.fleet_skipped.follow(skipped);
     }
+}
+
+/// The place of a result, and whether it is one that is known.
+fn place_of(result: &str) -> (usize, bool) {
+    let known = label::STORE_RESULTS
+        .iter()
+        .position(|known| *known == result);
+    (
+        known.unwrap_or(label::STORE_RESULTS.len() - 1),
+        known.is_some(),
+    )
 }

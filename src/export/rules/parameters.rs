@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Limit};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -78,7 +78,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The thresholds of a configuration; those that it does not have yet are the engine's own.
+    /// The thresholds of a configuration; what PromQL judges otherwise than the engine (windows, for quantiles) is fixed.
     #[must_use]
     pub fn of(config: &Config, job: &str) -> Parameters {
         let spike = |spike: &Option<crate::config::ConnectionSpike>| {
@@ -90,7 +90,31 @@ impl Parameters {
                 consecutive: 3,
             })
         };
-        let level = |limit: f64, hold: Duration| Some(Level { limit, hold });
+        // A limit that is a time is, where the metric is 0 or 1, how long it must be so.
+        let level = |name: &str| {
+            let mut rules = config.rules.conditions.iter();
+            let rule = rules.find(|(rule, _)| *rule == name)?.1?;
+            Some(match rule.limit {
+                Limit::Count(count) => Level {
+                    limit: u32::try_from(count).unwrap_or(u32::MAX).into(),
+                    hold: rule.wait,
+                },
+                Limit::Share(limit) => Level {
+                    limit,
+                    hold: rule.wait,
+                },
+                Limit::Time(time) => Level {
+                    limit: time.as_secs_f64(),
+                    hold: Duration::ZERO,
+                },
+            })
+        };
+        let held = |name: &str| {
+            level(name).map(|level| Level {
+                limit: 1.0,
+                hold: Duration::from_secs_f64(level.limit),
+            })
+        };
         Parameters {
             job: job.to_owned(),
             runbook_base: config.links.runbook_base.as_ref().map(ToString::to_string),
@@ -104,30 +128,43 @@ impl Parameters {
             }),
             refused: spike(&config.rules.connection_refused_spike),
             errors: spike(&config.rules.connection_error_spike),
-            budget: Some(Budget {
-                objective: 0.95,
-                alpha: 0.001,
-                burns: BURNS,
+            budget: config.rules.boot_budget_burn.as_ref().map(|budget| {
+                let mut burns = BURNS;
+                for (burn, factor) in burns.iter_mut().zip(budget.burns) {
+                    burn.factor = factor;
+                }
+                Budget {
+                    objective: budget.objective,
+                    alpha: budget.alpha,
+                    burns,
+                }
             }),
-            stage_slow: Some(Quantile {
-                factor: 1.5,
+            stage_slow: config.rules.boot_stage_slow.as_ref().map(|slow| Quantile {
+                factor: slow.factor,
                 window: 60 * MINUTE,
-                least: 20,
+                least: slow.last,
             }),
-            headroom: Some(Quantile {
-                factor: 0.8,
-                window: 60 * MINUTE,
-                least: 20,
+            headroom: config
+                .rules
+                .readiness_headroom_low
+                .as_ref()
+                .map(|low| Quantile {
+                    factor: 1.0 - low.headroom,
+                    window: 60 * MINUTE,
+                    least: low.last,
+                }),
+            sessions: level("SessionsIncomplete"),
+            pool: level("IpPoolLow"),
+            ghosts: level("GhostVms"),
+            silent: level("ControllerSilent"),
+            database: held("DatabaseUnreachable"),
+            lagging: level("LogLagging").map(|level| Level {
+                hold: MINUTE / 2,
+                ..level
             }),
-            sessions: level(1.0, 2 * MINUTE),
-            pool: level(25.0, MINUTE),
-            ghosts: level(5.0, 5 * MINUTE),
-            silent: level(660.0, Duration::ZERO),
-            database: level(1.0, MINUTE),
-            lagging: level(60.0, Duration::from_secs(30)),
-            store: level(1.0, MINUTE),
-            notifier: level(1.0, MINUTE),
-            unparsed: level(0.01, 5 * MINUTE),
+            store: held("StoreUnwritable"),
+            notifier: level("NotifierFailing"),
+            unparsed: level("RecordsUnparsed"),
         }
     }
 

@@ -91,7 +91,13 @@ fn labels(incident: &Incident, member: &Member) -> BTreeMap<&'static str, String
         ("cause_family", incident.family.as_str().to_owned()),
         ("host", incident.host.clone()),
         ("severity", member.severity.as_str().to_owned()),
-        ("vm_type", incident.vm_type.as_str().to_owned()),
+        (
+            "vm_type",
+            incident
+                .subject
+                .vm_type()
+                .map_or_else(String::new, |vm_type| vm_type.to_string()),
+        ),
     ])
 }
 

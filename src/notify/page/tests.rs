@@ -126,9 +126,11 @@ fn another_kind_that_fails_too_is_not_called_unaffected() {
 fn a_share_a_mixture_and_boots_in_flight_are_said_as_they_are() {
     let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
     let incident = &mut story[0].incident;
-    incident.members[0].reading.count = crate::core::window::Count { bad: 30, of: 200 };
-    incident.members[0].reading.stretch = Stretch::Span(3_600_000);
-    incident.members[0].reading.overdue = 2;
+    let mut reading = *incident.members[0].reading.boots().unwrap();
+    reading.count = crate::core::window::Count { bad: 30, of: 200 };
+    reading.stretch = Stretch::Span(3_600_000);
+    reading.overdue = 2;
+    incident.members[0].reading = Said::Boots(reading);
     incident.boots[0].failure = Some(Failure::GuestDied);
     let page = Page::of(&story[0], &context());
     assert!(
@@ -137,8 +139,8 @@ fn a_share_a_mixture_and_boots_in_flight_are_said_as_they_are() {
     );
     let said = "30 of 200 browser boots in the last hour on controller-1 failed (2 of them still waiting, ";
     assert!(page.summary.starts_with(said), "{}", page.summary);
-    let incident = &mut story[0].incident;
-    incident.members[0].reading.overdue = 30;
+    reading.overdue = 30;
+    story[0].incident.members[0].reading = Said::Boots(reading);
     let page = Page::of(&story[0], &context());
     assert!(
         page.title

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::ser::{Serialize, Serializer};
 
-use crate::core::alert::{Member, Notification};
+use crate::core::alert::{Incident, Member, Notification};
 use crate::core::event::Timestamp;
 use crate::notify::page::{Context, Page, Status};
 
@@ -93,7 +93,7 @@ pub(super) fn render(
                     ("alertname", member.rule.as_str()),
                     ("host", &incident.host),
                     ("incident", &incident.key),
-                    ("vm_type", incident.vm_type.as_str()),
+                    ("vm_type", incident.subject.as_str()),
                 ]),
             }
         })
@@ -115,12 +115,14 @@ pub(super) fn render(
         truncated_alerts: 0,
         status: page.status.as_str(),
         receiver,
-        group_labels: Pairs(vec![
-            ("cause_family", incident.family.as_str().into()),
-            ("host", incident.host.as_str().into()),
-            ("incident", incident.key.as_str().into()),
-            ("vm_type", incident.vm_type.as_str().into()),
-        ]),
+        group_labels: with_vm_type(
+            incident,
+            vec![
+                ("cause_family", incident.family.as_str().into()),
+                ("host", incident.host.as_str().into()),
+                ("incident", incident.key.as_str().into()),
+            ],
+        ),
         common_labels,
         common_annotations,
         external_url: dashboard,
@@ -153,15 +155,25 @@ fn test<'a>(notification: &'a Notification, page: &'a Page) -> Alert<'a> {
 
 fn labels<'a>(notification: &'a Notification, member: &Member) -> Pairs<'a> {
     let incident = &notification.incident;
-    Pairs(vec![
+    let pairs = vec![
         ("alertname", member.rule.as_str().into()),
         ("cause", incident.cause.as_str().into()),
         ("cause_family", incident.family.as_str().into()),
         ("host", incident.host.as_str().into()),
         ("incident", incident.key.as_str().into()),
         ("severity", member.severity.as_str().into()),
-        ("vm_type", incident.vm_type.as_str().into()),
-    ])
+    ];
+    with_vm_type(incident, pairs)
+}
+
+/// Alertmanager knows no empty label: an incident about no kind of VM has none.
+fn with_vm_type<'a>(
+    incident: &'a Incident,
+    mut pairs: Vec<(&'static str, Cow<'a, str>)>,
+) -> Pairs<'a> {
+    let vm_type = incident.subject.vm_type();
+    pairs.extend(vm_type.map(|vm_type| ("vm_type", vm_type.as_str().into())));
+    Pairs(pairs)
 }
 
 fn annotations<'a>(

@@ -73,7 +73,7 @@ async fn a_page_arrives_as_json_with_its_headers() {
         Some("Basic bWU6aHVudGVyMg==")
     );
     let page = &story()[0];
-    let id = format!("{}-firing-{}", page.incident.key, page.at.0);
+    let id = format!("{}-firing", page.incident.key);
     assert_eq!(request.header("idempotency-key"), Some(id.as_str()));
     let payload: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!(payload["groupKey"], page.incident.key.as_str());

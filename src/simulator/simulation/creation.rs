@@ -7,6 +7,7 @@ use crate::simulator::line::{Value, tap_name};
 use crate::simulator::plan::Injection;
 
 pub(super) const USERS: &str = "/var/lib/firecracker/users/";
+const GOLDEN: &str = "/var/lib/firecracker/snapshots/base/golden-browser-rootfs.ext4";
 const SOCKETS: &str = "/var/lib/firecracker/sockets/";
 pub(super) const BINARY: &str = "/opt/firecracker/firecracker";
 const CLONE_LIMIT: i64 = 15_000;
@@ -158,10 +159,20 @@ impl Simulation {
         if let Creation::SlowClone(ms) = who.fate.creation {
             self.now += ms;
         }
-        if who.fate.creation == Creation::CloneFails {
+        let why = match who.fate.creation {
+            Creation::CloneFails => Some(format!(
+                "error writing '{USERS}{}/rootfs.ext4': No space left on device",
+                who.vm
+            )),
+            Creation::ImageMissing => {
+                Some(format!("cannot stat '{GOLDEN}': No such file or directory"))
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
             let vm = who.vm;
             let cause = format!(
-                "Command failed: cp --reflink=auto /var/lib/firecracker/snapshots/base/golden-browser-rootfs.ext4 {USERS}{vm}/rootfs.ext4\ncp: error writing '{USERS}{vm}/rootfs.ext4': No space left on device\n"
+                "Command failed: cp --reflink=auto {GOLDEN} {USERS}{vm}/rootfs.ext4\ncp: {why}\n"
             );
             self.clone_failed(boot, who, &cause, Failure::SnapshotCloneFailed);
             return;
@@ -300,7 +311,9 @@ impl Simulation {
         self.boot(boot).pid = pid;
         say!(self, SPAWNED, vm, pid, "number");
         match who.fate.creation {
-            Creation::FirecrackerExits => self.after(50, boot, Step::FirecrackerExited),
+            Creation::FirecrackerExits | Creation::LogPathMissing => {
+                self.after(50, boot, Step::FirecrackerExited);
+            }
             Creation::FirecrackerTimeout => {
                 self.after(10 * SOCKET_POLL, boot, Step::SocketPolled(10));
             }

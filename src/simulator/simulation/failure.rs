@@ -2,9 +2,11 @@
 
 use super::{After, Simulation, Step, Who, say};
 use crate::core::event::{Failure, Outcome, VmType};
+use crate::simulator::fate::Creation;
 use crate::simulator::line::Value;
 
 const NO_KVM: &str = "Error: RunWithApiError(StartMicroVM): Failed to create the VMM: Error creating KVM object: Permission denied (os error 13)";
+const NO_LOG: &str = "Error: RunWithoutApiError(BuildFromJson(ParseFromJson(Logger(LoggerUpdateError(Os { code: 2, kind: NotFound, message: \"No such file or directory\" })))))";
 
 impl Simulation {
     pub(super) fn clone_failed(&mut self, boot: u32, who: &Who, cause: &str, failure: Failure) {
@@ -73,6 +75,10 @@ impl Simulation {
 
     pub(super) fn firecracker_exited(&mut self, boot: u32) {
         let who = self.who(boot);
+        let why = match who.fate.creation {
+            Creation::LogPathMissing => NO_LOG,
+            _ => NO_KVM,
+        };
         let pid = self.boot(boot).pid;
         say!(self, EXITED, who.vm, 1i64, Value::Null, pid, false, 0i64);
         let console = console_text(&who);
@@ -82,10 +88,10 @@ impl Simulation {
             who.vm,
             1i64,
             Value::Null,
-            format!("{NO_KVM}\n"),
+            format!("{why}\n"),
             console
         );
-        let error = format!("Firecracker exited with code 1: {NO_KVM}");
+        let error = format!("Firecracker exited with code 1: {why}");
         let stack = format!(
             "Error: {error}\n    at ChildProcess.<anonymous> (/opt/master-controller/src/services/vm-manager.js:716:20)\n    at ChildProcess.emit (node:events:524:28)\n    at ChildProcess._handle.onexit (node:internal/child_process:293:12)"
         );

@@ -44,7 +44,7 @@ impl Simulation {
         } else {
             say!(self, AUTH, who.id(), who.provider);
         }
-        let down = who.fate.database_down || !self.world.database_up;
+        let down = who.fate.database_down || who.fate.controller_bug || !self.world.database_up;
         let next = if down {
             Step::Denied
         } else {
@@ -54,7 +54,12 @@ impl Simulation {
     }
 
     pub(super) fn deny(&mut self, boot: u32) {
-        self.refuse(boot, NO_DATABASE);
+        let error = if self.who(boot).fate.controller_bug {
+            "proxyConfig is not defined"
+        } else {
+            NO_DATABASE
+        };
+        self.refuse(boot, error);
         self.decide(boot, Outcome::Failed, Some(Failure::NotStarted));
         self.forget(boot);
     }

@@ -1,8 +1,10 @@
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::*;
+use crate::clock::Stopwatch;
 
 const AT: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -142,13 +144,18 @@ fn a_real_process_of_that_name_is_seen_while_it_runs() {
         .spawn()
         .map(Running)
         .unwrap();
-    let look = scan(Path::new(PROC), AT).unwrap();
-    let seen: Vec<&Process> = look
-        .list
-        .iter()
-        .filter(|process| process.vm == vm)
-        .collect();
-    let [process] = seen[..] else {
+    let seen = || {
+        let look = scan(Path::new(PROC), AT).unwrap();
+        let ours = look.list.into_iter().filter(|process| process.vm == vm);
+        ours.collect::<Vec<Process>>()
+    };
+    // Between the start of a program and its command line lies a moment in the kernel.
+    let began = Stopwatch::start();
+    while seen().is_empty() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
+    let seen = seen();
+    let [process] = &seen[..] else {
         panic!("seen {} times", seen.len());
     };
     assert_eq!(process.pid, child.0.id());

@@ -17,7 +17,10 @@ const LOCK: i64 = 0x626f_6f74_7761;
 
 /// Creates the tables where there are none, and refuses others than it knows.
 pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
-    let exists = "SELECT to_regclass('bootwatch.version') IS NOT NULL";
+    // Of the rows as they are now: a name that was looked up before is remembered as missing by PostgreSQL's cache.
+    let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS class
+         JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
+         WHERE nspname = 'bootwatch' AND relname = 'version')";
     let known: bool = sqlx::query_scalar(exists)
         .fetch_one(&mut *remote)
         .await

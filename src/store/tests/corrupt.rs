@@ -62,7 +62,13 @@ async fn a_file_that_is_no_store_is_set_aside_whole_and_named() {
         let aside = folder.path().join("bootwatch.db.corrupt-20251018T015207Z");
         assert_eq!(opened.set_aside.as_ref(), Some(&aside), "{what}");
         assert!(fs::read(&aside).unwrap() == bytes, "{what}: not as it was");
-        assert!(opened.saved.is_empty(), "{what}");
+        // Where to go on is read of it whole, or not at all.
+        let found = opened.saved.value("tracker", "a");
+        assert!(
+            found.is_none_or(|found| found == "x".repeat(9_000)),
+            "{what}"
+        );
+        assert_eq!(opened.saved.is_empty(), found.is_none(), "{what}");
         let mut store = opened.store;
         let batch = Batch {
             state: vec![state("a", Some("1"))],

@@ -8,6 +8,7 @@ use bootwatch::controller::reader::Reader;
 use bootwatch::core::alert::{AlertChanged, AlertView, Effect};
 use bootwatch::core::boot::{AttemptEnded, Observation, Tracker, TrackerCounts};
 use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
+use bootwatch::core::image::{Check, Finding, Generation, Verdict};
 use bootwatch::core::inventory::SessionTotals;
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
@@ -84,7 +85,7 @@ pub(super) fn exercise(recorder: &Recorder) {
         for to in ["inactive", "pending", "firing", "flapping", "resolved"] {
             recorder.effect(&Effect::AlertChanged(AlertChanged {
                 rule: *rule,
-                vm_type: VmType::Browser,
+                subject: VmType::Browser.into(),
                 severity: rule.severity(),
                 to,
                 at: Timestamp(0),
@@ -136,7 +137,8 @@ pub(super) fn exercise(recorder: &Recorder) {
         recorder.store_write(result, Duration::from_millis(2));
     }
     recorder.store(true, 1);
-    recorder.outbox([("ops", "queued"), ("ops", "sending")]);
+    recorder.store_check("ok");
+    recorder.outbox([("ops", "saved"), ("ops", "unsaved")]);
     recorder.fleet(true, 7, 1);
     recorder.broken("ops", true);
     let vm_types = VmType::ALL.iter().copied().map(Some).chain([None]);
@@ -156,12 +158,23 @@ pub(super) fn exercise(recorder: &Recorder) {
     for query in Query::ALL {
         recorder.database_asked(query.as_str(), Duration::from_millis(3));
     }
+    let findings: Vec<Finding> = Check::ALL
+        .iter()
+        .map(|check| Finding::new(*check, Verdict::Warn, "/opt", "looks odd"))
+        .collect();
+    let generation = Generation {
+        inode: 7,
+        size: 8 << 30,
+        modified_at: Timestamp(1_767_599_400_500),
+        uuid: None,
+    };
+    recorder.golden_image(Some(&generation), &findings);
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {
     AlertView {
         rule,
-        vm_type: VmType::Browser,
+        subject: VmType::Browser.into(),
         severity: rule.severity(),
         firing,
         pending: false,

@@ -1,0 +1,97 @@
+//! The rules about what holds now: facts in, alerts out, with the same states as the rules about boots.
+//!
+//! A fact that is missing is blindness: its alert keeps its state, and its waits stop. Facts are told again and again
+//! by one clock, which alone moves these alerts: nothing of the past can fire one.
+
+use super::incident::{Family, Reason, Trouble};
+use super::keep::Place;
+use super::state::{Seen, Transition, Waits};
+use super::{Effect, Engine, Subject, changed};
+use crate::core::condition::{self, Fact, Facts, Level};
+use crate::core::event::Timestamp;
+use crate::core::rule::{RuleName, Said};
+
+const EVIDENCE: usize = 3;
+
+impl Engine {
+    /// Takes what is known now. To be told at most once a second, and whenever it has changed.
+    pub fn facts(&mut self, facts: &Facts, now: Timestamp, out: &mut Vec<Effect>) {
+        let mut fired = Vec::new();
+        let mut resolved = Vec::new();
+        self.unseen.clear();
+        for ((rule, subject), state) in &mut self.alerts {
+            let Some(settings) = self.settings.conditions.get(rule) else {
+                continue;
+            };
+            let fact = facts.get(rule);
+            if fact.is_none() {
+                self.unseen.insert(*rule);
+            }
+            let verdict = fact.map(|fact| (fact, condition::read(settings, fact)));
+            let bad = verdict.is_some_and(|(_, verdict)| verdict.bad);
+            if !bad && !state.is_active() {
+                continue;
+            }
+            let seen = Seen {
+                bad,
+                recovered: verdict.is_some_and(|(_, verdict)| verdict.recovered),
+                share: 1.0,
+                at: now,
+            };
+            let waits = Waits {
+                for_ms: settings.for_ms,
+                keep_firing_ms: settings.keep_firing_ms,
+            };
+            let before = state.clone();
+            let transition = state.step(seen, waits, now, fact.is_none(), self.catching_up);
+            if *state != before {
+                self.touched.mark(Place::Alert(*rule, *subject));
+            }
+            let Some(transition) = transition else {
+                continue;
+            };
+            match (transition, verdict) {
+                (Transition::Fired | Transition::Flapping, Some((fact, verdict))) => {
+                    fired.push((*rule, fact, verdict.level, before.pending()));
+                }
+                (Transition::Resolved, _) => {
+                    resolved.push((*rule, before.clear_since().unwrap_or(now)));
+                }
+                _ => {}
+            }
+            out.push(changed(*rule, *subject, transition, now));
+        }
+        for (rule, fact, level, pending) in fired {
+            self.condition_fired(rule, (fact, level), pending.unwrap_or(now), now, out);
+        }
+        for (rule, over) in resolved {
+            self.alert_resolved(
+                rule,
+                Subject::Host,
+                Some(over),
+                Reason::AllResolved,
+                now,
+                out,
+            );
+        }
+        self.send_updates(now, out);
+    }
+
+    fn condition_fired(
+        &mut self,
+        rule: RuleName,
+        (fact, level): (&Fact, Level),
+        seen_since: Timestamp,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        let trouble = Trouble {
+            cause: fact.condition.into(),
+            family: Family::of_condition(fact.condition),
+            first_bad_at: fact.since.map_or(seen_since, |since| since.min(now)),
+            boots: Vec::new(),
+            evidence: fact.evidence.iter().take(EVIDENCE).cloned().collect(),
+        };
+        self.fired(rule, Subject::Host, Said::Level(level), trouble, now, out);
+    }
+}

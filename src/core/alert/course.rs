@@ -1,0 +1,109 @@
+//! The course of an incident that goes on: most boots may come to fail of something else.
+//!
+//! The incident stays the same, with its key and its family: whoever was paged is at it, and what it was put down to
+//! first may have hidden the other. But it says so, in an update.
+
+use super::incident::{lines, named};
+use super::keep::Place;
+use super::{Cause, Engine, Subject};
+use crate::core::event::{Failure, Timestamp, VmType};
+use crate::core::rule::{RuleName, Said};
+use crate::core::window::Judged;
+
+/// Of so many last bad boots,
+const LATEST: usize = 6;
+/// so many must have failed of the same: two causes side by side are told as one and "mostly".
+const MOST: usize = 5;
+/// It is told no more often than this.
+pub(super) const INTERVAL_MS: i64 = 5 * 60_000;
+
+impl Engine {
+    /// Looks at the open incidents after a bad boot.
+    pub(super) fn follow_cause(&mut self, vm_type: VmType, now: Timestamp) {
+        let subject = Subject::Boots(vm_type);
+        let turned: Vec<_> = self
+            .incidents
+            .iter()
+            .filter(|((about, _), incident)| {
+                *about == subject && incident.cause.failure().is_some()
+            })
+            .filter_map(|(place, incident)| {
+                let open = incident
+                    .members
+                    .iter()
+                    .filter(|member| member.resolved_at.is_none());
+                let rules: Vec<RuleName> = open.map(|member| member.rule).collect();
+                let bad = self.latest_bad(vm_type, &rules);
+                let cause = most(&bad).filter(|cause| incident.cause != *cause)?;
+                Some((*place, cause, bad))
+            })
+            .collect();
+        let wait = self.settings.group_wait_ms;
+        for (place, cause, bad) in turned {
+            let readings = self.readings(place.0, now);
+            let Some(incident) = self.incidents.get_mut(&place) else {
+                continue;
+            };
+            let told = incident.before.map_or(Timestamp::MIN, |(_, at)| at);
+            incident.before = Some((incident.cause, now));
+            incident.cause = Cause::Failure(cause);
+            incident.boots = named(&bad);
+            incident.evidence = lines(&bad);
+            for member in &mut incident.members {
+                let reading = readings.iter().find(|(rule, _)| *rule == member.rule);
+                if let Some((_, reading)) = reading.filter(|_| member.resolved_at.is_none()) {
+                    member.reading = *reading;
+                }
+            }
+            incident.turned = true;
+            let due = now.plus_ms(wait).max(told.plus_ms(INTERVAL_MS));
+            let due = incident.update_due.map_or(due, |known| known.min(due));
+            incident.update_due = Some(due);
+            self.touched.mark(Place::Incident(place.0, place.1));
+        }
+    }
+
+    /// The last bad boots that any of the rules counts, newest first.
+    fn latest_bad(&self, vm_type: VmType, rules: &[RuleName]) -> Vec<Judged> {
+        let counted = |failure: Failure| rules.iter().any(|rule| rule.counts(failure));
+        let last = self
+            .types
+            .get(&vm_type)
+            .map(|of_type| of_type.window.last(Timestamp::MIN));
+        last.into_iter()
+            .flatten()
+            .filter(|boot| boot.failure.is_some_and(counted))
+            .take(LATEST)
+            .cloned()
+            .collect()
+    }
+
+    /// What the rules that fire say now.
+    fn readings(&self, subject: Subject, now: Timestamp) -> Vec<(RuleName, Said)> {
+        let Some(of_type) = subject
+            .vm_type()
+            .and_then(|vm_type| self.types.get(&vm_type))
+        else {
+            return Vec::new();
+        };
+        let newest = of_type.newest.unwrap_or(now);
+        self.alerts
+            .iter()
+            .filter(|((_, about), state)| *about == subject && state.is_firing())
+            .filter_map(|((rule, _), state)| {
+                let settings = self.settings.rules.get(rule)?;
+                let reading = of_type.reading(*rule, settings, state, 0.0, newest);
+                reading.bad.then_some((*rule, Said::Boots(reading)))
+            })
+            .collect()
+    }
+}
+
+/// What nearly all of them died of.
+fn most(bad: &[Judged]) -> Option<Failure> {
+    let mut failures = bad.iter().filter_map(|boot| boot.failure);
+    failures.find(|failure| {
+        let same = bad.iter().filter(|boot| boot.failure == Some(*failure));
+        same.count() >= MOST
+    })
+}

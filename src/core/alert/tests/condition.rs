@@ -1,0 +1,268 @@
+//! What holds now: when it fires, when it does not, and that what cannot be seen decides nothing.
+
+use super::*;
+use crate::core::condition::{Condition, Fact, Facts};
+use crate::core::rule::Said;
+use crate::core::saved::Shelf;
+
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60_000;
+
+fn fact(condition: Condition, value: u64, of: u64) -> Fact {
+    Fact {
+        condition,
+        value,
+        of: Some(of),
+        since: None,
+        settles: true,
+        evidence: vec!["first".into(), "second".into(), "third".into(), "no".into()],
+    }
+}
+
+fn ghosts(value: u64) -> Facts {
+    Facts::from([(RuleName::GhostVms, fact(Condition::GhostVms, value, 40))])
+}
+
+impl Story {
+    /// Tells the same facts every second for so long.
+    fn hold(&mut self, facts: &Facts, ms: i64) {
+        let until = self.now.plus_ms(ms);
+        while self.now < until {
+            let mut out = Vec::new();
+            self.engine.facts(facts, self.now, &mut out);
+            self.take(out);
+            self.pass(SECOND);
+        }
+    }
+
+    fn view(&self, rule: RuleName) -> AlertView {
+        self.engine
+            .alerts()
+            .find(|view| view.rule == rule && view.subject == Subject::Host)
+            .expect("the rule is on")
+    }
+
+    fn down(&mut self, ms: i64) {
+        let mut shelf = Shelf::default();
+        self.engine.save_everything();
+        shelf.keep(self.engine.changes());
+        self.now = self.now.plus_ms(ms);
+        let mut out = Vec::new();
+        let settings = self.engine.settings.clone();
+        self.engine =
+            Engine::restore(shelf.0, settings, self.now, &mut out).expect("what was saved");
+        self.take(out);
+    }
+}
+
+#[test]
+fn a_condition_fires_after_its_time_is_told_once_and_resolves_once() {
+    let mut story = Story::new();
+    story.boots("rrrr");
+    let began = story.now;
+    story.hold(&ghosts(6), 5 * MINUTE);
+    assert!(story.sent.is_empty() && story.view(RuleName::GhostVms).pending);
+    story.hold(&ghosts(7), 10 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    let Notification { incident, at, .. } = &story.sent[0];
+    assert_eq!(at.since(began), 5 * MINUTE);
+    assert_eq!(
+        (incident.subject, incident.family, incident.cause),
+        (Subject::Host, Family::Addresses, Condition::GhostVms.into())
+    );
+    assert_eq!(incident.first_bad_at, began);
+    assert_eq!(incident.severity(), Severity::Ticket);
+    assert_eq!(incident.evidence, ["first", "second", "third"]);
+    assert_eq!(incident.others.len(), 1, "browser boots are not affected");
+    let Said::Level(level) = incident.members[0].reading else {
+        panic!("it is about no boots");
+    };
+    assert_eq!((level.value, level.of, level.limit), (7, Some(40), 5));
+
+    story.hold(&ghosts(3), 10 * MINUTE);
+    assert_eq!(story.sent.len(), 1, "between the limits nothing is over");
+    let over = story.now;
+    story.hold(&ghosts(2), 10 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+    assert_eq!(story.sent[1].at.since(over), 2 * MINUTE);
+    assert_eq!(story.sent[1].incident.good_since, Some(over));
+    assert_eq!(story.sent[1].incident.key, story.sent[0].incident.key);
+    assert_eq!(
+        story.changes,
+        ["GhostVms pending", "GhostVms firing", "GhostVms resolved"]
+    );
+}
+
+#[test]
+fn what_cannot_be_seen_neither_fires_nor_resolves() {
+    let mut story = Story::new();
+    story.hold(&Facts::new(), 60 * MINUTE);
+    assert!(story.view(RuleName::GhostVms).unknown);
+    story.hold(&ghosts(9), 4 * MINUTE);
+    story.hold(&Facts::new(), 60 * MINUTE);
+    assert!(story.sent.is_empty());
+    assert!(
+        story.view(RuleName::GhostVms).pending,
+        "blindness forgets nothing"
+    );
+    story.hold(&ghosts(9), 2 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    story.hold(&Facts::new(), 600 * MINUTE);
+    assert_eq!(story.sent.len(), 1, "no data is not recovery");
+    let view = story.view(RuleName::GhostVms);
+    assert!(view.firing && view.unknown);
+    // Sight that comes and goes never adds up to a recovery.
+    for _ in 0..20 {
+        story.hold(&ghosts(0), MINUTE);
+        story.hold(&Facts::new(), SECOND);
+    }
+    assert_eq!(story.sent.len(), 1);
+    story.hold(&ghosts(0), 3 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+}
+
+#[test]
+fn a_second_alert_of_the_same_cause_joins_and_another_cause_is_another_incident() {
+    let mut story = Story::new();
+    let mut facts = ghosts(9);
+    story.hold(&facts, 6 * MINUTE);
+    facts.insert(RuleName::IpPoolLow, fact(Condition::IpPoolLow, 12, 253));
+    story.hold(&facts, 5 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Update]);
+    assert_eq!(story.sent[1].incident.key, story.sent[0].incident.key);
+    assert_eq!(story.rules(1), [RuleName::GhostVms, RuleName::IpPoolLow]);
+    facts.insert(
+        RuleName::ControllerSilent,
+        fact(Condition::ControllerSilent, 660_000, 660_000),
+    );
+    story.hold(&facts, SECOND);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Update, Kind::Firing]);
+    assert_eq!(story.sent[2].incident.severity(), Severity::Page);
+    assert_ne!(story.sent[2].incident.key, story.sent[0].incident.key);
+}
+
+#[test]
+fn a_condition_that_flaps_says_so_and_is_held_open() {
+    let mut story = Story::new();
+    let silent = |value| {
+        Facts::from([(
+            RuleName::DatabaseUnreachable,
+            fact(Condition::DatabaseUnreachable, value, 0),
+        )])
+    };
+    for _ in 0..12 {
+        story.hold(&silent(60_000), 10 * SECOND);
+        story.hold(&silent(0), 130 * SECOND);
+    }
+    let flapping = story
+        .sent
+        .iter()
+        .filter(|sent| sent.reason == Reason::Flapping)
+        .count();
+    assert_eq!(flapping, 1, "{:?}", story.changes);
+    assert_eq!(story.sent.len(), 5, "{:?}", story.changes);
+    story.hold(&silent(0), 40 * MINUTE);
+    assert_eq!(
+        story.sent.last().map(|sent| sent.kind),
+        Some(Kind::Resolved)
+    );
+    assert_eq!(story.sent.len(), 6);
+}
+
+#[test]
+fn a_restart_pages_nobody_again_and_what_was_pending_begins_anew() {
+    let mut story = Story::new();
+    story.hold(&ghosts(9), 4 * MINUTE);
+    story.down(60 * MINUTE);
+    story.hold(&ghosts(9), 4 * MINUTE);
+    assert!(story.sent.is_empty(), "nobody looked for an hour");
+    story.hold(&ghosts(9), 2 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    story.down(60 * MINUTE);
+    story.hold(&Facts::new(), 10 * MINUTE);
+    story.hold(&ghosts(9), 10 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    story.hold(&ghosts(0), 3 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+    let keys = story.sent.iter().map(|sent| &sent.incident.key);
+    assert_eq!(keys.collect::<std::collections::BTreeSet<_>>().len(), 1);
+}
+
+/// Saved by a program that knew only rules about boots: an incident of it has `vm_type`, and no alert is the host's.
+#[test]
+fn what_an_older_program_saved_is_taken_back() {
+    let mut story = Story::new();
+    story.boots("rrrrxxx");
+    let (mut shelf, settings) = (Shelf::default(), story.engine.settings.clone());
+    story.engine.save_everything();
+    shelf.keep(story.engine.changes());
+    let before = shelf.0.len();
+    shelf.0.retain(|key, _| !key.ends_with("/host"));
+    let gone = before - shelf.0.len();
+    assert_eq!(gone, RuleName::CONDITIONS.len());
+    let parts = shelf.0.len() - 1;
+    for (key, text) in &mut shelf.0 {
+        if key.starts_with("incident/") {
+            assert!(text.contains("\"subject\":\"browser\""), "{text}");
+            *text = text.replace("\"subject\"", "\"vm_type\"");
+        }
+        if key == "rest" {
+            *text = format!(r#"{{"version":1,"closed_ever":0,"parts":{parts}}}"#);
+        }
+    }
+    let mut out = Vec::new();
+    story.engine = Engine::restore(shelf.0, settings, story.now, &mut out).expect("version 1");
+    assert_eq!(out, []);
+    let sent = story.sent.len();
+    story.boots("rrrrr");
+    story.pass(5 * MINUTE);
+    assert_eq!(
+        story.sent.last().map(|sent| sent.kind),
+        Some(Kind::Resolved)
+    );
+    assert_eq!(
+        story.sent.last().map(|sent| &sent.incident.key),
+        Some(&story.sent[0].incident.key)
+    );
+    assert!(story.sent.len() > sent);
+    story.hold(&ghosts(9), 6 * MINUTE);
+    assert_eq!(story.sent.last().map(|sent| sent.kind), Some(Kind::Firing));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 60, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever is seen, or is not: firing and resolved alternate, none fires before its time, and nothing resolves
+    /// that was not seen to be well for as long as it is held.
+    #[test]
+    fn notifications_alternate_and_blindness_resolves_nothing(
+        looks in proptest::collection::vec((proptest::option::of(0u64..12), 1i64..90), 1..120),
+    ) {
+        let mut story = Story::new();
+        let (mut bad_ms, mut well_ms) = (0, 0);
+        for (value, seconds) in looks {
+            let sent = story.sent.len();
+            let facts = value.map(ghosts).unwrap_or_default();
+            story.hold(&facts, seconds * SECOND);
+            match value {
+                Some(5..) => (bad_ms, well_ms) = (bad_ms + seconds * SECOND, 0),
+                Some(0..=2) => (bad_ms, well_ms) = (0, well_ms + seconds * SECOND),
+                Some(_) => (bad_ms, well_ms) = (0, 0),
+                None => well_ms = 0,
+            }
+            for sent in &story.sent[sent..] {
+                match sent.kind {
+                    Kind::Firing => proptest::prop_assert!(value.is_some_and(|value| value >= 5)),
+                    Kind::Resolved => proptest::prop_assert!(well_ms >= 2 * MINUTE),
+                    Kind::Update => proptest::prop_assert!(false, "nothing joined"),
+                }
+            }
+            if bad_ms == 0 && value.is_some() {
+                proptest::prop_assert!(!story.view(RuleName::GhostVms).pending);
+            }
+        }
+        for pair in story.sent.windows(2) {
+            proptest::prop_assert_ne!(pair[0].kind, pair[1].kind);
+        }
+    }
+}

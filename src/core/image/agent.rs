@@ -1,0 +1,147 @@
+//! The agent's files.
+
+use super::facts::{Desk, File, Seen};
+use super::start;
+use super::table::says;
+use super::{Check, Finding, Verdict};
+
+/// Where an agent may be, the usual place first.
+pub(super) const AGENTS: &[&str] = &[
+    "/opt/vm-browser-agent/server.js",
+    "/opt/vm-agent/vm-browser-agent.js",
+    "/opt/vm-api/server.js",
+];
+/// Code there is of an older controller, and knows no OAuth.
+pub(super) const OBSOLETE: &str = "/opt/vm-api/";
+/// The real agent's answer on `/health` has it, the placeholder's has not.
+const MARK: &str = "activeSessions";
+
+/// The agent that is there: the one that the unit starts, else the first.
+fn found<'a>(desk: &mut Desk<'a>) -> Option<(String, &'a Seen)> {
+    let started = start::script_of(desk).filter(|path| path.ends_with(".js"));
+    let places: Vec<String> = started
+        .into_iter()
+        .chain(AGENTS.iter().map(|path| (*path).to_owned()))
+        .collect();
+    places.into_iter().find_map(|path| match desk.text(&path) {
+        Seen::Absent => None,
+        seen => Some((path, seen)),
+    })
+}
+
+pub(super) fn agent(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Agent;
+    let Some((path, seen)) = found(desk) else {
+        let reason = format!(
+            "no agent: neither this nor {} is there",
+            AGENTS[1..].join(" nor ")
+        );
+        return says(CHECK, Verdict::Fail, AGENTS[0], reason);
+    };
+    match seen {
+        Seen::File(file) => {
+            let (verdict, reason) = judged(&path, file);
+            says(CHECK, verdict, path, reason)
+        }
+        Seen::Broken { link, target } => says(
+            CHECK,
+            Verdict::Fail,
+            path,
+            format!("{link} links to {target}, which is not there"),
+        ),
+        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => {
+            says(CHECK, Verdict::Fail, path, "not a file")
+        }
+    }
+}
+
+fn judged(path: &str, file: &File) -> (Verdict, String) {
+    if file.size == 0 {
+        return (Verdict::Fail, "empty".to_owned());
+    }
+    if !file.text.contains(MARK) {
+        let reason = format!(
+            "looks like a placeholder ({} bytes): it answers health checks, but knows no sessions",
+            file.size
+        );
+        return (Verdict::Warn, reason);
+    }
+    if path.starts_with(OBSOLETE) {
+        let reason = "an agent in the place of an older controller; updates go elsewhere";
+        return (Verdict::Warn, reason.to_owned());
+    }
+    (Verdict::Pass, format!("{} bytes", file.size))
+}
+
+pub(super) fn is_current(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::AgentCurrent;
+    let host = &desk.facts.host;
+    if host.sources.is_empty() {
+        let reason = "the agent's source is not on this host, so nothing can be compared";
+        let place = if host.source.is_empty() {
+            AGENTS[0]
+        } else {
+            &host.source
+        };
+        return says(CHECK, Verdict::Unknown, place, reason);
+    }
+    let Some((path, _)) = found(desk) else {
+        return says(CHECK, Verdict::Unknown, AGENTS[0], "no agent to compare");
+    };
+    let folder = path
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder)
+        .to_owned();
+    let main = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut differing = Vec::new();
+    let mut unsure = false;
+    for source in &host.sources {
+        let name = match source.name.as_str() {
+            "server.js" => &main,
+            name => name,
+        };
+        let inside = format!("{folder}/{name}");
+        let seen = match source.digest {
+            Some(_) => desk.digest(&inside),
+            None => desk.stat(&inside),
+        };
+        match seen {
+            Seen::File(file) => {
+                let same = file.size == source.size
+                    && (source.digest.is_none() || file.digest == source.digest);
+                if !same {
+                    differing.push(format!("{name} is another"));
+                }
+            }
+            Seen::Unreadable(_) => unsure = true,
+            _ => differing.push(format!("{name} is missing")),
+        }
+    }
+    if !differing.is_empty() {
+        let newest = host.sources.iter().map(|source| source.modified_at).max();
+        let built = desk.facts.generation.modified_at;
+        let when = match newest {
+            Some(newest) if newest > built => "; the source is newer than the image",
+            _ => "",
+        };
+        let reason = format!(
+            "not what {} holds: {}{when}",
+            host.source,
+            differing.join(", ")
+        );
+        return says(CHECK, Verdict::Warn, folder, reason);
+    }
+    match unsure {
+        true => says(CHECK, Verdict::Unknown, folder, "cannot be read"),
+        false => {
+            let files = host.sources.len();
+            says(
+                CHECK,
+                Verdict::Pass,
+                folder,
+                format!("{files} files equal {}", host.source),
+            )
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What was seen of an image and of its host, as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Generation;
+use crate::core::event::Timestamp;
+
+/// More of a text is not read.
+pub const MAX_TEXT: usize = 1 << 20;
+/// More names of a folder are not listed.
+pub const MAX_LIST: usize = 4_096;
+
+/// One thing to look at in the image, and how closely.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Look {
+    /// Absolute, in the image.
+    pub path: String,
+    pub how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// What it is, with its first bytes.
+    Stat,
+    /// With its text, up to [`MAX_TEXT`].
+    Text,
+    /// With the digest of all of it.
+    Digest,
+    /// The names in a folder, up to [`MAX_LIST`].
+    List,
+}
+
+/// What was found there, links followed within the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Absent,
+    /// A link on the way leads nowhere, or in circles.
+    Broken {
+        link: String,
+        target: String,
+    },
+    File(File),
+    /// Its names; empty unless they were asked for.
+    Folder(Vec<String>),
+    /// A device, a socket, a pipe.
+    Other {
+        resolved: String,
+    },
+    /// The image does not let itself be read there; nothing is known.
+    Unreadable(Trouble),
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub why: String,
+    /// The image contradicts itself; otherwise it may be fine.
+    pub is_damage: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Where the links led.
+    pub resolved: String,
+    pub is_executable: bool,
+    pub size: u64,
+    pub content: Content,
+    /// Of [`How::Text`]; what is not UTF-8 is replaced.
+    pub text: String,
+    /// Of [`How::Digest`]: SHA-256.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// What a file is, by its first bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    Empty,
+    /// Its `e_machine`.
+    Program(u16),
+    /// What its `#!` names.
+    Script(String),
+    Other,
+}
+
+impl Content {
+    #[must_use]
+    pub fn of(head: &[u8]) -> Content {
+        match head {
+            [] => Content::Empty,
+            [0x7f, b'E', b'L', b'F', rest @ ..] => match rest.get(14..16) {
+                Some([low, high]) => Content::Program(u16::from_le_bytes([*low, *high])),
+                _ => Content::Other,
+            },
+            [b'#', b'!', rest @ ..] => {
+                let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                let line = String::from_utf8_lossy(line);
+                let mut words = line.split_ascii_whitespace();
+                match (words.next(), words.next()) {
+                    (Some(env), Some(named)) if env.ends_with("/env") => {
+                        Content::Script(named.to_owned())
+                    }
+                    (Some(named), _) => Content::Script(named.to_owned()),
+                    (None, _) => Content::Other,
+                }
+            }
+            _ => Content::Other,
+        }
+    }
+}
+
+/// The machine that the guests run on: this host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    X86_64,
+    Aarch64,
+    /// Programs are not compared.
+    Other,
+}
+
+impl Machine {
+    /// As Rust and the kernel name it.
+    #[must_use]
+    pub fn named(name: &str) -> Machine {
+        match name {
+            "x86_64" => Machine::X86_64,
+            "aarch64" => Machine::Aarch64,
+            _ => Machine::Other,
+        }
+    }
+
+    pub(super) fn runs(self, program: u16) -> bool {
+        match self {
+            Machine::X86_64 => program == 62,
+            Machine::Aarch64 => program == 183,
+            Machine::Other => true,
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Machine::X86_64 => "x86_64",
+            Machine::Aarch64 => "aarch64",
+            Machine::Other => "this machine",
+        }
+    }
+}
+
+/// Of the file system as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// By its own word.
+    pub bytes: u64,
+    /// It is mounted, or was not unmounted cleanly: the journal holds what is not in place yet.
+    pub needs_recovery: bool,
+    /// Linux found errors in it and wrote so.
+    pub has_errors: bool,
+}
+
+/// A file on the host, and when it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub path: String,
+    pub device: u64,
+    pub inode: u64,
+    pub modified_at: Timestamp,
+}
+
+impl Stamp {
+    pub(super) fn is_same(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// A file of the agent's source on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub name: String,
+    pub size: u64,
+    pub modified_at: Timestamp,
+    /// `None`: too large to be compared byte by byte.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// The guests' kernel, a file of its own beside the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    pub path: String,
+    /// `5.10.225`, as `/lib/modules` names it.
+    pub version: String,
+    pub has_virtio_net: bool,
+}
+
+/// What stands around the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The audited file itself.
+    pub image: Option<Stamp>,
+    /// What browser VMs are cloned from, where that is known.
+    pub cloned: Option<Stamp>,
+    /// What the controller's own settings name instead, where that is not there.
+    pub cloned_missing: Option<String>,
+    /// What builds write.
+    pub built: Vec<Stamp>,
+    /// The folder of the agent's source, and what is in it.
+    pub source: String,
+    pub sources: Vec<Source>,
+    pub kernel: Option<Kernel>,
+}
+
+/// Everything a judgement rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub generation: Generation,
+    pub machine: Machine,
+    pub disk: Disk,
+    pub host: Host,
+    pub seen: BTreeMap<Look, Seen>,
+}
+
+static NOT_YET: Seen = Seen::Unreadable(Trouble {
+    why: String::new(),
+    is_damage: false,
+});
+
+/// Where a check looks things up; what is missing is noted.
+pub(super) struct Desk<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) wanted: BTreeSet<Look>,
+}
+
+impl<'a> Desk<'a> {
+    pub(super) fn stat(&mut self, path: &str) -> &'a Seen {
+        self.look(path, How::Stat)
+    }
+
+    pub(super) fn text(&mut self, path: &str) -> &'a Seen {
+        self.look(path, How::Text)
+    }
+
+    pub(super) fn digest(&mut self, path: &str) -> &'a Seen {
+        self.look(path, How::Digest)
+    }
+
+    /// The names in a folder; none where there is no such folder.
+    pub(super) fn names(&mut self, path: &str) -> &'a [String] {
+        match self.look(path, How::List) {
+            Seen::Folder(names) => names,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn list(&mut self, path: &str) -> &'a Seen {
+        self.look(path, How::List)
+    }
+
+    pub(super) fn is_file(&mut self, path: &str) -> bool {
+        matches!(self.stat(path), Seen::File(_))
+    }
+
+    fn look(&mut self, path: &str, how: How) -> &'a Seen {
+        let look = Look {
+            path: path.to_owned(),
+            how,
+        };
+        match self.facts.seen.get(&look) {
+            Some(seen) => seen,
+            None => {
+                self.wanted.insert(look);
+                &NOT_YET
+            }
+        }
+    }
+}

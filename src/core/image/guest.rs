@@ -1,0 +1,324 @@
+//! What the guest needs besides its agent: a network, a driver for it, a display, a browser.
+
+use std::net::Ipv4Addr;
+
+use super::facts::{Content, Desk, Seen};
+use super::needs::is_unit;
+use super::table::says;
+use super::{Check, Finding, Verdict};
+
+pub(super) const BROWSERS: &[&str] = &[
+    "/usr/bin/firefox",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+];
+/// Services that together make a display that can be seen over the network.
+const SETS: &[&[&str]] = &[
+    &["vncserver@1.service", "novnc.service"],
+    &[
+        "xvfb.service",
+        "openbox.service",
+        "x11vnc.service",
+        "websockify.service",
+    ],
+    &["tigervnc.service"],
+];
+/// The same, for documentation.
+pub(super) const DISPLAYS: &[&str] = &[
+    "`vncserver@1` and `novnc`",
+    "`xvfb`, `openbox`, `x11vnc` and `websockify`",
+    "`tigervnc`",
+];
+/// Of each kind of file, so many are read.
+const MAX_FILES: usize = 32;
+
+/// A way in which the network is brought up, and where.
+struct Way {
+    name: &'static str,
+    path: String,
+    /// An address that does not differ from one copy to the next.
+    address: Option<Ipv4Addr>,
+    is_unread: bool,
+}
+
+pub(super) fn network(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Network;
+    let mut ways = ways(desk);
+    if let Some(unread) = ways.iter().find(|way| way.is_unread) {
+        return says(
+            CHECK,
+            Verdict::Unknown,
+            unread.path.as_str(),
+            "cannot be read",
+        );
+    }
+    ways.dedup_by(|next, kept| {
+        let same = next.name == kept.name;
+        if same {
+            kept.address = kept.address.or(next.address);
+        }
+        same
+    });
+    match ways.as_slice() {
+        [] => {
+            let reason =
+                "nothing here configures eth0: right only where the kernel's line carries ip=";
+            says(CHECK, Verdict::Unknown, "/etc/systemd/network", reason)
+        }
+        [way] => match way.address {
+            Some(address) => {
+                let reason = format!("{} sets {address}, which every copy would have", way.name);
+                says(CHECK, Verdict::Warn, way.path.as_str(), reason)
+            }
+            None => says(CHECK, Verdict::Pass, way.path.as_str(), way.name),
+        },
+        [first, rest @ ..] => {
+            let others: Vec<String> = rest
+                .iter()
+                .map(|way| format!("{} ({})", way.name, way.path))
+                .collect();
+            let reason = format!(
+                "{} beside {}: they fight over eth0",
+                first.name,
+                others.join(", ")
+            );
+            says(CHECK, Verdict::Warn, first.path.as_str(), reason)
+        }
+    }
+}
+
+fn ways(desk: &mut Desk<'_>) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for (name, folder, endings) in [
+        ("networkd", "/etc/systemd/network", &[".network"][..]),
+        ("netplan", "/etc/netplan", &[".yaml", ".yml"]),
+        (
+            "NetworkManager",
+            "/etc/NetworkManager/system-connections",
+            &[".nmconnection"],
+        ),
+    ] {
+        let Seen::Folder(names) = desk.list(folder) else {
+            continue;
+        };
+        let files = names
+            .iter()
+            .filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
+        for file in files.take(MAX_FILES) {
+            let path = format!("{folder}/{file}");
+            let seen = desk.text(&path);
+            let (address, is_unread) = match seen {
+                Seen::File(file) => (static_address(&file.text), false),
+                Seen::Unreadable(_) => (None, true),
+                // Masked, or nothing to read.
+                _ => continue,
+            };
+            ways.push(Way {
+                name,
+                path,
+                address,
+                is_unread,
+            });
+        }
+    }
+    let interfaces = "/etc/network/interfaces";
+    if let Seen::File(file) = desk.text(interfaces) {
+        let configures = |line: &str| {
+            let mut words = line.split_ascii_whitespace();
+            words.next() == Some("iface") && words.next().is_some_and(|name| name != "lo")
+        };
+        if file.text.lines().any(configures) {
+            let address = static_address(&file.text);
+            ways.push(Way {
+                name: "ifupdown",
+                path: interfaces.to_owned(),
+                address,
+                is_unread: false,
+            });
+        }
+    }
+    ways
+}
+
+/// An address of the guest's own, written out; gateways, name servers and routes are none.
+fn static_address(text: &str) -> Option<Ipv4Addr> {
+    text.lines().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let lower = line.to_ascii_lowercase();
+        let is_other = [
+            "to:",
+            "via",
+            "gateway",
+            "destination",
+            "dns",
+            "route",
+            "nameserver",
+        ]
+        .iter()
+        .any(|word| lower.contains(word));
+        if is_other {
+            return None;
+        }
+        let owns = lower.starts_with("address=") || lower.starts_with("address ");
+        let mut words = line.split(|letter: char| {
+            letter.is_whitespace() || matches!(letter, '=' | ',' | '[' | ']' | '"' | '\'')
+        });
+        words.find_map(|word| {
+            let (address, length) = match word.split_once('/') {
+                Some((address, _)) => (address, true),
+                None => (word, false),
+            };
+            let address: Ipv4Addr = address.parse().ok()?;
+            ((owns || length) && !address.is_loopback() && !address.is_unspecified())
+                .then_some(address)
+        })
+    })
+}
+
+pub(super) fn kernel_modules(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::KernelModules;
+    const MODULES: &str = "/lib/modules";
+    let kernel = desk.facts.host.kernel.as_ref();
+    if let Some(kernel) = kernel.filter(|kernel| kernel.has_virtio_net) {
+        let reason = format!("the driver is built into the kernel {}", kernel.version);
+        return says(CHECK, Verdict::Pass, kernel.path.as_str(), reason);
+    }
+    let versions: Vec<String> = match desk.list(MODULES) {
+        Seen::Folder(names) => names.iter().take(MAX_FILES).cloned().collect(),
+        Seen::Unreadable(_) => return says(CHECK, Verdict::Unknown, MODULES, "cannot be read"),
+        _ => Vec::new(),
+    };
+    let wanted: Vec<&String> = versions
+        .iter()
+        .filter(|version| kernel.is_none_or(|kernel| kernel.version == **version))
+        .collect();
+    for version in &wanted {
+        if let Some(path) = driver(desk, &format!("{MODULES}/{version}")) {
+            return says(
+                CHECK,
+                Verdict::Pass,
+                path,
+                format!("virtio_net for kernel {version}"),
+            );
+        }
+    }
+    match kernel {
+        Some(kernel) => {
+            let reason = format!(
+                "the kernel {} has no virtio_net of its own, and no module of it is here: no network",
+                kernel.version
+            );
+            says(
+                CHECK,
+                Verdict::Fail,
+                format!("{MODULES}/{}", kernel.version),
+                reason,
+            )
+        }
+        None => {
+            let reason = match versions.is_empty() {
+                true => "no modules: right only where the guest's kernel has virtio_net built in",
+                false => {
+                    "no virtio_net in any of them: right only where the guest's kernel has it built in"
+                }
+            };
+            says(CHECK, Verdict::Unknown, MODULES, reason)
+        }
+    }
+}
+
+fn driver(desk: &mut Desk<'_>, folder: &str) -> Option<String> {
+    for packed in ["", ".zst", ".xz", ".gz"] {
+        let path = format!("{folder}/kernel/drivers/net/virtio_net.ko{packed}");
+        if desk.is_file(&path) {
+            return Some(path);
+        }
+    }
+    let list = format!("{folder}/modules.builtin");
+    match desk.text(&list) {
+        Seen::File(file) if file.text.contains("/virtio_net.ko") => Some(list),
+        _ => None,
+    }
+}
+
+pub(super) fn vnc(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Vnc;
+    const PLACE: &str = "/etc/systemd/system";
+    let mut nearest: Option<(Vec<&str>, Vec<&str>)> = None;
+    for set in SETS {
+        let (there, missing): (Vec<&str>, Vec<&str>) =
+            set.iter().copied().partition(|unit| is_unit(desk, unit));
+        if missing.is_empty() {
+            return says(CHECK, Verdict::Pass, PLACE, there.join(", "));
+        }
+        if !there.is_empty()
+            && nearest
+                .as_ref()
+                .is_none_or(|(best, _)| best.len() < there.len())
+        {
+            nearest = Some((there, missing));
+        }
+    }
+    let reason = match nearest {
+        Some((there, missing)) => format!(
+            "{} without {}: nothing is to be seen",
+            there.join(", "),
+            missing.join(", ")
+        ),
+        None => "no display services: nothing is to be seen".to_owned(),
+    };
+    says(CHECK, Verdict::Warn, PLACE, reason)
+}
+
+pub(super) fn browser(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Browser;
+    let mut stub = None;
+    let mut unread = None;
+    for path in BROWSERS {
+        let file = match desk.stat(path) {
+            Seen::File(file) => file,
+            Seen::Broken { .. } => {
+                stub = Some((*path, "a link that leads nowhere"));
+                continue;
+            }
+            Seen::Unreadable(_) => {
+                unread = Some(*path);
+                continue;
+            }
+            Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => continue,
+        };
+        stub = match file.content {
+            _ if !file.is_executable || file.size == 0 => Some((*path, "cannot be run")),
+            Content::Script(_) if is_snap(desk, path) => {
+                Some((*path, "only a stub that asks for a snap"))
+            }
+            Content::Program(kind) if !desk.facts.machine.runs(kind) => {
+                Some((*path, "of another machine"))
+            }
+            Content::Program(_) | Content::Script(_) => {
+                let reason = format!("{}, {} bytes", file.resolved, file.size);
+                return says(CHECK, Verdict::Pass, *path, reason);
+            }
+            Content::Empty | Content::Other => Some((*path, "neither program nor script")),
+        };
+    }
+    match (unread, stub) {
+        (Some(path), _) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        (None, Some((path, why))) => says(
+            CHECK,
+            Verdict::Warn,
+            path,
+            format!("{why}: the screen stays black"),
+        ),
+        (None, None) => says(
+            CHECK,
+            Verdict::Warn,
+            BROWSERS[0],
+            "no browser: the screen stays black",
+        ),
+    }
+}
+
+fn is_snap(desk: &mut Desk<'_>, path: &str) -> bool {
+    matches!(desk.text(path), Seen::File(file) if file.text.contains("snap"))
+}

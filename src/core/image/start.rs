@@ -1,0 +1,380 @@
+//! Does anything start the agent? The unit, its enabling, the program and its script; `needs` has what else it depends on.
+
+use super::agent::OBSOLETE;
+use super::facts::{Content, Desk, Seen};
+use super::table::says;
+use super::unit::{Command, Unit};
+use super::{Check, Finding, Verdict};
+
+/// Names of the agent's unit, the usual one first.
+pub(super) const UNITS: &[&str] = &[
+    "vm-browser-agent.service",
+    "oauth-agent.service",
+    "vm-agent.service",
+    "vm-api.service",
+];
+/// Where systemd looks for units, in its order.
+pub(super) const FOLDERS: &[&str] = &[
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+/// For documentation: any program is accepted that exists and can be run.
+pub(super) const PROGRAMS: &[&str] = &[
+    "`/usr/bin/node`",
+    "`/opt/vm-browser-agent/node`",
+    "`/opt/vm-browser-agent/start-all.sh`",
+    "`/bin/bash` with `supervisor.sh`",
+    "any other program",
+];
+const NODES: &[&str] = &[
+    "/usr/bin/node",
+    "/opt/vm-browser-agent/node",
+    "/usr/local/bin/node",
+];
+/// Where a program without a path is looked for.
+const PATH: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// The agent's unit.
+pub(super) struct Agent {
+    name: &'static str,
+    pub(super) path: String,
+    /// Where its links lead.
+    resolved: String,
+    pub(super) unit: Unit,
+}
+
+enum Found {
+    Unit(Box<Agent>),
+    Nothing,
+    /// There, but no unit: why.
+    Spoilt(String, String),
+    Unreadable(String),
+}
+
+/// The first that is enabled, else the first.
+fn found(desk: &mut Desk<'_>) -> Found {
+    let mut first = None;
+    for name in UNITS {
+        for folder in FOLDERS {
+            let path = format!("{folder}/{name}");
+            let is_enabled = !matches!(desk.stat(&format!("{WANTS}/{name}")), Seen::Absent);
+            let this = match desk.text(&path) {
+                Seen::Absent => continue,
+                Seen::File(file) => {
+                    let mut unit = Unit::default();
+                    unit.read(&file.text);
+                    read_drop_ins(desk, name, &mut unit);
+                    Found::Unit(Box::new(Agent {
+                        name,
+                        path,
+                        resolved: file.resolved.clone(),
+                        unit,
+                    }))
+                }
+                Seen::Broken { target, .. } if target == "/dev/null" => masked(path),
+                Seen::Other { resolved } if resolved == "/dev/null" => masked(path),
+                Seen::Broken { link, target } => {
+                    let reason = format!("{link} links to {target}, which is not there");
+                    Found::Spoilt(path, reason)
+                }
+                Seen::Unreadable(_) => Found::Unreadable(path),
+                Seen::Folder(_) | Seen::Other { .. } => {
+                    Found::Spoilt(path, "not a file".to_owned())
+                }
+            };
+            if is_enabled {
+                return this;
+            }
+            first.get_or_insert(this);
+            break;
+        }
+    }
+    first.unwrap_or(Found::Nothing)
+}
+
+fn masked(path: String) -> Found {
+    Found::Spoilt(path, "masked: systemd will never start it".to_owned())
+}
+
+fn read_drop_ins(desk: &mut Desk<'_>, name: &str, unit: &mut Unit) {
+    for folder in FOLDERS.iter().rev() {
+        let folder = format!("{folder}/{name}.d");
+        let mut names: Vec<&String> = desk.names(&folder).iter().collect();
+        names.retain(|name| name.ends_with(".conf"));
+        names.sort();
+        for drop_in in names {
+            if let Seen::File(file) = desk.text(&format!("{folder}/{drop_in}")) {
+                unit.read(&file.text);
+            }
+        }
+    }
+}
+
+/// The script that the agent's unit starts, as an absolute path.
+pub(super) fn script_of(desk: &mut Desk<'_>) -> Option<String> {
+    let Found::Unit(agent) = found(desk) else {
+        return None;
+    };
+    let command = agent.unit.starts()?;
+    let script = command.script()?;
+    if script.starts_with('/') {
+        return Some(script.to_owned());
+    }
+    let folder = agent.unit.last("Service", "WorkingDirectory")?;
+    Some(format!(
+        "{}/{script}",
+        folder.trim_start_matches('-').trim_end_matches('/')
+    ))
+}
+
+pub(super) fn unit(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Unit;
+    match found(desk) {
+        Found::Unit(agent) if agent.unit.starts().is_none() => says(
+            CHECK,
+            Verdict::Fail,
+            agent.path,
+            "has no ExecStart: it starts nothing",
+        ),
+        Found::Unit(agent) => says(CHECK, Verdict::Pass, agent.path, "starts the agent"),
+        Found::Nothing => {
+            let reason = format!(
+                "no unit starts the agent: neither this nor {}",
+                UNITS[1..].join(" nor ")
+            );
+            says(
+                CHECK,
+                Verdict::Fail,
+                format!("{}/{}", FOLDERS[0], UNITS[0]),
+                reason,
+            )
+        }
+        Found::Spoilt(path, reason) => says(CHECK, Verdict::Fail, path, reason),
+        Found::Unreadable(path) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+    }
+}
+
+/// What a check needs that is about the unit, or the finding that there is none to ask.
+pub(super) fn agent_of(desk: &mut Desk<'_>, check: Check) -> Result<Box<Agent>, Vec<Finding>> {
+    match found(desk) {
+        Found::Unit(agent) => Ok(agent),
+        _ => Err(says(
+            check,
+            Verdict::Unknown,
+            FOLDERS[0],
+            "there is no unit to ask",
+        )),
+    }
+}
+
+fn command_of(desk: &mut Desk<'_>, check: Check) -> Result<(Box<Agent>, Command), Vec<Finding>> {
+    let agent = agent_of(desk, check)?;
+    match agent.unit.starts() {
+        Some(command) => Ok((agent, command)),
+        None => Err(says(
+            check,
+            Verdict::Unknown,
+            agent.path,
+            "there is no ExecStart to ask",
+        )),
+    }
+}
+
+pub(super) fn enabled(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Enabled;
+    let agent = match agent_of(desk, CHECK) {
+        Ok(agent) => agent,
+        Err(findings) => return findings,
+    };
+    let link = format!("{WANTS}/{}", agent.name);
+    match desk.stat(&link) {
+        Seen::File(file) if file.resolved == agent.resolved => {
+            says(CHECK, Verdict::Pass, link, "enabled")
+        }
+        Seen::File(file) => {
+            let reason = format!("leads to {}, not to {}", file.resolved, agent.path);
+            says(CHECK, Verdict::Warn, link, reason)
+        }
+        Seen::Broken { target, .. } => {
+            let reason = format!("dangling: it links to {target}, which is not there");
+            says(CHECK, Verdict::Fail, link, reason)
+        }
+        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, link, "cannot be read"),
+        Seen::Other { .. } | Seen::Folder(_) => says(CHECK, Verdict::Fail, link, "not a unit"),
+        Seen::Absent => elsewhere(desk, &agent, link),
+    }
+}
+
+/// Other targets start it only where they are reached.
+fn elsewhere(desk: &mut Desk<'_>, agent: &Agent, link: String) -> Vec<Finding> {
+    for target in [
+        "graphical.target",
+        "default.target",
+        "network-online.target",
+    ] {
+        let other = format!("{}/{target}.wants/{}", FOLDERS[0], agent.name);
+        if desk.is_file(&other) {
+            let reason = format!("wanted by {target} only: it starts where that is reached");
+            return says(Check::Enabled, Verdict::Warn, other, reason);
+        }
+    }
+    says(
+        Check::Enabled,
+        Verdict::Fail,
+        link,
+        "not enabled: nothing starts the unit at boot",
+    )
+}
+
+/// Where a program is: as given, or in the usual places.
+fn place_of<'a>(desk: &mut Desk<'a>, program: &str) -> (String, &'a Seen) {
+    if program.starts_with('/') {
+        return (program.to_owned(), desk.stat(program));
+    }
+    let places = PATH.iter().map(|folder| format!("{folder}/{program}"));
+    let mut absent = None;
+    for place in places {
+        match desk.stat(&place) {
+            Seen::Absent => absent = absent.or(Some(place)),
+            seen => return (place, seen),
+        }
+    }
+    (absent.unwrap_or_default(), &Seen::Absent)
+}
+
+pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Interpreter;
+    let (_, command) = match command_of(desk, CHECK) {
+        Ok(found) => found,
+        Err(findings) => return findings,
+    };
+    if command.program.contains('%') {
+        let reason = "named by a specifier of systemd, which is not followed";
+        return says(CHECK, Verdict::Unknown, command.program, reason);
+    }
+    let (path, verdict, reason) = runnable(desk, &command.program, 0);
+    if verdict != Verdict::Pass || !command.is_shell() {
+        return says(CHECK, verdict, path, reason);
+    }
+    // A shell starts Node.js in its turn.
+    if NODES
+        .iter()
+        .any(|node| runnable(desk, node, 0).1 == Verdict::Pass)
+    {
+        return says(CHECK, verdict, path, reason);
+    }
+    let reason = format!(
+        "{} is a shell that starts Node.js, and neither this nor {} can be run",
+        command.program,
+        NODES[1..].join(" nor ")
+    );
+    says(CHECK, Verdict::Fail, NODES[0], reason)
+}
+
+/// Scripts that name scripts as their interpreters.
+const MAX_INTERPRETERS: u8 = 4;
+
+fn runnable(desk: &mut Desk<'_>, program: &str, depth: u8) -> (String, Verdict, String) {
+    let (path, seen) = place_of(desk, program);
+    let file = match seen {
+        Seen::File(file) => file,
+        Seen::Absent => {
+            let mut reason = "not there, and ExecStart needs it".to_owned();
+            if path.ends_with("/bin/node") && desk.is_file("/usr/bin/nodejs") {
+                reason.push_str("; only /usr/bin/nodejs is");
+            }
+            return (path, Verdict::Fail, reason);
+        }
+        Seen::Broken { link, target } => {
+            let reason = format!("{link} links to {target}, which is not there");
+            return (path, Verdict::Fail, reason);
+        }
+        Seen::Unreadable(_) => return (path, Verdict::Unknown, "cannot be read".to_owned()),
+        Seen::Folder(_) | Seen::Other { .. } => {
+            return (path, Verdict::Fail, "not a file".to_owned());
+        }
+    };
+    if !file.is_executable {
+        return (path, Verdict::Fail, "not executable".to_owned());
+    }
+    let machine = desk.facts.machine;
+    match &file.content {
+        Content::Program(kind) if machine.runs(*kind) => (
+            path,
+            Verdict::Pass,
+            format!("a program of {} bytes", file.size),
+        ),
+        Content::Program(_) => {
+            let reason = format!("a program of another machine than {}", machine.as_str());
+            (path, Verdict::Fail, reason)
+        }
+        Content::Script(named) if depth < MAX_INTERPRETERS => {
+            let (_, verdict, reason) = runnable(desk, named, depth + 1);
+            match verdict {
+                Verdict::Pass => (path, Verdict::Pass, format!("a script, run by {named}")),
+                verdict => (
+                    path,
+                    verdict,
+                    format!("a script, and its interpreter {named}: {reason}"),
+                ),
+            }
+        }
+        Content::Script(_) => (
+            path,
+            Verdict::Fail,
+            "its interpreters go in circles".to_owned(),
+        ),
+        Content::Empty => (path, Verdict::Fail, "empty".to_owned()),
+        Content::Other => (
+            path,
+            Verdict::Fail,
+            "neither a program nor a script with its #! line".to_owned(),
+        ),
+    }
+}
+
+pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
+    const CHECK: Check = Check::Script;
+    let (agent, command) = match command_of(desk, CHECK) {
+        Ok(found) => found,
+        Err(findings) => return findings,
+    };
+    let Some(named) = command.script() else {
+        let reason = format!("{} is given no script", command.program);
+        return says(CHECK, Verdict::Pass, agent.path, reason);
+    };
+    let Some(path) = script_of(desk) else {
+        let reason = format!(
+            "{named} is no absolute path, and the unit names no WorkingDirectory: it is looked for in /"
+        );
+        return says(CHECK, Verdict::Fail, agent.path, reason);
+    };
+    match desk.stat(&path) {
+        Seen::File(file) if file.size == 0 => says(CHECK, Verdict::Fail, path, "empty"),
+        Seen::File(_) if path.starts_with(OBSOLETE) => {
+            let reason =
+                "the unit starts code in the place of an older controller; updates go elsewhere";
+            says(CHECK, Verdict::Warn, path, reason)
+        }
+        Seen::File(_) => says(CHECK, Verdict::Pass, path, "there"),
+        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        Seen::Broken { link, target } => {
+            let reason = format!("{link} links to {target}, which is not there");
+            says(CHECK, Verdict::Fail, path, reason)
+        }
+        Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => {
+            let reason = format!("not there, and {} starts it", agent.path);
+            says(CHECK, Verdict::Fail, path, reason)
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Every check, as a table: what it asks, what it accepts, what an objection is called, and who judges.
+
+use super::facts::{Desk, Facts, Look};
+use super::{Check, Finding, Verdict};
+use super::{agent, guest, needs, start, system};
+
+/// One check. A new one is a word in [`Check`] and a row here.
+pub struct Row {
+    pub check: Check,
+    pub asks: &'static str,
+    /// What is accepted: any one of these.
+    pub accepts: &'static [&'static str],
+    /// The verdict where it is not so, and when it is another.
+    pub otherwise: &'static str,
+    /// Put anew into each copy, where an agent is injected at clone time.
+    pub is_injected: bool,
+    judge: fn(&mut Desk<'_>) -> Vec<Finding>,
+}
+
+pub const TABLE: &[Row] = &[
+    Row {
+        check: Check::Filesystem,
+        asks: "the file is a whole ext4 file system at rest",
+        accepts: &["clean, as long as it says, undamaged where it was read"],
+        otherwise: "`fail` truncated or damaged; `warn` errors on record; `unknown` mounted or not unmounted cleanly, \
+                    a feature that is not read, or written to while it was read",
+        is_injected: false,
+        judge: system::filesystem,
+    },
+    Row {
+        check: Check::ClonedFrom,
+        asks: "browser VMs are cloned from this image, and the last build wrote this one",
+        accepts: &["one file under both names", "a build that is not newer"],
+        otherwise: "`warn`",
+        is_injected: false,
+        judge: system::cloned_from,
+    },
+    Row {
+        check: Check::Agent,
+        asks: "the agent is there",
+        accepts: agent::AGENTS,
+        otherwise: "`fail`; `warn` a placeholder, or the obsolete place",
+        is_injected: true,
+        judge: agent::agent,
+    },
+    Row {
+        check: Check::AgentCurrent,
+        asks: "the agent's files equal the host's source",
+        accepts: &["the same bytes; the bundled `node` by its size"],
+        otherwise: "`warn`; `unknown` without a source to compare with",
+        is_injected: true,
+        judge: agent::is_current,
+    },
+    Row {
+        check: Check::Unit,
+        asks: "a unit starts the agent",
+        accepts: start::UNITS,
+        otherwise: "`fail`",
+        is_injected: true,
+        judge: start::unit,
+    },
+    Row {
+        check: Check::Enabled,
+        asks: "the unit is wanted by multi-user.target",
+        accepts: &["a link to the unit in `multi-user.target.wants`"],
+        otherwise: "`fail`; `warn` another target, or another file of that name",
+        is_injected: true,
+        judge: start::enabled,
+    },
+    Row {
+        check: Check::Interpreter,
+        asks: "what `ExecStart` runs exists, may be run, and is of this machine",
+        accepts: start::PROGRAMS,
+        otherwise: "`fail`",
+        is_injected: true,
+        judge: start::interpreter,
+    },
+    Row {
+        check: Check::Script,
+        asks: "the script that it is given exists",
+        accepts: &["any file; none where the program is a script itself"],
+        otherwise: "`fail`; `warn` the obsolete place",
+        is_injected: true,
+        judge: start::script,
+    },
+    Row {
+        check: Check::WorkingDirectory,
+        asks: "`WorkingDirectory` exists",
+        accepts: &["none", "a folder", "`-` before it"],
+        otherwise: "`fail`",
+        is_injected: true,
+        judge: needs::working_directory,
+    },
+    Row {
+        check: Check::Ordering,
+        asks: "nothing is waited for that never comes",
+        accepts: &[
+            "no `network-online.target`, or an enabled unit that waits for the network",
+            "each required service is there",
+        ],
+        otherwise: "`fail`",
+        is_injected: true,
+        judge: needs::ordering,
+    },
+    Row {
+        check: Check::Environment,
+        asks: "each `EnvironmentFile` exists and can be read by who reads it",
+        accepts: &["none", "a file of settings", "`-` before it"],
+        otherwise: "`fail`, also for comments where a supervisor script reads it; `warn` a line that is no setting",
+        is_injected: false,
+        judge: needs::environment,
+    },
+    Row {
+        check: Check::Network,
+        asks: "one way, and only one, brings the network up",
+        accepts: &[
+            "networkd",
+            "netplan",
+            "ifupdown",
+            "NetworkManager",
+            "`ip=` on the kernel's line",
+        ],
+        otherwise: "`warn` several, or an address that every copy would have; `unknown` none in the image",
+        is_injected: false,
+        judge: guest::network,
+    },
+    Row {
+        check: Check::KernelModules,
+        asks: "the guest's kernel has its network driver",
+        accepts: &["`virtio_net` in `/lib/modules`", "built into the kernel"],
+        otherwise: "`fail` where the kernel is known; else `unknown`",
+        is_injected: false,
+        judge: guest::kernel_modules,
+    },
+    Row {
+        check: Check::Vnc,
+        asks: "the display's services are there",
+        accepts: guest::DISPLAYS,
+        otherwise: "`warn`: not needed for port 8080",
+        is_injected: false,
+        judge: guest::vnc,
+    },
+    Row {
+        check: Check::Browser,
+        asks: "a browser is there, and not only a stub",
+        accepts: guest::BROWSERS,
+        otherwise: "`warn`: not needed for port 8080",
+        is_injected: false,
+        judge: guest::browser,
+    },
+];
+
+/// Findings, and what should be looked at before they are final.
+#[derive(Debug)]
+pub struct Judged {
+    pub findings: Vec<Finding>,
+    pub wanted: Vec<Look>,
+}
+
+/// Judges what is known. As long as something is wanted, the findings are not final.
+#[must_use]
+pub fn judge(facts: &Facts) -> Judged {
+    let mut desk = Desk {
+        facts,
+        wanted: std::collections::BTreeSet::new(),
+    };
+    let mut findings: Vec<Finding> = TABLE
+        .iter()
+        .flat_map(|row| (row.judge)(&mut desk))
+        .collect();
+    if facts.disk.needs_recovery {
+        findings.iter_mut().for_each(Finding::unsettle);
+    }
+    Judged {
+        findings,
+        wanted: desk.wanted.into_iter().collect(),
+    }
+}
+
+/// What is said of a file that could not be looked into: nothing else is known.
+#[must_use]
+pub fn unreadable(verdict: Verdict, path: &str, reason: &str) -> Vec<Finding> {
+    TABLE
+        .iter()
+        .map(|row| match row.check {
+            Check::Filesystem => Finding::new(Check::Filesystem, verdict, path, reason),
+            other => Finding::new(other, Verdict::Unknown, path, "the image could not be read"),
+        })
+        .collect()
+}
+
+/// A finding's beginning: of this check, there.
+pub(super) fn says(
+    check: Check,
+    verdict: Verdict,
+    path: impl Into<String>,
+    reason: impl Into<String>,
+) -> Vec<Finding> {
+    vec![Finding::new(check, verdict, path, reason)]
+}

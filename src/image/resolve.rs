@@ -1,0 +1,108 @@
+//! Names into inodes: links are followed within the image, never out of it.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::ext4::{Ext4Error, Inode, Kind, Volume};
+
+/// As Linux: more links in one path are a circle.
+const MAX_LINKS: usize = 40;
+/// Paths of hostile links may have thousands of parts.
+const MAX_PARTS: usize = 1_000;
+
+/// A link, and where it leads by its own word.
+type Link = Rc<(String, String)>;
+
+/// Where a path led.
+pub(super) enum Place {
+    Found {
+        inode: Box<Inode>,
+        /// Without links.
+        path: String,
+    },
+    Absent,
+    /// A link on the way leads nowhere, or in circles.
+    Broken {
+        link: String,
+        target: String,
+    },
+}
+
+/// Follows `path` from the image's root; `/` at a link's beginning is the image's root, `..` there is the root.
+pub(super) fn resolve(volume: &Volume<'_>, path: &str) -> Result<Place, Ext4Error> {
+    let mut parts: VecDeque<(String, Option<Link>)> = parts_of(path, None).collect();
+    let mut way: Vec<(String, Inode)> = Vec::new();
+    let mut here = volume.root()?;
+    let (mut links, mut walked) = (0, 0);
+    // A part of what was asked for that is missing is absent; a part of a link's target makes the link a broken one.
+    while let Some((part, from)) = parts.pop_front() {
+        walked += 1;
+        if walked > MAX_PARTS {
+            return Ok(nowhere(from));
+        }
+        if part == ".." {
+            way.pop();
+            here = match way.last() {
+                Some((_, inode)) => inode.clone(),
+                None => volume.root()?,
+            };
+            continue;
+        }
+        if here.kind != Kind::Folder {
+            return Ok(nowhere(from));
+        }
+        let Some(inode) = volume.entry(&here, part.as_bytes())? else {
+            return Ok(nowhere(from));
+        };
+        if inode.kind != Kind::Link {
+            way.push((part, inode.clone()));
+            here = inode;
+            continue;
+        }
+        let target = volume.target(&inode)?;
+        let link = format!("{}/{part}", shown(&way));
+        links += 1;
+        if links > MAX_LINKS {
+            return Ok(Place::Broken { link, target });
+        }
+        let link: Link = Rc::new((link, target));
+        let behind = std::mem::take(&mut parts);
+        parts.extend(parts_of(&link.1, Some(&link)));
+        parts.extend(behind);
+        if link.1.starts_with('/') {
+            way.clear();
+            here = volume.root()?;
+        }
+    }
+    let path = match shown(&way) {
+        path if path.is_empty() => "/".to_owned(),
+        path => path,
+    };
+    Ok(Place::Found {
+        inode: Box::new(here),
+        path,
+    })
+}
+
+fn nowhere(from: Option<Link>) -> Place {
+    match from {
+        Some(link) => {
+            let (link, target) = Rc::unwrap_or_clone(link);
+            Place::Broken { link, target }
+        }
+        None => Place::Absent,
+    }
+}
+
+fn parts_of<'a>(
+    path: &'a str,
+    from: Option<&'a Link>,
+) -> impl Iterator<Item = (String, Option<Link>)> {
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .map(move |part| (part.to_owned(), from.cloned()))
+}
+
+fn shown(way: &[(String, Inode)]) -> String {
+    way.iter().map(|(name, _)| format!("/{name}")).collect()
+}

@@ -1,0 +1,47 @@
+//! The words for the budget of failures.
+
+use super::{length, share};
+use crate::core::burn::{Left, PERIOD_MS};
+use crate::core::rule::{Burn, Detail, Reading};
+
+fn burn(reading: &Reading) -> Option<Burn> {
+    match reading.detail {
+        Some(Detail::Burn(burn)) => Some(burn),
+        Some(Detail::Slow(_)) | None => None,
+    }
+}
+
+/// How fast it burns, and how long it lasts.
+pub(super) fn sentence(reading: &Reading) -> Option<String> {
+    let Burn {
+        burn, short, left, ..
+    } = burn(reading)?;
+    let Left {
+        allowed,
+        spent,
+        lasts_ms,
+    } = left;
+    let days = PERIOD_MS / 86_400_000;
+    let lasts = match lasts_ms {
+        Some(0) => "it is used up".to_owned(),
+        Some(ms) => format!("at this pace the rest lasts {}", length(ms)),
+        None => "at this pace it lasts".to_owned(),
+    };
+    Some(format!(
+        "The budget of failures burns {burn:.1} times too fast ({} of them lately, {} of {}): of {allowed:.0} that {days} \
+         days tolerate {} are spent, and {lasts}.",
+        share(short.share()),
+        short.bad,
+        short.of,
+        spent.bad
+    ))
+}
+
+/// The end of an alert's figure.
+pub(super) fn figure(reading: &Reading) -> Option<String> {
+    let burn = burn(reading)?;
+    Some(format!(
+        ", {:.1} times what the objective allows (limit {})",
+        burn.burn, burn.factor
+    ))
+}

@@ -1,0 +1,137 @@
+//! The words for what holds now: one sentence, what it means for who is on call, and what to look at first.
+
+use super::length;
+use crate::core::condition::{Condition, Level};
+use crate::core::rule::RuleName;
+
+/// What is wrong, with its figures where they say more than its name; `since` follows.
+pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
+    let count = level.map(|level| (level.value, level.of));
+    match (condition, count) {
+        (Condition::SessionsIncomplete, Some((sessions, _))) => {
+            let (noun, verb) = counted(sessions, "session is", "sessions are");
+            format!("{noun} {verb} past the deadline without a VM")
+        }
+        (Condition::IpPoolLow, Some((free, Some(of)))) => {
+            format!("only {free} of {of} addresses are left in the controller's pool")
+        }
+        (Condition::GhostVms, Some((ghosts, _))) => {
+            let (noun, verb) = counted(ghosts, "VM has", "VMs have");
+            format!("{noun} {verb} no process, and the database calls them running")
+        }
+        (Condition::NotifierFailing, Some((failing, Some(of)))) => {
+            format!("{failing} of {of} notifiers do not deliver")
+        }
+        (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) => {
+            format!("{unparsed} of {of} log records that matter cannot be read")
+        }
+        _ => condition.meaning().to_owned(),
+    }
+}
+
+fn counted(number: u64, one: &str, many: &str) -> (String, String) {
+    let words = if number == 1 { one } else { many };
+    let (noun, verb) = words.split_once(' ').unwrap_or((words, ""));
+    (format!("{number} {noun}"), verb.to_owned())
+}
+
+/// What it means while it lasts.
+pub(super) fn consequence(condition: Condition) -> &'static str {
+    match condition {
+        Condition::SessionsIncomplete => {
+            "Users wait for VMs that will not come; their boots may have left no other trace."
+        }
+        Condition::IpPoolLow => "When none is left, no VM can be made at all.",
+        Condition::GhostVms => "Each keeps an address of the pool, and its user a VM that is gone.",
+        Condition::ControllerSilent => {
+            "A controller that runs writes at least every 5 minutes, even when idle. Whether boots succeed cannot be \
+             told meanwhile."
+        }
+        Condition::DatabaseUnreachable => {
+            "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
+             meanwhile. The controller itself cannot make a VM without its database."
+        }
+        Condition::LogUnreadable => {
+            "Boots cannot be judged meanwhile: no page about them will come, and none will resolve."
+        }
+        Condition::LogLagging => "What happens now is judged late, and pages come late.",
+        Condition::StoreUnwritable => {
+            "Alerts go on from memory and messages are sent; what happens meanwhile would be lost by a restart."
+        }
+        Condition::NotifierFailing => {
+            "Who relies on it is told nothing. This message was sent on every other channel."
+        }
+        Condition::RecordsUnparsed => {
+            "Boots may be missing or judged wrongly; the controller's lines may have changed."
+        }
+    }
+}
+
+/// The figure of one alert, with the limit that it is beyond.
+pub(super) fn figure(rule: RuleName, level: &Level) -> String {
+    let Level { value, of, limit } = *level;
+    let of = of.map_or_else(String::new, |of| format!(" of {of}"));
+    let time = |ms: u64| length(i64::try_from(ms).unwrap_or(i64::MAX));
+    match rule {
+        RuleName::SessionsIncomplete => {
+            format!("{value}{of} sessions without a VM (limit {limit})")
+        }
+        RuleName::IpPoolLow => format!("{value}{of} addresses free (limit {limit})"),
+        RuleName::GhostVms => format!("{value}{of} VMs without a process (limit {limit})"),
+        RuleName::NotifierFailing => {
+            format!("{value}{of} notifiers do not deliver (limit {limit})")
+        }
+        RuleName::RecordsUnparsed => format!("{value}{of} records unread (limit {limit})"),
+        RuleName::ControllerSilent => {
+            format!("{} without a record (limit {})", time(value), time(limit))
+        }
+        RuleName::DatabaseUnreachable => {
+            format!("{} without an answer (limit {})", time(value), time(limit))
+        }
+        RuleName::LogLagging => format!("{} behind (limit {})", time(value), time(limit)),
+        RuleName::StoreUnwritable => {
+            format!("{} without a commit (limit {})", time(value), time(limit))
+        }
+        _ => format!("{value}{of} (limit {limit})"),
+    }
+}
+
+pub(super) fn first_step(condition: Condition) -> &'static str {
+    match condition {
+        Condition::SessionsIncomplete => {
+            "look for the sessions' ids in the controller's log: did it fail before it began a VM, or was it restarted?"
+        }
+        Condition::IpPoolLow => {
+            "compare the VMs that the database calls running with the Firecracker processes on the host: if ghosts hold \
+             the addresses, free their rows; if not, VMs are not destroyed in time."
+        }
+        Condition::GhostVms => {
+            "list the Firecracker processes on the host and compare them with the named rows; find in the log who ended \
+             the VMs (clean-up, crash, restart), then mark their rows destroyed."
+        }
+        Condition::ControllerSilent => {
+            "is the controller's unit running (systemctl status), and does it answer on its port? If it is well, look \
+             whether it writes to another file, or its disk is full."
+        }
+        Condition::DatabaseUnreachable => {
+            "does the database answer from this host (psql with the watching role)? Compare with the controller's own \
+             log: it names connection errors, too, if the database is down for all."
+        }
+        Condition::LogUnreadable => {
+            "look at the log's path and rights as bootwatch's user (ls -l), and at bootwatch's own log for the error."
+        }
+        Condition::LogLagging => {
+            "look at the host's load and bootwatch's own CPU: is the log growing faster than before, and with what?"
+        }
+        Condition::StoreUnwritable => {
+            "check the free space and the rights of the folder of store.path, and bootwatch's own log for the error."
+        }
+        Condition::NotifierFailing => {
+            "run bootwatch notify test CHANNEL for the channel named: a refused key or a gone address needs a new \
+             configuration, a receiver that is down comes back by itself."
+        }
+        Condition::RecordsUnparsed => {
+            "was the controller deployed lately? Look at the newest lines of its log for a changed form."
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! Images broken in each way of the controller's history: the right finding for each, and no other.
+
+use bootwatch::core::image::{Check, Injection, Verdict, overall};
+use bootwatch::image::{Places, audit};
+
+use super::build::{AGENT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program};
+use super::{objections, of};
+
+/// How an image is broken, and what must be said of it.
+struct Case {
+    name: &'static str,
+    damage: fn(&Tree),
+    check: Check,
+    verdict: Verdict,
+    /// In the path or the reason.
+    says: &'static str,
+    /// What follows from it besides.
+    also: &'static [(Check, Verdict)],
+}
+
+fn unit(tree: &Tree, from: &str, to: &str) {
+    assert!(UNIT_TEXT.contains(from), "{from}");
+    tree.write(UNIT, &UNIT_TEXT.replace(from, to));
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "the agent is absent, as in the incident",
+        damage: |tree| {
+            tree.remove("/opt/vm-browser-agent");
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "/opt/vm-browser-agent/server.js",
+        also: &[
+            (Check::Script, Verdict::Fail),
+            (Check::WorkingDirectory, Verdict::Fail),
+        ],
+    },
+    Case {
+        name: "a placeholder stands in the agent's place",
+        damage: |tree| {
+            tree.write(
+                AGENT,
+                "http.createServer((q,r)=>r.end('{\"status\":\"ok\"}'))",
+            );
+        },
+        check: Check::Agent,
+        verdict: Verdict::Warn,
+        says: "placeholder",
+        also: &[],
+    },
+    Case {
+        name: "the agent's file is empty",
+        damage: |tree| {
+            tree.write(AGENT, "");
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "empty",
+        also: &[(Check::Script, Verdict::Fail)],
+    },
+    Case {
+        name: "there is no unit",
+        damage: |tree| {
+            tree.remove(UNIT).remove(WANTS);
+        },
+        check: Check::Unit,
+        verdict: Verdict::Fail,
+        says: "oauth-agent.service",
+        also: &[],
+    },
+    Case {
+        name: "the unit starts nothing",
+        damage: |tree| unit(tree, "ExecStart=", "#ExecStart="),
+        check: Check::Unit,
+        verdict: Verdict::Fail,
+        says: "ExecStart",
+        also: &[],
+    },
+    Case {
+        name: "the unit is masked",
+        damage: |tree| {
+            tree.remove(UNIT).link(UNIT, "/dev/null");
+        },
+        check: Check::Unit,
+        verdict: Verdict::Fail,
+        says: "masked",
+        also: &[],
+    },
+    Case {
+        name: "the unit is not enabled",
+        damage: |tree| {
+            tree.remove(WANTS);
+        },
+        check: Check::Enabled,
+        verdict: Verdict::Fail,
+        says: "not enabled",
+        also: &[],
+    },
+    Case {
+        name: "the enabling link dangles",
+        damage: |tree| {
+            tree.remove(WANTS)
+                .link(WANTS, "/etc/systemd/system/gone.service");
+        },
+        check: Check::Enabled,
+        verdict: Verdict::Fail,
+        says: "dangling",
+        also: &[],
+    },
+    Case {
+        name: "the wrong target wants the unit",
+        damage: |tree| {
+            tree.remove(WANTS).link(
+                "/etc/systemd/system/graphical.target.wants/vm-browser-agent.service",
+                UNIT,
+            );
+        },
+        check: Check::Enabled,
+        verdict: Verdict::Warn,
+        says: "graphical.target",
+        also: &[],
+    },
+    Case {
+        name: "only nodejs is there, not node",
+        damage: |tree| {
+            tree.remove(NODE).program("/usr/bin/nodejs", &program(true));
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "only /usr/bin/nodejs is",
+        also: &[],
+    },
+    Case {
+        name: "the bundled node is absent",
+        damage: |tree| {
+            unit(
+                tree,
+                "ExecStart=/usr/bin/node",
+                "ExecStart=/opt/vm-browser-agent/node",
+            )
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "/opt/vm-browser-agent/node",
+        also: &[],
+    },
+    Case {
+        name: "node may not be run",
+        damage: |tree| {
+            use std::fs::{Permissions, set_permissions};
+            use std::os::unix::fs::PermissionsExt;
+            let node = tree.beside("root/usr/bin/node");
+            set_permissions(node, Permissions::from_mode(0o644)).unwrap();
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "not executable",
+        also: &[],
+    },
+    Case {
+        name: "node is another machine's",
+        damage: |tree| {
+            tree.program(NODE, &program(false));
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "another machine",
+        also: &[],
+    },
+    Case {
+        name: "node is a torn copy",
+        damage: |tree| {
+            tree.program(NODE, &[0; 4_096]);
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "neither a program nor a script",
+        also: &[],
+    },
+    Case {
+        name: "the supervisor's shell starts a node that is not there",
+        damage: |tree| {
+            unit(
+                tree,
+                "ExecStart=/usr/bin/node /opt/vm-browser-agent/server.js",
+                "ExecStart=/bin/bash /opt/vm-browser-agent/supervisor.sh",
+            );
+            tree.program("/bin/bash", &program(true));
+            tree.program(
+                "/opt/vm-browser-agent/supervisor.sh",
+                b"#!/bin/bash\n./node server.js\n",
+            );
+            tree.remove(NODE);
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "shell that starts Node.js",
+        also: &[],
+    },
+    Case {
+        name: "the script is elsewhere",
+        damage: |tree| {
+            unit(
+                tree,
+                "vm-browser-agent/server.js",
+                "vm-browser-agent/src/server.js",
+            )
+        },
+        check: Check::Script,
+        verdict: Verdict::Fail,
+        says: "/opt/vm-browser-agent/src/server.js",
+        also: &[],
+    },
+    Case {
+        name: "the unit runs old code from another folder",
+        damage: |tree| {
+            unit(
+                tree,
+                "/opt/vm-browser-agent/server.js",
+                "/opt/vm-api/server.js",
+            );
+            tree.write("/opt/vm-api/server.js", "// old: {\"status\":\"ok\"}\n");
+        },
+        check: Check::Script,
+        verdict: Verdict::Warn,
+        says: "older controller",
+        also: &[(Check::Agent, Verdict::Warn)],
+    },
+    Case {
+        name: "the working directory is gone",
+        damage: |tree| {
+            unit(
+                tree,
+                "WorkingDirectory=/opt/vm-browser-agent",
+                "WorkingDirectory=/opt/gone",
+            )
+        },
+        check: Check::WorkingDirectory,
+        verdict: Verdict::Fail,
+        says: "/opt/gone",
+        also: &[],
+    },
+    Case {
+        name: "network-online.target is waited for, and never comes",
+        damage: |tree| {
+            unit(
+                tree,
+                "After=network.target",
+                "Wants=network-online.target\nAfter=network-online.target",
+            )
+        },
+        check: Check::Ordering,
+        verdict: Verdict::Fail,
+        says: "network-online.target",
+        also: &[],
+    },
+    Case {
+        name: "a required display is not there",
+        damage: |tree| {
+            unit(
+                tree,
+                "After=network.target",
+                "Requires=tigervnc.service\nAfter=network.target",
+            )
+        },
+        check: Check::Ordering,
+        verdict: Verdict::Fail,
+        says: "tigervnc.service",
+        also: &[],
+    },
+    Case {
+        name: "the environment's file is absent",
+        damage: |tree| {
+            tree.remove("/etc/environment");
+        },
+        check: Check::Environment,
+        verdict: Verdict::Fail,
+        says: "/etc/environment",
+        also: &[],
+    },
+    Case {
+        name: "the supervisor dies on a comment in the environment's file",
+        damage: |tree| {
+            unit(
+                tree,
+                "ExecStart=/usr/bin/node /opt/vm-browser-agent/server.js",
+                "ExecStart=/opt/vm-browser-agent/start-all.sh",
+            );
+            tree.program("/bin/bash", &program(true));
+            tree.program(
+                "/opt/vm-browser-agent/start-all.sh",
+                b"#!/bin/bash\nnode server.js\n",
+            );
+            tree.write(
+                "/etc/environment",
+                "LANG=C\n# proxy of the session\nHTTP_PROXY=x\n",
+            );
+        },
+        check: Check::Environment,
+        verdict: Verdict::Fail,
+        says: "line 2 is a comment",
+        also: &[],
+    },
+    Case {
+        name: "a line of the environment's file is no setting",
+        damage: |tree| {
+            tree.write("/etc/environment", "LANG=C\nexport PATH /usr/bin\n");
+        },
+        check: Check::Environment,
+        verdict: Verdict::Warn,
+        says: "line 2",
+        also: &[],
+    },
+    Case {
+        name: "two ways bring the network up",
+        damage: |tree| {
+            tree.write(
+                "/etc/netplan/50-cloud-init.yaml",
+                "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n",
+            );
+        },
+        check: Check::Network,
+        verdict: Verdict::Warn,
+        says: "netplan",
+        also: &[],
+    },
+    Case {
+        name: "every copy would have one address",
+        damage: |tree| {
+            tree.write(
+                "/etc/systemd/network/10-eth0.network",
+                "[Match]\nName=eth0\n[Network]\nAddress=192.168.100.50/24\nGateway=192.168.100.1\n",
+            );
+        },
+        check: Check::Network,
+        verdict: Verdict::Warn,
+        says: "192.168.100.50",
+        also: &[],
+    },
+    Case {
+        name: "the display lacks its proxy",
+        damage: |tree| {
+            tree.remove("/etc/systemd/system/novnc.service");
+        },
+        check: Check::Vnc,
+        verdict: Verdict::Warn,
+        says: "without novnc.service",
+        also: &[],
+    },
+    Case {
+        name: "the browser is a stub",
+        damage: |tree| {
+            tree.remove("/usr/bin/firefox");
+            tree.program("/usr/bin/firefox", b"#!/bin/sh\nexec snap run firefox\n");
+        },
+        check: Check::Browser,
+        verdict: Verdict::Warn,
+        says: "snap",
+        also: &[],
+    },
+    Case {
+        name: "there is no browser",
+        damage: |tree| {
+            tree.remove("/usr/bin/firefox");
+        },
+        check: Check::Browser,
+        verdict: Verdict::Warn,
+        says: "no browser",
+        also: &[],
+    },
+];
+
+#[test]
+fn a_healthy_image_has_nothing_to_object_to() {
+    let image = Tree::healthy().audit();
+    assert_eq!(objections(&image), [], "{:#?}", image.findings);
+    assert_eq!(overall(&image.findings), Verdict::Pass);
+}
+
+#[test]
+fn each_broken_image_has_its_own_finding() {
+    for case in CASES {
+        let tree = Tree::healthy();
+        (case.damage)(&tree);
+        let image = tree.audit();
+        let finding = of(&image, case.check);
+        assert_eq!(finding.verdict, case.verdict, "{}: {finding:?}", case.name);
+        let said = format!("{}: {}", finding.path, finding.reason);
+        assert!(said.contains(case.says), "{}: {said}", case.name);
+        let mut expected = vec![(case.check, case.verdict)];
+        expected.extend(case.also);
+        let mut objections = objections(&image);
+        objections.sort();
+        expected.sort();
+        assert_eq!(objections, expected, "{}: {:#?}", case.name, image.findings);
+        // Nothing is certain where an agent is put into each copy.
+        let replaced = image.broken(Injection::Present);
+        assert!(
+            replaced
+                .iter()
+                .all(|finding| finding.check == Check::Environment),
+            "{}: {replaced:?}",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn the_kernel_decides_whether_modules_are_missing() {
+    let tree = Tree::healthy();
+    tree.remove("/usr/lib/modules");
+    let image = tree.image();
+    let with = |kernel: Option<&[u8]>| {
+        let path = tree.beside("vmlinux");
+        let places = Places {
+            kernel: kernel.map(|bytes| {
+                std::fs::write(&path, bytes).unwrap();
+                path.clone()
+            }),
+            ..places(&image)
+        };
+        of(&audit(&places).unwrap(), Check::KernelModules).clone()
+    };
+    assert_eq!(with(None).verdict, Verdict::Unknown);
+    let modular = with(Some(b"\x7fELF Linux version 5.10.225 (gcc) loop\0"));
+    assert_eq!(modular.verdict, Verdict::Fail, "{modular:?}");
+    assert!(modular.path.contains("5.10.225"), "{modular:?}");
+    let own = with(Some(b"\x7fELF Linux version 5.10.225 (gcc) virtio_net\0"));
+    assert_eq!(own.verdict, Verdict::Pass, "{own:?}");
+    // A version that lies across two pieces of what is read.
+    let mut far = vec![b' '; (1 << 20) - 20];
+    far.extend_from_slice(b"Linux version 6.1.9 (gcc) virtio_net\0");
+    assert_eq!(with(Some(&far)).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_rebuilt_image_that_nobody_clones_is_told() {
+    let tree = Tree::healthy();
+    let browser = tree.image();
+    assert_eq!(
+        of(&audit(&places(&browser)).unwrap(), Check::ClonedFrom).verdict,
+        Verdict::Pass
+    );
+    let built = tree.image_called("golden-rootfs.ext4", "8M");
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_760_000_000);
+    let file = std::fs::File::options().write(true).open(&browser).unwrap();
+    file.set_modified(old).unwrap();
+    let image = audit(&places(&browser)).unwrap();
+    let stale = of(&image, Check::ClonedFrom);
+    assert_eq!(stale.verdict, Verdict::Warn);
+    assert!(stale.reason.contains("golden-rootfs.ext4"), "{stale:?}");
+    let image = audit(&places(&built)).unwrap();
+    let other = of(&image, Check::ClonedFrom);
+    assert_eq!(other.verdict, Verdict::Warn);
+    assert!(
+        other.reason.contains("golden-browser-rootfs.ext4"),
+        "{other:?}"
+    );
+    // One file under both names, as once on the host.
+    std::fs::remove_file(&browser).unwrap();
+    std::os::unix::fs::symlink("golden-rootfs.ext4", &browser).unwrap();
+    for path in [&browser, &built] {
+        let image = audit(&places(path)).unwrap();
+        assert_eq!(
+            of(&image, Check::ClonedFrom).verdict,
+            Verdict::Pass,
+            "{path:?}"
+        );
+    }
+}
+
+#[test]
+fn the_controllers_own_settings_say_what_is_cloned() {
+    let tree = Tree::healthy();
+    let image = tree.image();
+    let settings = tree.beside("env");
+    let other = tree.image_called("other.ext4", "8M");
+    let with = |named: &std::path::Path| {
+        std::fs::write(
+            &settings,
+            format!("A=b\nGOLDEN_BROWSER_ROOTFS=\"{}\"\n", named.display()),
+        )
+        .unwrap();
+        let places = Places {
+            settings: Some(settings.clone()),
+            ..places(&image)
+        };
+        of(&audit(&places).unwrap(), Check::ClonedFrom).clone()
+    };
+    assert_eq!(with(&image).verdict, Verdict::Pass);
+    assert_eq!(with(&other).verdict, Verdict::Warn);
+    let gone = with(&tree.beside("gone.ext4"));
+    assert_eq!(gone.verdict, Verdict::Fail);
+    assert!(gone.reason.contains("is not there"), "{gone:?}");
+}
+
+#[test]
+fn an_agent_that_is_not_the_hosts_is_stale() {
+    let tree = Tree::healthy();
+    let source = tree.beside("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("server.js"), super::build::AGENT_TEXT).unwrap();
+    let image = tree.image();
+    let with = || {
+        let places = Places {
+            source: Some(source.clone()),
+            ..places(&image)
+        };
+        of(&audit(&places).unwrap(), Check::AgentCurrent).clone()
+    };
+    assert_eq!(with().verdict, Verdict::Pass, "{:?}", with());
+    std::fs::write(source.join("webrtc-server.js"), "new").unwrap();
+    assert!(
+        with().reason.contains("webrtc-server.js is missing"),
+        "{:?}",
+        with()
+    );
+    std::fs::write(
+        source.join("server.js"),
+        format!("{}\n", super::build::AGENT_TEXT),
+    )
+    .unwrap();
+    let stale = with();
+    assert_eq!(stale.verdict, Verdict::Warn);
+    assert!(stale.reason.contains("server.js is another"), "{stale:?}");
+    assert!(stale.reason.contains("newer than the image"), "{stale:?}");
+}

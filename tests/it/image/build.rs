@@ -1,0 +1,174 @@
+//! A tree of files, and the image that mke2fs makes of it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bootwatch::core::image::GoldenImage;
+use bootwatch::image::{Places, audit};
+
+pub(crate) const UNIT: &str = "/etc/systemd/system/vm-browser-agent.service";
+pub(crate) const WANTS: &str =
+    "/etc/systemd/system/multi-user.target.wants/vm-browser-agent.service";
+pub(crate) const AGENT: &str = "/opt/vm-browser-agent/server.js";
+pub(crate) const NODE: &str = "/usr/bin/node";
+/// What the complete build script writes, without what it added later.
+pub(crate) const UNIT_TEXT: &str = "[Unit]\nDescription=VM Browser Agent\nAfter=network.target vncserver@1.service\n\n\
+    [Service]\nType=simple\nWorkingDirectory=/opt/vm-browser-agent\nEnvironmentFile=/etc/environment\n\
+    Environment=DISPLAY=:1\nExecStart=/usr/bin/node /opt/vm-browser-agent/server.js\nRestart=always\nRestartSec=5\n\n\
+    [Install]\nWantedBy=multi-user.target\n";
+pub(crate) const AGENT_TEXT: &str = "const http = require('http');\nconst sessions = new Map();\nhttp.createServer((q, r) => \
+    r.end(JSON.stringify({status:'ok',timestamp:new Date(),activeSessions:sessions.size}))).listen(8080);\n";
+
+/// The first bytes of a program of this machine, or of the other one.
+pub(crate) fn program(of_this_machine: bool) -> Vec<u8> {
+    let machine: u16 = match (std::env::consts::ARCH, of_this_machine) {
+        ("aarch64", true) | ("x86_64", false) => 183,
+        _ => 62,
+    };
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(18, 0);
+    bytes.extend_from_slice(&machine.to_le_bytes());
+    bytes.resize(4_096, 7);
+    bytes
+}
+
+pub(crate) struct Tree {
+    folder: tempfile::TempDir,
+    /// What mke2fs is told besides.
+    pub(crate) options: Vec<&'static str>,
+}
+
+impl Tree {
+    pub(crate) fn empty() -> Tree {
+        let tree = Tree {
+            folder: tempfile::tempdir().unwrap(),
+            options: vec!["-t", "ext4"],
+        };
+        fs::create_dir(tree.root()).unwrap();
+        tree
+    }
+
+    /// Everything that a browser VM needs, as the complete build script leaves it.
+    pub(crate) fn healthy() -> Tree {
+        let tree = Tree::empty();
+        tree.write(AGENT, AGENT_TEXT);
+        tree.write(
+            "/opt/vm-browser-agent/package.json",
+            "{\"name\":\"agent\"}\n",
+        );
+        tree.write(UNIT, UNIT_TEXT);
+        tree.link(WANTS, UNIT);
+        tree.program(NODE, &program(true));
+        tree.write("/etc/environment", "PATH=/usr/bin:/bin\nLANG=C.UTF-8\n");
+        tree.write(
+            "/etc/systemd/network/10-eth0.network",
+            "[Match]\nName=eth0\n[Network]\nAddress=__VM_IP__/24\nGateway=192.168.100.1\nDNS=8.8.8.8\n",
+        );
+        tree.write(
+            "/usr/lib/modules/5.10.225/kernel/drivers/net/virtio_net.ko",
+            "module",
+        );
+        tree.link("/lib", "usr/lib");
+        for unit in ["vncserver@.service", "novnc.service"] {
+            tree.write(
+                &format!("/etc/systemd/system/{unit}"),
+                "[Service]\nExecStart=/bin/true\n",
+            );
+        }
+        tree.program("/usr/lib/firefox/firefox", &program(true));
+        tree.link("/usr/bin/firefox", "../lib/firefox/firefox");
+        tree
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    /// Beside the tree, for images and what belongs to their host.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        let place = self.root().join(path.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        place
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) -> &Tree {
+        fs::write(self.place(path), text).unwrap();
+        self
+    }
+
+    pub(crate) fn program(&self, path: &str, bytes: &[u8]) -> &Tree {
+        let place = self.place(path);
+        fs::write(&place, bytes).unwrap();
+        fs::set_permissions(place, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    pub(crate) fn link(&self, path: &str, target: &str) -> &Tree {
+        symlink(target, self.place(path)).unwrap();
+        self
+    }
+
+    pub(crate) fn folder(&self, path: &str) -> &Tree {
+        fs::create_dir_all(self.place(path)).unwrap();
+        self
+    }
+
+    pub(crate) fn remove(&self, path: &str) -> &Tree {
+        let place = self.place(path);
+        match fs::symlink_metadata(&place).unwrap().is_dir() {
+            true => fs::remove_dir_all(place).unwrap(),
+            false => fs::remove_file(place).unwrap(),
+        }
+        self
+    }
+
+    pub(crate) fn image(&self) -> PathBuf {
+        self.image_called("golden-browser-rootfs.ext4", "8M")
+    }
+
+    pub(crate) fn image_called(&self, name: &str, size: &str) -> PathBuf {
+        let path = self.beside(name);
+        let made = Command::new(tool("mke2fs"))
+            .args(["-q", "-F"])
+            .args(&self.options)
+            .arg("-d")
+            .arg(self.root())
+            .arg(&path)
+            .arg(size)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "mke2fs: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        path
+    }
+
+    pub(crate) fn audit(&self) -> GoldenImage {
+        audit(&places(&self.image())).unwrap()
+    }
+}
+
+pub(crate) fn places(image: &Path) -> Places {
+    Places {
+        image: image.to_owned(),
+        ..Places::default()
+    }
+}
+
+/// A program of e2fsprogs, which an ordinary user's PATH does not always reach.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|place| place.is_file())
+        .unwrap_or_else(|| panic!("{name} is not here: install e2fsprogs"))
+}

@@ -1,0 +1,227 @@
+//! Every variant that the controller's builds and documents name is accepted; so is every layout of the file system.
+
+use bootwatch::core::image::{Check, Verdict};
+
+use super::build::{AGENT_TEXT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program};
+use super::{objections, of};
+
+/// The healthy image with another unit in place of the usual one.
+fn with_unit(name: &str, text: &str) -> Tree {
+    let tree = Tree::healthy();
+    tree.remove(UNIT).remove(WANTS);
+    let path = format!("/etc/systemd/system/{name}");
+    tree.write(&path, text);
+    tree.link(
+        &format!("/etc/systemd/system/multi-user.target.wants/{name}"),
+        &path,
+    );
+    tree
+}
+
+fn accepts(name: &str, tree: &Tree) {
+    let image = tree.audit();
+    assert_eq!(objections(&image), [], "{name}: {:#?}", image.findings);
+}
+
+#[test]
+fn units_of_every_name_are_accepted() {
+    for name in [
+        "vm-browser-agent.service",
+        "oauth-agent.service",
+        "vm-agent.service",
+        "vm-api.service",
+    ] {
+        accepts(name, &with_unit(name, UNIT_TEXT));
+    }
+}
+
+#[test]
+fn every_way_to_start_the_agent_is_accepted() {
+    let started =
+        |exec: &str| UNIT_TEXT.replace("/usr/bin/node /opt/vm-browser-agent/server.js", exec);
+    let bundled = Tree::healthy();
+    bundled.write(
+        UNIT,
+        &started("/opt/vm-browser-agent/node /opt/vm-browser-agent/server.js"),
+    );
+    bundled
+        .program("/opt/vm-browser-agent/node", &program(true))
+        .remove(NODE);
+    accepts("the bundled node", &bundled);
+
+    let supervisor = Tree::healthy();
+    supervisor.write(
+        UNIT,
+        &started("/bin/bash /opt/vm-browser-agent/supervisor.sh"),
+    );
+    supervisor.write("/opt/vm-browser-agent/supervisor.sh", "./node server.js\n");
+    supervisor
+        .program("/usr/bin/bash", &program(true))
+        .link("/bin", "usr/bin");
+    accepts("the supervisor", &supervisor);
+
+    let all = Tree::healthy();
+    all.write(UNIT, &started("/opt/vm-browser-agent/start-all.sh"));
+    all.program(
+        "/opt/vm-browser-agent/start-all.sh",
+        b"#!/bin/bash\nnode server.js\n",
+    );
+    all.program("/bin/bash", &program(true));
+    accepts("start-all", &all);
+
+    let environment = Tree::healthy();
+    environment.write(
+        UNIT,
+        &started("/usr/bin/env node /opt/vm-browser-agent/server.js"),
+    );
+    accepts("env", &environment);
+
+    let older = Tree::healthy();
+    older.remove("/opt/vm-browser-agent");
+    let text = UNIT_TEXT.replace(
+        "/opt/vm-browser-agent/server.js",
+        "/opt/vm-agent/vm-browser-agent.js",
+    );
+    older.write(
+        UNIT,
+        &text.replace("WorkingDirectory=/opt/vm-browser-agent\n", ""),
+    );
+    older.write("/opt/vm-agent/vm-browser-agent.js", AGENT_TEXT);
+    accepts("the older place", &older);
+}
+
+#[test]
+fn a_drop_in_overrides_the_unit() {
+    let tree = Tree::healthy();
+    tree.write(UNIT, &UNIT_TEXT.replace("/usr/bin/node", "/usr/bin/gone"));
+    tree.write(
+        "/etc/systemd/system/vm-browser-agent.service.d/10-node.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/bin/node /opt/vm-browser-agent/server.js\n",
+    );
+    accepts("a drop-in", &tree);
+}
+
+#[test]
+fn an_optional_or_absent_environment_is_accepted() {
+    for line in [
+        "EnvironmentFile=-/etc/environment",
+        "EnvironmentFile=-/etc/default/agent",
+        "",
+    ] {
+        let tree = Tree::healthy();
+        tree.write(
+            UNIT,
+            &UNIT_TEXT.replace("EnvironmentFile=/etc/environment", line),
+        );
+        tree.remove("/etc/environment");
+        accepts(line, &tree);
+    }
+}
+
+#[test]
+fn waiting_for_the_network_is_fine_where_somebody_says_when_it_is_up() {
+    let tree = Tree::healthy();
+    let waits = "Wants=network-online.target\nAfter=network-online.target";
+    tree.write(UNIT, &UNIT_TEXT.replace("After=network.target", waits));
+    let service = "systemd-networkd-wait-online.service";
+    tree.write(
+        &format!("/usr/lib/systemd/system/{service}"),
+        "[Service]\nExecStart=/bin/true\n",
+    );
+    tree.link(
+        &format!("/etc/systemd/system/network-online.target.wants/{service}"),
+        &format!("/lib/systemd/system/{service}"),
+    );
+    accepts("wait-online", &tree);
+}
+
+#[test]
+fn every_display_is_accepted() {
+    let sets: [&[&str]; 2] = [&["xvfb", "openbox", "x11vnc", "websockify"], &["tigervnc"]];
+    for set in sets {
+        let tree = Tree::healthy();
+        tree.remove("/etc/systemd/system/novnc.service");
+        tree.remove("/etc/systemd/system/vncserver@.service");
+        for unit in set {
+            tree.write(
+                &format!("/usr/lib/systemd/system/{unit}.service"),
+                "[Service]\nExecStart=/bin/true\n",
+            );
+        }
+        accepts(set[0], &tree);
+    }
+}
+
+#[test]
+fn every_browser_is_accepted() {
+    for path in ["/usr/bin/chromium-browser", "/usr/bin/google-chrome"] {
+        let tree = Tree::healthy();
+        tree.remove("/usr/bin/firefox")
+            .program(path, &program(true));
+        accepts(path, &tree);
+    }
+}
+
+#[test]
+fn one_way_to_the_network_is_enough_and_none_is_not_known_to_be_wrong() {
+    let others = [
+        (
+            "/etc/netplan/01-eth0.yaml",
+            "network:\n  ethernets:\n    eth0:\n      dhcp4: true\n      nameservers:\n        addresses: [8.8.8.8]\n",
+        ),
+        (
+            "/etc/network/interfaces",
+            "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n",
+        ),
+    ];
+    for (path, text) in others {
+        let tree = Tree::healthy();
+        tree.remove("/etc/systemd/network/10-eth0.network")
+            .write(path, text);
+        accepts(path, &tree);
+    }
+    let bare = Tree::healthy();
+    bare.remove("/etc/systemd/network/10-eth0.network");
+    let image = bare.audit();
+    assert_eq!(of(&image, Check::Network).verdict, Verdict::Unknown);
+    assert!(of(&image, Check::Network).reason.contains("ip="));
+}
+
+#[test]
+fn the_agent_needs_no_modules_of_node() {
+    // The healthy tree has none: their absence was falsely suspected once.
+    accepts("no node_modules", &Tree::healthy());
+}
+
+#[test]
+fn every_layout_of_the_file_system_is_read() {
+    let layouts: [&[&'static str]; 7] = [
+        &["-t", "ext2"],
+        &["-t", "ext3"],
+        &["-t", "ext4", "-b", "4096"],
+        &["-t", "ext4", "-b", "2048", "-I", "256"],
+        &["-t", "ext4", "-O", "^metadata_csum,^64bit"],
+        &["-t", "ext4", "-O", "metadata_csum,64bit", "-I", "128"],
+        &["-t", "ext4", "-O", "metadata_csum_seed,large_dir,casefold"],
+    ];
+    for layout in layouts {
+        let mut tree = Tree::healthy();
+        // Large enough for layers of maps and trees of extents, and a folder of many blocks.
+        let long = "abcdefghijklmnopqrstuvw".repeat(17_400);
+        tree.write(
+            "/opt/vm-browser-agent/server.js",
+            &format!("{long}\n{AGENT_TEXT}"),
+        );
+        for name in 0..400 {
+            tree.write(
+                &format!("/etc/systemd/system/unit-{name:04}-of-many.service"),
+                "",
+            );
+        }
+        tree.options = layout.to_vec();
+        let image = tree.audit();
+        assert_eq!(objections(&image), [], "{layout:?}: {:#?}", image.findings);
+        let agent = of(&image, Check::Agent);
+        assert!(agent.reason.contains("400"), "{layout:?}: {agent:?}");
+    }
+}

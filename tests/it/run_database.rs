@@ -1,0 +1,117 @@
+//! The whole sidecar beside a real PostgreSQL: rows beside the log, boots that only rows tell of, and a server that goes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bootwatch::app::Start;
+use bootwatch::clock;
+use bootwatch::config::Secret;
+use bootwatch::simulator::log::LogFiles;
+use bootwatch::simulator::plan::{Figures, Phase, Plan};
+use bootwatch::simulator::{Player, Schema, Simulation, Speed, Tables, Truth, scenario};
+use jiff::tz::TimeZone;
+
+use crate::postgres::Cluster;
+use crate::run_ends::play;
+use crate::sidecar::{Pager, Sidecar, eventually, log};
+
+const BOOTS: u32 = 12;
+
+/// The controller's last two hours, in its log and its tables; how the boots ended.
+fn play_with_tables(log: &Path, url: &str) -> Vec<Truth> {
+    let phase = Phase {
+        from: 0,
+        rate: 600,
+        boots: Some(BOOTS),
+        lasts: None,
+        mix: vec![
+            (3, scenario::row("healthy")),
+            (1, scenario::row("agent-missing")),
+        ],
+    };
+    let plan = Plan::new(7, clock::now().plus_ms(-2 * 3_600_000))
+        .figures(Figures::sample())
+        .phase(phase);
+    let mut tables = Tables::create(&Secret::new(url), Schema::Production).unwrap();
+    let mut files = LogFiles::open(log, u64::MAX, TimeZone::UTC).unwrap();
+    let mut truths = Vec::new();
+    Player::new(Speed::Max)
+        .play(
+            &mut Simulation::new(plan),
+            &mut [&mut tables, &mut files],
+            &mut |truth| {
+                truths.push(truth);
+                Ok(())
+            },
+        )
+        .unwrap();
+    truths
+}
+
+/// The configuration's part for a database whose URL lies in a file.
+fn watching(folder: &Path, url: &str) -> String {
+    let file = folder.join("database-url");
+    fs::write(&file, url).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    format!(
+        "[database]\nurl_file = {:?}\npoll = \"1s\"\n[alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n",
+        file.display().to_string()
+    )
+}
+
+fn boots(sidecar: &Sidecar) -> f64 {
+    sidecar.metric("bootwatch_boots_total", "")
+}
+
+#[test]
+fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
+    let cluster = Cluster::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let url = cluster.url("postgres");
+    let (folder, log) = log();
+    let truths = play_with_tables(&log, &url);
+    let pager = Pager::start();
+    let more = watching(folder.path(), &url);
+    let first = Sidecar::start(&log, pager.address, &more, Start::default());
+    first.wait_until_ready();
+    eventually("every row is seen", || {
+        first.metric("bootwatch_database_vms", "") >= f64::from(BOOTS)
+            && first.metric("bootwatch_source_up", "database") >= 1.0
+    });
+    assert_eq!(truths.len(), BOOTS as usize);
+    assert_eq!(boots(&first), 0.0, "history is not counted");
+
+    // A VM that the log never spoke of, and that never got a process.
+    let unheard = "INSERT INTO vms (vm_id, user_id, vm_type, type, ip_address, status, created_at)
+         SELECT 'vm-0f0f0f0f-0000-4000-8000-00000000000f', user_id, vm_type, vm_type, '192.168.100.250', 'creating',
+                now() - interval '2 minutes' FROM vms WHERE vm_type = 'browser' LIMIT 1";
+    runtime.block_on(cluster.run("postgres", unheard));
+    eventually("the boot that only its row tells of is counted", || {
+        first.metric("bootwatch_boots_total", "firecracker_failed") >= 1.0
+    });
+    assert_eq!(boots(&first), 1.0, "and no other one for its rows");
+    first.stop().unwrap();
+
+    let second = Sidecar::start(&log, pager.address, &more, Start::default());
+    second.wait_until_ready();
+    eventually("every row is seen again", || {
+        second.metric("bootwatch_database_poll_duration_seconds_count", "window") >= 1.0
+    });
+    assert_eq!(boots(&second), 0.0, "nothing is told twice");
+
+    cluster.stop();
+    eventually("it is told that the server is gone", || {
+        second.metric("bootwatch_source_up", "database") == 0.0
+    });
+    play(&log, 3, "agent-missing", 3);
+    assert_eq!(pager.next()["status"], "firing");
+    cluster.start_again();
+    eventually("the server is back", || {
+        second.metric("bootwatch_source_up", "database") >= 1.0
+    });
+    second.stop().unwrap();
+}
