@@ -9,6 +9,7 @@ pub mod image;
 pub mod notify;
 pub mod operate;
 mod past;
+pub mod rules;
 pub mod run;
 pub mod simulate;
 mod verdict;
@@ -51,6 +52,8 @@ enum Command {
     Maintenance(operate::Maintenance),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
     Db(db::Arguments),
+    /// Writes the rules in the form of another program, for a fleet
+    Rules(rules::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -91,6 +94,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
             operate::maintenance(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Db(arguments) => db::run(arguments, out, err),
+        Command::Rules(arguments) => {
+            rules::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }

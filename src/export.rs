@@ -13,6 +13,8 @@
 
 mod label;
 mod prometheus;
+// The rules for a fleet.
+pub mod rules;
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,10 @@ mod simulator_scored;
 mod simulator_shapes;
 mod simulator_tables;
 
+mod fleet;
+mod fleet_parity;
+mod fleet_real;
+
 mod winston;
 
 mod rows_sample;
