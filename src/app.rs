@@ -14,7 +14,9 @@
 //! so that what a slow receiver did not take is named and counted before the end.
 
 mod alertmanager;
+mod facts;
 mod gather;
+mod health;
 mod journal;
 mod keeper;
 mod owner;
@@ -47,6 +49,7 @@ use crate::source::tail::{self, StartAt, TailOptions, TailStats};
 use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use gather::Gather;
+use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
 use place::{Place, SourceEvent};
@@ -144,13 +147,16 @@ impl App {
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
         let outcomes = Arc::new(Outcomes::default());
+        let health = Arc::new(Health::default());
         let (working, workers) = mpsc::channel(1);
         let reporting = Reporting {
             recorder: Arc::clone(&recorder),
             outcomes: Arc::clone(&outcomes),
+            health: Arc::clone(&health),
             working,
         };
         let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
+        start_heartbeat(&config, &recorder, &health, &stop_source, &mut tasks)?;
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
         let keeper = Keeper::new(Begin {
@@ -161,6 +167,7 @@ impl App {
             receivers: receivers.told,
             outcomes,
             recorder: Arc::clone(&recorder),
+            health: Arc::clone(&health),
             anew: anew_tx,
             workers,
         });
@@ -176,6 +183,7 @@ impl App {
             owner::Reach {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),
+                health,
                 shown: receivers.shown,
             },
             stats,
@@ -255,6 +263,7 @@ fn setup(config: &Config) -> Setup {
             .map(|outcome| outcome.as_str())
             .chain(["dropped"])
             .collect(),
+        heartbeat: config.heartbeat.is_some(),
         ..Setup::default()
     }
 }
@@ -330,6 +339,31 @@ fn start_fleet(
     Ok(())
 }
 
+/// The sign of life, where one is configured; it ends with the sources.
+fn start_heartbeat(
+    config: &Config,
+    recorder: &Arc<Recorder>,
+    health: &Arc<Health>,
+    stop: &CancellationToken,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let Some(settings) = &config.heartbeat else {
+        return Ok(());
+    };
+    let heartbeat = notify::Heartbeat::open(settings, &config.host)?;
+    let (recorder, health) = (Arc::clone(recorder), Arc::clone(health));
+    let stop = stop.clone();
+    tasks.start(
+        "heartbeat",
+        heartbeat.run(
+            move || health.unwell(),
+            move |beat| recorder.heartbeat(beat.as_str()),
+            stop.cancelled_owned(),
+        ),
+    );
+    Ok(())
+}
+
 fn start_notifiers(
     config: &Config,
     reporting: Reporting,
@@ -350,11 +384,12 @@ fn start_notifiers(
                 let shown = receivers
                     .shown
                     .get_or_insert_with(|| watch::channel(Arc::default()).0);
-                alertmanager::start(publisher, shown, &reporting.recorder, ends, tasks);
+                alertmanager::start(publisher, shown, &reporting, ends, tasks);
                 continue;
             }
         };
         let (tx, rx) = mpsc::channel(NOTIFICATIONS);
+        reporting.health.expect(&notifier.name);
         tasks.start(
             format!("notify.{}", notifier.name),
             worker(
@@ -375,6 +410,7 @@ fn start_notifiers(
 struct Reporting {
     recorder: Arc<Recorder>,
     outcomes: Arc<Outcomes>,
+    health: Arc<Health>,
     /// Dropped when the worker ends.
     working: mpsc::Sender<()>,
 }
@@ -391,10 +427,12 @@ async fn worker(
     let Reporting {
         recorder,
         outcomes,
+        health,
         working,
     } = reporting;
     let report = move |report: notify::Report| {
         outcomes.note(report.ticket, report.outcome);
+        health.channel(&channel, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
         recorder.waiting(&channel, report.waiting);
         recorder.broken(&channel, report.broken);

@@ -45,6 +45,8 @@ pub struct Setup {
     pub results: Vec<&'static str>,
     /// Whether the controller's database is watched: series that rules ask about exist only where something tells them.
     pub database: bool,
+    /// Whether a sign of life is sent.
+    pub heartbeat: bool,
 }
 
 impl Default for Setup {
@@ -57,6 +59,7 @@ impl Default for Setup {
             channels: Vec::new(),
             results: Vec::new(),
             database: false,
+            heartbeat: false,
         }
     }
 }
@@ -244,6 +247,11 @@ impl Recorder {
     /// Takes whether only a person can make a channel work again.
     pub fn broken(&self, channel: &str, broken: bool) {
         self.prometheus.broken(channel, broken);
+    }
+
+    /// Records what became of a sign of life: `sent`, `failed` or `withheld`.
+    pub fn heartbeat(&self, result: &str) {
+        self.prometheus.heartbeat(result);
     }
 
     /// Everything in Prometheus' text format.

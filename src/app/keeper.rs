@@ -25,6 +25,7 @@ use tokio::time::Instant;
 pub(super) use outcomes::Outcomes;
 use pending::{Pending, Ticketed};
 
+use super::health::Health;
 use crate::clock::{self, Stopwatch};
 use crate::core::alert::{Kind, Notification};
 use crate::export::Recorder;
@@ -61,6 +62,7 @@ pub(super) struct Begin {
     pub(super) receivers: Vec<(String, mpsc::Sender<Notice>)>,
     pub(super) outcomes: Arc<Outcomes>,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) health: Arc<Health>,
     /// Counts how often everything must be handed over anew.
     pub(super) anew: watch::Sender<u64>,
     /// Closes when every worker has ended.
@@ -72,6 +74,7 @@ pub(super) struct Keeper {
     receivers: Vec<(String, mpsc::Sender<Notice>)>,
     outcomes: Arc<Outcomes>,
     recorder: Arc<Recorder>,
+    health: Arc<Health>,
     workers: mpsc::Receiver<()>,
     next_ticket: u64,
     /// Messages that are with their worker and in the store.
@@ -88,6 +91,7 @@ struct Shelf {
     /// Damaged files renamed.
     set_aside: u64,
     recorder: Arc<Recorder>,
+    health: Arc<Health>,
     anew: watch::Sender<u64>,
 }
 
@@ -99,7 +103,7 @@ struct Trouble {
 
 impl Keeper {
     pub(super) fn new(begin: Begin) -> Keeper {
-        let recorder = Arc::clone(&begin.recorder);
+        let (recorder, health) = (Arc::clone(&begin.recorder), Arc::clone(&begin.health));
         let mut keeper = Keeper {
             shelf: Shelf {
                 trouble: begin.store.is_none().then(Trouble::new),
@@ -108,11 +112,13 @@ impl Keeper {
                 pending: Pending::default(),
                 set_aside: begin.set_aside,
                 recorder: begin.recorder,
+                health: begin.health,
                 anew: begin.anew,
             },
             receivers: begin.receivers,
             outcomes: begin.outcomes,
             recorder,
+            health,
             workers: begin.workers,
             next_ticket: 0,
             stored: BTreeMap::new(),
@@ -122,6 +128,7 @@ impl Keeper {
         keeper
             .recorder
             .store(keeper.shelf.trouble.is_none(), set_aside);
+        keeper.shelf.health.store(keeper.shelf.trouble.is_none());
         for message in begin.unsent {
             keeper.owed(message);
         }
@@ -209,7 +216,7 @@ impl Keeper {
                 Ok(committed) => committed,
                 // The disk hangs. The page does not wait for it, but what was begun is not given up halfway.
                 Err(_) => {
-                    send(receivers, &mut leaving, true, &self.recorder);
+                    send(receivers, &mut leaving, true, &self.recorder, &self.health);
                     unsaved = Some(());
                     commit.await
                 }
@@ -218,7 +225,13 @@ impl Keeper {
         let saved = committed.is_some();
         self.remember(committed);
         if unsaved.is_none() {
-            send(&self.receivers, &mut leaving, !saved, &self.recorder);
+            send(
+                &self.receivers,
+                &mut leaving,
+                !saved,
+                &self.recorder,
+                &self.health,
+            );
         }
     }
 
@@ -249,7 +262,13 @@ impl Keeper {
         let ticket = self.ticket();
         self.stored.insert(ticket, message.id);
         let mut leaving = vec![(place, ticket, Arc::new(notification))];
-        send(&self.receivers, &mut leaving, false, &self.recorder);
+        send(
+            &self.receivers,
+            &mut leaving,
+            false,
+            &self.recorder,
+            &self.health,
+        );
     }
 
     fn ticket(&mut self) -> u64 {
@@ -291,6 +310,7 @@ fn send(
     leaving: &mut Vec<(usize, u64, Arc<Notification>)>,
     unsaved: bool,
     recorder: &Recorder,
+    health: &Health,
 ) {
     for (place, ticket, notification) in leaving.drain(..) {
         let Some((name, worker)) = receivers.get(place) else {
@@ -307,6 +327,7 @@ fn send(
                 "too many notifications wait; one is sent after a restart"
             );
             recorder.notification(name, "dropped", None);
+            health.dropped(name);
         }
     }
 }
@@ -439,11 +460,13 @@ impl Shelf {
         if self.trouble.take().is_some() {
             tracing::info!("the store can be written again");
             self.recorder.store(true, self.set_aside);
+            self.health.store(true);
         }
     }
 
     fn failed(&mut self, kind: store::Kind, error: &anyhow::Error) {
         self.recorder.store(false, self.set_aside);
+        self.health.store(false);
         match &mut self.trouble {
             Some(trouble) if trouble.kind == kind => trouble.again(),
             trouble => {

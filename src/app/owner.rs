@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
+use super::facts::{Sight, Watch};
 use super::gather::{Gather, Machines};
+use super::health::Health;
 use super::place::SourceEvent;
 use super::restart::Restored;
 use crate::clock::{self, SteadyClock};
@@ -29,6 +31,8 @@ use crate::web::Readiness;
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
+/// What holds now is judged this often.
+const LOOKS: Duration = Duration::from_secs(1);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
 /// After a start, alerts are judged by time when the log is read to its end, or after this long.
@@ -50,6 +54,7 @@ pub struct Ended {
 pub(super) struct Reach {
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) stopping: CancellationToken,
+    pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
 }
@@ -85,6 +90,8 @@ pub(super) struct Owner {
     caught_up: Option<Instant>,
     flush_at: Option<Instant>,
     up: bool,
+    watch: Watch,
+    look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
@@ -130,6 +137,8 @@ impl Owner {
             caught_up: None,
             flush_at: None,
             up: false,
+            watch: Watch::default(),
+            look_at: clock::monotonic(),
             gauges_due: None,
             gauges_at: None,
             observations: Vec::new(),
@@ -209,6 +218,9 @@ impl Owner {
                 self.history = history;
                 self.up = true;
                 self.caught_up = None;
+                if !history {
+                    self.watch.heard(clock::monotonic());
+                }
                 if self.generation != Some(generation) {
                     self.generation = Some(generation);
                     self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
@@ -310,6 +322,7 @@ impl Owner {
             tracker,
             store,
             self.catching_up,
+            Some(self.look_at),
             self.flush_at,
             self.gauges_due,
         ]
@@ -357,8 +370,30 @@ impl Owner {
         self.engine.tick(self.clock.now(), &mut self.effects);
     }
 
+    /// Judges what holds now.
+    fn look(&mut self, now: Instant) {
+        self.look_at = now + LOOKS;
+        let sight = Sight {
+            now,
+            at: self.clock.now(),
+            history: self.history,
+            caught_up: self.caught_up.is_some(),
+            up: self.up,
+            reads: self.reader.counts(),
+            database: None,
+            health: &self.reach.health,
+        };
+        let facts = self.watch.look(&sight);
+        self.engine.facts(&facts, sight.at, &mut self.effects);
+        self.reach.health.looked(self.watch.unreadable());
+    }
+
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        let now = clock::monotonic();
+        if self.look_at <= now {
+            self.look(now);
+        }
         if let (Some(shown), false) = (&self.reach.shown, self.effects.is_empty()) {
             shown.send_replace(alertmanager::state(&self.engine, self.clock.now()));
         }
@@ -385,7 +420,6 @@ impl Owner {
             tracker: &mut self.tracker,
             engine: &mut self.engine,
         });
-        let now = clock::monotonic();
         match self.gauges_at {
             Some(at) if now < at + GAUGES => self.gauges_due = Some(at + GAUGES),
             _ => self.show_gauges(now),

@@ -5,6 +5,8 @@
 //! distance from it, so that one that dwells at the limit does not flap. How long it must be bad (`for`), how long the
 //! alert is held (`keep_firing`) and what is sent is the engine's part, as for the rules about boots.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::event::{Timestamp, words};
 use crate::core::rule::RuleName;
+
+pub use rows::of_rows;
 
 words! {
     /// What does not hold as it should.

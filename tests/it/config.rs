@@ -264,8 +264,9 @@ fn check_says_what_a_good_file_amounts_to() {
     .unwrap();
     let expected = format!(
         "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
-         web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike; off: ConnectionErrorSpike\n  \
-         notifiers: none\n",
+         web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike, ControllerSilent, LogLagging, \
+         StoreUnwritable, NotifierFailing, RecordsUnparsed; off: ConnectionErrorSpike, SessionsIncomplete, IpPoolLow, \
+         GhostVms, DatabaseUnreachable\n  notifiers: none\n  heartbeat: none; if bootwatch dies, nobody is told\n",
         path.display()
     );
     assert_eq!(run_check(&path, false), (0, expected));

@@ -33,6 +33,7 @@ mod winston;
 
 mod rows_sample;
 
+mod run_conditions;
 mod run_ends;
 mod run_keeps;
 mod run_pages;
