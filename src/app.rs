@@ -14,6 +14,7 @@
 //! so that what a slow receiver did not take is named and counted before the end.
 
 mod alertmanager;
+mod database;
 mod facts;
 mod gather;
 mod health;
@@ -45,9 +46,11 @@ use crate::clock;
 use crate::config::{Config, LogSource, Zone};
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
+use crate::source::database::Query;
 use crate::source::tail::{self, StartAt, TailOptions, TailStats};
 use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
+use database::Existing;
 use gather::Gather;
 use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
@@ -138,7 +141,7 @@ impl App {
             saved,
             set_aside,
         } = keeper::open(&settings).await?;
-        let restored = restart::restore(&saved, &config, owner::zone(&config.log.timezone));
+        let mut restored = restart::restore(&saved, &config, owner::zone(&config.log.timezone));
 
         let stop_source = CancellationToken::new();
         let place = restored.place.clone();
@@ -173,13 +176,27 @@ impl App {
         });
         tasks.start("store", keeper.run(orders));
         start_fleet(&config, &recorder, &stop_source, &mut tasks)?;
+        let existing = match &config.database {
+            Some(database) => {
+                let remembered = std::mem::take(&mut restored.remembered);
+                let existing =
+                    Existing::start(database, remembered, &recorder, &stop_source, &mut tasks)?;
+                Some(existing)
+            }
+            None => None,
+        };
+        let mut gather = Gather::new(config.host.clone(), handed, anew);
+        if restored.forgets_database {
+            gather.forget_database();
+        }
         let stop_web = CancellationToken::new();
         let mut web = start_web(&config, web, &recorder, ready, stop_web.clone())?;
 
         let owner = Owner::new(
             restored,
+            existing,
             Arc::clone(&recorder),
-            Gather::new(config.host.clone(), handed, anew),
+            gather,
             owner::Reach {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),
@@ -259,6 +276,10 @@ fn setup(config: &Config) -> Setup {
             .iter()
             .map(|notifier| notifier.name.clone())
             .collect(),
+        queries: match config.database {
+            Some(_) => Query::ALL.map(Query::as_str).to_vec(),
+            None => Vec::new(),
+        },
         results: notify::Outcome::all()
             .map(|outcome| outcome.as_str())
             .chain(["dropped"])

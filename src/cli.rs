@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod backtest;
 pub mod check;
+pub mod db;
 pub mod demo;
 pub mod notify;
 mod past;
@@ -38,6 +39,8 @@ enum Command {
     Check(check::Arguments),
     /// Sends a test message through a configured channel
     Notify(notify::Arguments),
+    /// The controller's database: SQL for a role that can only read what bootwatch needs
+    Db(db::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
 }
@@ -67,6 +70,7 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         Command::Notify(arguments) => {
             notify::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
+        Command::Db(arguments) => db::run(arguments, out, err),
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
     }
 }

@@ -4,6 +4,7 @@
 //! key, what was found and what to write instead. Unknown keys are refused: a misspelt key that is ignored is a rule
 //! that nobody knows to be off. Defaults exist once, in the table of `keys.rs`.
 
+mod database;
 mod document;
 mod environment;
 mod keys;
@@ -26,6 +27,7 @@ use http::Uri;
 
 use document::Settings;
 
+pub use database::{Database, Tls};
 pub use environment::Surroundings;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
@@ -43,6 +45,8 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The controller's database, where it is watched.
+    pub database: Option<Database>,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
@@ -144,6 +148,7 @@ pub fn parse(
         );
     }
     check_log(&settings, &mut problems);
+    database::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
@@ -165,6 +170,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        database: database::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
         },

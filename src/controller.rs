@@ -11,3 +11,4 @@ pub mod framing;
 pub mod journal;
 pub mod reader;
 pub mod shapes;
+pub mod tables;

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod finding;
 pub mod inventory;
 pub mod lease;
+pub mod query;
 pub mod readiness;
 pub mod redact;
 pub mod row;

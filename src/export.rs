@@ -37,14 +37,12 @@ pub struct Setup {
     pub rules: Vec<RuleName>,
     /// The logs that are followed.
     pub sources: Vec<String>,
-    /// What else can be up or down: the database.
-    pub others: Vec<String>,
+    /// What is asked of the controller's database at a look; empty where it is not watched.
+    pub queries: Vec<&'static str>,
     /// The notifiers, by name.
     pub channels: Vec<String>,
     /// What can become of a notification.
     pub results: Vec<&'static str>,
-    /// Whether the controller's database is watched: series that rules ask about exist only where something tells them.
-    pub database: bool,
     /// Whether a sign of life is sent.
     pub heartbeat: bool,
 }
@@ -55,10 +53,9 @@ impl Default for Setup {
             version: env!("CARGO_PKG_VERSION"),
             rules: RuleName::ALL.to_vec(),
             sources: Vec::new(),
-            others: Vec::new(),
+            queries: Vec::new(),
             channels: Vec::new(),
             results: Vec::new(),
-            database: false,
             heartbeat: false,
         }
     }
@@ -176,11 +173,6 @@ impl Recorder {
         self.prometheus.source(name, figures);
     }
 
-    /// Takes whether a source other than a log can be read: one of `Setup::others`.
-    pub fn up(&self, name: &str, up: bool) {
-        self.prometheus.up(name, up);
-    }
-
     /// Takes what became of a source's records.
     pub fn reads(&self, source: &str, figures: &ReadFigures) {
         self.prometheus.reads(source, figures);
@@ -209,6 +201,16 @@ impl Recorder {
     /// Takes the pool's addresses, by state.
     pub fn addresses(&self, counts: &[usize; AddressState::ALL.len()]) {
         self.prometheus.addresses(counts);
+    }
+
+    /// Takes whether the controller's database can be read.
+    pub fn database_up(&self, up: bool) {
+        self.prometheus.database_up(up);
+    }
+
+    /// Records how long one question to the controller's database took.
+    pub fn database_asked(&self, query: &str, took: Duration) {
+        self.prometheus.database_asked(query, took);
     }
 
     /// Records what became of a notification, or of one try; `latency` is the time from the decision to the receiver's

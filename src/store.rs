@@ -186,9 +186,11 @@ impl Store {
             return Ok(Committed::default());
         }
         let written = Written::of(batch, self.sequence, self.last_message);
-        let raw = self.connection.begin(batch.durability()).await?;
-        let done = written.write(batch, raw).await;
-        self.connection.end(done).await?;
+        let (statements, arguments) = (Written::statements(), written.arguments());
+        let durability = batch.durability();
+        self.connection
+            .write(durability, statements, arguments, &batch.marks)
+            .await?;
         self.sequence = written.sequence;
         let first = self.last_message + 1;
         self.last_message += i64::try_from(batch.outbox.len()).unwrap_or(0);

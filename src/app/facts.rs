@@ -15,6 +15,15 @@ use crate::core::rule::RuleName;
 const SHARE_STEPS: usize = 10;
 const STEP: Duration = Duration::from_secs(60);
 
+/// Whether the controller's rows can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sighted {
+    /// Nothing was asked yet.
+    Unknown,
+    Fully,
+    Not(Condition),
+}
+
 /// What the owner sees at a moment.
 pub(super) struct Sight<'a> {
     pub(super) now: Instant,
@@ -27,8 +36,8 @@ pub(super) struct Sight<'a> {
     /// The log can be read.
     pub(super) up: bool,
     pub(super) reads: ReadCounts,
-    /// The database is watched, and whether it answers; `None`: not known yet.
-    pub(super) database: Option<Option<bool>>,
+    /// `None`: it is not watched.
+    pub(super) database: Option<Sighted>,
     pub(super) health: &'a Health,
 }
 
@@ -62,19 +71,24 @@ impl Watch {
         self.log(sight, &mut facts);
         self.silence(sight, &mut facts);
         self.records(sight, &mut facts);
-        if let Some(answers) = sight.database {
-            hold(&mut self.database_down, answers == Some(false), sight.now);
-            if let Some(answers) = answers {
-                let since = self.database_down.filter(|_| !answers);
-                let fact = lasting(Condition::DatabaseUnreachable, since, sight);
-                facts.insert(RuleName::DatabaseUnreachable, fact);
-            }
-        }
+        self.database(sight, &mut facts);
         let since = sight.health.store_failing();
         let fact = lasting(Condition::StoreUnwritable, since, sight);
         facts.insert(RuleName::StoreUnwritable, fact);
         channels(sight.health, &mut facts);
         facts
+    }
+
+    fn database(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
+        let condition = match sight.database {
+            None | Some(Sighted::Unknown) => return,
+            Some(Sighted::Fully) => None,
+            Some(Sighted::Not(condition)) => Some(condition),
+        };
+        hold(&mut self.database_down, condition.is_some(), sight.now);
+        let condition = condition.unwrap_or(Condition::DatabaseUnreachable);
+        let fact = lasting(condition, self.database_down, sight);
+        facts.insert(RuleName::DatabaseUnreachable, fact);
     }
 
     fn log(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
@@ -204,7 +218,7 @@ mod tests {
         caught_up: bool,
         up: bool,
         reads: ReadCounts,
-        database: Option<Option<bool>>,
+        database: Option<Sighted>,
     }
 
     impl Scene {
@@ -293,13 +307,18 @@ mod tests {
     fn a_database_that_is_not_watched_or_not_asked_yet_says_nothing() {
         let mut scene = Scene::new();
         assert!(scene.after(1).is_empty_of(RuleName::DatabaseUnreachable));
-        scene.database = Some(None);
+        scene.database = Some(Sighted::Unknown);
         assert!(scene.after(99).is_empty_of(RuleName::DatabaseUnreachable));
-        scene.database = Some(Some(false));
+        scene.database = Some(Sighted::Not(Condition::DatabaseBlind));
         scene.after(0);
         let down = seconds(&scene.after(61), RuleName::DatabaseUnreachable);
         assert_eq!(down, Some(61));
-        scene.database = Some(Some(true));
+        scene.database = Some(Sighted::Not(Condition::DatabaseUnreachable));
+        let facts = scene.after(5);
+        let fact = &facts[&RuleName::DatabaseUnreachable];
+        assert_eq!(fact.condition, Condition::DatabaseUnreachable);
+        assert_eq!(fact.value, 66_000, "however it cannot be seen");
+        scene.database = Some(Sighted::Fully);
         let up = seconds(&scene.after(1), RuleName::DatabaseUnreachable);
         assert_eq!(up, Some(0));
     }

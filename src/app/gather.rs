@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::database::Existing;
 use super::keeper::Handed;
 use super::place::Place;
 use crate::clock;
@@ -28,14 +29,21 @@ pub(super) const SOURCE: &str = "source";
 pub(super) const READER: &str = "reader";
 pub(super) const TRACKER: &str = "tracker";
 pub(super) const ENGINE: &str = "engine";
+pub(super) const ROWS: &str = "rows";
+pub(super) const INVENTORY: &str = "inventory";
+pub(super) const FINDINGS: &str = "findings";
+pub(super) const DATABASE: &str = "database";
 /// The one key of `source`.
 pub(super) const PLACE: &str = "place";
+/// The one key of `database`: a look was complete.
+pub(super) const LOOKED: &str = "looked";
 
 /// What is kept over a restart, where its owner can be asked for it.
 pub(super) struct Machines<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) tracker: &'a mut Tracker,
     pub(super) engine: &'a mut Engine,
+    pub(super) existing: Option<&'a mut Existing>,
 }
 
 pub(super) struct Gather {
@@ -49,6 +57,8 @@ pub(super) struct Gather {
     since: Option<Instant>,
     /// The open incidents' rows are behind.
     incidents: bool,
+    /// An earlier run watched a database, and this one does not.
+    forgets_database: bool,
 }
 
 impl Gather {
@@ -66,7 +76,13 @@ impl Gather {
             notices: Vec::new(),
             since: None,
             incidents: false,
+            forgets_database: false,
         }
+    }
+
+    pub(super) fn forget_database(&mut self) {
+        self.forgets_database = true;
+        self.touched();
     }
 
     /// The log was read up to there.
@@ -148,6 +164,7 @@ impl Gather {
             reader,
             tracker,
             engine,
+            existing,
         } = machines;
         let mut batch = Batch {
             boots: std::mem::take(&mut self.boots),
@@ -156,6 +173,25 @@ impl Gather {
         add(&mut batch, READER, reader.changes());
         add(&mut batch, TRACKER, tracker.changes());
         add(&mut batch, ENGINE, engine.changes());
+        match existing {
+            Some(existing) => {
+                add(&mut batch, ROWS, tracker.row_changes());
+                add(&mut batch, INVENTORY, existing.inventory.changes());
+                add(&mut batch, FINDINGS, existing.findings.changes());
+                batch.state.push(StateChange {
+                    kind: DATABASE,
+                    key: LOOKED.to_owned(),
+                    value: existing.looked.then(|| "true".to_owned()),
+                });
+            }
+            // What was known of a database that is not watched any more is not true any more.
+            None if std::mem::take(&mut self.forgets_database) => {
+                batch
+                    .forgotten
+                    .extend([ROWS, INVENTORY, FINDINGS, DATABASE]);
+            }
+            None => {}
+        }
         if let Some(place) = &self.place {
             batch.state.push(StateChange {
                 kind: SOURCE,

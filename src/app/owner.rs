@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
+use super::database::{Existing, Told};
 use super::facts::{Sight, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
@@ -22,7 +23,7 @@ use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
-use crate::core::boot::{Boot, Observation, Tracker};
+use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::event::{Event, Timestamp};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
@@ -77,6 +78,8 @@ pub(super) struct Owner {
     generation: Option<u32>,
     tracker: Tracker,
     engine: Engine,
+    /// What exists, where a database is watched.
+    existing: Option<Existing>,
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
@@ -90,6 +93,8 @@ pub(super) struct Owner {
     caught_up: Option<Instant>,
     flush_at: Option<Instant>,
     up: bool,
+    /// The log cannot be read.
+    trouble: bool,
     watch: Watch,
     look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
@@ -105,6 +110,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         restored: Restored,
+        existing: Option<Existing>,
         recorder: Arc<Recorder>,
         gather: Gather,
         reach: Reach,
@@ -128,6 +134,7 @@ impl Owner {
             reader: restored.reader,
             tracker: restored.tracker,
             engine: restored.engine,
+            existing,
             recorder,
             gather,
             reach,
@@ -137,6 +144,7 @@ impl Owner {
             caught_up: None,
             flush_at: None,
             up: false,
+            trouble: false,
             watch: Watch::default(),
             look_at: clock::monotonic(),
             gauges_due: None,
@@ -166,6 +174,7 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
+                told = next_of(&mut self.existing) => self.told(told),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
@@ -177,6 +186,7 @@ impl Owner {
             mut reader,
             mut tracker,
             mut engine,
+            mut existing,
             gather,
             ended,
             ..
@@ -186,6 +196,7 @@ impl Owner {
             reader: &mut reader,
             tracker: &mut tracker,
             engine: &mut engine,
+            existing: existing.as_mut(),
         };
         gather.finish(machines).await;
         ended
@@ -203,6 +214,9 @@ impl Owner {
         self.reader.save_everything();
         self.tracker.save_everything();
         self.engine.save_everything();
+        if let Some(existing) = &mut self.existing {
+            existing.save_everything();
+        }
         self.gather.incidents_changed();
     }
 
@@ -270,12 +284,14 @@ impl Owner {
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
                 self.up = false;
+                self.trouble = true;
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
             SourceEvent::Recovered => {
                 tracing::info!("the log can be read again");
                 self.up = true;
+                self.trouble = false;
                 self.engine
                     .set_blind(false, self.clock.now(), &mut self.effects);
             }
@@ -288,6 +304,7 @@ impl Owner {
             reader,
             tracker,
             engine,
+            existing,
             recorder,
             observations,
             effects,
@@ -302,11 +319,48 @@ impl Owner {
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
             tracker.observe(event, observations);
+            if let Some(existing) = existing {
+                existing.log_says(event);
+            }
             for observation in observations.drain(..) {
-                keep(&observation, gather, ended);
+                keep(&observation, existing.as_mut(), gather, ended);
                 judge(&observation, live, now, engine, recorder, effects);
             }
         });
+    }
+
+    /// Takes what the database and the processes tell.
+    fn told(&mut self, told: Told) {
+        let log = self.log_sight();
+        let Owner {
+            tracker,
+            engine,
+            existing,
+            recorder,
+            effects,
+            clock,
+            gather,
+            ended,
+            ..
+        } = self;
+        let now = clock.now();
+        if let Some(existing) = existing {
+            existing.take(told, tracker, log, |observation, live| {
+                keep(observation, None, gather, ended);
+                judge(observation, live, now, engine, recorder, effects);
+            });
+            gather.touched();
+        }
+    }
+
+    /// How far the log was read, for rows that wait for its word.
+    fn log_sight(&self) -> LogSight {
+        match self.caught_up {
+            _ if self.trouble => LogSight::Blind,
+            Some(_) if !self.up => LogSight::Blind,
+            Some(_) => LogSight::ReadTo(self.clock.now()),
+            None => LogSight::ReadTo(self.reader.newest().unwrap_or(Timestamp::MIN)),
+        }
     }
 
     /// When time alone has something to change.
@@ -343,6 +397,7 @@ impl Owner {
                 .advance(newest.plus_ms(silent), &mut self.observations);
             let Owner {
                 engine,
+                existing,
                 recorder,
                 observations,
                 effects,
@@ -353,7 +408,7 @@ impl Owner {
                 ..
             } = self;
             for observation in observations.drain(..) {
-                keep(&observation, gather, ended);
+                keep(&observation, existing.as_mut(), gather, ended);
                 judge(
                     &observation,
                     !*history,
@@ -380,10 +435,13 @@ impl Owner {
             caught_up: self.caught_up.is_some(),
             up: self.up,
             reads: self.reader.counts(),
-            database: None,
+            database: self.existing.as_ref().map(Existing::sighted),
             health: &self.reach.health,
         };
-        let facts = self.watch.look(&sight);
+        let mut facts = self.watch.look(&sight);
+        if let Some(existing) = &self.existing {
+            facts.extend(existing.facts().clone());
+        }
         self.engine.facts(&facts, sight.at, &mut self.effects);
         self.reach.health.looked(self.watch.unreadable());
     }
@@ -419,6 +477,7 @@ impl Owner {
             reader: &mut self.reader,
             tracker: &mut self.tracker,
             engine: &mut self.engine,
+            existing: self.existing.as_mut(),
         });
         match self.gauges_at {
             Some(at) if now < at + GAUGES => self.gauges_due = Some(at + GAUGES),
@@ -441,7 +500,7 @@ impl Owner {
             ..
         } = self;
         recorder.tracker(&tracker.counts(), !*history);
-        recorder.in_flight(tracker.open_iter().map(Boot::kind), engine.overdue());
+        recorder.in_flight(tracker.in_flight(), engine.overdue());
         recorder.alerts(engine.alerts());
         let reads = reader.counts();
         recorder.reads(
@@ -468,10 +527,25 @@ impl Owner {
     }
 }
 
+async fn next_of(existing: &mut Option<Existing>) -> Told {
+    match existing {
+        Some(existing) => existing.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A boot's row as of its end, and again once nothing of it changes any more.
-fn keep(observation: &Observation, gather: &mut Gather, ended: &mut Ended) {
+fn keep(
+    observation: &Observation,
+    existing: Option<&mut Existing>,
+    gather: &mut Gather,
+    ended: &mut Ended,
+) {
     if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
         gather.boot(boot);
+        if let Some(existing) = existing {
+            existing.boot(boot);
+        }
     }
     if matches!(observation, Observation::BootEnded(_)) {
         ended.boots_ended += 1;

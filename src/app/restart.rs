@@ -3,8 +3,11 @@
 //! Each machine is taken back by itself: one whose saved state cannot be read starts anew, loudly, and the others go
 //! on. The place in the log is taken back in any case: records that were read are not read again.
 
+use super::database::Remembered;
 use super::engine_settings;
-use super::gather::{ENGINE, PLACE, READER, SOURCE, TRACKER};
+use super::gather::{
+    DATABASE, ENGINE, FINDINGS, INVENTORY, LOOKED, PLACE, READER, ROWS, SOURCE, TRACKER,
+};
 use super::place::Place;
 use crate::clock;
 use crate::config::Config;
@@ -13,6 +16,8 @@ use crate::controller::excerpt::excerpt;
 use crate::controller::reader::Reader;
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::Tracker;
+use crate::core::finding::Findings;
+use crate::core::inventory::Inventory;
 use crate::core::saved::RestoreError;
 use crate::store::Saved;
 
@@ -21,6 +26,10 @@ pub(super) struct Restored {
     pub(super) tracker: Tracker,
     pub(super) engine: Engine,
     pub(super) place: Option<Place>,
+    /// What an earlier run knew of the database.
+    pub(super) remembered: Remembered,
+    /// An earlier run watched a database, and this one does not.
+    pub(super) forgets_database: bool,
     /// What follows from rules that are gone.
     pub(super) effects: Vec<Effect>,
 }
@@ -36,8 +45,12 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
     let mut effects = Vec::new();
     let reader = Reader::restore(saved.of_kind(READER), 0, zone.clone())
         .unwrap_or_else(|error| anew(&error, || Reader::new(0, zone)));
-    let tracker = Tracker::restore(saved.of_kind(TRACKER), excerpt)
+    let mut tracker = Tracker::restore(saved.of_kind(TRACKER), excerpt)
         .unwrap_or_else(|error| anew(&error, || Tracker::new(excerpt)));
+    let watched = saved.state.contains_key(ROWS);
+    if config.database.is_some() {
+        restore_rows(saved, watched, &reader, &mut tracker);
+    }
     let settings = engine_settings(config);
     let engine = Engine::restore(
         saved.of_kind(ENGINE),
@@ -51,7 +64,29 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         tracker,
         engine,
         place,
+        remembered: remembered(saved),
+        forgets_database: watched && config.database.is_none(),
         effects,
+    }
+}
+
+/// Where the log was read while no rows were watched, nobody remembers of which VMs it spoke.
+fn restore_rows(saved: &Saved, watched: bool, reader: &Reader, tracker: &mut Tracker) {
+    let mut unheard = !watched;
+    if let Err(error) = tracker.restore_rows(saved.of_kind(ROWS)) {
+        anew(&error, || unheard = true);
+    }
+    tracker.watch_rows(reader.newest().filter(|_| unheard));
+}
+
+fn remembered(saved: &Saved) -> Remembered {
+    let inventory = Inventory::restore(saved.of_kind(INVENTORY));
+    let findings = Findings::restore(saved.of_kind(FINDINGS));
+    let looked = inventory.is_ok() && saved.value(DATABASE, LOOKED).is_some();
+    Remembered {
+        inventory: inventory.unwrap_or_else(|error| anew(&error, Inventory::new)),
+        findings: findings.unwrap_or_else(|error| anew(&error, Findings::default)),
+        looked,
     }
 }
 

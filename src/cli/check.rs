@@ -8,8 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::Status;
-use crate::config::{self, Channel, Config, LogSource, Surroundings, Zone};
+use crate::config::{self, Channel, Config, Database, LogSource, Surroundings, Zone};
 use crate::controller::framing;
+use crate::controller::tables::{ControllerTables, Dialect};
+use crate::source::database::{DatabaseOptions, Examination, examine};
 
 /// Reads the configuration and names every problem at once.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,7 +26,7 @@ pub struct Arguments {
     /// Print a configuration file with every key and its default instead
     #[arg(long)]
     pub example: bool,
-    /// Also try what the configuration names: the log, the web's address, each receiver's; nothing is sent
+    /// Also try what the configuration names: the log, the database, the web's address, each receiver's; nothing is sent
     #[arg(long)]
     pub live: bool,
 }
@@ -67,6 +69,9 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         ("log", try_log(&config.log.source)),
         ("web", try_web(config)),
     ];
+    if let Some(database) = &config.database {
+        trials.push(("database", try_database(database)));
+    }
     let receivers: Vec<(String, Result<String, String>)> = config
         .notifiers
         .iter()
@@ -155,6 +160,59 @@ fn try_web(config: &Config) -> Result<String, String> {
         })
 }
 
+fn try_database(database: &Database) -> Result<String, String> {
+    let options = DatabaseOptions::new(database).map_err(|error| error.to_string())?;
+    let dialect = if options.is_sqlite() {
+        Dialect::Sqlite
+    } else {
+        Dialect::Postgres
+    };
+    let tables = ControllerTables::new(dialect, &database.schema);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let found = runtime
+        .block_on(examine(&options, &tables))
+        .map_err(|error| error.shown())?;
+    judge(&found)
+}
+
+/// Whether a role sees what it needs; that it may do more is said, and is no fault.
+fn judge(found: &Examination) -> Result<String, String> {
+    if let Some(hidden) = found.tables.iter().find(|table| table.blind) {
+        return Err(format!(
+            "{} rows of {} are visible, and there are about {}: row-level security hides them; apply what `bootwatch db \
+             grants` prints",
+            hidden.seen,
+            hidden.table.as_str(),
+            hidden.estimate
+        ));
+    }
+    let seen: Vec<String> = found
+        .tables
+        .iter()
+        .map(|table| match table.seen {
+            1_000 => format!("1000 or more rows of {}", table.table.as_str()),
+            seen => format!("{seen} rows of {}", table.table.as_str()),
+        })
+        .collect();
+    let mut said = format!("sees {}", seen.join(" and "));
+    if found.replica {
+        said.push_str("; it is a replica, so that missing rows prove nothing");
+    }
+    match (found.superuser, found.can_write) {
+        (true, _) => {
+            said.push_str("; but the role is a superuser: use the one of `bootwatch db grants`")
+        }
+        (false, true) => {
+            said.push_str("; but the role may write: use the one of `bootwatch db grants`")
+        }
+        (false, false) => {}
+    }
+    Ok(said)
+}
+
 fn try_receiver(channel: &Channel) -> Result<String, String> {
     let said: Result<Vec<String>, String> = channel
         .places()
@@ -204,6 +262,11 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
         .collect();
     writeln!(out, "  host: {}", config.host)?;
     writeln!(out, "  log: {source}, in {zone}")?;
+    match &config.database {
+        // The URL is a secret.
+        Some(database) => writeln!(out, "  database: watched, in schema {}", database.schema)?,
+        None => writeln!(out, "  database: not watched")?,
+    }
     writeln!(out, "  web: {}", config.web.listen)?;
     writeln!(out, "  rules: {}; off: {}", owned(on), owned(off))?;
     writeln!(out, "  notifiers: {}", or_none(notifiers))?;

@@ -210,6 +210,46 @@ pub(super) const KEYS: &[Key] = &[
         doc: "The PostgreSQL database to which boots and incidents are copied. Unless it is on this machine, its \
               certificate is verified; `sslmode` and `sslrootcert` in the URL say otherwise.",
     },
+    Key {
+        path: "database.url",
+        shape: Shape::Secret,
+        default: Fallback::Absent {
+            example: "\"postgres://bootwatch:PASSWORD@db.example:5432/postgres\"",
+            otherwise: "the database is not watched",
+        },
+        doc: "The controller's database, with a role that can only read; `bootwatch db grants` prints the SQL for one.",
+    },
+    key(
+        "database.schema",
+        Shape::Text,
+        "\"public\"",
+        "Where the controller's tables are, or the views of `bootwatch db grants` (then `bootwatch`).",
+    ),
+    key(
+        "database.poll",
+        Shape::Duration {
+            min: SECOND,
+            max: MINUTE,
+        },
+        "\"5s\"",
+        "The least time between two looks; chance adds up to as much again.",
+    ),
+    key(
+        "database.tls",
+        Shape::Name(super::database::tls_names, "mode"),
+        "\"verify\"",
+        "`verify` checks the server's certificate and name (a server on loopback may do without TLS); `unverified` \
+         encrypts to whoever answers; `off` sends everything in clear.",
+    ),
+    Key {
+        path: "database.ca_file",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/etc/bootwatch/database-ca.pem\"",
+            otherwise: "this machine's certificate authorities",
+        },
+        doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
+    },
     key(
         "web.listen",
         Shape::Address,
@@ -366,6 +406,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("log.follow", "How the log file is followed."),
     ("store", "What outlives a restart."),
     ("store.fleet", "Where history is copied to."),
+    (
+        "database",
+        "The controller's database, which tells what exists.",
+    ),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",

@@ -19,6 +19,11 @@ pub fn example() -> String {
             text.push_str(&match key.default {
                 Fallback::Value(value) => format!("{name} = {value}\n"),
                 Fallback::Needed { example } => format!("{name} = {example}\n"),
+                // A secret's example is the file that holds it.
+                Fallback::Absent { otherwise, .. } if key.shape.may_be_in_a_file() => format!(
+                    "# Without it: {otherwise}.\n# {name}_file = \"/etc/bootwatch/{}\"\n",
+                    key.path
+                ),
                 Fallback::Absent { example, otherwise } => {
                     let file = if key.shape.may_be_in_a_file() {
                         "_file"

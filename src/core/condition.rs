@@ -25,6 +25,7 @@ words! {
         GhostVms = "ghost_vms",
         ControllerSilent = "controller_silent",
         DatabaseUnreachable = "database_unreachable",
+        DatabaseBlind = "database_blind",
         LogUnreadable = "log_unreadable",
         LogLagging = "log_lagging",
         StoreUnwritable = "store_unwritable",
@@ -43,6 +44,7 @@ impl Condition {
             Condition::GhostVms => "the database calls VMs running that have no process",
             Condition::ControllerSilent => "the controller writes nothing to its log",
             Condition::DatabaseUnreachable => "the controller's database does not answer",
+            Condition::DatabaseBlind => "the controller's rows are hidden from bootwatch's role",
             Condition::LogUnreadable => "the controller's log cannot be read",
             Condition::LogLagging => "the controller's log is read too slowly",
             Condition::StoreUnwritable => "bootwatch cannot write its store",
@@ -147,6 +149,7 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         }
         Condition::ControllerSilent
         | Condition::DatabaseUnreachable
+        | Condition::DatabaseBlind
         | Condition::LogUnreadable
         | Condition::LogLagging
         | Condition::StoreUnwritable

@@ -10,14 +10,16 @@ pub(super) const OTHER: &str = "other";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bounded {
     Channel,
+    Query,
     Result,
     Source,
     State,
 }
 
 impl Bounded {
-    pub(super) const ALL: [Bounded; 4] = [
+    pub(super) const ALL: [Bounded; 5] = [
         Bounded::Channel,
+        Bounded::Query,
         Bounded::Result,
         Bounded::Source,
         Bounded::State,
@@ -26,6 +28,7 @@ impl Bounded {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Bounded::Channel => "channel",
+            Bounded::Query => "query",
             Bounded::Result => "result",
             Bounded::Source => "source",
             Bounded::State => "state",

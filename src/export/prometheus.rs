@@ -26,11 +26,14 @@ use crate::core::inventory::SessionTotals;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
 use database::Database;
-use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
 use log::Logs;
 use process::Process;
 use store::Stores;
 use table::{Followed, Table, words};
+
+/// The database as a source.
+const DATABASE: &str = "database";
 
 /// A boot that ended, in the words of labels.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,9 @@ pub(super) struct Prometheus {
     logs: Logs,
     stores: Stores,
     database: Database,
+    /// What is asked of the database, and how long it takes.
+    queries: Vec<&'static str>,
+    asked: Table<HistogramVec, 1>,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -100,7 +106,7 @@ impl Prometheus {
         let mut channels = setup.channels.clone();
         channels.push(label::OTHER.to_owned());
         let sent = words(setup.results.iter().copied().chain([label::OTHER]));
-        let logs = Logs::new(&family, &setup.sources, &setup.others);
+        let logs = Logs::new(&family, &setup.sources);
         let stores = Stores::new(&family, logs.up(), channels.clone());
 
         family.build_info(setup.version);
@@ -277,6 +283,16 @@ impl Prometheus {
             logs,
             stores,
             database: Database::new(&family),
+            queries: setup.queries.clone(),
+            asked: Table::new(
+                family.histogram(
+                    "database_poll_duration_seconds",
+                    "How long a question to the controller's database took.",
+                    QUERY_SECONDS,
+                    &["query"],
+                ),
+                [words(setup.queries.iter().copied().chain([label::OTHER]))],
+            ),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -289,7 +305,7 @@ impl Prometheus {
             registry,
         };
         prometheus.zero();
-        if setup.database {
+        if !setup.queries.is_empty() {
             prometheus.database.zero();
         }
         prometheus
@@ -353,6 +369,9 @@ impl Prometheus {
             for result in 0..label::HEARTBEATS.len() - 1 {
                 self.heartbeats.make([result]);
             }
+        }
+        if !self.queries.is_empty() {
+            self.database_up(false);
         }
         for label in Bounded::ALL {
             self.overflow.make([label as usize]);
@@ -463,10 +482,17 @@ impl Prometheus {
         }
     }
 
-    pub(super) fn up(&self, name: &str, up: bool) {
-        if !self.logs.other(name, up) {
-            self.overflowed(Bounded::Source);
-        }
+    pub(super) fn database_up(&self, up: bool) {
+        self.logs.set_up(DATABASE, up);
+    }
+
+    pub(super) fn database_asked(&self, query: &str, took: Duration) {
+        let known = self.queries.iter().position(|known| *known == query);
+        let query = known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Query);
+            self.queries.len()
+        });
+        self.asked.at([query]).observe(took.as_secs_f64());
     }
 
     pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {

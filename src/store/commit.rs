@@ -1,13 +1,14 @@
-//! One batch into the tables: a statement a table, whatever the batch holds.
+//! One batch into the tables: one text of statements, whatever the batch holds.
 //!
-//! The rows travel as one JSON text that SQLite takes apart (`json_each`). A statement a row would cost as many trips
-//! to the connection's thread and back, which is most of what a small write costs.
+//! A table's rows travel as one JSON text that SQLite takes apart (`json_each`; of NULL it makes no row), and the whole
+//! transaction goes to the connection's thread in one trip. A trip a statement, or worse a row, would be most of what a
+//! small write costs: on the way of a page it was three quarters.
 
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::Arguments;
+use sqlx::sqlite::SqliteArguments;
 
 use super::Batch;
 use super::outbox;
@@ -19,6 +20,7 @@ const SET_STATE: &str = "INSERT INTO state (kind, key, value)
 const CLEAR_STATE: &str = "DELETE FROM state WHERE (kind, key) IN
     (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
 const FORGET_STATE: &str = "DELETE FROM state WHERE kind IN (SELECT value FROM json_each(?))";
+const SET_SEQUENCE: &str = "UPDATE meta SET sequence = ? WHERE sequence <> ?";
 const SET_DETAIL: &str = "INSERT INTO boot_detail (boot_id, detail)
     SELECT value ->> 'boot_id', value -> 'detail' FROM json_each(?) WHERE true
     ON CONFLICT (boot_id) DO UPDATE SET detail = excluded.detail";
@@ -30,6 +32,21 @@ static SET_BOOTS: LazyLock<String> = LazyLock::new(|| {
 static SET_INCIDENTS: LazyLock<String> = LazyLock::new(|| {
     let names: Vec<&str> = INCIDENT_COLUMNS.iter().map(|(name, _)| *name).collect();
     upsert("incident", "key", &names, Some("value"))
+});
+
+/// What [`Written::values`] is bound to, in its order.
+static STATEMENTS: LazyLock<String> = LazyLock::new(|| {
+    [
+        FORGET_STATE,
+        SET_STATE,
+        CLEAR_STATE,
+        &SET_BOOTS,
+        SET_DETAIL,
+        &SET_INCIDENTS,
+        outbox::QUEUE,
+        SET_SEQUENCE,
+    ]
+    .join(";\n")
 });
 
 /// Writes rows given as JSON objects; the column `whole` takes JSON as it is.
@@ -97,37 +114,28 @@ impl Written {
         }
     }
 
-    /// Within a transaction.
-    pub(super) async fn write(
-        &self,
-        batch: &Batch,
-        raw: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
-        for (statement, rows) in [
-            (FORGET_STATE, &self.forgotten),
-            (SET_STATE, &self.set),
-            (CLEAR_STATE, &self.cleared),
-            (SET_BOOTS.as_str(), &self.boots),
-            (SET_DETAIL, &self.boots),
-            (SET_INCIDENTS.as_str(), &self.incidents),
-            (outbox::QUEUE, &self.messages),
+    /// Its statements, without a beginning and an end.
+    pub(super) fn statements() -> &'static str {
+        &STATEMENTS
+    }
+
+    /// What they are bound to.
+    pub(super) fn arguments(&self) -> SqliteArguments {
+        let mut arguments = SqliteArguments::default();
+        for rows in [
+            &self.forgotten,
+            &self.set,
+            &self.cleared,
+            &self.boots,
+            &self.boots,
+            &self.incidents,
+            &self.messages,
         ] {
-            if let Some(rows) = rows {
-                sqlx::query(AssertSqlSafe(statement))
-                    .bind(rows)
-                    .execute(&mut *raw)
-                    .await?;
-            }
+            // Text and numbers can always be given to SQLite.
+            arguments.add(rows.clone()).ok();
         }
-        if self.boots.is_some() || self.incidents.is_some() {
-            sqlx::query("UPDATE meta SET sequence = ?")
-                .bind(self.sequence)
-                .execute(&mut *raw)
-                .await?;
-        }
-        for mark in &batch.marks {
-            mark.write(raw).await?;
-        }
-        Ok(())
+        arguments.add(self.sequence).ok();
+        arguments.add(self.sequence).ok();
+        arguments
     }
 }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection as _};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
 
 use super::error::{Kind, StoreError};
+use super::outbox::Mark;
 
 /// Whoever else holds the file (a backup, somebody with a shell) is waited for so long: a page waits with it.
 const BUSY: Duration = Duration::from_millis(200);
@@ -27,6 +28,15 @@ pub(super) enum Durability {
     Process,
     /// The machine's: the disk has it.
     Power,
+}
+
+impl Durability {
+    fn setting(self) -> &'static str {
+        match self {
+            Durability::Process => "PRAGMA synchronous = NORMAL",
+            Durability::Power => "PRAGMA synchronous = FULL",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,16 +103,56 @@ impl Connection {
             roll_back(raw).await;
         }
         if durability != self.durability {
-            let setting = match durability {
-                Durability::Process => "PRAGMA synchronous = NORMAL",
-                Durability::Power => "PRAGMA synchronous = FULL",
-            };
-            sqlx::query(setting).execute(&mut *raw).await?;
+            sqlx::query(durability.setting()).execute(&mut *raw).await?;
             self.durability = durability;
         }
         self.in_doubt = true;
         sqlx::query("BEGIN IMMEDIATE").execute(raw).await?;
         Ok(())
+    }
+
+    /// A whole transaction: the statements, then the marks. Without marks it is one trip to the connection's thread.
+    pub(super) async fn write(
+        &mut self,
+        durability: Durability,
+        statements: &'static str,
+        arguments: SqliteArguments,
+        marks: &[Mark],
+    ) -> Result<(), StoreError> {
+        if !marks.is_empty() {
+            let raw = self.begin(durability).await?;
+            let done = async {
+                sqlx::query_with(statements, arguments)
+                    .execute(&mut *raw)
+                    .await?;
+                for mark in marks {
+                    mark.write(raw).await?;
+                }
+                Ok(())
+            };
+            let done = done.await;
+            return self.end(done).await;
+        }
+        let doubted = self.in_doubt;
+        let raw = self.raw("write").await?;
+        if doubted {
+            roll_back(raw).await;
+        }
+        let text = AssertSqlSafe(format!(
+            "{};\nBEGIN IMMEDIATE;\n{statements};\nCOMMIT",
+            durability.setting()
+        ));
+        self.in_doubt = true;
+        self.durability = durability;
+        let raw = self.raw("write").await?;
+        let done = sqlx::query_with(text, arguments).execute(raw).await;
+        match done {
+            Ok(_) => {
+                self.in_doubt = false;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error).await),
+        }
     }
 
     /// Commits what was done since [`Connection::begin`], or undoes it.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bootwatch::cli::check;
-use bootwatch::config::{Channel, Config, LogSource, Problems, Surroundings, Zone, parse};
+use bootwatch::config::{Channel, Config, LogSource, Problems, Surroundings, Tls, Zone, parse};
 
 const MINIMAL: &str = "[log]\nfile = \"/var/log/x.log\"\n";
 
@@ -223,10 +223,21 @@ fn the_environment_goes_over_the_file() {
             ("BOOTWATCH_NOTIFY__NIGHT__URL", "https://alerts.example/b"),
             ("BOOTWATCH_NOTIFY__NIGHT__AUTHORIZATION", "Bearer hunter2"),
             ("BOOTWATCH_PORT_9644_TCP", "tcp://10.0.0.1:9644"),
+            (
+                "BOOTWATCH_DATABASE__URL",
+                "postgres://me:hunter2@db.example/app",
+            ),
+            ("BOOTWATCH_DATABASE__TLS", "unverified"),
             ("PATH", "/bin"),
         ],
     )
     .unwrap();
+    let database = config.database.unwrap();
+    assert_eq!(
+        (database.tls, database.schema.as_str()),
+        (Tls::Unverified, "public")
+    );
+    assert!(!format!("{:?}", database.url).contains("hunter2"));
     assert_eq!(
         config.log.source,
         LogSource::Journal("master-controller".to_owned())
@@ -264,7 +275,7 @@ fn check_says_what_a_good_file_amounts_to() {
     .unwrap();
     let expected = format!(
         "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
-         web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike, ControllerSilent, LogLagging, \
+         database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike, ControllerSilent, LogLagging, \
          StoreUnwritable, NotifierFailing, RecordsUnparsed; off: ConnectionErrorSpike, SessionsIncomplete, IpPoolLow, \
          GhostVms, DatabaseUnreachable\n  notifiers: none\n  heartbeat: none; if bootwatch dies, nobody is told\n",
         path.display()

@@ -7,6 +7,7 @@
 mod alerts_page;
 mod architecture;
 mod config;
+mod database;
 mod demo;
 mod metrics;
 mod notify_test;

@@ -110,6 +110,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "origin",
         "outcome",
         "provider",
+        "query",
         "result",
         "rule",
         "severity",
@@ -168,6 +169,7 @@ fn what_rules_ask_about_exists_at_zero_in_a_fresh_process() {
     }
     wanted.push("bootwatch_notifications_total{channel=\"ops\",result=\"failed_server\"}".into());
     wanted.push("bootwatch_source_up{source=\"log\"}".into());
+    wanted.push("bootwatch_source_up{source=\"database\"}".into());
     wanted.push("bootwatch_log_records_unparsed_total{source=\"log\"}".into());
     wanted.extend(
         FindingKind::ALL
@@ -209,6 +211,7 @@ fn hostile_text_creates_no_series() {
     recorder.notification("unheard of", "sent", Some(Duration::ZERO));
     recorder.notification("ops", "unheard of", Some(Duration::ZERO));
     recorder.waiting("unheard of", 1);
+    recorder.database_asked("unheard of", Duration::ZERO);
     let sim = |seed| play(scenario("mass-incident"), &order(seed, Version::Oct, 30)).0;
     for observation in observations(&sim(1)) {
         recorder.observe(&observation, true);
@@ -242,6 +245,7 @@ fn hostile_text_creates_no_series() {
         let name = format!("p{n}\"\n{{}}");
         recorder.notification(&name, &name, Some(Duration::ZERO));
         recorder.waiting(&name, 1);
+        recorder.database_asked(&name, Duration::ZERO);
         recorder.source(&name, &SourceFigures::default());
         recorder.reads(&name, &ReadFigures::default());
     }
@@ -267,6 +271,7 @@ fn hostile_text_creates_no_series() {
     assert_eq!(overflown("result"), 9_501.0 + 10_001.0);
     assert_eq!(overflown("channel"), 20_002.0);
     assert_eq!(overflown("source"), 20_000.0);
+    assert_eq!(overflown("query"), 10_001.0);
 }
 
 #[test]
@@ -442,7 +447,7 @@ fn gauges_follow_what_they_are_told() {
 #[test]
 fn without_a_database_nothing_is_said_of_one() {
     let fresh = text(&Recorder::new(&Setup {
-        database: false,
+        queries: Vec::new(),
         ..setup()
     }));
     for family in [

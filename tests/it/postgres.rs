@@ -4,7 +4,7 @@
 //! [`shared`] gives the tests that run at the same time one cluster, and each of them a database of its own; a test
 //! that stops the server or needs settings of its own starts one with [`Cluster::start`].
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,19 +37,7 @@ impl Cluster {
 
     /// With lines of `postgresql.conf` of one's own.
     pub(crate) fn with(settings: &[&str]) -> Cluster {
-        let directory = tempfile::Builder::new()
-            .prefix("bootwatch-postgres-")
-            .tempdir()
-            .unwrap();
-        let user = ordinary_user(directory.path());
-        let mut cluster = Cluster {
-            directory,
-            programs: programs(),
-            user,
-            settings: settings.join("\n"),
-            port: 0,
-        };
-        cluster.own(cluster.directory.path());
+        let mut cluster = Cluster::empty(&settings.join("\n"));
         cluster.write("password", PASSWORD);
         let password = cluster.file("password");
         cluster.succeed(
@@ -62,6 +50,24 @@ impl Cluster {
                 .arg(cluster.data()),
         );
         cluster.serve();
+        cluster
+    }
+
+    /// A directory without a cluster in it.
+    fn empty(settings: &str) -> Cluster {
+        let directory = tempfile::Builder::new()
+            .prefix("bootwatch-postgres-")
+            .tempdir()
+            .unwrap();
+        let user = ordinary_user(directory.path());
+        let cluster = Cluster {
+            directory,
+            programs: programs(),
+            user,
+            settings: settings.to_owned(),
+            port: 0,
+        };
+        cluster.own(cluster.directory.path());
         cluster
     }
 
@@ -98,6 +104,50 @@ impl Cluster {
             return Ok(());
         }
         Err(std::fs::read_to_string(log).unwrap_or_default())
+    }
+
+    /// Starts the server anew with further settings.
+    pub(crate) fn set(&mut self, settings: &str) {
+        self.settings = format!("{}\n{settings}", self.settings);
+        self.stop();
+        self.start_again();
+    }
+
+    /// A standby that follows this cluster by streaming.
+    pub(crate) fn replica(&self) -> Cluster {
+        let mut replica = Cluster::empty(&self.settings);
+        self.succeed(
+            replica
+                .program("pg_basebackup")
+                .args([
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                    "--dbname",
+                ])
+                .arg(self.url("postgres"))
+                .arg("--pgdata")
+                .arg(replica.data()),
+        );
+        // How to reach the primary stands in the file that `try_start` writes.
+        let recovery = std::fs::read_to_string(replica.file("data/postgresql.auto.conf")).unwrap();
+        let primary = recovery
+            .lines()
+            .find(|line| line.starts_with("primary_conninfo"))
+            .unwrap();
+        replica.settings = format!("{}\n{primary}", self.settings);
+        replica.serve();
+        replica
+    }
+
+    /// Runs statements in one of its databases, as the superuser.
+    pub(crate) async fn run(&self, database: &str, sql: &str) {
+        let mut connection = PgConnection::connect(&self.url(database)).await.unwrap();
+        run(&mut connection, sql).await;
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Stops the server as a failing machine would: connections break, and what was committed is there afterwards.
@@ -184,7 +234,7 @@ impl Cluster {
         database
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         format!(
             "postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{}/{database}",
             self.port
@@ -299,6 +349,12 @@ pub(crate) async fn run(connection: &mut PgConnection, sql: &str) {
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// A program that Debian keeps out of an ordinary user's PATH.
+pub(crate) fn found(name: &str) -> PathBuf {
+    let place = Path::new("/usr/sbin").join(name);
+    if place.is_file() { place } else { name.into() }
 }
 
 /// Where the server's own programs are: Debian keeps them out of PATH, a directory a version.

@@ -133,7 +133,7 @@ fn boots_of(said: &[Observation]) -> impl Iterator<Item = &Boot> {
 fn told_with(stretch: &str, rows: &[Row], place: u64) -> (Vec<Boot>, RowsSaid) {
     let mut reader = Reader::new(0, Zone::Named(jiff::tz::TimeZone::UTC));
     let mut tracker = Tracker::new(excerpt);
-    tracker.watch_rows();
+    tracker.watch_rows(None);
     let (mut said, mut by_rows) = (Vec::new(), RowsSaid::default());
     let mut events = 0;
     let mut sink = |tracker: &mut Tracker, event: &Event<'_>, said: &mut Vec<_>| {
@@ -188,7 +188,7 @@ fn rows_alone_say_nothing_that_is_not_so() {
     for stretch in STRETCHES {
         let truth = truth(stretch);
         let mut tracker = Tracker::new(excerpt);
-        tracker.watch_rows();
+        tracker.watch_rows(None);
         let rows = rows_of(&truth);
         let newest = rows.iter().map(Row::created_at).max().unwrap();
         for row in &rows {

@@ -95,6 +95,7 @@ impl Tracker {
     /// The next `changes` hands out everything: what the last ones told was not kept.
     pub fn save_everything(&mut self) {
         self.touched = Touched::default();
+        self.rows.save_everything();
     }
 
     /// A tracker as it was when these parts, keys and texts, were the last of `changes`. No part at all makes a new

@@ -366,10 +366,13 @@ impl Rows {
 }
 
 impl Tracker {
-    /// From now on the log's words are remembered, so that rows can be told from them. To be called before the first
-    /// event.
-    pub fn watch_rows(&mut self) {
+    /// From now on the log's words are remembered, so that rows can be told from them. What it said up to `heard_to` was
+    /// not remembered: rows of that time open no boot. To be called before the first event.
+    pub fn watch_rows(&mut self, heard_to: Option<Timestamp>) {
         self.rows.on = true;
+        if let Some(at) = heard_to {
+            self.rows.floor = self.rows.floor.max(at.plus_ms(FORGOTTEN_MARGIN_MS));
+        }
     }
 
     /// Takes one row; `first` if it is of the first window ever read. What follows is said by `judge_rows`.
@@ -666,6 +669,10 @@ impl Rows {
                     && (first..=last).contains(&session.created_at)
             })
         })
+    }
+
+    pub(super) fn save_everything(&mut self) {
+        self.touched = Touched::default();
     }
 
     fn changes(&mut self) -> Changes {

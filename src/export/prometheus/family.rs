@@ -26,6 +26,10 @@ pub(super) const DELIVERY_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0,
     300.0, 3600.0,
 ];
+/// From a look at a few rows to the server's own limit of 5 s, and ours of 10 s.
+pub(super) const QUERY_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// From a commit that the kernel has, through one that a disk has, to one that waited for another program.
 pub(super) const WRITE_SECONDS: &[f64] = &[

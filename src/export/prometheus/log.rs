@@ -9,8 +9,6 @@ use crate::export::{ReadFigures, SourceFigures};
 #[derive(Debug)]
 pub(super) struct Logs {
     sources: Vec<Log>,
-    /// What is no log and can be up or down as well.
-    others: Vec<String>,
     up: IntGaugeVec,
     lag_bytes: IntGaugeVec,
     last_record: GaugeVec,
@@ -31,7 +29,7 @@ struct Log {
 }
 
 impl Logs {
-    pub(super) fn new(family: &Family<'_>, names: &[String], others: &[String]) -> Logs {
+    pub(super) fn new(family: &Family<'_>, names: &[String]) -> Logs {
         let counter = |name: &str, help: &str| family.counter(name, help, &["source"]);
         let lines = counter("log_lines_total", "Lines read of the controller's log.");
         let bytes = counter("log_bytes_total", "Bytes read of the controller's log.");
@@ -69,7 +67,6 @@ impl Logs {
                     unknown: followed(&unknown, name),
                 })
                 .collect(),
-            others: others.to_vec(),
             up: family.gauge(
                 "source_up",
                 "Whether the source of events can be read, or the store or the fleet's database written.",
@@ -86,8 +83,8 @@ impl Logs {
                 &["source"],
             ),
         };
-        for name in names.iter().chain(others) {
-            logs.up.with_label_values(&[name]).set(0);
+        for name in names {
+            logs.set_up(name, false);
         }
         logs
     }
@@ -95,6 +92,11 @@ impl Logs {
     /// The family `source_up`, for sources that are no logs.
     pub(super) fn up(&self) -> IntGaugeVec {
         self.up.clone()
+    }
+
+    /// Says whether a source can be read; the caller's names are few and its own.
+    pub(super) fn set_up(&self, name: &str, up: bool) {
+        self.up.with_label_values(&[name]).set(up.into());
     }
 
     /// Says whether the source is one that was named.
@@ -107,7 +109,7 @@ impl Logs {
         log.rotations.follow(figures.rotations);
         log.truncations.follow(figures.truncations);
         log.losses.follow(figures.losses);
-        self.up.with_label_values(&[name]).set(figures.up.into());
+        self.set_up(name, figures.up);
         if figures.up {
             let lag = i64::try_from(figures.lag_bytes).unwrap_or(i64::MAX);
             self.lag_bytes.with_label_values(&[name]).set(lag);
@@ -116,15 +118,6 @@ impl Logs {
             drop(self.lag_bytes.remove_label_values(&[name]));
         }
         true
-    }
-
-    /// Says whether it is one that was named.
-    pub(super) fn other(&self, name: &str, up: bool) -> bool {
-        let known = self.others.iter().any(|known| known == name);
-        if known {
-            self.up.with_label_values(&[name]).set(up.into());
-        }
-        known
     }
 
     pub(super) fn reads(&self, name: &str, figures: &ReadFigures) -> bool {

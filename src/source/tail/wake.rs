@@ -85,6 +85,8 @@ impl Wakes {
             && self.file.is_none_or(|(_, _, new)| new != watch)
         {
             remove_watch(instances.file.get_ref(), watch).ok();
+            // The kernel tells of the end of a watch as of a write. What was written until now is read next anyway.
+            while drain(instances.file.get_ref()) > 0 {}
         }
     }
 
@@ -145,5 +147,33 @@ async fn drained(instance: &AsyncFd<OwnedFd>) {
         if taken > 0 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_watch_is_no_write() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut wakes = Wakes::new(true);
+        wakes.watch_file(Some((0, file.as_raw_fd())));
+        file.write_all(b"1\n").unwrap();
+        let instances = wakes.instances.as_ref().unwrap();
+        assert!(drain(instances.file.get_ref()) > 0, "the write is told");
+
+        file.write_all(b"2\n").unwrap();
+        wakes.watch_file(None);
+        let instances = wakes.instances.as_ref().unwrap();
+        assert_eq!(drain(instances.file.get_ref()), 0, "nothing is told");
+
+        wakes.watch_file(Some((0, file.as_raw_fd())));
+        file.write_all(b"3\n").unwrap();
+        let instances = wakes.instances.as_ref().unwrap();
+        assert!(drain(instances.file.get_ref()) > 0, "the next one is");
     }
 }

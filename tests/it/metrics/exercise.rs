@@ -13,16 +13,16 @@ use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
+use bootwatch::source::database::Query;
 
 use crate::simulator::{order, play, scenarios};
 
 pub(super) fn setup() -> Setup {
     Setup {
         sources: vec!["log".to_owned()],
+        queries: Query::ALL.map(Query::as_str).to_vec(),
         channels: vec!["ops".to_owned()],
         results: vec!["sent", "expired", "failed_server"],
-        others: vec!["database".to_owned()],
-        database: true,
         ..Setup::default()
     }
 }
@@ -135,7 +135,6 @@ pub(super) fn exercise(recorder: &Recorder) {
     ] {
         recorder.store_write(result, Duration::from_millis(2));
     }
-    recorder.up("database", true);
     recorder.store(true, 1);
     recorder.outbox([("ops", "queued"), ("ops", "sending")]);
     recorder.fleet(true, 7, 1);
@@ -156,6 +155,10 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.sessions_incomplete(1);
     recorder.findings(&[1, 2, 3, 4, 5, 6]);
     recorder.addresses(&[3, 1, 249]);
+    recorder.database_up(true);
+    for query in Query::ALL {
+        recorder.database_asked(query.as_str(), Duration::from_millis(3));
+    }
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {

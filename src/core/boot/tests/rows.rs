@@ -41,7 +41,7 @@ fn session_row(number: u128, status: SessionStatus, error: Option<&str>) -> Sess
 
 fn watching() -> Story {
     let mut story = Story::new();
-    story.tracker.watch_rows();
+    story.tracker.watch_rows(None);
     story
 }
 

@@ -1,0 +1,163 @@
+//! What a look at a large database costs: 1,000,000 rows of `vms`, 200 of them open, beside the bare questions of the
+//! same client; with an index on the time of creation, and with only those that the controller's migration makes.
+//!
+//! It fills a database of its own, so it is told which: `BOOTWATCH_BENCH_DATABASE=postgres://... cargo bench --bench
+//! database`. The tables are made in the schema `bootwatch_bench`, and dropped at the end.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench measures with a clock, prints, and fails by panicking"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bootwatch::config::{Database, Secret, Tls};
+use bootwatch::controller::tables::{ControllerTables, Dialect};
+use bootwatch::source::database::{DatabaseEvent, DatabaseOptions, run};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const SCHEMA: &str = "bootwatch_bench";
+const LOOKS: u32 = 100;
+
+const FILL: &str = "
+    DROP SCHEMA IF EXISTS bootwatch_bench CASCADE; CREATE SCHEMA bootwatch_bench; SET search_path = bootwatch_bench;
+    CREATE TABLE vms (vm_id text PRIMARY KEY, user_id uuid, vm_type text, status text, ip_address text,
+        firecracker_pid int, created_at timestamptz DEFAULT now(), destroyed_at timestamptz, last_heartbeat timestamptz);
+    CREATE TABLE auth_sessions (session_id uuid PRIMARY KEY, user_id uuid, provider text, status text,
+        browser_vm_id text, vm_ip text, auth_url text, error_message text, created_at timestamptz DEFAULT now(),
+        timeout_at timestamptz);
+    INSERT INTO vms SELECT 'vm-' || gen_random_uuid(), gen_random_uuid(), 'browser',
+        CASE WHEN n <= 200 THEN 'running' ELSE 'destroyed' END, '192.168.100.2', n, now() - n * interval '30 seconds',
+        CASE WHEN n > 200 THEN now() END FROM generate_series(1, 1000000) n;
+    CREATE INDEX ON vms (user_id); CREATE INDEX ON vms (status); CREATE INDEX ON vms (vm_type);
+    CREATE INDEX ON vms (last_heartbeat); CREATE INDEX ON vms (firecracker_pid) WHERE firecracker_pid IS NOT NULL;
+    ANALYZE vms; ANALYZE auth_sessions";
+
+fn main() {
+    let Ok(url) = std::env::var("BOOTWATCH_BENCH_DATABASE") else {
+        println!("BOOTWATCH_BENCH_DATABASE names no database to fill; nothing was measured");
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(FILL).execute(&mut connection).await.unwrap();
+        let keys = "SELECT vm_id FROM vms WHERE status = 'running'";
+        let open: Vec<(String,)> = sqlx::query_as(keys)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let open: Vec<String> = open.into_iter().map(|(key,)| key).collect();
+        assert_eq!(open.len(), 200);
+        compare("only the migration's indexes", &url, &mut connection, &open).await;
+        for sql in ["CREATE INDEX ON vms (created_at, vm_id)", "ANALYZE vms"] {
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        }
+        compare("an index on created_at", &url, &mut connection, &open).await;
+        let drop = format!("DROP SCHEMA {SCHEMA} CASCADE");
+        sqlx::raw_sql(AssertSqlSafe(drop))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    });
+}
+
+async fn compare(name: &str, url: &str, connection: &mut PgConnection, open: &[String]) {
+    let bare = bare(connection, open).await;
+    let (first, look) = watched(url).await;
+    println!(
+        "{name}: one look {:.2} ms, the bare questions {:.2} ms ({:.2} times); the first look, of everything, {:.0} ms",
+        milliseconds(look),
+        milliseconds(bare),
+        look.as_secs_f64() / bare.as_secs_f64(),
+        milliseconds(first)
+    );
+}
+
+/// The median time of what any client must ask: the open rows by key, and what is new of both tables.
+async fn bare(connection: &mut PgConnection, open: &[String]) -> Duration {
+    let mut took = Vec::new();
+    for _ in 0..LOOKS {
+        let started = Instant::now();
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        let columns = "vm_id, user_id, vm_type, status, ip_address, firecracker_pid, created_at::text, destroyed_at::text, \
+                       last_heartbeat::text, xmin::text";
+        let by_key = format!("SELECT {columns} FROM vms WHERE vm_id = ANY($1)");
+        sqlx::query(AssertSqlSafe(by_key))
+            .persistent(false)
+            .bind(open)
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap();
+        let recent = "created_at >= now() - interval '15 minutes'";
+        for sql in [
+            format!(
+                "SELECT {columns} FROM vms WHERE {recent} ORDER BY created_at, vm_id LIMIT 500"
+            ),
+            format!(
+                "SELECT session_id, status, created_at::text, xmin::text FROM auth_sessions WHERE {recent} \
+                 ORDER BY created_at, session_id LIMIT 500"
+            ),
+        ] {
+            sqlx::query(AssertSqlSafe(sql))
+                .persistent(false)
+                .fetch_all(&mut *connection)
+                .await
+                .unwrap();
+        }
+        sqlx::raw_sql("COMMIT")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        took.push(started.elapsed());
+    }
+    took.sort();
+    took[took.len() / 2]
+}
+
+/// The first look's time and the others' median: all that the watch asks.
+async fn watched(url: &str) -> (Duration, Duration) {
+    let database = Database {
+        url: Secret::new(url),
+        schema: SCHEMA.to_owned(),
+        poll: Duration::from_millis(1),
+        tls: Tls::Verify,
+        ca_file: None,
+    };
+    let options = DatabaseOptions::new(&database).unwrap();
+    let tables = Arc::new(ControllerTables::new(Dialect::Postgres, SCHEMA));
+    let (events_tx, mut events) = mpsc::channel(64);
+    let stop = CancellationToken::new();
+    let mut took = Vec::new();
+    let looking = async {
+        while took.len() <= LOOKS as usize {
+            match events.recv().await {
+                Some(DatabaseEvent::Polled(polled)) => {
+                    took.push(polled.took.iter().map(|(_, took)| *took).sum());
+                }
+                Some(DatabaseEvent::Down { error, .. }) => panic!("{error}"),
+                _ => {}
+            }
+        }
+        stop.cancel();
+    };
+    tokio::join!(run(options, tables, None, events_tx, stop.clone()), looking);
+    let first = took.remove(0);
+    took.sort();
+    (first, took[took.len() / 2])
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

@@ -1,0 +1,330 @@
+//! The controller's database in the owner's hands: what exists, and where that does not fit what the log says.
+//!
+//! ```text
+//!   watch ──(bounded: looking waits)──► Existing ──► inventory, findings
+//!   /proc ──(one look a minute)───────►          └─► the tracker's rows: boots that the log never spoke of
+//! ```
+//!
+//! All of it is kept over a restart, in the same batch as everything else. What a first look brings is history, until
+//! one look was complete: a start that was killed in the middle of it reads history again.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::facts::Sighted;
+use super::supervisor::Supervisor;
+use crate::clock;
+use crate::config::Database;
+use crate::controller::tables::{ControllerTables, Dialect};
+use crate::core::boot::{Boot, LogSight, Observation, RowsSaid, Tracker};
+use crate::core::condition::{Condition, Facts, of_rows};
+use crate::core::event::{Event, EventKind};
+use crate::core::finding::{FindingChange, Findings, Processes, TICK_MS};
+use crate::core::inventory::{Inventory, Poll};
+use crate::core::query::Table;
+use crate::export::Recorder;
+use crate::source::database::{self, DatabaseEvent, DatabaseOptions, Polled, Resume};
+use crate::source::process;
+
+/// Rows on their way from the watch. When it is full, looking waits.
+const EVENTS: usize = 16;
+const LOOKS: usize = 1;
+
+/// What comes in beside the log.
+pub(super) enum Told {
+    Database(DatabaseEvent),
+    /// The host's processes; `None`: they cannot be listed.
+    Processes(Option<Processes>),
+}
+
+/// What an earlier run knew of the database.
+#[derive(Default)]
+pub(super) struct Remembered {
+    pub(super) inventory: Inventory,
+    pub(super) findings: Findings,
+    /// A look was complete.
+    pub(super) looked: bool,
+}
+
+/// What exists, and what does not fit.
+pub(super) struct Existing {
+    pub(super) inventory: Inventory,
+    pub(super) findings: Findings,
+    pub(super) looked: bool,
+    events: mpsc::Receiver<DatabaseEvent>,
+    processes: mpsc::Receiver<Option<Processes>>,
+    /// Tables of which this role sees nothing, or not what there is.
+    blind: BTreeSet<Table>,
+    recorder: Arc<Recorder>,
+    said: RowsSaid,
+    sighted: Sighted,
+    facts: Facts,
+}
+
+impl Existing {
+    /// Starts the watch.
+    pub(super) fn start(
+        config: &Database,
+        remembered: Remembered,
+        recorder: &Arc<Recorder>,
+        stop: &CancellationToken,
+        tasks: &mut Supervisor,
+    ) -> anyhow::Result<Existing> {
+        let options = DatabaseOptions::new(config).context("database.url")?;
+        let dialect = match options.is_sqlite() {
+            true => Dialect::Sqlite,
+            false => Dialect::Postgres,
+        };
+        let tables = Arc::new(ControllerTables::new(dialect, &config.schema));
+        let Remembered {
+            inventory,
+            findings,
+            looked,
+        } = remembered;
+        let resume = looked.then(|| Resume {
+            open: inventory.open_keys().collect(),
+        });
+        let (events_tx, events) = mpsc::channel(EVENTS);
+        tasks.start(
+            "database",
+            database::run(options, tables, resume, events_tx, stop.clone()),
+        );
+        let (looks_tx, processes) = mpsc::channel(LOOKS);
+        tasks.start("processes", look_at_processes(looks_tx, stop.clone()));
+        // Totals of earlier runs: counters begin at zero with the process.
+        recorder.sessions(&inventory.session_totals(), false);
+        let existing = Existing {
+            inventory,
+            findings,
+            looked,
+            events,
+            processes,
+            blind: BTreeSet::new(),
+            recorder: Arc::clone(recorder),
+            said: RowsSaid::default(),
+            sighted: Sighted::Unknown,
+            facts: Facts::new(),
+        };
+        existing.show();
+        Ok(existing)
+    }
+
+    /// Waits for what comes next; for ever, once the watch has stopped.
+    pub(super) async fn next(&mut self) -> Told {
+        let Existing {
+            events, processes, ..
+        } = self;
+        tokio::select! {
+            Some(event) = events.recv() => Told::Database(event),
+            Some(look) = processes.recv() => Told::Processes(look),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// What the log says that rows and processes are compared with.
+    pub(super) fn log_says(&mut self, event: &Event<'_>) {
+        if let EventKind::ProcessExited { vm, .. } = event.kind {
+            self.findings.process_exited(vm, event.at);
+        }
+    }
+
+    /// A boot as the log tells its end.
+    pub(super) fn boot(&mut self, boot: &Boot) {
+        self.findings.boot(boot);
+    }
+
+    /// Takes what came in; `observe` is given what follows for boots, and whether it is live.
+    pub(super) fn take(
+        &mut self,
+        told: Told,
+        tracker: &mut Tracker,
+        log: LogSight,
+        mut observe: impl FnMut(&Observation, bool),
+    ) {
+        match told {
+            Told::Database(DatabaseEvent::Rows { rows, first }) => {
+                for row in &rows {
+                    self.inventory.row(row, first);
+                    tracker.row(row, first);
+                }
+            }
+            Told::Database(DatabaseEvent::Polled(polled)) => {
+                self.polled(&polled, tracker);
+                tracker.judge_rows(polled.as_of, log, &mut self.said);
+                for observation in self.said.past.drain(..) {
+                    observe(&observation, false);
+                }
+                for observation in self.said.live.drain(..) {
+                    observe(&observation, true);
+                }
+            }
+            Told::Database(DatabaseEvent::Up) => {
+                tracing::info!("the controller's database answers");
+                self.recorder.database_up(self.blind.is_empty());
+                self.judge();
+            }
+            Told::Database(DatabaseEvent::Down { kind, error }) => {
+                tracing::error!(
+                    kind,
+                    error,
+                    "the controller's database cannot be read; retrying"
+                );
+                self.inventory.down();
+                self.recorder.database_up(false);
+                self.judge();
+                self.sighted = Sighted::Not(Condition::DatabaseUnreachable);
+            }
+            Told::Database(DatabaseEvent::Blind { table, estimate }) => {
+                tracing::error!(
+                    table = table.as_str(),
+                    estimate,
+                    "the role sees none of this table's rows, or few of them: row-level security hides them; \
+                     `bootwatch db grants` prints a role that sees what is needed"
+                );
+                self.blind.insert(table);
+                self.inventory.down();
+                self.recorder.database_up(false);
+                self.judge();
+            }
+            Told::Database(DatabaseEvent::Sighted { table }) => {
+                tracing::info!(table = table.as_str(), "the table's rows can be seen again");
+                self.blind.remove(&table);
+                self.recorder.database_up(self.blind.is_empty());
+            }
+            Told::Database(DatabaseEvent::ServerChanged) => {
+                tracing::info!("another database server answers; everything is read again");
+            }
+            Told::Processes(look) => self.compare(look, tracker),
+        }
+    }
+
+    fn polled(&mut self, polled: &Polled, tracker: &mut Tracker) {
+        for key in &polled.gone {
+            self.inventory.vanished(*key);
+            tracker.row_vanished(*key);
+        }
+        let lag = |lag: Duration| i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+        self.inventory.polled(Poll {
+            as_of: polled.as_of,
+            full_since: polled.full_window,
+            lag_ms: polled
+                .replica
+                .map(|replica| replica.lag.map_or(i64::MAX, lag)),
+        });
+        // Rows that are hidden are not absent.
+        if !self.blind.is_empty() {
+            self.inventory.down();
+        }
+        self.looked = true;
+        for (query, took) in &polled.took {
+            self.recorder.database_asked(query.as_str(), *took);
+        }
+        self.judge();
+        self.show();
+    }
+
+    fn compare(&mut self, look: Option<Processes>, tracker: &Tracker) {
+        if let Some(look) = look {
+            self.findings.processes(look);
+        }
+        let in_flight = |vm| tracker.is_in_flight(vm);
+        for change in self
+            .findings
+            .tick(clock::now(), &self.inventory, &in_flight)
+        {
+            let (change, finding) = match &change {
+                FindingChange::Opened(finding) => ("opened", finding),
+                FindingChange::Closed(finding) => ("closed", finding),
+            };
+            tracing::info!(
+                kind = finding.kind.as_str(),
+                vm = finding.vm.map(tracing::field::display),
+                session = finding.session.map(tracing::field::display),
+                text = finding.text,
+                "finding {change}"
+            );
+        }
+        self.facts.clear();
+        of_rows(&self.inventory, &self.findings, &mut self.facts);
+        self.show();
+    }
+
+    /// What the rows say now, and whether they can be seen.
+    fn judge(&mut self) {
+        self.facts.clear();
+        of_rows(&self.inventory, &self.findings, &mut self.facts);
+        self.sighted = match self.blind.is_empty() {
+            true => Sighted::Fully,
+            false => Sighted::Not(Condition::DatabaseBlind),
+        };
+    }
+
+    pub(super) fn sighted(&self) -> Sighted {
+        self.sighted
+    }
+
+    /// What the rows say, as of the last look.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn show(&self) {
+        let Existing {
+            inventory,
+            findings,
+            recorder,
+            ..
+        } = self;
+        recorder.vms(&inventory.vm_counts());
+        recorder.sessions(&inventory.session_totals(), true);
+        recorder.sessions_incomplete(inventory.incomplete().count());
+        recorder.findings(&findings.counts());
+        if let Some(addresses) = inventory.addresses(|vm| findings.is_ghost(vm)) {
+            recorder.addresses(&addresses);
+        }
+    }
+
+    /// The store was begun anew.
+    pub(super) fn save_everything(&mut self) {
+        self.inventory.save_everything();
+        self.findings.save_everything();
+    }
+}
+
+/// Looks once a minute, on a thread that may wait for the kernel.
+async fn look_at_processes(looks: mpsc::Sender<Option<Processes>>, stop: CancellationToken) {
+    let mut minute = tokio::time::interval(Duration::from_millis(TICK_MS.unsigned_abs()));
+    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = minute.tick() => {}
+        }
+        let at = clock::now();
+        let look = tokio::task::spawn_blocking(move || process::scan(Path::new(process::PROC), at));
+        let look = match look.await {
+            Ok(Ok(look)) => Some(look),
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(%error, "without the processes, ghosts are told by rows and log alone");
+                }
+                None
+            }
+            Err(_) => None,
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            sent = looks.send(look) => if sent.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! One look at a database from outside of the watch: can it be reached, and does this role see what it needs and no more?
+
+use super::connection::Connection;
+use super::error::DatabaseError;
+use super::options::DatabaseOptions;
+use super::state;
+use crate::core::query::{Layout, Table, Tables};
+
+/// What a database and a role are like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examination {
+    pub tables: Vec<Visible>,
+    /// The role may change these tables.
+    pub can_write: bool,
+    /// The role may do anything.
+    pub superuser: bool,
+    /// A replica answered.
+    pub replica: bool,
+}
+
+/// What is seen of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visible {
+    pub table: Table,
+    /// Rows seen, counted up to a thousand.
+    pub seen: u64,
+    /// Rows that the server's statistics tell of.
+    pub estimate: u64,
+    /// Row-level security hides them.
+    pub blind: bool,
+}
+
+/// Connects, finds the tables and looks once.
+///
+/// # Errors
+/// The database cannot be reached or asked, or has no such tables.
+pub async fn examine(
+    options: &DatabaseOptions,
+    tables: &dyn Tables,
+) -> Result<Examination, DatabaseError> {
+    let mut connection = Connection::open(options).await?;
+    let layout = super::learn(&mut connection, tables).await?;
+    connection.begin().await?;
+    let mut found = Examination {
+        replica: state::read(&mut connection).await?.replica,
+        ..Examination::default()
+    };
+    for table in Table::ALL {
+        let sight = state::sight(&mut connection, &*layout, table).await?;
+        found.tables.push(Visible {
+            table,
+            seen: sight.seen,
+            estimate: sight.estimate,
+            blind: sight.is_blind(),
+        });
+    }
+    if !connection.is_sqlite() {
+        rights(&mut connection, &*layout, &mut found).await?;
+    }
+    connection.commit().await?;
+    Ok(found)
+}
+
+async fn rights(
+    connection: &mut Connection,
+    layout: &dyn Layout,
+    found: &mut Examination,
+) -> Result<(), DatabaseError> {
+    let may_write = Table::ALL.map(|table| {
+        let name = layout.relation(table).replace('\'', "''");
+        format!("has_table_privilege('{name}'::regclass, 'INSERT, UPDATE, DELETE, TRUNCATE')")
+    });
+    let sql = format!(
+        "SELECT ({})::text, (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)::text",
+        may_write.join(" OR ")
+    );
+    let cells = state::one(connection, "look what this role may do", &sql).await?;
+    let is_true = |at: usize| cells.get(at).and_then(Option::as_deref) == Some("true");
+    found.can_write = is_true(0);
+    found.superuser = is_true(1);
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Which rows were seen, and in which version: what has not changed is not delivered again, what vanished is noticed.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::core::query::{Place, Table};
+use crate::core::row::{Row, RowKey};
+
+/// Rows of one table that are remembered, and of those that may still change. Beyond it a row is delivered again whenever
+/// it is read, which costs work and loses nothing.
+const MOST: usize = 50_000;
+
+#[derive(Debug)]
+pub(super) struct Known {
+    rows: [HashMap<RowKey, Entry>; 2],
+    round: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Unknown after a restart or a change of servers.
+    version: Option<u64>,
+    created_us: i64,
+    /// The look that saw it last.
+    round: u64,
+    /// The key as the table holds it, of a row that may still change.
+    open: Option<Box<str>>,
+}
+
+impl Known {
+    pub(super) fn new(open: &[RowKey]) -> Known {
+        let mut known = Known {
+            rows: [HashMap::new(), HashMap::new()],
+            round: 0,
+        };
+        for key in open {
+            let entry = Entry {
+                version: None,
+                // Never forgotten for its age before it was asked for.
+                created_us: i64::MAX,
+                round: 0,
+                open: Some(key.to_string().into()),
+            };
+            known.rows[key.table() as usize].insert(*key, entry);
+        }
+        known
+    }
+
+    pub(super) fn begin_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// Notes a row, and says whether it is new or has changed. A session created before `forget_us` is not asked for
+    /// by key any more.
+    pub(super) fn see(&mut self, row: &Row, place: &Place, forget_us: i64) -> bool {
+        let key = row.key();
+        let rows = &mut self.rows[key.table() as usize];
+        let version = Some(row.version());
+        let old = key.table() == Table::Sessions && place.created_us < forget_us;
+        let entry = Entry {
+            version,
+            created_us: place.created_us,
+            round: self.round,
+            open: (!row.is_final() && !old).then(|| place.key.as_str().into()),
+        };
+        if let Some(known) = rows.get_mut(&key) {
+            let changed = known.version != version;
+            *known = entry;
+            return changed;
+        }
+        if rows.len() < MOST {
+            rows.insert(key, entry);
+        }
+        true
+    }
+
+    /// Keys of rows that may still change and were not seen in this look.
+    pub(super) fn unseen(&self, table: Table) -> Vec<String> {
+        let rows = self.rows[table as usize].values();
+        rows.filter(|entry| entry.round != self.round)
+            .filter_map(|entry| entry.open.as_deref().map(str::to_owned))
+            .collect()
+    }
+
+    /// Rows of a full window that were not seen in this look, though they are not asked for by key.
+    pub(super) fn unseen_since(&self, table: Table, since_us: i64) -> Vec<RowKey> {
+        let rows = self.rows[table as usize].iter();
+        rows.filter(|(_, entry)| {
+            entry.round != self.round && entry.open.is_none() && entry.created_us >= since_us
+        })
+        .map(|(key, _)| *key)
+        .collect()
+    }
+
+    /// The rows that these keys, asked for in vain, belong to.
+    pub(super) fn named(&self, table: Table, keys: &HashSet<String>) -> Vec<RowKey> {
+        let rows = self.rows[table as usize].iter();
+        rows.filter(|(_, entry)| entry.open.as_deref().is_some_and(|key| keys.contains(key)))
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    pub(super) fn forget(&mut self, gone: &[RowKey]) {
+        for key in gone {
+            self.rows[key.table() as usize].remove(key);
+        }
+    }
+
+    /// Versions of one server mean nothing on another, which may have lost the last of them.
+    pub(super) fn forget_versions(&mut self) {
+        for entry in self.rows.iter_mut().flat_map(HashMap::values_mut) {
+            entry.version = None;
+        }
+    }
+
+    /// What is over and older than the window will not be read again.
+    pub(super) fn prune(&mut self, before_us: i64) {
+        for rows in &mut self.rows {
+            rows.retain(|_, entry| entry.open.is_some() || entry.created_us >= before_us);
+            rows.shrink_to(rows.len() * 2);
+        }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        let rows = self.rows.iter().flat_map(HashMap::values);
+        rows.filter(|entry| entry.open.is_some()).count()
+    }
+}
+
+/// In the database's unit.
+pub(super) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,139 @@
+//! What there is to know of a server before its rows mean anything: its clock, who it is, whether it is a replica, and
+//! whether this role sees anything.
+
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::error::DatabaseError;
+use crate::core::query::{Cells, Layout, Statement, Table};
+
+/// A server's state at one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// The moment whose rows are seen; none of a replica that has replayed nothing yet.
+    pub(super) as_of_us: Option<i64>,
+    pub(super) now_us: i64,
+    pub(super) replica: bool,
+    pub(super) lag: Option<Duration>,
+    /// Changes when another server answers, or this one was started anew or promoted.
+    pub(super) identity: String,
+    /// How long the oldest transaction that can be seen has been open.
+    pub(super) longest_us: i64,
+}
+
+/// A replica shows what it has replayed; on an idle primary that is long ago though nothing is missing, so lag is told
+/// only while something received is not replayed. Other roles' transactions are seen only with `pg_read_all_stats`.
+///
+/// Who it is: no two servers started in the same microsecond, and a promotion ends recovery; so the system's identifier
+/// and timeline, which not everyone may ask for, would add nothing.
+const POSTGRES: &str = "SELECT \
+    (extract(epoch FROM CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE now() END) * 1000000)::bigint::text, \
+    (extract(epoch FROM now()) * 1000000)::bigint::text, \
+    pg_is_in_recovery()::text, \
+    CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN '0' \
+         ELSE (extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint::text END, \
+    concat_ws('/', pg_is_in_recovery(), pg_postmaster_start_time(), inet_server_addr(), inet_server_port()), \
+    (SELECT (extract(epoch FROM now() - min(xact_start)) * 1000000)::bigint::text FROM pg_stat_activity \
+     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())";
+const SQLITE: &str = "SELECT CAST(at AS TEXT), CAST(at AS TEXT), 'false', NULL, 'file', NULL FROM \
+    (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000 AS at)";
+
+pub(super) async fn read(connection: &mut Connection) -> Result<State, DatabaseError> {
+    const ACTION: &str = "read the server's state";
+    let sql = if connection.is_sqlite() {
+        SQLITE
+    } else {
+        POSTGRES
+    };
+    let mut cells = one(connection, ACTION, sql).await?.into_iter();
+    let number =
+        |cell: Option<Option<String>>| cell.flatten().and_then(|text| text.parse::<i64>().ok());
+    let as_of_us = number(cells.next());
+    let now_us = number(cells.next()).unwrap_or_default();
+    let replica = cells.next().flatten().as_deref() == Some("true");
+    let lag_ms = number(cells.next());
+    let identity = cells.next().flatten().unwrap_or_default();
+    let longest_us = number(cells.next()).unwrap_or_default().max(0);
+    Ok(State {
+        as_of_us,
+        now_us,
+        replica,
+        lag: lag_ms
+            .and_then(|ms| u64::try_from(ms).ok())
+            .map(Duration::from_millis),
+        identity,
+        longest_us,
+    })
+}
+
+/// What a role sees of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// Rows seen, counted up to [`COUNTED`].
+    pub(super) seen: u64,
+    /// What the server's own statistics say that there is.
+    pub(super) estimate: u64,
+    /// Policies choose what this role sees.
+    pub(super) filtered: bool,
+}
+
+/// Enough to tell nothing from something, and cheap.
+const COUNTED: u64 = 1_000;
+
+impl Sight {
+    /// Nothing is seen where there is something; or policies hide more than half.
+    pub(super) fn is_blind(self) -> bool {
+        let hidden =
+            self.filtered && self.seen < COUNTED && self.seen.saturating_mul(2) < self.estimate;
+        (self.seen == 0 && self.estimate > 0) || hidden
+    }
+}
+
+pub(super) async fn sight(
+    connection: &mut Connection,
+    layout: &dyn Layout,
+    table: Table,
+) -> Result<Sight, DatabaseError> {
+    if connection.is_sqlite() {
+        return Ok(Sight::default());
+    }
+    let relation = layout.relation(table);
+    // Of a view, the tables beneath it; of a table, itself. The collector's figure is fresher than the planner's, and
+    // is nothing at all after a crash.
+    let sql = format!(
+        "WITH base AS ( \
+            SELECT c.oid, c.reltuples FROM pg_catalog.pg_class c WHERE c.oid = $1::text::regclass AND c.relkind IN ('r', 'p') \
+            UNION SELECT c.oid, c.reltuples FROM pg_catalog.pg_rewrite r \
+            JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid \
+            JOIN pg_catalog.pg_class c ON d.refclassid = 'pg_catalog.pg_class'::regclass AND c.oid = d.refobjid \
+            WHERE r.ev_class = $1::text::regclass AND c.relkind IN ('r', 'p')) \
+         SELECT (SELECT count(*) FROM (SELECT FROM {relation} LIMIT {COUNTED}) few)::text, \
+            (SELECT max(CASE WHEN pg_stat_get_live_tuples(oid) + pg_stat_get_tuples_inserted(oid) > 0 \
+                THEN pg_stat_get_live_tuples(oid) ELSE greatest(reltuples, 0)::bigint END) FROM base)::text, \
+            row_security_active($1::text::regclass)::text"
+    );
+    let values = vec![relation];
+    let rows = connection
+        .rows("look whether rows are visible", &Statement { sql, values })
+        .await?;
+    let cells = rows.into_iter().next().unwrap_or_default();
+    let number = |at: usize| cells.get(at)?.as_ref()?.parse::<u64>().ok();
+    Ok(Sight {
+        seen: number(0).unwrap_or_default(),
+        estimate: number(1).unwrap_or_default(),
+        filtered: cells.get(2).and_then(Option::as_deref) == Some("true"),
+    })
+}
+
+pub(super) async fn one(
+    connection: &mut Connection,
+    action: &'static str,
+    sql: &str,
+) -> Result<Cells, DatabaseError> {
+    let statement = Statement {
+        sql: sql.to_owned(),
+        values: Vec::new(),
+    };
+    let rows = connection.rows(action, &statement).await?;
+    Ok(rows.into_iter().next().unwrap_or_default())
+}

@@ -1,0 +1,143 @@
+use super::known::Known;
+use super::state::Sight;
+use crate::core::event::{SessionId, Timestamp, VmId};
+use crate::core::query::{Place, Table};
+use crate::core::row::{Provider, Row, RowKey, SessionRow, SessionStatus, VmRow, VmStatus};
+
+fn vm(id: u128, status: VmStatus, version: u64) -> Row {
+    Row::Vm(VmRow {
+        vm: VmId(id),
+        user: None,
+        vm_type: None,
+        status,
+        ip: None,
+        has_process: false,
+        created_at: Timestamp(1_000),
+        destroyed_at: None,
+        last_heartbeat: None,
+        version,
+    })
+}
+
+fn session(id: u128, status: SessionStatus) -> Row {
+    Row::Session(SessionRow {
+        session: SessionId(id),
+        user: None,
+        provider: Provider::Codex,
+        status,
+        vm: None,
+        ip: None,
+        has_auth_url: false,
+        error: None,
+        created_at: Timestamp(1_000),
+        timeout_at: None,
+        version: 1,
+    })
+}
+
+fn at(row: &Row, created_us: i64) -> Place {
+    let key = row.key().to_string();
+    Place { created_us, key }
+}
+
+#[test]
+fn a_row_is_delivered_when_it_is_new_or_has_changed() {
+    let mut known = Known::new(&[]);
+    let mut see = |row: &Row| known.see(row, &at(row, 5), 0);
+    assert!(see(&vm(1, VmStatus::Running, 7)));
+    assert!(!see(&vm(1, VmStatus::Running, 7)));
+    assert!(see(&vm(1, VmStatus::Destroyed, 8)));
+    assert!(see(&vm(2, VmStatus::Destroyed, 8)), "another row");
+}
+
+#[test]
+fn only_rows_that_may_change_are_asked_for_by_key_and_sessions_not_for_ever() {
+    let mut known = Known::new(&[]);
+    known.begin_round();
+    for row in [
+        vm(1, VmStatus::Running, 1),
+        vm(2, VmStatus::Destroyed, 1),
+        vm(3, VmStatus::Other, 1),
+        session(1, SessionStatus::Started),
+        session(2, SessionStatus::Failed),
+    ] {
+        known.see(&row, &at(&row, 50), 10);
+    }
+    let stuck = session(3, SessionStatus::Started);
+    known.see(&stuck, &at(&stuck, 9), 10);
+    assert!(known.unseen(Table::Vms).is_empty(), "just seen");
+    known.begin_round();
+    let mut vms = known.unseen(Table::Vms);
+    vms.sort();
+    assert_eq!(vms, [VmId(1).to_string(), VmId(3).to_string()]);
+    assert_eq!(known.unseen(Table::Sessions), [SessionId(1).to_string()]);
+    assert_eq!(known.open(), 3);
+}
+
+#[test]
+fn what_an_earlier_run_left_open_is_asked_for_and_told_when_it_is_gone() {
+    let key = RowKey::Vm(VmId(9));
+    let mut known = Known::new(&[key]);
+    known.begin_round();
+    known.prune(1_000_000);
+    let keys = known.unseen(Table::Vms);
+    assert_eq!(keys, [VmId(9).to_string()]);
+    let missed = keys.into_iter().collect();
+    assert_eq!(known.named(Table::Vms, &missed), [key]);
+    known.forget(&[key]);
+    assert_eq!(known.open(), 0);
+}
+
+#[test]
+fn a_row_that_is_over_is_missed_only_within_the_window() {
+    let mut known = Known::new(&[]);
+    known.begin_round();
+    for (id, created_us) in [(1, 100), (2, 200)] {
+        let row = vm(id, VmStatus::Destroyed, 1);
+        known.see(&row, &at(&row, created_us), 0);
+    }
+    known.begin_round();
+    assert_eq!(known.unseen_since(Table::Vms, 150), [RowKey::Vm(VmId(2))]);
+    known.prune(150);
+    let old = vm(1, VmStatus::Destroyed, 1);
+    assert!(
+        known.see(&old, &at(&old, 100), 0),
+        "forgotten, and told once more"
+    );
+}
+
+#[test]
+fn versions_mean_nothing_on_another_server() {
+    let mut known = Known::new(&[]);
+    let row = vm(1, VmStatus::Running, 7);
+    known.see(&row, &at(&row, 5), 0);
+    known.forget_versions();
+    assert!(known.see(&row, &at(&row, 5), 0));
+}
+
+#[test]
+fn blind_is_nothing_where_there_is_something_or_less_than_half_by_policy() {
+    let sight = |seen, estimate, filtered| {
+        Sight {
+            seen,
+            estimate,
+            filtered,
+        }
+        .is_blind()
+    };
+    for (seen, estimate, filtered, blind) in [
+        (0, 5, false, true),
+        (0, 5, true, true),
+        (0, 0, true, false),
+        (5, 5, true, false),
+        (2, 5, true, true),
+        (2, 5, false, false),
+        (1_000, 1_000_000, true, false),
+    ] {
+        assert_eq!(
+            sight(seen, estimate, filtered),
+            blind,
+            "{seen} of {estimate}, {filtered}"
+        );
+    }
+}

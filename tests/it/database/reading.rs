@@ -1,0 +1,283 @@
+//! What the watch sees, and when.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bootwatch::core::event::{SessionId, VmId};
+use bootwatch::core::query::Table;
+use bootwatch::core::row::{Row, RowKey, SessionStatus, VmStatus};
+use bootwatch::source::database::Resume;
+
+use super::watched::{Watched, database, options};
+use crate::postgres::{run, shared};
+
+async fn keys(database: &crate::postgres::Database, sql: &'static str) -> BTreeSet<String> {
+    let mut connection = database.connect().await;
+    let keys: Vec<(String,)> = sqlx::query_as(sql)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    keys.into_iter().map(|(key,)| key).collect()
+}
+
+fn status(row: &Row) -> &'static str {
+    match row {
+        Row::Vm(row) => row.status.as_str(),
+        Row::Session(row) => row.status.as_str(),
+    }
+}
+
+#[tokio::test]
+async fn every_row_of_the_controller_run_is_seen_once_and_a_state_flipped_by_hand_at_the_next_look()
+{
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    let mut watched = Watched::start(&database.url());
+    let first = watched.polled().await;
+    let seen = |table: Table| -> BTreeSet<String> {
+        let keys = watched.rows.keys().filter(|key| key.table() == table);
+        keys.map(|key| key.to_string()).collect()
+    };
+    assert_eq!(
+        seen(Table::Vms),
+        keys(&database, "SELECT vm_id FROM vms").await
+    );
+    assert_eq!(
+        seen(Table::Sessions),
+        keys(&database, "SELECT session_id::text FROM auth_sessions").await
+    );
+    assert_eq!(
+        (watched.count(Table::Vms), watched.count(Table::Sessions)),
+        (97, 83)
+    );
+    assert_eq!(watched.history, 180, "the first look is history");
+    assert!(first.full_window.is_some());
+    assert_eq!((first.unreadable, first.odd, first.gone.len()), (0, 0, 0));
+    let open = watched.rows.values().filter(|row| !row.is_final()).count();
+    assert_eq!(first.open, open);
+
+    // Nothing changes: nothing is told, nothing is gone.
+    let quiet = watched.fresh_look().await;
+    assert_eq!((quiet.full_window, quiet.gone.len()), (None, 0));
+    assert!(watched.told.values().all(|times| *times == 1));
+
+    // A VM that runs is destroyed, a session that waits is done, long after both were created.
+    let running = watched
+        .rows
+        .values()
+        .find(|row| status(row) == "running")
+        .unwrap()
+        .key();
+    let waiting = watched
+        .rows
+        .values()
+        .find(|row| status(row) == "vm_created")
+        .unwrap()
+        .key();
+    database
+        .run(&format!(
+            "UPDATE vms SET status = 'destroyed', destroyed_at = now() WHERE vm_id = '{}';
+             UPDATE auth_sessions SET status = 'completed' WHERE session_id = '{}'",
+            running, waiting
+        ))
+        .await;
+    watched.fresh_look().await;
+    assert_eq!(status(&watched.rows[&running]), "destroyed");
+    assert_eq!(status(&watched.rows[&waiting]), "completed");
+    assert_eq!(
+        watched.told.values().filter(|times| **times == 2).count(),
+        2
+    );
+    assert_eq!(watched.history, 180, "what came later is live");
+}
+
+#[tokio::test]
+async fn an_open_row_is_read_however_old_it_is_and_told_when_it_is_deleted() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    database
+        .run("UPDATE vms SET created_at = now() - interval '200 days' WHERE status = 'running'")
+        .await;
+    let mut watched = Watched::start(&database.url());
+    watched.polled().await;
+    let ancient = keys(&database, "SELECT vm_id FROM vms WHERE status = 'running'").await;
+    assert!(ancient.len() > 3, "{ancient:?}");
+    for key in &ancient {
+        let vm = VmId::parse(key.as_bytes()).unwrap();
+        assert_eq!(status(&watched.rows[&RowKey::Vm(vm)]), "running");
+    }
+    let deleted = ancient.first().unwrap();
+    database
+        .run(&format!("DELETE FROM vms WHERE vm_id = '{deleted}'"))
+        .await;
+    let gone = watched
+        .until(|event| match event {
+            bootwatch::source::database::DatabaseEvent::Polled(polled)
+                if !polled.gone.is_empty() =>
+            {
+                Some(polled.gone.clone())
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(gone, [RowKey::Vm(VmId::parse(deleted.as_bytes()).unwrap())]);
+    assert!(watched.fresh_look().await.gone.is_empty(), "told once");
+}
+
+#[tokio::test]
+async fn what_vanished_while_nobody_watched_is_told_to_who_resumes() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    let there = keys(&database, "SELECT vm_id FROM vms WHERE status = 'running'").await;
+    let there = RowKey::Vm(VmId::parse(there.first().unwrap().as_bytes()).unwrap());
+    let vanished = [RowKey::Vm(VmId(1)), RowKey::Session(SessionId(2))];
+    let resume = Resume {
+        open: [vanished[0], vanished[1], there].to_vec(),
+    };
+    let options = options(&super::watched::database(&database.url(), "public"));
+    let mut watched = Watched::of(options, "public", Some(resume));
+    let polled = watched.polled().await;
+    let gone: BTreeSet<RowKey> = polled.gone.into_iter().collect();
+    assert_eq!(gone, BTreeSet::from(vanished));
+    assert_eq!(watched.history, 0, "who resumes has had its history");
+    assert_eq!(watched.count(Table::Vms), 97);
+}
+
+/// A row's default time is its transaction's start: while this one was open, later rows were committed and seen.
+#[tokio::test]
+async fn a_row_that_is_committed_late_is_not_lost() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    let mut late = database.connect().await;
+    let insert = |id: u128| {
+        format!(
+            "INSERT INTO vms (vm_id, vm_type, type, status) VALUES ('{}', 'browser', 'browser', 'running')",
+            VmId(id)
+        )
+    };
+    run(&mut late, "BEGIN").await;
+    run(&mut late, &insert(1)).await;
+    let mut watched = Watched::start(&database.url());
+    watched.polled().await;
+    database.run(&insert(2)).await;
+    let second = watched.fresh_look().await;
+    assert!(watched.rows.contains_key(&RowKey::Vm(VmId(2))));
+    assert!(!watched.rows.contains_key(&RowKey::Vm(VmId(1))));
+    run(&mut late, "COMMIT").await;
+    watched.fresh_look().await;
+    let row = &watched.rows[&RowKey::Vm(VmId(1))];
+    assert!(
+        row.created_at() < second.as_of,
+        "its time lies before what was seen first"
+    );
+}
+
+/// One that was open for longer than the overlap, where the watch may see other roles' transactions.
+#[tokio::test]
+async fn a_transaction_longer_than_the_overlap_widens_the_next_look() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    let mut options = options(&database_of(&database));
+    options.overlap = Duration::ZERO;
+    let mut late = database.connect().await;
+    run(&mut late, "BEGIN").await;
+    run(
+        &mut late,
+        &format!(
+            "INSERT INTO vms (vm_id, vm_type, type, status) VALUES ('{}', 'cli', 'cli', 'destroyed')",
+            VmId(1)
+        ),
+    )
+    .await;
+    let mut watched = Watched::of(options, "public", None);
+    watched.polled().await;
+    watched.fresh_look().await;
+    run(&mut late, "COMMIT").await;
+    drop(late);
+    watched.fresh_look().await;
+    assert!(watched.rows.contains_key(&RowKey::Vm(VmId(1))));
+}
+
+fn database_of(database: &crate::postgres::Database) -> bootwatch::config::Database {
+    self::database(&database.url(), "public")
+}
+
+#[tokio::test]
+async fn a_thousand_rows_of_one_time_are_all_seen_by_pages_of_a_hundred() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    database
+        .run(
+            "INSERT INTO vms (vm_id, vm_type, type, status, created_at)
+             SELECT 'vm-' || gen_random_uuid(), 'browser', 'browser', 'destroyed', now()
+             FROM generate_series(1, 1000);
+             INSERT INTO vms (vm_id, vm_type, type, status, created_at)
+             SELECT 'vm-' || gen_random_uuid(), 'cli', 'cli', 'running', now() - interval '1 day'
+             FROM generate_series(1, 1000)",
+        )
+        .await;
+    let mut options = options(&database_of(&database));
+    options.page = 100;
+    let mut watched = Watched::of(options, "public", None);
+    watched.polled().await;
+    assert_eq!(watched.count(Table::Vms), 2_097);
+    assert!(watched.told.values().all(|times| *times == 1), "each once");
+    watched.fresh_look().await;
+    assert!(
+        watched.told.values().all(|times| *times == 1),
+        "and never again"
+    );
+}
+
+#[tokio::test]
+async fn odd_rows_stop_nothing() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    database
+        .run(
+            "ALTER TABLE vms DROP CONSTRAINT valid_vm_status, DROP CONSTRAINT valid_vm_type;
+             INSERT INTO vms (vm_id, vm_type, type, status, ip_address, created_at) VALUES
+               ('vm-00000000-0000-0000-0000-000000000001', 'gpu', 'gpu', 'zombie', 'nowhere', now()),
+               ('x''; DROP TABLE vms; --', 'cli', 'cli', 'running', NULL, now()),
+               ('vm-00000000-0000-0000-0000-000000000002', 'cli', 'cli', 'running', NULL, 'infinity'),
+               ('vm-00000000-0000-0000-0000-000000000003', 'cli', 'cli', 'running', NULL, NULL);
+             UPDATE vms SET destroyed_at = '-infinity' WHERE vm_id = 'vm-00000000-0000-0000-0000-000000000001'",
+        )
+        .await;
+    let mut watched = Watched::start(&database.url());
+    let polled = watched.polled().await;
+    assert_eq!(watched.count(Table::Vms), 98);
+    let Row::Vm(odd) = &watched.rows[&RowKey::Vm(VmId(1))] else {
+        unreachable!("a VM")
+    };
+    assert_eq!(
+        (odd.status, odd.vm_type, odd.ip),
+        (VmStatus::Other, None, None)
+    );
+    assert_eq!(odd.destroyed_at, None);
+    assert_eq!(polled.odd, 3);
+    assert!(polled.unreadable >= 2, "{}", polled.unreadable);
+}
+
+#[tokio::test]
+async fn secrets_in_error_texts_stay_behind() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    database
+        .run(
+            "UPDATE auth_sessions SET status = 'failed', auth_url = 'https://auth.example/?state=hunter2',
+             error_message = 'proxy http://user:hunter2@proxy.example:1 refused'",
+        )
+        .await;
+    let mut watched = Watched::start(&database.url());
+    watched.polled().await;
+    for row in watched.rows.values() {
+        let Row::Session(row) = row else { continue };
+        let shown = format!("{row:?}");
+        assert!(row.status == SessionStatus::Failed && row.has_auth_url);
+        assert!(
+            shown.contains("refused") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+}
