@@ -15,7 +15,9 @@
 
 mod alertmanager;
 mod database;
+mod facts;
 mod gather;
+mod health;
 mod image;
 mod journal;
 mod keeper;
@@ -52,6 +54,7 @@ use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use database::Existing;
 use gather::Gather;
+use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
 use place::{Place, SourceEvent};
@@ -156,6 +159,7 @@ impl App {
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
         let outcomes = Arc::new(Outcomes::default());
+        let health = Arc::new(Health::default());
         let (working, workers) = mpsc::channel(1);
         let channels = config.notifiers.iter().map(|one| one.name.clone());
         let resort = Arc::new(LastResort::new(channels));
@@ -170,9 +174,11 @@ impl App {
             resort: Arc::clone(&resort),
             recorder: Arc::clone(&recorder),
             outcomes: Arc::clone(&outcomes),
+            health: Arc::clone(&health),
             working,
         };
         let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
+        start_heartbeat(&config, &recorder, &health, &stop_source, &mut tasks)?;
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
         let (fed_back, feedback) = mpsc::channel(FEEDBACK);
@@ -186,6 +192,7 @@ impl App {
             resort,
             outcomes,
             recorder: Arc::clone(&recorder),
+            health: Arc::clone(&health),
             anew: anew_tx,
             workers,
         });
@@ -227,6 +234,7 @@ impl App {
             owner::Reach {
                 ready: ready_tx.clone(),
                 stopping: stop_source.clone(),
+                health,
                 shown: receivers.shown,
                 asks,
                 feedback,
@@ -313,6 +321,7 @@ fn setup(config: &Config) -> Setup {
             .map(|outcome| outcome.as_str())
             .chain(["dropped"])
             .collect(),
+        heartbeat: config.heartbeat.is_some(),
         ..Setup::default()
     }
 }
@@ -388,6 +397,31 @@ fn start_fleet(
     Ok(())
 }
 
+/// The sign of life, where one is configured; it ends with the sources.
+fn start_heartbeat(
+    config: &Config,
+    recorder: &Arc<Recorder>,
+    health: &Arc<Health>,
+    stop: &CancellationToken,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    let Some(settings) = &config.heartbeat else {
+        return Ok(());
+    };
+    let heartbeat = notify::Heartbeat::open(settings, &config.host)?;
+    let (recorder, health) = (Arc::clone(recorder), Arc::clone(health));
+    let stop = stop.clone();
+    tasks.start(
+        "heartbeat",
+        heartbeat.run(
+            move || health.unwell(),
+            move |beat| recorder.heartbeat(beat.as_str()),
+            stop.cancelled_owned(),
+        ),
+    );
+    Ok(())
+}
+
 fn start_notifiers(
     config: &Config,
     reporting: Reporting,
@@ -405,15 +439,13 @@ fn start_notifiers(
                 let shown = receivers
                     .shown
                     .get_or_insert_with(|| watch::channel(Arc::default()).0);
-                let Reporting {
-                    recorder, resort, ..
-                } = &reporting;
-                alertmanager::start(publisher, shown, recorder, resort, ends, tasks);
+                alertmanager::start(publisher, shown, &reporting, ends, tasks);
                 continue;
             }
         };
         let (tx, rx) = mpsc::channel(NOTIFICATIONS);
         let takes_notices = sender.takes_notices();
+        reporting.health.expect(&notifier.name);
         tasks.start(
             format!("notify.{}", notifier.name),
             worker(
@@ -447,6 +479,7 @@ struct Reporting {
     recorder: Arc<Recorder>,
     outcomes: Arc<Outcomes>,
     resort: Arc<LastResort>,
+    health: Arc<Health>,
     /// Dropped when the worker ends.
     working: mpsc::Sender<()>,
 }
@@ -464,6 +497,7 @@ async fn worker(
         recorder,
         outcomes,
         resort,
+        health,
         working,
     } = reporting;
     let report = move |report: notify::Report| {
@@ -475,6 +509,7 @@ async fn worker(
             notify::Outcome::Replaced | notify::Outcome::Overflow | notify::Outcome::Unsent => {}
         }
         outcomes.note(report.ticket, report.outcome);
+        health.channel(&channel, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
         recorder.waiting(&channel, report.waiting);
         recorder.broken(&channel, report.broken);

@@ -46,6 +46,8 @@ pub struct Setup {
     pub channels: Vec<String>,
     /// What can become of a notification.
     pub results: Vec<&'static str>,
+    /// Whether a sign of life is sent.
+    pub heartbeat: bool,
 }
 
 impl Default for Setup {
@@ -57,6 +59,7 @@ impl Default for Setup {
             queries: Vec::new(),
             channels: Vec::new(),
             results: Vec::new(),
+            heartbeat: false,
         }
     }
 }
@@ -282,6 +285,11 @@ impl Recorder {
     /// Takes whether only a person can make a channel work again.
     pub fn broken(&self, channel: &str, broken: bool) {
         self.prometheus.broken(channel, broken);
+    }
+
+    /// Records what became of a sign of life: `sent`, `failed` or `withheld`.
+    pub fn heartbeat(&self, result: &str) {
+        self.prometheus.heartbeat(result);
     }
 
     /// Everything in Prometheus' text format.

@@ -9,6 +9,7 @@ mod email;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod heartbeat;
 mod http;
 mod pace;
 mod page;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use alertmanager::{Instance, Publisher, State};
 pub use error::{Cause, Fault, NotifyError, Trouble};
+pub use heartbeat::{Beat, Heartbeat};
 pub use page::{Context, Page, Status};
 pub use resort::Resort;
 pub use worker::{Notice, Outcome, Report, Unsent, run};

@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::end_of;
-use super::resort::LastResort;
 use super::supervisor::Supervisor;
+use super::{Reporting, end_of};
 use crate::core::alert::Engine;
 use crate::core::desk::Desk;
 use crate::core::event::Timestamp;
-use crate::export::Recorder;
 use crate::notify::{Outcome, Publisher, Report, State};
 
 /// Longer than an end is told of.
@@ -21,8 +19,7 @@ const LATELY_MS: i64 = 20 * 60_000;
 pub(super) fn start(
     publisher: Publisher,
     shown: &watch::Sender<Arc<State>>,
-    recorder: &Arc<Recorder>,
-    resort: &Arc<LastResort>,
+    reporting: &Reporting,
     ends: &watch::Receiver<Option<Instant>>,
     tasks: &mut Supervisor,
 ) {
@@ -32,12 +29,16 @@ pub(super) fn start(
     let broken: Arc<[AtomicBool]> = instances.iter().map(|_| AtomicBool::new(false)).collect();
     for (place, instance) in instances.into_iter().enumerate() {
         let task = format!("notify.{name} at {}", instance.place());
-        let (recorder, channel) = (Arc::clone(recorder), name.clone());
+        let (recorder, channel) = (Arc::clone(&reporting.recorder), name.clone());
+        // Of several instances each is a channel of its own: one may still be told what the other is not.
+        let (health, one) = (Arc::clone(&reporting.health), task.clone());
+        health.expect(&one);
         let broken = Arc::clone(&broken);
-        let resort = Arc::clone(resort);
+        let resort = Arc::clone(&reporting.resort);
         let report = move |report: Report| {
             // One instance that takes alerts is enough: they tell each other.
             resort.tried(&channel, report.outcome == Outcome::Sent);
+            health.channel(&one, report.outcome);
             // A round is no delivery: what it tells may be old.
             recorder.notification(&channel, report.outcome.as_str(), None);
             broken[place].store(report.broken, Ordering::SeqCst);

@@ -18,11 +18,13 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::facts::Sighted;
 use super::supervisor::Supervisor;
 use crate::clock;
 use crate::config::Database;
 use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::boot::{Boot, LogSight, Observation, RowsSaid, Tracker};
+use crate::core::condition::{Condition, Facts, of_rows};
 use crate::core::event::{Event, EventKind};
 use crate::core::finding::{FindingChange, Findings, Processes, TICK_MS};
 use crate::core::inventory::{Inventory, Poll};
@@ -62,6 +64,8 @@ pub(super) struct Existing {
     blind: BTreeSet<Table>,
     recorder: Arc<Recorder>,
     said: RowsSaid,
+    sighted: Sighted,
+    facts: Facts,
 }
 
 impl Existing {
@@ -105,6 +109,8 @@ impl Existing {
             blind: BTreeSet::new(),
             recorder: Arc::clone(recorder),
             said: RowsSaid::default(),
+            sighted: Sighted::Unknown,
+            facts: Facts::new(),
         };
         existing.show();
         Ok(existing)
@@ -162,6 +168,7 @@ impl Existing {
             Told::Database(DatabaseEvent::Up) => {
                 tracing::info!("the controller's database answers");
                 self.recorder.database_up(self.blind.is_empty());
+                self.judge();
             }
             Told::Database(DatabaseEvent::Down { kind, error }) => {
                 tracing::error!(
@@ -171,6 +178,8 @@ impl Existing {
                 );
                 self.inventory.down();
                 self.recorder.database_up(false);
+                self.judge();
+                self.sighted = Sighted::Not(Condition::DatabaseUnreachable);
             }
             Told::Database(DatabaseEvent::Blind { table, estimate }) => {
                 tracing::error!(
@@ -182,6 +191,7 @@ impl Existing {
                 self.blind.insert(table);
                 self.inventory.down();
                 self.recorder.database_up(false);
+                self.judge();
             }
             Told::Database(DatabaseEvent::Sighted { table }) => {
                 tracing::info!(table = table.as_str(), "the table's rows can be seen again");
@@ -216,6 +226,7 @@ impl Existing {
         for (query, took) in &polled.took {
             self.recorder.database_asked(query.as_str(), *took);
         }
+        self.judge();
         self.show();
     }
 
@@ -240,7 +251,28 @@ impl Existing {
                 "finding {change}"
             );
         }
+        self.facts.clear();
+        of_rows(&self.inventory, &self.findings, &mut self.facts);
         self.show();
+    }
+
+    /// What the rows say now, and whether they can be seen.
+    fn judge(&mut self) {
+        self.facts.clear();
+        of_rows(&self.inventory, &self.findings, &mut self.facts);
+        self.sighted = match self.blind.is_empty() {
+            true => Sighted::Fully,
+            false => Sighted::Not(Condition::DatabaseBlind),
+        };
+    }
+
+    pub(super) fn sighted(&self) -> Sighted {
+        self.sighted
+    }
+
+    /// What the rows say, as of the last look.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn show(&self) {

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 pub(super) use outcomes::Outcomes;
 use pending::{Pending, Ticketed};
 
+use super::health::Health;
 use super::resort::LastResort;
 use crate::clock::{self, Stopwatch};
 use crate::core::alert::{Kind, Notification};
@@ -115,6 +116,7 @@ pub(super) struct Begin {
     pub(super) resort: Arc<LastResort>,
     pub(super) outcomes: Arc<Outcomes>,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) health: Arc<Health>,
     /// Counts how often everything must be handed over anew.
     pub(super) anew: watch::Sender<u64>,
     /// Closes when every worker has ended.
@@ -128,6 +130,7 @@ pub(super) struct Keeper {
     resort: Arc<LastResort>,
     outcomes: Arc<Outcomes>,
     recorder: Arc<Recorder>,
+    health: Arc<Health>,
     workers: mpsc::Receiver<()>,
     /// Every receiver's name.
     channels: Vec<String>,
@@ -161,6 +164,7 @@ struct Shelf {
     /// A new file stands in the place of another.
     fresh: bool,
     recorder: Arc<Recorder>,
+    health: Arc<Health>,
     anew: watch::Sender<u64>,
 }
 
@@ -172,7 +176,7 @@ struct Trouble {
 
 impl Keeper {
     pub(super) fn new(begin: Begin) -> Keeper {
-        let recorder = Arc::clone(&begin.recorder);
+        let (recorder, health) = (Arc::clone(&begin.recorder), Arc::clone(&begin.health));
         let mut keeper = Keeper {
             shelf: Shelf {
                 trouble: begin.store.is_none().then(Trouble::new),
@@ -182,6 +186,7 @@ impl Keeper {
                 set_aside: begin.set_aside,
                 fresh: begin.set_aside > 0,
                 recorder: begin.recorder,
+                health: begin.health,
                 anew: begin.anew,
             },
             channels: begin
@@ -194,6 +199,7 @@ impl Keeper {
             resort: begin.resort,
             outcomes: begin.outcomes,
             recorder,
+            health,
             workers: begin.workers,
             next_ticket: 0,
             owed: BTreeMap::new(),
@@ -205,6 +211,7 @@ impl Keeper {
         keeper
             .recorder
             .store(keeper.shelf.trouble.is_none(), set_aside);
+        keeper.shelf.health.store(keeper.shelf.trouble.is_none());
         for message in begin.unsent {
             keeper.owed(message);
         }
@@ -323,7 +330,7 @@ impl Keeper {
                 Ok(committed) => committed,
                 // The disk hangs. The page does not wait for it, but what was begun is not given up halfway.
                 Err(_) => {
-                    send(receivers, &mut leaving, true, &self.recorder);
+                    send(receivers, &mut leaving, true, &self.recorder, &self.health);
                     unsaved = Some(());
                     commit.await
                 }
@@ -335,7 +342,13 @@ impl Keeper {
         }
         self.remember(committed);
         if unsaved.is_none() {
-            send(&self.receivers, &mut leaving, !saved, &self.recorder);
+            send(
+                &self.receivers,
+                &mut leaving,
+                !saved,
+                &self.recorder,
+                &self.health,
+            );
         }
     }
 
@@ -442,7 +455,7 @@ impl Keeper {
             unsaved: false,
             age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
         };
-        send_one(&self.receivers[place], notice, &self.recorder);
+        send_one(&self.receivers[place], notice, &self.recorder, &self.health);
     }
 
     fn ticket(&mut self) -> u64 {
@@ -505,6 +518,7 @@ fn send(
     leaving: &mut Vec<(usize, u64, Arc<Notification>)>,
     unsaved: bool,
     recorder: &Recorder,
+    health: &Health,
 ) {
     for (place, ticket, notification) in leaving.drain(..) {
         let Some(receiver) = receivers.get(place) else {
@@ -516,11 +530,11 @@ fn send(
             unsaved,
             age: Duration::ZERO,
         };
-        send_one(receiver, notice, recorder);
+        send_one(receiver, notice, recorder, health);
     }
 }
 
-fn send_one(receiver: &Receiver, notice: Notice, recorder: &Recorder) {
+fn send_one(receiver: &Receiver, notice: Notice, recorder: &Recorder, health: &Health) {
     let Receiver { name, worker, .. } = receiver;
     if worker.try_send(notice).is_err() {
         tracing::error!(
@@ -528,6 +542,7 @@ fn send_one(receiver: &Receiver, notice: Notice, recorder: &Recorder) {
             "too many notifications wait; one is sent after a restart"
         );
         recorder.notification(name, "dropped", None);
+        health.dropped(name);
     }
 }
 
@@ -662,11 +677,13 @@ impl Shelf {
         if self.trouble.take().is_some() {
             tracing::info!("the store can be written again");
             self.recorder.store(true, self.set_aside);
+            self.health.store(true);
         }
     }
 
     fn failed(&mut self, kind: store::Kind, error: &anyhow::Error) {
         self.recorder.store(false, self.set_aside);
+        self.health.store(false);
         match &mut self.trouble {
             Some(trouble) if trouble.kind == kind => trouble.again(),
             trouble => {

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
 use super::database::{Existing, Told};
+use super::facts::{Sight, Watch};
 use super::gather::{Gather, Machines};
+use super::health::Health;
 use super::image::Audited;
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
@@ -34,6 +36,8 @@ use crate::web::{Answer, Ask, Readiness};
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
+/// What holds now is judged this often.
+const LOOKS: Duration = Duration::from_secs(1);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
 /// After a start, alerts are judged by time when the log is read to its end, or after this long.
@@ -55,6 +59,7 @@ pub struct Ended {
 pub(super) struct Reach {
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) stopping: CancellationToken,
+    pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
     /// What operators want.
@@ -101,6 +106,8 @@ pub(super) struct Owner {
     up: bool,
     /// The log cannot be read.
     trouble: bool,
+    watch: Watch,
+    look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
@@ -151,6 +158,8 @@ impl Owner {
             flush_at: None,
             up: false,
             trouble: false,
+            watch: Watch::default(),
+            look_at: clock::monotonic(),
             gauges_due: None,
             gauges_at: None,
             image: Audited::default(),
@@ -248,6 +257,9 @@ impl Owner {
                 self.history = history;
                 self.up = true;
                 self.caught_up = None;
+                if !history {
+                    self.watch.heard(clock::monotonic());
+                }
                 if self.generation != Some(generation) {
                     self.generation = Some(generation);
                     self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
@@ -410,6 +422,7 @@ impl Owner {
             tracker,
             store,
             self.catching_up,
+            Some(self.look_at),
             self.flush_at,
             self.gauges_due,
         ]
@@ -550,8 +563,33 @@ impl Owner {
         }
     }
 
+    /// Judges what holds now.
+    fn look(&mut self, now: Instant) {
+        self.look_at = now + LOOKS;
+        let sight = Sight {
+            now,
+            at: self.clock.now(),
+            history: self.history,
+            caught_up: self.caught_up.is_some(),
+            up: self.up,
+            reads: self.reader.counts(),
+            database: self.existing.as_ref().map(Existing::sighted),
+            health: &self.reach.health,
+        };
+        let mut facts = self.watch.look(&sight);
+        if let Some(existing) = &self.existing {
+            facts.extend(existing.facts().clone());
+        }
+        self.engine.facts(&facts, sight.at, &mut self.effects);
+        self.reach.health.looked(self.watch.unreadable());
+    }
+
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
+        let ticks = clock::monotonic();
+        if self.look_at <= ticks {
+            self.look(ticks);
+        }
         self.image.show(&self.recorder);
         let now = self.clock.now();
         for effect in std::mem::take(&mut self.effects) {
@@ -581,10 +619,9 @@ impl Owner {
             desk: &mut self.desk,
             existing: self.existing.as_mut(),
         });
-        let now = clock::monotonic();
         match self.gauges_at {
-            Some(at) if now < at + GAUGES => self.gauges_due = Some(at + GAUGES),
-            _ => self.show_gauges(now),
+            Some(at) if ticks < at + GAUGES => self.gauges_due = Some(at + GAUGES),
+            _ => self.show_gauges(ticks),
         }
     }
 

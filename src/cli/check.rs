@@ -87,6 +87,11 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
             )
         })
         .collect();
+    if let Some(heartbeat) = &config.heartbeat {
+        // Connected to and asked nothing: a check must not be taken for a sign of life.
+        let (host, port) = heartbeat.url.place();
+        trials.push(("heartbeat", try_place(&host, port)));
+    }
     trials.extend(
         receivers
             .iter()
@@ -287,6 +292,14 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "  web: {}", config.web.listen)?;
     writeln!(out, "  rules: {}; off: {}", owned(on), owned(off))?;
     writeln!(out, "  notifiers: {}", or_none(notifiers))?;
+    match &config.heartbeat {
+        Some(heartbeat) => writeln!(
+            out,
+            "  heartbeat: {}, every {:?}",
+            heartbeat.url, heartbeat.interval
+        )?,
+        None => writeln!(out, "  heartbeat: none; if bootwatch dies, nobody is told")?,
+    }
     for note in config.rules.notes() {
         writeln!(out, "  note: {note}")?;
     }

@@ -60,6 +60,10 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     }
 }
 
+pub(super) fn is_watched(settings: &Settings) -> bool {
+    settings.maybe::<Secret>("database.url").is_some()
+}
+
 pub(super) fn read(settings: &Settings) -> Option<Database> {
     let url = settings.maybe("database.url")?;
     let written: String = settings.read("database.tls");

@@ -37,6 +37,13 @@ pub enum Limit {
     Time(Duration),
 }
 
+const OF_THE_DATABASE: [&str; 4] = [
+    "SessionsIncomplete",
+    "IpPoolLow",
+    "GhostVms",
+    "DatabaseUnreachable",
+];
+
 /// The key of each one's limit. One without is about any at all.
 const CONDITIONS: [(&str, Option<&str>); 9] = [
     ("SessionsIncomplete", Some("sessions")),
@@ -134,7 +141,9 @@ impl Rules {
 }
 
 fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<ConditionRule> {
-    if !enabled(settings, rule) {
+    // Of a database that is not watched nothing is ever known.
+    let told = super::database::is_watched(settings) || !OF_THE_DATABASE.contains(&rule);
+    if !told || !enabled(settings, rule) {
         return None;
     }
     let key = |name: &str| format!("rules.{rule}.{name}");

@@ -5,6 +5,8 @@
 //! distance from it, so that one that dwells at the limit does not flap. How long it must be bad (`for`), how long the
 //! alert is held (`keep_firing`) and what is sent is the engine's part, as for the rules about boots.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::event::{Timestamp, words};
 use crate::core::rule::RuleName;
+
+pub use rows::of_rows;
 
 words! {
     /// What does not hold as it should.
@@ -21,6 +25,7 @@ words! {
         GhostVms = "ghost_vms",
         ControllerSilent = "controller_silent",
         DatabaseUnreachable = "database_unreachable",
+        DatabaseBlind = "database_blind",
         LogUnreadable = "log_unreadable",
         LogLagging = "log_lagging",
         StoreUnwritable = "store_unwritable",
@@ -39,6 +44,7 @@ impl Condition {
             Condition::GhostVms => "the database calls VMs running that have no process",
             Condition::ControllerSilent => "the controller writes nothing to its log",
             Condition::DatabaseUnreachable => "the controller's database does not answer",
+            Condition::DatabaseBlind => "the controller's rows are hidden from bootwatch's role",
             Condition::LogUnreadable => "the controller's log cannot be read",
             Condition::LogLagging => "the controller's log is read too slowly",
             Condition::StoreUnwritable => "bootwatch cannot write its store",
@@ -143,6 +149,7 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         }
         Condition::ControllerSilent
         | Condition::DatabaseUnreachable
+        | Condition::DatabaseBlind
         | Condition::LogUnreadable
         | Condition::LogLagging
         | Condition::StoreUnwritable
@@ -162,6 +169,11 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is not below zero, and a count that a double holds"
+)]
 fn whole(number: f64) -> u64 {
     number.max(0.0) as u64
 }

@@ -94,6 +94,9 @@ pub(super) fn failure(outcome: Outcome, failure: Option<Failure>) -> usize {
 pub(super) const ALERT_STATES: [&str; 5] =
     ["inactive", "pending", "firing", "flapping", "resolved"];
 
+/// The values of `result` for signs of life; the last is for whatever else.
+pub(super) const HEARTBEATS: [&str; 4] = ["sent", "failed", "withheld", OTHER];
+
 /// The values of `result` for commits to the store; the last is for whatever else.
 pub(super) const STORE_RESULTS: [&str; 7] =
     ["ok", "full", "locked", "read_only", "corrupt", "io", OTHER];

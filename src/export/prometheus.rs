@@ -65,6 +65,8 @@ pub(super) struct Prometheus {
     health_check_duration: Table<HistogramVec, 1>,
     attempts: Table<HistogramVec, 1>,
     rules: Vec<RuleName>,
+    /// A sign of life is sent.
+    beats: bool,
     firing: Table<IntGaugeVec, 2>,
     transitions: Table<IntCounterVec, 3>,
     channels: Vec<String>,
@@ -73,6 +75,7 @@ pub(super) struct Prometheus {
     delivery: Table<HistogramVec, 2>,
     waiting: Table<IntGaugeVec, 1>,
     broken: Table<IntGaugeVec, 1>,
+    heartbeats: Table<IntCounterVec, 1>,
     tracker: Tracker,
     logs: Logs,
     stores: Stores,
@@ -196,6 +199,7 @@ impl Prometheus {
                 [outcomes],
             ),
             rules: setup.rules.clone(),
+            beats: setup.heartbeat,
             firing: Table::new(
                 family.gauge(
                     "alerts_firing",
@@ -248,6 +252,14 @@ impl Prometheus {
                     &["channel"],
                 ),
                 [channels],
+            ),
+            heartbeats: Table::new(
+                family.counter(
+                    "heartbeats_total",
+                    "Signs of life that were sent, were not taken, or were withheld because bootwatch is not well.",
+                    &["result"],
+                ),
+                [words(label::HEARTBEATS)],
             ),
             channels: setup.channels.clone(),
             sent: setup.results.clone(),
@@ -364,6 +376,11 @@ impl Prometheus {
             self.waiting.make([channel]);
             self.broken.make([channel]);
         }
+        if self.beats {
+            for result in 0..label::HEARTBEATS.len() - 1 {
+                self.heartbeats.make([result]);
+            }
+        }
         if !self.queries.is_empty() {
             self.database_up(false);
         }
@@ -420,6 +437,15 @@ impl Prometheus {
         self.transitions
             .at([rule as usize, severity as usize, state])
             .inc();
+    }
+
+    pub(super) fn heartbeat(&self, result: &str) {
+        let known = label::HEARTBEATS.iter().position(|known| *known == result);
+        let result = known.unwrap_or_else(|| {
+            self.overflowed(Bounded::Result);
+            label::HEARTBEATS.len() - 1
+        });
+        self.heartbeats.at([result]).inc();
     }
 
     pub(super) fn alerts(&self, firing: impl Iterator<Item = RuleName>) {

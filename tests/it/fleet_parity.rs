@@ -203,7 +203,7 @@ impl Sidecar {
 
 fn played() -> Sidecar {
     let mut sidecar = Sidecar::new();
-    let mut simulation = Simulation::new(hour());
+    let simulation = Simulation::new(hour());
     for moment in simulation {
         if moment.at > START.plus_ms(END * MINUTE) {
             break;

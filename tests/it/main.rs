@@ -41,6 +41,7 @@ mod winston;
 
 mod rows_sample;
 
+mod run_conditions;
 mod run_database;
 mod run_ends;
 mod run_keeps;

@@ -79,7 +79,7 @@ impl Family {
             Condition::SessionsIncomplete => Family::Sessions,
             Condition::IpPoolLow | Condition::GhostVms => Family::Addresses,
             Condition::ControllerSilent => Family::Controller,
-            Condition::DatabaseUnreachable => Family::Database,
+            Condition::DatabaseUnreachable | Condition::DatabaseBlind => Family::Database,
             Condition::LogUnreadable | Condition::LogLagging => Family::Log,
             Condition::StoreUnwritable => Family::Store,
             Condition::NotifierFailing => Family::Notifiers,

@@ -51,6 +51,10 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
             "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
              meanwhile. The controller itself cannot make a VM without its database."
         }
+        Condition::DatabaseBlind => {
+            "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
+             meanwhile."
+        }
         Condition::LogUnreadable => {
             "Boots cannot be judged meanwhile: no page about them will come, and none will resolve."
         }
@@ -86,7 +90,11 @@ pub(super) fn figure(rule: RuleName, level: &Level) -> String {
             format!("{} without a record (limit {})", time(value), time(limit))
         }
         RuleName::DatabaseUnreachable => {
-            format!("{} without an answer (limit {})", time(value), time(limit))
+            format!(
+                "{} without sight of the rows (limit {})",
+                time(value),
+                time(limit)
+            )
         }
         RuleName::LogLagging => format!("{} behind (limit {})", time(value), time(limit)),
         RuleName::StoreUnwritable => {
@@ -116,6 +124,10 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
         Condition::DatabaseUnreachable => {
             "does the database answer from this host (psql with the watching role)? Compare with the controller's own \
              log: it names connection errors, too, if the database is down for all."
+        }
+        Condition::DatabaseBlind => {
+            "row-level security hides the rows without an error: bootwatch db grants prints the SQL for a role that sees \
+             what is needed; was the role or a policy changed?"
         }
         Condition::LogUnreadable => {
             "look at the log's path and rights as bootwatch's user (ls -l), and at bootwatch's own log for the error."

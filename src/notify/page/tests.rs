@@ -2,9 +2,11 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::core::alert::{Effect, Engine, Settings};
 use crate::core::burn::Left;
+use crate::core::condition::{Fact, Facts};
 use crate::core::event::{Failure, VmType};
-use crate::core::rule::{Burn, Detail};
+use crate::core::rule::{Burn, Detail, RuleName};
 use crate::core::slowness::{Slow, Slowness};
 use crate::notify::fixture;
 
@@ -255,4 +257,138 @@ fn what_it_was_at_first_is_said_when_the_cause_changed() {
         "{}",
         page.summary
     );
+}
+
+/// What the engine says of a condition that begins and ends.
+fn condition(rule: RuleName, fact: &Fact) -> Vec<Notification> {
+    let mut engine = Engine::new(Settings {
+        host: "controller-1".to_owned(),
+        ..Settings::default()
+    });
+    let mut out = Vec::new();
+    let well = Fact {
+        value: if rule == RuleName::IpPoolLow { 253 } else { 0 },
+        since: None,
+        ..fact.clone()
+    };
+    for second in 0..1_200 {
+        let fact = if second < 600 { fact } else { &well };
+        let facts = Facts::from([(rule, fact.clone())]);
+        let now = fixture::FIRST_BAD.plus_ms(second * 1_000);
+        engine.facts(&facts, now, &mut out);
+    }
+    let notices = out.into_iter().filter_map(|effect| match effect {
+        Effect::Notify(notification) => Some(*notification),
+        Effect::AlertChanged(_) => None,
+    });
+    notices.collect()
+}
+
+#[test]
+fn every_condition_is_told_in_a_sentence_with_its_figure_and_what_to_do() {
+    for (rule, condition_, value, of, title) in [
+        (
+            RuleName::SessionsIncomplete,
+            Condition::SessionsIncomplete,
+            1,
+            Some(9),
+            "1 session is past the deadline without a VM, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::IpPoolLow,
+            Condition::IpPoolLow,
+            12,
+            Some(253),
+            "only 12 of 253 addresses are left in the controller's pool, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::GhostVms,
+            Condition::GhostVms,
+            6,
+            Some(40),
+            "6 VMs have no process, and the database calls them running, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::ControllerSilent,
+            Condition::ControllerSilent,
+            660_000,
+            None,
+            "the controller writes nothing to its log, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::DatabaseUnreachable,
+            Condition::DatabaseUnreachable,
+            60_000,
+            None,
+            "the controller's database does not answer, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::LogLagging,
+            Condition::LogUnreadable,
+            60_000,
+            None,
+            "the controller's log cannot be read, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::LogLagging,
+            Condition::LogLagging,
+            60_000,
+            None,
+            "the controller's log is read too slowly, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::StoreUnwritable,
+            Condition::StoreUnwritable,
+            60_000,
+            None,
+            "bootwatch cannot write its store, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::NotifierFailing,
+            Condition::NotifierFailing,
+            1,
+            Some(3),
+            "1 of 3 notifiers do not deliver, since 18:24:13 UTC",
+        ),
+        (
+            RuleName::RecordsUnparsed,
+            Condition::RecordsUnparsed,
+            214,
+            Some(10_000),
+            "214 of 10000 log records that matter cannot be read, since 18:24:13 UTC",
+        ),
+    ] {
+        let fact = Fact {
+            condition: condition_,
+            value,
+            of,
+            since: Some(fixture::FIRST_BAD),
+            settles: true,
+            evidence: vec!["what shows it".into()],
+        };
+        let story = condition(rule, &fact);
+        assert_eq!(story.len(), 2, "{rule:?}");
+        let page = Page::of(&story[0], &context());
+        assert_eq!(page.title, title);
+        assert_eq!(page.severity, rule.severity());
+        assert!(page.subject.starts_with("controller-1: "));
+        assert!(
+            page.summary
+                .starts_with("On controller-1, since 18:24:13 UTC: "),
+            "{}",
+            page.summary
+        );
+        assert!(page.figures[0].starts_with(rule.as_str()));
+        assert_eq!(page.evidence, ["what shows it"]);
+        assert!(page.first_step.is_some_and(|step| !step.is_empty()));
+        let over = Page::of(&story[1], &context());
+        assert_eq!(over.subject, page.subject, "one thread of mails");
+        assert!(
+            over.title
+                .starts_with("over since 18:34:13 UTC; for 10 min 0 s it was: "),
+            "{}",
+            over.title
+        );
+        assert!(over.first_step.is_none());
+    }
 }

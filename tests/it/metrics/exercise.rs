@@ -148,6 +148,9 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.outbox([("ops", "saved"), ("ops", "unsaved")]);
     recorder.fleet(true, 7, 1);
     recorder.broken("ops", true);
+    for result in ["sent", "failed", "withheld", "other"] {
+        recorder.heartbeat(result);
+    }
     let vm_types = VmType::ALL.iter().copied().map(Some).chain([None]);
     let vms: Vec<_> = vm_types
         .flat_map(|vm_type| {

@@ -1,0 +1,395 @@
+//! What is known now, as facts for the engine: the log's silence and lag, the database, the store, the channels.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::health::Health;
+use crate::controller::reader::ReadCounts;
+use crate::core::condition::{Condition, Fact, Facts};
+use crate::core::event::Timestamp;
+use crate::core::rule::RuleName;
+
+/// Over so long the share of unread records is judged, in steps of a minute.
+const SHARE_STEPS: usize = 10;
+const STEP: Duration = Duration::from_secs(60);
+
+/// Whether the controller's rows can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sighted {
+    /// Nothing was asked yet.
+    Unknown,
+    Fully,
+    Not(Condition),
+}
+
+/// What the owner sees at a moment.
+pub(super) struct Sight<'a> {
+    pub(super) now: Instant,
+    /// The same moment on the owner's clock.
+    pub(super) at: Timestamp,
+    /// What is read was there before the first start.
+    pub(super) history: bool,
+    /// The log is read to its end.
+    pub(super) caught_up: bool,
+    /// The log can be read.
+    pub(super) up: bool,
+    pub(super) reads: ReadCounts,
+    /// `None`: it is not watched.
+    pub(super) database: Option<Sighted>,
+    pub(super) health: &'a Health,
+}
+
+/// What must be remembered from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// The log has been waited for since, and when something came last.
+    listening: Option<Instant>,
+    heard: Option<Instant>,
+    behind: Option<Instant>,
+    unreadable: Option<Instant>,
+    database_down: Option<Instant>,
+    /// Records that matter and those of them that could not be read, at times.
+    reads: VecDeque<(Instant, u64, u64)>,
+}
+
+impl Watch {
+    /// Something was read that the controller has just written.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// Since when the log cannot be read.
+    pub(super) fn unreadable(&self) -> Option<Instant> {
+        self.unreadable
+    }
+
+    /// What is known now of everything but the rows.
+    pub(super) fn look(&mut self, sight: &Sight<'_>) -> Facts {
+        let mut facts = Facts::new();
+        self.log(sight, &mut facts);
+        self.silence(sight, &mut facts);
+        self.records(sight, &mut facts);
+        self.database(sight, &mut facts);
+        let since = sight.health.store_failing();
+        let fact = lasting(Condition::StoreUnwritable, since, sight);
+        facts.insert(RuleName::StoreUnwritable, fact);
+        channels(sight.health, &mut facts);
+        facts
+    }
+
+    fn database(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
+        let condition = match sight.database {
+            None | Some(Sighted::Unknown) => return,
+            Some(Sighted::Fully) => None,
+            Some(Sighted::Not(condition)) => Some(condition),
+        };
+        hold(&mut self.database_down, condition.is_some(), sight.now);
+        let condition = condition.unwrap_or(Condition::DatabaseUnreachable);
+        let fact = lasting(condition, self.database_down, sight);
+        facts.insert(RuleName::DatabaseUnreachable, fact);
+    }
+
+    fn log(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
+        hold(&mut self.unreadable, !sight.up && !sight.history, sight.now);
+        let behind = !(sight.history || sight.up && sight.caught_up);
+        hold(&mut self.behind, behind, sight.now);
+        if sight.history {
+            return;
+        }
+        let (condition, since) = match self.unreadable {
+            Some(since) => (Condition::LogUnreadable, Some(since)),
+            None => (Condition::LogLagging, self.behind),
+        };
+        facts.insert(RuleName::LogLagging, lasting(condition, since, sight));
+    }
+
+    /// While the log is not read to its end, whether the controller writes is not known.
+    fn silence(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
+        if sight.history || !sight.up || !sight.caught_up {
+            return;
+        }
+        let listening = *self.listening.get_or_insert(sight.now);
+        let since = self.heard.unwrap_or(listening);
+        let fact = Fact {
+            // Silence that is still short says nothing of before this run.
+            settles: self.heard.is_some(),
+            ..lasting(Condition::ControllerSilent, Some(since), sight)
+        };
+        facts.insert(RuleName::ControllerSilent, fact);
+    }
+
+    fn records(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
+        let ReadCounts {
+            events, unparsed, ..
+        } = sight.reads;
+        let total = events + unparsed;
+        if sight.history {
+            self.reads.clear();
+            return;
+        }
+        let newest = self.reads.back();
+        if newest.is_none_or(|(at, _, _)| sight.now.duration_since(*at) >= STEP) {
+            self.reads.push_back((sight.now, total, unparsed));
+            if self.reads.len() > SHARE_STEPS {
+                self.reads.pop_front();
+            }
+        }
+        let Some((_, total_before, unparsed_before)) = self.reads.front() else {
+            return;
+        };
+        let (value, of) = (unparsed - unparsed_before, total - total_before);
+        if of > 0 {
+            let fact = Fact {
+                condition: Condition::RecordsUnparsed,
+                value,
+                of: Some(of),
+                since: None,
+                settles: true,
+                evidence: Vec::new(),
+            };
+            facts.insert(RuleName::RecordsUnparsed, fact);
+        }
+    }
+}
+
+fn hold(since: &mut Option<Instant>, holds: bool, now: Instant) {
+    match holds {
+        true => *since = Some(since.unwrap_or(now)),
+        false => *since = None,
+    }
+}
+
+/// A condition that has held since then, or does not.
+fn lasting(condition: Condition, since: Option<Instant>, sight: &Sight<'_>) -> Fact {
+    let ms = since.map_or(0, |since| {
+        u64::try_from(sight.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+    });
+    Fact {
+        condition,
+        value: ms,
+        of: None,
+        since: since.map(|_| sight.at.plus_ms(-i64::try_from(ms).unwrap_or(i64::MAX))),
+        settles: true,
+        evidence: Vec::new(),
+    }
+}
+
+fn channels(health: &Health, facts: &mut Facts) {
+    let channels = health.channels();
+    if channels.is_empty() {
+        return;
+    }
+    let failing: Vec<String> = channels
+        .iter()
+        .filter_map(|(name, channel)| {
+            let (_, how) = channel.failing?;
+            Some(format!("{name}: the last try ended as {how}"))
+        })
+        .collect();
+    let fact = Fact {
+        condition: Condition::NotifierFailing,
+        value: failing.len() as u64,
+        of: Some(channels.len() as u64),
+        since: None,
+        // One that was not tried since the start may still be as broken as before.
+        settles: channels.iter().all(|(_, channel)| channel.tried),
+        evidence: failing,
+    };
+    facts.insert(RuleName::NotifierFailing, fact);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::notify::{Outcome, Trouble};
+
+    const START: Timestamp = Timestamp(1_760_752_327_000);
+
+    /// A watch and what it is shown; time passes by hand.
+    struct Scene {
+        watch: Watch,
+        health: Health,
+        began: Instant,
+        passed: Duration,
+        history: bool,
+        caught_up: bool,
+        up: bool,
+        reads: ReadCounts,
+        database: Option<Sighted>,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            Scene {
+                watch: Watch::default(),
+                health: Health::default(),
+                began: clock::monotonic(),
+                passed: Duration::ZERO,
+                history: false,
+                caught_up: true,
+                up: true,
+                reads: ReadCounts::default(),
+                database: None,
+            }
+        }
+
+        fn after(&mut self, seconds: u64) -> Facts {
+            self.passed += Duration::from_secs(seconds);
+            let sight = Sight {
+                now: self.began + self.passed,
+                at: START.plus_ms(i64::try_from(self.passed.as_millis()).unwrap()),
+                history: self.history,
+                caught_up: self.caught_up,
+                up: self.up,
+                reads: self.reads,
+                database: self.database,
+                health: &self.health,
+            };
+            self.watch.look(&sight)
+        }
+    }
+
+    fn seconds(facts: &Facts, rule: RuleName) -> Option<u64> {
+        facts.get(&rule).map(|fact| fact.value / 1_000)
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_word_and_only_while_it_would_be_heard() {
+        let mut scene = Scene::new();
+        scene.history = true;
+        assert!(scene.after(500).is_empty_of(RuleName::ControllerSilent));
+        scene.history = false;
+        scene.after(0);
+        let facts = scene.after(30);
+        assert_eq!(seconds(&facts, RuleName::ControllerSilent), Some(30));
+        let fact = &facts[&RuleName::ControllerSilent];
+        assert!(!fact.settles, "nothing was heard in this run");
+        assert_eq!(fact.since, Some(START.plus_ms(500_000)));
+        scene.watch.heard(scene.began + scene.passed);
+        let facts = scene.after(7);
+        assert_eq!(seconds(&facts, RuleName::ControllerSilent), Some(7));
+        assert!(facts[&RuleName::ControllerSilent].settles);
+        scene.caught_up = false;
+        assert!(scene.after(60).is_empty_of(RuleName::ControllerSilent));
+    }
+
+    #[test]
+    fn a_log_lags_from_when_it_was_last_read_to_its_end() {
+        let mut scene = Scene::new();
+        assert_eq!(seconds(&scene.after(5), RuleName::LogLagging), Some(0));
+        scene.caught_up = false;
+        scene.after(0);
+        let facts = scene.after(61);
+        assert_eq!(seconds(&facts, RuleName::LogLagging), Some(61));
+        assert_eq!(
+            facts[&RuleName::LogLagging].condition,
+            Condition::LogLagging
+        );
+        scene.up = false;
+        scene.after(0);
+        let facts = scene.after(9);
+        assert_eq!(seconds(&facts, RuleName::LogLagging), Some(9));
+        assert_eq!(
+            facts[&RuleName::LogLagging].condition,
+            Condition::LogUnreadable
+        );
+        (scene.up, scene.caught_up) = (true, true);
+        assert_eq!(seconds(&scene.after(1), RuleName::LogLagging), Some(0));
+        scene.history = true;
+        scene.caught_up = false;
+        assert!(scene.after(600).is_empty_of(RuleName::LogLagging));
+    }
+
+    #[test]
+    fn a_database_that_is_not_watched_or_not_asked_yet_says_nothing() {
+        let mut scene = Scene::new();
+        assert!(scene.after(1).is_empty_of(RuleName::DatabaseUnreachable));
+        scene.database = Some(Sighted::Unknown);
+        assert!(scene.after(99).is_empty_of(RuleName::DatabaseUnreachable));
+        scene.database = Some(Sighted::Not(Condition::DatabaseBlind));
+        scene.after(0);
+        let down = seconds(&scene.after(61), RuleName::DatabaseUnreachable);
+        assert_eq!(down, Some(61));
+        scene.database = Some(Sighted::Not(Condition::DatabaseUnreachable));
+        let facts = scene.after(5);
+        let fact = &facts[&RuleName::DatabaseUnreachable];
+        assert_eq!(fact.condition, Condition::DatabaseUnreachable);
+        assert_eq!(fact.value, 66_000, "however it cannot be seen");
+        scene.database = Some(Sighted::Fully);
+        let up = seconds(&scene.after(1), RuleName::DatabaseUnreachable);
+        assert_eq!(up, Some(0));
+    }
+
+    #[test]
+    fn records_are_judged_over_ten_minutes_and_the_past_is_not() {
+        let mut scene = Scene::new();
+        scene.history = true;
+        (scene.reads.events, scene.reads.unparsed) = (0, 1_000);
+        scene.after(1);
+        scene.history = false;
+        assert!(scene.after(1).is_empty_of(RuleName::RecordsUnparsed));
+        for _ in 0..30 {
+            scene.reads.events += 90;
+            scene.reads.unparsed += 10;
+            scene.after(60);
+        }
+        let facts = scene.after(1);
+        let fact = &facts[&RuleName::RecordsUnparsed];
+        assert_eq!((fact.value, fact.of), (90, Some(900)));
+        for _ in 0..10 {
+            scene.after(60);
+        }
+        assert!(
+            scene.after(1).is_empty_of(RuleName::RecordsUnparsed),
+            "no records is no data"
+        );
+    }
+
+    #[test]
+    fn a_channel_that_was_not_tried_again_settles_nothing() {
+        let mut scene = Scene::new();
+        assert!(scene.after(1).is_empty_of(RuleName::NotifierFailing));
+        scene.health.expect("oncall");
+        scene.health.expect("team");
+        let facts = scene.after(1);
+        assert!(!facts[&RuleName::NotifierFailing].settles);
+        scene.health.channel("team", Outcome::Sent);
+        scene
+            .health
+            .channel("oncall", Outcome::Failed(Trouble::Auth));
+        let facts = scene.after(1);
+        let fact = &facts[&RuleName::NotifierFailing];
+        assert_eq!((fact.value, fact.of), (1, Some(2)));
+        assert_eq!(fact.evidence, ["oncall: the last try ended as failed_auth"]);
+        scene.health.channel("oncall", Outcome::Sent);
+        let facts = scene.after(1);
+        let fact = &facts[&RuleName::NotifierFailing];
+        assert!(fact.value == 0 && fact.settles);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_in_trouble_is_counted_from_its_first_failed_commit() {
+        let mut scene = Scene::new();
+        scene.health.store(true);
+        assert_eq!(seconds(&scene.after(1), RuleName::StoreUnwritable), Some(0));
+        scene.health.store(false);
+        let began = scene.health.store_failing();
+        scene.health.store(false);
+        assert_eq!(scene.health.store_failing(), began);
+        let failing = seconds(&scene.after(70), RuleName::StoreUnwritable);
+        assert!(failing >= Some(70), "{failing:?}");
+    }
+
+    trait Lacks {
+        fn is_empty_of(&self, rule: RuleName) -> bool;
+    }
+
+    impl Lacks for Facts {
+        fn is_empty_of(&self, rule: RuleName) -> bool {
+            !self.contains_key(&rule)
+        }
+    }
+}
