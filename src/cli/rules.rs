@@ -51,6 +51,15 @@ fn job(word: &str) -> Result<String, String> {
 /// What is enough of a configuration to have every default.
 const DEFAULTS: &str = "[host]\nname = \"defaults\"\n[log]\njournal = \"master-controller\"\n";
 
+/// Where the defaults hold: a database is named, as the rules about it are for those who watch one. Nothing connects to it.
+fn surroundings_of_defaults() -> Surroundings {
+    let url = ("BOOTWATCH_DATABASE__URL", "postgres://localhost/postgres");
+    Surroundings {
+        environment: vec![(url.0.to_owned(), url.1.to_owned())],
+        host_name: None,
+    }
+}
+
 /// Writes the rule file to `out`.
 ///
 /// # Errors
@@ -68,7 +77,7 @@ pub fn run(
             "defaults",
             DEFAULTS,
             Path::new("."),
-            &Surroundings::default(),
+            &surroundings_of_defaults(),
         ) {
             Ok(config) => Some(config),
             Err(problems) => {

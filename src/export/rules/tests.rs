@@ -9,8 +9,14 @@ use crate::core::rule::RuleName;
 
 fn exported(more: &str) -> String {
     let text = format!("[host]\nname = \"h\"\n[log]\njournal = \"master-controller\"\n{more}");
-    let config =
-        config::parse("test.toml", &text, Path::new("."), &Surroundings::default()).unwrap();
+    let watched = Surroundings {
+        environment: vec![(
+            "BOOTWATCH_DATABASE__URL".to_owned(),
+            "postgres://localhost/postgres".to_owned(),
+        )],
+        host_name: None,
+    };
+    let config = config::parse("test.toml", &text, Path::new("."), &watched).unwrap();
     file(&Parameters::of(&config, "bootwatch"))
 }
 
@@ -84,6 +90,21 @@ fn thresholds_windows_and_links_are_the_configuration_s() {
     );
     assert!(!text.contains("alert: ConnectionErrorSpike") && !text.contains("boots_unanswered"));
     assert!(text.contains("runbook_url: \"https://wiki.example/r/BootFailureRate\""));
+}
+
+#[test]
+fn of_a_database_that_is_not_watched_no_rule_is_exported() {
+    let text = "[host]\nname = \"h\"\n[log]\njournal = \"m\"\n";
+    let config = config::parse("test.toml", text, Path::new("."), &Surroundings::default());
+    let exported = file(&Parameters::of(&config.unwrap(), "bootwatch"));
+    for rule in [
+        "SessionsIncomplete",
+        "IpPoolLow",
+        "GhostVms",
+        "DatabaseUnreachable",
+    ] {
+        assert!(!exported.contains(&format!("alert: {rule}\n")), "{rule}");
+    }
 }
 
 #[test]
