@@ -16,6 +16,7 @@ pub mod finding;
 pub mod image;
 pub mod inventory;
 pub mod lease;
+pub mod probe;
 pub mod query;
 pub mod readiness;
 pub mod redact;
