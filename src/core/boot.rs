@@ -24,6 +24,7 @@
 mod account;
 mod creation;
 mod ending;
+mod guest;
 mod keep;
 mod request;
 mod rows;
@@ -32,7 +33,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -43,6 +44,7 @@ use crate::core::event::{
     AttemptResult, Event, EventKind, Failure, SessionId, Stage, StageOutcome, Timestamp, VmId,
     VmType, WaitLimits,
 };
+use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
@@ -81,6 +83,8 @@ pub enum Observation {
     },
     /// The boot's outcome is decided.
     BootEnded(Box<Boot>),
+    /// An ended boot's evidence grew; nothing of its outcome changed.
+    BootEvidence(Box<Boot>),
     /// The tracker is done with the boot; nothing of it changes any more.
     BootSettled(Box<Boot>),
     ControllerStarted {
@@ -141,6 +145,9 @@ struct Entry {
     network_up: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     agent_up: Option<Timestamp>,
+    /// When the copy of the golden image began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copied_at: Option<Timestamp>,
     /// Its place among the boots in flight, or among the ended ones: both count upwards from the oldest.
     place: u64,
     /// Since when the ended boot is kept.
@@ -234,6 +241,8 @@ pub struct Tracker {
     next_expire: Timestamp,
     counts: TrackerCounts,
     rows: rows::Rows,
+    /// The golden image, oldest first; bounded. It is told anew after a start.
+    sightings: VecDeque<Sighting>,
     /// Boots that changed since they were last saved.
     touched: Touched<Slot>,
     saved_rest: Option<keep::Rest>,
@@ -259,6 +268,7 @@ impl Tracker {
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
             rows: rows::Rows::default(),
+            sightings: VecDeque::new(),
             touched: Touched::default(),
             saved_rest: None,
         }
@@ -381,6 +391,7 @@ impl Tracker {
                 code: _,
                 signalled: _,
             } => self.process_exited(event, vm),
+            EventKind::ConsoleQuoted { vm, said } => self.quoted(vm, said, event.at, out),
             EventKind::ControllerStarting => self.controller_gone(event, true, out),
             EventKind::ControllerStopping | EventKind::ControllerCrashed => {
                 self.controller_gone(event, false, out)
@@ -482,6 +493,7 @@ impl Tracker {
             last_seen: at,
             network_up: None,
             agent_up: None,
+            copied_at: None,
             place: self.take_place(),
             kept_since: None,
         };
@@ -563,6 +575,7 @@ impl Tracker {
                     ms,
                     outcome,
                     coarse,
+                    by_console: false,
                 },
                 out,
             );
