@@ -72,7 +72,7 @@ impl Guest {
     pub(crate) fn of(vm_type: VmType, agent: Agent, dies: bool) -> Guest {
         match (vm_type, agent) {
             (VmType::Cli, _) => Guest::NoUnit,
-            _ if dies => Guest::OutOfMemory,
+            (VmType::Browser, Agent::Missing) if dies => Guest::OutOfMemory,
             (VmType::Browser, Agent::Missing) => Guest::NoUnit,
             (VmType::Browser, Agent::CrashLoops) => Guest::AgentDies,
             (VmType::Browser, Agent::NoNetwork) => Guest::NoAddress,
@@ -134,7 +134,8 @@ pub(crate) fn script(guest: Guest, ip: std::net::Ipv4Addr, times: Times) -> Vec<
 
     say(0, "[    0.000000] Linux version 5.10.0 (guest)".to_owned());
     if guest.panics() {
-        let death = times.death.unwrap_or(times.agent);
+        // The last words are out before the process is.
+        let death = times.death.unwrap_or(times.agent) - 100;
         let lines: &[&str] = match guest {
             Guest::NoRootDevice => &[
                 "VFS: Cannot open root device \"vda\" or unknown-block(0,0): error -6",

@@ -122,10 +122,26 @@ fn every_line_of_a_console_is_one_that_real_guests_write() {
 fn a_console_agrees_with_what_its_boot_meets() {
     use GuestMark as M;
     for (name, has, lacks) in [
-        ("healthy", vec![M::LoginPrompt, M::AgentUnitStarted, M::AgentListening], vec![]),
-        ("agent-missing", vec![M::LoginPrompt, M::IpConfigComplete], vec![M::AgentUnitStarted]),
-        ("host-unreachable", vec![M::InterfaceSeen, M::LoginPrompt], vec![M::IpConfigComplete]),
-        ("guest-dies", vec![M::KernelStarted], vec![M::AgentListening]),
+        (
+            "healthy",
+            vec![M::LoginPrompt, M::AgentUnitStarted, M::AgentListening],
+            vec![],
+        ),
+        (
+            "agent-missing",
+            vec![M::LoginPrompt, M::IpConfigComplete],
+            vec![M::AgentUnitStarted],
+        ),
+        (
+            "network-down",
+            vec![M::InterfaceSeen, M::LoginPrompt],
+            vec![M::IpConfigComplete],
+        ),
+        (
+            "guest-panic",
+            vec![M::KernelStarted, M::KernelPanic],
+            vec![M::LoginPrompt],
+        ),
     ] {
         let mut seen = 0;
         let mut plan = scenario(name).plan(&order(7, Version::Oct, 4));
@@ -163,7 +179,9 @@ fn consoles_change_no_line_of_the_log() {
         plan.consoles = true;
         let mut lines = Lines::default();
         Player::new(Speed::Max)
-            .play(&mut Simulation::new(plan), &mut [&mut lines], &mut |_| Ok(()))
+            .play(&mut Simulation::new(plan), &mut [&mut lines], &mut |_| {
+                Ok(())
+            })
             .unwrap();
         assert!(lines.0 == without, "the same bytes");
     }
