@@ -7,6 +7,7 @@
 mod alerts_page;
 mod architecture;
 mod config;
+mod dashboards;
 mod database;
 mod demo;
 mod detection;
