@@ -24,6 +24,7 @@ mod program;
 
 mod simulator;
 mod simulator_agents;
+mod simulator_consoles;
 mod simulator_databases;
 mod simulator_habits;
 mod simulator_replay;
@@ -32,6 +33,8 @@ mod simulator_sample;
 mod simulator_scored;
 mod simulator_shapes;
 mod simulator_tables;
+
+mod probe;
 
 mod fleet;
 mod fleet_parity;
