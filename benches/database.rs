@@ -1,6 +1,8 @@
 //! What a look at a large database costs: 1,000,000 rows of `vms`, 200 of them open, beside the bare questions of the
 //! same client; with an index on the time of creation, and with only those that the controller's migration makes.
 //!
+//! And what the whole program holds in memory that watches it.
+//!
 //! It fills a database of its own, so it is told which: `BOOTWATCH_BENCH_DATABASE=postgres://... cargo bench --bench
 //! database`. The tables are made in the schema `bootwatch_bench`, and dropped at the end.
 #![expect(
@@ -10,6 +12,11 @@
     reason = "a bench measures with a clock, prints, and fails by panicking"
 )]
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,6 +69,7 @@ fn main() {
             sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         }
         compare("an index on created_at", &url, &mut connection, &open).await;
+        resident(&url);
         let drop = format!("DROP SCHEMA {SCHEMA} CASCADE");
         sqlx::raw_sql(AssertSqlSafe(drop))
             .execute(&mut connection)
@@ -156,6 +164,59 @@ async fn watched(url: &str) -> (Duration, Duration) {
     let first = took.remove(0);
     took.sort();
     (first, took[took.len() / 2])
+}
+
+/// The program's memory once it has looked twenty times.
+fn resident(url: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    fs::write(place("log"), "").unwrap();
+    fs::write(place("url"), url).unwrap();
+    let mut owners = fs::metadata(place("url")).unwrap().permissions();
+    owners.set_mode(0o600);
+    fs::set_permissions(place("url"), owners).unwrap();
+    let config = format!(
+        "log.file = {:?}\nstore.path = {:?}\nweb.listen = \"127.0.0.1:0\"\n\
+         [database]\nurl_file = {:?}\nschema = {SCHEMA:?}\npoll = \"1s\"\n",
+        place("log"),
+        place("store.db"),
+        place("url")
+    );
+    fs::write(place("config.toml"), config).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["run", "--config"])
+        .arg(place("config.toml"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(program.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+    let began = Instant::now();
+    let looks = || {
+        let mut stream = TcpStream::connect(&address).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let name = "bootwatch_database_poll_duration_seconds_count{query=\"open\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.parse::<f64>().ok()
+    };
+    while looks().is_none_or(|looks| looks < 20.0) {
+        assert!(
+            began.elapsed() < Duration::from_secs(300),
+            "it does not look"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    for figure in ["VmRSS", "VmHWM"] {
+        let line = status.lines().find(|line| line.starts_with(figure));
+        println!("the whole program after 20 looks: {}", line.unwrap_or("?"));
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
 }
 
 fn milliseconds(duration: Duration) -> f64 {

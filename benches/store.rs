@@ -307,6 +307,9 @@ async fn million(folder: &Path, boots: u64) -> anyhow::Result<()> {
         opened.store.close().await;
     }
     println!("open: {}", Spread::of(took));
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let resident = status.lines().find(|line| line.starts_with("VmRSS"));
+    println!("after that, in memory: {}", resident.unwrap_or("?"));
     let mut history = History::open(&settings.path).await?;
     let begun = Stopwatch::start();
     let tally = history.tally(Timestamp(0)..Timestamp(i64::MAX)).await?;

@@ -118,6 +118,47 @@ fn a_restart_while_the_controller_is_silent_pages_nobody_again() {
     second.stop().unwrap();
 }
 
+/// The controller's zone is said to be UTC, and is an hour behind it: nothing but a ticket could tell.
+#[test]
+fn a_log_in_another_zone_than_the_configured_one_is_told() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    sidecar.wait_until_ready();
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .unwrap();
+    let began = clock::now().plus_ms(-3_600_000);
+    let (mut seconds, mut told) = (0, None);
+    eventually("the clock is told", || {
+        seconds += 1;
+        let at = jiff::Timestamp::from_millisecond(began.plus_ms(seconds * 1_000).0).unwrap();
+        let line = format!(
+            "{} [WARN]: [WAIT-VM-READY] Health check failed {{\"module\":\"browser-auth\",\"vmIP\":\"127.0.100.70\",\
+             \"error\":\"connect ECONNREFUSED 127.0.100.70:8080\",\"code\":\"ECONNREFUSED\",\"elapsed\":1}}\n",
+            at.strftime("%F %T")
+        );
+        file.write_all(line.as_bytes()).unwrap();
+        told = pager
+            .so_far()
+            .into_iter()
+            .find(|next| next["status"] == "firing");
+        told.is_some()
+    });
+    let told = told.unwrap();
+    let one = alert(&told, "LogClockWrong");
+    assert_eq!(one["labels"]["severity"], "ticket");
+    assert_eq!(one["labels"]["cause"], "log_clock_wrong");
+    let evidence = one["annotations"]["evidence"].as_str().unwrap();
+    assert!(
+        evidence.contains("behind this machine's clock"),
+        "{evidence}"
+    );
+    sidecar.stop().unwrap();
+}
+
 #[test]
 fn a_dead_channel_is_told_on_another_and_resolves_when_it_delivers() {
     let (_folder, log) = log();
