@@ -5,6 +5,7 @@
 //! controller whose clock or zone is wrong ends no boot.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -62,6 +63,8 @@ pub(super) struct Reach {
     pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
+    /// After so many milliseconds a boot in flight may be overdue.
+    pub(super) overdue_from: Arc<AtomicU32>,
     /// What operators want.
     pub(super) asks: mpsc::Receiver<Ask>,
     /// What became of messages.
@@ -612,6 +615,10 @@ impl Owner {
                 }
             }
         }
+        let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
+        self.reach
+            .overdue_from
+            .store(overdue_from, Ordering::Relaxed);
         self.gather.hand_over(Machines {
             reader: &mut self.reader,
             tracker: &mut self.tracker,
