@@ -56,8 +56,9 @@ pub struct Ended {
     pub unsent: u64,
 }
 
-/// Whether the sidecar is ready, as told to the web; nothing is any more once it is stopping.
+/// What the owner tells others, and hears from them.
 pub(super) struct Reach {
+    /// Whether the sidecar is ready; nothing is any more once it is stopping.
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) stopping: CancellationToken,
     pub(super) health: Arc<Health>,
@@ -74,13 +75,15 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    fn ready(&self) {
+    /// Tells what is in the way of the work, if anything is.
+    fn ready_unless(&self, reasons: Vec<String>) {
+        let now = Readiness::unless(reasons);
         self.ready.send_if_modified(|ready| {
             // What was read before the end may still say that all is well.
-            if ready.is_ready() || self.stopping.is_cancelled() {
+            if *ready == now || self.stopping.is_cancelled() {
                 return false;
             }
-            *ready = Readiness::ready();
+            *ready = now;
             true
         });
     }
@@ -105,6 +108,8 @@ pub(super) struct Owner {
     history: bool,
     /// Read to the log's end: since when, on the runtime's clock.
     caught_up: Option<Instant>,
+    /// It was read to its end once.
+    was_caught_up: bool,
     flush_at: Option<Instant>,
     up: bool,
     /// The log cannot be read.
@@ -158,6 +163,7 @@ impl Owner {
             clock,
             history: false,
             caught_up: None,
+            was_caught_up: false,
             flush_at: None,
             up: false,
             trouble: false,
@@ -292,7 +298,8 @@ impl Owner {
                     tracing::warn!("the log does not exist yet; waiting for it (check log.file)");
                 }
                 self.up = exists;
-                self.reach.ready();
+                self.was_caught_up = true;
+                self.show_readiness();
             }
             SourceEvent::Truncated {
                 generation,
@@ -317,6 +324,7 @@ impl Owner {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
                 self.up = false;
                 self.trouble = true;
+                self.show_readiness();
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
@@ -324,6 +332,7 @@ impl Owner {
                 tracing::info!("the log can be read again");
                 self.up = true;
                 self.trouble = false;
+                self.show_readiness();
                 self.engine
                     .set_blind(false, self.clock.now(), &mut self.effects);
             }
@@ -566,9 +575,23 @@ impl Owner {
         }
     }
 
+    /// Ready is who has read the log to its end once, can read on, and can keep what follows.
+    fn show_readiness(&self) {
+        let unwritable = self.reach.health.store_failing().is_some();
+        let reasons = [
+            (!self.was_caught_up, "the log is not read to its end yet"),
+            (self.trouble, "the log cannot be read"),
+            (unwritable, "the store cannot be written"),
+        ];
+        let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
+        self.reach
+            .ready_unless(reasons.map(|(_, reason)| reason.to_owned()).collect());
+    }
+
     /// Judges what holds now.
     fn look(&mut self, now: Instant) {
         self.look_at = now + LOOKS;
+        self.show_readiness();
         let sight = Sight {
             now,
             at: self.clock.now(),
