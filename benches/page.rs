@@ -191,21 +191,24 @@ fn run_floor(program: &str, database: &str, folder: &Path) -> Option<Quantiles> 
         .arg(folder.path())
         .output()
         .expect("run the floor");
-    let text = String::from_utf8_lossy(&ran.stdout).replace("= ", "=");
-    let text: String = text
+    let words: Vec<_> = text_of(&ran.stdout)
         .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .replace("= ", "=");
-    let figure = |name: &str| -> Option<f64> {
+        .map(str::to_owned)
+        .collect();
+    let text = words.join(" ").replace("= ", "=");
+    let figure = |name: &str| {
         let text = text.split_once(&format!(" {name}="))?.1;
-        text.split(' ').next()?.parse().ok()
+        text.split(' ').next()
     };
-    let us = |name: &str| Some(figure(name)? / 1e3);
+    let ms = |name: &str| Some(figure(name)?.parse::<f64>().ok()? / 1e3);
     Some(Quantiles {
-        n: figure("n")? as usize,
-        ms: [us("p50")?, us("p90")?, us("p99")?, us("max")?],
+        n: figure("n")?.parse().ok()?,
+        ms: [ms("p50")?, ms("p90")?, ms("p99")?, ms("max")?],
     })
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 // The standard stack.
@@ -232,10 +235,7 @@ fn run_stack(script: &str, profile: &str) {
         .ok()
         .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
     else {
-        println!(
-            "the standard stack did not run: {}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
+        println!("the standard stack did not run: {}", text_of(&ran.stderr));
         return;
     };
     let setting = |name: &str| found["cfg"][name].as_str().unwrap_or("?").to_owned();
