@@ -441,7 +441,12 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
         offset_ms: 0,
         told: false,
     });
-    let last = tail.rsplit(|byte| *byte == b'\n').find_map(stamp);
+    // Only the file's end tells; what is shorter than a head is all of it.
+    let end = match tail.is_empty() && head.len() < archive::HEAD {
+        true => &text,
+        false => tail,
+    };
+    let last = end.rsplit(|byte| *byte == b'\n').find_map(stamp);
     let offset_ms = told
         .as_ref()
         .and_then(|(local, utc)| offset_between(local, *utc));

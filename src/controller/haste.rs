@@ -2,15 +2,12 @@
 //!
 //! Every end of a boot that counts against it is told at level ERROR. A boot in flight counts once a health check that
 //! failed, level WARN, shows that it has waited for too long. What is told at INFO or DEBUG pages nobody: starts, steps,
-//! good ends. Whatever else a line is, and a line that goes on with a record, is taken to be urgent: being wrong about
-//! one of them costs a wake, or for an INFO line the length of a gathering, never the line.
+//! good ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with
+//! a record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line.
 
-use memchr::memmem;
-
-use super::framing;
-
-const HEALTH_CHECK: &[u8] = b"[WAIT-VM-READY] Health check failed ";
-const ELAPSED: &[u8] = b"\"elapsed\":";
+use super::decode::{Decoded, decode};
+use super::framing::{self, Record};
+use crate::core::event::EventKind;
 
 /// Whether one of these whole lines is urgent. A boot in flight that has waited for less than `overdue_from_ms` is not
 /// overdue to any rule.
@@ -28,22 +25,21 @@ fn is_urgent_line(line: &[u8], overdue_from_ms: u32) -> bool {
     let Some(header) = framing::header(line) else {
         return true;
     };
-    match line.get(header.level).unwrap_or_default() {
-        b"INFO" | b"DEBUG" => false,
-        b"WARN" => match line.get(header.message..) {
-            Some(message) if message.starts_with(HEALTH_CHECK) => {
-                waited_ms(message).is_none_or(|waited| waited >= overdue_from_ms)
-            }
-            _ => true,
-        },
-        _ => true,
+    if matches!(line.get(header.level.clone()), Some(b"INFO" | b"DEBUG")) {
+        return false;
     }
-}
-
-fn waited_ms(message: &[u8]) -> Option<u32> {
-    let digits = message.get(memmem::rfind(message, ELAPSED)? + ELAPSED.len()..)?;
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+    let record = Record {
+        offset: 0,
+        text: line,
+        header,
+    };
+    match decode(&record) {
+        Decoded::Event(EventKind::AttemptFailed { elapsed_ms, .. }) => {
+            elapsed_ms.is_none_or(|waited| waited >= overdue_from_ms)
+        }
+        Decoded::Event(_) | Decoded::Unparsed => true,
+        Decoded::Ignored | Decoded::Unknown(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +56,7 @@ mod tests {
     fn what_ends_a_boot_badly_is_urgent_wherever_it_stands() {
         let info =
             "2025-10-18 01:52:07 [INFO]: [WAIT-VM-READY] VM ready! {\"vmIP\":\"192.168.100.17\"}\n";
-        let error = "2025-10-18 01:52:07 [ERROR]: [WAIT-VM-READY] Timeout exceeded {\"maxWaitMs\":120000}\n";
+        let error = "2025-10-18 01:52:07 [ERROR]: [WAIT-VM-READY] Timeout exceeded {\"vmIP\":\"192.168.100.17\",\"maxWaitMs\":120000}\n";
         assert!(!is(info));
         assert!(is(error));
         assert!(is(&[info, info, error].concat()));
@@ -86,15 +82,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_urgent() {
-        for line in [
-            "",
-            "    at Server.listen (net.js:1)",
-            "2025-10-18 01:52:07 [WARN]: [WAIT-VM-READY] Response not OK {\"status\":500}",
-            "2025-10-18 01:52:07 [HTTP]: x {}",
-            "2025-10-18 01:52:07 [INFO",
+    fn noise_is_not_urgent_however_loud_and_what_is_torn_is() {
+        for (line, urgent) in [
+            ("", true),
+            ("    at Server.listen (net.js:1)", true),
+            ("2025-10-18 01:52:07 [INFO", true),
+            (
+                "2025-10-18 01:52:07 [ERROR]: [WAIT-VM-READY] Timeout exceeded {\"vm",
+                true,
+            ),
+            (
+                "2025-10-18 01:52:07 [WARN]: [WAIT-VM-READY] Response not OK {\"vmIP\":\"192.168.100.17\",\"status\":500}",
+                true,
+            ),
+            (
+                "2025-10-18 01:52:07 [ERROR]: noVNC WebSocket proxy error {\"error\":\"connect ECONNREFUSED\"}",
+                false,
+            ),
+            (
+                "2025-10-18 01:52:07 [WARN]: Never heard of {\"a\":1}",
+                false,
+            ),
         ] {
-            assert!(is(&format!("{line}\n")), "{line}");
+            assert_eq!(is(&format!("{line}\n")), urgent, "{line}");
         }
     }
 
@@ -104,7 +114,7 @@ mod tests {
             "2025-10-18 01:52:07 [\u{1b}[32MINFO\u{1b}[39M]: x {}\n"
         ));
         assert!(is(
-            "2025-10-18 01:52:07 [\u{1b}[31MERROR\u{1b}[39M]: x {}\n"
+            "2025-10-18 01:52:07 [\u{1b}[31MERROR\u{1b}[39M]: [WAIT-VM-READY] Timeout exceeded {}\n"
         ));
     }
 }
