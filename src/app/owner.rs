@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
 use super::database::{Existing, Told};
-use super::facts::{Sight, Watch};
+use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::Audited;
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
+use super::sight::Seen;
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
@@ -115,6 +116,7 @@ pub(super) struct Owner {
     /// The log cannot be read.
     trouble: bool,
     watch: Watch,
+    seen: Seen,
     look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
@@ -168,6 +170,7 @@ impl Owner {
             up: false,
             trouble: false,
             watch: Watch::default(),
+            seen: restored.seen,
             look_at: clock::monotonic(),
             gauges_due: None,
             gauges_at: None,
@@ -248,6 +251,7 @@ impl Owner {
         self.tracker.save_everything();
         self.engine.save_everything();
         self.desk.save_everything();
+        self.seen.save_everything();
         if let Some(existing) = &mut self.existing {
             existing.save_everything();
         }
@@ -312,6 +316,7 @@ impl Owner {
                     read_to,
                     "the log was truncated; what it held unread is lost"
                 );
+                self.seen.lost();
             }
             SourceEvent::Lost { after, reason } => {
                 tracing::warn!(
@@ -319,6 +324,7 @@ impl Owner {
                     reason = reason.as_str(),
                     "part of the log vanished unread"
                 );
+                self.seen.lost();
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
@@ -353,6 +359,7 @@ impl Owner {
             history,
             clock,
             image,
+            seen,
             gather,
             ended,
             ..
@@ -361,6 +368,7 @@ impl Owner {
         let live = !*history;
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
+            seen.read(event.at);
             tracker.observe(event, observations);
             if let Some(existing) = existing {
                 existing.log_says(event);
@@ -607,6 +615,10 @@ impl Owner {
             facts.extend(existing.facts().clone());
         }
         self.engine.facts(&facts, sight.at, &mut self.effects);
+        let hidden = matches!(sight.database, Some(Sighted::Not(_)));
+        let whole = sight.caught_up && sight.up && !self.trouble;
+        let changes = self.seen.look(sight.at, whole, hidden);
+        self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
     }
 
