@@ -1,26 +1,37 @@
 #!/usr/bin/env python3
 """CPU and memory of a following bootwatch beside mtail, over the same log, in one run.
 
-    benches/footprint.py BOOTWATCH GENERATOR_FOLDER MTAIL_PROGRAMS [--rate 1000] [--seconds 30]
+    benches/footprint.py BOOTWATCH GENERATOR_FOLDER MTAIL_PROGRAMS [--rate 1000] [--seconds 20] [--rounds 5] [--idle 10]
 
 GENERATOR_FOLDER holds gen_log.py (an endless iterator `records(seed)` of controller lines); MTAIL_PROGRAMS is a folder
-of mtail programs that count the same things. Prints each process's share of a core and resident memory, then how long a
-scrape of /metrics takes.
+of mtail programs that count the same things. Both follow one log, written in bursts of 20 lines. Prints each process's
+share of a core by the scheduler's own nanoseconds (so that other work on the machine does not count), their ratio round
+by round and its median, resident memory, the same on an idle log, and how long a scrape of /metrics takes.
 """
 import argparse
+import glob
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
-TICKS = os.sysconf("SC_CLK_TCK")
+ALLOWED_RATIO, ALLOWED_MB = 0.5, 20
 
 
-def cpu(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def cpu_by_thread(pid):
+    """Nanoseconds on a core, by thread. Neither program ends threads while it is measured."""
+    times = {}
+    for path in glob.glob(f"/proc/{pid}/task/*"):
+        try:
+            name = open(f"{path}/comm").read().strip()
+            times[(name, os.path.basename(path))] = int(open(f"{path}/schedstat").read().split()[0])
+        except FileNotFoundError:
+            pass
+    return times
 
 
 def resident_mb(pid):
@@ -30,13 +41,31 @@ def resident_mb(pid):
     return 0.0
 
 
+def measured(processes, work):
+    """What each process used of a core while `work` ran, in percent: in all, and by thread's name."""
+    before = {name: cpu_by_thread(process.pid) for name, process in processes.items()}
+    began = time.monotonic()
+    work()
+    took = time.monotonic() - began
+    shares = {}
+    for name, process in processes.items():
+        threads = {}
+        for key, spent in cpu_by_thread(process.pid).items():
+            spent -= before[name].get(key, 0)
+            threads[key[0]] = threads.get(key[0], 0) + 100 * spent / 1e9 / took
+        shares[name] = (sum(threads.values()), threads)
+    return shares
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bootwatch")
     parser.add_argument("generator")
     parser.add_argument("programs")
     parser.add_argument("--rate", type=int, default=1000)
-    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--idle", type=float, default=10)
     arguments = parser.parse_args()
     sys.path.insert(0, arguments.generator)
     import gen_log
@@ -54,21 +83,39 @@ def main():
         ["mtail", "-address", "127.0.0.1", "-port", "0", "-progs", arguments.programs, "-logs", log, "-logtostderr"],
         stderr=subprocess.DEVNULL,
     )
-    time.sleep(2)
-    try:
-        lines = gen_log.records(7)
-        before = {name: cpu(process.pid) for name, process in processes.items()}
-        began = time.time()
+    lines = gen_log.records(7)
+
+    def write():
+        began = time.monotonic()
         written = 0
-        while time.time() - began < arguments.seconds:
+        while time.monotonic() - began < arguments.seconds:
             os.write(descriptor, "".join(next(lines)[1] + "\n" for _ in range(20)).encode())
             written += 20
-            time.sleep(max(0, began + written / arguments.rate - time.time()))
-        took = time.time() - began
-        print(f"{written} lines in {took:.0f} s")
-        for name, process in processes.items():
-            share = 100 * (cpu(process.pid) - before[name]) / took
-            print(f"{name:<10} {share:.2f} % of a core, {resident_mb(process.pid):.1f} MB resident")
+            time.sleep(max(0, began + written / arguments.rate - time.monotonic()))
+
+    try:
+        # Both read their first lines, and bootwatch reads its store once (10 s after its start).
+        time.sleep(2)
+        for _ in range(50):
+            os.write(descriptor, (next(lines)[1] + "\n").encode())
+            time.sleep(0.2)
+        ratios = []
+        for number in range(arguments.rounds):
+            shares = measured(processes, write)
+            ratios.append(shares["bootwatch"][0] / shares["mtail"][0])
+            threads = ", ".join(f"{name} {share:.2f}" for name, share in sorted(shares["bootwatch"][1].items()))
+            print(
+                f"round {number + 1}, {arguments.rate} lines/s: bootwatch {shares['bootwatch'][0]:.3f} % of a core ({threads}), "
+                f"mtail {shares['mtail'][0]:.3f} %, ratio {ratios[-1]:.2f}",
+                flush=True,
+            )
+        print(f"ratio, median of {len(ratios)}: {statistics.median(ratios):.2f} (allowed {ALLOWED_RATIO})")
+        memory = {name: resident_mb(process.pid) for name, process in processes.items()}
+        print(f"resident: bootwatch {memory['bootwatch']:.1f} MB (allowed {ALLOWED_MB}), mtail {memory['mtail']:.1f} MB")
+        if arguments.idle:
+            time.sleep(1)
+            shares = measured(processes, lambda: time.sleep(arguments.idle))
+            print(f"idle: bootwatch {shares['bootwatch'][0]:.3f} %, mtail {shares['mtail'][0]:.3f} %")
         scrapes = []
         for _ in range(1000):
             start = time.perf_counter()
@@ -81,6 +128,7 @@ def main():
             process.terminate()
             process.wait()
         os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 main()

@@ -1,10 +1,21 @@
 //! From `write()` of the line that decides to the page's arrival over HTTP on loopback, whole process.
 //!
-//! `cargo bench --bench page [-- --trials N] [--load LINES_PER_SECOND]`
+//! ```text
+//! cargo bench --bench page -- [--trials N] [--load-trials N] [--lines PER_SECOND] [--store FOLDER]
+//!                             [--floor PROGRAM] [--stack SCRIPT --profiles a,b]
+//! ```
 //!
 //! Each trial is a fresh `bootwatch run` that has already sent one page and its resolve, so that its connection is warm
-//! and its code is paged in; then the third failing boot's last line is written and timed. The receiver is a thread on a
-//! plain socket. With `--load`, other boots' healthy lines are written at that rate meanwhile.
+//! and its code is paged in; then the third failing boot's last line is written and timed. The processes are started and
+//! brought so far a few at a time and timed one by one, each after a silence; the others sleep meanwhile. The receiver
+//! is a thread on a plain socket. The page's row is committed with `synchronous=FULL` before it leaves, always.
+//!
+//! Then the same with other requests' lines written beside it at a rate (`--lines`).
+//!
+//! `--store` puts the stores elsewhere than the system's folder for temporary files: in memory the disk has no part in
+//! it. `--floor` is a program that does nothing but write, inotify, read, (commit,) POST, and prints its quantiles; it
+//! runs before, between and after on the same disk, and its middle run counts. `--stack` is a script that times mtail,
+//! Prometheus and Alertmanager from the same moment to the same moment at named settings.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,8 +26,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -25,109 +36,380 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a child's pages and figures are read with.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Processes that are brought so far together.
+const COHORT: u64 = 15;
+/// How long other lines come before the one that decides.
+const BUSY: Duration = Duration::from_millis(250);
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str, otherwise: u64| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|at| arguments.get(at + 1)?.parse().ok())
-            .unwrap_or(otherwise)
+    let arguments = Arguments::read();
+    let trials = arguments.number("--trials", 300);
+    let load_trials = arguments.number("--load-trials", trials);
+    let lines = arguments.number("--lines", 1000);
+    let places = Places {
+        logs: std::env::temp_dir(),
+        stores: arguments
+            .text("--store")
+            .map_or_else(std::env::temp_dir, PathBuf::from),
     };
-    let trials = number("--trials", 30);
-    let load = number("--load", 0);
-    let mut times: Vec<Duration> = (0..trials).map(|trial| one(trial, load)).collect();
-    times.sort_unstable();
-    let quantile = |per_mille: usize| {
-        times[(times.len() * per_mille).div_ceil(1000).max(1) - 1].as_secs_f64() * 1e3
+    let floor = arguments.text("--floor");
+    let stack = arguments.text("--stack");
+
+    let mut floors = Floors::default();
+    let run_floors = |floors: &mut Floors| {
+        if let Some(program) = &floor {
+            floors
+                .none
+                .extend(run_floor(program, "none", &places.stores));
+            floors
+                .full
+                .extend(run_floor(program, "full", &places.stores));
+        }
     };
-    println!(
-        "write to page, load {load}/s, n={trials}: p50 {:.3} ms  p90 {:.3} ms  p99 {:.3} ms  max {:.3} ms",
-        quantile(500),
-        quantile(900),
-        quantile(990),
-        quantile(1000)
+    run_floors(&mut floors);
+    let idle = times(trials, 0, &places);
+    run_floors(&mut floors);
+    let busy = times(load_trials, lines, &places);
+    run_floors(&mut floors);
+
+    println!("| what | n | p50 ms | p90 ms | p99 ms | max ms | allowed |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let (none, full) = (middle(&floors.none), middle(&floors.full));
+    row("floor, nothing kept, keep-alive", none, "");
+    row("floor, commit with synchronous=FULL, keep-alive", full, "");
+    row(
+        "bootwatch, idle log, commit with synchronous=FULL",
+        quantiles(&idle),
+        &format!(
+            "{}{}p99 3 ms",
+            against(&idle, none, "nothing kept", 5.0),
+            against(&idle, full, "commit", 2.5)
+        ),
     );
+    row(
+        &format!("bootwatch, {lines} lines/s beside it"),
+        quantiles(&busy),
+        "p99 25 ms",
+    );
+    if let Some(script) = &stack {
+        let profiles = arguments.text("--profiles");
+        for profile in profiles
+            .as_deref()
+            .unwrap_or("aggressive,extreme")
+            .split(',')
+        {
+            run_stack(script, profile);
+        }
+    }
 }
 
-struct Sidecar(Child);
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn read() -> Arguments {
+        Arguments(std::env::args().collect())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|argument| argument == name)?;
+        self.0.get(at + 1).cloned()
+    }
+
+    fn number(&self, name: &str, otherwise: u64) -> u64 {
+        match self.text(name) {
+            Some(text) => text
+                .parse()
+                .unwrap_or_else(|_| panic!("{name} {text}: not a number")),
+            None => otherwise,
+        }
+    }
+}
+
+struct Places {
+    logs: PathBuf,
+    stores: PathBuf,
+}
+
+/// p50, p90, p99 and the greatest, in milliseconds, of so many.
+#[derive(Clone, Copy)]
+struct Quantiles {
+    n: usize,
+    ms: [f64; 4],
+}
+
+fn quantiles(times: &[Duration]) -> Option<Quantiles> {
+    let at = |per_mille: usize| {
+        let place = (times.len() * per_mille).div_ceil(1000).max(1) - 1;
+        Some(times.get(place)?.as_secs_f64() * 1e3)
+    };
+    Some(Quantiles {
+        n: times.len(),
+        ms: [at(500)?, at(900)?, at(990)?, at(1000)?],
+    })
+}
+
+fn row(what: &str, found: Option<Quantiles>, allowed: &str) {
+    let Some(Quantiles { n, ms }) = found else {
+        return;
+    };
+    let ms = ms.map(|ms| format!("{ms:.3}")).join(" | ");
+    println!("| {what} | {n} | {ms} | {allowed} |");
+}
+
+fn against(times: &[Duration], floor: Option<Quantiles>, name: &str, allowed: f64) -> String {
+    match (quantiles(times), floor) {
+        (Some(ours), Some(floor)) => format!(
+            "{:.2} x floor ({name}) of {allowed}; ",
+            ours.ms[0] / floor.ms[0]
+        ),
+        _ => String::new(),
+    }
+}
+
+// The floor.
+
+#[derive(Default)]
+struct Floors {
+    none: Vec<Quantiles>,
+    full: Vec<Quantiles>,
+}
+
+/// The run with the middle p50.
+fn middle(runs: &[Quantiles]) -> Option<Quantiles> {
+    let mut runs = runs.to_vec();
+    runs.sort_by(|a, b| a.ms[0].total_cmp(&b.ms[0]));
+    runs.get(runs.len() / 2).copied()
+}
+
+/// Its line of the whole way: `e2e full keep-alive n=300 p50= 330.1 p90= … p99= … max= … us`.
+fn run_floor(program: &str, database: &str, folder: &Path) -> Option<Quantiles> {
+    let folder = tempfile::tempdir_in(folder).expect("a temporary folder");
+    let ran = Command::new(program)
+        .args([
+            "page", "--db", database, "--conn", "keep", "--trials", "300", "--dir",
+        ])
+        .arg(folder.path())
+        .output()
+        .expect("run the floor");
+    let words: Vec<_> = text_of(&ran.stdout)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    let text = words.join(" ").replace("= ", "=");
+    let figure = |name: &str| {
+        let text = text.split_once(&format!(" {name}="))?.1;
+        text.split(' ').next()
+    };
+    let ms = |name: &str| Some(figure(name)?.parse::<f64>().ok()? / 1e3);
+    Some(Quantiles {
+        n: figure("n")?.parse().ok()?,
+        ms: [ms("p50")?, ms("p90")?, ms("p99")?, ms("max")?],
+    })
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+// The standard stack.
+
+fn run_stack(script: &str, profile: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("page.json");
+    let ran = Command::new("python3")
+        .arg(script)
+        .args(["--prog", "lean", "--trials", "20", "--profile", profile])
+        .args([
+            "--poll",
+            if profile == "extreme" {
+                "100ms"
+            } else {
+                "250ms"
+            },
+        ])
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .expect("run the standard stack");
+    let Some(found) = std::fs::read(&out)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
+    else {
+        println!("the standard stack did not run: {}", text_of(&ran.stderr));
+        return;
+    };
+    let setting = |name: &str| found["cfg"][name].as_str().unwrap_or("?").to_owned();
+    for (_, rule) in found.as_object().into_iter().flatten() {
+        let Some(seconds) = rule["lat"].as_array() else {
+            continue;
+        };
+        let mut times: Vec<Duration> = seconds
+            .iter()
+            .filter_map(|seconds| Some(Duration::from_secs_f64(seconds.as_f64()?)))
+            .collect();
+        times.sort_unstable();
+        let what = format!(
+            "mtail (poll {}), Prometheus (scrape {}, rules {}), Alertmanager (group_wait {} s)",
+            found["poll"].as_str().unwrap_or("?"),
+            setting("scrape"),
+            setting("ev"),
+            rule["gw"].as_str().unwrap_or("?"),
+        );
+        row(&what, quantiles(&times), "");
+    }
+}
+
+// bootwatch.
+
+fn times(trials: u64, lines: u64, places: &Places) -> Vec<Duration> {
+    let mut times = Vec::new();
+    let mut trial = 0;
+    while trial < trials {
+        let cohort: Vec<Trial> = (trial..trials.min(trial + COHORT))
+            .map(|number| Trial::start(number, places))
+            .collect();
+        for step in [Trial::fail, Trial::recover, Trial::fail_almost] {
+            for one in &cohort {
+                step(one);
+            }
+        }
+        trial += COHORT;
+        times.extend(cohort.into_iter().map(|one| one.decide(lines)));
+    }
+    times.sort_unstable();
+    times
+}
+
+/// One process on its way to the moment that is timed.
+struct Trial {
+    number: u64,
+    log: PathBuf,
+    file: File,
+    pages: Pages,
+    sidecar: Sidecar,
+    last: String,
+    third: Vec<String>,
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl Trial {
+    fn start(number: u64, places: &Places) -> Trial {
+        let folder = tempfile::tempdir_in(&places.logs).expect("a temporary folder");
+        let stores = tempfile::tempdir_in(&places.stores).expect("a temporary folder");
+        let log = folder.path().join("master-controller.log");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("the log");
+        let (pages, receiver) = pager();
+        let sidecar = start(folder.path(), stores.path(), &log, receiver);
+        let mut third = failing(number * 100 + 22);
+        let last = third.pop().expect("a last line");
+        Trial {
+            number,
+            log,
+            file,
+            pages,
+            sidecar,
+            last: format!("{last}\n"),
+            third,
+            _folders: [folder, stores],
+        }
+    }
+
+    /// A first incident.
+    fn fail(&self) {
+        let web = &self.sidecar.web;
+        wait_for(web, "GET /-/ready HTTP/1.0\r\n\r\n", "200");
+        for boot in 0..3 {
+            write(&self.file, &failing(self.number * 100 + boot));
+        }
+    }
+
+    /// Its end.
+    fn recover(&self) {
+        await_page(&self.pages, "firing");
+        for boot in 3..8 {
+            write(&self.file, &ready(self.number * 100 + boot));
+        }
+    }
+
+    /// All of a second one but its last line.
+    fn fail_almost(&self) {
+        await_page(&self.pages, "resolved");
+        while self.pages.try_recv().is_ok() {}
+        for boot in 20..22 {
+            write(&self.file, &failing(self.number * 100 + boot));
+        }
+        write(&self.file, &self.third);
+    }
+
+    /// That line; how long its page takes.
+    fn decide(self, lines: u64) -> Duration {
+        let stop = Arc::new(AtomicBool::new(false));
+        let noise = (lines > 0).then(|| noise(&self.log, lines, Arc::clone(&stop)));
+        // Longer than the batch window, and not in step with it.
+        let silence = Duration::from_micros(60_000 + self.number * 7_919 % 23_000);
+        thread::sleep(if noise.is_some() {
+            silence + BUSY
+        } else {
+            silence
+        });
+        assert!(
+            self.pages.try_recv().is_err(),
+            "nothing is told before it is decided"
+        );
+        let began = Instant::now();
+        (&self.file)
+            .write_all(self.last.as_bytes())
+            .expect("write the deciding line");
+        let arrived = await_page(&self.pages, "firing");
+        stop.store(true, Ordering::Relaxed);
+        if let Some(noise) = noise {
+            noise.join().expect("the load's thread");
+        }
+        arrived.duration_since(began)
+    }
+}
+
+struct Sidecar {
+    child: Child,
+    web: String,
+}
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
         // The bench is over either way.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
-fn one(trial: u64, load: u64) -> Duration {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let log = folder.path().join("master-controller.log");
-    let (pages, receiver) = pager();
-    let mut sidecar = start(folder.path(), &log, receiver);
-    let web = web_address(&mut sidecar);
-    wait_for(&web, "GET /-/ready HTTP/1.0\r\n\r\n", "200");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log)
-        .expect("the log");
-
-    // A first incident and its end.
-    for boot in 0..3 {
-        write(&mut file, &failing(trial * 100 + boot));
-    }
-    await_page(&pages, "firing");
-    for boot in 3..8 {
-        write(&mut file, &ready(trial * 100 + boot));
-    }
-    await_page(&pages, "resolved");
-    while pages.try_recv().is_ok() {}
-
-    let stop = Arc::new(AtomicBool::new(false));
-    let noise = (load > 0).then(|| noise(&log, load, Arc::clone(&stop)));
-    let third = failing(trial * 100 + 22);
-    let (before, last) = third.split_at(third.len() - 1);
-    for boot in 20..22 {
-        write(&mut file, &failing(trial * 100 + boot));
-    }
-    write(&mut file, before);
-    // Longer than the batch window, and not in step with it.
-    thread::sleep(Duration::from_millis(60 + trial * 7 % 23));
-    let line = format!("{}\n", last[0]);
-    let began = Instant::now();
-    file.write_all(line.as_bytes())
-        .expect("write the deciding line");
-    let arrived = await_page(&pages, "firing");
-    stop.store(true, Ordering::Relaxed);
-    if let Some(noise) = noise {
-        noise.join().expect("the load's thread");
-    }
-    arrived.duration_since(began)
-}
-
-fn start(folder: &Path, log: &Path, pager: std::net::SocketAddr) -> Sidecar {
+fn start(folder: &Path, store: &Path, log: &Path, pager: SocketAddr) -> Sidecar {
     let config = folder.join("bootwatch.toml");
     let text = format!(
         "[log]\nfile = \"{}\"\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n[alerts]\nkeep_firing = \"1s\"\n\
          [store]\npath = \"{}\"\n[notify.bench]\ntype = \"webhook\"\nurl = \"http://{pager}/\"\n",
         log.display(),
-        folder.join("bootwatch.db").display()
+        store.join("bootwatch.db").display()
     );
     std::fs::write(&config, text).expect("the configuration");
-    let child = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
         .args(["run", "--config"])
         .arg(&config)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("start bootwatch");
-    Sidecar(child)
+    let out = child.stdout.take().expect("its output");
+    let web = web_address(out);
+    Sidecar { child, web }
 }
 
 /// The first line says where the web listens.
-fn web_address(sidecar: &mut Sidecar) -> String {
+fn web_address(out: impl Read) -> String {
     let mut line = String::new();
-    let out = sidecar.0.stdout.take().expect("its output");
     BufReader::new(out)
         .read_line(&mut line)
         .expect("its first line");
@@ -166,7 +448,7 @@ fn wait_for(address: &str, request: &str, wanted: &str) {
 type Pages = mpsc::Receiver<(Instant, String)>;
 
 /// A keep-alive HTTP server on a plain socket; says when each body was complete.
-fn pager() -> (Pages, std::net::SocketAddr) {
+fn pager() -> (Pages, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let (tx, rx) = mpsc::channel();
@@ -228,7 +510,7 @@ fn await_page(pages: &Pages, status: &str) -> Instant {
     }
 }
 
-fn write(file: &mut File, lines: &[String]) {
+fn write(mut file: &File, lines: &[String]) {
     let text: String = lines
         .iter()
         .flat_map(|line| [line.as_str(), "\n"])

@@ -34,7 +34,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -48,10 +48,11 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
+use crate::controller::haste;
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
 use crate::source::database::Query;
-use crate::source::tail::{self, StartAt, TailOptions, TailStats};
+use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
 use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use database::Existing;
@@ -65,6 +66,8 @@ use supervisor::Supervisor;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
+/// A busy log's lines that can page nobody are gathered for so long.
+const GATHER: Duration = Duration::from_millis(250);
 /// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
 const HANDED: usize = 1;
 /// Audits of the golden image on their way to the owner. When it is full the next audit waits.
@@ -156,7 +159,13 @@ impl App {
 
         let stop_source = CancellationToken::new();
         let place = restored.place.clone();
-        let (chunks, stats) = start_source(&config, start, place, &stop_source, &mut tasks)?;
+        let overdue_from = Arc::new(AtomicU32::new(0));
+        let from = From {
+            place,
+            start,
+            overdue_from: Arc::clone(&overdue_from),
+        };
+        let (chunks, stats) = start_source(&config, from, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
@@ -242,6 +251,7 @@ impl App {
                 stopping: stop_source.clone(),
                 health,
                 shown: receivers.shown,
+                overdue_from,
                 asks,
                 feedback,
                 view: view_tx,
@@ -332,13 +342,25 @@ fn setup(config: &Config) -> Setup {
     }
 }
 
+/// What a source begins with.
+struct From {
+    place: Option<Place>,
+    start: Start,
+    /// Failed health checks of boots that have waited for less are not urgent: the owner says so.
+    overdue_from: Arc<AtomicU32>,
+}
+
 fn start_source(
     config: &Config,
-    start: Start,
-    place: Option<Place>,
+    from: From,
     stop: &CancellationToken,
     tasks: &mut Supervisor,
 ) -> anyhow::Result<(mpsc::Receiver<SourceEvent>, watch::Receiver<TailStats>)> {
+    let From {
+        place,
+        start,
+        overdue_from,
+    } = from;
     let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
     let (stats_tx, stats) = watch::channel(TailStats::default());
     match &config.log.source {
@@ -347,6 +369,10 @@ fn start_source(
             options.inotify = config.log.follow.inotify;
             options.poll_active = config.log.follow.poll_active;
             options.poll_idle = config.log.follow.poll_idle;
+            options.gather_for = GATHER;
+            options.urgent = Urgent::new(move |lines| {
+                haste::is_urgent(lines, overdue_from.load(Ordering::Relaxed))
+            });
             options.start = start.at.unwrap_or(StartAt::Beginning);
             tasks.start(
                 "tail",

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod excerpt;
 pub mod fields;
 pub mod framing;
+pub mod haste;
 pub mod journal;
 pub mod reader;
 pub mod shapes;

@@ -1,7 +1,8 @@
 //! What the owner has for the keeper: gathered until it is worth a commit, handed over as one.
 //!
 //! Everything that follows from what was read up to the checkpoint is in the same batch as the checkpoint, and nothing
-//! that follows from later. A notification is handed over at once; the rest when it has waited for [`COMMIT_EVERY`].
+//! that follows from later. A notification is handed over at once; the rest when nothing was added for
+//! [`COMMIT_AFTER`], or when it has waited for [`COMMIT_EVERY`].
 //! The keeper's channel holds one batch: while it is full the owner goes on gathering, so the disk's pace is never the
 //! log's.
 
@@ -22,8 +23,10 @@ use crate::core::desk::{Desk, Operation};
 use crate::core::saved::Changes;
 use crate::store::{Batch, BootRow, IncidentRow, OperationRow, StateChange};
 
-/// How much of the log is read again after a crash, at most.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How much of the log is read again after a crash, at most: a commit costs as much as the reading of a second.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// What was gathered when the log fell silent does not wait for more.
+const COMMIT_AFTER: Duration = Duration::from_secs(1);
 
 /// Kinds of state in the store.
 pub(super) const SOURCE: &str = "source";
@@ -63,12 +66,24 @@ pub(super) struct Gather {
     operations: Vec<OperationRow>,
     /// Operators who wait until what they did is on the disk.
     answers: Vec<Answering>,
-    /// Since when something waits.
-    since: Option<Instant>,
+    /// Since when something waits, and when something was added last.
+    waits: Option<Waits>,
     /// The open incidents' rows are behind.
     incidents: bool,
     /// An earlier run watched a database, and this one does not.
     forgets_database: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    since: Instant,
+    newest: Instant,
+}
+
+impl Waits {
+    fn until(self) -> Instant {
+        (self.since + COMMIT_EVERY).min(self.newest + COMMIT_AFTER)
+    }
 }
 
 impl Gather {
@@ -89,7 +104,7 @@ impl Gather {
             ended: Vec::new(),
             operations: Vec::new(),
             answers: Vec::new(),
-            since: None,
+            waits: None,
             incidents: false,
             forgets_database: false,
         }
@@ -148,13 +163,18 @@ impl Gather {
     }
 
     pub(super) fn touched(&mut self) {
-        self.since.get_or_insert_with(clock::monotonic);
+        let now = clock::monotonic();
+        let waits = self.waits.get_or_insert(Waits {
+            since: now,
+            newest: now,
+        });
+        waits.newest = now;
     }
 
     /// When something is to be handed over that can wait until then.
     pub(super) fn next_due(&self) -> Option<Instant> {
         // While the keeper is busy, its readiness wakes, not the time.
-        (self.keeper.capacity() > 0).then_some(self.since? + COMMIT_EVERY)
+        (self.keeper.capacity() > 0).then_some(self.waits?.until())
     }
 
     /// Completes when the keeper takes a batch again that could not be handed over in time.
@@ -176,8 +196,8 @@ impl Gather {
     }
 
     fn is_due(&self) -> bool {
-        let waited = |since: Instant| clock::monotonic() >= since + COMMIT_EVERY;
-        !self.notices.is_empty() || !self.answers.is_empty() || self.since.is_some_and(waited)
+        let over = |waits: Waits| clock::monotonic() >= waits.until();
+        !self.notices.is_empty() || !self.answers.is_empty() || self.waits.is_some_and(over)
     }
 
     /// Hands over what is due, if the keeper has room.
@@ -191,7 +211,7 @@ impl Gather {
 
     /// Hands over what is left, however long that takes.
     pub(super) async fn finish(mut self, machines: Machines<'_>) {
-        if self.since.is_none() {
+        if self.waits.is_none() {
             return;
         }
         let handed = self.taken(machines);
@@ -250,7 +270,7 @@ impl Gather {
             let rows = ended.chain(engine.incidents().cloned());
             batch.incidents = rows.map(IncidentRow).collect();
         }
-        self.since = None;
+        self.waits = None;
         Handed {
             batch,
             notices,

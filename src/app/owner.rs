@@ -5,6 +5,7 @@
 //! controller whose clock or zone is wrong ends no boot.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -56,13 +57,16 @@ pub struct Ended {
     pub unsent: u64,
 }
 
-/// Whether the sidecar is ready, as told to the web; nothing is any more once it is stopping.
+/// What the owner tells others, and hears from them.
 pub(super) struct Reach {
+    /// Whether the sidecar is ready; nothing is any more once it is stopping.
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) stopping: CancellationToken,
     pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
+    /// After so many milliseconds a boot in flight may be overdue.
+    pub(super) overdue_from: Arc<AtomicU32>,
     /// What operators want.
     pub(super) asks: mpsc::Receiver<Ask>,
     /// What became of messages.
@@ -72,13 +76,15 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    fn ready(&self) {
+    /// Tells what is in the way of the work, if anything is.
+    fn ready_unless(&self, reasons: Vec<String>) {
+        let now = Readiness::unless(reasons);
         self.ready.send_if_modified(|ready| {
             // What was read before the end may still say that all is well.
-            if ready.is_ready() || self.stopping.is_cancelled() {
+            if *ready == now || self.stopping.is_cancelled() {
                 return false;
             }
-            *ready = Readiness::ready();
+            *ready = now;
             true
         });
     }
@@ -103,6 +109,8 @@ pub(super) struct Owner {
     history: bool,
     /// Read to the log's end: since when, on the runtime's clock.
     caught_up: Option<Instant>,
+    /// It was read to its end once.
+    was_caught_up: bool,
     flush_at: Option<Instant>,
     up: bool,
     /// The log cannot be read.
@@ -157,6 +165,7 @@ impl Owner {
             clock,
             history: false,
             caught_up: None,
+            was_caught_up: false,
             flush_at: None,
             up: false,
             trouble: false,
@@ -301,7 +310,8 @@ impl Owner {
                     tracing::warn!("the log does not exist yet; waiting for it (check log.file)");
                 }
                 self.up = exists;
-                self.reach.ready();
+                self.was_caught_up = true;
+                self.show_readiness();
             }
             SourceEvent::Truncated {
                 generation,
@@ -328,6 +338,7 @@ impl Owner {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
                 self.up = false;
                 self.trouble = true;
+                self.show_readiness();
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
@@ -335,6 +346,7 @@ impl Owner {
                 tracing::info!("the log can be read again");
                 self.up = true;
                 self.trouble = false;
+                self.show_readiness();
                 self.engine
                     .set_blind(false, self.clock.now(), &mut self.effects);
             }
@@ -579,9 +591,23 @@ impl Owner {
         }
     }
 
+    /// Ready is who has read the log to its end once, can read on, and can keep what follows.
+    fn show_readiness(&self) {
+        let unwritable = self.reach.health.store_failing().is_some();
+        let reasons = [
+            (!self.was_caught_up, "the log is not read to its end yet"),
+            (self.trouble, "the log cannot be read"),
+            (unwritable, "the store cannot be written"),
+        ];
+        let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
+        self.reach
+            .ready_unless(reasons.map(|(_, reason)| reason.to_owned()).collect());
+    }
+
     /// Judges what holds now.
     fn look(&mut self, now: Instant) {
         self.look_at = now + LOOKS;
+        self.show_readiness();
         let sight = Sight {
             now,
             at: self.clock.now(),
@@ -632,6 +658,10 @@ impl Owner {
                 }
             }
         }
+        let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
+        self.reach
+            .overdue_from
+            .store(overdue_from, Ordering::Relaxed);
         self.gather.hand_over(Machines {
             reader: &mut self.reader,
             tracker: &mut self.tracker,

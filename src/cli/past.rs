@@ -7,6 +7,7 @@ use hashbrown::HashSet;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
+use crate::clock;
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::journal;
 use crate::controller::reader::{ReadCounts, Reader};
@@ -137,6 +138,10 @@ pub(super) fn replay(
     };
 
     let mut reader = Reader::new(0, zone);
+    // A record stamped long after the last one is a glitch, and would make an incident years long.
+    let lasts: Option<Vec<Timestamp>> = peeks.iter().map(|(_, peek)| peek.last).collect();
+    let end = lasts.and_then(|lasts| lasts.into_iter().max());
+    reader.reads_at(end.unwrap_or_else(clock::now));
     let mut seen: HashSet<VmId> = HashSet::new();
     let total: Option<u64> = ordered.iter().map(|input| input.size).sum();
     let progress = progress(total);
@@ -202,6 +207,12 @@ pub(super) fn replay(
         let count = reader.clock().counts().nonexistent;
         notes.push(format!(
             "{count} stamps fall into the hour that summer time skips; shifted forward"
+        ));
+    }
+    let ahead = reader.counts().ahead;
+    if ahead > 0 {
+        notes.push(format!(
+            "{ahead} records are stamped more than a day after the log's end: taken to be as old as those before them"
         ));
     }
     Replayed {
@@ -390,6 +401,8 @@ struct Peek {
     told: Option<(Vec<u8>, Timestamp)>,
     /// VMs whose creation begins there.
     created: Vec<VmId>,
+    /// The last record's time, as if its stamp were UTC.
+    last: Option<Timestamp>,
 }
 
 fn peek(head: &[u8], tail: &[u8]) -> Peek {
@@ -424,6 +437,16 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
     };
     look(&text);
     look(tail);
+    let mut utc = LocalClock::new(Zone::Learnt {
+        offset_ms: 0,
+        told: false,
+    });
+    // Only the file's end tells; what is shorter than a head is all of it.
+    let end = match tail.is_empty() && head.len() < archive::HEAD {
+        true => &text,
+        false => tail,
+    };
+    let last = end.rsplit(|byte| *byte == b'\n').find_map(stamp);
     let offset_ms = told
         .as_ref()
         .and_then(|(local, utc)| offset_between(local, *utc));
@@ -432,6 +455,7 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
         offset_ms,
         told,
         created,
+        last: last.and_then(|stamp| utc.read(&stamp)),
     }
 }
 
@@ -510,4 +534,35 @@ fn short(name: &str) -> String {
 pub(super) fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0)
         .map_or_else(|_| String::from("invalid"), |at| format!("{at:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_from_the_far_future_makes_nothing_years_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        let line = |stamp: &str, n: u32| {
+            format!(
+                "{stamp} [INFO]: [VM-CREATE] Starting VM creation {{\"vmId\":\"vm-00000000-0000-4000-8000-{n:012x}\",\"userId\":\"u\",\"vmType\":\"browser\"}}\n"
+            )
+        };
+        let text = [
+            line("2025-10-18 01:52:07", 1),
+            line("2025-12-24 01:52:08", 2),
+            line("2025-10-18 01:52:09", 3),
+        ];
+        std::fs::write(&path, text.concat()).unwrap();
+        let inputs = vec![Input::open(&path).unwrap()];
+        let mut times = Vec::new();
+        let replayed = replay(inputs, Vec::new(), Some(TimeZone::UTC), &mut |event| {
+            times.push(event.at.0);
+        });
+        let first = 1_760_752_327_000;
+        assert_eq!(times, [first, first, first + 2_000]);
+        assert_eq!(replayed.reads.ahead, 1);
+        assert_eq!(replayed.notes.len(), 1, "{:?}", replayed.notes);
+    }
 }

@@ -336,6 +336,20 @@ impl Engine {
         self.types.get(&vm_type)?.readiness.p99_ms()
     }
 
+    /// No boot in flight that has waited for less than so many milliseconds is overdue to any rule; `None`: none is,
+    /// however long it has waited.
+    #[must_use]
+    pub fn overdue_from_ms(&self) -> Option<u32> {
+        let readiness = &self.types.get(&VmType::Browser)?.readiness;
+        self.settings
+            .rules
+            .values()
+            .filter(|rule| rule.enabled)
+            .filter_map(|rule| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
+            .min_by(f64::total_cmp)
+            .map(whole_ms)
+    }
+
     /// Takes the end of a synthetic boot, as whoever asked for it saw it. What the log says of the same boot comes as
     /// an observation; in which order does not matter.
     pub fn synthetic(&mut self, run: &SyntheticRun, now: Timestamp, out: &mut Vec<Effect>) {
@@ -618,6 +632,15 @@ impl Engine {
             })
             .collect()
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float that is too large or negative becomes the nearest whole number"
+)]
+fn whole_ms(ms: f64) -> u32 {
+    ms as u32
 }
 
 fn changed(rule: RuleName, subject: Subject, transition: Transition, at: Timestamp) -> Effect {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 /// What is read of a file's beginning, decompressed, to recognise and order it.
-const HEAD: usize = 256 << 10;
+pub const HEAD: usize = 256 << 10;
 const TAIL: u64 = 256 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 

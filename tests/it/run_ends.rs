@@ -297,3 +297,23 @@ fn backtest_says_what_would_have_paged_and_how_soon() {
     assert!(incident["seconds_to_page"].as_f64().unwrap() < 120.0);
     assert!(incident["resolved_at"].is_null());
 }
+
+#[test]
+fn a_log_that_cannot_be_read_any_more_makes_it_unready_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("x.log");
+    std::fs::write(&log, "").unwrap();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, "", Start::default());
+    sidecar.wait_until_ready();
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    eventually("it is not ready", || {
+        sidecar.get("/-/ready") == (503, "not ready\n- the log cannot be read\n".to_owned())
+    });
+    assert_eq!(sidecar.get("/-/healthy").0, 200);
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::write(&log, "").unwrap();
+    sidecar.wait_until_ready();
+    sidecar.stop().unwrap();
+}

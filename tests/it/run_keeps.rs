@@ -98,7 +98,9 @@ fn without_a_store_the_page_leaves_all_the_same_and_says_so() {
     std::fs::create_dir(&place).unwrap();
     let pager = Pager::start();
     let sidecar = Sidecar::start(&log, pager.address, QUICK, Start::default());
-    sidecar.wait_until_ready();
+    eventually("only the store is in the way", || {
+        sidecar.get("/-/ready") == (503, "not ready\n- the store cannot be written\n".to_owned())
+    });
     assert_eq!(sidecar.metric("bootwatch_source_up", "store"), 0.0);
     play(&log, 1, "agent-missing", 3);
     let page = pager.next().to_string();
@@ -109,6 +111,7 @@ fn without_a_store_the_page_leaves_all_the_same_and_says_so() {
     eventually("the store is written", || {
         sidecar.metric("bootwatch_source_up", "store") >= 1.0
     });
+    sidecar.wait_until_ready();
     sidecar.stop().unwrap();
     let again = Sidecar::start(&log, pager.address, QUICK, Start::default());
     again.wait_until_ready();

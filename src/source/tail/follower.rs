@@ -107,6 +107,23 @@ impl Follower {
         }
     }
 
+    /// The same, where what came may wait: true if it does, and nothing is to be said yet. Lines wait only at the end of
+    /// the newest file, for at most `gather_for`, and none that is urgent does.
+    pub(super) fn gather(&mut self, now: Duration) -> bool {
+        let newest = self.current + 1 == self.generations.len();
+        let late = now.saturating_sub(self.last_read) >= self.options.gather_for;
+        let quiet = newest && !late && !self.late_pending && self.ready.is_empty();
+        match self.generations.get_mut(self.current) {
+            Some(file) if quiet && file.retry.is_none() => {
+                file.gather(&mut self.scratch, &self.options.urgent)
+            }
+            _ => {
+                self.read_again();
+                false
+            }
+        }
+    }
+
     /// Looks at the folder for rotations and new files. Two system calls when nothing changed.
     pub(super) fn look(&mut self, now: Duration) {
         let active = self

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::checkpoint::Mark;
 use super::disk::{Handle, Stat, read_full};
 use super::identity::{FileId, GUARD, Guard, Head};
+use super::options::Urgent;
 
 /// Bytes asked for at once. Small enough that a full channel of chunks stays small, and that no source starves another.
 pub(super) const READ: usize = 64 * 1024;
@@ -27,6 +28,14 @@ pub(super) enum Step {
     Failed(io::Error),
 }
 
+/// What one read gave.
+enum Fill {
+    New,
+    Nothing,
+    Truncated,
+    Failed(io::Error),
+}
+
 pub(super) struct Generation {
     pub(super) number: u32,
     handle: Box<dyn Handle>,
@@ -37,7 +46,7 @@ pub(super) struct Generation {
     /// Everything before was delivered.
     offset: u64,
     guard: Guard,
-    /// Read, but not delivered: the beginning of a line.
+    /// Read, but not delivered: the beginning of a line, and before it lines that may wait.
     held: Vec<u8>,
     /// Lines that begin before this offset were there before the first start. No chunk holds lines of both sides.
     pub(super) history_end: u64,
@@ -116,13 +125,50 @@ impl Generation {
         Ok(())
     }
 
-    /// Reads once. The read begins at the up to 64 bytes before the place reached, so that one call both fetches what
-    /// is new and proves that what was read is still what the file holds: truncation, also with regrowth past the
-    /// place reached, shows without a single `stat`.
+    /// Delivers what is held, or reads once.
     pub(super) fn step(&mut self, scratch: &mut Vec<u8>) -> Step {
         if let Some(ready) = self.deliver() {
             return ready;
         }
+        match self.fill(scratch) {
+            Fill::New => {}
+            Fill::Nothing => return Step::End,
+            Fill::Truncated => return Step::Truncated,
+            Fill::Failed(error) => return Step::Failed(error),
+        }
+        match self.deliver() {
+            Some(ready) => ready,
+            None if self.at_end => Step::End,
+            None => Step::More,
+        }
+    }
+
+    /// Reads once and delivers nothing. True if what is held may wait for more: the end was met, it is not much, and
+    /// no line of it is `urgent`. False where nothing came, and where the next step has something to say.
+    pub(super) fn gather(&mut self, scratch: &mut Vec<u8>, urgent: &Urgent) -> bool {
+        let from = match memchr::memrchr(b'\n', &self.held) {
+            Some(at) => at + 1,
+            None => 0,
+        };
+        let waits = self.offset >= self.history_end
+            && matches!(self.fill(scratch), Fill::New)
+            && self.at_end
+            && self.held.len() < READ;
+        if !waits {
+            self.at_end = false;
+            return false;
+        }
+        let new = self.held.get(from..).unwrap_or_default();
+        let lines = memchr::memrchr(b'\n', new).and_then(|at| new.get(..=at));
+        let hurries = lines.is_some_and(|lines| urgent.is(lines));
+        self.at_end = !hurries;
+        !hurries
+    }
+
+    /// Reads once into what is held. The read begins at the up to 64 bytes before the place reached, so that one call
+    /// both fetches what is new and proves that what was read is still what the file holds: truncation, also with
+    /// regrowth past the place reached, shows without a single `stat`.
+    fn fill(&mut self, scratch: &mut Vec<u8>) -> Fill {
         let guard = self.guard.followed_by(&self.held);
         let known = guard.as_bytes();
         let position = self.offset + self.held.len() as u64;
@@ -136,7 +182,7 @@ impl Generation {
             match self.handle.read_at(buffer, position - known.len() as u64) {
                 Ok(n) => break n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Step::Failed(error),
+                Err(error) => return Fill::Failed(error),
             }
         };
         let (before, new) = buffer
@@ -144,20 +190,16 @@ impl Generation {
             .unwrap_or_default()
             .split_at(known.len().min(n));
         if before != known {
-            return Step::Truncated;
+            return Fill::Truncated;
         }
         // A short read is the end for now: what is written after it wakes us again.
         self.at_end = new.len() < wanted;
         if new.is_empty() {
-            return Step::End;
+            return Fill::Nothing;
         }
         self.idle_since = None;
         self.held.extend_from_slice(new);
-        match self.deliver() {
-            Some(ready) => ready,
-            None if self.at_end => Step::End,
-            None => Step::More,
-        }
+        Fill::New
     }
 
     /// Takes what can be delivered of the held bytes.

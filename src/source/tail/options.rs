@@ -1,4 +1,6 @@
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to follow and how eagerly.
@@ -11,12 +13,37 @@ pub struct TailOptions {
     pub poll_idle: Duration,
     /// Reads of a busy log are at least this far apart. Zero reads at every wake.
     pub batch_window: Duration,
+    /// How long lines of a busy log are gathered that are not `urgent`. Zero delivers what each read gave.
+    pub gather_for: Duration,
+    /// Which lines are delivered as soon as they are read.
+    pub urgent: Urgent,
     pub inotify: bool,
     /// Where a first start (no checkpoint) begins.
     pub start: StartAt,
     /// How many files may be held open. Beyond it no successor is opened until one is read, so that a consumer that
     /// stands still does not pin disk space without end.
     pub max_open_files: usize,
+}
+
+/// Tells of whole lines whether one of them may not wait; by default none may.
+#[derive(Clone, Default)]
+pub struct Urgent(Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>);
+
+impl Urgent {
+    #[must_use]
+    pub fn new(is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Urgent {
+        Urgent(Some(Arc::new(is)))
+    }
+
+    pub(super) fn is(&self, lines: &[u8]) -> bool {
+        self.0.as_ref().is_none_or(|is| is(lines))
+    }
+}
+
+impl fmt::Debug for Urgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "some" } else { "all" })
+    }
 }
 
 /// Where a follower without a checkpoint begins.
@@ -46,6 +73,8 @@ impl TailOptions {
             poll_active: Duration::from_millis(250),
             poll_idle: Duration::from_secs(1),
             batch_window: Duration::from_millis(20),
+            gather_for: Duration::ZERO,
+            urgent: Urgent::default(),
             inotify: true,
             start: StartAt::Beginning,
             max_open_files: 64,

@@ -3,6 +3,7 @@
 
 mod faults;
 mod follow;
+mod gather;
 mod live;
 mod matrix;
 mod model;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use super::disk::{Disk, Files};
 use super::follower::Follower;
-use super::{Checkpoint, StartAt, TailEvent, TailOptions, TailStats};
+use super::{Checkpoint, StartAt, TailEvent, TailOptions, TailStats, Urgent};
 
 /// `x.log` and its family.
 struct Log {
@@ -125,6 +126,15 @@ impl Tail {
     fn wake(&mut self) -> &mut Self {
         self.follower.wake(self.now);
         self.drain()
+    }
+
+    /// A beat of a busy log; false if what it read, if anything, waits.
+    fn beat(&mut self) -> bool {
+        let waits = self.follower.gather(self.now);
+        if !waits {
+            self.drain();
+        }
+        !waits
     }
 
     fn drain(&mut self) -> &mut Self {

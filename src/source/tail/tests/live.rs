@@ -187,3 +187,36 @@ async fn a_log_that_is_busy_and_then_silent_is_followed_through_both() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_busy_logs_urgent_line_takes_along_those_that_waited() {
+    let log = Log::new();
+    let mut options = log.options();
+    // Neither a poll nor the end of the gathering will help.
+    options.poll_active = seconds(3600);
+    options.poll_idle = seconds(3600);
+    options.gather_for = seconds(3600);
+    options.urgent = Urgent::new(|lines| lines.contains(&b'!'));
+    let mut live = follow(options, 8);
+    live.until(|stats| stats.inotify).await;
+    let (mut written, mut came) = (String::new(), String::new());
+    let follow = async {
+        while !came.ends_with("!\n") {
+            let line = if written.len() % 200 == 198 {
+                "!\n"
+            } else {
+                "x\n"
+            };
+            log.write(line);
+            written += line;
+            // What comes is not waited for: the log stays busy.
+            let event = tokio::time::timeout(Duration::from_millis(1), live.events.recv()).await;
+            if let Ok(Some(TailEvent::Chunk { bytes, .. })) = event {
+                came += std::str::from_utf8(&bytes).unwrap();
+            }
+        }
+    };
+    let done = tokio::time::timeout(seconds(20), follow).await;
+    done.expect("within the deadline");
+    assert!(written.starts_with(&came));
+}

@@ -52,6 +52,8 @@ trait Driver {
     /// thinks will come.
     fn settle(&mut self, expected: usize) -> Vec<TailEvent>;
     fn pass(&mut self, time: Duration) -> Vec<TailEvent>;
+    /// A beat of a busy log; what it said comes with the next `settle`.
+    fn beat(&mut self) {}
     /// How far the follower's clock moves in `settle`.
     fn settling_takes(&self) -> Duration;
     fn stop(&mut self);
@@ -302,8 +304,12 @@ impl<'a> World<'a> {
     fn step(&mut self) {
         let running = self.running;
         match self.random.below(20) {
-            0..=6 => self.line(true),
-            7..=8 => self.line(false),
+            at @ 0..=8 => {
+                self.line(at <= 6);
+                if running {
+                    self.driver.beat();
+                }
+            }
             // A running follower is given the time to open each piece; a stopped one is not.
             9..=10 if !running || self.rotations_since_look < 4 => self.rotate(),
             11 => {
@@ -439,13 +445,27 @@ fn play_seeds(
 struct ByHand {
     tail: Option<Tail>,
     births: bool,
+    gathers: bool,
+}
+
+impl ByHand {
+    fn new(births: bool, gathers: bool) -> Box<ByHand> {
+        Box::new(ByHand {
+            tail: None,
+            births,
+            gathers,
+        })
+    }
 }
 
 impl Driver for ByHand {
     fn start(&mut self, log: &Log, checkpoint: Option<Checkpoint>) {
         let (faulty, faults) = Faulty::new();
         faults.lock().unwrap().hide_births = !self.births;
-        let mut tail = Tail::with(log.options(), checkpoint, Box::new(faulty));
+        let mut options = log.options();
+        options.gather_for = seconds(2);
+        options.urgent = Urgent::new(|lines| memchr::memmem::find(lines, b"3").is_some());
+        let mut tail = Tail::with(options, checkpoint, Box::new(faulty));
         tail.now = Duration::ZERO;
         self.tail = Some(tail);
     }
@@ -460,6 +480,12 @@ impl Driver for ByHand {
         let tail = self.tail.as_mut().unwrap();
         tail.pass(time);
         std::mem::take(&mut tail.events)
+    }
+
+    fn beat(&mut self) {
+        if self.gathers {
+            self.tail.as_mut().unwrap().beat();
+        }
     }
 
     fn settling_takes(&self) -> Duration {
@@ -568,22 +594,17 @@ impl Driver for Running {
 
 #[test]
 fn a_random_writer_is_followed_exactly_by_hand() {
-    play_seeds(0..200, 150, true, || {
-        Box::new(ByHand {
-            tail: None,
-            births: true,
-        })
-    });
+    play_seeds(0..200, 150, true, || ByHand::new(true, false));
+}
+
+#[test]
+fn a_random_writer_is_followed_exactly_while_lines_are_gathered() {
+    play_seeds(4000..4200, 150, true, || ByHand::new(true, true));
 }
 
 #[test]
 fn a_random_writer_is_followed_exactly_where_nobody_knows_when_a_file_was_made() {
-    play_seeds(1000..1200, 150, true, || {
-        Box::new(ByHand {
-            tail: None,
-            births: false,
-        })
-    });
+    play_seeds(1000..1200, 150, true, || ByHand::new(false, false));
 }
 
 #[test]
