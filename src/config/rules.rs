@@ -44,8 +44,11 @@ const OF_THE_DATABASE: [&str; 4] = [
     "DatabaseUnreachable",
 ];
 
+/// Of an image that is not audited nothing is ever known.
+const OF_THE_IMAGE: &str = "GoldenImageBroken";
+
 /// The key of each one's limit. One without is about any at all.
-const CONDITIONS: [(&str, Option<&str>); 10] = [
+const CONDITIONS: [(&str, Option<&str>); 11] = [
     ("SessionsIncomplete", Some("sessions")),
     ("IpPoolLow", Some("free")),
     ("GhostVms", Some("vms")),
@@ -56,6 +59,7 @@ const CONDITIONS: [(&str, Option<&str>); 10] = [
     ("NotifierFailing", None),
     ("RecordsUnparsed", Some("share")),
     ("SyntheticFailing", Some("runs")),
+    (OF_THE_IMAGE, None),
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +148,8 @@ impl Rules {
 fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<ConditionRule> {
     // Of a database that is not watched nothing is ever known.
     let told = super::database::is_watched(settings) || !OF_THE_DATABASE.contains(&rule);
+    let audited = settings.maybe::<std::path::PathBuf>("image.path").is_some();
+    let told = told && (audited || rule != OF_THE_IMAGE);
     if !told || !enabled(settings, rule) {
         return None;
     }
@@ -156,8 +162,8 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     };
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
-        // Being several in a row is a wait already.
-        Limit::Count(_) if rule == "SyntheticFailing" => Duration::ZERO,
+        // Being several in a row is a wait already, and so is the time for which an image must rest.
+        Limit::Count(_) if rule == "SyntheticFailing" || rule == OF_THE_IMAGE => Duration::ZERO,
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
     };
     Some(ConditionRule { limit, wait })

@@ -48,6 +48,10 @@ pub enum RuleName {
     NotifierFailing,
     RecordsUnparsed,
     SyntheticFailing,
+    /// Where boots show that the image alone decides.
+    GoldenImageBroken,
+    /// The same audit where they do not, or do not yet.
+    GoldenImageBrokenTicket,
 }
 
 impl RuleName {
@@ -69,6 +73,8 @@ impl RuleName {
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
         RuleName::SyntheticFailing,
+        RuleName::GoldenImageBroken,
+        RuleName::GoldenImageBrokenTicket,
     ];
 
     /// The rules that judge the boots of each kind of VM.
@@ -94,6 +100,8 @@ impl RuleName {
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
         RuleName::SyntheticFailing,
+        RuleName::GoldenImageBroken,
+        RuleName::GoldenImageBrokenTicket,
     ];
 
     #[must_use]
@@ -115,6 +123,7 @@ impl RuleName {
             RuleName::NotifierFailing => "NotifierFailing",
             RuleName::RecordsUnparsed => "RecordsUnparsed",
             RuleName::SyntheticFailing => "SyntheticFailing",
+            RuleName::GoldenImageBroken | RuleName::GoldenImageBrokenTicket => "GoldenImageBroken",
         }
     }
 
@@ -123,6 +132,7 @@ impl RuleName {
     pub fn key(self) -> &'static str {
         match self {
             RuleName::BootBudgetBurnTicket => "BootBudgetBurn.ticket",
+            RuleName::GoldenImageBrokenTicket => "GoldenImageBroken.ticket",
             other => other.as_str(),
         }
     }
@@ -136,7 +146,8 @@ impl RuleName {
             | RuleName::BootBudgetBurn
             | RuleName::ControllerSilent
             | RuleName::LogLagging
-            | RuleName::SyntheticFailing => Severity::Page,
+            | RuleName::SyntheticFailing
+            | RuleName::GoldenImageBroken => Severity::Page,
             RuleName::BootBudgetBurnTicket
             | RuleName::BootStageSlow
             | RuleName::ReadinessHeadroomLow
@@ -146,7 +157,8 @@ impl RuleName {
             | RuleName::DatabaseUnreachable
             | RuleName::StoreUnwritable
             | RuleName::NotifierFailing
-            | RuleName::RecordsUnparsed => Severity::Ticket,
+            | RuleName::RecordsUnparsed
+            | RuleName::GoldenImageBrokenTicket => Severity::Ticket,
         }
     }
 
@@ -210,9 +222,11 @@ impl RuleName {
     #[must_use]
     pub fn judges(self, subject: Subject) -> bool {
         let Subject::Boots(vm_type) = subject else {
-            return RuleName::CONDITIONS.contains(&self);
+            return RuleName::CONDITIONS.contains(&self) && self != RuleName::GoldenImageBroken;
         };
         match self {
+            // It is why browser boots fail: one incident with them, whichever is seen first.
+            RuleName::GoldenImageBroken => vm_type == VmType::Browser,
             RuleName::ConnectionRefusedSpike
             | RuleName::ConnectionErrorSpike
             | RuleName::ReadinessHeadroomLow => vm_type == VmType::Browser,

@@ -30,7 +30,7 @@ const fn waits(path: &'static str, default: &'static str) -> Key {
     key(path, FOR, default, FOR_DOC)
 }
 
-pub(in crate::config) const CONDITIONS: [Key; 24] = [
+pub(in crate::config) const CONDITIONS: [Key; 25] = [
     on(
         "rules.SessionsIncomplete.enabled",
         "Tell of sessions that are past their deadline and have no VM. Needs the controller's database.",
@@ -136,5 +136,10 @@ pub(in crate::config) const CONDITIONS: [Key; 24] = [
         Shape::Count { min: 1, max: 16 },
         "2",
         "So many in a row. Two that pass in a row end it.",
+    ),
+    on(
+        "rules.GoldenImageBroken.enabled",
+        "Tell when the golden image lacks what a browser VM needs; page where recent boots show that no agent is put into \
+         each copy. Needs image.path.",
     ),
 ];
