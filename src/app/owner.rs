@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use super::alertmanager;
 use super::console::Consoles;
 use super::database::{Existing, Told};
-use super::facts::{Sight, Watch};
+use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::{Audited, Seen};
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
+use super::sight::Seen;
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
@@ -110,6 +111,7 @@ pub(super) struct Owner {
     /// The log cannot be read.
     trouble: bool,
     watch: Watch,
+    seen: Seen,
     look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
@@ -164,6 +166,7 @@ impl Owner {
             up: false,
             trouble: false,
             watch: Watch::default(),
+            seen: restored.seen,
             look_at: clock::monotonic(),
             gauges_due: None,
             gauges_at: None,
@@ -247,6 +250,7 @@ impl Owner {
         self.tracker.save_everything();
         self.engine.save_everything();
         self.desk.save_everything();
+        self.seen.save_everything();
         if let Some(existing) = &mut self.existing {
             existing.save_everything();
         }
@@ -262,6 +266,7 @@ impl Owner {
                 after,
                 history,
             } => {
+                let (live, newest) = (!history && self.caught_up.is_some(), self.reader.newest());
                 self.history = history;
                 self.up = true;
                 self.caught_up = None;
@@ -273,6 +278,13 @@ impl Owner {
                     self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
                 }
                 self.read(|reader, mut sink| reader.push(&bytes, &mut sink));
+                if let Some(at) = self
+                    .reader
+                    .newest()
+                    .filter(|at| live && Some(*at) != newest)
+                {
+                    self.watch.stamped(at.since(clock::now()));
+                }
                 self.flush_at = self
                     .reader
                     .has_pending()
@@ -310,6 +322,7 @@ impl Owner {
                     read_to,
                     "the log was truncated; what it held unread is lost"
                 );
+                self.seen.lost();
             }
             SourceEvent::Lost { after, reason } => {
                 tracing::warn!(
@@ -317,6 +330,7 @@ impl Owner {
                     reason = reason.as_str(),
                     "part of the log vanished unread"
                 );
+                self.seen.lost();
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
@@ -350,6 +364,7 @@ impl Owner {
             history,
             clock,
             image,
+            seen,
             gather,
             ended,
             ..
@@ -358,6 +373,7 @@ impl Owner {
         let live = !*history;
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
+            seen.read(event.at);
             tracker.observe(event, observations);
             if let Some(existing) = existing {
                 existing.log_says(event);
@@ -622,6 +638,10 @@ impl Owner {
         }
         self.image.facts(&mut facts);
         self.engine.facts(&facts, sight.at, &mut self.effects);
+        let hidden = matches!(sight.database, Some(Sighted::Not(_)));
+        let whole = sight.caught_up && sight.up && !self.trouble;
+        let changes = self.seen.look(sight.at, whole, hidden);
+        self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
     }
 

@@ -48,7 +48,7 @@ const OF_THE_DATABASE: [&str; 4] = [
 const OF_THE_IMAGE: &str = "GoldenImageBroken";
 
 /// The key of each one's limit. One without is about any at all.
-const CONDITIONS: [(&str, Option<&str>); 11] = [
+const CONDITIONS: [(&str, Option<&str>); 13] = [
     ("SessionsIncomplete", Some("sessions")),
     ("IpPoolLow", Some("free")),
     ("GhostVms", Some("vms")),
@@ -59,6 +59,8 @@ const CONDITIONS: [(&str, Option<&str>); 11] = [
     ("NotifierFailing", None),
     ("RecordsUnparsed", Some("share")),
     ("SyntheticFailing", Some("runs")),
+    ("BootsUntold", Some("boots")),
+    ("LogClockWrong", Some("offset")),
     (OF_THE_IMAGE, None),
 ];
 
@@ -156,14 +158,16 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     let key = |name: &str| format!("rules.{rule}.{name}");
     let limit = match limit {
         None => Limit::Count(1),
-        Some(name @ ("silence" | "after")) => Limit::Time(settings.read(&key(name))),
+        Some(name @ ("silence" | "after" | "offset")) => Limit::Time(settings.read(&key(name))),
         Some(name @ "share") => Limit::Share(settings.read(&key(name))),
         Some(name) => Limit::Count(settings.read(&key(name))),
     };
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
-        // Being several in a row is a wait already, and so is the time for which an image must rest.
-        Limit::Count(_) if rule == "SyntheticFailing" || rule == OF_THE_IMAGE => Duration::ZERO,
+        // Being several is a wait already, and so is the time for which an image must rest.
+        Limit::Count(_) if ["SyntheticFailing", "BootsUntold", OF_THE_IMAGE].contains(&rule) => {
+            Duration::ZERO
+        }
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
     };
     Some(ConditionRule { limit, wait })

@@ -57,6 +57,7 @@ use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, 
 use crate::core::saved::Touched;
 use crate::core::slowness::{Learns, Times};
 use crate::core::synthetic::{SyntheticBoots, SyntheticRun};
+use crate::core::untold::Untold;
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -166,6 +167,7 @@ pub struct Engine {
     synthetic: SyntheticBoots,
     /// Boots by the golden image that they were copied from.
     generations: Generations,
+    untold: Untold,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
     /// What changed since it was last saved.
@@ -198,6 +200,7 @@ impl Engine {
             blind: false,
             synthetic: SyntheticBoots::default(),
             generations: Generations::default(),
+            untold: Untold::default(),
             catching_up: false,
             touched: Touched::default(),
         }
@@ -361,7 +364,7 @@ impl Engine {
     /// an observation; in which order does not matter.
     pub fn synthetic(&mut self, run: &SyntheticRun, now: Timestamp, out: &mut Vec<Effect>) {
         self.synthetic.run(run);
-        self.synthetic_told(now, out);
+        self.told(RuleName::SyntheticFailing, Place::Synthetic, now, out);
     }
 
     fn landed(&mut self, vm: Option<VmId>) {
@@ -378,9 +381,12 @@ impl Engine {
         let vm_type = boot.kind();
         self.landed(boot.vm);
         self.count_generation(boot);
+        if self.untold.boot(boot) {
+            self.told(RuleName::BootsUntold, Place::Untold, now, out);
+        }
         if boot.origin == Origin::Synthetic {
             if self.synthetic.boot(boot) {
-                self.synthetic_told(now, out);
+                self.told(RuleName::SyntheticFailing, Place::Synthetic, now, out);
             }
             return;
         }

@@ -38,6 +38,8 @@ words! {
         GoldenImageBroken = "golden_image_broken",
         /// It lacks something, and whether that decides is not known.
         GoldenImageSuspect = "golden_image_suspect",
+        BootsUntold = "boots_untold",
+        LogClockWrong = "log_clock_wrong",
     }
 }
 
@@ -62,6 +64,8 @@ impl Condition {
             Condition::GoldenImageSuspect => {
                 "the golden image has faults that boots do not show to be fatal"
             }
+            Condition::BootsUntold => "the log does not tell how boots end",
+            Condition::LogClockWrong => "the times in the controller's log are wrong",
         }
     }
 }
@@ -122,6 +126,8 @@ impl ConditionSettings {
             RuleName::RecordsUnparsed => (0.01, 300_000),
             RuleName::SyntheticFailing => (2.0, 0),
             RuleName::GoldenImageBroken | RuleName::GoldenImageBrokenTicket => (1.0, 0),
+            RuleName::BootsUntold => (3.0, 0),
+            RuleName::LogClockWrong => (120_000.0, 0),
             _ => (60_000.0, 0),
         };
         ConditionSettings {
@@ -152,7 +158,7 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
             let limit = whole(limit);
             (value <= limit, value > limit + limit.div_ceil(4), limit)
         }
-        Condition::SessionsIncomplete | Condition::GhostVms => {
+        Condition::SessionsIncomplete | Condition::GhostVms | Condition::BootsUntold => {
             let limit = whole(limit).max(1);
             (value >= limit, value <= limit / 2, limit)
         }
@@ -170,7 +176,8 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         | Condition::NotifierFailing
         | Condition::SyntheticFailing
         | Condition::GoldenImageBroken
-        | Condition::GoldenImageSuspect => {
+        | Condition::GoldenImageSuspect
+        | Condition::LogClockWrong => {
             let limit = whole(limit).max(1);
             (value >= limit, value < limit, limit)
         }
@@ -241,6 +248,8 @@ mod tests {
             (R::NotifierFailing, C::NotifierFailing, 3, 1, None, 0),
             (R::SyntheticFailing, C::SyntheticFailing, 0, 2, None, 0),
             (R::GoldenImageBroken, C::GoldenImageBroken, 15, 1, None, 0),
+            (R::BootsUntold, C::BootsUntold, 20, 3, Some(2), 1),
+            (R::LogClockWrong, C::LogClockWrong, 0, 120_000, None, 1),
         ] {
             assert_eq!(verdict(rule, condition, bad, of), (true, false), "{rule:?}");
             assert_eq!(

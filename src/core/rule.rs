@@ -48,6 +48,8 @@ pub enum RuleName {
     NotifierFailing,
     RecordsUnparsed,
     SyntheticFailing,
+    BootsUntold,
+    LogClockWrong,
     /// Where boots show that the image alone decides.
     GoldenImageBroken,
     /// The same audit where they do not, or do not yet.
@@ -73,6 +75,8 @@ impl RuleName {
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
         RuleName::SyntheticFailing,
+        RuleName::BootsUntold,
+        RuleName::LogClockWrong,
         RuleName::GoldenImageBroken,
         RuleName::GoldenImageBrokenTicket,
     ];
@@ -100,6 +104,8 @@ impl RuleName {
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
         RuleName::SyntheticFailing,
+        RuleName::BootsUntold,
+        RuleName::LogClockWrong,
         RuleName::GoldenImageBroken,
         RuleName::GoldenImageBrokenTicket,
     ];
@@ -124,6 +130,8 @@ impl RuleName {
             RuleName::RecordsUnparsed => "RecordsUnparsed",
             RuleName::SyntheticFailing => "SyntheticFailing",
             RuleName::GoldenImageBroken | RuleName::GoldenImageBrokenTicket => "GoldenImageBroken",
+            RuleName::BootsUntold => "BootsUntold",
+            RuleName::LogClockWrong => "LogClockWrong",
         }
     }
 
@@ -158,7 +166,9 @@ impl RuleName {
             | RuleName::StoreUnwritable
             | RuleName::NotifierFailing
             | RuleName::RecordsUnparsed
-            | RuleName::GoldenImageBrokenTicket => Severity::Ticket,
+            | RuleName::GoldenImageBrokenTicket
+            | RuleName::BootsUntold
+            | RuleName::LogClockWrong => Severity::Ticket,
         }
     }
 

@@ -41,6 +41,7 @@ pub(super) enum Place {
     Closed(usize),
     Synthetic,
     Generations,
+    Untold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +69,7 @@ impl Place {
             "closed" => Place::Closed(next()?.parse().ok()?),
             "synthetic" => Place::Synthetic,
             "generations" => Place::Generations,
+            "untold" => Place::Untold,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
                 let family = next()?;
@@ -126,6 +128,7 @@ impl fmt::Display for Place {
             Place::Closed(place) => write!(f, "closed/{place}"),
             Place::Synthetic => f.write_str("synthetic"),
             Place::Generations => f.write_str("generations"),
+            Place::Untold => f.write_str("untold"),
         }
     }
 }
@@ -272,7 +275,8 @@ impl Engine {
                 + self.incidents.len()
                 + self.closed.len()
                 + usize::from(!self.synthetic.is_empty())
-                + usize::from(!self.generations.is_empty()),
+                + usize::from(!self.generations.is_empty())
+                + usize::from(!self.untold.is_empty()),
         }
     }
 
@@ -314,6 +318,7 @@ impl Engine {
         );
         all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
         all.extend((!self.generations.is_empty()).then_some(Place::Generations));
+        all.extend((!self.untold.is_empty()).then_some(Place::Untold));
         all
     }
 
@@ -373,6 +378,10 @@ impl Engine {
             }
             Place::Generations => {
                 let known = Some(&self.generations).filter(|known| !known.is_empty());
+                changes.put_or_remove(key, known);
+            }
+            Place::Untold => {
+                let known = Some(&self.untold).filter(|known| !known.is_empty());
                 changes.put_or_remove(key, known);
             }
             Place::Synthetic => {
@@ -444,6 +453,10 @@ impl Engine {
             Place::Generations => {
                 self.generations = saved.read(key, text)?;
                 saved.ensure(self.generations.is_sound(), key, "it holds too many")?;
+            }
+            Place::Untold => {
+                self.untold = saved.read(key, text)?;
+                saved.ensure(self.untold.is_sound(), key, "it holds too many")?;
             }
             Place::Synthetic => {
                 self.synthetic = saved.read(key, text)?;

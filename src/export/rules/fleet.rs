@@ -38,6 +38,8 @@ fn said(row: &Row, parameters: &Parameters) -> Alert {
 }
 
 pub(super) const SYNTHETIC: Row = passed_on("SyntheticFailing", Severity::Page);
+pub(super) const UNTOLD: Row = passed_on("BootsUntold", Severity::Ticket);
+pub(super) const CLOCK: Row = passed_on("LogClockWrong", Severity::Ticket);
 /// A page where the image alone decides, else a ticket.
 pub(super) const IMAGE: Row = Row {
     write: |row, parameters| {
