@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// What the watch tells.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum ImageSeen {
     /// Another file, or another state of it, stands there.
     Sighted(Sighting),
     Audited(GoldenImage),
@@ -135,7 +135,7 @@ impl Rest {
 /// Audits until `stop`. The channel waits when it is full: there is one image, and it is not in a hurry.
 pub(super) async fn run(
     settings: config::Image,
-    images: mpsc::Sender<Seen>,
+    images: mpsc::Sender<ImageSeen>,
     stop: CancellationToken,
 ) {
     let quiet = settings.quiet;
@@ -150,7 +150,7 @@ pub(super) async fn run(
                 let path = places.image.clone();
                 let sighted = blocking(move || image::sight(&path));
                 if let Some(sighting) = sighted.await
-                    && images.send(Seen::Sighted(sighting)).await.is_err()
+                    && images.send(ImageSeen::Sighted(sighting)).await.is_err()
                 {
                     return;
                 }
@@ -161,7 +161,7 @@ pub(super) async fn run(
                     image::audit(&places).unwrap_or_else(|error| image::unopened(&places, &error))
                 });
                 if let Some(audited) = audited.await
-                    && images.send(Seen::Audited(audited)).await.is_err()
+                    && images.send(ImageSeen::Audited(audited)).await.is_err()
                 {
                     return;
                 }

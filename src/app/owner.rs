@@ -17,7 +17,7 @@ use super::database::{Existing, Told};
 use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
-use super::image::{Audited, Seen};
+use super::image::{Audited, ImageSeen};
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
@@ -180,7 +180,7 @@ impl Owner {
     pub(super) async fn run(
         mut self,
         mut chunks: mpsc::Receiver<SourceEvent>,
-        mut images: mpsc::Receiver<Seen>,
+        mut images: mpsc::Receiver<ImageSeen>,
     ) -> Ended {
         self.show_operators();
         self.dispatch();
@@ -456,14 +456,14 @@ impl Owner {
         }
     }
 
-    fn image_seen(&mut self, seen: Seen) {
+    fn image_seen(&mut self, seen: ImageSeen) {
         match seen {
-            Seen::Audited(image) => {
+            ImageSeen::Audited(image) => {
                 self.image.take(image);
                 // What it says is told at once.
                 self.look_at = clock::monotonic();
             }
-            Seen::Sighted(sighting) => {
+            ImageSeen::Sighted(sighting) => {
                 self.engine.image_sighted(&sighting);
                 self.tracker.image_sighted(sighting);
                 self.gather.touched();
