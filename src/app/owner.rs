@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
+use super::console::Consoles;
 use super::database::{Existing, Told};
 use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
-use super::image::Audited;
+use super::image::{Audited, ImageSeen};
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
@@ -28,9 +29,9 @@ use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
+use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
 use crate::core::event::{Event, Timestamp};
-use crate::core::image::GoldenImage;
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -98,6 +99,8 @@ pub(super) struct Owner {
     desk: Desk,
     /// What exists, where a database is watched.
     existing: Option<Existing>,
+    /// What the guests say, where their consoles are followed.
+    consoles: Option<Consoles>,
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
@@ -133,6 +136,7 @@ impl Owner {
     pub(super) fn new(
         restored: Restored,
         existing: Option<Existing>,
+        consoles: Option<Consoles>,
         recorder: Arc<Recorder>,
         gather: Gather,
         reach: Reach,
@@ -158,6 +162,7 @@ impl Owner {
             engine: restored.engine,
             desk: restored.desk,
             existing,
+            consoles,
             recorder,
             gather,
             reach,
@@ -184,7 +189,7 @@ impl Owner {
     pub(super) async fn run(
         mut self,
         mut chunks: mpsc::Receiver<SourceEvent>,
-        mut images: mpsc::Receiver<GoldenImage>,
+        mut images: mpsc::Receiver<ImageSeen>,
     ) -> Ended {
         self.show_operators();
         self.dispatch();
@@ -206,7 +211,10 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
-                Some(image) = images.recv() => self.image.take(image),
+                Some(seen) = images.recv() => self.image_seen(seen),
+                news = next_news(&mut self.consoles), if self.caught_up.is_some() => {
+                    self.console_says(&news);
+                }
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 Some(ask) = self.reach.asks.recv() => self.asked(ask),
@@ -361,6 +369,7 @@ impl Owner {
             engine,
             desk,
             existing,
+            consoles,
             recorder,
             observations,
             effects,
@@ -381,8 +390,14 @@ impl Owner {
             if let Some(existing) = existing {
                 existing.log_says(event);
             }
+            if let Some(consoles) = consoles {
+                consoles.log_says(&event.kind);
+            }
             for observation in observations.drain(..) {
                 image.observe(&observation);
+                if let Some(consoles) = consoles {
+                    consoles.observe(&observation);
+                }
                 let maintenance = in_maintenance(&observation, desk);
                 keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
@@ -395,6 +410,35 @@ impl Owner {
                 );
             }
         });
+    }
+
+    /// Takes on what the tracker says.
+    fn observed(&mut self) {
+        let Owner {
+            engine,
+            desk,
+            existing,
+            consoles,
+            recorder,
+            observations,
+            effects,
+            history,
+            clock,
+            image,
+            gather,
+            ended,
+            ..
+        } = self;
+        for observation in observations.drain(..) {
+            image.observe(&observation);
+            if let Some(consoles) = consoles {
+                consoles.observe(&observation);
+            }
+            let maintenance = in_maintenance(&observation, desk);
+            keep(&observation, maintenance, existing.as_mut(), gather, ended);
+            let how = (!*history, maintenance);
+            judge(&observation, how, clock.now(), engine, recorder, effects);
+        }
     }
 
     /// Takes what the database and the processes tell.
@@ -422,6 +466,28 @@ impl Owner {
             });
             gather.touched();
         }
+    }
+
+    fn image_seen(&mut self, seen: ImageSeen) {
+        match seen {
+            ImageSeen::Audited(image) => {
+                self.image.take(image);
+                // What it says is told at once.
+                self.look_at = clock::monotonic();
+            }
+            ImageSeen::Sighted(sighting) => {
+                self.engine.image_sighted(&sighting);
+                self.tracker.image_sighted(sighting);
+                self.gather.touched();
+            }
+        }
+    }
+
+    /// Takes what a guest's console says. The log is read to its end, so that the boot is known.
+    fn console_says(&mut self, news: &ConsoleNews) {
+        self.tracker.console(news, &mut self.observations);
+        self.observed();
+        self.gather.touched();
     }
 
     /// How far the log was read, for rows that wait for its word.
@@ -469,33 +535,7 @@ impl Owner {
             let silent = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
             self.tracker
                 .advance(newest.plus_ms(silent), &mut self.observations);
-            let Owner {
-                engine,
-                desk,
-                existing,
-                recorder,
-                observations,
-                effects,
-                history,
-                clock,
-                image,
-                gather,
-                ended,
-                ..
-            } = self;
-            for observation in observations.drain(..) {
-                image.observe(&observation);
-                let maintenance = in_maintenance(&observation, desk);
-                keep(&observation, maintenance, existing.as_mut(), gather, ended);
-                judge(
-                    &observation,
-                    (!*history, maintenance),
-                    clock.now(),
-                    engine,
-                    recorder,
-                    effects,
-                );
-            }
+            self.observed();
         }
         if self.catching_up.is_some_and(|until| until <= now) {
             self.caught_up_with_downtime();
@@ -622,6 +662,7 @@ impl Owner {
         if let Some(existing) = &self.existing {
             facts.extend(existing.facts().clone());
         }
+        self.image.facts(&mut facts);
         self.engine.facts(&facts, sight.at, &mut self.effects);
         let hidden = matches!(sight.database, Some(Sighted::Not(_)));
         let whole = sight.caught_up && sight.up && !self.trouble;
@@ -729,6 +770,13 @@ fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
         Observation::StageEnded { .. }
         | Observation::BootStarted { .. }
         | Observation::ControllerStarted { .. } => false,
+    }
+}
+
+async fn next_news(consoles: &mut Option<Consoles>) -> ConsoleNews {
+    match consoles {
+        Some(consoles) => consoles.next().await,
+        None => std::future::pending().await,
     }
 }
 
