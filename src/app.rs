@@ -29,7 +29,9 @@ mod restart;
 mod rules;
 mod sight;
 mod supervisor;
+mod synthetic;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -48,8 +50,11 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
+use crate::core::event::UserKey;
+use crate::core::synthetic::SyntheticRun;
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
+use crate::probe::{self, Prober};
 use crate::source::database::Query;
 use crate::source::tail::{self, StartAt, TailOptions, TailStats};
 use crate::store::{self, Fleet, FleetFigures};
@@ -62,11 +67,16 @@ use owner::Owner;
 use place::{Place, SourceEvent};
 use resort::LastResort;
 use supervisor::Supervisor;
+use synthetic::Own;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
 /// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
 const HANDED: usize = 1;
+/// Entries of the synthetic journal on their way to the keeper. When it is full, the boot waits.
+const JOURNAL: usize = 4;
+/// Synthetic boots on their way to the owner. When it is full, the boots wait.
+const TRIALS: usize = 4;
 /// Audits of the golden image on their way to the owner. When it is full the next audit waits.
 const IMAGES: usize = 1;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
@@ -149,7 +159,7 @@ impl App {
         let settings = store::Settings::of(&config.store, &config.host);
         let keeper::Opened {
             store,
-            saved,
+            mut saved,
             set_aside,
         } = keeper::open(&settings).await?;
         let mut restored = restart::restore(&saved, &config, owner::zone(&config.log.timezone));
@@ -181,6 +191,7 @@ impl App {
         };
         let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
         start_heartbeat(&config, &recorder, &health, &stop_source, &mut tasks)?;
+        let (journal_tx, journal) = mpsc::channel(JOURNAL);
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
         let (fed_back, feedback) = mpsc::channel(FEEDBACK);
@@ -188,7 +199,7 @@ impl App {
             settings,
             store,
             set_aside,
-            unsent: saved.unsent,
+            unsent: std::mem::take(&mut saved.unsent),
             receivers: receivers.told,
             feedback: fed_back,
             resort,
@@ -196,6 +207,7 @@ impl App {
             recorder: Arc::clone(&recorder),
             health: Arc::clone(&health),
             anew: anew_tx,
+            journal,
             workers,
         });
         tasks.start("store", keeper.run(orders));
@@ -222,6 +234,21 @@ impl App {
         if restored.forgets_database {
             gather.forget_database();
         }
+        let (trials_tx, trials) = mpsc::channel(TRIALS);
+        let (own, synthetic_face) = start_synthetic(
+            &config,
+            &saved,
+            Making {
+                journal: journal_tx,
+                ended: trials_tx,
+                recorder: Arc::clone(&recorder),
+                stop: stop_source.clone(),
+            },
+            &mut tasks,
+        );
+        if let Some(own) = &own {
+            restored.tracker.set_synthetic(BTreeSet::from([own.user]));
+        }
         let stop_web = CancellationToken::new();
         let (asks_tx, asks) = mpsc::channel(ASKS);
         let (view_tx, view) = watch::channel(Arc::default());
@@ -229,12 +256,13 @@ impl App {
             token: config.web.token.clone(),
             asks: asks_tx,
             view,
+            synthetic: synthetic_face,
         };
         let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
 
         let owner = Owner::new(
             restored,
-            existing,
+            (existing, own),
             Arc::clone(&recorder),
             gather,
             owner::Reach {
@@ -245,6 +273,7 @@ impl App {
                 asks,
                 feedback,
                 view: view_tx,
+                trials,
             },
             stats,
         );
@@ -328,6 +357,7 @@ fn setup(config: &Config) -> Setup {
             .chain(["dropped"])
             .collect(),
         heartbeat: config.heartbeat.is_some(),
+        synthetic: config.synthetic.is_some(),
         ..Setup::default()
     }
 }
@@ -371,6 +401,65 @@ fn start_source(
         ),
     }
     Ok((chunks, stats))
+}
+
+/// Where what synthetic boots do goes.
+struct Making {
+    journal: mpsc::Sender<keeper::JournalOrder>,
+    ended: mpsc::Sender<SyntheticRun>,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+}
+
+/// Synthetic boots, where an account is configured; they end with the sources.
+fn start_synthetic(
+    config: &Config,
+    saved: &store::Saved,
+    making: Making,
+    tasks: &mut Supervisor,
+) -> (Option<Own>, web::Synthetic) {
+    let Some(settings) = config.synthetic.clone() else {
+        return (None, web::Synthetic::off());
+    };
+    let (sight_tx, sight) = watch::channel(Arc::default());
+    let (asks_tx, asks) = mpsc::channel(ASKS);
+    let (view_tx, view) = watch::channel(Arc::new(serde_json::json!({ "enabled": true })));
+    let user = UserKey::from_text(settings.user.expose().as_bytes());
+    let traces = saved.value(gather::SYNTHETIC, gather::TRACES);
+    let own = Own::new(user, traces, sight_tx);
+    let Making {
+        journal,
+        ended,
+        recorder,
+        stop,
+    } = making;
+    let begin = synthetic::Begin {
+        prober: prober(config),
+        config: settings,
+        saved: synthetic::trials(&saved.trials),
+        host: config.host.clone(),
+        sight,
+        journal,
+        ended,
+        asks,
+        view: view_tx,
+        recorder,
+        stop,
+    };
+    tasks.start("synthetic", synthetic::run(begin));
+    let face = web::Synthetic {
+        view,
+        asks: Some(asks_tx),
+    };
+    (Some(own), face)
+}
+
+fn prober(config: &Config) -> Prober {
+    Prober::new(probe::Settings {
+        agent_port: config.probe.agent_port,
+        vnc_port: config.probe.vnc_port,
+        ..probe::Settings::new(config.probe.networks.clone())
+    })
 }
 
 /// Copies boots and incidents to the fleet's database, where there is one; it ends with the sources.

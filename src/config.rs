@@ -12,6 +12,7 @@ mod keys;
 pub mod manual;
 mod nearest;
 mod notify;
+mod probe;
 mod problem;
 mod report;
 mod rules;
@@ -19,6 +20,7 @@ mod schema;
 mod secret;
 mod shape;
 mod store;
+mod synthetic;
 mod units;
 
 use std::net::SocketAddr;
@@ -37,6 +39,7 @@ pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
+pub use probe::Probe;
 pub use problem::{Problem, Problems};
 pub use report::Report;
 pub use rules::{
@@ -46,6 +49,7 @@ pub use rules::{
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
+pub use synthetic::Synthetic;
 pub(crate) use units::duration as parse_duration;
 
 /// Everything that is configured, checked.
@@ -60,6 +64,9 @@ pub struct Config {
     /// The controller's database, where it is watched.
     pub database: Option<Database>,
     pub web: Web,
+    pub probe: Probe,
+    /// `None`: no synthetic boot is made.
+    pub synthetic: Option<Synthetic>,
     pub rules: Rules,
     pub alerts: Alerts,
     pub maintenance: Vec<Recurring>,
@@ -173,6 +180,7 @@ pub fn parse(
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
+    synthetic::check(&settings, &mut problems);
     report::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -198,6 +206,8 @@ pub fn parse(
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
         },
+        probe: probe::read(&settings),
+        synthetic: synthetic::read(&settings),
         rules: Rules::read(&settings),
         report: report::read(&settings),
         notifiers: notify::read(&settings),

@@ -29,6 +29,7 @@ use crate::core::image::{Finding, Generation};
 use crate::core::inventory::{AddressState, SessionTotals};
 use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
+use crate::core::synthetic::{SkipReason, SyntheticResult, TrialPhase};
 
 use prometheus::{BootEnd, Prometheus};
 
@@ -48,6 +49,8 @@ pub struct Setup {
     pub results: Vec<&'static str>,
     /// Whether a sign of life is sent.
     pub heartbeat: bool,
+    /// Whether synthetic boots are made.
+    pub synthetic: bool,
 }
 
 impl Default for Setup {
@@ -60,6 +63,7 @@ impl Default for Setup {
             channels: Vec::new(),
             results: Vec::new(),
             heartbeat: false,
+            synthetic: false,
         }
     }
 }
@@ -293,6 +297,38 @@ impl Recorder {
     /// Records what became of a sign of life: `sent`, `failed` or `withheld`.
     pub fn heartbeat(&self, result: &str) {
         self.prometheus.heartbeat(result);
+    }
+
+    /// Records how a synthetic boot's checks ended.
+    pub fn synthetic_run(&self, result: SyntheticResult) {
+        self.prometheus.synthetic().run(result);
+    }
+
+    /// Records a synthetic boot that was not begun.
+    pub fn synthetic_skipped(&self, reason: SkipReason) {
+        self.prometheus.synthetic().skipped(reason);
+    }
+
+    /// Records how long a phase of a synthetic boot took, in milliseconds.
+    pub fn synthetic_phase(&self, phase: TrialPhase, ms: i64) {
+        self.prometheus.synthetic().phase(phase, ms);
+    }
+
+    /// Takes when a synthetic boot last passed, if one ever did.
+    pub fn synthetic_succeeded(&self, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.prometheus.synthetic().succeeded(at);
+        }
+    }
+
+    /// Records whether anything is left of a synthetic boot.
+    pub fn synthetic_cleaned(&self, clean: bool) {
+        self.prometheus.synthetic().cleaned(clean);
+    }
+
+    /// Records an address that was named as a VM's and not contacted.
+    pub fn synthetic_address_refused(&self) {
+        self.prometheus.synthetic().refused();
     }
 
     /// Everything in Prometheus' text format.

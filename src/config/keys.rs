@@ -73,6 +73,10 @@ const KEEP: Shape = Shape::Duration {
     min: Duration::from_secs(14 * 86_400),
     max: Duration::from_secs(3_650 * 86_400),
 };
+const PORT: Shape = Shape::Count {
+    min: 1,
+    max: 65_535,
+};
 const ALPHA: Shape = Shape::Share {
     min: 0.000_000_001,
     max: 0.05,
@@ -258,6 +262,75 @@ pub(super) const KEYS: &[Key] = &[
         },
         doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
     },
+    key(
+        "probe.networks",
+        Shape::Networks,
+        "[\"192.168.100.0/24\"]",
+        "Where VMs live. No address outside is ever contacted, whoever names it.",
+    ),
+    key(
+        "probe.agent_port",
+        PORT,
+        "8080",
+        "The agent's port in a VM.",
+    ),
+    key("probe.vnc_port", PORT, "5901", "VNC's port in a VM."),
+    Key {
+        path: "synthetic.user_id",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"5e1f0000-0000-4000-8000-000000000001\"",
+            otherwise: "no synthetic boot is made",
+        },
+        doc: "The user_id of an account that nobody else uses and that has a running CLI VM. Its boots are `synthetic`: \
+              no figure about users counts them.",
+    },
+    key(
+        "synthetic.provider",
+        Shape::Name(super::synthetic::providers, "provider"),
+        "\"codex\"",
+        "What is asked for; it decides which program the agent starts.",
+    ),
+    key(
+        "synthetic.controller",
+        Shape::Url,
+        "\"http://127.0.0.1:4000\"",
+        "Where the controller's interface is.",
+    ),
+    key(
+        "synthetic.interval",
+        Shape::Duration {
+            min: Duration::from_secs(900),
+            max: Duration::from_secs(86_400),
+        },
+        "\"1h\"",
+        "Between two boots. Each stops the whole controller while it copies the image, so that less than 15 minutes \
+         would be felt.",
+    ),
+    key(
+        "synthetic.budget",
+        Shape::Count { min: 1, max: 96 },
+        "24",
+        "Boots in 24 hours, whoever asks for them.",
+    ),
+    key(
+        "synthetic.busy",
+        Shape::Count { min: 1, max: 250 },
+        "2",
+        "With so many browser VMs running none is begun.",
+    ),
+    key(
+        "synthetic.reserve",
+        Shape::Count { min: 0, max: 250 },
+        "10",
+        "So many addresses must be free in the controller's pool, beside the one that is taken. Needs the database.",
+    ),
+    key(
+        "synthetic.vnc",
+        Shape::Name(super::synthetic::vnc_words, "word"),
+        "\"measured\"",
+        "`required`: a boot whose VNC does not answer within 30 s has failed. `measured`: it has not. `off`: nobody asks.",
+    ),
     Key {
         path: "image.path",
         shape: Shape::Path,
@@ -546,6 +619,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "database",
         "The controller's database, which tells what exists.",
     ),
+    ("probe", "Our own looks at VMs."),
+    ("synthetic", "Boots of bootwatch's own."),
     ("image", "The golden image, and what it is compared with."),
     ("web", "What is served."),
     (

@@ -14,6 +14,7 @@ use super::nearest::nearest;
 use super::secret::{Endpoint, Secret};
 use super::units;
 use crate::core::desk::Recurring;
+use crate::core::probe::{Network, Networks};
 
 /// What a key takes, with its range; bounds belong to it.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,8 @@ pub(super) enum Shape {
     Headers,
     /// Times of maintenance that come again.
     Windows,
+    /// Networks in which VMs live.
+    Networks,
     /// One of a list's names.
     Name(fn() -> Vec<&'static str>, &'static str),
 }
@@ -99,6 +102,7 @@ pub(super) enum Setting {
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
     Windows(Vec<Recurring>),
+    Networks(Networks),
 }
 
 /// The Rust type behind a kind of setting, so that reading a key is typed by the field it fills.
@@ -136,6 +140,7 @@ typed!(
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
     Windows(Vec<Recurring>),
+    Networks(Networks),
 );
 
 impl Shape {
@@ -235,6 +240,7 @@ impl Shape {
                 .ok_or_else(|| "not one line of text (not shown, it is a secret)".to_owned()),
             Shape::Headers => headers(value).map(Setting::Headers),
             Shape::Windows => windows(value, &found).map(Setting::Windows),
+            Shape::Networks => networks(value, &found).map(Setting::Networks),
             Shape::Name(names, what) => {
                 let names = names();
                 match value.as_str() {
@@ -251,7 +257,7 @@ impl Shape {
             Shape::Flag => text.parse().ok().map(Value::Boolean),
             Shape::Count { .. } => text.parse().ok().map(Value::Integer),
             Shape::Number { .. } | Shape::Share { .. } => text.parse().ok().map(Value::Float),
-            Shape::Endpoints | Shape::Mailboxes => Some(Value::Array(
+            Shape::Endpoints | Shape::Mailboxes | Shape::Networks => Some(Value::Array(
                 text.split(',')
                     .map(|one| Value::String(one.trim().to_owned()))
                     .collect(),
@@ -295,6 +301,7 @@ impl fmt::Display for Shape {
             Shape::Mailboxes => f.write_str("list of addresses of mail"),
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
+            Shape::Networks => f.write_str("list of private IPv4 networks"),
             Shape::Windows => f.write_str("list of `DAYS HH:MM-HH:MM ZONE REASON`"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }
@@ -303,6 +310,20 @@ impl fmt::Display for Shape {
 
 fn mailbox(text: &str) -> Option<Mailbox> {
     text.parse().ok().filter(|_| is_one_line(text))
+}
+
+fn networks(value: &Value, found: &Found<'_>) -> Result<Networks, String> {
+    const MOST: usize = 16;
+    let list = value.as_array().filter(|list| list.len() <= MOST);
+    let remedy =
+        || format!("{found} is not a list of networks; write one such as [\"192.168.100.0/24\"]");
+    let mut read = Vec::new();
+    for one in list.ok_or_else(remedy)? {
+        let shown = Found(one);
+        let network = one.as_str().ok_or_else(remedy)?.parse::<Network>();
+        read.push(network.map_err(|error| format!("{shown} {error}"))?);
+    }
+    Networks::new(read).ok_or_else(remedy)
 }
 
 fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {

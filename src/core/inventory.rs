@@ -324,6 +324,17 @@ impl Inventory {
         Some([used, ghost, POOL.saturating_sub(ghosts.len())])
     }
 
+    /// Browser VMs that run, by their rows; those of `is_ghost` do not.
+    pub fn running_browsers(&self, is_ghost: impl Fn(VmId) -> bool) -> usize {
+        let running = |row: &&VmRow| {
+            row.vm_type == Some(VmType::Browser)
+                && row.status == VmStatus::Running
+                && row.stands()
+                && !is_ghost(row.vm)
+        };
+        self.vms.values().filter(running).count()
+    }
+
     /// What has changed since the last call, all of it at the first one.
     pub fn changes(&mut self) -> Changes {
         let whole = self.touched.is_everything();

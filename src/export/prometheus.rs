@@ -10,6 +10,7 @@ mod log;
 mod operators;
 mod process;
 mod store;
+mod synthetic;
 mod table;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ use log::Logs;
 use operators::Operators;
 use process::Process;
 use store::Stores;
+use synthetic::Synthetic;
 use table::{Followed, Table, words};
 
 /// The database as a source.
@@ -84,6 +86,7 @@ pub(super) struct Prometheus {
     /// What is asked of the database, and how long it takes.
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
+    synthetic: Synthetic,
     images: Images,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
@@ -304,6 +307,7 @@ impl Prometheus {
                 [words(setup.queries.iter().copied().chain([label::OTHER]))],
             ),
             images: Images::new(&family),
+            synthetic: Synthetic::new(&family),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -318,6 +322,9 @@ impl Prometheus {
         prometheus.zero();
         if !setup.queries.is_empty() {
             prometheus.database.zero();
+        }
+        if setup.synthetic {
+            prometheus.synthetic.zero();
         }
         prometheus
     }
@@ -530,6 +537,10 @@ impl Prometheus {
 
     pub(super) fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
         self.images.audited(generation, findings);
+    }
+
+    pub(super) fn synthetic(&self) -> &Synthetic {
+        &self.synthetic
     }
 
     pub(super) fn addresses(&self, counts: &[usize]) {

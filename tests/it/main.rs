@@ -57,4 +57,5 @@ mod store;
 mod store_fleet;
 mod store_survives;
 
+mod synthetic;
 mod torture;

@@ -110,6 +110,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "le",
         "origin",
         "outcome",
+        "phase",
         "provider",
         "query",
         "reason",
