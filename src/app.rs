@@ -50,7 +50,6 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
-use crate::core::event::UserKey;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
@@ -220,6 +219,11 @@ impl App {
         if let Some(image) = config.image.clone() {
             tasks.start("image", image::run(image, images_tx, stop_source.clone()));
         }
+        if let Some(synthetic) = &config.synthetic {
+            let users = BTreeSet::from([synthetic.user_key()]);
+            restored.remembered.inventory.set_synthetic(users.clone());
+            restored.tracker.set_synthetic(users);
+        }
         let existing = match &config.database {
             Some(database) => {
                 let remembered = std::mem::take(&mut restored.remembered);
@@ -246,9 +250,6 @@ impl App {
             },
             &mut tasks,
         );
-        if let Some(own) = &own {
-            restored.tracker.set_synthetic(BTreeSet::from([own.user]));
-        }
         let stop_web = CancellationToken::new();
         let (asks_tx, asks) = mpsc::channel(ASKS);
         let (view_tx, view) = watch::channel(Arc::default());
@@ -424,7 +425,7 @@ fn start_synthetic(
     let (sight_tx, sight) = watch::channel(Arc::default());
     let (asks_tx, asks) = mpsc::channel(ASKS);
     let (view_tx, view) = watch::channel(Arc::new(serde_json::json!({ "enabled": true })));
-    let user = UserKey::from_text(settings.user.expose().as_bytes());
+    let user = settings.user_key();
     let traces = saved.value(gather::SYNTHETIC, gather::TRACES);
     let own = Own::new(user, traces, sight_tx);
     let Making {

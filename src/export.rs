@@ -114,7 +114,7 @@ impl Recorder {
                 if let Some(deadline_ms) = attempt.deadline_ms {
                     self.prometheus.deadline(f64::from(deadline_ms) / 1_000.0);
                 }
-                if live {
+                if live && attempt.origin == Origin::User {
                     self.attempt_ended(attempt);
                 }
             }

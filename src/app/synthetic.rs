@@ -55,7 +55,6 @@ pub(super) struct Sight {
 
 /// The owner's part: it watches for the account in log, boots and rows.
 pub(super) struct Own {
-    pub(super) user: UserKey,
     traces: Traces,
     /// They are behind what is saved, and what is shown.
     unsaved: bool,
@@ -66,7 +65,6 @@ pub(super) struct Own {
 impl Own {
     pub(super) fn new(user: UserKey, saved: Option<&str>, sight: watch::Sender<Arc<Sight>>) -> Own {
         Own {
-            user,
             traces: Traces::restore(user, saved),
             unsaved: true,
             unshown: true,

@@ -7,7 +7,7 @@ use http::Uri;
 use super::document::Settings;
 use super::problem::Problems;
 use super::secret::Secret;
-use crate::core::event::parse_uuid;
+use crate::core::event::{UserKey, parse_uuid};
 use crate::core::synthetic::VncMatters;
 
 const PROVIDERS: [&str; 3] = ["codex", "claude_code", "gemini_cli"];
@@ -24,6 +24,14 @@ pub struct Synthetic {
     pub busy: u64,
     pub reserve: u64,
     pub vnc: VncMatters,
+}
+
+impl Synthetic {
+    /// The account as logs and rows join by it.
+    #[must_use]
+    pub fn user_key(&self) -> UserKey {
+        UserKey::from_text(self.user.expose().as_bytes())
+    }
 }
 
 pub(super) fn providers() -> Vec<&'static str> {
