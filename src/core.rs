@@ -29,4 +29,5 @@ pub mod sketch;
 pub mod slowness;
 pub mod summary;
 pub mod synthetic;
+pub mod untold;
 pub mod window;
