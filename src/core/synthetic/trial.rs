@@ -640,8 +640,8 @@ impl Running {
             (TrialPhase::Request, answered, true),
             (TrialPhase::Created, created, true),
             // Where neither log nor look told of it, it is not measured.
-            (TrialPhase::GuestNetwork, network, !(later && !network)),
-            (TrialPhase::Agent, agent, !(ready && !agent)),
+            (TrialPhase::GuestNetwork, network, !later || network),
+            (TrialPhase::Agent, agent, !ready || agent),
             (TrialPhase::Vnc, vnc_seen, vnc),
             (TrialPhase::SessionFields, ready && fields, true),
         ];
