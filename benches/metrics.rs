@@ -149,6 +149,7 @@ fn scrape(_: &mut Criterion) {
                 token: None,
                 asks: mpsc::channel(1).0,
                 view: watch::channel(Arc::default()).1,
+                synthetic: bootwatch::web::Synthetic::off(),
             },
         };
         runtime.block_on(async {

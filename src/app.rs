@@ -31,7 +31,9 @@ mod restart;
 mod rules;
 mod sight;
 mod supervisor;
+mod synthetic;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -51,8 +53,10 @@ pub use rules::{desk_settings, settings as engine_settings};
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
 use crate::controller::haste;
+use crate::core::synthetic::SyntheticRun;
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
+use crate::probe::{Prober, Settings as ProbeSettings};
 use crate::source::database::Query;
 use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
 use crate::store::{self, Fleet, FleetFigures};
@@ -66,6 +70,7 @@ use place::{Place, SourceEvent};
 use probe::Probing;
 use resort::LastResort;
 use supervisor::Supervisor;
+use synthetic::Own;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
@@ -73,6 +78,10 @@ const CHUNKS: usize = 64;
 const GATHER: Duration = Duration::from_millis(250);
 /// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
 const HANDED: usize = 1;
+/// Entries of the synthetic journal on their way to the keeper. When it is full, the boot waits.
+const JOURNAL: usize = 4;
+/// Synthetic boots on their way to the owner. When it is full, the boots wait.
+const TRIALS: usize = 4;
 /// What is seen of the golden image, on its way to the owner. When it is full the next look waits.
 const IMAGES: usize = 1;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
@@ -155,7 +164,7 @@ impl App {
         let settings = store::Settings::of(&config.store, &config.host);
         let keeper::Opened {
             store,
-            saved,
+            mut saved,
             set_aside,
         } = keeper::open(&settings).await?;
         let mut restored = restart::restore(&saved, &config, owner::zone(&config.log.timezone));
@@ -193,6 +202,7 @@ impl App {
         };
         let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
         start_heartbeat(&config, &recorder, &health, &stop_source, &mut tasks)?;
+        let (journal_tx, journal) = mpsc::channel(JOURNAL);
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
         let (fed_back, feedback) = mpsc::channel(FEEDBACK);
@@ -200,7 +210,7 @@ impl App {
             settings,
             store,
             set_aside,
-            unsent: saved.unsent,
+            unsent: std::mem::take(&mut saved.unsent),
             receivers: receivers.told,
             feedback: fed_back,
             resort,
@@ -208,6 +218,7 @@ impl App {
             recorder: Arc::clone(&recorder),
             health: Arc::clone(&health),
             anew: anew_tx,
+            journal,
             workers,
         });
         tasks.start("store", keeper.run(orders));
@@ -225,6 +236,11 @@ impl App {
             tasks.start("console", follow);
             consoles
         });
+        if let Some(synthetic) = &config.synthetic {
+            let users = BTreeSet::from([synthetic.user_key()]);
+            restored.remembered.inventory.set_synthetic(users.clone());
+            restored.tracker.set_synthetic(users);
+        }
         let existing = match &config.database {
             Some(database) => {
                 let remembered = std::mem::take(&mut restored.remembered);
@@ -242,6 +258,18 @@ impl App {
         if restored.forgets_database {
             gather.forget_database();
         }
+        let (trials_tx, trials) = mpsc::channel(TRIALS);
+        let (own, synthetic_face) = start_synthetic(
+            &config,
+            &saved,
+            Making {
+                journal: journal_tx,
+                ended: trials_tx,
+                recorder: Arc::clone(&recorder),
+                stop: stop_source.clone(),
+            },
+            &mut tasks,
+        );
         let stop_web = CancellationToken::new();
         let (asks_tx, asks) = mpsc::channel(ASKS);
         let (view_tx, view) = watch::channel(Arc::default());
@@ -249,12 +277,13 @@ impl App {
             token: config.web.token.clone(),
             asks: asks_tx,
             view,
+            synthetic: synthetic_face,
         };
         let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
 
         let owner = Owner::new(
             restored,
-            existing,
+            (existing, own),
             consoles,
             Arc::clone(&recorder),
             gather,
@@ -268,6 +297,7 @@ impl App {
                 feedback,
                 view: view_tx,
                 probing,
+                trials,
             },
             stats,
         );
@@ -351,6 +381,7 @@ fn setup(config: &Config) -> Setup {
             .chain(["dropped"])
             .collect(),
         heartbeat: config.heartbeat.is_some(),
+        synthetic: config.synthetic.is_some(),
         ..Setup::default()
     }
 }
@@ -410,6 +441,65 @@ fn start_source(
         ),
     }
     Ok((chunks, stats))
+}
+
+/// Where what synthetic boots do goes.
+struct Making {
+    journal: mpsc::Sender<keeper::JournalOrder>,
+    ended: mpsc::Sender<SyntheticRun>,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+}
+
+/// Synthetic boots, where an account is configured; they end with the sources.
+fn start_synthetic(
+    config: &Config,
+    saved: &store::Saved,
+    making: Making,
+    tasks: &mut Supervisor,
+) -> (Option<Own>, web::Synthetic) {
+    let Some(settings) = config.synthetic.clone() else {
+        return (None, web::Synthetic::off());
+    };
+    let (sight_tx, sight) = watch::channel(Arc::default());
+    let (asks_tx, asks) = mpsc::channel(ASKS);
+    let (view_tx, view) = watch::channel(Arc::new(serde_json::json!({ "enabled": true })));
+    let user = settings.user_key();
+    let traces = saved.value(gather::SYNTHETIC, gather::TRACES);
+    let own = Own::new(user, traces, sight_tx);
+    let Making {
+        journal,
+        ended,
+        recorder,
+        stop,
+    } = making;
+    let begin = synthetic::Begin {
+        prober: prober(config),
+        config: settings,
+        saved: synthetic::trials(&saved.trials),
+        host: config.host.clone(),
+        sight,
+        journal,
+        ended,
+        asks,
+        view: view_tx,
+        recorder,
+        stop,
+    };
+    tasks.start("synthetic", synthetic::run(begin));
+    let face = web::Synthetic {
+        view,
+        asks: Some(asks_tx),
+    };
+    (Some(own), face)
+}
+
+fn prober(config: &Config) -> Prober {
+    Prober::new(ProbeSettings {
+        agent_port: config.probe.agent_port,
+        vnc_port: config.probe.vnc_port,
+        ..ProbeSettings::new(config.probe.networks.clone())
+    })
 }
 
 /// Copies boots and incidents to the fleet's database, where there is one; it ends with the sources.

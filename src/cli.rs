@@ -54,6 +54,8 @@ enum Command {
     Ack(operate::Ack),
     /// Starts and ends maintenance, whose boots do not count
     Maintenance(operate::Maintenance),
+    /// Makes a boot of bootwatch's own, now, or shows the latest
+    Synthetic(operate::Synthetic),
     /// Writes the reliability report of a week, and mails it
     Report(report::Arguments),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
@@ -101,6 +103,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         }
         Command::Maintenance(arguments) => {
             operate::maintenance(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Synthetic(arguments) => {
+            operate::synthetic(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Report(arguments) => {
             report::run(&arguments, &Surroundings::of_this_process(), out, err)

@@ -21,6 +21,7 @@ mod schema;
 mod secret;
 mod shape;
 mod store;
+mod synthetic;
 mod units;
 
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub use rules::{
 pub use secret::{Endpoint, Secret};
 pub use shape::Zone;
 pub use store::Store;
+pub use synthetic::Synthetic;
 pub(crate) use units::duration as parse_duration;
 
 /// Everything that is configured, checked.
@@ -68,6 +70,8 @@ pub struct Config {
     /// Where VMs are, and how they are looked at.
     pub probe: Probe,
     pub web: Web,
+    /// `None`: no synthetic boot is made.
+    pub synthetic: Option<Synthetic>,
     pub rules: Rules,
     pub alerts: Alerts,
     pub maintenance: Vec<Recurring>,
@@ -182,6 +186,7 @@ pub fn parse(
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
+    synthetic::check(&settings, &mut problems);
     report::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -209,6 +214,7 @@ pub fn parse(
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
         },
+        synthetic: synthetic::read(&settings),
         rules: Rules::read(&settings),
         report: report::read(&settings),
         notifiers: notify::read(&settings),

@@ -2,6 +2,7 @@
 //!
 //! If the controller changes a message, this room alone changes. Everything here is pure: bytes in, events out.
 
+pub mod api;
 mod catalogue;
 pub mod clock;
 pub mod console;

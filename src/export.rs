@@ -30,6 +30,7 @@ use crate::core::inventory::{AddressState, SessionTotals};
 use crate::core::probe::Look;
 use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
+use crate::core::synthetic::{SkipReason, SyntheticResult, TrialPhase};
 
 use prometheus::{BootEnd, Prometheus};
 
@@ -49,6 +50,8 @@ pub struct Setup {
     pub results: Vec<&'static str>,
     /// Whether a sign of life is sent.
     pub heartbeat: bool,
+    /// Whether synthetic boots are made.
+    pub synthetic: bool,
 }
 
 impl Default for Setup {
@@ -61,6 +64,7 @@ impl Default for Setup {
             channels: Vec::new(),
             results: Vec::new(),
             heartbeat: false,
+            synthetic: false,
         }
     }
 }
@@ -111,7 +115,7 @@ impl Recorder {
                 if let Some(deadline_ms) = attempt.deadline_ms {
                     self.prometheus.deadline(f64::from(deadline_ms) / 1_000.0);
                 }
-                if live {
+                if live && attempt.origin == Origin::User {
                     self.attempt_ended(attempt);
                 }
             }
@@ -318,6 +322,38 @@ impl Recorder {
     /// Records looks that were let pass because the one before was still under way.
     pub fn looks_overrun(&self, looks: u64) {
         self.prometheus.looks_overrun(looks);
+    }
+
+    /// Records how a synthetic boot's checks ended.
+    pub fn synthetic_run(&self, result: SyntheticResult) {
+        self.prometheus.synthetic().run(result);
+    }
+
+    /// Records a synthetic boot that was not begun.
+    pub fn synthetic_skipped(&self, reason: SkipReason) {
+        self.prometheus.synthetic().skipped(reason);
+    }
+
+    /// Records how long a phase of a synthetic boot took, in milliseconds.
+    pub fn synthetic_phase(&self, phase: TrialPhase, ms: i64) {
+        self.prometheus.synthetic().phase(phase, ms);
+    }
+
+    /// Takes when a synthetic boot last passed, if one ever did.
+    pub fn synthetic_succeeded(&self, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.prometheus.synthetic().succeeded(at);
+        }
+    }
+
+    /// Records whether anything is left of a synthetic boot.
+    pub fn synthetic_cleaned(&self, clean: bool) {
+        self.prometheus.synthetic().cleaned(clean);
+    }
+
+    /// Records an address that was named as a VM's and not contacted.
+    pub fn synthetic_address_refused(&self) {
+        self.prometheus.synthetic().refused();
     }
 
     /// Everything in Prometheus' text format.

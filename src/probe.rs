@@ -11,6 +11,7 @@
 mod dial;
 mod exchange;
 mod neighbour;
+pub mod synthetic;
 mod vnc;
 
 use std::io;

@@ -29,6 +29,7 @@ mod outbox;
 mod row;
 mod saved;
 mod schema;
+mod trial;
 mod upkeep;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};
 pub use saved::Saved;
 pub use schema::version;
+pub use trial::TrialRow;
 pub use upkeep::Upkeep;
 
 /// Where the store is and how long it remembers.
@@ -86,6 +88,7 @@ pub struct Batch {
     pub outbox: Vec<NewMessage>,
     pub marks: Vec<Mark>,
     pub operations: Vec<OperationRow>,
+    pub trials: Vec<TrialRow>,
 }
 
 /// One value of the state, by kind and key: a new value, or none any more.
@@ -106,11 +109,13 @@ impl Batch {
             && self.outbox.is_empty()
             && self.marks.is_empty()
             && self.operations.is_empty()
+            && self.trials.is_empty()
     }
 
-    /// A page's row is on the disk before the page leaves, and what an operator did before it is answered.
+    /// A page's row is on the disk before the page leaves, what an operator did before it is answered, and what a
+    /// synthetic boot sets out to do before it is done.
     fn durability(&self) -> Durability {
-        match self.outbox.is_empty() && self.operations.is_empty() {
+        match self.outbox.is_empty() && self.operations.is_empty() && self.trials.is_empty() {
             true => Durability::Process,
             false => Durability::Power,
         }

@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use api::{Answer, Ask, Operators};
+pub use api::{Answer, Ask, Operators, RunAsk, Synthetic};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -27,7 +27,7 @@ use crate::core::boot::{Boot, LogSight, Observation, RowsSaid, Tracker};
 use crate::core::condition::{Condition, Facts, of_rows};
 use crate::core::event::{Event, EventKind};
 use crate::core::finding::{FindingChange, Findings, Processes, TICK_MS};
-use crate::core::inventory::{Inventory, Poll};
+use crate::core::inventory::{AddressState, Inventory, Poll};
 use crate::core::query::Table;
 use crate::export::Recorder;
 use crate::source::database::{self, DatabaseEvent, DatabaseOptions, Polled, Resume};
@@ -254,6 +254,18 @@ impl Existing {
         self.facts.clear();
         of_rows(&self.inventory, &self.findings, &mut self.facts);
         self.show();
+    }
+
+    /// Browser VMs that run; ghosts are none.
+    pub(super) fn running(&self) -> usize {
+        self.inventory
+            .running_browsers(|vm| self.findings.is_ghost(vm))
+    }
+
+    /// Free addresses of the controller's pool, once rows were seen.
+    pub(super) fn free(&self) -> Option<u64> {
+        let counts = self.inventory.addresses(|vm| self.findings.is_ghost(vm))?;
+        Some(counts[AddressState::Free as usize] as u64)
     }
 
     /// What the rows say now, and whether they can be seen.

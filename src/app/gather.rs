@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::database::Existing;
 use super::keeper::{Answering, Handed};
 use super::place::Place;
+use super::synthetic::Own;
 use crate::clock;
 use crate::controller::reader::Reader;
 use crate::core::alert::{Engine, Incident, Notification};
@@ -38,10 +39,13 @@ pub(super) const ROWS: &str = "rows";
 pub(super) const INVENTORY: &str = "inventory";
 pub(super) const FINDINGS: &str = "findings";
 pub(super) const DATABASE: &str = "database";
+pub(super) const SYNTHETIC: &str = "synthetic";
 /// The one key of `source`.
 pub(super) const PLACE: &str = "place";
 /// The one key of `database`: a look was complete.
 pub(super) const LOOKED: &str = "looked";
+/// The one key of `synthetic`: what the log told of our own account.
+pub(super) const TRACES: &str = "traces";
 
 /// What is kept over a restart, where its owner can be asked for it.
 pub(super) struct Machines<'a> {
@@ -50,6 +54,7 @@ pub(super) struct Machines<'a> {
     pub(super) engine: &'a mut Engine,
     pub(super) desk: &'a mut Desk,
     pub(super) existing: Option<&'a mut Existing>,
+    pub(super) own: Option<&'a mut Own>,
 }
 
 pub(super) struct Gather {
@@ -227,6 +232,7 @@ impl Gather {
             engine,
             desk,
             existing,
+            own,
         } = machines;
         let mut batch = Batch {
             state: std::mem::take(&mut self.state),
@@ -256,6 +262,13 @@ impl Gather {
                     .extend([ROWS, INVENTORY, FINDINGS, DATABASE]);
             }
             None => {}
+        }
+        if let Some(traces) = own.and_then(Own::unsaved) {
+            batch.state.push(StateChange {
+                kind: SYNTHETIC,
+                key: TRACES.to_owned(),
+                value: Some(traces),
+            });
         }
         if let Some(place) = &self.place {
             batch.state.push(StateChange {

@@ -37,7 +37,7 @@ use crate::export::Recorder;
 use crate::notify::{Notice, Outcome};
 use crate::store::{
     self, Batch, History, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoreError,
-    StoredMessage,
+    StoredMessage, TrialRow,
 };
 use crate::web::Answer;
 
@@ -60,6 +60,13 @@ pub(super) struct Handed {
     pub(super) notices: Vec<Arc<Notification>>,
     /// Each is given when the batch is on the disk.
     pub(super) answers: Vec<Answering>,
+}
+
+/// An entry of the synthetic journal; the answer says whether it is on the disk.
+#[derive(Debug)]
+pub(super) struct JournalOrder {
+    pub(super) row: TrialRow,
+    pub(super) answer: oneshot::Sender<bool>,
 }
 
 /// An operator who waits.
@@ -119,6 +126,8 @@ pub(super) struct Begin {
     pub(super) health: Arc<Health>,
     /// Counts how often everything must be handed over anew.
     pub(super) anew: watch::Sender<u64>,
+    /// What synthetic boots set out to do.
+    pub(super) journal: mpsc::Receiver<JournalOrder>,
     /// Closes when every worker has ended.
     pub(super) workers: mpsc::Receiver<()>,
 }
@@ -131,6 +140,7 @@ pub(super) struct Keeper {
     outcomes: Arc<Outcomes>,
     recorder: Arc<Recorder>,
     health: Arc<Health>,
+    journal: mpsc::Receiver<JournalOrder>,
     workers: mpsc::Receiver<()>,
     /// Every receiver's name.
     channels: Vec<String>,
@@ -200,6 +210,7 @@ impl Keeper {
             outcomes: begin.outcomes,
             recorder,
             health,
+            journal: begin.journal,
             workers: begin.workers,
             next_ticket: 0,
             owed: BTreeMap::new(),
@@ -239,11 +250,15 @@ impl Keeper {
                         self.receivers.clear();
                     }
                 },
+                Some(order) = self.journal.recv() => self.note(order).await,
                 () = outcomes.changed() => self.note_outcomes().await,
                 _ = self.workers.recv(), if !open => break,
                 found = result_of(&mut self.check) => self.checked(found).await,
                 () = tokio::time::sleep_until(wake) => self.time_passed().await,
             }
+        }
+        while let Ok(order) = self.journal.try_recv() {
+            self.note(order).await;
         }
         self.note_outcomes().await;
         if !self.shelf.pending.is_empty() {
@@ -350,6 +365,20 @@ impl Keeper {
                 &self.health,
             );
         }
+    }
+
+    /// Writes an entry of the synthetic journal, and says whether it is on the disk.
+    async fn note(&mut self, order: JournalOrder) {
+        let JournalOrder { row, answer } = order;
+        let batch = Batch {
+            trials: vec![row],
+            ..Batch::default()
+        };
+        self.shelf.pending.add(batch, Vec::new());
+        let committed = self.shelf.commit().await;
+        // Whoever has gone away has no use for it.
+        answer.send(committed.is_some()).ok();
+        self.remember(committed);
     }
 
     /// What a try to commit changed about the messages.

@@ -24,6 +24,7 @@ use super::place::SourceEvent;
 use super::probe::{Looked, Probing, is_late};
 use super::restart::Restored;
 use super::sight::Seen;
+use super::synthetic::Own;
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
@@ -35,8 +36,10 @@ use crate::core::desk::{self, Desk};
 use crate::core::event::{Event, Timestamp, VmType};
 use crate::core::probe::{Standing, Target};
 use crate::core::row::{VmRow, VmStatus};
+use crate::core::synthetic::{Room, SyntheticRun};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
+use crate::source::database::DatabaseEvent;
 use crate::source::tail::TailStats;
 use crate::web::{Answer, Ask, Readiness};
 
@@ -81,6 +84,8 @@ pub(super) struct Reach {
     pub(super) probing: Option<Probing>,
     /// What operators see.
     pub(super) view: watch::Sender<Arc<desk::View>>,
+    /// Synthetic boots whose checks are over.
+    pub(super) trials: mpsc::Receiver<SyntheticRun>,
 }
 
 impl Reach {
@@ -108,6 +113,8 @@ pub(super) struct Owner {
     existing: Option<Existing>,
     /// What the guests say, where their consoles are followed.
     consoles: Option<Consoles>,
+    /// Our own account, where it makes boots.
+    own: Option<Own>,
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
@@ -144,7 +151,7 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         restored: Restored,
-        existing: Option<Existing>,
+        (existing, own): (Option<Existing>, Option<Own>),
         consoles: Option<Consoles>,
         recorder: Arc<Recorder>,
         gather: Gather,
@@ -172,6 +179,7 @@ impl Owner {
             desk: restored.desk,
             existing,
             consoles,
+            own,
             recorder,
             gather,
             reach,
@@ -229,6 +237,10 @@ impl Owner {
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 Some(ask) = self.reach.asks.recv() => self.asked(ask),
+                Some(run) = self.reach.trials.recv() => {
+                    let now = self.clock.now();
+                    self.engine.synthetic(&run, now, &mut self.effects);
+                }
                 Some(feedback) = self.reach.feedback.recv() => self.heard(feedback),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
@@ -241,6 +253,7 @@ impl Owner {
             mut engine,
             mut desk,
             mut existing,
+            mut own,
             gather,
             ended,
             ..
@@ -252,6 +265,7 @@ impl Owner {
             engine: &mut engine,
             desk: &mut desk,
             existing: existing.as_mut(),
+            own: own.as_mut(),
         };
         gather.finish(machines).await;
         ended
@@ -273,6 +287,9 @@ impl Owner {
         self.seen.save_everything();
         if let Some(existing) = &mut self.existing {
             existing.save_everything();
+        }
+        if let Some(own) = &mut self.own {
+            own.save_everything();
         }
         self.gather.incidents_changed();
     }
@@ -381,6 +398,7 @@ impl Owner {
             desk,
             existing,
             consoles,
+            own,
             recorder,
             observations,
             effects,
@@ -404,10 +422,16 @@ impl Owner {
             if let Some(consoles) = consoles {
                 consoles.log_says(&event.kind);
             }
+            if let Some(own) = own {
+                own.event(event);
+            }
             for observation in observations.drain(..) {
                 image.observe(&observation);
                 if let Some(consoles) = consoles {
                     consoles.observe(&observation);
+                }
+                if let Some(own) = own {
+                    own.observation(&observation);
                 }
                 let maintenance = in_maintenance(&observation, desk);
                 keep(&observation, maintenance, existing.as_mut(), gather, ended);
@@ -455,6 +479,11 @@ impl Owner {
     /// Takes what the database and the processes tell.
     fn told(&mut self, told: Told) {
         let log = self.log_sight();
+        if let (Some(own), Told::Database(DatabaseEvent::Rows { rows, .. })) =
+            (&mut self.own, &told)
+        {
+            own.rows(rows);
+        }
         let Owner {
             tracker,
             engine,
@@ -736,13 +765,44 @@ impl Owner {
         self.reach.health.looked(self.watch.unreadable());
     }
 
+    /// Shows what the log tells of our own account, and the room that there is for another boot.
+    fn show_own(&mut self) {
+        let now = self.clock.now();
+        let running = match &self.existing {
+            Some(existing) => existing.running(),
+            // Without rows only boots in flight are known.
+            None => self
+                .tracker
+                .in_flight()
+                .filter(|kind| *kind == VmType::Browser)
+                .count(),
+        };
+        let room = Room {
+            sighted: self.caught_up.is_some() && self.up && !self.trouble,
+            maintenance: self.desk.maintenance_at(now).is_some(),
+            running: running as u64,
+            free: self.existing.as_ref().and_then(Existing::free),
+        };
+        if let Some(own) = &mut self.own {
+            own.show(room);
+        }
+    }
+
     /// Sends what the core wants sent. Never waits.
     fn dispatch(&mut self) {
         let ticks = clock::monotonic();
-        if self.look_at <= ticks {
+        let looks = self.look_at <= ticks;
+        if looks {
             self.look(ticks);
         }
         self.show_targets(ticks);
+        if self
+            .own
+            .as_ref()
+            .is_some_and(|own| looks || own.is_behind())
+        {
+            self.show_own();
+        }
         self.image.show(&self.recorder);
         let now = self.clock.now();
         for effect in std::mem::take(&mut self.effects) {
@@ -775,6 +835,7 @@ impl Owner {
             engine: &mut self.engine,
             desk: &mut self.desk,
             existing: self.existing.as_mut(),
+            own: self.own.as_mut(),
         });
         match self.gauges_at {
             Some(at) if ticks < at + GAUGES => self.gauges_due = Some(at + GAUGES),

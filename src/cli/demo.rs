@@ -29,6 +29,8 @@ use super::Status;
 use crate::app::{App, Start};
 use crate::clock::{self, Stopwatch};
 use crate::config::{self, Config, Secret, Surroundings};
+use crate::core::event::SessionId;
+use crate::simulator::api::{Api, ApiPlan, Habit};
 use crate::simulator::log::LogFiles;
 use crate::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
 use crate::simulator::player::{Face, Player, Speed};
@@ -43,6 +45,11 @@ const SEED: u64 = 20_251_018;
 /// The golden image is rebuilt without the agent, and with it again, so long after the start.
 const BROKEN_AT: i64 = 12_000;
 const FIXED_AT: i64 = 27_000;
+/// A synthetic boot is asked for so long after the image was broken.
+const TRIAL_AFTER: Duration = Duration::from_secs(6);
+/// The account of synthetic boots, and the token that asks for one.
+const ACCOUNT: u128 = 0x5e1f_0000_0000_4000_8000_0000_0000_0001;
+const TOKEN: &str = "demo-token-of-this-machine";
 /// Boots an hour: one in 0.9 s.
 const RATE: u32 = 4_000;
 /// Without `--once` the simulated controller goes on for so long after the story.
@@ -80,14 +87,16 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     let log = folder.join("master-controller.log");
     let (pages_tx, mut pages) = mpsc::channel(64);
     let (receiver, receiver_at) = receiver(pages_tx).await?;
-    let config = configuration(&log, receiver_at)?;
+    let (api, api_at) = Api::bind(([127, 0, 0, 1], 0).into())
+        .context("listen for the simulated controller's API")?;
+    let config = configuration(&log, receiver_at, api_at)?;
     let app = App::bind(config, Start::default())?;
     let address = app.address();
 
     let stop = CancellationToken::new();
     let stopping = Arc::new(AtomicBool::new(false));
     let (happenings_tx, mut happenings) = mpsc::channel(64);
-    let simulator = simulate(log.clone(), once, happenings_tx, Arc::clone(&stopping))?;
+    let simulator = simulate(log.clone(), once, happenings_tx, api, Arc::clone(&stopping))?;
 
     let mut story = Story::new(out, Screen::of_stdout(), once);
     story.opens(&log, address)?;
@@ -106,6 +115,7 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
         .no_proxy()
         .build()
         .context("prepare the demo's HTTP client")?;
+    let mut asked = false;
     let ending = loop {
         tokio::select! {
             ended = &mut sidecar => {
@@ -121,6 +131,16 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
                     story.metrics(&text, watch.elapsed())?;
                 }
                 let passed = watch.elapsed();
+                let due = story.broken_since(passed).is_some_and(|since| since >= TRIAL_AFTER);
+                if due && !asked {
+                    asked = ask_for_a_trial(&client, address).await;
+                }
+                let view = client.get(format!("http://{address}/api/v1/synthetic")).send().await;
+                if let Ok(answer) = view && let Ok(text) = answer.text().await
+                    && let Ok(view) = serde_json::from_str(&text)
+                {
+                    story.trial(&view, passed)?;
+                }
                 if once && (story.is_told(passed) || passed > PATIENCE) {
                     break story.ends()?;
                 }
@@ -145,8 +165,18 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     Ok(ending)
 }
 
+/// By its schedule the sidecar would make one within the hour; an audience has not so long. Says whether it begins.
+async fn ask_for_a_trial(client: &reqwest::Client, address: SocketAddr) -> bool {
+    let asked = client
+        .post(format!("http://{address}/api/v1/synthetic/runs"))
+        .bearer_auth(TOKEN)
+        .send()
+        .await;
+    asked.is_ok_and(|answer| answer.status().is_success())
+}
+
 /// The sidecar's ordinary configuration, with waits short enough for an audience.
-fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
+fn configuration(log: &Path, receiver: SocketAddr, api: SocketAddr) -> anyhow::Result<Config> {
     let text = format!(
         "[host]\nname = \"demo\"\n\
          [log]\nfile = {log:?}\ntimezone = \"UTC\"\n\
@@ -155,16 +185,23 @@ fn configuration(log: &Path, receiver: SocketAddr) -> anyhow::Result<Config> {
          [database]\npoll = \"1s\"\n\
          [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
          [shutdown]\ndeadline = \"5s\"\n\
+         [probe]\nnetworks = [\"127.77.0.0/24\"]\n\
+         [synthetic]\nuser_id = \"{account}\"\ncontroller = \"http://{api}\"\nbusy = 250\n\
+         reserve = 0\nvnc = \"off\"\n\
          [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{receiver}/page\"\n",
+        account = SessionId(ACCOUNT),
         log = log.display().to_string(),
         store = log.with_file_name("bootwatch.db").display().to_string(),
     );
     let surroundings = Surroundings {
         // A URL may hold a password, so the file would not be the place for it.
-        environment: vec![(
-            "BOOTWATCH_DATABASE__URL".to_owned(),
-            format!("sqlite://{}", tables_beside(log).display()),
-        )],
+        environment: vec![
+            (
+                "BOOTWATCH_DATABASE__URL".to_owned(),
+                format!("sqlite://{}", tables_beside(log).display()),
+            ),
+            ("BOOTWATCH_WEB__TOKEN".to_owned(), TOKEN.to_owned()),
+        ],
         host_name: Some("demo".to_owned()),
     };
     config::parse(
@@ -229,6 +266,7 @@ fn simulate(
     log: PathBuf,
     once: bool,
     happenings: mpsc::Sender<Happening>,
+    api: Api,
     stopping: Arc<AtomicBool>,
 ) -> anyhow::Result<thread::JoinHandle<io::Result<()>>> {
     let figures = Figures {
@@ -249,6 +287,11 @@ fn simulate(
     let plan = Plan::new(SEED, clock::now())
         .figures(figures)
         .injection(Injection::Never)
+        .api(ApiPlan {
+            accounts: vec![ACCOUNT],
+            scenario: scenario::row("healthy"),
+            habit: Habit::Usual,
+        })
         .phase(Phase {
             from: 0,
             rate: RATE,
@@ -264,26 +307,14 @@ fn simulate(
     let play = move || {
         let mut files = LogFiles::open(&log, MAX_LOG, TimeZone::UTC)?;
         let mut teller = Teller(happenings);
-        let watch = Stopwatch::start();
-        let mut wait = |until: Duration| {
-            // In short naps, so that the end of the demo is not waited for.
-            while let Some(left) = until
-                .checked_sub(watch.elapsed())
-                .filter(|left| !left.is_zero())
-            {
-                if stopping.load(Ordering::Relaxed) {
-                    return false;
-                }
-                thread::sleep(left.min(Duration::from_millis(100)));
-            }
-            !stopping.load(Ordering::Relaxed)
-        };
+        let (mut face, inbox) = api.split();
         let mut simulation = Simulation::new(plan);
-        Player::new(Speed::Times(1.0)).play_with(
+        Player::new(Speed::Times(1.0)).play_live(
             &mut simulation,
-            &mut [&mut tables, &mut files, &mut teller],
+            &mut [&mut tables, &mut files, &mut teller, &mut face],
             &mut |_| Ok(()),
-            &mut wait,
+            &inbox,
+            &mut || !stopping.load(Ordering::Relaxed),
         )?;
         Ok(())
     };

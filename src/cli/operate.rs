@@ -1,5 +1,7 @@
 //! `bootwatch silence`, `ack`, `maintenance`: what operators do, through the API of the sidecar that runs.
 
+mod synthetic;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,6 +15,9 @@ use serde_json::{Value, json};
 use super::Status;
 use crate::config::{Config, Surroundings};
 use crate::notify;
+
+pub use synthetic::Synthetic;
+pub(super) use synthetic::synthetic;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -276,11 +281,29 @@ impl Reach {
         err: &mut dyn Write,
     ) -> anyhow::Result<Status> {
         let changes = call.body.is_some();
+        let Some((base, token)) = self.prepare(changes, surroundings, err)? else {
+            return Ok(Status::Misused);
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the runtime")?;
+        let (status, answer) = runtime.block_on(speak(&base, call, token))?;
+        show(status, &answer, out, err)
+    }
+
+    /// Where the sidecar is, and the token that a change shows; `None`: something is wrong, and was told.
+    fn prepare(
+        &self,
+        changes: bool,
+        surroundings: &Surroundings,
+        err: &mut dyn Write,
+    ) -> anyhow::Result<Option<(String, Option<String>)>> {
         let needs_config = self.url.is_none() || (changes && self.token_file.is_none());
         let config = match needs_config {
             true => match super::load(&self.config, surroundings, err)? {
                 Some(config) => Some(config),
-                None => return Ok(Status::Misused),
+                None => return Ok(None),
             },
             false => None,
         };
@@ -291,15 +314,10 @@ impl Reach {
                 "no token: set web.token_file in {}, or name the file with --token-file",
                 self.config.display()
             )?;
-            return Ok(Status::Misused);
+            return Ok(None);
         }
         let base = self.base(config.as_ref());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start the runtime")?;
-        let (status, answer) = runtime.block_on(speak(&base, call, token.filter(|_| changes)))?;
-        show(status, &answer, out, err)
+        Ok(Some((base, token.filter(|_| changes))))
     }
 
     fn token(&self, config: Option<&Config>) -> anyhow::Result<Option<String>> {

@@ -13,12 +13,12 @@ use jiff::tz::TimeZone;
 use super::Status;
 use crate::clock::{self, Stopwatch};
 use crate::config::Secret;
-use crate::core::event::Timestamp;
+use crate::core::event::{Timestamp, parse_uuid};
 use crate::simulator::player::Face;
 use crate::simulator::scenario::{self, SCENARIOS};
 use crate::simulator::{
-    Agents, Console, Directories, Figures, LogFiles, Moment, Order, Player, Scenario, Schema,
-    Simulation, Speed, Tables, Version, log,
+    Agents, Api, ApiPlan, Console, Directories, Figures, HABITS, Habit, LogFiles, Moment, Order,
+    Player, Scenario, Schema, Simulation, Speed, Tables, Version, log,
 };
 
 #[derive(Debug, Args)]
@@ -100,6 +100,23 @@ pub struct Arguments {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     agents: Option<u16>,
 
+    /// Answer requests as the controller's API does, on this address, and boot what they ask for; it goes on until it
+    /// is stopped, at the speed of the clock unless --speed says so many times that
+    #[arg(long, value_name = "ADDRESS")]
+    api: Option<std::net::SocketAddr>,
+
+    /// An account with a CLI VM that nobody but the API's clients uses (a UUID; may be repeated)
+    #[arg(long, value_name = "UUID", value_parser = account, requires = "api")]
+    api_account: Vec<u128>,
+
+    /// What boots meet that are asked for over the API
+    #[arg(long, value_name = "SCENARIO", default_value = "healthy", value_parser = scenario)]
+    api_scenario: &'static Scenario,
+
+    /// How the API behaves: usual, slow, limited, broken, cancels-nothing or foreign-address
+    #[arg(long, value_name = "HABIT", default_value = "usual", value_parser = habit)]
+    api_habit: Habit,
+
     /// Write each VM's directory with its console.log and firecracker-error.log here, and remove it as the controller
     /// does
     #[arg(long, value_name = "DIR")]
@@ -131,6 +148,21 @@ fn version(word: &str) -> Result<Version> {
         "dec" => Ok(Version::Dec),
         _ => bail!("unknown controller \"{word}\"; known controllers: oct, dec"),
     }
+}
+
+fn account(word: &str) -> Result<u128> {
+    parse_uuid(word.as_bytes()).context("write a UUID such as 5e1f0000-0000-4000-8000-000000000001")
+}
+
+fn habit(word: &str) -> Result<Habit> {
+    let Some((_, habit, _)) = HABITS.iter().find(|(name, _, _)| *name == word) else {
+        let known: Vec<_> = HABITS.iter().map(|(name, _, _)| *name).collect();
+        bail!(
+            "unknown habit \"{word}\"; known habits: {}",
+            known.join(", ")
+        );
+    };
+    Ok(*habit)
 }
 
 fn schema(word: &str) -> Result<Schema> {
@@ -204,6 +236,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
         }
         None => None,
     };
+    let (mut api, inbox) = match arguments.api {
+        Some(address) => {
+            let (api, bound) =
+                Api::bind(address).with_context(|| format!("listen on {address} (--api)"))?;
+            writeln!(err, "the simulated controller's API: http://{bound}")?;
+            let (face, inbox) = api.split();
+            (Some(face), Some(inbox))
+        }
+        None => (None, None),
+    };
     let mut directories = match &arguments.users_dir {
         Some(users) => Some(
             Directories::open(users, arguments.archive_dir.as_deref())
@@ -230,6 +272,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
     if let Some(agents) = &mut agents {
         faces.push(agents);
     }
+    if let Some(api) = &mut api {
+        faces.push(api);
+    }
 
     let mut truth = match &arguments.truth {
         Some(path) => Some(BufWriter::new(
@@ -238,15 +283,21 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
         None => None,
     };
     let mut simulation = Simulation::new(arguments.plan());
-    Player::new(arguments.speed)
-        .play(&mut simulation, &mut faces, &mut |ended| {
-            let Some(truth) = &mut truth else {
-                return Ok(());
-            };
-            serde_json::to_writer(&mut *truth, &ended)?;
-            truth.write_all(b"\n")
-        })
-        .context("write what the simulated controller writes")?;
+    let player = Player::new(arguments.speed);
+    let mut tell = |ended| {
+        let Some(truth) = &mut truth else {
+            return Ok(());
+        };
+        serde_json::to_writer(&mut *truth, &ended)?;
+        truth.write_all(b"\n")
+    };
+    let played = match &inbox {
+        Some(inbox) => {
+            player.play_live(&mut simulation, &mut faces, &mut tell, inbox, &mut || true)
+        }
+        None => player.play(&mut simulation, &mut faces, &mut tell),
+    };
+    played.context("write what the simulated controller writes")?;
     if let Some(truth) = &mut truth {
         truth.flush().context("write the truth")?;
     }
@@ -275,6 +326,11 @@ impl Arguments {
             rate: self.rate,
         });
         plan.noise = !self.no_noise;
+        plan.api = self.api.map(|_| ApiPlan {
+            accounts: self.api_account.clone(),
+            scenario: self.api_scenario,
+            habit: self.api_habit,
+        });
         plan.consoles = self.users_dir.is_some();
         plan
     }

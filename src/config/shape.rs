@@ -69,7 +69,7 @@ pub(super) enum Shape {
     Headers,
     /// Times of maintenance that come again.
     Windows,
-    /// Networks of VMs.
+    /// Networks in which VMs live.
     Networks,
     /// One of a list's names.
     Name(fn() -> Vec<&'static str>, &'static str),
@@ -301,8 +301,8 @@ impl fmt::Display for Shape {
             Shape::Mailboxes => f.write_str("list of addresses of mail"),
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
+            Shape::Networks => f.write_str("list of private IPv4 networks"),
             Shape::Windows => f.write_str("list of `DAYS HH:MM-HH:MM ZONE REASON`"),
-            Shape::Networks => f.write_str("list of networks"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }
     }

@@ -109,7 +109,6 @@ const MESSAGES: &[&str] = &[
     "Failed to load snapshot via API",
     "Configuring network interface before snapshot load",
     "Network interface configured successfully",
-    "VM destroyed successfully",
     "Failed to kill Firecracker process",
     "Failed to remove TAP device",
     "Failed to remove VM directory",

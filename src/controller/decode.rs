@@ -97,7 +97,7 @@ fn tagged(message: &[u8]) -> Decoded<'_> {
     match message.get(1) {
         Some(b'W') if message.starts_with(b"[WAIT-VM-READY] ") => return wait(&message[16..]),
         Some(b'V') if message.starts_with(b"[VM-CREATE] ") => return create(&message[12..]),
-        Some(b'R') if message.starts_with(b"[REQUEST-ENTRY]") => return Decoded::Ignored,
+        Some(b'R') if message.starts_with(b"[REQUEST-ENTRY]") => return entry(message),
         Some(b'I') if message.starts_with(b"[INJECT-AGENT] ") => return inject(&message[15..]),
         Some(b'S') => {
             if let Some(metadata) = exact(message, b"[SPAWN-EXIT] Firecracker process exited") {
@@ -140,6 +140,22 @@ fn tagged(message: &[u8]) -> Decoded<'_> {
         Decoded::Ignored
     } else {
         unknown(message)
+    }
+}
+
+/// Requests say nothing of boots, but ours bear a number that only we know.
+fn entry(message: &[u8]) -> Decoded<'_> {
+    const OURS: &[u8] = b"\"url\":\"/api/auth/start?bootwatch=";
+    let mark = memmem::find(message, OURS).and_then(|at| {
+        let digits = message.get(at + OURS.len()..)?;
+        let (digits, rest) = digits.split_at_checked(16)?;
+        let text = std::str::from_utf8(digits).ok()?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (plain && rest.first() == Some(&b'"')).then_some(text)
+    });
+    match mark.and_then(|text| u64::from_str_radix(text, 16).ok()) {
+        Some(mark) => Decoded::Event(EventKind::RequestMarked { mark }),
+        None => Decoded::Ignored,
     }
 }
 
@@ -362,6 +378,9 @@ fn plain(message: &[u8]) -> Decoded<'_> {
         b"VM ready" => need_of(metadata, b"cli-streaming", |f| {
             Some(EventKind::CliReady { ip: f.ip? })
         }),
+        b"VM destroyed successfully" => {
+            need(metadata, |f| Some(EventKind::Destroyed { vm: f.vm? }))
+        }
         b"Destroying VM" => need(metadata, |f| Some(EventKind::Destroying { vm: f.vm? })),
         b"Starting Master Controller..." => Decoded::Event(EventKind::ControllerStarting),
         b"SIGTERM received, shutting down gracefully..."

@@ -395,6 +395,10 @@ pub enum EventKind<'a> {
     ControllerCrashed,
 
     // A request by a user, before any VM.
+    /// A request reached the controller whose URL bears a number of ours.
+    RequestMarked {
+        mark: u64,
+    },
     RequestAccepted {
         user: UserKey,
     },
@@ -520,6 +524,9 @@ pub enum EventKind<'a> {
 
     // The VM's end.
     Destroying {
+        vm: VmId,
+    },
+    Destroyed {
         vm: VmId,
     },
     ProcessExited {

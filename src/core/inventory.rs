@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{SessionId, Timestamp, VmId, VmType, words};
+use crate::core::event::{SessionId, Timestamp, UserKey, VmId, VmType, words};
 use crate::core::row::{Provider, Row, RowKey, SessionRow, SessionStatus, VmRow, VmStatus};
 use crate::core::saved::{Changes, REST, RestoreError, Saved, Touched};
 
@@ -68,6 +68,8 @@ pub struct Inventory {
     last_poll: Option<Poll>,
     full: bool,
     up: bool,
+    /// Whose rows are held and looked up, and count for nothing: synthetic boots'.
+    synthetic: BTreeSet<UserKey>,
     touched: Touched<RowKey>,
     saved_rest: Option<Rest>,
 }
@@ -88,6 +90,15 @@ impl Inventory {
             floor: Timestamp::MIN,
             ..Inventory::default()
         }
+    }
+
+    /// Whose rows count for nothing. It is configured, and not saved: to be told again after a restore.
+    pub fn set_synthetic(&mut self, users: BTreeSet<UserKey>) {
+        self.synthetic = users;
+    }
+
+    fn is_synthetic(&self, user: Option<UserKey>) -> bool {
+        user.is_some_and(|user| self.synthetic.contains(&user))
     }
 
     /// Takes one row; `first` if it is of the first window ever read. Says whether anything changed.
@@ -155,6 +166,9 @@ impl Inventory {
     }
 
     fn count(&mut self, row: &SessionRow) {
+        if self.is_synthetic(row.user) {
+            return;
+        }
         self.totals.0[row.provider as usize][row.status as usize] += 1;
     }
 
@@ -287,7 +301,8 @@ impl Inventory {
     #[must_use]
     pub fn vm_counts(&self) -> Vec<(Option<VmType>, VmStatus, usize)> {
         let mut counts = HashMap::new();
-        for row in self.vms.values() {
+        let users = self.vms.values().filter(|row| !self.is_synthetic(row.user));
+        for row in users {
             *counts.entry((row.vm_type, row.status)).or_insert(0) += 1;
         }
         let mut counts: Vec<_> = counts
@@ -306,7 +321,8 @@ impl Inventory {
     /// Sessions past their deadline whose VM's columns are still empty.
     pub fn incomplete(&self) -> impl Iterator<Item = &SessionRow> {
         let as_of = self.as_of().unwrap_or(Timestamp::MIN);
-        self.sessions().filter(move |row| row.is_incomplete(as_of))
+        self.sessions()
+            .filter(move |row| row.is_incomplete(as_of) && !self.is_synthetic(row.user))
     }
 
     /// The pool's addresses by state; `None` before anything was read. An address that a ghost shares with a VM is used.
@@ -322,6 +338,17 @@ impl Inventory {
         let ghost = ghosts.values().filter(|ghost| **ghost).count();
         let used = ghosts.len() - ghost;
         Some([used, ghost, POOL.saturating_sub(ghosts.len())])
+    }
+
+    /// Browser VMs that run, by their rows; those of `is_ghost` do not.
+    pub fn running_browsers(&self, is_ghost: impl Fn(VmId) -> bool) -> usize {
+        let running = |row: &&VmRow| {
+            row.vm_type == Some(VmType::Browser)
+                && row.status == VmStatus::Running
+                && row.stands()
+                && !is_ghost(row.vm)
+        };
+        self.vms.values().filter(running).count()
     }
 
     /// What has changed since the last call, all of it at the first one.

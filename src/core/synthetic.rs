@@ -9,6 +9,14 @@
 //! A run that was skipped, or went wrong by our own fault, says nothing about VMs: while it is the newest, nothing is
 //! known.
 
+mod canary;
+mod phases;
+mod plan;
+#[cfg(test)]
+mod runs;
+mod trace;
+mod trial;
+
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -17,6 +25,15 @@ use serde::{Deserialize, Serialize};
 use crate::core::boot::Boot;
 use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, VmType, words};
+
+pub use canary::{Canary, CanaryEffect, Settings, Shown};
+pub use phases::{Phases, TrialPhase};
+pub use plan::{Limits, Room, Schedule, SkipReason};
+pub use trace::{Trace, Traces};
+pub use trial::{
+    CallError, Effect, FLOW_MS, Looked, Running, SessionAnswer, StartAnswer, Told, Trial,
+    TrialSettings, TrialState, VncMatters,
+};
 
 /// Synthetic boots that are remembered.
 const KEPT: usize = 16;

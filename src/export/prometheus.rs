@@ -12,6 +12,7 @@ mod operators;
 mod probes;
 mod process;
 mod store;
+mod synthetic;
 mod table;
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ use operators::Operators;
 use probes::Probes;
 use process::Process;
 use store::Stores;
+use synthetic::Synthetic;
 use table::{Followed, Table, words};
 
 /// The database as a source.
@@ -90,6 +92,7 @@ pub(super) struct Prometheus {
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
     consoles: Consoles,
+    synthetic: Synthetic,
     images: Images,
     probes: Probes,
     overflow: Table<IntCounterVec, 1>,
@@ -313,6 +316,7 @@ impl Prometheus {
             consoles: Consoles::new(&family),
             images: Images::new(&family),
             probes: Probes::new(&family),
+            synthetic: Synthetic::new(&family),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -327,6 +331,9 @@ impl Prometheus {
         prometheus.zero();
         if !setup.queries.is_empty() {
             prometheus.database.zero();
+        }
+        if setup.synthetic {
+            prometheus.synthetic.zero();
         }
         prometheus
     }
@@ -543,6 +550,10 @@ impl Prometheus {
 
     pub(super) fn console_evidence(&self, result: &str) {
         self.consoles.evidence(result);
+    }
+
+    pub(super) fn synthetic(&self) -> &Synthetic {
+        &self.synthetic
     }
 
     pub(super) fn addresses(&self, counts: &[usize]) {

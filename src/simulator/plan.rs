@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::api::ApiPlan;
 use super::scenario::Scenario;
 use crate::core::event::Timestamp;
 
@@ -157,6 +158,8 @@ pub struct Plan {
     pub happenings: Vec<(i64, Happening)>,
     /// Page polls, prompts, heartbeats and other lines that have nothing to do with boots.
     pub noise: bool,
+    /// Whether the world can be asked over the controller's API.
+    pub api: Option<ApiPlan>,
     /// The guests' consoles are part of the play.
     pub consoles: bool,
 }
@@ -176,6 +179,7 @@ impl Plan {
             boots: Vec::new(),
             happenings: Vec::new(),
             noise: true,
+            api: None,
             consoles: false,
         }
     }
@@ -207,6 +211,12 @@ impl Plan {
     #[must_use]
     pub fn boot(mut self, at: i64, scenario: &'static Scenario) -> Plan {
         self.boots.push((at, scenario));
+        self
+    }
+
+    #[must_use]
+    pub fn api(mut self, api: ApiPlan) -> Plan {
+        self.api = Some(api);
         self
     }
 

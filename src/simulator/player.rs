@@ -6,6 +6,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use super::api::Inbox;
 use super::simulation::{Happened, Moment, Simulation};
 use super::truth::Truth;
 use crate::clock::Stopwatch;
@@ -17,6 +18,9 @@ pub trait Face {
     /// Called before every pause, and at the end.
     fn flush(&mut self) -> io::Result<()>;
 }
+
+/// Nobody who wants the end waits longer.
+const NAP: Duration = Duration::from_millis(50);
 
 /// How fast simulated time passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +63,52 @@ impl Player {
             thread::sleep(until.saturating_sub(watch.elapsed()));
             true
         })
+    }
+
+    /// Plays at the speed of the clock, takes what is asked over the API into the same world, and goes on until told
+    /// otherwise: `goes_on` is asked several times a second.
+    pub fn play_live(
+        &self,
+        simulation: &mut Simulation,
+        faces: &mut [&mut dyn Face],
+        truth: &mut dyn FnMut(Truth) -> io::Result<()>,
+        inbox: &Inbox,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> io::Result<Played> {
+        let times = match self.speed {
+            Speed::Times(times) => times,
+            Speed::Max => 1.0,
+        };
+        let watch = Stopwatch::start();
+        let start = simulation.start();
+        let passed = |watch: &Stopwatch| {
+            let ms = watch.elapsed().mul_f64(times).as_millis();
+            start.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+        };
+        let mut played = Played::default();
+        while goes_on() {
+            let now = passed(&watch);
+            while let Some(moment) = simulation.next_until(now) {
+                played.lines += u64::from(matches!(moment.what, Happened::Line(_)));
+                for face in faces.iter_mut() {
+                    face.show(&moment)?;
+                }
+            }
+            for face in faces.iter_mut() {
+                face.flush()?;
+            }
+            for ended in simulation.take_truths() {
+                truth(ended)?;
+            }
+            let nap = simulation.next_due().map_or(NAP, |due| {
+                let ms = u64::try_from(due.since(passed(&watch))).unwrap_or(0);
+                Duration::from_millis(ms).div_f64(times).min(NAP)
+            });
+            if let Some(asked) = inbox.next(nap.max(Duration::from_millis(1))) {
+                simulation.asked(asked, passed(&watch));
+            }
+        }
+        Ok(played)
     }
 
     /// The same with somebody else's way of waiting: it is given the time since the start until which to wait, and

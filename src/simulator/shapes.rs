@@ -53,6 +53,8 @@ shapes! {
     ACCESS_START = "" Info "POST /start …" [duration];
     ACCESS_SESSION = "" Info "GET /session/… …" [duration];
     ACCESS_CANCEL = "" Info "POST /session/…/cancel …" [duration];
+    ACCESS_LIMITED = "" Info "… … 429" [duration];
+    ACCESS_VMS = "" Info "GET / …" [duration];
     ACCESS_HEALTH = "" Info "GET /health …" [duration];
     ACCESS_HEARTBEAT = "" Info "POST /…/heartbeat …" [duration];
     ACCESS_VM = "" Info "GET /…/vm …" [duration];

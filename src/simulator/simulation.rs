@@ -4,6 +4,7 @@
 //! due meanwhile is late, and the lines of other VMs show it in their `elapsed`. Nothing here sleeps or reads a clock:
 //! the same plan gives the same moments, however fast they are played.
 
+mod api;
 mod creation;
 mod failure;
 mod guest;
@@ -17,6 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::Ipv4Addr;
 
+use super::api::{Asked, Response};
 use super::console::Stream;
 use super::fate::{Agent, CliVm, Fate};
 use super::line::{Record, Shape, Value};
@@ -58,6 +60,11 @@ pub enum Happened {
     AgentUp { ip: Ipv4Addr, agent: Agent },
     /// The VM on that address is gone.
     AgentDown { ip: Ipv4Addr },
+    /// A request over the API is answered; `None`: its connection closes without a word.
+    Answered {
+        ticket: u64,
+        response: Option<Response>,
+    },
     /// A VM's directory is there.
     DirectoryMade { vm: VmId },
     /// Its console and its errors are there, empty.
@@ -93,6 +100,8 @@ pub struct Simulation {
     arrived: Vec<u32>,
     late_rows: BTreeMap<VmId, rows::LateRow>,
     truths: Vec<Truth>,
+    api: api::Desk,
+    waiting_asks: BTreeMap<u64, Asked>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +131,8 @@ enum Event {
     Minute,
     /// Routine: somebody else's requests.
     Chatter,
+    /// A request over the API is read.
+    Asked(u64),
     Boot(u32, Step),
 }
 
@@ -221,6 +232,10 @@ struct Boot {
     final_status: &'static str,
     answered: bool,
     waiting: bool,
+    /// The session's object in the controller's memory has its VM.
+    linked: bool,
+    /// The session's object was dropped, at a client's wish.
+    cancelled: bool,
     guest_died: bool,
     decided: bool,
 }
@@ -244,9 +259,16 @@ impl Simulation {
             arrived: vec![0; plan.phases.len()],
             late_rows: BTreeMap::new(),
             truths: Vec::new(),
+            api: api::Desk::default(),
+            waiting_asks: BTreeMap::new(),
             plan,
         };
         simulation.settle_users();
+        simulation.settle_accounts();
+        if simulation.plan.api.is_some() {
+            // Whoever may be asked has no last event.
+            simulation.pending = 1;
+        }
         simulation.schedule(start, Event::Starts);
         for at in 0..simulation.plan.phases.len() {
             let from = start + simulation.plan.phases[at].from;
@@ -271,6 +293,35 @@ impl Simulation {
     /// also those that never did.
     pub fn take_truths(&mut self) -> Vec<Truth> {
         std::mem::take(&mut self.truths)
+    }
+
+    /// The next moment, if it is not later than that.
+    pub fn next_until(&mut self, until: Timestamp) -> Option<Moment> {
+        while self.out.is_empty() {
+            let Reverse(due) = self.queue.peek()?;
+            if due.at > until.0 {
+                return None;
+            }
+            self.advance();
+        }
+        let due = self.out.front()?.at <= until;
+        due.then(|| self.out.pop_front()).flatten()
+    }
+
+    /// When the next moment can be, at the earliest.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if let Some(moment) = self.out.front() {
+            return Some(moment.at);
+        }
+        let Reverse(due) = self.queue.peek()?;
+        Some(Timestamp(due.at.max(self.now)))
+    }
+
+    /// Where its time begins.
+    #[must_use]
+    pub fn start(&self) -> Timestamp {
+        self.plan.start
     }
 
     fn is_dec(&self) -> bool {
@@ -348,6 +399,7 @@ impl Simulation {
             Event::RowLands(vm) => self.row_lands(vm),
             Event::Minute => self.minute(),
             Event::Chatter => self.chatter(),
+            Event::Asked(number) => self.take_ask(number),
             // A boot that a dead controller had begun is no longer there.
             Event::Boot(boot, step) if self.boots.contains_key(&boot) => self.step(boot, step),
             Event::Boot(..) => {}
@@ -507,6 +559,8 @@ impl Simulation {
                 final_status: "completed",
                 answered: false,
                 waiting: false,
+                linked: false,
+                cancelled: false,
                 guest_died: false,
                 decided: false,
             },

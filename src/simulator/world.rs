@@ -20,6 +20,8 @@ const PROVIDERS: [&str; 3] = ["codex", "claude_code", "gemini_cli"];
 /// Rows after which a user leaves; the first user stays much longer, for the sake of very long lines.
 const ROWS_OF_A_USER: usize = 30;
 const ROWS_OF_THE_FIRST: usize = 250;
+/// Sessions that the API remembers.
+const SESSIONS: usize = 2_000;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -29,6 +31,8 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     /// Sessions that say `started` or `vm_created`.
     pub(crate) open_sessions: Vec<OpenSession>,
+    /// The newest sessions, oldest first, where somebody can ask for them.
+    sessions: VecDeque<SessionState>,
     pub(crate) image_has_agent: bool,
     pub(crate) database_up: bool,
     pool_of_all: Vec<Ipv4Addr>,
@@ -45,6 +49,21 @@ pub(crate) struct User {
     pub(crate) rows: Vec<Row>,
     /// A request of this user is under way.
     pub(crate) busy: bool,
+    /// Only whoever asks over the API uses it.
+    pub(crate) reserved: bool,
+}
+
+/// A row of the table `auth_sessions`, as the API shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionState {
+    pub(crate) session: SessionId,
+    pub(crate) user: u128,
+    pub(crate) provider: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) vm: Option<VmId>,
+    pub(crate) ip: Option<Ipv4Addr>,
+    pub(crate) error: Option<String>,
+    pub(crate) created: i64,
 }
 
 /// A row of the table `vms`.
@@ -130,6 +149,7 @@ impl World {
             users: Vec::new(),
             machines: Vec::new(),
             open_sessions: Vec::new(),
+            sessions: VecDeque::new(),
             image_has_agent: true,
             database_up: true,
             pool_of_all,
@@ -154,6 +174,7 @@ impl World {
             proxy_port,
             rows: Vec::new(),
             busy: false,
+            reserved: false,
         };
         self.users.push(user);
         self.users.len() - 1
@@ -163,7 +184,7 @@ impl World {
     /// would be a CLI VM's, no more users come: one of the others is chosen.
     pub(crate) fn idle_user(&mut self, with_cli: bool, random: &mut Random) -> usize {
         let idle: Vec<usize> = (0..self.users.len())
-            .filter(|at| !self.users[*at].busy)
+            .filter(|at| !self.users[*at].busy && !self.users[*at].reserved)
             .collect();
         let fitting: Vec<usize> = idle
             .iter()
@@ -266,6 +287,50 @@ impl World {
         }
         json.push(']');
         json
+    }
+
+    pub(crate) fn add_session(&mut self, session: SessionState) {
+        if self.sessions.len() == SESSIONS {
+            self.sessions.pop_front();
+        }
+        self.sessions.push_back(session);
+    }
+
+    pub(crate) fn session(&self, session: SessionId) -> Option<&SessionState> {
+        self.sessions
+            .iter()
+            .rev()
+            .find(|row| row.session == session)
+    }
+
+    pub(crate) fn session_mut(&mut self, session: SessionId) -> Option<&mut SessionState> {
+        let mut sessions = self.sessions.iter_mut().rev();
+        sessions.find(|row| row.session == session)
+    }
+
+    /// The table `vms` as the API shows it.
+    pub(crate) fn vm_objects(&self, undestroyed: bool) -> Vec<serde_json::Value> {
+        let users = self.users.iter().flat_map(|user| {
+            let rows = user.rows.iter();
+            rows.map(|row| (Some(SessionId(user.id)), row))
+        });
+        users
+            .chain(self.left.iter().map(|row| (None, row)))
+            .filter(|(_, row)| !undestroyed || row.destroyed.is_none())
+            .map(|(user, row)| {
+                serde_json::json!({
+                    "vm_id": row.vm.to_string(),
+                    "user_id": user.map(|user| user.to_string()),
+                    "vm_type": row.vm_type.as_str(),
+                    "status": row.status,
+                    "ip_address": row.ip.to_string(),
+                    "firecracker_pid": self.machine(row.vm).map(|machine| machine.pid),
+                    "created_at": stamp_of_creation(row),
+                    "destroyed_at": row.destroyed.map(stamp_of_row),
+                    "last_heartbeat": row.heartbeat.map(stamp_of_row),
+                })
+            })
+            .collect()
     }
 
     pub(crate) fn take_address(&mut self, vm: VmId) -> Option<Ipv4Addr> {

@@ -14,6 +14,7 @@ use super::Batch;
 use super::operation::{self, OperationRow};
 use super::outbox;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of};
+use super::trial::{self, TrialRow};
 
 const SET_STATE: &str = "INSERT INTO state (kind, key, value)
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
@@ -46,6 +47,7 @@ static STATEMENTS: LazyLock<String> = LazyLock::new(|| {
         &SET_INCIDENTS,
         outbox::QUEUE,
         operation::RECORD,
+        trial::NOTE,
         SET_SEQUENCE,
     ]
     .join(";\n")
@@ -80,6 +82,7 @@ pub(super) struct Written {
     incidents: Option<String>,
     messages: Option<String>,
     operations: Option<String>,
+    trials: Option<String>,
     /// The last number that a row of it has.
     pub(super) sequence: i64,
 }
@@ -113,6 +116,7 @@ impl Written {
             boots,
             incidents,
             messages: text(messages.map(|(id, new)| new.to_json(id)).collect()),
+            trials: text(batch.trials.iter().map(TrialRow::to_json).collect()),
             operations: text(batch.operations.iter().map(OperationRow::to_json).collect()),
             sequence: next,
         }
@@ -135,6 +139,7 @@ impl Written {
             &self.incidents,
             &self.messages,
             &self.operations,
+            &self.trials,
         ] {
             // Text and numbers can always be given to SQLite.
             arguments.add(rows.clone()).ok();

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::connection::options;
 use super::outbox::{self, StoredMessage};
+use super::trial::{self, TrialRow};
 use crate::core::event::Timestamp;
 
 /// What a store held when it was opened.
@@ -17,6 +18,8 @@ pub struct Saved {
     pub state: BTreeMap<String, BTreeMap<String, String>>,
     /// Queued, or begun to be sent and not known to have arrived; in the order in which they were queued.
     pub unsent: Vec<StoredMessage>,
+    /// Synthetic boots, oldest first: all that are open, and the newest that are not.
+    pub trials: Vec<TrialRow>,
     /// When the store was begun, and as which host.
     pub created_at: Timestamp,
     pub host: String,
@@ -55,6 +58,7 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
     Ok(Saved {
         state,
         unsent: outbox::unsent(raw).await?,
+        trials: trial::read(raw).await?,
         created_at: Timestamp(created_at),
         host,
     })

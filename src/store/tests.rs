@@ -107,6 +107,18 @@ pub(super) async fn history(store: &Store) -> History {
 
 pub(super) const EVER: std::ops::Range<Timestamp> = Timestamp(0)..Timestamp(i64::MAX);
 
+fn trial(id: i64, state: &str, ended_at: Option<Timestamp>) -> TrialRow {
+    TrialRow {
+        id,
+        state: state.to_owned(),
+        intent: format!("{{\"mark\":{id}}}"),
+        vm_id: None,
+        session_id: None,
+        started_at: NOW.plus_ms(id),
+        ended_at,
+    }
+}
+
 #[tokio::test]
 async fn what_was_committed_is_there_after_a_restart() {
     let folder = folder();
@@ -125,11 +137,13 @@ async fn what_was_committed_is_there_after_a_restart() {
         outbox: vec![message("i-1", "firing")],
         marks: Vec::new(),
         operations: vec![operation("1"), operation("2")],
+        trials: vec![trial(5, "intent", None)],
     };
     let committed = store.commit(&first).await.unwrap();
     assert_eq!(committed.messages, [1]);
     let second = Batch {
         state: vec![state("a", None), state("c", Some("3"))],
+        trials: vec![trial(5, "done", Some(NOW)), trial(6, "requested", None)],
         ..Batch::default()
     };
     store.commit(&second).await.unwrap();
@@ -145,6 +159,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(saved.unsent.len(), 1);
     assert_eq!(saved.unsent[0].payload, first.outbox[0].payload);
     assert_eq!((saved.created_at, saved.host.as_str()), (NOW, "host-1"));
+    assert_eq!(saved.trials, second.trials);
     let mut history = history(&store).await;
     let mut boots = Vec::new();
     history.boots(EVER, |boot| boots.push(boot)).await.unwrap();
@@ -279,9 +294,11 @@ async fn a_batch_that_fails_at_any_row_leaves_nothing() {
             at: NOW,
         }],
         operations: vec![operation("7")],
+        trials: vec![trial(7, "intent", None)],
     };
     for (table, when) in [
         ("operation", "BEFORE INSERT"),
+        ("synthetic", "BEFORE INSERT"),
         ("state", "BEFORE INSERT"),
         ("state", "BEFORE DELETE"),
         ("boot", "BEFORE INSERT"),

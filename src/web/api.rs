@@ -5,6 +5,7 @@
 //! and no foreign page can make one; it has a size and a time. It goes to the one that owns the state and is answered
 //! once it is on the disk, or says that it is not.
 
+mod runs;
 mod shown;
 
 use std::future::Future;
@@ -29,6 +30,8 @@ use crate::config::{Secret, parse_duration};
 use crate::core::desk::{Command, Done, Matcher, Refused, View};
 use crate::core::event::Timestamp;
 
+pub use runs::{RunAsk, Synthetic};
+
 const MOST_BYTES: usize = 16 << 10;
 /// For a body to come, and for an answer of the one that owns the state.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +44,7 @@ pub struct Operators {
     /// When it is full, an operator is told to come again.
     pub asks: mpsc::Sender<Ask>,
     pub view: watch::Receiver<Arc<View>>,
+    pub synthetic: Synthetic,
 }
 
 /// An operator's wish, and whom to answer.
@@ -67,6 +71,8 @@ pub(super) fn router(operators: Operators) -> Router {
         .route("/api/v1/silences/{id}", delete(expire))
         .route("/api/v1/maintenance", get(maintenance).post(start))
         .route("/api/v1/maintenance/{id}", delete(end))
+        .route("/api/v1/synthetic", get(runs::shown))
+        .route("/api/v1/synthetic/runs", post(runs::wanted))
         .with_state(Arc::new(operators))
 }
 

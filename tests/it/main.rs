@@ -26,6 +26,7 @@ mod program;
 
 mod simulator;
 mod simulator_agents;
+mod simulator_api;
 mod simulator_consoles;
 mod simulator_databases;
 mod simulator_habits;
@@ -59,4 +60,5 @@ mod store;
 mod store_fleet;
 mod store_survives;
 
+mod synthetic;
 mod torture;

@@ -83,5 +83,6 @@ pub(crate) fn batch(number: u32) -> Batch {
         }],
         marks: Vec::new(),
         operations: Vec::new(),
+        trials: Vec::new(),
     }
 }

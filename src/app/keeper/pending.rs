@@ -117,6 +117,7 @@ fn merged(older: Batch, newer: Batch) -> Batch {
         );
         boots.drain(..surplus);
     }
+    let trials = latest(older.trials, newer.trials, |row| row.id);
     let mut outbox = older.outbox;
     outbox.extend(newer.outbox);
     let mut marks = older.marks;
@@ -131,6 +132,7 @@ fn merged(older: Batch, newer: Batch) -> Batch {
         outbox,
         marks,
         operations,
+        trials,
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Story<'a> {
     resolved_at: Option<Duration>,
     /// What the controller's tables say was told.
     compared: bool,
+    /// How the synthetic boot went was told.
+    tried: bool,
     /// The rules that the page and its updates named.
     told: Vec<String>,
     /// A line of moving figures stands at the cursor and is to be overwritten.
@@ -59,6 +61,7 @@ impl<'a> Story<'a> {
             named_the_cause: false,
             resolved_at: None,
             compared: false,
+            tried: false,
             told: Vec::new(),
             moving: false,
         }
@@ -160,6 +163,35 @@ impl<'a> Story<'a> {
             }
             other => self.at(at, YELLOW, &format!("{other:?}")),
         }
+    }
+
+    /// How long the image has been broken, while it is.
+    pub(super) fn broken_since(&self, at: Duration) -> Option<Duration> {
+        let broken = self.broken_at.filter(|_| self.fixed_at.is_none())?;
+        Some(at.saturating_sub(broken))
+    }
+
+    /// What the sidecar's own boot met, once it is known.
+    pub(super) fn trial(&mut self, view: &Value, at: Duration) -> std::io::Result<()> {
+        let run = match view["running"].is_null() {
+            true => &view["runs"][0],
+            false => &view["running"],
+        };
+        let (Some("failed"), false) = (run["result"].as_str(), self.tried) else {
+            return Ok(());
+        };
+        self.tried = true;
+        let word = |key: &str| clean(run[key].as_str().unwrap_or("unknown"));
+        self.at(
+            at,
+            YELLOW,
+            "A synthetic boot, bootwatch's own, finds it too: no user is needed for that.",
+        )?;
+        self.detail(&format!(
+            "{}, stopped in {}; its VM is cancelled, and nothing of it will be left.",
+            word("failure"),
+            word("stopped_in"),
+        ))
     }
 
     pub(super) fn page(&mut self, page: &Value, at: Duration) -> std::io::Result<()> {

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::event::UserKey;
 
 const NOW: Timestamp = Timestamp(1_760_752_327_000);
 
@@ -73,6 +72,37 @@ fn a_session_reaches_each_status_once_whatever_is_read_again() {
     assert!(!again.row(&session(1, Failed, 1_000), true));
     assert!(again.row(&session(1, Started, 1_000), false));
     assert_eq!(again.session_totals(), inventory.session_totals());
+}
+
+#[test]
+fn rows_of_synthetic_boots_take_an_address_and_count_for_nothing_else() {
+    let mut inventory = Inventory::new();
+    inventory.set_synthetic(BTreeSet::from([UserKey(7)]));
+    inventory.row(&vm(7, VmStatus::Running, 1_000), false);
+    inventory.row(&vm(8, VmStatus::Running, 1_000), false);
+    for (number, user) in [(1, Some(UserKey(7))), (2, Some(UserKey(8)))] {
+        let mut row = session(number, SessionStatus::Started, 3_600_000);
+        if let Row::Session(row) = &mut row {
+            row.user = user;
+        }
+        inventory.row(&row, false);
+    }
+    inventory.polled(poll(NOW));
+    assert_eq!(total(&inventory, SessionStatus::Started), 1);
+    assert_eq!(inventory.incomplete().count(), 1);
+    let counts: usize = inventory
+        .vm_counts()
+        .iter()
+        .map(|(_, _, count)| count)
+        .sum();
+    assert_eq!(counts, 1);
+    assert_eq!(inventory.addresses(|_| false).unwrap()[0], 2);
+    assert_eq!(inventory.running_browsers(|_| false), 2);
+    assert_eq!(
+        inventory.running_browsers(|vm| vm == VmId(8)),
+        1,
+        "a ghost runs nowhere"
+    );
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Simulation {
             return;
         }
         self.alive = false;
+        self.api_dies();
         let boots: Vec<u32> = self.boots.keys().copied().collect();
         for boot in boots {
             let lost = self.boot(boot);

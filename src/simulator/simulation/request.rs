@@ -36,8 +36,13 @@ impl Simulation {
         let now = self.now;
         self.boot(boot).asked_at = now;
         self.boot(boot).truth.started_at = Timestamp(now);
-        let who = self.who(boot);
         self.request_line("POST", "/api/auth/start".to_owned());
+        self.post_accepted(boot);
+    }
+
+    /// The request is in the controller's hands.
+    pub(super) fn post_accepted(&mut self, boot: u32) {
+        let who = self.who(boot);
         say!(self, AUTH_ROUTE, who.id(), who.provider);
         if self.is_dec() {
             say!(self, AUTH_DEC, who.id(), who.provider, false);
@@ -83,6 +88,7 @@ impl Simulation {
 
     pub(super) fn answer_error(&mut self, boot: u32, error: &str) {
         say!(self, START_FAILED, error.to_owned());
+        self.api_error(boot, error);
         self.answer_start(boot, 500);
     }
 
@@ -95,6 +101,7 @@ impl Simulation {
             format!("POST /start {status}"),
             vec![took.into()],
         );
+        self.api_started(boot, status);
     }
 
     pub(super) fn session_made(&mut self, boot: u32) {
@@ -215,6 +222,7 @@ impl Simulation {
         let took = self.now - self.boot(boot).asked_at;
         let text = format!("POST /session/{}/cancel 200", who.session);
         self.log_text(&shapes::ACCESS_CANCEL, text, vec![took.into()]);
+        self.api_cancelled(boot);
         if self.boot(boot).waiting {
             self.decide(boot, Outcome::Cancelled, None);
         }

@@ -10,7 +10,7 @@ use super::{Happened, Simulation, Who};
 use crate::core::event::{SessionId, Timestamp, VmId, VmType};
 use crate::simulator::line::tap_name;
 use crate::simulator::tables::{Cell, Key, TableOp};
-use crate::simulator::world::{OpenSession, Row};
+use crate::simulator::world::{OpenSession, Row, SessionState};
 
 const SOCKETS: &str = "/var/lib/firecracker/sockets/";
 const SESSION_LIFE: i64 = 300_000;
@@ -186,6 +186,18 @@ impl Simulation {
             created,
         };
         self.world.open_sessions.push(open);
+        if self.plan.api.is_some() {
+            self.world.add_session(SessionState {
+                session: who.session,
+                user: who.user_id,
+                provider: who.provider,
+                status: "started",
+                vm: None,
+                ip: None,
+                error: None,
+                created,
+            });
+        }
     }
 
     /// The session's new status, with what is written beside it.
@@ -203,6 +215,19 @@ impl Simulation {
                 .open_sessions
                 .retain(|open| open.session != session);
         }
+        if let Some(known) = self.world.session_mut(session) {
+            known.status = status;
+            for (_, cell) in &beside {
+                match cell {
+                    Cell::Vm(vm) => known.vm = Some(*vm),
+                    Cell::Ip(ip) => known.ip = Some(*ip),
+                    Cell::Text(text) if matches!(status, "failed" | "timeout") => {
+                        known.error = Some(text.clone());
+                    }
+                    _ => {}
+                }
+            }
+        }
         let mut columns = vec![("status", Cell::Word(status))];
         columns.extend(beside);
         self.commit(TableOp::update(Key::Session(session), columns));
@@ -219,7 +244,7 @@ impl Simulation {
         let page = format!("http://localhost:4000/api/auth/session/{session}/novnc");
         let beside = vec![
             ("browser_vm_id", Cell::Vm(who.vm)),
-            ("vm_ip", Cell::Ip(who.ip)),
+            ("vm_ip", Cell::Ip(self.row_ip(who.user_id, who.ip))),
             ("vnc_url", Cell::Text(page)),
         ];
         self.session_says(session, "vm_created", beside);
@@ -229,7 +254,7 @@ impl Simulation {
     pub(super) fn session_tied(&mut self, who: &Who) {
         let columns = vec![
             ("browser_vm_id", Cell::Vm(who.vm)),
-            ("vm_ip", Cell::Ip(who.ip)),
+            ("vm_ip", Cell::Ip(self.row_ip(who.user_id, who.ip))),
             ("last_heartbeat", Cell::Time(self.now * 1_000)),
         ];
         self.commit(TableOp::update(Key::Session(who.session), columns));

@@ -119,6 +119,7 @@ impl Simulation {
             return;
         }
         self.session_has_vm(&who);
+        self.boot(boot).linked = true;
         say!(
             self,
             SESSION_UPDATED,

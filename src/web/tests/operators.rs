@@ -15,6 +15,7 @@ pub(super) fn operators(token: Option<&str>) -> (Operators, mpsc::Receiver<Ask>)
         token: token.map(Secret::new),
         asks,
         view: watch::channel(Arc::new(View::default())).1,
+        synthetic: crate::web::Synthetic::off(),
     };
     (operators, asked)
 }

@@ -15,6 +15,7 @@ use bootwatch::core::inventory::SessionTotals;
 use bootwatch::core::probe::{Check, Checked, Laps, Look, Phase, ProbeResult, Skew};
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
+use bootwatch::core::synthetic::{SkipReason, SyntheticResult, TrialPhase};
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
 use bootwatch::source::database::Query;
@@ -265,6 +266,19 @@ pub(super) fn exercise(recorder: &Recorder) {
         recorder.console_evidence(result);
     }
     recorder.golden_image(Some(&generation), &findings);
+    for result in SyntheticResult::ALL {
+        recorder.synthetic_run(*result);
+    }
+    for reason in SkipReason::ALL {
+        recorder.synthetic_skipped(*reason);
+    }
+    for phase in TrialPhase::ALL {
+        recorder.synthetic_phase(*phase, 1_500);
+    }
+    recorder.synthetic_succeeded(Some(Timestamp(1_767_599_400_500)));
+    recorder.synthetic_cleaned(true);
+    recorder.synthetic_cleaned(false);
+    recorder.synthetic_address_refused();
 }
 
 pub(super) fn view(rule: RuleName, firing: bool) -> AlertView {

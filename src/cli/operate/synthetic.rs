@@ -1,0 +1,88 @@
+//! `bootwatch synthetic`: a boot of bootwatch's own, now, and how the latest went.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Call, Reach, show, speak};
+use crate::cli::Status;
+use crate::clock::Stopwatch;
+use crate::config::Surroundings;
+
+const PATH: &str = "/api/v1/synthetic";
+/// A boot that is neither ready nor given up by then is told as it stands.
+const PATIENCE: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Makes a synthetic boot now, through the sidecar that runs, or shows the latest
+#[derive(Clone, Debug, clap::Args)]
+pub struct Synthetic {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Act {
+    /// Makes one, behind the same guards, and waits for its verdict: 0 passed, 1 anything else
+    Run {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Shows the latest, what runs now, and what would forbid the next
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+pub(in crate::cli) fn synthetic(
+    arguments: &Synthetic,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let reach = match &arguments.act {
+        Act::List { reach } => return reach.make(Call::list(PATH), surroundings, out, err),
+        Act::Run { reach } => reach,
+    };
+    let Some((base, token)) = reach.prepare(true, surroundings, err)? else {
+        return Ok(Status::Misused);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let before = newest(&base).await?;
+        let wish = Call::change(Method::POST, format!("{PATH}/runs"), json!({}));
+        let (status, answer) = speak(&base, wish, token).await?;
+        if !(200..300).contains(&status) {
+            return show(status, &answer, out, err);
+        }
+        let watch = Stopwatch::start();
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let run = newest(&base).await?;
+            let is_new = run["started_at"] != before["started_at"];
+            if (is_new && !run["result"].is_null()) || watch.elapsed() > PATIENCE {
+                show(200, &run, out, err)?;
+                return Ok(match run["result"].as_str() {
+                    Some("passed") if is_new => Status::Fine,
+                    _ => Status::Wrong,
+                });
+            }
+        }
+    })
+}
+
+/// The run that is under way, else the last one.
+async fn newest(base: &str) -> anyhow::Result<Value> {
+    let (_, view) = speak(base, Call::list(PATH), None).await?;
+    Ok(match view["running"].is_null() {
+        true => view["runs"][0].clone(),
+        false => view["running"].clone(),
+    })
+}

@@ -1,0 +1,489 @@
+//! A synthetic boot told step by step, on a clock that only the tests move.
+
+use std::net::Ipv4Addr;
+
+use super::trial::{Effect, Told};
+use super::*;
+use crate::core::event::{Event, EventKind, Provenance, UserKey};
+use crate::core::probe::{Network, Networks};
+use crate::core::row::SessionStatus;
+
+const NOON: Timestamp = Timestamp(1_760_788_800_000);
+const OURS: UserKey = UserKey(7);
+const MARK: u64 = 0xfeed;
+const SESSION: SessionId = SessionId(0x51);
+const FOREIGN: SessionId = SessionId(0xf0);
+const VM: VmId = VmId(0xa1);
+const FOREIGN_VM: VmId = VmId(0xf1);
+const IP: Ipv4Addr = Ipv4Addr::new(127, 0, 100, 9);
+const MINUTE: i64 = 60_000;
+
+struct Story {
+    now: Timestamp,
+    traces: Traces,
+    running: Running,
+    effects: Vec<Effect>,
+}
+
+fn settings(vnc: VncMatters) -> TrialSettings {
+    let network: Network = "127.0.100.0/24".parse().unwrap();
+    TrialSettings {
+        networks: Networks::new(vec![network]),
+        vnc,
+    }
+}
+
+fn event(at: Timestamp, kind: EventKind<'static>) -> Event<'static> {
+    Event {
+        at,
+        provenance: Provenance::default(),
+        kind,
+        record: b"",
+    }
+}
+
+impl Story {
+    fn begin() -> Story {
+        let mut effects = Vec::new();
+        let running = Running::begin(MARK, settings(VncMatters::Off), NOON, &mut effects);
+        Story {
+            now: NOON,
+            traces: Traces::new(OURS),
+            running,
+            effects,
+        }
+    }
+
+    /// An earlier process left this.
+    fn resume(trial: Trial) -> Story {
+        let mut effects = Vec::new();
+        let settings = settings(VncMatters::Off);
+        let running = Running::resume(trial, settings, NOON.plus_ms(MINUTE), &mut effects);
+        Story {
+            now: NOON.plus_ms(MINUTE),
+            traces: Traces::new(OURS),
+            running,
+            effects,
+        }
+    }
+
+    fn told(&mut self, told: Told) -> &mut Story {
+        self.running.told(told, self.now, &mut self.effects);
+        self
+    }
+
+    fn log(&mut self, kinds: &[EventKind<'static>]) -> &mut Story {
+        for kind in kinds {
+            self.traces.observe(&event(self.now, *kind));
+        }
+        self.sees()
+    }
+
+    fn sees(&mut self) -> &mut Story {
+        let traces = self.traces.all();
+        self.running.sees(traces, true, self.now, &mut self.effects);
+        self
+    }
+
+    /// Time passes, and every timer on the way goes off.
+    fn passes(&mut self, ms: i64) -> &mut Story {
+        let until = self.now.plus_ms(ms);
+        while let Some(due) = self.running.next_due()
+            && due <= until
+            && self.now < until
+        {
+            self.now = due.max(self.now.plus_ms(1));
+            self.running.tick(self.now, &mut self.effects);
+            self.answer_cancellations();
+        }
+        self.now = self.now.max(until);
+        self.running.tick(self.now, &mut self.effects);
+        self
+    }
+
+    fn answer_cancellations(&mut self) {
+        if matches!(self.effects.last(), Some(Effect::Cancel(_))) {
+            self.told(Told::Cancelled(Ok(())));
+        }
+    }
+
+    fn cancelled(&self) -> Vec<SessionId> {
+        let cancels = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Cancel(session) => Some(*session),
+            _ => None,
+        });
+        cancels.collect()
+    }
+
+    fn ended(&self) -> Option<&SyntheticRun> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Ended(run) => Some(run.as_ref()),
+            _ => None,
+        })
+    }
+
+    fn done(&self) -> Option<bool> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Done { clean } => Some(*clean),
+            _ => None,
+        })
+    }
+
+    fn state(&self) -> TrialState {
+        self.running.trial.state
+    }
+
+    /// Up to the VM, as October's controller answers.
+    fn created(&mut self) -> &mut Story {
+        self.told(Told::Journalled(true));
+        self.passes(100);
+        self.log(&[
+            EventKind::RequestMarked { mark: MARK },
+            EventKind::RequestAccepted { user: OURS },
+            EventKind::SessionOpened {
+                user: OURS,
+                session: SESSION,
+            },
+            EventKind::CreateStarted {
+                vm: VM,
+                user: OURS,
+                vm_type: VmType::Browser,
+                started_at: None,
+            },
+        ]);
+        self.passes(3_000);
+        self.log(&[handed_over(SESSION, VM)]);
+        self.told(Told::Started(Ok(StartAnswer {
+            session: SESSION,
+            address: Some(IP.to_string()),
+        })))
+    }
+
+    /// On to the end of its checks, with a VM that is healthy.
+    fn passed(&mut self) -> &mut Story {
+        self.created().passes(900);
+        self.told(Told::Looked(Looked {
+            network: true,
+            ..Looked::default()
+        }));
+        self.passes(30_000);
+        self.told(Told::Looked(Looked {
+            network: true,
+            agent: true,
+            vnc: false,
+            word: "ok",
+        }));
+        self.passes(1_000);
+        self.log(&[EventKind::WaitReady { ip: IP }]);
+        self.told(Told::Session(Ok(SessionAnswer {
+            status: Some(SessionStatus::Ready),
+            vm: Some(VM),
+            address: Some(IP.to_string()),
+            left: None,
+        })))
+    }
+}
+
+fn handed_over(session: SessionId, vm: VmId) -> EventKind<'static> {
+    EventKind::HandedOver {
+        vm,
+        user: OURS,
+        session,
+        ip: Some(IP),
+    }
+}
+
+const GONE: [EventKind<'static>; 2] = [
+    EventKind::Destroying { vm: VM },
+    EventKind::Destroyed { vm: VM },
+];
+const FLOW_ENDS: EventKind<'static> = EventKind::FlowFailed {
+    session: SESSION,
+    user: OURS,
+    error: b"OAuth timeout",
+};
+
+#[test]
+fn nothing_is_sent_before_the_intent_is_on_the_disk() {
+    let mut story = Story::begin();
+    assert!(matches!(story.effects[..], [Effect::Journal(_)]));
+    story.told(Told::Journalled(true));
+    assert!(matches!(story.effects[1..], [Effect::Start { mark: MARK }]));
+    let mut story = Story::begin();
+    story.told(Told::Journalled(false));
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Skipped);
+    assert_eq!(story.done(), Some(true));
+}
+
+#[test]
+fn a_healthy_boot_passes_and_its_phases_sum_to_the_whole() {
+    let mut story = Story::begin();
+    story.passed();
+    let run = story.ended().unwrap().clone();
+    assert_eq!(run.result, SyntheticResult::Passed, "{run:?}");
+    assert_eq!((run.vm, run.session), (Some(VM), Some(SESSION)));
+    let phases = story.running.trial.phases;
+    assert_eq!(phases.total_ms(), run.ended_at.since(run.started_at));
+    assert_eq!(phases.of(TrialPhase::Request), Some(3_100));
+    assert_eq!(phases.of(TrialPhase::Created), Some(0));
+    assert_eq!(phases.of(TrialPhase::Vnc), None, "nobody asked");
+    assert!(phases.of(TrialPhase::Agent) >= Some(30_000));
+    story.answer_cancellations();
+    story.passes(100).log(&GONE);
+    assert_eq!(story.done(), None, "the flow goes on");
+    story.passes(299_000).log(&[FLOW_ENDS]).log(&GONE);
+    assert_eq!(story.done(), Some(true));
+    let trial = &story.running.trial;
+    let whole = trial.done_at.unwrap().since(trial.started_at);
+    assert_eq!(trial.phases.total_ms(), whole);
+}
+
+#[test]
+fn a_clean_up_is_judged_after_six_minutes_where_no_second_end_is_seen() {
+    let mut story = Story::begin();
+    story.passed().answer_cancellations();
+    story.log(&GONE);
+    story.passes(FLOW_MS - 1_000);
+    assert_eq!((story.done(), story.state()), (None, TrialState::Verifying));
+    story.passes(1_000);
+    assert_eq!(story.done(), Some(true));
+    assert_eq!(story.cancelled(), [SESSION]);
+}
+
+#[test]
+fn a_vm_that_survives_its_cancellation_is_cancelled_again_and_told_in_the_end() {
+    let mut story = Story::begin();
+    story.passed().answer_cancellations();
+    story.passes(30 * MINUTE);
+    assert_eq!(story.done(), Some(false));
+    assert!(story.cancelled().len() > 3);
+    assert!(story.cancelled().iter().all(|session| *session == SESSION));
+}
+
+#[test]
+fn a_vm_that_is_created_after_the_cancellation_is_cancelled_as_well() {
+    let mut story = Story::begin();
+    story.told(Told::Journalled(true));
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        EventKind::RequestAccepted { user: OURS },
+    ]);
+    // December's answer comes before the VM.
+    story.told(Told::Started(Ok(StartAnswer {
+        session: SESSION,
+        address: None,
+    })));
+    story.passes(151_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Failed);
+    story.answer_cancellations();
+    assert_eq!(story.cancelled().len(), 1);
+    story.log(&[
+        EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        },
+        handed_over(SESSION, VM),
+    ]);
+    story.passes(2 * MINUTE).answer_cancellations();
+    assert!(story.cancelled().len() >= 2, "{:?}", story.cancelled());
+    story.log(&GONE).log(&[FLOW_ENDS]);
+    assert_eq!(story.done(), Some(true));
+}
+
+#[test]
+fn a_boot_that_the_controller_gave_up_and_destroyed_itself_needs_no_cancellation() {
+    let mut story = Story::begin();
+    story.created();
+    let mut boot = Boot::new(Some(VM), Provenance::default(), story.now);
+    boot.user = Some(OURS);
+    boot.vm_type = Some(VmType::Browser);
+    boot.outcome = Some(Outcome::Failed);
+    boot.failure = Some(Failure::AgentRefused);
+    story.log(&[FLOW_ENDS]).log(&GONE);
+    story.passes(5_000);
+    story.traces.boot(&boot);
+    story.sees();
+    let run = story.ended().unwrap();
+    assert_eq!(run.failure, Some(Failure::AgentRefused));
+    assert!(
+        run.evidence
+            .iter()
+            .any(|line| line.contains("stopped in guest_network"))
+    );
+    story.passes(1_000);
+    assert_eq!(story.done(), Some(true));
+    assert!(story.cancelled().is_empty());
+}
+
+#[test]
+fn our_own_mistake_says_nothing_about_vms() {
+    for (error, result) in [
+        (
+            CallError::Rejected("unknown user".to_owned()),
+            SyntheticResult::Errored,
+        ),
+        (
+            CallError::Unreachable("no connection".to_owned()),
+            SyntheticResult::Errored,
+        ),
+        (
+            CallError::Limited { retry_ms: 9_000 },
+            SyntheticResult::Skipped,
+        ),
+    ] {
+        let mut story = Story::begin();
+        story
+            .told(Told::Journalled(true))
+            .told(Told::Started(Err(error)));
+        assert_eq!(story.ended().unwrap().result, result);
+        assert_eq!(story.done(), Some(true));
+    }
+}
+
+#[test]
+fn an_address_outside_the_networks_is_never_looked_at() {
+    for named in [
+        "203.0.113.77",
+        "::ffff:169.254.169.254",
+        "metadata.example",
+        "127.0.100.255",
+    ] {
+        let mut story = Story::begin();
+        story.told(Told::Journalled(true));
+        story.log(&[
+            EventKind::RequestMarked { mark: MARK },
+            EventKind::RequestAccepted { user: OURS },
+        ]);
+        story.told(Told::Started(Ok(StartAnswer {
+            session: SESSION,
+            address: Some(named.to_owned()),
+        })));
+        // The log names the right one: which is right nobody can tell.
+        story.log(&[
+            EventKind::SessionOpened {
+                user: OURS,
+                session: SESSION,
+            },
+            handed_over(SESSION, VM),
+        ]);
+        story
+            .passes(10_000)
+            .log(&[EventKind::WaitReady { ip: IP }])
+            .passes(5_000);
+        assert!(
+            !story
+                .effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Look(_)))
+        );
+        let refused = Effect::Refused(named.to_owned());
+        assert!(story.effects.contains(&refused));
+        let run = story.ended().unwrap();
+        assert_eq!(run.result, SyntheticResult::Errored);
+        assert!(run.evidence[0].contains(named), "{run:?}");
+        assert_eq!(
+            story.cancelled(),
+            [SESSION],
+            "it is cleaned up all the same"
+        );
+    }
+}
+
+fn left(state: TrialState, session: Option<SessionId>) -> Trial {
+    let mut story = Story::begin();
+    story.running.trial.state = state;
+    story.running.trial.session = session;
+    story.running.trial.clone()
+}
+
+#[test]
+fn after_a_crash_what_the_journal_names_is_cancelled() {
+    let mut story = Story::resume(left(TrialState::Following, Some(SESSION)));
+    story.sees();
+    assert_eq!(story.cancelled(), [SESSION]);
+}
+
+#[test]
+fn after_a_crash_before_the_answer_the_log_joins_the_mark_to_its_session() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    // Somebody else uses the account, before and after.
+    let foreign = |session| {
+        [
+            EventKind::RequestAccepted { user: OURS },
+            EventKind::SessionOpened {
+                user: OURS,
+                session,
+            },
+            handed_over(session, FOREIGN_VM),
+        ]
+    };
+    story.now = NOON.plus_ms(-MINUTE);
+    story.log(&foreign(FOREIGN));
+    story.now = NOON.plus_ms(50);
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        EventKind::RequestAccepted { user: OURS },
+        EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        },
+    ]);
+    story.now = NOON.plus_ms(MINUTE);
+    story.log(&foreign(SessionId(0xf2)));
+    assert_eq!(story.cancelled(), [SESSION]);
+    story.answer_cancellations();
+    story
+        .log(&[handed_over(SESSION, VM)])
+        .log(&GONE)
+        .log(&[FLOW_ENDS]);
+    assert_eq!(story.done(), Some(true));
+}
+
+#[test]
+fn a_request_that_never_arrived_proves_nothing_against_others_of_the_account() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    story.log(&[
+        EventKind::RequestAccepted { user: OURS },
+        EventKind::SessionOpened {
+            user: OURS,
+            session: FOREIGN,
+        },
+        handed_over(FOREIGN, FOREIGN_VM),
+    ]);
+    story.passes(10 * MINUTE);
+    assert!(story.cancelled().is_empty());
+    assert_eq!(story.done(), Some(true));
+}
+
+#[test]
+fn two_requests_that_cannot_be_told_apart_are_both_left_alone() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        EventKind::RequestAccepted { user: OURS },
+        EventKind::RequestAccepted { user: OURS },
+        EventKind::SessionOpened {
+            user: OURS,
+            session: FOREIGN,
+        },
+        EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        },
+        handed_over(SESSION, VM),
+    ]);
+    story.passes(7 * MINUTE);
+    assert!(story.cancelled().is_empty());
+    assert!(story.done().is_some());
+}
+
+#[test]
+fn traces_survive_a_restart_and_another_account_starts_anew() {
+    let mut story = Story::begin();
+    story.created();
+    let text = serde_json::to_string(&story.traces).unwrap();
+    assert_eq!(Traces::restore(OURS, Some(&text)), story.traces);
+    let other = UserKey(8);
+    assert_eq!(Traces::restore(other, Some(&text)), Traces::new(other));
+    assert_eq!(Traces::restore(OURS, Some("{")), Traces::new(OURS));
+}

@@ -1,0 +1,334 @@
+//! What the log and the rows tell of the requests of bootwatch's own account.
+//!
+//! A trace is one request. It is known by its session as soon as one is told, and its VM by the join line. Which request
+//! was ours is told by a mark: the controller logs the URL of every request that reaches it, and ours bears a number that
+//! nobody else knows. Only a mark proves that a request of ours arrived; the account alone proves nothing, because
+//! somebody else may use it. Where two requests of the account came so close together that the mark could be either's,
+//! the trace says `ambiguous`, and nobody may act on it.
+//!
+//! Traces outlive a restart, in the same batch as the place in the log: a mark that was read is not read again.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::boot::Boot;
+use crate::core::event::{
+    AttemptError, Event, EventKind, Failure, Outcome, SessionId, Timestamp, UserKey, VmId, VmType,
+};
+use crate::core::row::{Row, SessionStatus, VmStatus};
+
+/// Requests that are remembered.
+const KEPT: usize = 16;
+/// So far from its mark a request may be accepted: a controller that copies an image does nothing else meanwhile.
+const MARK_REACHES_MS: i64 = 100_000;
+/// Requests of the account that are accepted so close together cannot be told apart.
+const APART_MS: i64 = 5_000;
+
+/// One request of the account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// By the log's clock.
+    pub asked_at: Timestamp,
+    /// What its URL bore.
+    pub mark: Option<u64>,
+    /// Another request of the account came so close that the mark may be its.
+    pub ambiguous: bool,
+    pub session: Option<SessionId>,
+    pub vm: Option<VmId>,
+    pub ip: Option<Ipv4Addr>,
+    pub created: bool,
+    /// The guest's kernel answered, if only with a refusal.
+    pub network: bool,
+    pub agent: bool,
+    pub ready: bool,
+    /// The controller says that its caller was at fault.
+    pub rejected: bool,
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    /// The flow has ended, whatever was cancelled before.
+    pub flow_ended: bool,
+    /// How often the VM's destruction was begun, and completed.
+    pub destroying: u32,
+    pub destroyed: u32,
+    pub row: Option<VmStatus>,
+    pub session_row: Option<SessionStatus>,
+    /// The session's row names VM and address.
+    pub fields: bool,
+    /// The address in the session's row.
+    pub row_ip: Option<Ipv4Addr>,
+}
+
+impl Trace {
+    fn new(asked_at: Timestamp, mark: Option<u64>) -> Trace {
+        Trace {
+            asked_at,
+            mark,
+            ambiguous: false,
+            session: None,
+            vm: None,
+            ip: None,
+            created: false,
+            network: false,
+            agent: false,
+            ready: false,
+            rejected: false,
+            outcome: None,
+            failure: None,
+            flow_ended: false,
+            destroying: 0,
+            destroyed: 0,
+            row: None,
+            session_row: None,
+            fields: false,
+            row_ip: None,
+        }
+    }
+
+    /// The VM is gone, by the log or by its row.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.destroyed > 0 || self.row == Some(VmStatus::Destroyed)
+    }
+
+    fn waits_on(&self, ip: Ipv4Addr) -> bool {
+        self.ip == Some(ip) && self.outcome.is_none() && self.destroying == 0
+    }
+}
+
+/// The latest requests of the account, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traces {
+    user: UserKey,
+    traces: Vec<Trace>,
+    /// A mark whose request was not accepted yet.
+    mark: Option<(u64, Timestamp)>,
+}
+
+impl Traces {
+    #[must_use]
+    pub fn new(user: UserKey) -> Traces {
+        Traces {
+            user,
+            traces: Vec::new(),
+            mark: None,
+        }
+    }
+
+    /// As they were saved; anew, if they are another account's or cannot be read.
+    #[must_use]
+    pub fn restore(user: UserKey, text: Option<&str>) -> Traces {
+        text.and_then(|text| serde_json::from_str::<Traces>(text).ok())
+            .filter(|saved| saved.user == user && saved.traces.len() <= KEPT)
+            .unwrap_or_else(|| Traces::new(user))
+    }
+
+    #[must_use]
+    pub fn all(&self) -> &[Trace] {
+        &self.traces
+    }
+
+    /// Takes one event of the log; says whether anything changed.
+    pub fn observe(&mut self, event: &Event<'_>) -> bool {
+        let user = self.user;
+        match event.kind {
+            EventKind::RequestMarked { mark } => {
+                self.mark = Some((mark, event.at));
+                true
+            }
+            EventKind::RequestAccepted { user: whose } if whose == user => {
+                self.accepted(event.at);
+                true
+            }
+            EventKind::SessionOpened {
+                user: whose,
+                session,
+            } if whose == user => self.change(
+                |trace| trace.session.is_none() && trace.vm.is_none() && trace.outcome.is_none(),
+                Newest::Yes,
+                |trace| trace.session = Some(session),
+            ),
+            EventKind::CreateStarted {
+                vm,
+                user: whose,
+                vm_type: VmType::Browser,
+                ..
+            } if whose == user => self.change(
+                |trace| trace.vm.is_none() && trace.outcome.is_none(),
+                Newest::Yes,
+                |trace| trace.vm = Some(vm),
+            ),
+            EventKind::HandedOver {
+                vm,
+                user: whose,
+                session,
+                ip,
+            } if whose == user => self.handed_over(vm, session, ip),
+            EventKind::StepDone {
+                vm, ip: Some(ip), ..
+            } => self.of_vm(vm, |trace| trace.ip = Some(ip)),
+            EventKind::Created { vm, ip, .. } => self.of_vm(vm, |trace| {
+                trace.created = true;
+                trace.ip = ip.or(trace.ip);
+            }),
+            EventKind::RequestFailed {
+                user: whose,
+                session,
+                rejected,
+                ..
+            } if whose == user => self.change(
+                |trace| match session {
+                    Some(session) => trace.session == Some(session),
+                    None => trace.outcome.is_none() && !trace.flow_ended,
+                },
+                Newest::Yes,
+                |trace| {
+                    trace.rejected |= rejected;
+                    trace.flow_ended = true;
+                },
+            ),
+            EventKind::AttemptFailed { ip, error, .. } => {
+                let answered = !matches!(
+                    error,
+                    AttemptError::HostUnreachable
+                        | AttemptError::NetUnreachable
+                        | AttemptError::Timeout
+                        | AttemptError::TimedOut
+                );
+                answered && self.waiting_on(ip, |trace| trace.network = true)
+            }
+            EventKind::AttemptAnswered { ip, status } => self.waiting_on(ip, |trace| {
+                trace.network = true;
+                trace.agent |= status == 200;
+            }),
+            EventKind::WaitReady { ip } => self.waiting_on(ip, |trace| {
+                trace.network = true;
+                trace.agent = true;
+                trace.ready = true;
+            }),
+            EventKind::OauthStarted { session, .. } => {
+                self.of_session(session, |trace| trace.ready = true)
+            }
+            EventKind::FlowFailed { session, .. } => {
+                self.of_session(session, |trace| trace.flow_ended = true)
+            }
+            EventKind::Destroying { vm } => self.of_vm(vm, |trace| trace.destroying += 1),
+            EventKind::Destroyed { vm } => self.of_vm(vm, |trace| trace.destroyed += 1),
+            EventKind::ControllerStarting => {
+                // What a controller had begun it does not go on with.
+                self.mark = None;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn accepted(&mut self, at: Timestamp) {
+        let mark = self
+            .mark
+            .take()
+            .filter(|(_, since)| at.since(*since) <= MARK_REACHES_MS)
+            .map(|(mark, _)| mark);
+        let mut trace = Trace::new(at, mark);
+        for other in &mut self.traces {
+            if at.since(other.asked_at).abs() <= APART_MS {
+                other.ambiguous = true;
+                trace.ambiguous = true;
+            }
+        }
+        self.traces.push(trace);
+        if self.traces.len() > KEPT {
+            self.traces.remove(0);
+        }
+    }
+
+    /// The join line corrects what was guessed before it.
+    fn handed_over(&mut self, vm: VmId, session: SessionId, ip: Option<Ipv4Addr>) -> bool {
+        for trace in &mut self.traces {
+            if trace.vm == Some(vm) && trace.session.is_some_and(|known| known != session) {
+                trace.vm = None;
+            }
+        }
+        self.change(
+            |trace| trace.session == Some(session),
+            Newest::No,
+            |trace| {
+                trace.vm = Some(vm);
+                trace.ip = ip.or(trace.ip);
+                trace.created = true;
+            },
+        )
+    }
+
+    /// Takes how a boot ended.
+    pub fn boot(&mut self, boot: &Boot) -> bool {
+        if boot.user != Some(self.user) || boot.kind() != VmType::Browser {
+            return false;
+        }
+        let (outcome, failure) = (boot.outcome, boot.failure);
+        self.change(
+            |trace| match (boot.vm, boot.session) {
+                (Some(vm), _) if trace.vm == Some(vm) => true,
+                (_, Some(session)) => trace.session == Some(session),
+                (None, None) => trace.vm.is_none() && trace.outcome.is_none(),
+                _ => false,
+            },
+            Newest::Yes,
+            |trace| {
+                trace.outcome = outcome.or(trace.outcome);
+                trace.failure = failure.or(trace.failure);
+                trace.ready |= outcome == Some(Outcome::Ready);
+            },
+        )
+    }
+
+    /// Takes a row of the controller's database.
+    pub fn row(&mut self, row: &Row) -> bool {
+        match row {
+            Row::Vm(row) => self.of_vm(row.vm, |trace| trace.row = Some(row.status)),
+            Row::Session(row) => self.of_session(row.session, |trace| {
+                trace.session_row = Some(row.status);
+                trace.fields = row.vm.is_some() && row.ip.is_some();
+                trace.row_ip = row.ip;
+                if trace.vm.is_none() && row.vm.is_some() {
+                    trace.vm = row.vm;
+                    trace.created = true;
+                }
+            }),
+        }
+    }
+
+    fn of_vm(&mut self, vm: VmId, change: impl FnOnce(&mut Trace)) -> bool {
+        self.change(|trace| trace.vm == Some(vm), Newest::No, change)
+    }
+
+    fn of_session(&mut self, session: SessionId, change: impl FnOnce(&mut Trace)) -> bool {
+        self.change(|trace| trace.session == Some(session), Newest::No, change)
+    }
+
+    fn waiting_on(&mut self, ip: Ipv4Addr, change: impl FnOnce(&mut Trace)) -> bool {
+        self.change(|trace| trace.waits_on(ip), Newest::Yes, change)
+    }
+
+    fn change(
+        &mut self,
+        wanted: impl Fn(&Trace) -> bool,
+        newest: Newest,
+        change: impl FnOnce(&mut Trace),
+    ) -> bool {
+        let found = match newest {
+            Newest::Yes => self.traces.iter_mut().rev().find(|trace| wanted(trace)),
+            Newest::No => self.traces.iter_mut().find(|trace| wanted(trace)),
+        };
+        let Some(trace) = found else { return false };
+        let before = trace.clone();
+        change(trace);
+        *trace != before
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Newest {
+    Yes,
+    No,
+}

@@ -1,0 +1,957 @@
+//! One synthetic boot, from what is written down before it to the proof that nothing of it is left.
+//!
+//! ```text
+//!   intent ──► requested ──► following ──► checking ──► cancelling ──► verifying ──► done
+//!     │            │             └───────────(failed)───────▲   ▲          │
+//!     │            └──(no answer)──► joining ────────────────┘   └──────────┘ (it still lives: cancelled again)
+//!     └──(not written)──► done
+//! ```
+//!
+//! What is learnt is taken as a state, not as a message: the traces of the log and the rows are given whole, again and
+//! again, and only what is new in them counts. So it does not matter which of log, row and answer comes first, comes
+//! twice, or not at all.
+//!
+//! A cancellation does not stop the controller's flow, which may even create the VM after it. So a clean-up is judged
+//! only when the flow has ended as well, or six minutes after the cancellation, and a VM that appears late is cancelled
+//! again. What is cancelled is a session that the controller's own answer named, or, after a crash before that answer,
+//! the one session that the log joins to our mark; never a VM of the account as such. Where the log leaves two sessions
+//! to choose from, neither is touched: the controller's own limit of five minutes ends both.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::phases::{Phases, TrialPhase};
+use super::trace::Trace;
+use super::{SyntheticResult, SyntheticRun};
+use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
+use crate::core::probe::{Networks, VmAddress};
+use crate::core::row::SessionStatus;
+
+/// The session is asked for at most so often: the deployed limiter allowed 100 requests in 15 minutes.
+const POLL_MS: i64 = 12_000;
+/// Fewer requests left than this, and the session is not asked for.
+const FEW_LEFT: u32 = 10;
+/// The VM is looked at so often while it boots.
+const LOOK_MS: i64 = 1_000;
+/// The controller has so long to name a VM, and then to call it ready: its longest limits and half as much again.
+const CREATED_MS: i64 = 150_000;
+const READY_MS: i64 = 330_000;
+/// After `ready`, the session's fields and VNC may take this long.
+const FIELDS_MS: i64 = 60_000;
+const VNC_MS: i64 = 30_000;
+/// A cancelled boot's flow goes on for five minutes and its last wait.
+pub const FLOW_MS: i64 = 360_000;
+/// A request that has not reached the log by then never will.
+const JOIN_MS: i64 = 180_000;
+/// Between two tries to cancel that were not answered with success.
+const AGAIN_MS: i64 = 20_000;
+/// A VM that a cancellation did not destroy is cancelled again after this long.
+const REVIVE_MS: i64 = 60_000;
+/// What is kept of a text.
+const REASON: usize = 300;
+
+words! {
+    /// How far a synthetic boot has come.
+    TrialState {
+        /// Written down, nothing sent.
+        Intent = "intent",
+        Requested = "requested",
+        /// The request may have arrived, and no answer told; the log is searched for it.
+        Joining = "joining",
+        Following = "following",
+        /// Ready, by the controller; our own look is not complete.
+        Checking = "checking",
+        Cancelling = "cancelling",
+        Verifying = "verifying",
+        Done = "done",
+    }
+}
+
+words! {
+    /// How much VNC matters.
+    VncMatters { Off = "off", Measured = "measured", Required = "required", }
+}
+
+/// What a synthetic boot is judged by.
+#[derive(Clone, Debug)]
+pub struct TrialSettings {
+    /// `None`: no address may be contacted, and none is.
+    pub networks: Option<Networks>,
+    pub vnc: VncMatters,
+}
+
+/// One synthetic boot, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub mark: u64,
+    pub started_at: Timestamp,
+    pub state: TrialState,
+    pub session: Option<SessionId>,
+    pub vm: Option<VmId>,
+    pub ip: Option<Ipv4Addr>,
+    pub result: Option<SyntheticResult>,
+    pub failure: Option<Failure>,
+    pub reason: Option<String>,
+    pub phases: Phases,
+    /// When its checks ended, and when its clean-up was judged.
+    pub ended_at: Option<Timestamp>,
+    pub cancelled_at: Option<Timestamp>,
+    pub done_at: Option<Timestamp>,
+    /// Nothing is left of it.
+    pub clean: Option<bool>,
+    /// Addresses that were named and not contacted.
+    pub refused: u32,
+    /// It was taken over from a run that ended in its midst.
+    pub resumed: bool,
+}
+
+/// Why a call of the controller's interface told nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The limiter; come again after so long.
+    Limited { retry_ms: i64 },
+    /// Our request is at fault.
+    Rejected(String),
+    /// The controller answered with an error of its own.
+    Failed { status: u16, text: String },
+    /// It was never sent.
+    Unreachable(String),
+    /// It may have arrived.
+    Unanswered(String),
+}
+
+impl CallError {
+    fn said(&self) -> String {
+        match self {
+            CallError::Limited { .. } => "the controller's rate limiter refused it".to_owned(),
+            CallError::Rejected(text) => format!("the controller refuses our request: {text}"),
+            CallError::Failed { status, text } => format!("HTTP {status}: {text}"),
+            CallError::Unreachable(text) => format!("the controller cannot be reached: {text}"),
+            CallError::Unanswered(text) => format!("the controller gave no answer: {text}"),
+        }
+    }
+}
+
+/// What the controller answered to the request to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartAnswer {
+    pub session: SessionId,
+    /// As it was named, whatever it is.
+    pub address: Option<String>,
+}
+
+/// What the controller answered about the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionAnswer {
+    /// `None`: it knows no such session, which is usual while it works in the background.
+    pub status: Option<SessionStatus>,
+    pub vm: Option<VmId>,
+    pub address: Option<String>,
+    /// Requests left in the limiter's window.
+    pub left: Option<u32>,
+}
+
+/// What our own look at the VM found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// It answered, if only with a refusal.
+    pub network: bool,
+    pub agent: bool,
+    pub vnc: bool,
+    /// What `/health` met, for the evidence.
+    pub word: &'static str,
+}
+
+/// What a trial is told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// The last journal entry is on the disk, or cannot be.
+    Journalled(bool),
+    Started(Result<StartAnswer, CallError>),
+    Session(Result<SessionAnswer, CallError>),
+    Cancelled(Result<(), CallError>),
+    Looked(Looked),
+}
+
+/// What a trial wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write it down. Where `answer` is wanted, nothing is done before it is on the disk.
+    Journal(Box<Trial>),
+    Start {
+        mark: u64,
+    },
+    AskSession(SessionId),
+    Cancel(SessionId),
+    Look(VmAddress),
+    /// An address was named that is not contacted.
+    Refused(String),
+    /// Its checks are over.
+    Ended(Box<SyntheticRun>),
+    /// So is its clean-up.
+    Done {
+        clean: bool,
+    },
+}
+
+/// A trial under way: what is written down, and what need not be.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub trial: Trial,
+    settings: TrialSettings,
+    /// Since when the state is what it is.
+    since: Timestamp,
+    seen: Seen,
+    trace: Option<Trace>,
+    address: Option<VmAddress>,
+    asking: bool,
+    cancelling: bool,
+    looking: bool,
+    call_at: Timestamp,
+    look_at: Timestamp,
+    last_look: Looked,
+    /// The log is read to its end.
+    sighted: bool,
+    /// The VM was cancelled again, so often.
+    again: u32,
+}
+
+/// The milestones that were seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    answered: bool,
+    created: bool,
+    network: bool,
+    agent: bool,
+    ready: bool,
+    vnc: bool,
+    fields: bool,
+}
+
+impl Running {
+    /// A new one: the first thing is to write it down.
+    #[must_use]
+    pub fn begin(
+        mark: u64,
+        settings: TrialSettings,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) -> Running {
+        let trial = Trial {
+            mark,
+            started_at: now,
+            state: TrialState::Intent,
+            session: None,
+            vm: None,
+            ip: None,
+            result: None,
+            failure: None,
+            reason: None,
+            phases: Phases::default(),
+            ended_at: None,
+            cancelled_at: None,
+            done_at: None,
+            clean: None,
+            refused: 0,
+            resumed: false,
+        };
+        out.push(Effect::Journal(Box::new(trial.clone())));
+        Running::of(trial, settings, now)
+    }
+
+    /// One that an earlier process left: its checks are over, its clean-up is not.
+    #[must_use]
+    pub fn resume(
+        mut trial: Trial,
+        settings: TrialSettings,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) -> Running {
+        trial.resumed = true;
+        if trial.ended_at.is_none() {
+            trial.result = Some(SyntheticResult::Errored);
+            trial.reason = Some("bootwatch ended in its midst".to_owned());
+        }
+        let mut running = Running::of(trial, settings, now);
+        let next = match running.trial.session {
+            Some(_) => TrialState::Cancelling,
+            None => TrialState::Joining,
+        };
+        running.enter(next, now, out);
+        if running.trial.ended_at.is_none() {
+            running.trial.ended_at = Some(now);
+        }
+        running
+    }
+
+    fn of(trial: Trial, settings: TrialSettings, now: Timestamp) -> Running {
+        Running {
+            trial,
+            settings,
+            since: now,
+            seen: Seen::default(),
+            trace: None,
+            address: None,
+            asking: false,
+            cancelling: false,
+            looking: false,
+            call_at: now,
+            look_at: now,
+            last_look: Looked::default(),
+            sighted: false,
+            again: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.trial.state == TrialState::Done
+    }
+
+    /// Takes an answer.
+    pub fn told(&mut self, told: Told, now: Timestamp, out: &mut Vec<Effect>) {
+        match told {
+            Told::Journalled(written) => self.journalled(written, now, out),
+            Told::Started(answer) => self.started(answer, now, out),
+            Told::Session(answer) => {
+                self.asking = false;
+                self.session(answer, now, out);
+            }
+            Told::Cancelled(answer) => {
+                self.cancelling = false;
+                self.cancelled(&answer, now, out);
+            }
+            Told::Looked(looked) => {
+                self.looking = false;
+                self.last_look = looked;
+                self.seen.network |= looked.network;
+                self.seen.agent |= looked.agent;
+                self.seen.vnc |= looked.vnc;
+            }
+        }
+        self.go_on(now, out);
+    }
+
+    /// Takes what log and rows tell of the account's requests; `sighted` if the log is read to its end.
+    pub fn sees(&mut self, traces: &[Trace], sighted: bool, now: Timestamp, out: &mut Vec<Effect>) {
+        self.sighted = sighted;
+        let (mark, session) = (self.trial.mark, self.trial.session);
+        let ours = |trace: &&Trace| match session {
+            Some(session) => trace.session == Some(session),
+            None => trace.mark == Some(mark),
+        };
+        let found = traces.iter().rev().find(ours).cloned();
+        if found.is_some() && found != self.trace {
+            self.trace = found;
+            self.learn(now, out);
+        }
+        self.go_on(now, out);
+    }
+
+    pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.go_on(now, out);
+    }
+
+    /// When `tick` next has work to do.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let at = |ms: i64| Some(self.since.plus_ms(ms));
+        let ask = (!self.asking).then_some(self.call_at);
+        let cancel = (!self.cancelling).then_some(self.call_at);
+        let look = (!self.looking && self.address.is_some()).then_some(self.look_at);
+        let each: [Option<Timestamp>; 3] = match self.trial.state {
+            TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
+            TrialState::Joining => match self.trace {
+                Some(_) => [at(FLOW_MS), None, None],
+                None => [at(JOIN_MS), None, None],
+            },
+            TrialState::Following => {
+                let most = if self.seen.created {
+                    READY_MS
+                } else {
+                    CREATED_MS
+                };
+                [ask, look, at(most)]
+            }
+            TrialState::Checking => [
+                ask.filter(|_| !self.seen.fields),
+                look.filter(|_| !self.has_looked() || self.waits_for_vnc()),
+                at(if self.waits_for_vnc() {
+                    VNC_MS
+                } else {
+                    FIELDS_MS
+                }),
+            ],
+            TrialState::Cancelling => [cancel, None, None],
+            TrialState::Verifying => [
+                self.trial.cancelled_at.map(|at| at.plus_ms(FLOW_MS)),
+                cancel.filter(|_| self.stands()),
+                None,
+            ],
+        };
+        each.into_iter().flatten().min()
+    }
+
+    /// Our own look found the agent well, or there is nothing to look at.
+    fn has_looked(&self) -> bool {
+        self.address.is_none() || (self.seen.agent && self.last_look.agent)
+    }
+
+    /// A VM of it is known, and not known to be gone.
+    fn stands(&self) -> bool {
+        match &self.trace {
+            Some(trace) => (trace.vm.is_some() || trace.created) && !trace.is_gone(),
+            None => self.trial.vm.is_some(),
+        }
+    }
+
+    fn enter(&mut self, state: TrialState, now: Timestamp, out: &mut Vec<Effect>) {
+        self.trial.state = state;
+        self.since = now;
+        self.call_at = now;
+        out.push(Effect::Journal(Box::new(self.trial.clone())));
+    }
+
+    fn journalled(&mut self, written: bool, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.trial.state != TrialState::Intent {
+            return;
+        }
+        if !written {
+            self.trial.reason = Some("it could not be written down first".to_owned());
+            self.end(SyntheticResult::Skipped, None, now, out);
+            self.finish(true, now, out);
+            return;
+        }
+        self.trial.state = TrialState::Requested;
+        self.since = now;
+        out.push(Effect::Start {
+            mark: self.trial.mark,
+        });
+    }
+
+    fn started(
+        &mut self,
+        answer: Result<StartAnswer, CallError>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.trial.state != TrialState::Requested {
+            return;
+        }
+        match answer {
+            Ok(StartAnswer { session, address }) => {
+                self.seen.answered = true;
+                self.trial.session = Some(session);
+                self.phases_to(now);
+                if let Some(address) = address {
+                    // October's answer comes with the VM.
+                    self.seen.created = true;
+                    self.name(&address, out);
+                }
+                self.enter(TrialState::Following, now, out);
+                self.call_at = now.plus_ms(POLL_MS);
+            }
+            Err(error) => {
+                self.trial.reason = Some(short(&error.said()));
+                let (result, reached) = match &error {
+                    CallError::Limited { .. } => (SyntheticResult::Skipped, false),
+                    CallError::Rejected(_) => (SyntheticResult::Errored, false),
+                    CallError::Unreachable(_) => (SyntheticResult::Errored, false),
+                    CallError::Failed { .. } => (SyntheticResult::Failed, true),
+                    CallError::Unanswered(_) => (SyntheticResult::Errored, true),
+                };
+                let failure = match &error {
+                    CallError::Failed { .. } => self.failure().or(Some(Failure::NotStarted)),
+                    _ => None,
+                };
+                self.end(result, failure, now, out);
+                match reached {
+                    // Whether anything is left of it only the log can tell.
+                    true => self.enter(TrialState::Joining, now, out),
+                    false => self.finish(true, now, out),
+                }
+            }
+        }
+    }
+
+    fn session(
+        &mut self,
+        answer: Result<SessionAnswer, CallError>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(CallError::Limited { retry_ms }) => {
+                self.call_at = now.plus_ms(retry_ms.max(POLL_MS));
+                return;
+            }
+            Err(_) => return,
+        };
+        if answer.left.is_some_and(|left| left < FEW_LEFT) {
+            self.call_at = now.plus_ms(5 * POLL_MS);
+        }
+        if self.trial.vm.is_none() {
+            self.trial.vm = answer.vm;
+        }
+        self.seen.created |= answer.vm.is_some();
+        if let Some(address) = &answer.address {
+            self.name(address, out);
+        }
+        match answer.status {
+            Some(
+                SessionStatus::Ready | SessionStatus::AwaitingUserAuth | SessionStatus::Completed,
+            ) => {
+                self.seen.created = true;
+                self.seen.ready = true;
+            }
+            Some(SessionStatus::Failed | SessionStatus::Timeout)
+                if self.trial.state == TrialState::Following && !self.seen.ready =>
+            {
+                self.fail("the session says failed", now, out);
+                return;
+            }
+            _ => {}
+        }
+        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() {
+            self.seen.fields = true;
+        }
+    }
+
+    fn cancelled(&mut self, answer: &Result<(), CallError>, now: Timestamp, out: &mut Vec<Effect>) {
+        match answer {
+            Ok(()) => {
+                if self.trial.state == TrialState::Cancelling {
+                    self.trial.cancelled_at = Some(now);
+                    self.enter(TrialState::Verifying, now, out);
+                }
+                self.call_at = now.plus_ms(REVIVE_MS);
+            }
+            Err(CallError::Limited { retry_ms }) => {
+                self.call_at = now.plus_ms((*retry_ms).max(AGAIN_MS));
+            }
+            // A controller that forgot the session has also ended its flow; the rows and the log tell.
+            Err(_) => {
+                self.call_at = now.plus_ms(AGAIN_MS);
+                self.again += 1;
+            }
+        }
+    }
+
+    /// An address was named: kept if it may be contacted, else told and counted.
+    fn name(&mut self, text: &str, out: &mut Vec<Effect>) {
+        let Some(networks) = &self.settings.networks else {
+            self.trial.ip = text.parse().ok().or(self.trial.ip);
+            return;
+        };
+        let admitted = text.parse::<IpAddr>().ok().map(|ip| networks.admit(ip));
+        match admitted {
+            Some(Ok(address)) if self.trial.refused == 0 => {
+                self.trial.ip = Some(address.ip());
+                self.address = Some(address);
+            }
+            Some(Ok(_)) => {}
+            _ => {
+                // Nobody knows any more which address is the VM's: none is contacted.
+                self.address = None;
+                self.trial.refused += 1;
+                let shown: String = text.escape_debug().take(60).collect();
+                if self.trial.refused == 1 {
+                    out.push(Effect::Refused(shown.clone()));
+                }
+                self.trial.reason = Some(format!(
+                    "the controller names {shown} as the VM's address, which lies outside the VM networks (probe.networks); it \
+                     was not contacted"
+                ));
+            }
+        }
+    }
+
+    fn learn(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(trace) = self.trace.clone() else {
+            return;
+        };
+        if !trace.ambiguous {
+            if self.trial.vm.is_none() && trace.vm.is_some() {
+                self.trial.vm = trace.vm;
+            }
+            self.seen.created |= trace.created;
+            self.seen.network |= trace.network;
+            self.seen.agent |= trace.agent;
+            self.seen.ready |= trace.ready;
+            self.seen.fields |= trace.fields && self.seen.ready;
+        }
+        let named = [trace.ip, trace.row_ip];
+        for ip in named.into_iter().flatten() {
+            if self.trial.ip != Some(ip) && self.trial.state != TrialState::Requested {
+                self.name(&ip.to_string(), out);
+            }
+        }
+        if self.trial.state == TrialState::Following && !self.seen.ready {
+            match trace.outcome {
+                Some(Outcome::Failed) => self.fail("the controller gave it up", now, out),
+                Some(Outcome::Lost) => {
+                    self.trial.reason = Some("the controller went away under it".to_owned());
+                    self.end(SyntheticResult::Errored, None, now, out);
+                    self.enter(TrialState::Cancelling, now, out);
+                }
+                Some(Outcome::Cancelled) => {
+                    self.trial.reason = Some("somebody else cancelled it".to_owned());
+                    self.end(SyntheticResult::Errored, None, now, out);
+                    self.enter(TrialState::Cancelling, now, out);
+                }
+                Some(Outcome::Ready) | None => {}
+            }
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.trace.as_ref().and_then(|trace| trace.failure)
+    }
+
+    fn fail(&mut self, reason: &str, now: Timestamp, out: &mut Vec<Effect>) {
+        self.trial.reason.get_or_insert_with(|| reason.to_owned());
+        let failure = self.failure().or(Some(Failure::Unknown));
+        self.end(SyntheticResult::Failed, failure, now, out);
+        self.enter(TrialState::Cancelling, now, out);
+    }
+
+    fn waits_for_vnc(&self) -> bool {
+        self.settings.vnc != VncMatters::Off && self.address.is_some() && !self.seen.vnc
+    }
+
+    /// Phases follow one another: each that was reached ends now, unless an earlier one is still awaited.
+    fn phases_to(&mut self, now: Timestamp) {
+        let looks = self.address.is_some();
+        let vnc = looks && self.settings.vnc != VncMatters::Off;
+        let Seen {
+            answered,
+            created,
+            network,
+            agent,
+            ready,
+            vnc: vnc_seen,
+            fields,
+        } = self.seen;
+        let later = agent || ready;
+        let steps = [
+            (TrialPhase::Request, answered, true),
+            (TrialPhase::Created, created, true),
+            // Where neither log nor look told of it, it is not measured.
+            (TrialPhase::GuestNetwork, network, !later || network),
+            (TrialPhase::Agent, agent, !ready || agent),
+            (TrialPhase::Vnc, vnc_seen, vnc),
+            (TrialPhase::SessionFields, ready && fields, true),
+        ];
+        let (mut phases, started) = (self.trial.phases, self.trial.started_at);
+        for (phase, reached, applies) in steps {
+            if !applies || phases.of(phase).is_some() {
+                continue;
+            }
+            if !reached {
+                break;
+            }
+            phases.end(phase, now.since(started));
+        }
+        self.trial.phases = phases;
+    }
+
+    /// The phase in which it stopped, with the time it took.
+    fn stop_phase(&mut self, now: Timestamp) {
+        self.phases_to(now);
+        let seen = self.seen;
+        let reached = [
+            (TrialPhase::Request, seen.answered),
+            (TrialPhase::Created, seen.created),
+            (
+                TrialPhase::GuestNetwork,
+                seen.network || seen.agent || seen.ready,
+            ),
+            (TrialPhase::Agent, seen.agent || seen.ready),
+            (TrialPhase::Vnc, seen.vnc || !self.waits_for_vnc()),
+            (TrialPhase::SessionFields, seen.fields),
+        ];
+        let stopped = reached.into_iter().find(|(_, reached)| !reached);
+        if let Some((phase, _)) = stopped {
+            let elapsed = now.since(self.trial.started_at);
+            self.trial.phases.end(phase, elapsed);
+            self.trial.phases.stopped_in(phase);
+        }
+    }
+
+    /// Its checks are over.
+    fn end(
+        &mut self,
+        result: SyntheticResult,
+        failure: Option<Failure>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.trial.ended_at.is_some() {
+            return;
+        }
+        if result != SyntheticResult::Passed {
+            self.stop_phase(now);
+        }
+        self.trial.result = Some(result);
+        self.trial.failure = failure;
+        self.trial.ended_at = Some(now);
+        let trial = &self.trial;
+        let mut evidence: Vec<String> = trial.reason.iter().cloned().collect();
+        if let Some(phase) = trial.phases.stopped() {
+            let took = trial.phases.of(phase).unwrap_or(0);
+            let seconds = took as f64 / 1_000.0;
+            evidence.push(format!("stopped in {phase} after {seconds:.1} s"));
+        }
+        out.push(Effect::Ended(Box::new(SyntheticRun {
+            vm: trial.vm,
+            session: trial.session,
+            started_at: trial.started_at,
+            ended_at: now,
+            result,
+            failure,
+            evidence,
+        })));
+    }
+
+    fn finish(&mut self, clean: bool, now: Timestamp, out: &mut Vec<Effect>) {
+        self.trial.clean = Some(clean);
+        self.trial.done_at = Some(now);
+        if self.trial.session.is_some() && !self.trial.resumed {
+            let elapsed = now.since(self.trial.started_at);
+            self.trial.phases.end(TrialPhase::Cleanup, elapsed);
+        }
+        self.enter(TrialState::Done, now, out);
+        out.push(Effect::Done { clean });
+    }
+
+    fn go_on(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        match self.trial.state {
+            TrialState::Intent | TrialState::Requested | TrialState::Done => {}
+            TrialState::Joining => self.join(now, out),
+            TrialState::Following => self.follow(now, out),
+            TrialState::Checking => self.check(now, out),
+            TrialState::Cancelling => self.cancel(now, out),
+            TrialState::Verifying => self.verify(now, out),
+        }
+    }
+
+    /// Only the log knows what became of the request.
+    fn join(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let waited = now.since(self.since);
+        let Some(trace) = &self.trace else {
+            // A request that was sent may still lie with a controller that does not read.
+            if self.sighted && waited >= JOIN_MS {
+                self.finish(true, now, out);
+            }
+            return;
+        };
+        if trace.ambiguous {
+            // Neither is touched; the controller's own limit ends both.
+            if waited >= FLOW_MS {
+                let clean = trace.is_gone() || trace.vm.is_none();
+                self.finish(clean, now, out);
+            }
+            return;
+        }
+        if let Some(session) = trace.session {
+            self.trial.session = Some(session);
+            self.enter(TrialState::Cancelling, now, out);
+            self.cancel(now, out);
+            return;
+        }
+        let over = trace.rejected || trace.outcome == Some(Outcome::Failed) || trace.flow_ended;
+        if over && trace.vm.is_none() || waited >= FLOW_MS {
+            let clean = trace.vm.is_none() || trace.is_gone();
+            self.finish(clean, now, out);
+        }
+    }
+
+    fn follow(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.phases_to(now);
+        if self.seen.ready {
+            self.enter(TrialState::Checking, now, out);
+            self.look_at = now;
+            self.check(now, out);
+            return;
+        }
+        let most = if self.seen.created {
+            READY_MS
+        } else {
+            CREATED_MS
+        };
+        if now.since(self.since) >= most {
+            let what = match self.seen.created {
+                true => "it was neither called ready nor given up in time",
+                false => "no VM was named in time",
+            };
+            self.fail(what, now, out);
+            self.cancel(now, out);
+            return;
+        }
+        self.look(now, out);
+        // The log tells sooner and costs nothing.
+        let told = self.trace.as_ref().is_some_and(|trace| trace.vm.is_some());
+        match told {
+            true => self.call_at = self.call_at.max(now.plus_ms(POLL_MS)),
+            false => self.ask(now, out),
+        }
+    }
+
+    fn look(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if let Some(address) = self.address
+            && !self.looking
+            && now >= self.look_at
+        {
+            self.looking = true;
+            self.look_at = now.plus_ms(LOOK_MS);
+            out.push(Effect::Look(address));
+        }
+    }
+
+    fn ask(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if let Some(session) = self.trial.session
+            && !self.asking
+            && now >= self.call_at
+        {
+            self.asking = true;
+            self.call_at = now.plus_ms(POLL_MS);
+            out.push(Effect::AskSession(session));
+        }
+    }
+
+    /// Ready, says the controller: is it?
+    fn check(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.phases_to(now);
+        let waited = now.since(self.since);
+        if self.trial.refused > 0 {
+            self.end(SyntheticResult::Errored, None, now, out);
+            self.enter(TrialState::Cancelling, now, out);
+            self.cancel(now, out);
+            return;
+        }
+        let looked = self.has_looked();
+        let vnc = !self.waits_for_vnc() || waited >= VNC_MS;
+        let over = waited >= FIELDS_MS;
+        if (looked && vnc && self.seen.fields) || over {
+            let failure = if !looked {
+                let word = self.last_look.word;
+                self.trial.reason = Some(format!(
+                    "the controller calls it ready, and our own GET /health meets {word}"
+                ));
+                Some(Failure::AgentUnhealthy)
+            } else if self.waits_for_vnc() && self.settings.vnc == VncMatters::Required {
+                self.trial.reason = Some("VNC does not answer on port 5901".to_owned());
+                Some(Failure::VncNotReady)
+            } else if !self.seen.fields {
+                self.trial.reason = Some("the session's VM fields stay empty".to_owned());
+                Some(Failure::Unknown)
+            } else {
+                None
+            };
+            if self.waits_for_vnc() {
+                // Not there: its phase has no end, and the next one takes the time.
+                self.settings.vnc = VncMatters::Off;
+            }
+            self.phases_to(now);
+            let result = match failure {
+                Some(_) => SyntheticResult::Failed,
+                None => SyntheticResult::Passed,
+            };
+            self.end(result, failure, now, out);
+            self.enter(TrialState::Cancelling, now, out);
+            self.cancel(now, out);
+            return;
+        }
+        if !looked || self.waits_for_vnc() {
+            self.look(now, out);
+        }
+        if !self.seen.fields {
+            self.ask(now, out);
+        }
+    }
+
+    fn cancel(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.trial.state != TrialState::Cancelling {
+            return;
+        }
+        let Some(session) = self.trial.session else {
+            self.enter(TrialState::Joining, now, out);
+            return;
+        };
+        // The controller itself has ended it, VM and all.
+        if self.is_over() || (self.again >= 3 && self.is_gone()) {
+            self.finish(true, now, out);
+            return;
+        }
+        if self.cancelling || now < self.call_at {
+            return;
+        }
+        if self.again >= 30 {
+            self.finish(false, now, out);
+            return;
+        }
+        self.cancelling = true;
+        self.call_at = now.plus_ms(AGAIN_MS);
+        out.push(Effect::Cancel(session));
+    }
+
+    fn is_gone(&self) -> bool {
+        self.trace.as_ref().is_some_and(Trace::is_gone)
+    }
+
+    /// The flow has ended, and the VM, if there ever was one, is gone.
+    fn is_over(&self) -> bool {
+        let Some(trace) = &self.trace else {
+            return false;
+        };
+        let ended = trace.flow_ended
+            || trace.destroyed >= 2
+            || matches!(
+                trace.session_row,
+                Some(SessionStatus::Failed | SessionStatus::Timeout | SessionStatus::Completed)
+            );
+        let settled = trace.destroying <= trace.destroyed;
+        ended && settled && (trace.is_gone() || trace.vm.is_none() && !trace.created)
+    }
+
+    fn verify(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.is_over() {
+            self.finish(true, now, out);
+            return;
+        }
+        let Some(cancelled_at) = self.trial.cancelled_at else {
+            self.enter(TrialState::Cancelling, now, out);
+            return;
+        };
+        let waited = now.since(cancelled_at);
+        if waited >= FLOW_MS {
+            if !self.stands() {
+                self.finish(true, now, out);
+            } else if self.again < 3 {
+                self.again += 1;
+                self.enter(TrialState::Cancelling, now, out);
+                self.cancel(now, out);
+            } else {
+                self.finish(false, now, out);
+            }
+            return;
+        }
+        // It was created after the cancellation, or survived it.
+        if self.stands()
+            && !self.cancelling
+            && now >= self.call_at
+            && let Some(session) = self.trial.session
+        {
+            self.cancelling = true;
+            self.call_at = now.plus_ms(REVIVE_MS);
+            out.push(Effect::Cancel(session));
+        }
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(REASON).collect()
+}

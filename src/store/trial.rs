@@ -1,0 +1,76 @@
+//! The journal of synthetic boots: what each set out to do and how far it has come, one row a boot.
+
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::core::event::Timestamp;
+
+/// Rows that a start reads, beside all that are open: enough for the day's budget.
+const READ: i64 = 200;
+
+/// One entry; a later one of the same id stands in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrialRow {
+    pub id: i64,
+    pub state: String,
+    /// All of it, as JSON.
+    pub intent: String,
+    pub vm_id: Option<String>,
+    pub session_id: Option<String>,
+    pub started_at: Timestamp,
+    /// Nothing remains to be done about it.
+    pub ended_at: Option<Timestamp>,
+}
+
+pub(super) const NOTE: &str = "INSERT INTO synthetic (id, state, intent, vm_id, session_id, started_at, ended_at)
+    SELECT value ->> 'id', value ->> 'state', value ->> 'intent', value ->> 'vm_id', value ->> 'session_id',
+           value ->> 'started_at', value ->> 'ended_at'
+    FROM json_each(?) WHERE true
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, intent = excluded.intent, vm_id = excluded.vm_id,
+        session_id = excluded.session_id, ended_at = excluded.ended_at";
+
+impl TrialRow {
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "state": self.state,
+            "intent": self.intent,
+            "vm_id": self.vm_id,
+            "session_id": self.session_id,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+        })
+    }
+}
+
+type Columns = (
+    i64,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+);
+
+/// All that are open and the newest that are not, oldest first.
+pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Vec<TrialRow>, sqlx::Error> {
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT id, state, intent, vm_id, session_id, started_at, ended_at FROM synthetic
+         WHERE ended_at IS NULL OR id IN (SELECT id FROM synthetic ORDER BY started_at DESC LIMIT ?)
+         ORDER BY started_at",
+    )
+    .bind(READ)
+    .fetch_all(raw)
+    .await?;
+    let row = |(id, state, intent, vm_id, session_id, started_at, ended_at): Columns| TrialRow {
+        id,
+        state,
+        intent,
+        vm_id,
+        session_id,
+        started_at: Timestamp(started_at),
+        ended_at: ended_at.map(Timestamp),
+    };
+    Ok(rows.into_iter().map(row).collect())
+}

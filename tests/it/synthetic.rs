@@ -1,0 +1,189 @@
+//! Synthetic boots from end to end: the built program against a simulated controller's real interface.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod killed;
+mod world;
+
+use bootwatch::simulator::{Habit, Version};
+use serde_json::Value;
+
+use world::{ACCOUNT, World};
+
+/// One run from the wish to the proof that nothing is left.
+fn played(version: Version, habit: Habit, scenario: &str) -> (World, Value) {
+    let world = World::start(version, habit, scenario, 60_000);
+    let mut program = world.program("one", ACCOUNT);
+    program.wants_a_run();
+    let run = program.eventually("the run is over", |view| {
+        let over = view["running"].is_null() && !view["runs"][0].is_null();
+        over.then(|| view["runs"][0].clone())
+    });
+    (world, run)
+}
+
+fn milliseconds(run: &Value, key: &str) -> i64 {
+    let text = run[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("{key} in {run}"));
+    text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+/// The phases leave no gap from the wish to the end.
+fn sums_up(run: &Value) {
+    let phases = run["phases"].as_object().unwrap();
+    let sum: f64 = phases.values().map(|took| took.as_f64().unwrap()).sum();
+    let whole = milliseconds(run, "cleaned_up_at") - milliseconds(run, "started_at");
+    let whole = whole as f64 / 1_000.0;
+    assert!((sum - whole).abs() <= 0.005, "{sum} of {whole}: {run}");
+}
+
+fn passes(version: Version, habit: Habit) -> (World, Value) {
+    let (world, run) = played(version, habit, "healthy");
+    assert_eq!(run["result"], "passed", "{run}");
+    assert_eq!(run["cleaned_up"], true, "{run}");
+    for phase in ["request", "created", "agent", "session_fields", "cleanup"] {
+        assert!(run["phases"][phase].is_number(), "{phase}: {run}");
+    }
+    sums_up(&run);
+    assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+    (world, run)
+}
+
+#[test]
+fn octobers_controller_answers_with_the_vm_and_the_boot_passes() {
+    passes(Version::Oct, Habit::Usual);
+}
+
+#[test]
+fn decembers_controller_works_in_the_background_and_the_boot_passes() {
+    let (world, run) = passes(Version::Dec, Habit::Usual);
+    assert!(run["vm_id"].is_string());
+    drop(world);
+}
+
+#[test]
+fn a_slow_interface_is_waited_for() {
+    passes(Version::Oct, Habit::Slow(4_000));
+}
+
+#[test]
+fn a_cancellation_that_destroys_nothing_is_tried_again_and_judged_by_what_is_there() {
+    let (world, run) = passes(Version::Oct, Habit::CancelsNothing);
+    assert!(!world.cancelled().is_empty());
+    drop(run);
+}
+
+#[test]
+fn a_limiter_with_few_requests_left_is_left_to_the_users() {
+    let (world, run) = played(Version::Oct, Habit::Limited(12, 600_000), "healthy");
+    assert_eq!(
+        (&run["result"], &run["reason"]),
+        (&"skipped".into(), &"limited".into()),
+        "{run}"
+    );
+    assert!(world.sessions(ACCOUNT).is_empty());
+}
+
+#[test]
+fn an_error_of_the_controller_is_a_failed_boot_without_a_vm() {
+    let (world, run) = played(Version::Oct, Habit::Broken, "healthy");
+    assert_eq!(
+        (&run["result"], &run["failure"]),
+        (&"failed".into(), &"not_started".into()),
+        "{run}"
+    );
+    assert_eq!(run["cleaned_up"], true, "{run}");
+    assert!(world.cancelled().is_empty());
+}
+
+#[test]
+fn an_agent_that_is_missing_fails_the_boot_and_says_where_it_stopped() {
+    for version in [Version::Oct, Version::Dec] {
+        let (world, run) = played(version, Habit::Usual, "agent-missing");
+        assert_eq!(run["result"], "failed", "{run}");
+        assert_eq!(run["failure"], "agent_refused", "{run}");
+        assert_eq!(run["stopped_in"], "agent", "{run}");
+        assert_eq!(run["cleaned_up"], true, "{run}");
+        assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_user_that_the_controller_does_not_know_is_our_own_mistake() {
+    let world = World::start(Version::Oct, Habit::Usual, "healthy", 60_000);
+    let mut program = world.program("one", "5e1f0000-0000-4000-8000-00000000dead");
+    program.wants_a_run();
+    let run = program.eventually("the run is over", |view| {
+        (!view["runs"][0].is_null()).then(|| view["runs"][0].clone())
+    });
+    assert_eq!(run["result"], "errored", "{run}");
+    assert_eq!(run["cleaned_up"], true, "{run}");
+    let text = program.metrics();
+    let count = "bootwatch_synthetic_runs_total{result=\"errored\"} 1";
+    assert!(text.contains(count), "{text}");
+}
+
+/// The address is documentation's (203.0.113.77): a probe of it would leave this machine, and there is none.
+#[test]
+fn an_address_outside_the_networks_is_reported_counted_and_never_contacted() {
+    let world = World::start(Version::Oct, Habit::NamesForeignAddress, "healthy", 60_000);
+    let mut program = world.program("one", ACCOUNT);
+    program.wants_a_run();
+    let run = program.eventually("the run is over", |view| {
+        let over = view["running"].is_null() && !view["runs"][0].is_null();
+        over.then(|| view["runs"][0].clone())
+    });
+    assert_eq!(run["result"], "errored", "{run}");
+    assert!(
+        run["reason"].as_str().unwrap().contains("203.0.113.77"),
+        "{run}"
+    );
+    assert!(run["addresses_refused"].as_u64().unwrap() >= 1, "{run}");
+    assert_eq!(run["cleaned_up"], true, "{run}");
+    let text = program.metrics();
+    assert!(
+        text.contains("bootwatch_synthetic_addresses_refused_total 1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn synthetic_boots_are_no_users_and_users_no_synthetic_ones() {
+    let world = World::start(Version::Oct, Habit::Usual, "healthy", 60_000);
+    let mut program = world.program("one", ACCOUNT);
+    let foreign = world.boots(world::OTHER);
+    program.wants_a_run();
+    let counted = |text: &str, origin: &str| {
+        let series = format!(
+            "bootwatch_boots_total{{failure=\"none\",origin=\"{origin}\",outcome=\"ready\",vm_type=\"browser\"}} 1"
+        );
+        text.contains(&series)
+    };
+    program.eventually("both are counted", |_| None::<()>.or(Some(())));
+    world::eventually("both are counted", || {
+        let text = program.metrics();
+        counted(&text, "user") && counted(&text, "synthetic")
+    });
+    assert!(!world.cancelled().contains(&foreign));
+}
+
+#[test]
+fn nobody_without_the_token_begins_a_run_and_the_guards_hold_for_those_who_have_it() {
+    let world = World::start(Version::Oct, Habit::Usual, "healthy", 3_600_000);
+    let program = world.program("one", ACCOUNT);
+    assert_eq!(program.ask_with("wrong-token-of-sixteen").0, 401);
+    // Two browser VMs of users run already.
+    let users = [world.boots(world::OTHER), world.boots(world::OTHER)];
+    program.eventually("the slots are taken", |view| {
+        (view["blocked_by"] == "slots").then_some(())
+    });
+    let (status, body) = program.ask_with(world::TOKEN);
+    assert_eq!((status, &body["error"]), (409, &"not now: slots".into()));
+    assert_eq!(world.sessions(ACCOUNT).len(), 0);
+    assert!(
+        users
+            .iter()
+            .all(|session| !world.cancelled().contains(session))
+    );
+}
