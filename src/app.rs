@@ -23,6 +23,7 @@ mod journal;
 mod keeper;
 mod owner;
 mod place;
+mod probe;
 pub mod report;
 mod resort;
 mod restart;
@@ -61,6 +62,7 @@ use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
 use place::{Place, SourceEvent};
+use probe::Probing;
 use resort::LastResort;
 use supervisor::Supervisor;
 
@@ -226,6 +228,9 @@ impl App {
             }
             None => None,
         };
+        let probing = config.probe.interval.map(|interval| {
+            Probing::start(&config.probe, interval, &recorder, &stop_source, &mut tasks)
+        });
         let read_to = restored.place.clone();
         let mut gather = Gather::new(config.host.clone(), handed, anew, read_to);
         if restored.forgets_database {
@@ -255,6 +260,7 @@ impl App {
                 asks,
                 feedback,
                 view: view_tx,
+                probing,
             },
             stats,
         );
