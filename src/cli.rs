@@ -48,6 +48,8 @@ enum Command {
     Silence(operate::Silence),
     /// Acknowledges an incident, or lists those that are open
     Ack(operate::Ack),
+    /// Marks a fix, so that the boots after it prove it or do not
+    Fix(operate::Fix),
     /// Starts and ends maintenance, whose boots do not count
     Maintenance(operate::Maintenance),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
@@ -86,6 +88,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         }
         Command::Silence(arguments) => {
             operate::silence(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Fix(arguments) => {
+            operate::fix(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Ack(arguments) => {
             operate::ack(&arguments, &Surroundings::of_this_process(), out, err)

@@ -194,7 +194,11 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
-                Some(image) = images.recv() => self.image.take(image),
+                Some(image) = images.recv() => {
+                    self.engine.image(&image, self.clock.now(), &mut self.effects);
+                    self.gather.touched();
+                    self.image.take(image);
+                }
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 Some(ask) = self.reach.asks.recv() => self.asked(ask),
@@ -486,6 +490,10 @@ impl Owner {
             command,
             answer: to,
         } = ask;
+        let marked = match &command {
+            desk::Command::MarkFix { author, note } => Some((author.clone(), note.clone())),
+            _ => None,
+        };
         let mut done = None;
         self.at_desk(|desk, out| done = Some(desk.command(command, now, out)));
         match done {
@@ -497,7 +505,14 @@ impl Owner {
                 // Who has gone away wants no answer.
                 drop(to.send(answer));
             }
-            Some(Ok(done)) => self.gather.answer(Answering { done: Ok(done), to }),
+            Some(Ok(done)) => {
+                if let Some((author, note)) = marked {
+                    let waiting = self.engine.fix_marked(&author, &note, now);
+                    tracing::info!(incidents = waiting, "a fix was marked");
+                    self.gather.incidents_changed();
+                }
+                self.gather.answer(Answering { done: Ok(done), to });
+            }
             None => {}
         }
     }

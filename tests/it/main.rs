@@ -10,6 +10,7 @@ mod config;
 mod database;
 mod demo;
 mod detection;
+mod diagnosis;
 mod metrics;
 mod notify_test;
 mod operators;

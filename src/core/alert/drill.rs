@@ -77,6 +77,11 @@ fn first(host: &str, at: Timestamp) -> Incident {
         flapping: false,
         before: None,
         turned: false,
+        diagnosis: None,
+        verdict_told: None,
+        verdict_told_at: None,
+        news: None,
+        fix: None,
     }
 }
 

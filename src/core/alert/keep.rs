@@ -15,6 +15,7 @@ use super::{
     Settings, Subject,
 };
 use crate::core::burn::Grain;
+use crate::core::diagnosis::Surroundings;
 use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::rule::RuleName;
 use crate::core::saved::{Changes, MAX_NUMBER, REST, RestoreError, Saved, Touched};
@@ -39,6 +40,7 @@ pub(super) enum Place {
     Alert(RuleName, Subject),
     Incident(Subject, Family),
     Closed(usize),
+    Surroundings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +66,7 @@ impl Place {
                 Place::Alert(*rule, Subject::from_word(next()?)?)
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
+            "surroundings" => Place::Surroundings,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
                 let family = next()?;
@@ -120,6 +123,7 @@ impl fmt::Display for Place {
             Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.key()),
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
+            Place::Surroundings => f.write_str("surroundings"),
         }
     }
 }
@@ -261,7 +265,11 @@ impl Engine {
         Rest {
             version: VERSION,
             closed_ever: self.closed_ever,
-            parts: of_types + self.alerts.len() + self.incidents.len() + self.closed.len(),
+            parts: of_types
+                + self.alerts.len()
+                + self.incidents.len()
+                + self.closed.len()
+                + usize::from(self.has_surroundings()),
         }
     }
 
@@ -301,7 +309,15 @@ impl Engine {
             self.numbered_closed()
                 .map(|(number, _)| Place::closed(number)),
         );
+        if self.has_surroundings() {
+            all.push(Place::Surroundings);
+        }
         all
+    }
+
+    /// Those of whom nothing was told are not kept.
+    fn has_surroundings(&self) -> bool {
+        self.surroundings != Surroundings::default()
     }
 
     fn numbered_closed(&self) -> impl Iterator<Item = (u64, &Incident)> {
@@ -357,6 +373,10 @@ impl Engine {
                     .find(|(number, _)| Place::closed(*number) == place)
                     .map(|(number, incident)| Numbered(number, incident));
                 changes.put_or_remove(key, closed.as_ref());
+            }
+            Place::Surroundings => {
+                let known = self.has_surroundings().then_some(&self.surroundings);
+                changes.put_or_remove(key, known);
             }
         }
     }
@@ -420,6 +440,7 @@ impl Engine {
                 self.incidents.insert((subject, family), incident);
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
+            Place::Surroundings => self.surroundings = saved.read(key, text)?,
         }
         Ok(())
     }

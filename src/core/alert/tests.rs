@@ -1,4 +1,5 @@
 mod condition;
+mod diagnosis;
 mod keep;
 mod measure;
 
