@@ -46,6 +46,8 @@ pub enum Family {
     Notifiers,
     /// The understanding of the log.
     Records,
+    /// Synthetic boots.
+    Synthetic,
 }
 
 impl Family {
@@ -87,6 +89,7 @@ impl Family {
             Condition::StoreUnwritable => Family::Store,
             Condition::NotifierFailing => Family::Notifiers,
             Condition::RecordsUnparsed => Family::Records,
+            Condition::SyntheticFailing => Family::Synthetic,
         }
     }
 
@@ -98,7 +101,7 @@ impl Family {
         }
     }
 
-    pub(super) const ALL: [Family; 12] = [
+    pub(super) const ALL: [Family; 13] = [
         Family::Guest,
         Family::Creation,
         Family::Controller,
@@ -111,6 +114,7 @@ impl Family {
         Family::Store,
         Family::Notifiers,
         Family::Records,
+        Family::Synthetic,
     ];
 
     #[must_use]
@@ -128,6 +132,7 @@ impl Family {
             Family::Store => "store",
             Family::Notifiers => "notifiers",
             Family::Records => "records",
+            Family::Synthetic => "synthetic",
         }
     }
 }

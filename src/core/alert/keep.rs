@@ -41,6 +41,7 @@ pub(super) enum Place {
     Incident(Subject, Family),
     Closed(usize),
     Surroundings,
+    Synthetic,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,7 @@ impl Place {
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
             "surroundings" => Place::Surroundings,
+            "synthetic" => Place::Synthetic,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
                 let family = next()?;
@@ -124,6 +126,7 @@ impl fmt::Display for Place {
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
             Place::Surroundings => f.write_str("surroundings"),
+            Place::Synthetic => f.write_str("synthetic"),
         }
     }
 }
@@ -269,7 +272,8 @@ impl Engine {
                 + self.alerts.len()
                 + self.incidents.len()
                 + self.closed.len()
-                + usize::from(self.has_surroundings()),
+                + usize::from(self.has_surroundings())
+                + usize::from(!self.synthetic.is_empty()),
         }
     }
 
@@ -312,6 +316,7 @@ impl Engine {
         if self.has_surroundings() {
             all.push(Place::Surroundings);
         }
+        all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
         all
     }
 
@@ -378,6 +383,10 @@ impl Engine {
                 let known = self.has_surroundings().then_some(&self.surroundings);
                 changes.put_or_remove(key, known);
             }
+            Place::Synthetic => {
+                let known = Some(&self.synthetic).filter(|known| !known.is_empty());
+                changes.put_or_remove(key, known);
+            }
         }
     }
 
@@ -441,6 +450,10 @@ impl Engine {
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
             Place::Surroundings => self.surroundings = saved.read(key, text)?,
+            Place::Synthetic => {
+                self.synthetic = saved.read(key, text)?;
+                saved.ensure(self.synthetic.is_sound(), key, "it holds too many")?;
+            }
         }
         Ok(())
     }
@@ -502,6 +515,10 @@ impl Engine {
                 state.pending_since(now);
             }
             self.touched.mark(Place::Alert(*rule, *subject));
+        }
+        if !self.synthetic.is_empty() {
+            self.synthetic.not_after(now);
+            self.touched.mark(Place::Synthetic);
         }
         let latest = now.plus_ms(self.settings.group_wait_ms.max(course::INTERVAL_MS));
         for ((subject, family), incident) in &mut self.incidents {

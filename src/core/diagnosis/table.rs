@@ -688,7 +688,10 @@ pub const TABLE: &[Row] = &[
         needs: &[S::RecordLost],
         prior: 1.5,
         weights: &[
-            w(S::RowRefused, 20.0, 0.7),w(S::DatabaseAway, 0.02, 1.2), w(S::NoSpace, 2.0, 1.0)],
+            w(S::RowRefused, 20.0, 0.7),
+            w(S::DatabaseAway, 0.02, 1.2),
+            w(S::NoSpace, 2.0, 1.0),
+        ],
         refuted_by: "the error's words are about the connection, not the row",
     },
     Row {
