@@ -18,7 +18,7 @@
 //! A verdict is considered only where one of the signs that it needs was seen: that is the contract's order of decision
 //! (which creation step failed; did the VM die; what did the wait meet; what did it answer) as data.
 //!
-//! A sign of boots counts as seen where at least half of the bad boots that were looked at show it, and as missing where
+//! A sign of boots counts as seen where more than half of the bad boots that were looked at show it, and as missing where
 //! none does; in between it says nothing. Boots of one trouble are not independent, so the number of boots multiplies
 //! nothing. Below [`FLOOR`] the answer is that there is not enough evidence, which is an answer. From [`SURE`] on a page
 //! names the verdict in its title.
@@ -157,7 +157,7 @@ impl Evidence {
         match count {
             Count { of: 0, .. } => None,
             Count { bad: 0, of } => Some((false, Some(Count { bad: of, of }))),
-            Count { bad, of } if bad * 2 >= of => Some((true, Some(count))),
+            Count { bad, of } if bad * 2 > of => Some((true, Some(count))),
             Count { .. } => None,
         }
     }

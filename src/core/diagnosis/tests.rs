@@ -160,9 +160,9 @@ fn an_agent_that_is_injected_is_not_missing_from_the_image() {
 }
 
 #[test]
-fn what_half_of_the_boots_show_is_seen_and_a_stray_one_says_nothing() {
+fn what_most_of_the_boots_show_is_seen_and_a_stray_one_says_nothing() {
     let mut evidence = Evidence {
-        boots: boots(2, &[(Sign::RefusedToEnd, true)]),
+        boots: boots(3, &[(Sign::RefusedToEnd, true)]),
         ..Evidence::default()
     };
     evidence
