@@ -236,6 +236,11 @@ impl Engine {
         match observation {
             Observation::BootEnded(boot) => self.boot_ended(boot, now, out),
             Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
+            Observation::BootEvidence(boot) => {
+                if let Some(vm) = boot.vm {
+                    self.learn(vm, diagnosis::of_boot(boot), now, out);
+                }
+            }
             Observation::ControllerStarted { at } => self.controller_started(*at),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
@@ -254,6 +259,7 @@ impl Engine {
             Observation::AttemptEnded(_)
             | Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
+            | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }

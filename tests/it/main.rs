@@ -25,6 +25,7 @@ mod program;
 
 mod simulator;
 mod simulator_agents;
+mod simulator_consoles;
 mod simulator_databases;
 mod simulator_habits;
 mod simulator_replay;

@@ -5,6 +5,7 @@
 
 use super::sign::{Sign, Signs};
 use crate::core::boot::Boot;
+use crate::core::console::GuestMark;
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Outcome, Stage, StageOutcome, VmType,
 };
@@ -84,6 +85,40 @@ pub(super) fn is_class(sign: Sign) -> bool {
     CLASSES.iter().any(|(_, class)| *class == sign)
 }
 
+/// What each mark on a console, or each of several, is a sign of.
+const MARKS: &[(GuestMark, Sign)] = &[
+    (GuestMark::LoginPrompt, Sign::ConsoleLogin),
+    (GuestMark::MultiUserTarget, Sign::ConsoleLogin),
+    (GuestMark::IpConfigComplete, Sign::ConsoleNetwork),
+    (GuestMark::NetworkSetupComplete, Sign::ConsoleNetwork),
+    (GuestMark::InterfaceSeen, Sign::ConsoleInterface),
+    (GuestMark::IpConfigFailed, Sign::ConsoleNoAddress),
+    (GuestMark::NetworkOnline, Sign::NetworkOnline),
+    (GuestMark::WaitingForNetwork, Sign::WaitsForNetwork),
+    (GuestMark::GatewayPingFailed, Sign::GatewayLost),
+    (GuestMark::AgentUnitStarted, Sign::UnitStarted),
+    (GuestMark::AgentUnitFailed, Sign::UnitFailed),
+    (GuestMark::AgentUnitBlocked, Sign::UnitBlocked),
+    (GuestMark::EnvironmentFileMissing, Sign::EnvironmentUnread),
+    (GuestMark::AgentExecFailed, Sign::ExecFailed),
+    (GuestMark::Supervisor, Sign::SupervisorSpoke),
+    (GuestMark::AgentDied, Sign::AgentDied),
+    (GuestMark::AgentCrashed, Sign::AgentDied),
+    (GuestMark::AgentListening, Sign::AgentListens),
+    (GuestMark::AgentBindFailed, Sign::AgentBindFailed),
+    (GuestMark::VncUnitFailed, Sign::VncUnitFailed),
+    (GuestMark::KernelPanic, Sign::Panicked),
+    (GuestMark::OutOfMemory, Sign::OutOfMemory),
+    (GuestMark::RootDeviceMissing, Sign::RootAbsent),
+    (GuestMark::FilesystemError, Sign::DiskErrors),
+    (GuestMark::DmaFailed, Sign::DmaFailed),
+    (GuestMark::InitFailed, Sign::InitFailed),
+    (GuestMark::VcpuFault, Sign::VcpuFault),
+    (GuestMark::KvmDenied, Sign::KvmDenied),
+    (GuestMark::VmmLoggerMissing, Sign::LogPathAbsent),
+    (GuestMark::VmmSocketTaken, Sign::SocketTaken),
+];
+
 /// The signs of a boot that has ended.
 #[must_use]
 pub fn of_boot(boot: &Boot) -> Signs {
@@ -99,7 +134,22 @@ pub fn of_boot(boot: &Boot) -> Signs {
     limits(boot, failure, &mut signs);
     words(boot, failure, &mut signs);
     injection(boot, &mut signs);
+    console(boot, &mut signs);
     signs
+}
+
+/// What is missing on a console says something only where all of it was read.
+fn console(boot: &Boot, signs: &mut Signs) {
+    let Some(evidence) = &boot.console else {
+        return;
+    };
+    for (mark, sign) in MARKS {
+        if evidence.has(*mark) {
+            signs.set(*sign, true);
+        } else if evidence.lacks(*mark) && !signs.has(*sign) {
+            signs.set(*sign, false);
+        }
+    }
 }
 
 /// What the last attempt of a boot in flight says, which has waited longer than healthy ones do.
