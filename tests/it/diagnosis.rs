@@ -436,10 +436,7 @@ fn incidents(case: &Case, seed: u64, rate: u32) -> Vec<Incident> {
 
 /// What the first incident is put down to; the first page matters most.
 fn diagnosed(case: &Case, seed: u64, rate: u32) -> Option<Diagnosis> {
-    incidents(case, seed, rate)
-        .into_iter()
-        .next()?
-        .diagnosis
+    incidents(case, seed, rate).into_iter().next()?.diagnosis
 }
 
 /// A few runs of each, at other times and rates.
