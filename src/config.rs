@@ -13,6 +13,7 @@ pub mod manual;
 mod nearest;
 mod notify;
 mod problem;
+mod report;
 mod rules;
 mod schema;
 mod secret;
@@ -37,6 +38,7 @@ pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
+pub use report::Report;
 pub use rules::{
     BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
     ReadinessHeadroomLow, Rules,
@@ -64,6 +66,7 @@ pub struct Config {
     /// `None`: none is sent.
     pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
+    pub report: Report,
     pub shutdown: Shutdown,
     pub links: Links,
 }
@@ -170,6 +173,7 @@ pub fn parse(
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
+    report::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -195,6 +199,7 @@ pub fn parse(
             token: settings.maybe("web.token"),
         },
         rules: Rules::read(&settings),
+        report: report::read(&settings),
         notifiers: notify::read(&settings),
         alerts: Alerts {
             keep_firing: settings.read("alerts.keep_firing"),

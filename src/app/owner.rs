@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
 use super::database::{Existing, Told};
-use super::facts::{Sight, Watch};
+use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::Audited;
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::restart::Restored;
+use super::sight::Seen;
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
@@ -107,6 +108,7 @@ pub(super) struct Owner {
     /// The log cannot be read.
     trouble: bool,
     watch: Watch,
+    seen: Seen,
     look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
@@ -159,6 +161,7 @@ impl Owner {
             up: false,
             trouble: false,
             watch: Watch::default(),
+            seen: restored.seen,
             look_at: clock::monotonic(),
             gauges_due: None,
             gauges_at: None,
@@ -243,6 +246,7 @@ impl Owner {
         self.tracker.save_everything();
         self.engine.save_everything();
         self.desk.save_everything();
+        self.seen.save_everything();
         if let Some(existing) = &mut self.existing {
             existing.save_everything();
         }
@@ -258,6 +262,7 @@ impl Owner {
                 after,
                 history,
             } => {
+                let (live, newest) = (!history && self.caught_up.is_some(), self.reader.newest());
                 self.history = history;
                 self.up = true;
                 self.caught_up = None;
@@ -269,6 +274,13 @@ impl Owner {
                     self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
                 }
                 self.read(|reader, mut sink| reader.push(&bytes, &mut sink));
+                if let Some(at) = self
+                    .reader
+                    .newest()
+                    .filter(|at| live && Some(*at) != newest)
+                {
+                    self.watch.stamped(at.since(clock::now()));
+                }
                 self.flush_at = self
                     .reader
                     .has_pending()
@@ -306,6 +318,7 @@ impl Owner {
                     read_to,
                     "the log was truncated; what it held unread is lost"
                 );
+                self.seen.lost();
             }
             SourceEvent::Lost { after, reason } => {
                 tracing::warn!(
@@ -313,6 +326,7 @@ impl Owner {
                     reason = reason.as_str(),
                     "part of the log vanished unread"
                 );
+                self.seen.lost();
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
@@ -345,6 +359,7 @@ impl Owner {
             history,
             clock,
             image,
+            seen,
             gather,
             ended,
             ..
@@ -353,6 +368,7 @@ impl Owner {
         let live = !*history;
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
+            seen.read(event.at);
             tracker.observe(event, observations);
             if let Some(existing) = existing {
                 existing.log_says(event);
@@ -596,6 +612,10 @@ impl Owner {
             facts.extend(existing.facts().clone());
         }
         self.engine.facts(&facts, sight.at, &mut self.effects);
+        let hidden = matches!(sight.database, Some(Sighted::Not(_)));
+        let whole = sight.caught_up && sight.up && !self.trouble;
+        let changes = self.seen.look(sight.at, whole, hidden);
+        self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
     }
 

@@ -405,6 +405,10 @@ pub(super) const KEYS: &[Key] = &[
     CONDITIONS[21],
     CONDITIONS[22],
     CONDITIONS[23],
+    CONDITIONS[24],
+    CONDITIONS[25],
+    CONDITIONS[26],
+    CONDITIONS[27],
     key(
         "alerts.keep_firing",
         Shape::Duration {
@@ -452,6 +456,31 @@ pub(super) const KEYS: &[Key] = &[
             otherwise: "maintenance is started by hand",
         },
         doc: "When maintenance is: days, local times, a time zone and why. Boots that touch one count neither for nor against.",
+    },
+    Key {
+        path: "report.schedule",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"Mon 08:00\"",
+            otherwise: "reports are made by hand (`bootwatch report`)",
+        },
+        doc: "When the report of the last week is made: a day (Mon to Sun) and a time in `timezone`. One that was missed is \
+              made up for, the last one only.",
+    },
+    key(
+        "report.timezone",
+        Shape::Zone,
+        "\"auto\"",
+        "The zone in which the report's weeks and days begin.",
+    ),
+    Key {
+        path: "report.channel",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"email\"",
+            otherwise: "the report is kept, and mailed to nobody",
+        },
+        doc: "The notifier of type `email` whose recipients get the report, each once a week.",
     },
     Key {
         path: "heartbeat.url",
@@ -569,11 +598,14 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "A log that bootwatch does not understand.",
     ),
     ("rules.SyntheticFailing", "Trial boots that fail."),
+    ("rules.BootsUntold", "Boots whose end nobody told."),
+    ("rules.LogClockWrong", "A log in the wrong time."),
     (
         "alerts",
         "When alerts end, and when messages about them are sent.",
     ),
     ("maintenance", "When boots do not count."),
+    ("report", "The weekly reliability report."),
     (
         "heartbeat",
         "The sign of life, whose absence tells that nobody watches.",

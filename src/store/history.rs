@@ -5,15 +5,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions};
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
+use super::archive::{ListedReport, StoredReport};
 use super::connection::options;
 use super::error::StoreError;
 use super::operation::OperationRow;
 use super::outbox::StoredMessage;
 use super::row::{BOOT_COLUMNS, BootRow, IncidentRow};
-use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
+use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
+use crate::core::report::BootFact;
 
 /// Rows in memory at a time.
 const PAGE: i64 = 1_000;
@@ -26,6 +29,50 @@ static BOOTS: LazyLock<String> = LazyLock::new(|| {
         names.join(", ")
     )
 });
+
+static FACTS: LazyLock<String> = LazyLock::new(|| {
+    let stages: Vec<String> = Stage::ALL
+        .iter()
+        .map(|stage| format!("{stage}_ms"))
+        .collect();
+    format!(
+        "SELECT host, vm_type, origin, outcome, failure, failed_stage, started_at, ended_at, ready_ms, image,
+                boot_id IN (SELECT boot_id FROM boot_detail WHERE detail ->> 'maintenance'), {}
+         FROM boot WHERE started_at >= ? AND started_at < ?",
+        stages.join(", ")
+    )
+});
+
+/// Reads a row of [`FACTS`], by place: names would be looked up in each of a million rows.
+fn fact(row: &SqliteRow, each: &mut impl FnMut(&BootFact<'_>)) -> Result<(), sqlx::Error> {
+    let unknown =
+        |what: &str| sqlx::Error::Decode(format!("{what} holds no word that is known").into());
+    let mut stages = [None; 10];
+    for (place, ms) in stages.iter_mut().enumerate() {
+        *ms = row.try_get(11 + place)?;
+    }
+    each(&BootFact {
+        host: row.try_get(0)?,
+        vm_type: VmType::from_word(row.try_get(1)?).ok_or_else(|| unknown("vm_type"))?,
+        origin: Origin::from_word(row.try_get(2)?).ok_or_else(|| unknown("origin"))?,
+        outcome: row
+            .try_get::<Option<&str>, _>(3)?
+            .and_then(Outcome::from_word),
+        failure: row
+            .try_get::<Option<&str>, _>(4)?
+            .and_then(Failure::from_word),
+        failed_stage: row
+            .try_get::<Option<&str>, _>(5)?
+            .and_then(Stage::from_word),
+        started_at: Timestamp(row.try_get(6)?),
+        ended_at: row.try_get::<Option<i64>, _>(7)?.map(Timestamp),
+        ready_ms: row.try_get(8)?,
+        image: row.try_get(9)?,
+        maintenance: row.try_get(10)?,
+        stages,
+    });
+    Ok(())
+}
 
 /// Boots that ended alike, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +213,62 @@ impl History {
             .bind(range.start.0)
             .bind(range.end.0)
             .fetch_all(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))
+    }
+
+    /// The boots that began in `range`, in order, with what a report counts and nothing else: a fraction of what
+    /// [`History::boots`] reads.
+    pub async fn facts(
+        &mut self,
+        range: Range<Timestamp>,
+        mut each: impl FnMut(&BootFact<'_>),
+    ) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut rows = sqlx::query(AssertSqlSafe(FACTS.as_str()))
+            .bind(range.start.0)
+            .bind(range.end.0)
+            .fetch(&mut self.raw);
+        loop {
+            let row = match rows.try_next().await {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(count),
+                Err(error) => return Err(StoreError::new("read", &self.path, error)),
+            };
+            fact(&row, &mut each).map_err(|error| StoreError::new("read", &self.path, error))?;
+            count += 1;
+        }
+    }
+
+    /// The stretches in which the log was read whole.
+    pub async fn seen(&mut self) -> Result<Vec<Range<Timestamp>>, StoreError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT key, value FROM state WHERE kind = 'seen'")
+                .fetch_all(&mut self.raw)
+                .await
+                .map_err(|error| self.cannot(error))?;
+        let moment = |text: &str| text.parse().ok().map(Timestamp);
+        Ok(rows
+            .iter()
+            .filter_map(|(since, until)| Some(moment(since)?..moment(until)?))
+            .collect())
+    }
+
+    /// The reports that were made, the newest week first.
+    pub async fn reports(&mut self) -> Result<Vec<ListedReport>, StoreError> {
+        sqlx::query_as(
+            "SELECT zone, week, revision, made_at, headline FROM report ORDER BY week DESC, zone",
+        )
+        .fetch_all(&mut self.raw)
+        .await
+        .map_err(|error| self.cannot(error))
+    }
+
+    /// One week's report, in the zone in which it was made last.
+    pub async fn report(&mut self, week: &str) -> Result<Option<StoredReport>, StoreError> {
+        sqlx::query_as("SELECT * FROM report WHERE week = ? ORDER BY made_at DESC LIMIT 1")
+            .bind(week)
+            .fetch_optional(&mut self.raw)
             .await
             .map_err(|error| self.cannot(error))
     }

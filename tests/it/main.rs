@@ -43,6 +43,7 @@ mod fleet_real;
 
 mod winston;
 
+mod report;
 mod rows_sample;
 
 mod run_conditions;

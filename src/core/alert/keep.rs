@@ -42,6 +42,7 @@ pub(super) enum Place {
     Closed(usize),
     Surroundings,
     Synthetic,
+    Untold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,7 @@ impl Place {
             "closed" => Place::Closed(next()?.parse().ok()?),
             "surroundings" => Place::Surroundings,
             "synthetic" => Place::Synthetic,
+            "untold" => Place::Untold,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
                 let family = next()?;
@@ -127,6 +129,7 @@ impl fmt::Display for Place {
             Place::Closed(place) => write!(f, "closed/{place}"),
             Place::Surroundings => f.write_str("surroundings"),
             Place::Synthetic => f.write_str("synthetic"),
+            Place::Untold => f.write_str("untold"),
         }
     }
 }
@@ -273,7 +276,8 @@ impl Engine {
                 + self.incidents.len()
                 + self.closed.len()
                 + usize::from(self.has_surroundings())
-                + usize::from(!self.synthetic.is_empty()),
+                + usize::from(!self.synthetic.is_empty())
+                + usize::from(!self.untold.is_empty()),
         }
     }
 
@@ -317,6 +321,7 @@ impl Engine {
             all.push(Place::Surroundings);
         }
         all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
+        all.extend((!self.untold.is_empty()).then_some(Place::Untold));
         all
     }
 
@@ -381,6 +386,10 @@ impl Engine {
             }
             Place::Surroundings => {
                 let known = self.has_surroundings().then_some(&self.surroundings);
+                changes.put_or_remove(key, known);
+            }
+            Place::Untold => {
+                let known = Some(&self.untold).filter(|known| !known.is_empty());
                 changes.put_or_remove(key, known);
             }
             Place::Synthetic => {
@@ -450,6 +459,10 @@ impl Engine {
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
             Place::Surroundings => self.surroundings = saved.read(key, text)?,
+            Place::Untold => {
+                self.untold = saved.read(key, text)?;
+                saved.ensure(self.untold.is_sound(), key, "it holds too many")?;
+            }
             Place::Synthetic => {
                 self.synthetic = saved.read(key, text)?;
                 saved.ensure(self.synthetic.is_sound(), key, "it holds too many")?;
