@@ -52,6 +52,8 @@ enum Command {
     Silence(operate::Silence),
     /// Acknowledges an incident, or lists those that are open
     Ack(operate::Ack),
+    /// Marks a fix, so that the boots after it prove it or do not
+    Fix(operate::Fix),
     /// Starts and ends maintenance, whose boots do not count
     Maintenance(operate::Maintenance),
     /// Makes a boot of bootwatch's own, now, or shows the latest
@@ -97,6 +99,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         }
         Command::Silence(arguments) => {
             operate::silence(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Fix(arguments) => {
+            operate::fix(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Ack(arguments) => {
             operate::ack(&arguments, &Surroundings::of_this_process(), out, err)

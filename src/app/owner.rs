@@ -511,6 +511,9 @@ impl Owner {
     fn image_seen(&mut self, seen: ImageSeen) {
         match seen {
             ImageSeen::Audited(image) => {
+                self.engine
+                    .image(&image, self.clock.now(), &mut self.effects);
+                self.gather.touched();
                 self.image.take(image);
                 // What it says is told at once.
                 self.look_at = clock::monotonic();
@@ -648,6 +651,10 @@ impl Owner {
             command,
             answer: to,
         } = ask;
+        let marked = match &command {
+            desk::Command::MarkFix { author, note } => Some((author.clone(), note.clone())),
+            _ => None,
+        };
         let mut done = None;
         self.at_desk(|desk, out| done = Some(desk.command(command, now, out)));
         match done {
@@ -659,7 +666,14 @@ impl Owner {
                 // Who has gone away wants no answer.
                 drop(to.send(answer));
             }
-            Some(Ok(done)) => self.gather.answer(Answering { done: Ok(done), to }),
+            Some(Ok(done)) => {
+                if let Some((author, note)) = marked {
+                    let waiting = self.engine.fix_marked(&author, &note, now);
+                    tracing::info!(incidents = waiting, "a fix was marked");
+                    self.gather.incidents_changed();
+                }
+                self.gather.answer(Answering { done: Ok(done), to });
+            }
             None => {}
         }
     }

@@ -1,5 +1,6 @@
 //! `bootwatch analyze`: logs of the past into what happened.
 
+mod causes;
 mod json;
 mod text;
 
@@ -7,6 +8,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+
+use causes::Causes;
 
 use super::Status;
 use super::past::{self, Replayed};
@@ -43,6 +46,7 @@ enum Format {
 struct Analysis {
     summary: Summary,
     alerts: Vec<FiredAlert>,
+    causes: Causes,
     read: Replayed,
     tracker: TrackerCounts,
     host: String,
@@ -63,6 +67,7 @@ pub(super) fn run(
         tracker: Tracker::new(excerpt),
         summary: Summary::new(arguments.boots),
         alerts: Alerts::new(alert::Settings::default()),
+        causes: Causes::default(),
         out: Vec::new(),
     };
     let read = past::replay(inputs, problems, zone, &mut |event| state.take(event));
@@ -71,6 +76,7 @@ pub(super) fn run(
     let analysis = Analysis {
         summary: state.summary,
         alerts: state.alerts.finish(),
+        causes: state.causes,
         read,
         tracker: state.tracker.counts(),
         host: String::new(),
@@ -91,6 +97,7 @@ struct State {
     tracker: Tracker,
     summary: Summary,
     alerts: Alerts,
+    causes: Causes,
     out: Vec<Observation>,
 }
 
@@ -103,6 +110,7 @@ impl State {
     fn drain(&mut self) {
         for observation in self.out.drain(..) {
             self.alerts.observe(&observation);
+            self.causes.observe(&observation);
             self.summary.add(&observation);
         }
     }

@@ -1,4 +1,4 @@
-//! `bootwatch silence`, `ack`, `maintenance`: what operators do, through the API of the sidecar that runs.
+//! `bootwatch silence`, `ack`, `maintenance`, `fix`: what operators do, through the API of the sidecar that runs.
 
 mod synthetic;
 
@@ -140,6 +140,26 @@ enum MaintenanceAct {
     },
 }
 
+/// Says what was fixed, so that the boots from here on prove it or do not
+#[derive(Clone, Debug, clap::Args)]
+pub struct Fix {
+    #[command(subcommand)]
+    act: FixAct,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum FixAct {
+    /// Marks a fix made just now; open incidents are closed as confirmed once enough boots after it are well
+    Mark {
+        /// What was fixed, in one line
+        note: String,
+        #[command(flatten)]
+        by: By,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
 /// What is asked of the API.
 struct Call {
     method: Method,
@@ -252,6 +272,18 @@ pub(super) fn maintenance(
             (reach, Call::change(Method::DELETE, path, body))
         }
     };
+    reach.make(call, surroundings, out, err)
+}
+
+pub(super) fn fix(
+    arguments: &Fix,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Status> {
+    let FixAct::Mark { note, by, reach } = &arguments.act;
+    let body = json!({ "author": by.name(surroundings), "note": note });
+    let call = Call::change(Method::POST, "/api/v1/fixes", body);
     reach.make(call, surroundings, out, err)
 }
 

@@ -23,6 +23,7 @@
 
 mod condition;
 mod course;
+mod diagnose;
 mod drill;
 mod incident;
 mod keep;
@@ -49,6 +50,7 @@ pub use subject::{Cause, Subject};
 use crate::core::boot::{AttemptEnded, Boot, Observation};
 use crate::core::burn::Budget;
 use crate::core::condition::ConditionSettings;
+use crate::core::diagnosis::{self, Surroundings};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use crate::core::generations::Generations;
 use crate::core::image::Sighting;
@@ -109,6 +111,16 @@ struct Overdue {
     died: bool,
 }
 
+impl Overdue {
+    /// The class that it would fail with.
+    fn failure(&self) -> Failure {
+        match self.died {
+            true => Failure::GuestDied,
+            false => incident::class_of(self.result),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 struct PerType {
     window: Window,
@@ -161,6 +173,8 @@ pub struct Engine {
     closed: VecDeque<Incident>,
     /// Incidents ever closed.
     closed_ever: u64,
+    /// What surrounds the boots, for their diagnosis.
+    surroundings: Surroundings,
     blind: bool,
     /// Rules about what holds now, and cannot be seen.
     unseen: BTreeSet<RuleName>,
@@ -197,6 +211,7 @@ impl Engine {
             incidents: BTreeMap::new(),
             closed: VecDeque::new(),
             closed_ever: 0,
+            surroundings: Surroundings::default(),
             blind: false,
             synthetic: SyntheticBoots::default(),
             generations: Generations::default(),
@@ -231,11 +246,16 @@ impl Engine {
             Observation::BootEnded(boot) => self.boot_ended(boot, now, out),
             Observation::BootAmended(boot) => self.boot_amended(boot, now, out),
             Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
-            Observation::BootEvidence(boot) => self.evidence_grew(boot),
+            Observation::BootEvidence(boot) => {
+                self.evidence_grew(boot);
+                if let Some(vm) = boot.vm {
+                    self.learn(vm, diagnosis::of_boot(boot), now, out);
+                }
+            }
+            Observation::ControllerStarted { at } => self.controller_started(*at),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
-            | Observation::BootSettled(_)
-            | Observation::ControllerStarted { .. } => {}
+            | Observation::BootSettled(_) => {}
         }
     }
 
@@ -294,6 +314,7 @@ impl Engine {
 
     /// Lets pass what time alone changes.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.give_up(now);
         for vm_type in VmType::ALL {
             // Time alone makes nothing worse.
             self.judge(*vm_type, |_| false, now, out);
@@ -317,7 +338,10 @@ impl Engine {
             .incidents
             .values()
             .filter_map(|incident| incident.update_due);
-        clearing.chain(updates).min()
+        let held = VmType::ALL
+            .iter()
+            .filter_map(|vm_type| self.held_until(*vm_type));
+        clearing.chain(updates).chain(held).min()
     }
 
     pub fn alerts(&self) -> impl Iterator<Item = AlertView> + '_ {
@@ -439,6 +463,7 @@ impl Engine {
             self.touched.mark(Place::Boot(vm_type, added.place));
             self.touch_learnt(vm_type, learnt);
         }
+        self.prove_fixes(vm_type, now);
         self.judge(
             vm_type,
             |rule| counted && rule.times() || failure.is_some_and(|failure| rule.counts(failure)),
@@ -447,6 +472,7 @@ impl Engine {
         );
         if failure.is_some() {
             self.follow_cause(vm_type, course::MOST, now);
+            self.diagnose_anew(now);
         }
         self.send_updates(now, out);
     }
@@ -540,6 +566,7 @@ impl Engine {
         let mut resolved = Vec::new();
         let mut paged = self.is_paging(vm_type);
         let worst = self.worst(vm_type);
+        let held = self.held_until(vm_type).is_some();
         for ((rule, about), state) in &mut self.alerts {
             let active = state.is_active();
             if *about != subject || !(active || worse(*rule)) {
@@ -561,7 +588,7 @@ impl Engine {
             let (blind, behind) = (self.blind, self.catching_up);
             let seen = Seen {
                 bad: reading.bad,
-                recovered: reading.recovered,
+                recovered: reading.recovered && !held,
                 share: reading.count.share(),
                 at: newest,
             };
@@ -801,5 +828,6 @@ fn judged(boot: &Boot) -> Option<Judged> {
         } else {
             Vec::new()
         },
+        signs: diagnosis::of_boot(boot),
     })
 }

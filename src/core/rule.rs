@@ -546,6 +546,7 @@ mod tests {
                 ended_at: at,
                 failure,
                 evidence: Vec::new(),
+                signs: crate::core::diagnosis::Signs::default(),
             });
         }
         let usual = RuleSettings::default().tolerated;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::diagnosis::Signs;
 use crate::core::event::{Failure, SessionId, Timestamp, VmId};
 
 pub const BUCKET_MS: i64 = 10_000;
@@ -28,6 +29,9 @@ pub struct Judged {
     pub failure: Option<Failure>,
     /// Redacted lines of a failed boot.
     pub evidence: Vec<String>,
+    /// What it tells of its cause.
+    #[serde(default, skip_serializing_if = "Signs::is_empty")]
+    pub signs: Signs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +207,19 @@ impl Window {
             .filter(move |boot| boot.ended_at >= from)
     }
 
+    /// One of the last boots, about to be told more of, and its place.
+    pub(in crate::core) fn of_vm(&mut self, vm: VmId) -> Option<(usize, &mut Judged)> {
+        let from_newest = self
+            .recent
+            .iter()
+            .rev()
+            .position(|boot| boot.vm == Some(vm))?;
+        let index = self.recent.len() - 1 - from_newest;
+        let first = self.ever.boots - self.recent.len() as u64;
+        let place = self.place(first + index as u64);
+        Some((place, self.recent.get_mut(index)?))
+    }
+
     /// How many boots were ever added.
     #[must_use]
     pub fn added(&self) -> u64 {
@@ -348,6 +365,7 @@ mod tests {
             ended_at: at,
             failure,
             evidence: Vec::new(),
+            signs: Signs::default(),
         }
     }
 

@@ -10,6 +10,7 @@ mod tests;
 
 mod burn;
 mod conditions;
+mod diagnosis;
 mod remarks;
 mod slowness;
 mod steps;
@@ -114,6 +115,10 @@ pub struct Page {
     /// One line a member of the incident, in their order.
     pub figures: Vec<String>,
     pub evidence: Vec<String>,
+    /// What it is put down to: the verdict, what speaks for and against it, what else it may be.
+    pub diagnosis: Vec<String>,
+    /// How a fix stands.
+    pub fix: Option<String>,
     /// What to do first, while it lasts.
     pub first_step: Option<&'static str>,
     pub boots: Vec<String>,
@@ -184,6 +189,11 @@ impl Page {
                 .chain(&incident.console)
                 .map(|line| clipped(line, EVIDENCE_CHARS))
                 .collect(),
+            diagnosis: diagnosis::lines(incident, context),
+            fix: incident.fix.as_ref().map(|fix| {
+                let first = incident.first_bad_at;
+                diagnosis::fix(fix, notification.kind, first, |at| words.moment(at))
+            }),
             first_step: (!resolved).then(|| match incident.cause {
                 Cause::Failure(failure) => steps::first_step(failure),
                 Cause::Condition(condition) => conditions::first_step(condition),
@@ -234,6 +244,7 @@ impl Page {
     pub fn reduced(&self) -> Page {
         Page {
             evidence: Vec::new(),
+            diagnosis: Vec::new(),
             boots: Vec::new(),
             ..self.clone()
         }
@@ -247,6 +258,16 @@ impl Page {
             out.push_str("\nNot affected: ");
             out.push_str(well);
             out.push('.');
+        }
+        if let Some(fix) = &self.fix {
+            out.push('\n');
+            out.push_str(fix);
+        }
+        if !self.diagnosis.is_empty() {
+            out.push('\n');
+        }
+        for line in &self.diagnosis {
+            append(&mut out, format_args!("\n{line}"));
         }
         let listed = |out: &mut String, head: &str, lines: &[String]| {
             if !lines.is_empty() {
@@ -313,6 +334,8 @@ pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, 
             not_affected: None,
             figures: Vec::new(),
             evidence: Vec::new(),
+            diagnosis: Vec::new(),
+            fix: None,
             first_step: None,
             boots: Vec::new(),
             runbook_url: None,
@@ -381,7 +404,8 @@ impl Words<'_> {
             .any(|boot| boot.failure.is_some_and(|failure| cause != failure));
         let mostly = if mixed { ", mostly" } else { "" };
         let since = self.moment(self.incident.first_bad_at);
-        format!("{who} {verb}{mostly}: {}, since {since}", cause.meaning())
+        let why = diagnosis::cause(self.incident).unwrap_or(cause.meaning());
+        format!("{who} {verb}{mostly}: {why}, since {since}")
     }
 
     fn firing_summary(&self) -> String {
@@ -403,6 +427,10 @@ impl Words<'_> {
                     odds(reading.chance)
                 ),
             );
+        }
+        if diagnosis::cause(self.incident).is_some() {
+            let cause = self.incident.cause;
+            append(&mut out, format_args!(" Seen: {}.", cause.meaning()));
         }
         if let Some((before, _)) = self.incident.before {
             append(
@@ -592,7 +620,7 @@ impl Words<'_> {
             self.kind(),
             self.moment(over),
             length(over.since(self.incident.first_bad_at)),
-            self.incident.cause.meaning()
+            diagnosis::cause(self.incident).unwrap_or(self.incident.cause.meaning())
         )
     }
 

@@ -77,6 +77,10 @@ struct Details<'a> {
     summary: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_affected: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    diagnosis: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +183,8 @@ fn payload<'a>(draft: &Draft<'a>, page: &'a Page) -> Payload<'a> {
         custom_details: Details {
             summary: lines(&page.summary).into_owned(),
             not_affected: page.not_affected.as_deref(),
+            fix: page.fix.as_deref(),
+            diagnosis: &page.diagnosis,
             evidence: page
                 .evidence
                 .iter()

@@ -1,5 +1,6 @@
 //! The scenarios by name: one table. A row is either one boot's fate, or a story of several boots.
 
+use super::console::Guest;
 use super::fate::{Agent, CliVm, Creation, Fate, HEALTHY, UserDoes};
 use super::plan::{Figures, Happening, Injection, Phase, Plan, Version};
 use crate::core::event::Timestamp;
@@ -56,6 +57,26 @@ const fn dec_boot(name: &'static str, about: &'static str, fate: Fate) -> Scenar
 
 const fn agent(name: &'static str, about: &'static str, agent: Agent) -> Scenario {
     boot(name, about, Fate { agent, ..HEALTHY })
+}
+
+/// An agent that behaves so, in a guest whose console tells more.
+const fn guest(
+    name: &'static str,
+    about: &'static str,
+    agent: Agent,
+    guest: Guest,
+    guest_dies: Option<i64>,
+) -> Scenario {
+    boot(
+        name,
+        about,
+        Fate {
+            agent,
+            guest: Some(guest),
+            guest_dies,
+            ..HEALTHY
+        },
+    )
 }
 
 const fn creation(name: &'static str, about: &'static str, creation: Creation) -> Scenario {
@@ -142,6 +163,76 @@ pub static SCENARIOS: &[Scenario] = &[
         "network-down",
         "the guest's network never comes up: EHOSTUNREACH",
         Agent::NoNetwork,
+    ),
+    guest(
+        "unit-cannot-run",
+        "what the agent's unit runs is not there: started and failed in turns",
+        Agent::Missing,
+        Guest::UnitCannotRun,
+        None,
+    ),
+    guest(
+        "unit-waits",
+        "the agent's unit waits for network-online.target, which never comes",
+        Agent::Missing,
+        Guest::WaitsForNetwork,
+        None,
+    ),
+    guest(
+        "supervisor-dies",
+        "the unit is started, and its supervisor dies without a word",
+        Agent::Missing,
+        Guest::SupervisorDies,
+        None,
+    ),
+    guest(
+        "port-taken",
+        "the agent cannot bind its port",
+        Agent::Missing,
+        Guest::PortTaken,
+        None,
+    ),
+    guest(
+        "no-driver",
+        "the image lacks the network's driver: there is no eth0",
+        Agent::NoNetwork,
+        Guest::NoDriver,
+        None,
+    ),
+    guest(
+        "no-dma",
+        "the guest's kernel cannot do DMA for virtio",
+        Agent::NoNetwork,
+        Guest::NoDma,
+        None,
+    ),
+    guest(
+        "no-gateway",
+        "packets leave the guest and none come back",
+        Agent::NoNetwork,
+        Guest::NoGateway,
+        None,
+    ),
+    guest(
+        "out-of-memory",
+        "the guest's kernel runs out of memory and panics",
+        Agent::Missing,
+        Guest::OutOfMemory,
+        Some(2_800),
+    ),
+    guest(
+        "no-root-device",
+        "the guest's kernel finds no root device and panics",
+        Agent::Missing,
+        Guest::NoRootDevice,
+        Some(2_300),
+    ),
+    guest(
+        "disk-damaged",
+        "the guest's file system is damaged, and its kernel panics",
+        Agent::Missing,
+        Guest::Damaged,
+        Some(3_100),
     ),
     boot(
         "guest-panic",

@@ -11,7 +11,7 @@ use crate::core::event::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationRow {
     pub at: Timestamp,
-    /// `silence`, `expire`, `acknowledge`, `maintenance` or `maintenance_end`.
+    /// `silence`, `expire`, `acknowledge`, `maintenance`, `maintenance_end` or `fix`.
     pub action: String,
     /// A number, or an incident's key.
     pub subject: String,

@@ -73,6 +73,7 @@ pub(super) fn router(operators: Operators) -> Router {
         .route("/api/v1/maintenance/{id}", delete(end))
         .route("/api/v1/synthetic", get(runs::shown))
         .route("/api/v1/synthetic/runs", post(runs::wanted))
+        .route("/api/v1/fixes", post(mark))
         .with_state(Arc::new(operators))
 }
 
@@ -185,6 +186,23 @@ async fn end(State(known): Known, Path(id): Path<String>, request: Request<Body>
     .await
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewFix {
+    author: String,
+    note: String,
+}
+
+async fn mark(State(known): Known, request: Request<Body>) -> Response {
+    change(&known, request, |new: NewFix| {
+        Ok(Command::MarkFix {
+            author: new.author,
+            note: new.note,
+        })
+    })
+    .await
+}
+
 /// One change, from the one who asks to the answer.
 async fn change<T: DeserializeOwned>(
     known: &Operators,
@@ -251,7 +269,9 @@ fn answer_of(answer: Answer) -> Response {
         }
     };
     let (status, id) = match done {
-        Done::Silenced(id) | Done::MaintenanceStarted(id) => (StatusCode::CREATED, id.to_string()),
+        Done::Silenced(id) | Done::MaintenanceStarted(id) | Done::FixMarked(id) => {
+            (StatusCode::CREATED, id.to_string())
+        }
         Done::Expired(id) | Done::MaintenanceEnded(id) => (StatusCode::OK, id.to_string()),
         Done::Acknowledged(incident) => (StatusCode::OK, incident),
     };

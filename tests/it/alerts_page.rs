@@ -21,6 +21,7 @@ fn fires(bad: u32, of: u32) -> bool {
             ended_at: newest,
             failure: is_bad.then_some(Failure::AgentRefused),
             evidence: Vec::new(),
+            signs: Default::default(),
         });
     }
     let settings = RuleSettings::default();

@@ -12,6 +12,7 @@ mod dashboards;
 mod database;
 mod demo;
 mod detection;
+mod diagnosis;
 mod metrics;
 mod notify_test;
 mod operators;

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::Analysis;
 use crate::core::boot::Boot;
+use crate::core::diagnosis::{Diagnosis, Point, Ranked};
 use crate::core::event::{Failure, Stage, Timestamp, VmType};
 use crate::core::sketch::Sketch;
 use crate::core::summary::{Failures, Outcomes, Summary};
@@ -128,6 +129,9 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         } else {
             writeln!(out, "It began at {}.", long_moment(first, zone))?;
         }
+        if let Some(found) = analysis.causes.of(*vm_type, *failure) {
+            cause(&found, out)?;
+        }
         if let Some(hint) = hint(*failure, failures) {
             writeln!(out, "{hint}")?;
         }
@@ -204,6 +208,46 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
             plural(count as u64)
         )?;
         writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// The likely cause with its reasons, or what it may be.
+fn cause(found: &Diagnosis, out: &mut dyn Write) -> anyhow::Result<()> {
+    let percent = |one: &Ranked| (u32::from(one.chance) + 5) / 10;
+    let others: Vec<String> = found
+        .others()
+        .take(2)
+        .map(|other| format!("{} ({} %)", other.verdict.meaning(), percent(other)))
+        .collect();
+    let Some(first) = found.verdict() else {
+        if !others.is_empty() {
+            let others = others.join(", or ");
+            writeln!(
+                out,
+                "The log alone is not enough to name the cause; it may be: {others}."
+            )?;
+        }
+        return Ok(());
+    };
+    let word = match found.sure() {
+        Some(_) => "Cause",
+        None => "Probable cause",
+    };
+    let meaning = first.verdict.meaning();
+    writeln!(out, "{word} ({} %): {meaning}.", percent(first).min(99))?;
+    for (word, points) in [
+        ("for it", &first.speaks_for),
+        ("against it", &first.against),
+    ] {
+        let spoken: Vec<String> = points.iter().take(3).map(Point::spoken).collect();
+        if !spoken.is_empty() {
+            writeln!(out, "  {word}: {}", spoken.join("; "))?;
+        }
+    }
+    writeln!(out, "  refuted, if {}", first.verdict.row().refuted_by)?;
+    if !others.is_empty() {
+        writeln!(out, "  else it may be: {}", others.join(", or "))?;
     }
     Ok(())
 }

@@ -81,6 +81,11 @@ fn first(host: &str, at: Timestamp) -> Incident {
         console: Vec::new(),
         image: None,
         turned: false,
+        diagnosis: None,
+        verdict_told: None,
+        verdict_told_at: None,
+        news: None,
+        fix: None,
     }
 }
 

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::diagnose::News;
 use super::keep::Place;
 use super::remarks::Remarks;
 use super::{Cause, Effect, Engine, Subject};
 use crate::core::boot::Boot;
 use crate::core::condition::Condition;
+use crate::core::diagnosis::{self, Diagnosis, Verdict};
 use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
+use crate::core::fix::Fix;
 use crate::core::generations::ImageChange;
 use crate::core::rule::{Reading, RuleName, Said, Severity, Stretch};
 use crate::core::window::{Count, Judged};
@@ -216,6 +219,20 @@ pub struct Incident {
     /// Nobody was told yet that the cause is another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) turned: bool,
+    /// Why, as far as is known; of boots that fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
+    /// The verdict that was told last, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) verdict_told: Option<Verdict>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) verdict_told_at: Option<Timestamp>,
+    /// What nobody was told yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) news: Option<News>,
+    /// What may have helped, and the boots since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<Fix>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,6 +250,10 @@ pub enum Reason {
     Flapping,
     /// Most boots fail of something else now.
     CauseChanged,
+    /// More is known, and something else is likelier than what was told.
+    VerdictChanged,
+    /// Boots fail as before, although something was fixed.
+    FixNotConfirmed,
     AllResolved,
     /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
     RuleRemoved,
@@ -255,6 +276,8 @@ impl Reason {
             Reason::FurtherAlert => "further_alert",
             Reason::Flapping => "flapping",
             Reason::CauseChanged => "cause_changed",
+            Reason::VerdictChanged => "verdict_changed",
+            Reason::FixNotConfirmed => "fix_not_confirmed",
             Reason::AllResolved => "all_resolved",
             Reason::RuleRemoved => "rule_removed",
             Reason::Repeat => "repeat",
@@ -387,6 +410,10 @@ impl Engine {
             }
             return;
         }
+        let diagnosis = cause.failure().and_then(|_| {
+            let vm_type = subject.vm_type()?;
+            self.diagnosed(vm_type, first_bad_at, now)
+        });
         let incident = Incident {
             key: self.key(subject, family, now),
             host: self.settings.host.clone(),
@@ -409,6 +436,11 @@ impl Engine {
             console: Vec::new(),
             image: None,
             turned: false,
+            diagnosis,
+            verdict_told: None,
+            verdict_told_at: None,
+            news: None,
+            fix: None,
         };
         let incident = Incident {
             image_line: is_image(cause)
@@ -422,6 +454,7 @@ impl Engine {
         } else {
             Reason::FirstAlert
         };
+        incident.tells(now);
         notify(Kind::Firing, reason, now, &incident, out);
         self.incidents.insert((subject, family), incident);
     }
@@ -492,12 +525,15 @@ impl Engine {
             if incident.update_due.is_some_and(|due| due <= now) {
                 incident.update_due = None;
                 self.touched.mark(Place::Incident(*subject, *family));
-                let reason = match (incident.flapping, incident.turned) {
-                    (true, _) => Reason::Flapping,
-                    (false, true) => Reason::CauseChanged,
-                    (false, false) => Reason::FurtherAlert,
+                let reason = match (incident.flapping, incident.turned, incident.news) {
+                    (true, _, _) => Reason::Flapping,
+                    (false, true, _) => Reason::CauseChanged,
+                    (false, false, Some(News::Fix)) => Reason::FixNotConfirmed,
+                    (false, false, Some(News::Verdict)) => Reason::VerdictChanged,
+                    (false, false, None) => Reason::FurtherAlert,
                 };
                 incident.turned = false;
+                incident.tells(now);
                 notify(Kind::Update, reason, now, incident, out);
             }
         }
@@ -522,14 +558,12 @@ impl Engine {
                 session: None,
                 started_at: overdue.began,
                 ended_at: overdue.began,
-                failure: Some(match overdue.died {
-                    true => Failure::GuestDied,
-                    false => class_of(overdue.result),
-                }),
+                failure: Some(overdue.failure()),
                 evidence: vec![match overdue.died {
                     true => format!("{vm} in flight: its process has ended"),
                     false => format!("{vm} in flight: {} since its wait began", overdue.result),
                 }],
+                signs: diagnosis::in_flight(overdue.failure()),
             })
             .collect();
         flying.sort_by_key(|boot| (std::cmp::Reverse(boot.started_at), boot.vm));
@@ -637,6 +671,11 @@ impl Incident {
             console: Vec::new(),
             image: None,
             turned: false,
+            diagnosis: None,
+            verdict_told: None,
+            verdict_told_at: None,
+            news: None,
+            fix: None,
         }
     }
 
@@ -729,7 +768,7 @@ fn cause_of(rule: RuleName, bad: &[Judged]) -> Failure {
 }
 
 /// The class that a boot in flight would fail with.
-fn class_of(result: AttemptResult) -> Failure {
+pub(super) fn class_of(result: AttemptResult) -> Failure {
     let rung = crate::core::failure::Rung {
         result,
         count: 1,

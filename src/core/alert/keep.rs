@@ -15,6 +15,7 @@ use super::{
     Settings, Subject,
 };
 use crate::core::burn::Grain;
+use crate::core::diagnosis::Surroundings;
 use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::rule::RuleName;
 use crate::core::saved::{Changes, MAX_NUMBER, REST, RestoreError, Saved, Touched};
@@ -39,6 +40,7 @@ pub(super) enum Place {
     Alert(RuleName, Subject),
     Incident(Subject, Family),
     Closed(usize),
+    Surroundings,
     Synthetic,
     Generations,
     Untold,
@@ -67,6 +69,7 @@ impl Place {
                 Place::Alert(*rule, Subject::from_word(next()?)?)
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
+            "surroundings" => Place::Surroundings,
             "synthetic" => Place::Synthetic,
             "generations" => Place::Generations,
             "untold" => Place::Untold,
@@ -126,6 +129,7 @@ impl fmt::Display for Place {
             Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.key()),
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
+            Place::Surroundings => f.write_str("surroundings"),
             Place::Synthetic => f.write_str("synthetic"),
             Place::Generations => f.write_str("generations"),
             Place::Untold => f.write_str("untold"),
@@ -274,6 +278,7 @@ impl Engine {
                 + self.alerts.len()
                 + self.incidents.len()
                 + self.closed.len()
+                + usize::from(self.has_surroundings())
                 + usize::from(!self.synthetic.is_empty())
                 + usize::from(!self.generations.is_empty())
                 + usize::from(!self.untold.is_empty()),
@@ -316,10 +321,18 @@ impl Engine {
             self.numbered_closed()
                 .map(|(number, _)| Place::closed(number)),
         );
+        if self.has_surroundings() {
+            all.push(Place::Surroundings);
+        }
         all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
         all.extend((!self.generations.is_empty()).then_some(Place::Generations));
         all.extend((!self.untold.is_empty()).then_some(Place::Untold));
         all
+    }
+
+    /// Those of whom nothing was told are not kept.
+    fn has_surroundings(&self) -> bool {
+        self.surroundings != Surroundings::default()
     }
 
     fn numbered_closed(&self) -> impl Iterator<Item = (u64, &Incident)> {
@@ -378,6 +391,10 @@ impl Engine {
             }
             Place::Generations => {
                 let known = Some(&self.generations).filter(|known| !known.is_empty());
+                changes.put_or_remove(key, known);
+            }
+            Place::Surroundings => {
+                let known = self.has_surroundings().then_some(&self.surroundings);
                 changes.put_or_remove(key, known);
             }
             Place::Untold => {
@@ -454,6 +471,7 @@ impl Engine {
                 self.generations = saved.read(key, text)?;
                 saved.ensure(self.generations.is_sound(), key, "it holds too many")?;
             }
+            Place::Surroundings => self.surroundings = saved.read(key, text)?,
             Place::Untold => {
                 self.untold = saved.read(key, text)?;
                 saved.ensure(self.untold.is_sound(), key, "it holds too many")?;

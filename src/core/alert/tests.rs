@@ -1,4 +1,5 @@
 mod condition;
+mod diagnosis;
 mod keep;
 mod measure;
 
@@ -614,6 +615,7 @@ fn evidence_shows_what_boots_met_and_not_only_that_they_were_given_up() {
             .iter()
             .map(|line| format!("{number}: {line}"))
             .collect(),
+        signs: crate::core::diagnosis::Signs::default(),
     };
     let met = ["EHOSTUNREACH", "ECONNREFUSED", "timeout exceeded"];
     let bad = [boot(3, &met), boot(2, &met), boot(1, &["died"])];

@@ -85,6 +85,10 @@ impl Desk {
                 self.maintenance.insert(id, one);
                 (Done::MaintenanceStarted(id), noted)
             }
+            Command::MarkFix { author, note } => {
+                let id = self.next_id();
+                (Done::FixMarked(id), noted(now, "fix", id, &author, &note))
+            }
             Command::EndMaintenance { id, author } => {
                 let one = self.maintenance.get_mut(&id);
                 let one = one.filter(|one| one.ends_at > now);

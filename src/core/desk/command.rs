@@ -43,6 +43,11 @@ pub enum Command {
         id: u64,
         author: String,
     },
+    /// Something was fixed just now: the boots from here on prove it, or do not.
+    MarkFix {
+        author: String,
+        note: String,
+    },
 }
 
 /// What was done.
@@ -54,6 +59,7 @@ pub enum Done {
     Acknowledged(String),
     MaintenanceStarted(u64),
     MaintenanceEnded(u64),
+    FixMarked(u64),
 }
 
 /// Why nothing was done.
@@ -76,7 +82,7 @@ pub enum Refused {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     pub at: Timestamp,
-    /// `silence`, `expire`, `acknowledge`, `maintenance` or `maintenance_end`.
+    /// `silence`, `expire`, `acknowledge`, `maintenance`, `maintenance_end` or `fix`.
     pub action: &'static str,
     /// A number, or an incident's key.
     pub subject: String,
@@ -125,6 +131,16 @@ impl Command {
                     false => Err(Refused::Invalid {
                         field: "note",
                         why: "write one line of at most 500 characters",
+                    }),
+                }
+            }
+            Command::MarkFix { author, note } => {
+                author_is_sound(author)?;
+                match is_line(note, MOST_TEXT) {
+                    true => Ok(()),
+                    false => Err(Refused::Invalid {
+                        field: "note",
+                        why: "say what was fixed, in one line of at most 500 characters",
                     }),
                 }
             }

@@ -146,6 +146,8 @@ fn annotations(
             "not_affected",
             page.not_affected.clone().unwrap_or_default(),
         ),
+        ("diagnosis", page.diagnosis.join("\n")),
+        ("fix", page.fix.clone().unwrap_or_default()),
         ("evidence", page.evidence.join("\n")),
         ("do_first", page.first_step.unwrap_or_default().to_owned()),
         (

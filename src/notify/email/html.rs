@@ -57,6 +57,10 @@ pub(super) fn page(page: &Page) -> String {
     if let Some(well) = &page.not_affected {
         note(&mut out, "n", "#e7f6ec", "#1b5e33", "Not affected:", well);
     }
+    if let Some(fix) = &page.fix {
+        note(&mut out, "n", "#e7f6ec", "#1b5e33", "Fix:", fix);
+    }
+    diagnosis(&mut out, page);
     evidence(&mut out, page);
     if let Some(step) = page.first_step {
         note(&mut out, "s", "#fff6da", "#5c4500", "Do first:", step);
@@ -120,6 +124,26 @@ fn heading(out: &mut String, text: &str) {
             "</div>\n",
         ],
     );
+}
+
+fn diagnosis(out: &mut String, page: &Page) {
+    let Some((first, rest)) = page.diagnosis.split_first() else {
+        return;
+    };
+    push(
+        out,
+        &[
+            "<div class=\"t\" style=\"margin:0 0 14px;font-size:14px;line-height:1.5;color:#2b3138;\
+             overflow-wrap:anywhere;\"><b>",
+            &html(first),
+            "</b>",
+        ],
+    );
+    for line in rest {
+        out.push_str("<br>\n");
+        out.push_str(&html(line));
+    }
+    out.push_str("</div>\n");
 }
 
 fn evidence(out: &mut String, page: &Page) {

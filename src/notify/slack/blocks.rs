@@ -81,6 +81,12 @@ fn whole(page: &Page) -> Vec<Block> {
             escaped(well, 2_900)
         )));
     }
+    if let Some(fix) = &page.fix {
+        blocks.push(section(&format!("*Fix:* {}", escaped(fix, 2_900))));
+    }
+    if !page.diagnosis.is_empty() {
+        blocks.push(section(&escaped(&page.diagnosis.join("\n"), SECTION_CHARS)));
+    }
     if !page.evidence.is_empty() {
         let quoted: Vec<String> = page.evidence.iter().map(|line| code(line)).collect();
         blocks.push(section(&format!("*Evidence*\n```{}```", quoted.join("\n"))));

@@ -196,6 +196,12 @@ fn annotations<'a>(
     if let Some(well) = &page.not_affected {
         pairs.push(("not_affected", well.as_str().into()));
     }
+    if !page.diagnosis.is_empty() {
+        pairs.push(("diagnosis", page.diagnosis.join("\n").into()));
+    }
+    if let Some(fix) = &page.fix {
+        pairs.push(("fix", fix.as_str().into()));
+    }
     if !evidence.is_empty() {
         pairs.push(("evidence", evidence.into()));
     }

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::core::alert::HeldBack;
 use crate::core::desk::{Maintenance, Silence, Span, View};
+use crate::core::diagnosis::{Diagnosis, Point};
 use crate::core::event::Timestamp;
+use crate::core::fix::{Fix, What};
 
 pub(super) fn incidents(view: &View) -> Value {
     let all = view.incidents.iter().map(|standing| {
@@ -21,6 +23,8 @@ pub(super) fn incidents(view: &View) -> Value {
                 .map(|member| member.rule.as_str()).collect::<Vec<_>>(),
             "first_bad_at": moment(incident.first_bad_at),
             "fired_at": moment(incident.fired_at),
+            "diagnosis": incident.diagnosis.as_ref().map(diagnosis),
+            "fix": incident.fix.as_ref().map(fix),
             "told": standing.is_told,
             "held": standing.held.as_ref().map(held),
             "acknowledged": taken.map(|taken| json!({
@@ -31,6 +35,44 @@ pub(super) fn incidents(view: &View) -> Value {
         })
     });
     json!({ "incidents": all.collect::<Vec<_>>() })
+}
+
+/// The verdict, or null where there is not enough evidence for one; chances from 0 to 1.
+fn diagnosis(found: &Diagnosis) -> Value {
+    let points = |points: &[Point]| points.iter().map(Point::spoken).collect::<Vec<_>>();
+    let ranked = found.ranked.iter().map(|one| {
+        json!({
+            "verdict": one.verdict.as_str(),
+            "meaning": one.verdict.meaning(),
+            "chance": f64::from(one.chance) / 1000.0,
+            "for": points(&one.speaks_for),
+            "against": points(&one.against),
+            "refuted_by": one.verdict.row().refuted_by,
+        })
+    });
+    json!({
+        "verdict": found.verdict().map(|first| first.verdict.as_str()),
+        "at": moment(found.at),
+        "ranked": ranked.collect::<Vec<_>>(),
+    })
+}
+
+fn fix(fix: &Fix) -> Value {
+    let (by, note) = match &fix.what {
+        What::Marked { author, note } => (Some(author), Some(note)),
+        What::Image => (None, None),
+    };
+    json!({
+        "what": if by.is_some() { "marked" } else { "image" },
+        "author": by,
+        "note": note,
+        "at": moment(fix.at),
+        "standing": fix.standing.as_str(),
+        "failed_since": fix.since.bad,
+        "boots_since": fix.since.of,
+        "upper_bound": fix.upper_bound(),
+        "decided_at": fix.decided_at.map(moment),
+    })
 }
 
 fn held(why: &HeldBack) -> Value {

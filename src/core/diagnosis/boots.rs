@@ -1,0 +1,276 @@
+//! A boot into the signs that it shows.
+//!
+//! The words of errors are the controller's and its tools', redacted before they come here; a table says which of them
+//! are a sign. Only the controller's own error text is looked at, never what a guest said over HTTP.
+
+use super::sign::{Sign, Signs};
+use crate::core::boot::Boot;
+use crate::core::console::GuestMark;
+use crate::core::event::{
+    AttemptError, AttemptResult, Failure, Outcome, Stage, StageOutcome, VmType,
+};
+use crate::core::failure::is_answer;
+
+/// Each class of failure that is a sign by itself, and the others of its kind that it excludes.
+const CLASSES: &[(Failure, Sign)] = &[
+    (Failure::AgentRefused, Sign::RefusedToEnd),
+    (Failure::GuestUnreachable, Sign::UnreachableToEnd),
+    (Failure::AgentTimeout, Sign::TimeoutsToEnd),
+    (Failure::AgentReset, Sign::Resets),
+    (Failure::VncNotReady, Sign::VncSilent),
+    (Failure::GuestDied, Sign::Died),
+    (Failure::NoAttempt, Sign::NeverTried),
+    (Failure::AgentLate, Sign::CameLate),
+    (Failure::NotStarted, Sign::BeforeAnyVm),
+    (Failure::IpPoolExhausted, Sign::PoolEmpty),
+    (Failure::TapFailed, Sign::TapFailed),
+    (Failure::AgentInjectionFailed, Sign::InjectionFailed),
+    (Failure::RecordFailed, Sign::RecordLost),
+];
+
+/// Words of an error, all of which must be in it, of the classes in which they can mean something.
+const WORDS: &[(&[Failure], &[&str], Sign)] = &[
+    (CLONE, &["cannot stat"], Sign::ImageAbsent),
+    (ANY, &["No space left on device"], Sign::NoSpace),
+    (ANY, &["ENOSPC"], Sign::NoSpace),
+    (TAP, &["Operation not permitted"], Sign::TapDenied),
+    (INJECT, &["loop device"], Sign::LoopDevice),
+    (INJECT, &["server.js not found"], Sign::AgentSourceAbsent),
+    (INJECT, &["node binary not found"], Sign::AgentSourceAbsent),
+    (FIRECRACKER, &["spawn ", "ENOENT"], Sign::BinaryAbsent),
+    (FIRECRACKER, &["LoggerUpdateError"], Sign::LogPathAbsent),
+    (FIRECRACKER, &["FailedToBindSocket"], Sign::SocketTaken),
+    (FIRECRACKER, &["Error creating KVM object"], Sign::KvmDenied),
+    (FIRECRACKER, &["/dev/kvm"], Sign::KvmDenied),
+    (
+        FIRECRACKER,
+        &["Firecracker exited with code"],
+        Sign::FirecrackerExited,
+    ),
+    (CONFIG, &["getProxyEnvVars"], Sign::ProxyFailed),
+    (RECORD, &["violates"], Sign::RowRefused),
+    (RECORD, &["duplicate key"], Sign::RowRefused),
+    (RECORD, &["could not extend file"], Sign::RowRefused),
+    (RECORD, &["read-only transaction"], Sign::RowRefused),
+    (RECORD, &["permission denied"], Sign::RowRefused),
+    (RECORD, &["invalid input syntax"], Sign::RowRefused),
+    (REQUEST, &["is not defined"], Sign::CodeError),
+    (REQUEST, &["is required"], Sign::CodeError),
+    (REQUEST, &["is not a function"], Sign::CodeError),
+    (REQUEST, &["Cannot read propert"], Sign::CodeError),
+    (REQUEST, &["console.log", "ENOENT"], Sign::StaleCli),
+    (
+        DATABASE,
+        &["Could not connect with the database"],
+        Sign::DatabaseAway,
+    ),
+    (DATABASE, &["fetch failed"], Sign::DatabaseAway),
+    (DATABASE, &["ECONNREFUSED"], Sign::DatabaseAway),
+    (DATABASE, &["connection", "terminat"], Sign::DatabaseAway),
+    (DATABASE, &["timeout", "connect"], Sign::DatabaseAway),
+];
+
+const ANY: &[Failure] = Failure::ALL;
+const CLONE: &[Failure] = &[Failure::SnapshotCloneFailed];
+const TAP: &[Failure] = &[Failure::TapFailed];
+const INJECT: &[Failure] = &[Failure::AgentInjectionFailed];
+const FIRECRACKER: &[Failure] = &[Failure::FirecrackerFailed];
+const CONFIG: &[Failure] = &[Failure::ConfigFailed];
+const RECORD: &[Failure] = &[Failure::RecordFailed];
+const REQUEST: &[Failure] = &[Failure::NotStarted];
+const DATABASE: &[Failure] = &[Failure::NotStarted, Failure::RecordFailed];
+
+/// Whether a sign says no more than the class of the failure does.
+pub(super) fn is_class(sign: Sign) -> bool {
+    CLASSES.iter().any(|(_, class)| *class == sign)
+}
+
+/// What each mark on a console, or each of several, is a sign of.
+const MARKS: &[(GuestMark, Sign)] = &[
+    (GuestMark::LoginPrompt, Sign::ConsoleLogin),
+    (GuestMark::MultiUserTarget, Sign::ConsoleLogin),
+    (GuestMark::IpConfigComplete, Sign::ConsoleNetwork),
+    (GuestMark::NetworkSetupComplete, Sign::ConsoleNetwork),
+    (GuestMark::InterfaceSeen, Sign::ConsoleInterface),
+    (GuestMark::IpConfigFailed, Sign::ConsoleNoAddress),
+    (GuestMark::NetworkOnline, Sign::NetworkOnline),
+    (GuestMark::WaitingForNetwork, Sign::WaitsForNetwork),
+    (GuestMark::GatewayPingFailed, Sign::GatewayLost),
+    (GuestMark::AgentUnitStarted, Sign::UnitStarted),
+    (GuestMark::AgentUnitFailed, Sign::UnitFailed),
+    (GuestMark::AgentUnitBlocked, Sign::UnitBlocked),
+    (GuestMark::EnvironmentFileMissing, Sign::EnvironmentUnread),
+    (GuestMark::AgentExecFailed, Sign::ExecFailed),
+    (GuestMark::Supervisor, Sign::SupervisorSpoke),
+    (GuestMark::AgentDied, Sign::AgentDied),
+    (GuestMark::AgentCrashed, Sign::AgentDied),
+    (GuestMark::AgentListening, Sign::AgentListens),
+    (GuestMark::AgentBindFailed, Sign::AgentBindFailed),
+    (GuestMark::VncUnitFailed, Sign::VncUnitFailed),
+    (GuestMark::KernelPanic, Sign::Panicked),
+    (GuestMark::OutOfMemory, Sign::OutOfMemory),
+    (GuestMark::RootDeviceMissing, Sign::RootAbsent),
+    (GuestMark::FilesystemError, Sign::DiskErrors),
+    (GuestMark::DmaFailed, Sign::DmaFailed),
+    (GuestMark::InitFailed, Sign::InitFailed),
+    (GuestMark::VcpuFault, Sign::VcpuFault),
+    (GuestMark::KvmDenied, Sign::KvmDenied),
+    (GuestMark::VmmLoggerMissing, Sign::LogPathAbsent),
+    (GuestMark::VmmSocketTaken, Sign::SocketTaken),
+];
+
+/// The signs of a boot that has ended.
+#[must_use]
+pub fn of_boot(boot: &Boot) -> Signs {
+    let mut signs = Signs::default();
+    let Some(failure) = failure_of(boot) else {
+        injection(boot, &mut signs);
+        return signs;
+    };
+    for (class, sign) in CLASSES {
+        signs.set(*sign, failure == *class);
+    }
+    attempts(boot, failure, &mut signs);
+    limits(boot, failure, &mut signs);
+    words(boot, failure, &mut signs);
+    injection(boot, &mut signs);
+    console(boot, &mut signs);
+    signs
+}
+
+/// What is missing on a console says something only where all of it was read.
+fn console(boot: &Boot, signs: &mut Signs) {
+    let Some(evidence) = &boot.console else {
+        return;
+    };
+    for (mark, sign) in MARKS {
+        if evidence.has(*mark) {
+            signs.set(*sign, true);
+        } else if evidence.lacks(*mark) && !signs.has(*sign) {
+            signs.set(*sign, false);
+        }
+    }
+}
+
+/// What the last attempt of a boot in flight says, which has waited longer than healthy ones do.
+#[must_use]
+pub fn in_flight(failure: Failure) -> Signs {
+    let mut signs = Signs::default();
+    for (class, sign) in CLASSES {
+        signs.set(*sign, failure == *class);
+    }
+    signs
+}
+
+fn failure_of(boot: &Boot) -> Option<Failure> {
+    match boot.outcome? {
+        Outcome::Failed => Some(boot.failure.unwrap_or(Failure::Unknown)),
+        Outcome::Ready | Outcome::Cancelled | Outcome::Lost => None,
+    }
+}
+
+fn attempts(boot: &Boot, failure: Failure, signs: &mut Signs) {
+    if boot.ladder.is_empty() {
+        return;
+    }
+    let any =
+        |wanted: fn(AttemptResult) -> bool| boot.attempts.iter().any(|(result, _)| wanted(*result));
+    let unhealthy = failure == Failure::AgentUnhealthy;
+    let server_error = any(|result| matches!(result, AttemptResult::Http(500..=599)));
+    signs.set(Sign::ServerError, unhealthy && server_error);
+    let not_found = any(|result| result == AttemptResult::Http(404));
+    signs.set(Sign::NotFound, unhealthy && not_found);
+    let garbage = any(|result| {
+        matches!(
+            result,
+            AttemptResult::Error(AttemptError::BadHttp | AttemptError::BadHttpOther)
+        )
+    });
+    signs.set(Sign::NotHttp, unhealthy && garbage);
+    signs.set(
+        Sign::FetchFailed,
+        any(|result| result == AttemptResult::Error(AttemptError::FetchFailed)),
+    );
+    let silence = boot.ladder.iter().position(|rung| {
+        matches!(
+            rung.result,
+            AttemptResult::Error(AttemptError::HostUnreachable | AttemptError::NetUnreachable)
+        )
+    });
+    let answered =
+        silence.is_some_and(|at| boot.ladder[at..].iter().any(|rung| is_answer(rung.result)));
+    signs.set(Sign::NetworkCameUp, answered);
+}
+
+/// Which of the controller's own limits a step ran into.
+fn limits(boot: &Boot, failure: Failure, signs: &mut Signs) {
+    let stage = boot
+        .failed_stage
+        .filter(|_| failure == Failure::StepTimeout);
+    for (limited, sign) in [
+        (Stage::CloneSnapshot, Sign::CloneTimedOut),
+        (Stage::CreateRecord, Sign::RecordTimedOut),
+        (Stage::StartFirecracker, Sign::FirecrackerTimedOut),
+    ] {
+        signs.set(sign, stage == Some(limited));
+    }
+}
+
+fn words(boot: &Boot, failure: Failure, signs: &mut Signs) {
+    let Some(error) = boot.error.as_deref() else {
+        return;
+    };
+    for (classes, words, sign) in WORDS {
+        let said = classes.contains(&failure) && words.iter().all(|word| error.contains(word));
+        // Several rows may say the same.
+        signs.set(*sign, said || signs.has(*sign));
+    }
+}
+
+/// Only a boot whose copy was made shows whether something is put into it.
+fn injection(boot: &Boot, signs: &mut Signs) {
+    let copied = boot
+        .stage(Stage::CloneSnapshot)
+        .is_some_and(|stage| stage.outcome == StageOutcome::Completed);
+    if boot.kind() == VmType::Browser && (copied || boot.injected) {
+        signs.set(Sign::Injected, boot.injected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::{Provenance, Timestamp};
+
+    fn failed(failure: Failure, error: &str) -> Boot {
+        let mut boot = Boot::new(None, Provenance::default(), Timestamp(0));
+        boot.outcome = Some(Outcome::Failed);
+        boot.failure = Some(failure);
+        boot.error = Some(error.to_owned());
+        boot
+    }
+
+    #[test]
+    fn an_errors_words_are_signs_only_where_they_can_mean_it() {
+        let stat = "Snapshot cloning failed: cp: cannot stat 'x': No such file or directory";
+        let signs = of_boot(&failed(Failure::SnapshotCloneFailed, stat));
+        assert_eq!(signs.of(Sign::ImageAbsent), Some(true));
+        assert_eq!(signs.of(Sign::NoSpace), Some(false));
+        let signs = of_boot(&failed(Failure::TapFailed, stat));
+        assert_eq!(signs.of(Sign::ImageAbsent), Some(false));
+        assert_eq!(signs.of(Sign::TapFailed), Some(true));
+        let spawn = "spawn /opt/firecracker/firecracker ENOENT";
+        let signs = of_boot(&failed(Failure::FirecrackerFailed, spawn));
+        assert_eq!(signs.of(Sign::BinaryAbsent), Some(true));
+        assert_eq!(signs.of(Sign::FirecrackerExited), Some(false));
+    }
+
+    #[test]
+    fn a_boot_that_is_well_tells_only_of_injection() {
+        let mut boot = failed(Failure::Unknown, "x");
+        boot.outcome = Some(Outcome::Ready);
+        assert!(of_boot(&boot).is_empty());
+        boot.set_stage(Stage::CloneSnapshot, Timestamp(0), 900);
+        assert_eq!(of_boot(&boot), Signs::default().with(Sign::Injected, false));
+    }
+}

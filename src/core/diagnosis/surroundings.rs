@@ -1,0 +1,201 @@
+//! What surrounds the boots of a host: its golden images as audited, the controller's starts and stalls.
+//!
+//! Kept over a restart, so that a verdict does not lose its reasons with it. Of images the last few are kept, because
+//! boots that failed are judged by the image that they were cloned from and not by the one that was put in its place.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::sign::{Sign, Signs};
+use crate::core::event::Timestamp;
+use crate::core::image::{Check, Finding, Generation, GoldenImage, Verdict, by_check};
+
+/// Images and stalls that are remembered.
+const KEPT: usize = 4;
+/// A change of the image longer before the first failure says nothing.
+const CHANGED_WITHIN_MS: i64 = 24 * 3_600_000;
+/// A restart of the controller longer before the first failure says nothing.
+const RESTARTED_WITHIN_MS: i64 = 180_000;
+
+/// Which verdict of which check is which sign; any better verdict means that the sign is missing.
+const CHECKS: &[(Check, Verdict, Sign)] = &[
+    (Check::Agent, Verdict::Fail, Sign::ImageLacksAgent),
+    (Check::Agent, Verdict::Warn, Sign::ImageObsolete),
+    (Check::AgentCurrent, Verdict::Warn, Sign::ImageStale),
+    (Check::Unit, Verdict::Fail, Sign::ImageLacksUnit),
+    (Check::Enabled, Verdict::Fail, Sign::ImageNotEnabled),
+    (Check::Interpreter, Verdict::Fail, Sign::ImageLacksProgram),
+    (Check::Script, Verdict::Fail, Sign::ImageLacksProgram),
+    (
+        Check::WorkingDirectory,
+        Verdict::Fail,
+        Sign::ImageLacksProgram,
+    ),
+    (Check::Ordering, Verdict::Fail, Sign::ImageWaits),
+    (Check::Environment, Verdict::Fail, Sign::ImageEnvironment),
+    (Check::KernelModules, Verdict::Fail, Sign::ImageLacksModules),
+    (Check::Network, Verdict::Warn, Sign::ImageNetworkOdd),
+    (Check::ClonedFrom, Verdict::Warn, Sign::ImageOfOther),
+    (Check::Filesystem, Verdict::Fail, Sign::ImageDamaged),
+    (Check::Vnc, Verdict::Warn, Sign::ImageLacksVnc),
+];
+
+/// One image as it was audited.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Audited {
+    generation: Generation,
+    signs: Signs,
+    details: Vec<(String, String)>,
+}
+
+/// What surrounds the boots.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surroundings {
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    images: VecDeque<Audited>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restarted_at: Option<Timestamp>,
+    /// From when to when the controller stood still.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    stalls: VecDeque<(Timestamp, Timestamp)>,
+}
+
+/// The bad boots that are to be explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// When the first and the last of them began.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// When the last boot before them began that became ready.
+    pub good: Option<Timestamp>,
+}
+
+impl Surroundings {
+    /// Takes an audit; says whether anything is new in it.
+    pub fn image(&mut self, image: &GoldenImage) -> bool {
+        let Some(generation) = image.generation.clone() else {
+            return false;
+        };
+        let audited = Audited {
+            generation,
+            signs: signs_of(&image.findings),
+            details: details_of(&image.findings),
+        };
+        let known = self.images.iter_mut();
+        let mut same = known.filter(|known| known.generation == audited.generation);
+        if let Some(known) = same.next() {
+            let is_new = *known != audited;
+            *known = audited;
+            return is_new;
+        }
+        self.images.push_back(audited);
+        if self.images.len() > KEPT {
+            self.images.pop_front();
+        }
+        true
+    }
+
+    pub fn restarted(&mut self, at: Timestamp) {
+        self.restarted_at = self.restarted_at.max(Some(at));
+    }
+
+    /// The controller stood still, as long gaps in its regular lines show.
+    pub fn stalled(&mut self, from: Timestamp, until: Timestamp) {
+        self.stalls.push_back((from, until));
+        if self.stalls.len() > KEPT {
+            self.stalls.pop_front();
+        }
+    }
+
+    /// What the newest image's change was, if it is known.
+    #[must_use]
+    pub fn newest_image(&self) -> Option<&Generation> {
+        let all = self.images.iter().map(|image| &image.generation);
+        all.max_by_key(|generation| generation.modified_at)
+    }
+
+    /// The signs for bad boots of that time, and more about some of them in words.
+    #[must_use]
+    pub fn around(&self, span: Span) -> (Signs, Vec<(Sign, String)>) {
+        let mut signs = Signs::default();
+        let mut details = Vec::new();
+        let before = self.images.iter();
+        let before = before.filter(|image| image.generation.modified_at <= span.last);
+        if let Some(image) = before.max_by_key(|image| image.generation.modified_at) {
+            signs.take(image.signs);
+            let named = image.details.iter();
+            details.extend(
+                named.filter_map(|(sign, text)| Some((Sign::from_word(sign)?, text.clone()))),
+            );
+            let changed_at = image.generation.modified_at;
+            let age = span.first.since(changed_at);
+            let good_since = span.good.is_some_and(|good| good > changed_at);
+            let changed = (0..=CHANGED_WITHIN_MS).contains(&age) && !good_since;
+            signs.set(Sign::ImageChanged, changed);
+            if changed {
+                details.push((Sign::ImageChanged, when(changed_at, age)));
+            }
+        }
+        let restarted = self
+            .restarted_at
+            .is_some_and(|at| (0..=RESTARTED_WITHIN_MS).contains(&span.first.since(at)));
+        signs.set(Sign::AfterRestart, restarted);
+        if !self.stalls.is_empty() {
+            let met = |stall: &(Timestamp, Timestamp)| {
+                stall.1 >= span.first && stall.0 <= span.last.plus_ms(CHANGED_WITHIN_MS)
+            };
+            signs.set(Sign::Stalled, self.stalls.iter().any(met));
+        }
+        (signs, details)
+    }
+}
+
+fn signs_of(findings: &[Finding]) -> Signs {
+    let worst = by_check(findings);
+    let mut signs = Signs::default();
+    for (check, bad, sign) in CHECKS {
+        let found = worst.iter().find(|(known, _)| known == check);
+        match found.map(|(_, verdict)| *verdict) {
+            None | Some(Verdict::Unknown) => {}
+            Some(verdict) => {
+                let is_seen = verdict == *bad || signs.has(*sign);
+                signs.set(*sign, is_seen);
+            }
+        }
+    }
+    signs
+}
+
+/// The first finding behind each sign, in its own words.
+fn details_of(findings: &[Finding]) -> Vec<(String, String)> {
+    let mut details: Vec<(String, String)> = Vec::new();
+    for (check, bad, sign) in CHECKS {
+        let mut those = findings
+            .iter()
+            .filter(|finding| finding.check == *check && finding.verdict == *bad);
+        let known = details.iter().any(|(word, _)| word == sign.as_str());
+        if let (Some(finding), false) = (those.next(), known) {
+            let text = match finding.path.is_empty() {
+                true => finding.reason.clone(),
+                false => format!("{}: {}", finding.path, finding.reason),
+            };
+            details.push((sign.as_str().to_owned(), text));
+        }
+    }
+    details
+}
+
+/// `at 2025-10-18T01:14:00Z, 38 min before`
+fn when(at: Timestamp, before_ms: i64) -> String {
+    let minutes = before_ms / 60_000;
+    let before = match minutes {
+        0 => format!("{} s", before_ms / 1000),
+        1..=119 => format!("{minutes} min"),
+        _ => format!("{} h {} min", minutes / 60, minutes % 60),
+    };
+    match jiff::Timestamp::from_millisecond(at.0 - at.0.rem_euclid(1000)) {
+        Ok(at) => format!("at {at}, {before} before"),
+        Err(_) => format!("{before} before"),
+    }
+}

@@ -1,0 +1,619 @@
+//! Which cause is named for which trouble: the simulator plays rows of the contract's list of failures, the whole way
+//! from the log's bytes to the incident is gone, and what the incident is put down to is compared with what was played.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bootwatch::controller::clock::Zone;
+use bootwatch::controller::console::{ConsoleReader, Line};
+use bootwatch::controller::excerpt::excerpt;
+use bootwatch::controller::reader::Reader;
+use bootwatch::core::alert::{Effect, Engine, Incident, Kind, Notification, Settings};
+use bootwatch::core::boot::Tracker;
+use bootwatch::core::console::{ConsoleEnd, ConsoleNews, ConsoleSource, Seen};
+use bootwatch::core::diagnosis::{Diagnosis, Point, Verdict};
+use bootwatch::core::event::{Timestamp, VmId, VmType};
+use bootwatch::core::fix::Standing;
+use bootwatch::core::image::GoldenImage;
+use bootwatch::simulator::plan::{Happening, Injection, Phase};
+use bootwatch::simulator::player::Face;
+use bootwatch::simulator::{Figures, Happened, Moment, Plan, Player, Simulation, Speed, Version};
+
+use crate::image::build::{NODE, Tree, UNIT, UNIT_TEXT, WANTS};
+use crate::simulator::{START, scenario};
+
+/// One trouble to be told.
+struct Case {
+    /// The contract's row; `None`: beyond them, or no row at all.
+    row: Option<u8>,
+    scenario: &'static str,
+    world: World,
+    /// `None`: there is not enough evidence, or nothing is wrong.
+    verdict: Option<Verdict>,
+}
+
+/// What the boots happen in, and what can be seen of them beside the log.
+#[derive(Clone, Copy)]
+struct World {
+    injection: Injection,
+    version: Version,
+    /// The guests' consoles are read.
+    consoles: bool,
+    /// The golden image is audited, and this was done to it when the trouble began.
+    image: Option<fn(&Tree)>,
+}
+
+impl World {
+    fn beside(self) -> String {
+        let mut beside = Vec::new();
+        if self.consoles {
+            beside.push("consoles");
+        }
+        if self.image.is_some() {
+            beside.push("the image's audit");
+        }
+        beside.push(match self.injection {
+            Injection::Never => "no injection",
+            Injection::AtClone => "injection",
+        });
+        if self.version == Version::Dec {
+            beside.push("later controller");
+        }
+        beside.join(", ")
+    }
+
+    const fn and_consoles(self) -> World {
+        World {
+            consoles: true,
+            ..self
+        }
+    }
+
+    const fn and_image(self, damage: fn(&Tree)) -> World {
+        World {
+            image: Some(damage),
+            ..self
+        }
+    }
+}
+
+/// The log alone, and the image alone decides.
+const OCT: World = World {
+    injection: Injection::Never,
+    version: Version::Oct,
+    consoles: false,
+    image: None,
+};
+const INJECTED: World = World {
+    injection: Injection::AtClone,
+    ..OCT
+};
+const DEC: World = World {
+    version: Version::Dec,
+    ..INJECTED
+};
+
+fn without_agent(tree: &Tree) {
+    tree.remove("/opt/vm-browser-agent")
+        .remove(UNIT)
+        .remove(WANTS);
+}
+
+fn without_node(tree: &Tree) {
+    tree.remove(NODE);
+}
+
+fn waiting(tree: &Tree) {
+    let online = "Wants=network-online.target\nAfter=network-online.target";
+    tree.write(UNIT, &UNIT_TEXT.replace("After=network.target", online));
+}
+
+fn without_driver(tree: &Tree) {
+    tree.remove("/usr/lib/modules/5.10.225/kernel/drivers/net/virtio_net.ko");
+}
+
+fn unchanged(_: &Tree) {}
+
+const fn row(row: u8, scenario: &'static str, world: World, verdict: Verdict) -> Case {
+    Case {
+        row: Some(row),
+        scenario,
+        world,
+        verdict: Some(verdict),
+    }
+}
+
+const fn beyond(scenario: &'static str, world: World, verdict: Verdict) -> Case {
+    Case {
+        row: None,
+        scenario,
+        world,
+        verdict: Some(verdict),
+    }
+}
+
+const fn nothing(scenario: &'static str, world: World) -> Case {
+    Case {
+        row: None,
+        scenario,
+        world,
+        verdict: None,
+    }
+}
+
+const CASES: &[Case] = &[
+    row(2, "agent-missing", OCT, Verdict::AgentMissing),
+    row(
+        2,
+        "agent-missing",
+        OCT.and_consoles(),
+        Verdict::AgentMissing,
+    ),
+    row(
+        2,
+        "agent-missing",
+        OCT.and_image(without_agent),
+        Verdict::AgentMissing,
+    ),
+    row(
+        5,
+        "unit-cannot-run",
+        OCT.and_consoles(),
+        Verdict::AgentProgramMissing,
+    ),
+    row(
+        5,
+        "agent-missing",
+        OCT.and_image(without_node),
+        Verdict::AgentProgramMissing,
+    ),
+    row(
+        6,
+        "unit-waits",
+        OCT.and_consoles().and_image(waiting),
+        Verdict::AgentUnitWaits,
+    ),
+    row(
+        7,
+        "supervisor-dies",
+        OCT.and_consoles(),
+        Verdict::SupervisorDied,
+    ),
+    row(8, "crash-looping", INJECTED, Verdict::AgentCrashLoop),
+    row(
+        9,
+        "network-down",
+        OCT.and_consoles(),
+        Verdict::NetworkUnconfigured,
+    ),
+    row(10, "no-driver", OCT.and_consoles(), Verdict::DriverMissing),
+    row(11, "no-dma", INJECTED.and_consoles(), Verdict::KernelTooOld),
+    row(
+        12,
+        "no-gateway",
+        INJECTED.and_consoles(),
+        Verdict::TapOffload,
+    ),
+    row(
+        14,
+        "out-of-memory",
+        OCT.and_consoles(),
+        Verdict::GuestMemory,
+    ),
+    row(
+        15,
+        "no-root-device",
+        OCT.and_consoles(),
+        Verdict::RootDevice,
+    ),
+    row(
+        16,
+        "disk-damaged",
+        INJECTED.and_consoles(),
+        Verdict::GuestDisk,
+    ),
+    row(19, "image-missing", OCT, Verdict::ImageGone),
+    row(20, "clone-timeout", OCT, Verdict::CloneSlow),
+    row(21, "log-path-missing", OCT, Verdict::LogPathGone),
+    row(22, "spawn-enoent", OCT, Verdict::BinaryGone),
+    row(24, "controller-bug", OCT, Verdict::ControllerBug),
+    row(30, "vnc-missing", DEC, Verdict::VncDown),
+    row(
+        33,
+        "agent-missing",
+        INJECTED.and_consoles(),
+        Verdict::InjectionLost,
+    ),
+    row(37, "clone-fails", OCT, Verdict::DiskFull),
+    row(40, "inject-fails", INJECTED, Verdict::LoopDevices),
+    beyond("port-taken", OCT.and_consoles(), Verdict::ForeignListener),
+    beyond("http-500", OCT, Verdict::AgentError),
+    beyond("garbage-agent", OCT, Verdict::ForeignListener),
+    beyond("firecracker-fails", OCT, Verdict::KvmDenied),
+    beyond("firecracker-timeout", OCT, Verdict::FirecrackerHangs),
+    beyond("db-insert-fails", OCT, Verdict::DatabaseRefuses),
+    beyond("db-insert-timeout", OCT, Verdict::DatabaseSlow),
+    beyond("database-down", OCT, Verdict::DatabaseAway),
+    beyond("proxy-fails", DEC, Verdict::ProxySettings),
+    beyond("no-attempt", OCT, Verdict::WaitLimitMissing),
+    beyond("hung-agent", OCT.and_consoles(), Verdict::AgentHangs),
+    // Boots that are well, or that fail for a reason that cannot be told by what is seen.
+    nothing("healthy", OCT.and_consoles().and_image(unchanged)),
+    nothing("oauth-timeout", INJECTED.and_consoles()),
+    nothing("oauth-error", INJECTED),
+    nothing("cancel", INJECTED),
+    nothing("slow-agent", INJECTED.and_image(without_driver)),
+    nothing("agent-missing", INJECTED),
+    nothing("agent-missing", INJECTED.and_image(unchanged)),
+    nothing("hung-agent", OCT),
+    nothing("network-down", OCT),
+    nothing("guest-panic", OCT),
+];
+
+/// Healthy boots at first, then the trouble; `rate` boots an hour.
+fn plan(case: &Case, seed: u64, rate: u32) -> Plan {
+    let phase = |from: i64, name: &'static str| Phase {
+        from,
+        rate,
+        boots: Some(8),
+        lasts: None,
+        mix: vec![(1, scenario(name))],
+    };
+    let apart = 12 * 3_600_000 / i64::from(rate);
+    Plan::new(seed, START)
+        .version(case.world.version)
+        .figures(Figures::production(case.world.version))
+        .injection(case.world.injection)
+        .phase(phase(1_000, "healthy"))
+        .phase(phase(1_000 + apart, case.scenario))
+}
+
+/// bootwatch without its shell: what the simulation does goes in, incidents come out.
+struct Watched {
+    reader: Reader,
+    tracker: Tracker,
+    engine: Engine,
+    effects: Vec<Effect>,
+    consoles: BTreeMap<VmId, ConsoleReader>,
+    /// Audits that are to come, by their time.
+    audits: VecDeque<(Timestamp, GoldenImage)>,
+    line: Vec<u8>,
+}
+
+impl Watched {
+    fn new(audits: VecDeque<(Timestamp, GoldenImage)>) -> Watched {
+        Watched {
+            reader: Reader::new(0, Zone::Named(jiff::tz::TimeZone::UTC)),
+            tracker: Tracker::new(excerpt),
+            engine: Engine::new(Settings::default()),
+            effects: Vec::new(),
+            consoles: BTreeMap::new(),
+            audits,
+            line: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, log: &[u8]) {
+        let mut observations = Vec::new();
+        let Watched {
+            reader,
+            tracker,
+            engine,
+            effects,
+            ..
+        } = self;
+        reader.push(log, &mut |event| {
+            // What time alone changes.
+            while let Some(due) = engine.next_due().filter(|due| *due <= event.at) {
+                engine.tick(due, effects);
+                if engine.next_due() == Some(due) {
+                    break;
+                }
+            }
+            tracker.observe(event, &mut observations);
+            for observation in observations.drain(..) {
+                engine.observe(&observation, event.at, effects);
+            }
+        });
+    }
+
+    fn said(&mut self, vm: VmId, at: Timestamp, text: &[u8], is_end: bool) {
+        let mut seen = Vec::new();
+        let mut sink = |line: Line<'_>| {
+            seen.extend(line.marks.iter().map(|mark| Seen {
+                mark,
+                at,
+                uptime_ms: line.uptime_ms,
+            }));
+        };
+        let reader = self.consoles.entry(vm).or_default();
+        reader.push(text, &mut sink);
+        if is_end {
+            reader.finish(&mut sink);
+        }
+        let news = ConsoleNews {
+            vm,
+            source: ConsoleSource::Live,
+            seen,
+            clock_ahead_ms: None,
+            end: is_end.then(|| ConsoleEnd {
+                whole: true,
+                ..ConsoleEnd::default()
+            }),
+        };
+        let mut observations = Vec::new();
+        self.tracker.console(&news, &mut observations);
+        for observation in observations {
+            self.engine.observe(&observation, at, &mut self.effects);
+        }
+    }
+
+    fn incidents(&self) -> Vec<Incident> {
+        let mut found: Vec<Incident> = self.engine.closed_incidents().cloned().collect();
+        found.extend(self.engine.incidents().cloned());
+        found.retain(|incident| incident.cause.failure().is_some());
+        found
+    }
+
+    fn sent(&self) -> Vec<&Notification> {
+        let sent = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Notify(notification) => Some(&**notification),
+            Effect::AlertChanged(_) => None,
+        });
+        sent.collect()
+    }
+}
+
+impl Face for Watched {
+    fn show(&mut self, moment: &Moment) -> std::io::Result<()> {
+        while self.audits.front().is_some_and(|(at, _)| *at <= moment.at) {
+            let (at, image) = self.audits.pop_front().unwrap();
+            self.engine.image(&image, at, &mut self.effects);
+        }
+        match &moment.what {
+            Happened::Line(record) => {
+                let stamp = jiff::Timestamp::from_millisecond(moment.at.0).unwrap();
+                let stamp = stamp.strftime("%Y-%m-%d %H:%M:%S").to_string();
+                let mut line = std::mem::take(&mut self.line);
+                line.clear();
+                record.write_plain(&mut line, stamp.as_bytes());
+                self.read(&line);
+                self.line = line;
+            }
+            Happened::Said { vm, text, .. } => self.said(*vm, moment.at, text.as_bytes(), false),
+            Happened::DirectoryRemoved { vm, .. } if self.consoles.contains_key(vm) => {
+                self.said(*vm, moment.at, b"", true);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn watch(plan: Plan, audits: VecDeque<(Timestamp, GoldenImage)>) -> Watched {
+    let mut simulation = Simulation::new(plan);
+    let mut watched = Watched::new(audits);
+    Player::new(Speed::Max)
+        .play(&mut simulation, &mut [&mut watched], &mut |_| Ok(()))
+        .unwrap();
+    watched
+}
+
+/// A real image, built and audited; only its time is the simulation's.
+fn audited(damage: fn(&Tree), modified_at: Timestamp) -> GoldenImage {
+    let tree = Tree::healthy();
+    damage(&tree);
+    let mut image = tree.audit();
+    image.generation.as_mut().unwrap().modified_at = modified_at;
+    image
+}
+
+/// The incidents about boots that a log's bytes give.
+fn read(log: &[u8]) -> Vec<Incident> {
+    let mut watched = Watched::new(VecDeque::new());
+    watched.read(log);
+    watched.incidents()
+}
+
+fn incidents(case: &Case, seed: u64, rate: u32) -> Vec<Incident> {
+    let mut plan = plan(case, seed, rate);
+    plan.consoles = case.world.consoles;
+    let mut audits = VecDeque::new();
+    if let Some(damage) = case.world.image {
+        let changed = START.plus_ms(plan.phases[1].from - 2_000);
+        let healthy = audited(unchanged, START.plus_ms(-86_400_000));
+        audits.push_back((START, healthy));
+        // It is audited once it rests.
+        audits.push_back((changed.plus_ms(60_000), audited(damage, changed)));
+    }
+    watch(plan, audits).incidents()
+}
+
+/// What the first incident is put down to; the first page matters most.
+fn diagnosed(case: &Case, seed: u64, rate: u32) -> Option<Diagnosis> {
+    incidents(case, seed, rate).into_iter().next()?.diagnosis
+}
+
+/// A few runs of each, at other times and rates.
+const RUNS: &[(u64, u32)] = &[(3, 240), (17, 60), (4711, 600)];
+
+/// What was named in each run of each case.
+fn named(case: &Case) -> Vec<(Option<Verdict>, Vec<Verdict>)> {
+    RUNS.iter()
+        .map(|(seed, rate)| {
+            let found = diagnosed(case, *seed, *rate);
+            let ranked = found.iter().flat_map(|found| &found.ranked);
+            let ranked = ranked.map(|one| one.verdict).collect();
+            let first = found.as_ref().and_then(Diagnosis::verdict);
+            (first.map(|first| first.verdict), ranked)
+        })
+        .collect()
+}
+
+fn word(verdict: Option<Verdict>) -> &'static str {
+    verdict.map_or("-", Verdict::as_str)
+}
+
+const BEGIN: &str = "<!-- matrix: written by BLESS=1 cargo test --test it diagnosis:: -->\n";
+const END: &str = "<!-- end of matrix -->";
+
+/// The matrix in `docs/diagnosis.md`. With BLESS set it is written anew, to be read before it is committed.
+#[test]
+fn the_cause_of_each_trouble_is_named() {
+    let mut table = String::from(
+        "| row | played | beside the log | cause | named | among the first three |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    let (mut runs, mut first, mut three) = (0, 0, 0);
+    let mut rows = BTreeSet::new();
+    for case in CASES {
+        let named = named(case);
+        let row = case.row.map_or("-".to_owned(), |row| row.to_string());
+        rows.extend(case.row);
+        let right = named.iter().filter(|(found, _)| *found == case.verdict);
+        let right = right.count();
+        let among = named.iter().filter(|(found, ranked)| match case.verdict {
+            Some(verdict) => ranked.contains(&verdict),
+            None => found.is_none(),
+        });
+        let among = among.count();
+        runs += named.len();
+        first += right;
+        three += among;
+        let mut found: Vec<&str> = named.iter().map(|(found, _)| word(*found)).collect();
+        found.dedup();
+        let beside = case.world.beside();
+        table.push_str(&format!(
+            "| {row} | {} | {beside} | {} | {}, {right} of {} | {among} of {} |\n",
+            case.scenario,
+            word(case.verdict),
+            found.join(", "),
+            named.len(),
+            named.len()
+        ));
+    }
+    table.push_str(&format!(
+        "\n{} rows of the contract in {} cases; {first} of {runs} runs named the right cause, {three} of {runs} had it among the first three.\n",
+        rows.len(),
+        CASES.len()
+    ));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/diagnosis.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).unwrap();
+    let (old, tail) = rest.split_once(END).unwrap();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, format!("{head}{BEGIN}{table}{END}{tail}")).unwrap();
+    } else {
+        assert_eq!(
+            old, table,
+            "run BLESS=1 cargo test --test it diagnosis:: and read it"
+        );
+    }
+    assert!(first * 10 >= runs * 9, "{table}");
+    assert_eq!(three, runs, "{table}");
+}
+
+#[test]
+fn each_verdict_has_its_section_in_the_runbooks() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks/causes.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for verdict in Verdict::ALL {
+        let mut meaning = verdict.meaning().to_owned();
+        meaning[..1].make_ascii_uppercase();
+        let stop = if meaning.ends_with('?') { "" } else { "." };
+        let section = format!("\n## {verdict}\n\n*{meaning}{stop}*\n");
+        assert!(text.contains(&section), "{section}");
+    }
+    let (_, verdicts) = text.split_once("\n# Verdicts\n").unwrap();
+    assert_eq!(verdicts.matches("\n## ").count(), Verdict::ALL.len());
+}
+
+/// The recorded incident's own logs, as the real controller wrote them.
+#[test]
+fn of_the_real_controllers_logs_no_more_is_said_than_they_show() {
+    let of = |name: &str| {
+        let path = format!(
+            "{}/tests/fixtures/controller/{name}.log",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let log = std::fs::read(path).unwrap();
+        read(&log)
+            .into_iter()
+            .next()
+            .map(|incident| incident.diagnosis.unwrap())
+    };
+    // Refused to the end, and an agent was injected into each copy: the image's own agent is not the cause.
+    let incident = of("incident").unwrap();
+    assert_eq!(incident.verdict(), None, "{incident:#?}");
+    assert_eq!(incident.ranked[0].verdict, Verdict::InjectionLost);
+    let of_failures = of("create_failures").unwrap();
+    assert_eq!(
+        of_failures.verdict(),
+        None,
+        "each failed of something else: {of_failures:#?}"
+    );
+}
+
+/// The incident of October, with real images swapped under the simulated controller.
+#[test]
+fn the_incident_is_one_page_that_names_the_image_and_closes_as_confirmed() {
+    const MINUTE: i64 = 60_000;
+    let minutes = |minutes: i64| START.plus_ms(minutes * MINUTE);
+    let phase = Phase {
+        from: 1_000,
+        rate: 40,
+        boots: None,
+        lasts: Some(180 * MINUTE),
+        mix: vec![(1, scenario("cli-fresh"))],
+    };
+    let plan = Plan::new(20_251_018, START)
+        .figures(Figures::production(Version::Oct))
+        .injection(Injection::Never)
+        .phase(phase)
+        .at(60 * MINUTE, Happening::ImageRebuilt { with_agent: false })
+        .at(120 * MINUTE, Happening::ImageRebuilt { with_agent: true });
+    let audits = VecDeque::from([
+        (START, audited(unchanged, minutes(-1_440))),
+        (minutes(61), audited(without_agent, minutes(60))),
+        (minutes(121), audited(unchanged, minutes(120))),
+    ]);
+    let watched = watch(plan, audits);
+    let sent = watched.sent();
+    let pages: Vec<_> = sent.iter().filter(|one| one.kind == Kind::Firing).collect();
+    assert_eq!(pages.len(), 1, "one page: {sent:#?}");
+
+    let page = &pages[0].incident;
+    let found = page.diagnosis.as_ref().unwrap().sure().unwrap();
+    assert_eq!(found.verdict, Verdict::AgentMissing);
+    let said: Vec<String> = found.speaks_for.iter().map(Point::spoken).collect();
+    let said = said.join("\n");
+    assert!(said.contains("/opt/vm-browser-agent/server.js"), "{said}");
+    assert!(
+        said.contains("2026-01-05T08:50:00Z"),
+        "the image's time: {said}"
+    );
+    assert!(
+        said.contains("port 8080 was refused to the end"),
+        "the refused boots: {said}"
+    );
+    assert!(page.boots.len() >= 3, "{:?}", page.boots);
+    let cli = page
+        .others
+        .iter()
+        .find(|other| other.vm_type == VmType::Cli);
+    let cli = cli.unwrap().count;
+    assert!(cli.bad == 0 && cli.of > 10, "CLI boots are well: {cli:?}");
+
+    let last = sent.last().unwrap();
+    assert_eq!(last.kind, Kind::Resolved);
+    assert_eq!(last.incident.key, page.key);
+    let fix = last.incident.fix.as_ref().unwrap();
+    assert_eq!((fix.at, fix.standing), (minutes(120), Standing::Confirmed));
+    assert!(fix.since.bad == 0 && fix.since.of >= 5, "{fix:?}");
+    let watched = watched.engine.incidents().count();
+    assert_eq!(watched, 0);
+}
