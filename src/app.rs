@@ -3,6 +3,7 @@
 //! ```text
 //!   tail ──(bounded: waits, the file is the buffer)──► owner ──(bounded: counted when full)──► one worker a channel
 //!                                                        └──► recorder ◄── web, on a thread of its own
+//!                                                                 └─(bounded: the oldest go)──► OTLP, on another
 //! ```
 //!
 //! Following, judging and paging share one thread: a live record's way to the page has no hand-over between threads in
@@ -10,7 +11,7 @@
 //!
 //! A task that ends is an event: if nobody asked for it, it is the start of the same orderly shutdown, with a failing
 //! status. Shutdown follows the data: ready turns false, the source stops, the owner takes what was read and its channel
-//! closes, the workers send what is left, the web goes last; all within one deadline. The workers have nine tenths of it,
+//! closes, the workers send what is left, OTLP and the web go last; all within one deadline. The workers have nine tenths of it,
 //! so that what a slow receiver did not take is named and counted before the end.
 
 mod alertmanager;
@@ -21,6 +22,7 @@ mod health;
 mod image;
 mod journal;
 mod keeper;
+mod otlp;
 mod owner;
 mod place;
 pub mod report;
@@ -48,7 +50,7 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
-use crate::export::{Recorder, Setup};
+use crate::export::{OtlpSetup, Recorder, Setup};
 use crate::notify::{self, Notice};
 use crate::source::database::Query;
 use crate::source::tail::{self, StartAt, TailOptions, TailStats};
@@ -58,6 +60,7 @@ use database::Existing;
 use gather::Gather;
 use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
+use otlp::Otlp;
 use owner::Owner;
 use place::{Place, SourceEvent};
 use resort::LastResort;
@@ -144,6 +147,7 @@ impl App {
         let (ready_tx, ready) = watch::channel(Readiness::unless(vec![
             "the log is not read to its end yet".to_owned(),
         ]));
+        let otlp = Otlp::start(&config, &recorder)?;
         let mut tasks = Supervisor::default();
 
         let settings = store::Settings::of(&config.store, &config.host);
@@ -284,6 +288,9 @@ impl App {
             tracing::error!(?late, "these tasks did not end in time");
         }
         stop_web.cancel();
+        if let Some(otlp) = otlp {
+            otlp.end(deadline).await;
+        }
         web.end(deadline.max(clock::monotonic() + WEB_GRACE)).await;
         match (failed, in_time) {
             (Some(task), _) => Err(anyhow::anyhow!("the task {task} ended by itself")),
@@ -328,6 +335,10 @@ fn setup(config: &Config) -> Setup {
             .chain(["dropped"])
             .collect(),
         heartbeat: config.heartbeat.is_some(),
+        otlp: config.otlp.as_ref().map(|otlp| OtlpSetup {
+            host: config.host.clone(),
+            traces: otlp.traces,
+        }),
         ..Setup::default()
     }
 }

@@ -12,6 +12,7 @@ mod keys;
 pub mod manual;
 mod nearest;
 mod notify;
+mod otlp;
 mod problem;
 mod report;
 mod rules;
@@ -37,6 +38,7 @@ pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
+pub use otlp::{Otlp, OtlpProtocol};
 pub use problem::{Problem, Problems};
 pub use report::Report;
 pub use rules::{
@@ -66,6 +68,8 @@ pub struct Config {
     /// `None`: none is sent.
     pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
+    /// `None`: nothing is sent over OTLP.
+    pub otlp: Option<Otlp>,
     pub report: Report,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -173,6 +177,7 @@ pub fn parse(
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
+    otlp::check(&settings, &mut problems);
     report::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -214,6 +219,7 @@ pub fn parse(
             interval: settings.read("heartbeat.interval"),
             timeout: settings.read("heartbeat.timeout"),
         }),
+        otlp: otlp::read(&settings),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

@@ -8,17 +8,20 @@ mod family;
 mod image;
 mod log;
 mod operators;
+mod otlp;
 mod process;
 mod store;
 mod table;
 
 use std::time::Duration;
 
+use ::prometheus::proto::MetricFamily;
 use ::prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder,
 };
 
 use super::label::{self, Bounded};
+use super::otlp::{Sent, Signal};
 use super::{ReadFigures, Setup, SourceFigures};
 use crate::core::boot::TrackerCounts;
 use crate::core::event::{
@@ -33,6 +36,7 @@ use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, 
 use image::Images;
 use log::Logs;
 use operators::Operators;
+use otlp::Otlp;
 use process::Process;
 use store::Stores;
 use table::{Followed, Table, words};
@@ -85,6 +89,8 @@ pub(super) struct Prometheus {
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
     images: Images,
+    /// What is sent over OTLP, where anything is.
+    otlp: Option<Otlp>,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -304,6 +310,7 @@ impl Prometheus {
                 [words(setup.queries.iter().copied().chain([label::OTHER]))],
             ),
             images: Images::new(&family),
+            otlp: setup.otlp.as_ref().map(|otlp| Otlp::new(&family, otlp.traces)),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -602,10 +609,27 @@ impl Prometheus {
             .set(i64::from(broken));
     }
 
-    pub(super) fn render(&self) -> Vec<u8> {
+    pub(super) fn otlp_sent(&self, signal: Signal, sent: Sent, items: usize) {
+        if let Some(otlp) = &self.otlp {
+            otlp.sent(signal, sent, items);
+        }
+    }
+
+    pub(super) fn otlp_waiting(&self, traces: usize) {
+        if let Some(otlp) = &self.otlp {
+            otlp.waiting(traces);
+        }
+    }
+
+    /// Every series as it now is.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.process.refresh();
+        self.registry.gather()
+    }
+
+    pub(super) fn render(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(64 << 10);
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode(&self.gather(), &mut text) {
             tracing::error!(%error, "a metric cannot be written");
         }
         text
