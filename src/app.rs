@@ -31,6 +31,7 @@ mod restart;
 mod rules;
 mod sight;
 mod supervisor;
+mod systemd;
 
 use std::future::Future;
 use std::io;
@@ -58,13 +59,14 @@ use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use database::Existing;
 use gather::Gather;
-use health::Health;
+use health::{Health, Part, ticking};
 use keeper::{Begin, Keeper, Outcomes};
 use otlp::Otlp;
 use owner::Owner;
 use place::{Place, SourceEvent};
 use resort::LastResort;
 use supervisor::Supervisor;
+pub use systemd::Systemd;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
@@ -87,6 +89,8 @@ const WEB_GRACE: Duration = Duration::from_millis(100);
 pub struct Start {
     /// Read it as history, which is usual, or begin at its end.
     pub at: Option<StartAt>,
+    /// Who is told that it runs.
+    pub systemd: Systemd,
 }
 
 /// A sidecar whose ports are bound and whose tasks have not started yet.
@@ -160,12 +164,14 @@ impl App {
 
         let stop_source = CancellationToken::new();
         let place = restored.place.clone();
-        let (chunks, stats) = start_source(&config, start, place, &stop_source, &mut tasks)?;
+        let health = Arc::new(Health::default());
+        let Start { at, systemd } = start;
+        let begin = Begins { at, place };
+        let (chunks, stats) = start_source(&config, begin, &health, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
         let outcomes = Arc::new(Outcomes::default());
-        let health = Arc::new(Health::default());
         let (working, workers) = mpsc::channel(1);
         let channels = config.notifiers.iter().map(|one| one.name.clone());
         let resort = Arc::new(LastResort::new(channels));
@@ -236,6 +242,7 @@ impl App {
         };
         let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
 
+        let living = Arc::clone(&health);
         let owner = Owner::new(
             restored,
             existing,
@@ -260,6 +267,10 @@ impl App {
             }
         });
         tracing::info!(%address, host = config.host, version = env!("CARGO_PKG_VERSION"), "bootwatch started");
+        let systemd = Arc::new(systemd);
+        systemd.ready(&format!("watching, on http://{address}"));
+        let watched = Arc::clone(&systemd).watch(living, stop_source.clone());
+        tasks.start("systemd", watched);
 
         let failed = {
             tokio::pin!(shutdown);
@@ -277,6 +288,7 @@ impl App {
         // The same road for success and failure: the source stops, its channel closes, the owner ends, theirs close.
         let whole = config.shutdown.deadline;
         let deadline = clock::monotonic() + whole;
+        systemd.stopping();
         stop_source.cancel();
         ready_tx.send_replace(Readiness::unless(vec!["shutting down".to_owned()]));
         end_by.send_replace(Some(deadline - whole / 10));
@@ -343,13 +355,20 @@ fn setup(config: &Config) -> Setup {
     }
 }
 
+/// Where the source begins.
+struct Begins {
+    at: Option<StartAt>,
+    place: Option<Place>,
+}
+
 fn start_source(
     config: &Config,
-    start: Start,
-    place: Option<Place>,
+    begin: Begins,
+    health: &Arc<Health>,
     stop: &CancellationToken,
     tasks: &mut Supervisor,
 ) -> anyhow::Result<(mpsc::Receiver<SourceEvent>, watch::Receiver<TailStats>)> {
+    let Begins { at, place } = begin;
     let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
     let (stats_tx, stats) = watch::channel(TailStats::default());
     match &config.log.source {
@@ -358,18 +377,20 @@ fn start_source(
             options.inotify = config.log.follow.inotify;
             options.poll_active = config.log.follow.poll_active;
             options.poll_idle = config.log.follow.poll_idle;
-            options.start = start.at.unwrap_or(StartAt::Beginning);
-            tasks.start(
-                "tail",
-                tail::run(
-                    options,
-                    place.and_then(Place::file),
-                    chunks_tx,
-                    stats_tx,
-                    stop.clone(),
-                ),
+            options.start = at.unwrap_or(StartAt::Beginning);
+            // It looks at least as often as it polls.
+            health.patient(Part::Follower, 3 * config.log.follow.poll_idle);
+            let following = tail::run(
+                options,
+                place.and_then(Place::file),
+                chunks_tx,
+                stats_tx,
+                stop.clone(),
             );
+            let following = ticking(Arc::clone(health), Part::Follower, following);
+            tasks.start("tail", following);
         }
+        // A journal in which nothing is written wakes nobody, so its follower says nothing of itself.
         LogSource::Journal(unit) => tasks.start(
             "journal",
             journal::run(

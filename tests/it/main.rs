@@ -14,6 +14,7 @@ mod metrics;
 mod notify_test;
 mod operators;
 mod otlp;
+mod packaging;
 mod postgres;
 mod tree;
 
