@@ -100,7 +100,8 @@ fn an_hour_of_boots_before_a_black_hole_leaves_no_lag_and_flat_memory() {
     assert_eq!(program.metric("bootwatch_otlp_items_total", exported), 0.0);
     let grown = resident[2] - resident[1];
     println!("resident bytes after each hour: {resident:?}");
-    assert!(grown < 8e6, "an hour with a full queue took {grown} bytes");
+    // The queue was full before that hour began. One without a bound would hold some 15 MB more after it.
+    assert!(grown < 12e6, "an hour with a full queue took {grown} bytes");
 }
 
 #[test]
@@ -140,8 +141,10 @@ fn what_waits_at_the_end_is_sent_before_it() {
         sidecar.wait_until_ready();
         play(&log, 4, &["healthy"], 3);
         play(&log, 3, &["healthy"], 1);
-        eventually("boots ended", || {
-            sidecar.metric("bootwatch_boots_total", "") >= 3.0
+        eventually("traces wait, or are on their way already", || {
+            let exported = "result=\"exported\",signal=\"traces\"";
+            let waiting = sidecar.metric("bootwatch_otlp_traces_waiting", "");
+            waiting + sidecar.metric("bootwatch_otlp_items_total", exported) >= 3.0
         });
         sidecar.stop().unwrap();
         let spans: usize = receiver
