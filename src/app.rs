@@ -3,6 +3,7 @@
 //! ```text
 //!   tail ──(bounded: waits, the file is the buffer)──► owner ──(bounded: counted when full)──► one worker a channel
 //!                                                        └──► recorder ◄── web, on a thread of its own
+//!                                                                 └─(bounded: the oldest go)──► OTLP, on another
 //! ```
 //!
 //! Following, judging and paging share one thread: a live record's way to the page has no hand-over between threads in
@@ -10,7 +11,7 @@
 //!
 //! A task that ends is an event: if nobody asked for it, it is the start of the same orderly shutdown, with a failing
 //! status. Shutdown follows the data: ready turns false, the source stops, the owner takes what was read and its channel
-//! closes, the workers send what is left, the web goes last; all within one deadline. The workers have nine tenths of it,
+//! closes, the workers send what is left, OTLP and the web go last; all within one deadline. The workers have nine tenths of it,
 //! so that what a slow receiver did not take is named and counted before the end.
 
 mod alertmanager;
@@ -22,6 +23,7 @@ mod health;
 mod image;
 mod journal;
 mod keeper;
+mod otlp;
 mod owner;
 mod place;
 mod probe;
@@ -32,6 +34,7 @@ mod rules;
 mod sight;
 mod supervisor;
 mod synthetic;
+mod systemd;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -54,7 +57,7 @@ use crate::clock;
 use crate::config::{Config, LogSource, Zone};
 use crate::controller::haste;
 use crate::core::synthetic::SyntheticRun;
-use crate::export::{Recorder, Setup};
+use crate::export::{OtlpSetup, Recorder, Setup};
 use crate::notify::{self, Notice};
 use crate::probe::{Prober, Settings as ProbeSettings};
 use crate::source::database::Query;
@@ -63,14 +66,16 @@ use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use database::Existing;
 use gather::Gather;
-use health::Health;
+use health::{Health, Part, ticking};
 use keeper::{Begin, Keeper, Outcomes};
+use otlp::Otlp;
 use owner::Owner;
 use place::{Place, SourceEvent};
 use probe::Probing;
 use resort::LastResort;
 use supervisor::Supervisor;
 use synthetic::Own;
+pub use systemd::Systemd;
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
@@ -99,6 +104,8 @@ const WEB_GRACE: Duration = Duration::from_millis(100);
 pub struct Start {
     /// Read it as history, which is usual, or begin at its end.
     pub at: Option<StartAt>,
+    /// Who is told that it runs.
+    pub systemd: Systemd,
 }
 
 /// A sidecar whose ports are bound and whose tasks have not started yet.
@@ -159,6 +166,7 @@ impl App {
         let (ready_tx, ready) = watch::channel(Readiness::unless(vec![
             "the log is not read to its end yet".to_owned(),
         ]));
+        let otlp = Otlp::start(&config, &recorder)?;
         let mut tasks = Supervisor::default();
 
         let settings = store::Settings::of(&config.store, &config.host);
@@ -172,17 +180,18 @@ impl App {
         let stop_source = CancellationToken::new();
         let place = restored.place.clone();
         let overdue_from = Arc::new(AtomicU32::new(0));
-        let from = From {
+        let health = Arc::new(Health::default());
+        let Start { at, systemd } = start;
+        let begin = Begins {
+            at,
             place,
-            start,
             overdue_from: Arc::clone(&overdue_from),
         };
-        let (chunks, stats) = start_source(&config, from, &stop_source, &mut tasks)?;
+        let (chunks, stats) = start_source(&config, begin, &health, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
         let outcomes = Arc::new(Outcomes::default());
-        let health = Arc::new(Health::default());
         let (working, workers) = mpsc::channel(1);
         let channels = config.notifiers.iter().map(|one| one.name.clone());
         let resort = Arc::new(LastResort::new(channels));
@@ -281,6 +290,7 @@ impl App {
         };
         let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
 
+        let living = Arc::clone(&health);
         let owner = Owner::new(
             restored,
             (existing, own),
@@ -309,6 +319,10 @@ impl App {
             }
         });
         tracing::info!(%address, host = config.host, version = env!("CARGO_PKG_VERSION"), "bootwatch started");
+        let systemd = Arc::new(systemd);
+        systemd.ready(&format!("watching, on http://{address}"));
+        let watched = Arc::clone(&systemd).watch(living, stop_source.clone());
+        tasks.start("systemd", watched);
 
         let failed = {
             tokio::pin!(shutdown);
@@ -326,6 +340,7 @@ impl App {
         // The same road for success and failure: the source stops, its channel closes, the owner ends, theirs close.
         let whole = config.shutdown.deadline;
         let deadline = clock::monotonic() + whole;
+        systemd.stopping();
         stop_source.cancel();
         ready_tx.send_replace(Readiness::unless(vec!["shutting down".to_owned()]));
         end_by.send_replace(Some(deadline - whole / 10));
@@ -337,6 +352,9 @@ impl App {
             tracing::error!(?late, "these tasks did not end in time");
         }
         stop_web.cancel();
+        if let Some(otlp) = otlp {
+            otlp.end(deadline).await;
+        }
         web.end(deadline.max(clock::monotonic() + WEB_GRACE)).await;
         match (failed, in_time) {
             (Some(task), _) => Err(anyhow::anyhow!("the task {task} ended by itself")),
@@ -382,29 +400,34 @@ fn setup(config: &Config) -> Setup {
             .collect(),
         heartbeat: config.heartbeat.is_some(),
         synthetic: config.synthetic.is_some(),
+        otlp: config.otlp.as_ref().map(|otlp| OtlpSetup {
+            host: config.host.clone(),
+            traces: otlp.traces,
+        }),
         ..Setup::default()
     }
 }
 
-/// What a source begins with.
-struct From {
+/// Where the source begins.
+struct Begins {
+    at: Option<StartAt>,
     place: Option<Place>,
-    start: Start,
     /// Failed health checks of boots that have waited for less are not urgent: the owner says so.
     overdue_from: Arc<AtomicU32>,
 }
 
 fn start_source(
     config: &Config,
-    from: From,
+    begin: Begins,
+    health: &Arc<Health>,
     stop: &CancellationToken,
     tasks: &mut Supervisor,
 ) -> anyhow::Result<(mpsc::Receiver<SourceEvent>, watch::Receiver<TailStats>)> {
-    let From {
+    let Begins {
+        at,
         place,
-        start,
         overdue_from,
-    } = from;
+    } = begin;
     let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
     let (stats_tx, stats) = watch::channel(TailStats::default());
     match &config.log.source {
@@ -417,18 +440,20 @@ fn start_source(
             options.urgent = Urgent::new(move |lines| {
                 haste::is_urgent(lines, overdue_from.load(Ordering::Relaxed))
             });
-            options.start = start.at.unwrap_or(StartAt::Beginning);
-            tasks.start(
-                "tail",
-                tail::run(
-                    options,
-                    place.and_then(Place::file),
-                    chunks_tx,
-                    stats_tx,
-                    stop.clone(),
-                ),
+            options.start = at.unwrap_or(StartAt::Beginning);
+            // It looks at least as often as it polls.
+            health.patient(Part::Follower, 3 * config.log.follow.poll_idle);
+            let following = tail::run(
+                options,
+                place.and_then(Place::file),
+                chunks_tx,
+                stats_tx,
+                stop.clone(),
             );
+            let following = ticking(Arc::clone(health), Part::Follower, following);
+            tasks.start("tail", following);
         }
+        // A journal in which nothing is written wakes nobody, so its follower says nothing of itself.
         LogSource::Journal(unit) => tasks.start(
             "journal",
             journal::run(

@@ -6,6 +6,7 @@ pub mod check;
 pub mod db;
 pub mod demo;
 pub mod image;
+pub mod manual;
 pub mod notify;
 pub mod operate;
 mod past;
@@ -66,6 +67,12 @@ enum Command {
     Rules(rules::Arguments),
     /// Writes the logs of a simulated master-controller, with the truth of each boot
     Simulate(simulate::Arguments),
+    /// Writes the completions of a shell
+    #[command(hide = true)]
+    Completions(manual::Completions),
+    /// Writes the manual page
+    #[command(hide = true)]
+    Man(manual::Man),
 }
 
 /// How a command ended, as its exit status: 0 fine, 1 found something wrong (of `run`: a task failed or a page was left
@@ -120,6 +127,8 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
             rules::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Simulate(arguments) => simulate::run(&arguments, out, err),
+        Command::Completions(arguments) => manual::completions(&arguments, out),
+        Command::Man(arguments) => manual::man(&arguments, out),
     }
 }
 

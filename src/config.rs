@@ -13,6 +13,7 @@ mod keys;
 pub mod manual;
 mod nearest;
 mod notify;
+mod otlp;
 mod probe;
 mod problem;
 mod report;
@@ -41,6 +42,7 @@ pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
+pub use otlp::{Otlp, OtlpProtocol};
 pub use probe::Probe;
 pub use problem::{Problem, Problems};
 pub use report::Report;
@@ -78,6 +80,8 @@ pub struct Config {
     /// `None`: none is sent.
     pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
+    /// `None`: nothing is sent over OTLP.
+    pub otlp: Option<Otlp>,
     pub report: Report,
     pub shutdown: Shutdown,
     pub links: Links,
@@ -187,6 +191,7 @@ pub fn parse(
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
     synthetic::check(&settings, &mut problems);
+    otlp::check(&settings, &mut problems);
     report::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -231,6 +236,7 @@ pub fn parse(
             interval: settings.read("heartbeat.interval"),
             timeout: settings.read("heartbeat.timeout"),
         }),
+        otlp: otlp::read(&settings),
         shutdown: Shutdown {
             deadline: settings.read("shutdown.deadline"),
         },

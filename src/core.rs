@@ -5,6 +5,7 @@
 //! `tests/it/architecture.rs` keeps this wall.
 
 pub mod alert;
+pub mod backoff;
 pub mod binomial;
 pub mod boot;
 pub mod burn;
@@ -32,5 +33,6 @@ pub mod sketch;
 pub mod slowness;
 pub mod summary;
 pub mod synthetic;
+pub mod trace;
 pub mod untold;
 pub mod window;

@@ -1,7 +1,7 @@
 //! Metrics out: what the core observed and the sources did, as figures that others can scrape.
 //!
 //! [`Recorder`] is the one face. It is told facts (observations, alert changes, a source's totals), decides what each
-//! one counts for, and hands the figures to the writers behind it; Prometheus is the first of them. Everything takes
+//! one counts for, and hands the figures to the writers behind it. Everything takes
 //! `&self`: the task that owns the core records, another renders.
 //!
 //! What is promised: every label value comes from a closed set, so that no log text can create a series; what lies
@@ -9,9 +9,13 @@
 //! with the process and never go down. What a rule may ask for exists at zero from the start; the rest appears when
 //! first seen, so that a scrape stays small.
 //!
+//! The second writer is [`otlp`]: boots become traces, and the very figures that Prometheus scrapes are sent as metrics.
+//!
 //! `docs/metrics.md` lists every metric, and a test compares it with a recorder that has seen everything.
 
 mod label;
+// Traces and metrics over OTLP.
+pub mod otlp;
 mod prometheus;
 // The rules for a fleet.
 pub mod rules;
@@ -21,6 +25,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::clock;
 use crate::core::alert::{AlertView, Effect};
 use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmType};
@@ -32,6 +37,7 @@ use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
 use crate::core::synthetic::{SkipReason, SyntheticResult, TrialPhase};
 
+use otlp::Traces;
 use prometheus::{BootEnd, Prometheus};
 
 /// What is known before anything happens: the names that become label values.
@@ -52,6 +58,16 @@ pub struct Setup {
     pub heartbeat: bool,
     /// Whether synthetic boots are made.
     pub synthetic: bool,
+    /// What is sent over OTLP, if anything is.
+    pub otlp: Option<OtlpSetup>,
+}
+
+/// What is sent over OTLP.
+#[derive(Clone, Debug)]
+pub struct OtlpSetup {
+    /// The name of this controller host: the ids of boots without a VM depend on it.
+    pub host: String,
+    pub traces: bool,
 }
 
 impl Default for Setup {
@@ -65,6 +81,7 @@ impl Default for Setup {
             results: Vec::new(),
             heartbeat: false,
             synthetic: false,
+            otlp: None,
         }
     }
 }
@@ -97,6 +114,10 @@ pub struct ReadFigures {
 #[derive(Debug)]
 pub struct Recorder {
     prometheus: Prometheus,
+    /// Boots that wait to be sent as traces; `None`: none are.
+    traces: Option<Traces>,
+    /// Since when counters count.
+    since: Timestamp,
 }
 
 impl Recorder {
@@ -104,6 +125,12 @@ impl Recorder {
     pub fn new(setup: &Setup) -> Recorder {
         Recorder {
             prometheus: Prometheus::new(setup),
+            traces: setup
+                .otlp
+                .as_ref()
+                .filter(|otlp| otlp.traces)
+                .map(|otlp| Traces::new(&otlp.host)),
+            since: clock::now(),
         }
     }
 
@@ -134,6 +161,7 @@ impl Recorder {
             Observation::BootAmended(boot) if boot.failure == Some(Failure::AgentLate) => {
                 self.prometheus.late(boot.kind(), boot.origin);
             }
+            Observation::BootSettled(boot) if live => self.boot_settled(boot),
             Observation::StageEnded { .. }
             | Observation::BootEnded(_)
             | Observation::BootStarted { .. }
@@ -206,6 +234,19 @@ impl Recorder {
     /// Takes what an audit of the golden image found; `None`: the image is not there, or cannot be opened.
     pub fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
         self.prometheus.golden_image(generation, findings);
+        if let Some(traces) = &self.traces {
+            traces.see_image(generation, clock::now());
+        }
+    }
+
+    /// Records what became of traces or of a snapshot of the metrics: words of [`otlp::Sent`].
+    pub fn otlp_sent(&self, signal: otlp::Signal, sent: otlp::Sent, items: usize) {
+        self.prometheus.otlp_sent(signal, sent, items);
+    }
+
+    /// Takes how many traces wait to be sent.
+    pub fn otlp_waiting(&self, traces: usize) {
+        self.prometheus.otlp_waiting(traces);
     }
 
     /// Takes what there was of a failed boot's console: `whole`, `partial`, `archived` or `none`.
@@ -360,6 +401,22 @@ impl Recorder {
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         self.prometheus.render()
+    }
+
+    /// The same figures, as OTLP has them.
+    fn otlp_metrics(&self) -> Vec<otlp::Metric> {
+        otlp::metrics(&self.prometheus.gather(), self.since, clock::now())
+    }
+
+    /// Nothing of the boot changes any more, so its trace is told, once.
+    fn boot_settled(&self, boot: &Boot) {
+        if let Some(traces) = &self.traces {
+            let pushed_out = traces.tell(boot);
+            if pushed_out > 0 {
+                self.otlp_sent(otlp::Signal::Traces, otlp::Sent::Dropped, pushed_out);
+            }
+            self.otlp_waiting(traces.waiting());
+        }
     }
 
     fn attempt_ended(&self, attempt: &AttemptEnded) {

@@ -4,7 +4,7 @@
 //! Held for a moment at a time, never across a wait; bounded by the configured channels.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,6 +19,27 @@ const GIVEN_UP: Duration = Duration::from_secs(600);
 /// A log that cannot be read for so long is no passing trouble.
 const UNREADABLE: Duration = Duration::from_secs(60);
 
+/// Whatever must not hang, in words of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Follower,
+    Owner,
+    Keeper,
+}
+
+impl Part {
+    #[cfg(test)]
+    pub(super) const ALL: [Part; 3] = [Part::Follower, Part::Owner, Part::Keeper];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Part::Follower => "following the log",
+            Part::Owner => "judging boots",
+            Part::Keeper => "keeping the outbox",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Health(Mutex<State>);
 
@@ -28,6 +49,10 @@ struct State {
     unreadable: Option<Instant>,
     store: Option<Instant>,
     channels: BTreeMap<String, Channel>,
+    /// When each part last said that it lives; one that has not begun, or says nothing by its nature, is not there.
+    ticks: BTreeMap<Part, Instant>,
+    /// Who may be silent for longer than others.
+    patience: BTreeMap<Part, Duration>,
 }
 
 /// What is known of one channel.
@@ -66,6 +91,7 @@ impl Health {
         let mut state = self.state();
         state.looked = Some(clock::monotonic());
         state.unreadable = unreadable;
+        state.ticks.insert(Part::Owner, clock::monotonic());
     }
 
     pub(super) fn store(&self, well: bool) {
@@ -128,6 +154,28 @@ impl Health {
         channels.map(|(name, one)| (name.clone(), *one)).collect()
     }
 
+    /// The part goes on.
+    pub(super) fn ticked(&self, part: Part) {
+        self.state().ticks.insert(part, clock::monotonic());
+    }
+
+    /// The part may be silent for so long and not hang.
+    pub(super) fn patient(&self, part: Part, patience: Duration) {
+        self.state().patience.insert(part, patience);
+    }
+
+    /// The part that has not gone on for too long, if there is one.
+    pub(super) fn hangs(&self) -> Option<&'static str> {
+        let now = clock::monotonic();
+        let state = self.state();
+        let silent = |part: &Part, at: Instant| {
+            let patience = state.patience.get(part).copied().unwrap_or_default();
+            now.duration_since(at) >= HANGS.max(patience)
+        };
+        let hung = state.ticks.iter().find(|(part, at)| silent(part, **at));
+        hung.map(|(part, _)| part.as_str())
+    }
+
     /// Why bootwatch must not say that all is well; `None`: it is.
     pub(super) fn unwell(&self) -> Option<&'static str> {
         let now = clock::monotonic();
@@ -150,6 +198,19 @@ impl Health {
         }
         None
     }
+}
+
+/// The same task, which says that it lives whenever it is woken.
+pub(super) fn ticking<T>(
+    health: Arc<Health>,
+    part: Part,
+    task: impl Future<Output = T>,
+) -> impl Future<Output = T> {
+    let mut task = Box::pin(task);
+    std::future::poll_fn(move |context| {
+        health.ticked(part);
+        task.as_mut().poll(context)
+    })
 }
 
 #[cfg(test)]

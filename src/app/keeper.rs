@@ -28,7 +28,7 @@ use tokio::time::Instant;
 pub(super) use outcomes::Outcomes;
 use pending::{Pending, Ticketed};
 
-use super::health::Health;
+use super::health::{Health, Part};
 use super::resort::LastResort;
 use crate::clock::{self, Stopwatch};
 use crate::core::alert::{Kind, Notification};
@@ -51,6 +51,9 @@ const UPKEEP: Duration = Duration::from_secs(10);
 const UPKEEP_MORE: Duration = Duration::from_millis(100);
 /// Reading the whole file competes with a start for the disk.
 const CHECK_AFTER: Duration = Duration::from_secs(10);
+
+/// It says at least so often that it goes on.
+const TICK: Duration = Duration::from_secs(5);
 
 /// What follows from a stretch of the log.
 #[derive(Debug, Default)]
@@ -239,6 +242,7 @@ impl Keeper {
         let mut open = true;
         loop {
             let wake = self.next_wake();
+            self.shelf.health.ticked(Part::Keeper);
             let outcomes = Arc::clone(&self.outcomes);
             tokio::select! {
                 biased;
@@ -255,6 +259,8 @@ impl Keeper {
                 _ = self.workers.recv(), if !open => break,
                 found = result_of(&mut self.check) => self.checked(found).await,
                 () = tokio::time::sleep_until(wake) => self.time_passed().await,
+                // Nothing is to be done, which is a sign of life all the same.
+                () = tokio::time::sleep(TICK) => {}
             }
         }
         while let Ok(order) = self.journal.try_recv() {

@@ -98,6 +98,10 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         let (host, port) = heartbeat.url.place();
         trials.push(("heartbeat", try_place(&host, port)));
     }
+    if let Some(otlp) = &config.otlp {
+        let (host, port) = otlp.endpoint.place();
+        trials.push(("otlp", try_place(&host, port)));
+    }
     trials.extend(
         receivers
             .iter()
@@ -325,6 +329,10 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
             heartbeat.url, heartbeat.interval
         )?,
         None => writeln!(out, "  heartbeat: none; if bootwatch dies, nobody is told")?,
+    }
+    if let Some(otlp) = &config.otlp {
+        let protocol = otlp.protocol.as_str();
+        writeln!(out, "  otlp: {} by {protocol}", otlp.endpoint)?;
     }
     for note in config.rules.notes() {
         writeln!(out, "  note: {note}")?;

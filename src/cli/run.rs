@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Status;
-use crate::app::{App, Start};
+use crate::app::{App, Start, Systemd};
 use crate::config::Surroundings;
 
 #[derive(Debug, Args)]
@@ -35,6 +35,17 @@ pub(super) fn run(
     for note in config.rules.notes() {
         tracing::warn!("{note}");
     }
+    let variable = |wanted: &str| {
+        let found = surroundings
+            .environment
+            .iter()
+            .find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.clone())
+    };
+    let start = Start {
+        systemd: Systemd::of(variable, std::process::id()),
+        ..Start::default()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,7 +54,7 @@ pub(super) fn run(
         // Before anything says that this runs: from here on a signal means an orderly end.
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-        let app = App::bind(config, Start::default())?;
+        let app = App::bind(config, start)?;
         writeln!(
             out,
             "bootwatch {} on http://{}",

@@ -63,6 +63,8 @@ const JUMP_MS: i64 = 60_000;
 /// A health check speaks at least every seven seconds.
 const AFTER_JUMP_MS: i64 = 10_000;
 const MAX_RUNGS: usize = 64;
+/// At one attempt each 2 s: more than eight minutes.
+const MAX_ATTEMPTS: usize = 256;
 const MAX_EVIDENCE: usize = 6;
 const EXCERPT: usize = 400;
 /// A torn record is still shown, without the metadata that was cut.

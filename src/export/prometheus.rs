@@ -9,6 +9,7 @@ mod family;
 mod image;
 mod log;
 mod operators;
+mod otlp;
 mod probes;
 mod process;
 mod store;
@@ -17,11 +18,13 @@ mod table;
 
 use std::time::Duration;
 
+use ::prometheus::proto::MetricFamily;
 use ::prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder,
 };
 
 use super::label::{self, Bounded};
+use super::otlp::{Sent, Signal};
 use super::{ReadFigures, Setup, SourceFigures};
 use crate::core::boot::TrackerCounts;
 use crate::core::event::{
@@ -38,6 +41,7 @@ use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, 
 use image::Images;
 use log::Logs;
 use operators::Operators;
+use otlp::Otlp;
 use probes::Probes;
 use process::Process;
 use store::Stores;
@@ -95,6 +99,8 @@ pub(super) struct Prometheus {
     synthetic: Synthetic,
     images: Images,
     probes: Probes,
+    /// What is sent over OTLP, where anything is.
+    otlp: Option<Otlp>,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -317,6 +323,7 @@ impl Prometheus {
             images: Images::new(&family),
             probes: Probes::new(&family),
             synthetic: Synthetic::new(&family),
+            otlp: setup.otlp.as_ref().map(|otlp| Otlp::new(&family, otlp.traces)),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -642,10 +649,27 @@ impl Prometheus {
         self.probes.late(vm_type, origin);
     }
 
-    pub(super) fn render(&self) -> Vec<u8> {
+    pub(super) fn otlp_sent(&self, signal: Signal, sent: Sent, items: usize) {
+        if let Some(otlp) = &self.otlp {
+            otlp.sent(signal, sent, items);
+        }
+    }
+
+    pub(super) fn otlp_waiting(&self, traces: usize) {
+        if let Some(otlp) = &self.otlp {
+            otlp.waiting(traces);
+        }
+    }
+
+    /// Every series as it now is.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.process.refresh();
+        self.registry.gather()
+    }
+
+    pub(super) fn render(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(64 << 10);
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode(&self.gather(), &mut text) {
             tracing::error!(%error, "a metric cannot be written");
         }
         text

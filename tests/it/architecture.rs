@@ -37,6 +37,7 @@ const WORLDLY_CRATES: &[&str] = &[
     "notify",
     "opentelemetry",
     "opentelemetry_otlp",
+    "opentelemetry_proto",
     "opentelemetry_sdk",
     "prometheus",
     "prometheus_client",
@@ -47,6 +48,8 @@ const WORLDLY_CRATES: &[&str] = &[
     "sqlx",
     "tokio",
     "tokio_postgres",
+    "tonic",
+    "tonic_types",
     "tracing",
     "tracing_subscriber",
 ];

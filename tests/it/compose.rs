@@ -47,8 +47,14 @@ fn what_it_mounts_exists_and_its_configurations_are_sound() {
         String::from_utf8_lossy(&checked.stdout)
     );
     for (program, arguments) in [
-        ("amtool", ["check-config", "deploy/alertmanager.yml"].as_slice()),
-        ("promtool", ["check", "config", "--syntax-only", "deploy/prometheus.yml"].as_slice()),
+        (
+            "amtool",
+            ["check-config", "deploy/alertmanager.yml"].as_slice(),
+        ),
+        (
+            "promtool",
+            ["check", "config", "--syntax-only", "deploy/prometheus.yml"].as_slice(),
+        ),
     ] {
         let checked = Command::new(program)
             .args(arguments)
@@ -77,6 +83,11 @@ fn ports_are_on_loopback_and_images_are_pinned() {
     let dockerfile = tree::read("Dockerfile");
     assert!(dockerfile.contains("\nUSER bootwatch\n"), "it runs as root");
     for from in dockerfile.lines().filter(|line| line.starts_with("FROM ")) {
-        assert!(from.split([' ', ':']).nth(2).is_some_and(|tag| tag.chars().any(|c| c.is_ascii_digit())), "{from}");
+        assert!(
+            from.split([' ', ':'])
+                .nth(2)
+                .is_some_and(|tag| tag.chars().any(|c| c.is_ascii_digit())),
+            "{from}"
+        );
     }
 }

@@ -16,6 +16,8 @@ mod diagnosis;
 mod metrics;
 mod notify_test;
 mod operators;
+mod otlp;
+mod packaging;
 mod postgres;
 mod tree;
 

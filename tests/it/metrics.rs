@@ -2,6 +2,7 @@
 
 mod exercise;
 mod exposition;
+mod otlp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -117,6 +118,7 @@ fn labels_and_their_values_are_allowed_ones() {
         "result",
         "rule",
         "severity",
+        "signal",
         "source",
         "state",
         "status",

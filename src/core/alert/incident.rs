@@ -442,7 +442,7 @@ impl Engine {
             news: None,
             fix: None,
         };
-        let incident = Incident {
+        let mut incident = Incident {
             image_line: is_image(cause)
                 .then(|| incident.evidence.first().cloned())
                 .flatten(),

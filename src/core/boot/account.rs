@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_RUNGS;
+use super::{MAX_ATTEMPTS, MAX_RUNGS};
 use crate::core::console::ConsoleEvidence;
 use crate::core::event::{
     AttemptResult, Failure, Origin, Outcome, Provenance, SessionId, Stage, StageOutcome, Timestamp,
@@ -54,11 +54,17 @@ pub struct Boot {
     /// The stage that did not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_stage: Option<Stage>,
-    pub(super) stages: [Option<StageSpan>; 10],
+    pub(in crate::core) stages: [Option<StageSpan>; 10],
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<(AttemptResult, u32)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ladder: Vec<Rung>,
+    /// When the health wait began, as best known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_from: Option<Timestamp>,
+    /// When each attempt of the ladder ended, in milliseconds after the wait's start; the first [`MAX_ATTEMPTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempt_ms: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<WaitLimits>,
     /// From `started_at` to ready.
@@ -99,6 +105,8 @@ impl Boot {
             stages: [None; 10],
             attempts: Vec::new(),
             ladder: Vec::new(),
+            waited_from: None,
+            attempt_ms: Vec::new(),
             limits: None,
             ready_ms: None,
             injected: false,
@@ -142,7 +150,13 @@ impl Boot {
     /// time and position.
     #[must_use]
     pub fn id(&self, host: &str) -> String {
-        let number = self.vm.map_or_else(
+        format!("{:032x}", self.number(host))
+    }
+
+    /// The key's 128 bits.
+    #[must_use]
+    pub fn number(&self, host: &str) -> u128 {
+        self.vm.map_or_else(
             || {
                 let place = format!(
                     "{host}\0{}\0{}\0{}",
@@ -151,8 +165,22 @@ impl Boot {
                 UserKey::from_text(place.as_bytes()).0
             },
             |vm| vm.0,
-        );
-        format!("{number:032x}")
+        )
+    }
+
+    /// The attempts in order, each with its result and the time at which it ended: as many of them as were kept.
+    pub fn attempts_in_order(&self) -> impl Iterator<Item = (Timestamp, AttemptResult)> + '_ {
+        let results = self
+            .ladder
+            .iter()
+            .flat_map(|rung| std::iter::repeat_n(rung.result, rung.count as usize));
+        let from = self.waited_from.into_iter();
+        from.flat_map(move |from| {
+            let ended = self.attempt_ms.iter();
+            ended
+                .map(move |ms| from.plus_ms(i64::from(*ms)))
+                .zip(results.clone())
+        })
     }
 
     /// How long a ready boot's health wait lasted: `elapsed` of its last attempt.
@@ -193,6 +221,9 @@ impl Boot {
         if let Some(rung) = self.ladder.last_mut().filter(|rung| rung.result == result) {
             rung.count += 1;
             rung.last_ms = at_ms;
+            if self.attempt_ms.len() < MAX_ATTEMPTS {
+                self.attempt_ms.push(at_ms);
+            }
         }
     }
 }

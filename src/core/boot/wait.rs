@@ -181,6 +181,7 @@ impl Tracker {
             .last()
             .is_none_or(|rung| rung.result != result);
         entry.boot.tally(result, elapsed_ms);
+        entry.boot.waited_from = Some(start);
         let open = entry.boot.is_open();
         if open {
             entry.last_seen = entry.last_seen.max(event.at);

@@ -16,6 +16,7 @@ use bootwatch::core::probe::{Check, Checked, Laps, Look, Phase, ProbeResult, Ske
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::core::synthetic::{SkipReason, SyntheticResult, TrialPhase};
+use bootwatch::export::{OtlpSetup, ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
 use bootwatch::source::database::Query;
@@ -28,6 +29,10 @@ pub(super) fn setup() -> Setup {
         queries: Query::ALL.map(Query::as_str).to_vec(),
         channels: vec!["ops".to_owned()],
         results: vec!["sent", "expired", "failed_server"],
+        otlp: Some(OtlpSetup {
+            host: "host-1".to_owned(),
+            traces: true,
+        }),
         ..Setup::default()
     }
 }

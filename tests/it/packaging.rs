@@ -1,0 +1,170 @@
+//! What is installed beside the program: the unit, its hardening, completions and manual, the package's list.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::sidecar::{DEADLINE, eventually, get};
+use crate::tree;
+
+const UNIT: &str = "packaging/bootwatch.service";
+
+fn said(arguments: &[&str]) -> String {
+    let said = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{arguments:?}");
+    String::from_utf8(said.stdout).unwrap()
+}
+
+#[test]
+fn the_unit_is_exposed_less_than_two_of_ten() {
+    let checked = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=19", "--no-pager"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(UNIT))
+        .output()
+        .expect("systemd-analyze is installed (scripts/test installs it)");
+    let text = String::from_utf8_lossy(&checked.stdout);
+    let verdict = text.lines().find(|line| line.contains("Overall exposure"));
+    println!("{}", verdict.unwrap_or_default());
+    assert!(checked.status.success(), "{text}");
+}
+
+#[test]
+fn the_unit_names_what_the_program_and_the_package_have() {
+    let unit = tree::read(UNIT);
+    let value = |key: &str| {
+        let start = format!("{key}=");
+        let mut found = unit.lines().filter_map(|line| line.strip_prefix(&*start));
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no {key}"))
+            .to_owned()
+    };
+    assert!(said(&["run", "--help"]).contains("/etc/bootwatch/bootwatch.toml"));
+    assert_eq!(
+        value("ExecStart"),
+        "/usr/bin/bootwatch run --config /etc/bootwatch/bootwatch.toml"
+    );
+    assert_eq!(value("Type"), "notify");
+    let user = value("User");
+    assert!(tree::read("packaging/bootwatch.sysusers").starts_with(&format!("u {user} ")));
+    let manifest = tree::read("Cargo.toml");
+    for file in [
+        "target/packaging/bootwatch.bash",
+        "target/packaging/bootwatch.fish",
+        "target/packaging/bootwatch.zsh",
+        "target/packaging/man/*.gz",
+        "config.example.toml",
+        "etc/bootwatch/bootwatch.toml",
+        "packaging/bootwatch.sysusers",
+    ] {
+        assert!(manifest.contains(file), "the package lacks {file}");
+    }
+}
+
+#[test]
+fn every_command_has_its_completions_and_its_manual() {
+    let help = said(&["--help"]);
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 10, "{help}");
+    assert!(!commands.contains(&"man") && !commands.contains(&"completions"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    said(&["man", "--folder", &path]);
+    let manual = said(&["man"]);
+    assert!(manual.contains(".TH bootwatch 1"), "{manual}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = said(&["completions", shell]);
+        for command in &commands {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    for command in &commands {
+        let page = folder.path().join(format!("bootwatch-{command}.1"));
+        let page = std::fs::read_to_string(&page).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{command}");
+        assert!(
+            manual.contains(&format!("bootwatch\\-{command}(1)")),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn completions_are_scripts_that_bash_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("bootwatch");
+    std::fs::write(&script, said(&["completions", "bash"])).unwrap();
+    let text = format!(
+        ". {} && COMP_WORDS=(bootwatch ana) COMP_CWORD=1 && _bootwatch bootwatch ana bootwatch && echo ${{COMPREPLY[@]}}",
+        script.display()
+    );
+    let bash = Command::new("bash")
+        .args(["--norc", "-c", &text])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&bash.stdout).trim(), "analyze");
+}
+
+/// What systemd does, by hand: the socket, the watchdog, SIGTERM.
+#[test]
+fn systemd_hears_when_it_runs_that_it_lives_and_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let log = folder.path().join("master-controller.log");
+    std::fs::write(&log, "").unwrap();
+    let config = folder.path().join("bootwatch.toml");
+    let text = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = {log:?}\n[web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n",
+        folder.path().join("bootwatch.db")
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "300000")
+        .env("BOOTWATCH_LOG", "error")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line.trim().rsplit("http://").next().unwrap();
+    let address = address.parse().unwrap();
+    let next = || {
+        let mut buffer = [0; 256];
+        let length = manager.recv(&mut buffer).expect("a word in time");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let first = next();
+    assert!(first.starts_with("READY=1\n"), "{first}");
+    for _ in 0..3 {
+        assert_eq!(next(), "WATCHDOG=1");
+    }
+    eventually("it is ready", || {
+        get(address, "/-/ready").is_ok_and(|(status, _)| status == 200)
+    });
+    let kill = Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    let stopping = std::iter::repeat_with(next).find(|told| told.starts_with("STOPPING=1"));
+    assert!(stopping.is_some());
+    assert!(child.wait().unwrap().success());
+}
