@@ -89,10 +89,12 @@ fn handles() -> usize {
         .count()
 }
 
-/// Resident, in KiB.
+/// Resident and the process' own, in KiB: pages of files come and go as the machine pleases.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let figure = line.and_then(|line| line.trim().strip_suffix(" kB"));
     figure
         .and_then(|figure| figure.trim().parse().ok())

@@ -325,3 +325,37 @@ fn a_port_that_must_be_closed_and_is_open_discredits_the_prober() {
     let checked = check(settings, IP, Check::Negative);
     assert_eq!((checked.result, checked.failed_in), (ProbeResult::Ok, None));
 }
+
+#[test]
+fn a_look_that_is_dropped_closes_its_connections_at_once() {
+    let (sent, received) = mpsc::channel();
+    let server = Server::start(move |mut stream| {
+        use std::io::Read;
+        let mut heard = Vec::new();
+        // Ends when the other side closes, or is reset.
+        drop(stream.read_to_end(&mut heard));
+        sent.send(()).expect("the test waits");
+        None
+    });
+    let prober = Prober::new(settings(server.port()));
+    let vm = address(&prober, IP);
+    block_on(async {
+        let look = prober.look(vm, &[Check::Health]);
+        tokio::select! {
+            look = look => panic!("nobody answered: {look:?}"),
+            () = connected(&server) => {}
+        }
+        // The look is gone here, within a runtime that lives on.
+        let patience = Duration::from_secs(20);
+        received
+            .recv_timeout(patience)
+            .expect("the server saw its end");
+    });
+}
+
+/// Waits until somebody is connected.
+async fn connected(server: &Server) {
+    while server.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -164,3 +164,47 @@ fn what_a_guest_says_reaches_no_terminal() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_guest_whose_clock_lies_is_told_by_how_much() {
+    let server = Server::start(|mut stream| {
+        if !request(&mut stream).is_empty() {
+            let ahead = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 7_200)
+                .expect("a time");
+            let body =
+                format!("{{\"status\":\"ok\",\"timestamp\":\"{ahead:.3}\",\"activeSessions\":0}}");
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+            drop(stream.write_all(answer.as_bytes()));
+        }
+        None
+    });
+    let port = server.port().to_string();
+    let arguments = [
+        "127.0.0.1",
+        "--network",
+        "127.0.0.0/24",
+        "--agent-port",
+        &port,
+        "--format",
+        "json",
+    ];
+    let output = probe(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let look: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let health = &look["checks"][1];
+    assert_eq!(
+        health["answerer"], "agent",
+        "it is healthy all the same: {look}"
+    );
+    let skew = health["clock_skew_seconds"].as_f64().expect("a skew");
+    let within = health["clock_skew_within_seconds"]
+        .as_f64()
+        .expect("a bound");
+    assert!((skew - 7_200.0).abs() <= within + 1.001, "{health}");
+    let complaints = look["complaints"].to_string();
+    assert!(
+        complaints.contains("the guest's clock is off by +7"),
+        "{complaints}"
+    );
+}
