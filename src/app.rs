@@ -23,6 +23,7 @@ mod journal;
 mod keeper;
 mod owner;
 mod place;
+mod probe;
 pub mod report;
 mod resort;
 mod restart;
@@ -53,7 +54,7 @@ use crate::config::{Config, LogSource, Zone};
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
-use crate::probe::{self, Prober};
+use crate::probe::{Prober, Settings};
 use crate::source::database::Query;
 use crate::source::tail::{self, StartAt, TailOptions, TailStats};
 use crate::store::{self, Fleet, FleetFigures};
@@ -64,6 +65,7 @@ use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
 use place::{Place, SourceEvent};
+use probe::Probing;
 use resort::LastResort;
 use supervisor::Supervisor;
 use synthetic::Own;
@@ -233,6 +235,9 @@ impl App {
             }
             None => None,
         };
+        let probing = config.probe.interval.map(|interval| {
+            Probing::start(&config.probe, interval, &recorder, &stop_source, &mut tasks)
+        });
         let read_to = restored.place.clone();
         let mut gather = Gather::new(config.host.clone(), handed, anew, read_to);
         if restored.forgets_database {
@@ -275,6 +280,7 @@ impl App {
                 feedback,
                 view: view_tx,
                 trials,
+                probing,
             },
             stats,
         );
@@ -435,7 +441,7 @@ fn start_synthetic(
         stop,
     } = making;
     let begin = synthetic::Begin {
-        prober: prober(config),
+        prober: Prober::new(Settings::from(&config.probe)),
         config: settings,
         saved: synthetic::trials(&saved.trials),
         host: config.host.clone(),
@@ -453,14 +459,6 @@ fn start_synthetic(
         asks: Some(asks_tx),
     };
     (Some(own), face)
-}
-
-fn prober(config: &Config) -> Prober {
-    Prober::new(probe::Settings {
-        agent_port: config.probe.agent_port,
-        vnc_port: config.probe.vnc_port,
-        ..probe::Settings::new(config.probe.networks.clone())
-    })
 }
 
 /// Copies boots and incidents to the fleet's database, where there is one; it ends with the sources.

@@ -63,8 +63,9 @@ pub struct Config {
     pub image: Option<Image>,
     /// The controller's database, where it is watched.
     pub database: Option<Database>,
-    pub web: Web,
+    /// Where VMs are, and how they are looked at.
     pub probe: Probe,
+    pub web: Web,
     /// `None`: no synthetic boot is made.
     pub synthetic: Option<Synthetic>,
     pub rules: Rules,
@@ -177,6 +178,7 @@ pub fn parse(
     check_log(&settings, &mut problems);
     check_token(&settings, &mut problems);
     database::check(&settings, &mut problems);
+    probe::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
@@ -202,11 +204,11 @@ pub fn parse(
         store: store::read(&settings, surroundings),
         image: image::read(&settings),
         database: database::read(&settings),
+        probe: probe::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
         },
-        probe: probe::read(&settings),
         synthetic: synthetic::read(&settings),
         rules: Rules::read(&settings),
         report: report::read(&settings),

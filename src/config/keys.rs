@@ -3,11 +3,13 @@
 
 mod boots;
 mod conditions;
+mod probe;
 
 use std::time::Duration;
 
 use boots::{BURNS, HEADROOM, SLOW};
 use conditions::CONDITIONS;
+use probe::PROBE;
 
 use super::shape::Shape;
 
@@ -72,10 +74,6 @@ const REPEAT: Shape = Shape::Duration {
 const KEEP: Shape = Shape::Duration {
     min: Duration::from_secs(14 * 86_400),
     max: Duration::from_secs(3_650 * 86_400),
-};
-const PORT: Shape = Shape::Count {
-    min: 1,
-    max: 65_535,
 };
 const ALPHA: Shape = Shape::Share {
     min: 0.000_000_001,
@@ -262,19 +260,6 @@ pub(super) const KEYS: &[Key] = &[
         },
         doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
     },
-    key(
-        "probe.networks",
-        Shape::Networks,
-        "[\"192.168.100.0/24\"]",
-        "Where VMs live. No address outside is ever contacted, whoever names it.",
-    ),
-    key(
-        "probe.agent_port",
-        PORT,
-        "8080",
-        "The agent's port in a VM.",
-    ),
-    key("probe.vnc_port", PORT, "5901", "VNC's port in a VM."),
     Key {
         path: "synthetic.user_id",
         shape: Shape::Text,
@@ -373,6 +358,15 @@ pub(super) const KEYS: &[Key] = &[
         "\"1m\"",
         "A changed image is audited once nothing was written to it for this long: a build is not judged half-way.",
     ),
+    PROBE[0],
+    PROBE[1],
+    PROBE[2],
+    PROBE[3],
+    PROBE[4],
+    PROBE[5],
+    PROBE[6],
+    PROBE[7],
+    PROBE[8],
     key(
         "web.listen",
         Shape::Address,
@@ -623,9 +617,9 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "database",
         "The controller's database, which tells what exists.",
     ),
-    ("probe", "Our own looks at VMs."),
     ("synthetic", "Boots of bootwatch's own."),
     ("image", "The golden image, and what it is compared with."),
+    ("probe", "Where VMs are, and how bootwatch looks at them."),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",

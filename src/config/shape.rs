@@ -69,7 +69,7 @@ pub(super) enum Shape {
     Headers,
     /// Times of maintenance that come again.
     Windows,
-    /// Networks in which VMs live.
+    /// Networks of VMs.
     Networks,
     /// One of a list's names.
     Name(fn() -> Vec<&'static str>, &'static str),
@@ -301,8 +301,8 @@ impl fmt::Display for Shape {
             Shape::Mailboxes => f.write_str("list of addresses of mail"),
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
-            Shape::Networks => f.write_str("list of private IPv4 networks"),
             Shape::Windows => f.write_str("list of `DAYS HH:MM-HH:MM ZONE REASON`"),
+            Shape::Networks => f.write_str("list of networks"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }
     }
@@ -310,20 +310,6 @@ impl fmt::Display for Shape {
 
 fn mailbox(text: &str) -> Option<Mailbox> {
     text.parse().ok().filter(|_| is_one_line(text))
-}
-
-fn networks(value: &Value, found: &Found<'_>) -> Result<Networks, String> {
-    const MOST: usize = 16;
-    let list = value.as_array().filter(|list| list.len() <= MOST);
-    let remedy =
-        || format!("{found} is not a list of networks; write one such as [\"192.168.100.0/24\"]");
-    let mut read = Vec::new();
-    for one in list.ok_or_else(remedy)? {
-        let shown = Found(one);
-        let network = one.as_str().ok_or_else(remedy)?.parse::<Network>();
-        read.push(network.map_err(|error| format!("{shown} {error}"))?);
-    }
-    Networks::new(read).ok_or_else(remedy)
 }
 
 fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {
@@ -346,6 +332,26 @@ fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {
         }
     };
     list.iter().map(window).collect()
+}
+
+fn networks(value: &Value, found: &Found<'_>) -> Result<Networks, String> {
+    const MOST: usize = 32;
+    const REMEDY: &str = "[\"192.168.100.0/24\"]";
+    let list = value.as_array().filter(|list| list.len() <= MOST);
+    let none =
+        || format!("{found} does not name 1 to {MOST} networks; write a list such as {REMEDY}");
+    let network = |value: &Value| {
+        let read = value.as_str().map(str::parse::<Network>);
+        let shown = Found(value);
+        match read {
+            Some(Ok(network)) => Ok(network),
+            Some(Err(error)) => Err(format!("{shown} {error}")),
+            None => Err(format!("{shown} is no network; write one such as {REMEDY}")),
+        }
+    };
+    let networks: Result<Vec<Network>, String> =
+        list.ok_or_else(none)?.iter().map(network).collect();
+    Networks::new(networks?).ok_or_else(none)
 }
 
 /// A list that is neither empty nor long, all of it sound.
