@@ -499,7 +499,7 @@ fn start_synthetic(
         stop,
     } = making;
     let begin = synthetic::Begin {
-        prober: prober(config),
+        prober: Prober::new(Settings::from(&config.probe)),
         config: settings,
         saved: synthetic::trials(&saved.trials),
         host: config.host.clone(),
