@@ -499,7 +499,7 @@ fn start_synthetic(
         stop,
     } = making;
     let begin = synthetic::Begin {
-        prober: Prober::new(Settings::from(&config.probe)),
+        prober: Prober::new(ProbeSettings::from(&config.probe)),
         config: settings,
         saved: synthetic::trials(&saved.trials),
         host: config.host.clone(),
@@ -517,14 +517,6 @@ fn start_synthetic(
         asks: Some(asks_tx),
     };
     (Some(own), face)
-}
-
-fn prober(config: &Config) -> Prober {
-    Prober::new(ProbeSettings {
-        agent_port: config.probe.agent_port,
-        vnc_port: config.probe.vnc_port,
-        ..ProbeSettings::new(config.probe.networks.clone())
-    })
 }
 
 /// Copies boots and incidents to the fleet's database, where there is one; it ends with the sources.

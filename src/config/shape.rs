@@ -301,6 +301,7 @@ impl fmt::Display for Shape {
             Shape::Mailboxes => f.write_str("list of addresses of mail"),
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
+            Shape::Networks => f.write_str("list of private IPv4 networks"),
             Shape::Windows => f.write_str("list of `DAYS HH:MM-HH:MM ZONE REASON`"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }

@@ -51,6 +51,7 @@ mod tests {
                 state: NeighbourState::Resolved,
                 mac: None,
             }),
+            resolved_in: None,
         }
     }
 

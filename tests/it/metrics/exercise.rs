@@ -17,7 +17,6 @@ use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::core::synthetic::{SkipReason, SyntheticResult, TrialPhase};
 use bootwatch::export::{OtlpSetup, ReadFigures, Recorder, Setup, SourceFigures};
-use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::simulator::Version;
 use bootwatch::source::database::Query;
 
