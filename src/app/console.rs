@@ -14,7 +14,8 @@ use crate::config;
 use crate::controller::console::{ConsoleReader, Line};
 use crate::core::boot::Observation;
 use crate::core::console::{
-    ConsoleEnd, ConsoleNews, ConsoleSource, ConsoleTail, Seen, TAIL_LINE, TAIL_LINES,
+    ConsoleEnd, ConsoleEvidence, ConsoleNews, ConsoleSource, ConsoleTail, Seen, TAIL_LINE,
+    TAIL_LINES,
 };
 use crate::core::event::{EventKind, Outcome, Timestamp, VmId};
 use crate::core::redact;
@@ -104,14 +105,30 @@ pub(super) fn start(
 }
 
 /// One VM's consoles as they are read.
-#[derive(Default)]
 struct Read {
     console: ConsoleReader,
     errors: ConsoleReader,
     tail: VecDeque<String>,
     error_tail: VecDeque<String>,
+    /// Not told yet.
     seen: Vec<Seen>,
+    /// All that was ever seen.
+    all: ConsoleEvidence,
     clock_ahead_ms: Option<i64>,
+}
+
+impl Default for Read {
+    fn default() -> Read {
+        Read {
+            console: ConsoleReader::default(),
+            errors: ConsoleReader::default(),
+            tail: VecDeque::new(),
+            error_tail: VecDeque::new(),
+            seen: Vec::new(),
+            all: ConsoleEvidence::new(ConsoleSource::Live),
+            clock_ahead_ms: None,
+        }
+    }
 }
 
 struct Desk {
@@ -128,8 +145,10 @@ impl Read {
             tail,
             error_tail,
             seen,
+            all,
             clock_ahead_ms,
         } = self;
+        let told = seen.len();
         let (reader, tail) = match stream {
             Stream::Console => (console, tail),
             Stream::Errors => (errors, error_tail),
@@ -137,6 +156,9 @@ impl Read {
         reader.push(bytes, &mut |line| {
             note(&line, now, tail, seen, clock_ahead_ms);
         });
+        for new in seen.iter().skip(told) {
+            all.take(*new);
+        }
     }
 
     /// What is pending belongs to the end, and may go on.
@@ -224,8 +246,8 @@ impl Listener for Desk {
         let tail = self
             .vms
             .get(&vm)
-            .map(|read| read.end(clock::now()))
-            .unwrap_or_default();
+            .map(|read| (read.end(clock::now()), read.all.marks.clone()));
+        let (tail, marks) = tail.unwrap_or_default();
         let result = match (tail.is_empty(), whole) {
             (true, _) => "none",
             (false, true) => "whole",
@@ -236,7 +258,7 @@ impl Listener for Desk {
             return;
         }
         let mut news = self.news(vm, ConsoleSource::Live);
-        news.end = Some(ConsoleEnd { tail, whole });
+        news.end = Some(ConsoleEnd { marks, tail, whole });
         self.send(news);
     }
 
@@ -255,7 +277,11 @@ impl Listener for Desk {
             source: ConsoleSource::Archive,
             seen: read.seen,
             clock_ahead_ms: None,
-            end: Some(ConsoleEnd { tail, whole: false }),
+            end: Some(ConsoleEnd {
+                marks: read.all.marks,
+                tail,
+                whole: false,
+            }),
         });
     }
 

@@ -309,6 +309,8 @@ pub struct ConsoleNews {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsoleEnd {
+    /// Every mark from the beginning on: news may have come before the log told of the VM.
+    pub marks: Vec<Marked>,
     pub tail: ConsoleTail,
     pub whole: bool,
 }

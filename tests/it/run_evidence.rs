@@ -116,7 +116,11 @@ fn evidence_is_kept_though_the_directory_vanishes_50_ms_after_the_failure() {
         let tail = console["tail"]["console"].to_string();
         assert!(tail.contains("vm login:"), "{tail}");
         let marks = console["marks"].to_string();
-        assert!(marks.contains("login_prompt") && !marks.contains("agent_unit_started"));
+        assert!(
+            marks.contains("kernel_started")
+                && marks.contains("login_prompt")
+                && !marks.contains("agent_unit_started")
+        );
     }
     // What was kept reached the incident, of which nobody was told anew.
     let pages = pager.so_far();
@@ -146,7 +150,7 @@ fn kept_consoles(store: &Path) -> Vec<Value> {
         let url = format!("sqlite:{}", store.display());
         let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
         sqlx::query_scalar(
-            "select detail from boot where outcome = 'failed' and vm_type = 'browser'",
+            "select detail from boot join boot_detail using (boot_id) where outcome = 'failed' and vm_type = 'browser'",
         )
         .fetch_all(&mut connection)
         .await
@@ -174,7 +178,7 @@ impl Face for Builder<'_> {
         };
         // That nothing is injected is known from the boots before.
         eventually("boots before are read", || {
-            let ready = "vm_type=\"browser\",origin=\"user\",outcome=\"ready\"";
+            let ready = "outcome=\"ready\",vm_type=\"browser\"";
             self.sidecar.metric("bootwatch_boots_total", ready) >= 3.0
         });
         let (built, verdict) = match with_agent {
