@@ -440,7 +440,7 @@ fn diagnosed(case: &Case, seed: u64, rate: u32) -> Option<Diagnosis> {
 }
 
 /// A few runs of each, at other times and rates.
-const RUNS: &[(u64, u32)] = &[(3, 240), (17, 60), (4711, 600)];
+const RUNS: &[(u64, u32)] = &[(3, 240), (17, 60), (4711, 600), (909, 900)];
 
 /// What was named in each run of each case.
 fn named(case: &Case) -> Vec<(Option<Verdict>, Vec<Verdict>)> {

@@ -122,6 +122,44 @@ fn a_silence_outlives_a_restart_and_the_page_comes_when_it_is_expired() {
 }
 
 #[test]
+fn a_marked_fix_is_in_the_message_that_ends_the_incident() {
+    let (folder, log) = log();
+    let (token, more) = with_token(folder.path());
+    let pager = Pager::start();
+    let first = start(&log, &pager, &token, &more);
+    play(&log, 1, "agent-missing", 3);
+    let page = pager.next();
+    assert_eq!(page["status"], "firing");
+    let why = page["commonAnnotations"]["diagnosis"].as_str().unwrap();
+    assert!(why.contains("the agent's files are not in the VM"), "{why}");
+
+    let nothing = ["fix", "mark", " ", "--author", "ada"];
+    let (status, refused) = bootwatch(&first, &token, &nothing);
+    assert_eq!(status, Some(2), "{refused}");
+    assert!(refused.contains("say what was fixed"), "{refused}");
+    let mark = ["fix", "mark", "put the old image back", "--author", "ada"];
+    assert_eq!(
+        bootwatch(&first, &token, &mark),
+        (Some(0), "1\n".to_owned())
+    );
+    first.stop().unwrap();
+
+    // It outlives a restart.
+    let second = start(&log, &pager, &token, &more);
+    play(&log, 2, "healthy", 40);
+    let end = loop {
+        let next = pager.next();
+        if next["status"] == "resolved" {
+            break next;
+        }
+    };
+    let fix = end["commonAnnotations"]["fix"].as_str().unwrap();
+    assert!(fix.contains("The fix that ada marked at"), "{fix}");
+    assert!(fix.contains("put the old image back"), "{fix}");
+    second.stop().unwrap();
+}
+
+#[test]
 fn boots_of_a_maintenance_page_nobody_and_are_counted() {
     let (folder, log) = log();
     let (token, more) = with_token(folder.path());

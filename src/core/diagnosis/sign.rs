@@ -115,7 +115,7 @@ signs! {
     ImageChanged = "image_changed", "the golden image changed shortly before the first failure", "the golden image is older than the last good boots";
     // What happened beside it.
     AllFail = "all_fail", "every boot fails", "some boots become ready";
-    AfterRestart = "after_restart", "the controller was restarted shortly before the first failure", "the controller was not restarted before the first failure";
+    AfterRestart = "after_restart", "the controller was restarted while the boots were in flight", "no restart of the controller met the boots";
     Stalled = "stalled", "the controller stood still meanwhile", "the controller did not stand still";
     // Our own probes of the VM.
     ProbeAnswered = "probe_answered", "our own probe of /health was answered while the controller failed", "our own probe failed, too";

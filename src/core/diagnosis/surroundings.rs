@@ -15,7 +15,7 @@ use crate::core::image::{Check, Finding, Generation, GoldenImage, Verdict, by_ch
 const KEPT: usize = 4;
 /// A change of the image longer before the first failure says nothing.
 const CHANGED_WITHIN_MS: i64 = 24 * 3_600_000;
-/// A restart of the controller longer before the first failure says nothing.
+/// A restart of the controller so long after the last boot began did not meet it.
 const RESTARTED_WITHIN_MS: i64 = 180_000;
 
 /// Which verdict of which check is which sign; any better verdict means that the sign is missing.
@@ -137,9 +137,10 @@ impl Surroundings {
                 details.push((Sign::ImageChanged, when(changed_at, age)));
             }
         }
+        // Boots that began after it are not its victims.
         let restarted = self
             .restarted_at
-            .is_some_and(|at| (0..=RESTARTED_WITHIN_MS).contains(&span.first.since(at)));
+            .is_some_and(|at| at >= span.last && at.since(span.last) <= RESTARTED_WITHIN_MS);
         signs.set(Sign::AfterRestart, restarted);
         if !self.stalls.is_empty() {
             let met = |stall: &(Timestamp, Timestamp)| {
