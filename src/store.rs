@@ -198,12 +198,13 @@ impl Store {
             return Ok(Committed::default());
         }
         let written = Written::of(batch, self.sequence, self.last_message);
-        let (statements, arguments) = (Written::statements(), written.arguments());
+        let sequence = written.sequence;
+        let (statements, arguments) = (Written::statements(), written.into_arguments());
         let durability = batch.durability();
         self.connection
             .write(durability, statements, arguments, &batch.marks)
             .await?;
-        self.sequence = written.sequence;
+        self.sequence = sequence;
         let first = self.last_message + 1;
         self.last_message += i64::try_from(batch.outbox.len()).unwrap_or(0);
         Ok(Committed {

@@ -13,7 +13,7 @@ use sqlx::sqlite::SqliteArguments;
 use super::Batch;
 use super::operation::{self, OperationRow};
 use super::outbox;
-use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of};
+use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of, text_of_pieces};
 use super::trial::{self, TrialRow};
 
 const SET_STATE: &str = "INSERT INTO state (kind, key, value)
@@ -36,7 +36,7 @@ static SET_INCIDENTS: LazyLock<String> = LazyLock::new(|| {
     upsert("incident", "key", &names, Some("value"))
 });
 
-/// What [`Written::values`] is bound to, in its order.
+/// What [`Written::into_arguments`] is bound to, in its order.
 static STATEMENTS: LazyLock<String> = LazyLock::new(|| {
     [
         FORGET_STATE,
@@ -96,12 +96,13 @@ impl Written {
             next
         };
         let text = |rows: Vec<Value>| (!rows.is_empty()).then(|| text_of(rows));
-        let mut set = Vec::new();
-        let mut cleared = Vec::new();
+        // By far the most there ever is: what is written of it is not copied piece by piece before.
+        let (mut set, mut cleared) = (Vec::new(), Vec::new());
         for change in &batch.state {
+            let key = (change.kind, change.key.as_str());
             match &change.value {
-                Some(value) => set.push(json!([change.kind, change.key, value])),
-                None => cleared.push(json!([change.kind, change.key])),
+                Some(value) => set.push((key.0, key.1, value.as_str())),
+                None => cleared.push(key),
             }
         }
         let boots = batch.boots.iter().map(|boot| boot.to_json(number()));
@@ -111,8 +112,8 @@ impl Written {
         let messages = (message + 1..).zip(&batch.outbox);
         Written {
             forgotten: text(batch.forgotten.iter().map(|kind| json!(kind)).collect()),
-            set: text(set),
-            cleared: text(cleared),
+            set: (!set.is_empty()).then(|| text_of_pieces(&set)),
+            cleared: (!cleared.is_empty()).then(|| text_of_pieces(&cleared)),
             boots,
             incidents,
             messages: text(messages.map(|(id, new)| new.to_json(id)).collect()),
@@ -128,21 +129,21 @@ impl Written {
     }
 
     /// What they are bound to.
-    pub(super) fn arguments(&self) -> SqliteArguments {
+    pub(super) fn into_arguments(self) -> SqliteArguments {
         let mut arguments = SqliteArguments::default();
         for rows in [
-            &self.forgotten,
-            &self.set,
-            &self.cleared,
-            &self.boots,
-            &self.boots,
-            &self.incidents,
-            &self.messages,
-            &self.operations,
-            &self.trials,
+            self.forgotten,
+            self.set,
+            self.cleared,
+            self.boots.clone(),
+            self.boots,
+            self.incidents,
+            self.messages,
+            self.operations,
+            self.trials,
         ] {
             // Text and numbers can always be given to SQLite.
-            arguments.add(rows.clone()).ok();
+            arguments.add(rows).ok();
         }
         arguments.add(self.sequence).ok();
         arguments.add(self.sequence).ok();

@@ -255,7 +255,16 @@ impl IncidentRow {
 
 /// Rows as one JSON text. No text in it holds NUL, which neither SQLite's functions nor PostgreSQL take.
 pub(super) fn text_of(rows: Vec<Value>) -> String {
-    let text = Value::Array(rows).to_string();
+    storable(Value::Array(rows).to_string())
+}
+
+/// The same of tuples of text.
+pub(super) fn text_of_pieces<T: Serialize>(rows: &[T]) -> String {
+    storable(serde_json::to_string(rows).expect("tuples of text are JSON"))
+}
+
+/// SQLite's JSON ends a text at a NUL.
+fn storable(text: String) -> String {
     match text.contains(NUL) {
         true => without_nul(&text),
         false => text,
