@@ -10,7 +10,7 @@ use bootwatch::clock::Stopwatch;
 use bootwatch::core::boot::{AttemptEnded, Observation};
 use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
-use bootwatch::web::{Faces, Limits, Operators, Readiness, serve};
+use bootwatch::web::{Faces, Limits, NoPast, Operators, Readiness, Words, serve};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -146,6 +146,11 @@ fn scrape(_: &mut Criterion) {
                 asks: mpsc::channel(1).0,
                 view: watch::channel(Arc::default()).1,
             },
+            live: watch::channel(Arc::default()).1,
+            past: Arc::new(NoPast),
+            zone: jiff::tz::TimeZone::UTC,
+            tell: Arc::new(|_| Words::default()),
+            settings: Vec::new(),
         };
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");

@@ -21,7 +21,9 @@ mod health;
 mod image;
 mod journal;
 mod keeper;
+mod live;
 mod owner;
+mod past;
 mod place;
 mod resort;
 mod restart;
@@ -46,6 +48,7 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
+use crate::core::alert::{Incident, Kind, Notification, Reason, Remarks};
 use crate::export::{Recorder, Setup};
 use crate::notify::{self, Notice};
 use crate::source::database::Query;
@@ -219,12 +222,18 @@ impl App {
         let stop_web = CancellationToken::new();
         let (asks_tx, asks) = mpsc::channel(ASKS);
         let (view_tx, view) = watch::channel(Arc::default());
+        let (live_tx, live) = watch::channel(Arc::default());
         let operators = web::Operators {
             token: config.web.token.clone(),
             asks: asks_tx,
             view,
         };
-        let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
+        let shown = Showing {
+            ready,
+            operators,
+            live,
+        };
+        let mut web = start_web(&config, web, &recorder, shown, stop_web.clone())?;
 
         let owner = Owner::new(
             restored,
@@ -239,6 +248,8 @@ impl App {
                 asks,
                 feedback,
                 view: view_tx,
+                live: live_tx,
+                known: live::Known::of(&config),
             },
             stats,
         );
@@ -557,21 +568,64 @@ impl Web {
     }
 }
 
+/// What the web is shown of the owner.
+struct Showing {
+    ready: watch::Receiver<Readiness>,
+    operators: web::Operators,
+    live: watch::Receiver<Arc<web::Live>>,
+}
+
+/// An incident in the words that its pages have.
+fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
+    let kind = match incident.is_firing() {
+        true => Kind::Firing,
+        false => Kind::Resolved,
+    };
+    let notification = Notification {
+        kind,
+        reason: Reason::FirstAlert,
+        at: incident.resolved_at.unwrap_or(incident.fired_at),
+        incident: incident.clone(),
+        remarks: Remarks::default(),
+    };
+    let page = notify::Page::of(&notification, context);
+    web::Words {
+        title: page.title,
+        summary: page.summary,
+        not_affected: page.not_affected,
+        figures: page.figures,
+        evidence: page.evidence,
+        first_step: page.first_step.map(str::to_owned),
+        boots: page.boots,
+        runbook: page.runbook_url,
+    }
+}
+
 fn start_web(
     config: &Config,
     listener: TcpListener,
     recorder: &Arc<Recorder>,
-    ready: watch::Receiver<Readiness>,
-    operators: web::Operators,
+    showing: Showing,
     stop: CancellationToken,
 ) -> anyhow::Result<Web> {
     let rendered = Arc::clone(recorder);
+    let context = notify::Context::new(page_zone(config), &config.links);
+    let Showing {
+        ready,
+        operators,
+        live,
+    } = showing;
     let faces = web::Faces {
         version: env!("CARGO_PKG_VERSION"),
         host: config.host.clone(),
         metrics: Arc::new(move || rendered.render()),
         ready,
         operators,
+        live,
+        past: Arc::new(past::StorePast::new(config.store.path.clone())),
+        zone: page_zone(config),
+        tell: Arc::new(move |incident| tell(&context, incident)),
+        settings: config.shown.clone(),
     };
     let (tell, ended) = oneshot::channel::<()>();
     let cut = CancellationToken::new();

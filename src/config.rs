@@ -31,6 +31,7 @@ use document::Settings;
 use crate::core::desk::Recurring;
 
 pub use database::{Database, Tls};
+pub use document::Shown;
 pub use environment::Surroundings;
 pub use image::Image;
 pub use notify::{
@@ -66,6 +67,8 @@ pub struct Config {
     pub notifiers: Vec<Notifier>,
     pub shutdown: Shutdown,
     pub links: Links,
+    /// Every key with what holds, for whoever looks; nothing of it is secret.
+    pub shown: Vec<Shown>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -174,6 +177,7 @@ pub fn parse(
         return Err(problems);
     }
     Ok(Config {
+        shown: settings.shown(),
         host: settings
             .maybe("host.name")
             .or_else(|| surroundings.host_name.clone())

@@ -24,5 +24,7 @@ pub mod rule;
 pub mod saved;
 pub mod sketch;
 pub mod slowness;
+pub mod state;
 pub mod summary;
+pub mod weigh;
 pub mod window;

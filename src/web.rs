@@ -1,4 +1,4 @@
-//! HTTP: metrics, health, readiness, and what operators do.
+//! HTTP: the pages, the same as JSON, metrics, health, readiness, and what operators do.
 //!
 //! Answers on a listener that somebody else has bound. It changes nothing itself: what operators want goes to whoever
 //! owns the state (`api`). It knows no other room: what it shows comes from [`Faces`]. Clients are not trusted: there are at most [`Limits::connections`] of them
@@ -6,7 +6,10 @@
 //! a time, and a connection ends after [`Limits::lifetime`] even if its client never reads.
 
 mod api;
-mod page;
+mod events;
+mod json;
+mod model;
+mod pages;
 mod routes;
 
 #[cfg(test)]
@@ -22,11 +25,18 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use jiff::tz::TimeZone;
+pub use model::{
+    ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, ImageNow, KindNow, Live, MOST_FLYING,
+    MessageLine, NoPast, Past, ReportLine, Tell, Unread, Wanted, Words,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::config::Shown;
 
 /// Writes the metrics; called on a thread that may block.
 pub type Render = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
@@ -43,6 +53,15 @@ pub struct Faces {
     pub metrics: Render,
     pub ready: watch::Receiver<Readiness>,
     pub operators: Operators,
+    /// How things stand, again and again.
+    pub live: watch::Receiver<Arc<Live>>,
+    pub past: Arc<dyn Past>,
+    /// In which pages tell the time.
+    pub zone: TimeZone,
+    /// The words of an incident.
+    pub tell: Tell,
+    /// What is configured; nothing of it is secret.
+    pub settings: Vec<Shown>,
 }
 
 impl fmt::Debug for Faces {
@@ -102,7 +121,7 @@ impl Default for Limits {
 
 /// Serves until `stop` is cancelled and what was in flight is answered. Dropping the future ends every connection.
 pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: CancellationToken) {
-    let router = routes::router(faces);
+    let router = routes::router(faces, stop.clone());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -18,6 +18,7 @@ use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::Audited;
 use super::keeper::{Answering, Feedback};
+use super::live;
 use super::place::SourceEvent;
 use super::restart::Restored;
 use crate::clock::{self, SteadyClock};
@@ -32,7 +33,7 @@ use crate::core::image::GoldenImage;
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
-use crate::web::{Answer, Ask, Readiness};
+use crate::web::{Answer, Ask, Live, Readiness};
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -68,6 +69,9 @@ pub(super) struct Reach {
     pub(super) feedback: mpsc::Receiver<Feedback>,
     /// What operators see.
     pub(super) view: watch::Sender<Arc<desk::View>>,
+    /// How things stand, for the web, and what of it does not change.
+    pub(super) live: watch::Sender<Arc<Live>>,
+    pub(super) known: live::Known,
 }
 
 impl Reach {
@@ -106,6 +110,10 @@ pub(super) struct Owner {
     up: bool,
     /// The log cannot be read.
     trouble: bool,
+    /// When the log was last read to its end.
+    log_seen: Option<Timestamp>,
+    /// The web is behind.
+    live_due: bool,
     watch: Watch,
     look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
@@ -158,6 +166,8 @@ impl Owner {
             flush_at: None,
             up: false,
             trouble: false,
+            log_seen: None,
+            live_due: true,
             watch: Watch::default(),
             look_at: clock::monotonic(),
             gauges_due: None,
@@ -289,6 +299,9 @@ impl Owner {
                     tracing::warn!("the log does not exist yet; waiting for it (check log.file)");
                 }
                 self.up = exists;
+                if exists {
+                    self.log_seen = Some(self.clock.now());
+                }
                 self.reach.ready();
             }
             SourceEvent::Truncated {
@@ -580,8 +593,42 @@ impl Owner {
         if let Some(existing) = &self.existing {
             facts.extend(existing.facts().clone());
         }
-        self.engine.facts(&facts, sight.at, &mut self.effects);
+        let sight_at = sight.at;
+        self.engine.facts(&facts, sight_at, &mut self.effects);
         self.reach.health.looked(self.watch.unreadable());
+        // A log that rests stays read to its end for as long as it can be read.
+        if self.up && !self.trouble && self.caught_up.is_some() {
+            self.log_seen = Some(sight_at);
+        }
+        self.live_due = true;
+    }
+
+    /// Shows the web how things stand.
+    fn show_live(&mut self) {
+        self.live_due = false;
+        let tail = self.stats.borrow().clone();
+        let note = match (self.trouble, self.up, self.caught_up.is_some()) {
+            (true, ..) => "cannot be read".to_owned(),
+            (false, false, _) => "does not exist yet".to_owned(),
+            (false, true, true) => "read to its end".to_owned(),
+            (false, true, false) => format!("{} bytes behind", tail.lag_bytes),
+        };
+        let live = live::of(
+            &self.reach.known,
+            live::Standing {
+                at: self.clock.now(),
+                now: clock::monotonic(),
+                log_seen: self.log_seen,
+                log_newest: self.reader.newest(),
+                log_note: note,
+                tracker: &self.tracker,
+                engine: &self.engine,
+                existing: self.existing.as_ref(),
+                image: self.image.told(),
+                health: &self.reach.health,
+            },
+        );
+        self.reach.live.send_replace(Arc::new(live));
     }
 
     /// Sends what the core wants sent. Never waits.
@@ -609,8 +656,12 @@ impl Owner {
                         "alert changed"
                     );
                     self.gather.incidents_changed();
+                    self.live_due = true;
                 }
             }
+        }
+        if self.live_due {
+            self.show_live();
         }
         self.gather.hand_over(Machines {
             reader: &mut self.reader,

@@ -13,53 +13,89 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use super::{Faces, api, page};
+use super::events::Events;
+use super::pages::Site;
+use super::{Faces, api, json, pages};
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
 
-const GUARDS: [(HeaderName, HeaderValue); 5] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    ),
+/// What the pages need and nothing else: our own style, script and icon, and forms that come back to us.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+const GUARDS: [(HeaderName, HeaderValue); 6] = [
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// What the pages are drawn with; it is in the program.
+const ASSETS: [(&str, &str, &str); 3] = [
+    (
+        pages::STYLE,
+        "text/css; charset=utf-8",
+        include_str!("assets/style.css"),
+    ),
+    (
+        pages::SCRIPT,
+        "text/javascript; charset=utf-8",
+        include_str!("assets/live.js"),
+    ),
+    (
+        pages::ICON,
+        "image/svg+xml",
+        include_str!("assets/icon.svg"),
+    ),
 ];
 
 struct Shown {
     faces: Faces,
-    index: String,
+    events: Events,
     /// One scrape is written at a time: a hundred at once would take every core from the watch.
     writing: Semaphore,
 }
 
-pub(super) fn router(faces: Faces) -> Router {
+pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
     let api = api::router(faces.operators.clone());
+    let site = Site::new(faces.clone());
     let shown = Shown {
-        index: page::index(faces.version, &faces.host),
+        events: Events::new(faces.live.clone(), stop),
         faces,
         writing: Semaphore::new(1),
     };
+    let assets = ASSETS
+        .into_iter()
+        .fold(Router::new(), |router, (path, kind, text)| {
+            router.route(
+                path,
+                get(move || async move { ([(CONTENT_TYPE, kind)], text) }),
+            )
+        });
     Router::new()
-        .route("/", get(index))
+        .route("/events", get(events))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .with_state(Arc::new(shown))
+        .merge(assets)
+        .merge(api)
+        .merge(json::router(Arc::clone(&site)))
+        .merge(pages::router(site))
         .fallback(unknown)
         .layer(map_response(guard))
-        .with_state(Arc::new(shown))
-        .merge(api.layer(map_response(guard)))
 }
 
-async fn index(State(shown): State<Arc<Shown>>) -> Response {
-    ([(CONTENT_TYPE, HTML)], shown.index.clone()).into_response()
+async fn events(State(shown): State<Arc<Shown>>) -> Response {
+    shown.events.answer()
 }
 
 /// Written on a thread of its own, so that a scrape does not hold up the way of a page.

@@ -31,13 +31,7 @@ async fn start(limits: Limits, metrics: Render) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, ready) = watch::channel(Readiness::unless(vec!["starting".to_owned()]));
-    let faces = Faces {
-        version: "1.2.3",
-        host: "controller<1>".to_owned(),
-        metrics,
-        ready,
-        operators: operators(None).0,
-    };
+    let faces = faces(metrics, ready, operators(None).0);
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, faces, limits, stop.clone()));
     Server {
@@ -45,6 +39,25 @@ async fn start(limits: Limits, metrics: Render) -> Server {
         ready: Some(sender),
         stop,
         serving,
+    }
+}
+
+/// A web with nothing behind it.
+fn faces(metrics: Render, ready: watch::Receiver<Readiness>, operators: Operators) -> Faces {
+    Faces {
+        version: "1.2.3",
+        host: "controller<1>".to_owned(),
+        metrics,
+        ready,
+        operators,
+        live: watch::channel(Arc::default()).1,
+        past: Arc::new(NoPast),
+        zone: TimeZone::UTC,
+        tell: Arc::new(|incident| Words {
+            title: format!("the words of {}", incident.key),
+            ..Words::default()
+        }),
+        settings: Vec::new(),
     }
 }
 
@@ -120,13 +133,20 @@ async fn metrics_come_in_the_text_format_and_every_answer_is_guarded() {
 }
 
 #[tokio::test]
-async fn the_front_page_lists_the_others_and_escapes_the_host() {
+async fn the_first_page_leads_to_the_others_and_escapes_the_host() {
     let server = start(Limits::default(), two_lines()).await;
     let answer = ask(&server, "GET", "/").await;
     assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"));
     assert!(answer.contains("controller&lt;1&gt;"), "{answer}");
-    for path in ["/metrics", "/-/healthy", "/-/ready"] {
-        assert!(answer.contains(&format!("<a href=\"{path}\">")));
+    for path in [
+        "/boots",
+        "/incidents",
+        "/alerts",
+        "/reports",
+        "/system",
+        "/metrics",
+    ] {
+        assert!(answer.contains(&format!("<a href=\"{path}\"")), "{path}");
     }
 }
 
