@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bootwatch::clock::Stopwatch;
 use bootwatch::core::boot::{AttemptEnded, Observation};
-use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
+use bootwatch::core::event::{
+    AttemptError, AttemptResult, Origin, Stage, StageOutcome, Timestamp, VmType,
+};
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
 use bootwatch::web::{Faces, Limits, NoPast, Operators, Readiness, Words, serve};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -28,6 +30,7 @@ fn recorder() -> Recorder {
 fn stage(vm_type: VmType, stage: Stage, outcome: StageOutcome, ms: u32) -> Observation {
     Observation::StageEnded {
         vm_type,
+        origin: Origin::User,
         stage,
         outcome,
         ms,
@@ -43,6 +46,7 @@ fn attempt(result: AttemptResult, ms: Option<u32>) -> Observation {
         waited_ms: Some(4_000),
         deadline_ms: Some(120_000),
         died: false,
+        origin: Origin::User,
     })
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crate::core::alert::{AlertView, Effect};
 use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
-use crate::core::event::{AttemptResult, Outcome, Timestamp, VmType};
+use crate::core::event::{AttemptResult, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::image::{Finding, Generation};
 use crate::core::inventory::{AddressState, SessionTotals};
@@ -116,6 +116,8 @@ impl Recorder {
             }
             Observation::StageEnded {
                 vm_type,
+                // Trials would drown what users meet at quiet hours; their own figures have an origin.
+                origin: Origin::User,
                 stage,
                 outcome,
                 ms,

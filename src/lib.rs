@@ -20,6 +20,8 @@ pub mod export;
 pub mod image;
 // Ways to page: the words of a page, the channels, and the worker that sends in order and again.
 pub mod notify;
+// Our own looks at VMs: the agent's health, VNC, a port that must be closed; each phase timed.
+pub mod probe;
 // A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
 pub mod simulator;
 // Where events come from: the followed log or journal, logs of the past.

@@ -403,6 +403,8 @@ pub(super) const KEYS: &[Key] = &[
     CONDITIONS[19],
     CONDITIONS[20],
     CONDITIONS[21],
+    CONDITIONS[22],
+    CONDITIONS[23],
     key(
         "alerts.keep_firing",
         Shape::Duration {
@@ -566,6 +568,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "rules.RecordsUnparsed",
         "A log that bootwatch does not understand.",
     ),
+    ("rules.SyntheticFailing", "Trial boots that fail."),
     (
         "alerts",
         "When alerts end, and when messages about them are sent.",

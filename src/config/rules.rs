@@ -45,7 +45,7 @@ const OF_THE_DATABASE: [&str; 4] = [
 ];
 
 /// The key of each one's limit. One without is about any at all.
-const CONDITIONS: [(&str, Option<&str>); 9] = [
+const CONDITIONS: [(&str, Option<&str>); 10] = [
     ("SessionsIncomplete", Some("sessions")),
     ("IpPoolLow", Some("free")),
     ("GhostVms", Some("vms")),
@@ -55,6 +55,7 @@ const CONDITIONS: [(&str, Option<&str>); 9] = [
     ("StoreUnwritable", Some("after")),
     ("NotifierFailing", None),
     ("RecordsUnparsed", Some("share")),
+    ("SyntheticFailing", Some("runs")),
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -155,6 +156,8 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     };
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
+        // Being several in a row is a wait already.
+        Limit::Count(_) if rule == "SyntheticFailing" => Duration::ZERO,
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
     };
     Some(ConditionRule { limit, wait })

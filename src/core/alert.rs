@@ -54,6 +54,7 @@ use crate::core::readiness::Readiness;
 use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
 use crate::core::saved::Touched;
 use crate::core::slowness::{Learns, Times};
+use crate::core::synthetic::{SyntheticBoots, SyntheticRun};
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -160,6 +161,7 @@ pub struct Engine {
     blind: bool,
     /// Rules about what holds now, and cannot be seen.
     unseen: BTreeSet<RuleName>,
+    synthetic: SyntheticBoots,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
     /// What changed since it was last saved.
@@ -190,6 +192,7 @@ impl Engine {
             closed: VecDeque::new(),
             closed_ever: 0,
             blind: false,
+            synthetic: SyntheticBoots::default(),
             catching_up: false,
             touched: Touched::default(),
         }
@@ -349,6 +352,13 @@ impl Engine {
             .max()
     }
 
+    /// Takes the end of a synthetic boot, as whoever asked for it saw it. What the log says of the same boot comes as
+    /// an observation; in which order does not matter.
+    pub fn synthetic(&mut self, run: &SyntheticRun, now: Timestamp, out: &mut Vec<Effect>) {
+        self.synthetic.run(run);
+        self.synthetic_told(now, out);
+    }
+
     fn landed(&mut self, vm: Option<VmId>) {
         let Some(vm) = vm else { return };
         // Its kind may have become known only at its end.
@@ -362,6 +372,12 @@ impl Engine {
     fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
         let vm_type = boot.kind();
         self.landed(boot.vm);
+        if boot.origin == Origin::Synthetic {
+            if self.synthetic.boot(boot) {
+                self.synthetic_told(now, out);
+            }
+            return;
+        }
         let Some(of_type) = self.types.get_mut(&vm_type) else {
             return;
         };
@@ -411,6 +427,10 @@ impl Engine {
         let (Some(vm), Some(waited)) = (attempt.vm, attempt.waited_ms) else {
             return;
         };
+        // Trials are judged by themselves, when they have ended.
+        if attempt.origin == Origin::Synthetic {
+            return;
+        }
         // Only browser VMs are asked for their health.
         let vm_type = VmType::Browser;
         let Some(of_type) = self.types.get_mut(&vm_type) else {

@@ -40,8 +40,8 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::{
-    AttemptResult, Event, EventKind, Failure, SessionId, Stage, StageOutcome, Timestamp, VmId,
-    VmType, WaitLimits,
+    AttemptResult, Event, EventKind, Failure, Origin, SessionId, Stage, StageOutcome, Timestamp,
+    UserKey, VmId, VmType, WaitLimits,
 };
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
@@ -70,6 +70,7 @@ const MAX_RAW_EVIDENCE: usize = 2 << 10;
 pub enum Observation {
     StageEnded {
         vm_type: VmType,
+        origin: Origin,
         stage: Stage,
         outcome: StageOutcome,
         ms: u32,
@@ -100,6 +101,8 @@ pub struct AttemptEnded {
     pub deadline_ms: Option<u32>,
     /// The VM's process has ended: whatever the attempt met, that is why.
     pub died: bool,
+    /// Who asked for the boot.
+    pub origin: Origin,
 }
 
 /// How far an open boot has come.
@@ -234,6 +237,8 @@ pub struct Tracker {
     next_expire: Timestamp,
     counts: TrackerCounts,
     rows: rows::Rows,
+    /// Users whose boots are synthetic.
+    synthetic: BTreeSet<UserKey>,
     /// Boots that changed since they were last saved.
     touched: Touched<Slot>,
     saved_rest: Option<keep::Rest>,
@@ -259,8 +264,22 @@ impl Tracker {
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
             rows: rows::Rows::default(),
+            synthetic: BTreeSet::new(),
             touched: Touched::default(),
             saved_rest: None,
+        }
+    }
+
+    /// Whose boots are synthetic. It is configured, and not saved: to be told again after a restore, before anything
+    /// is observed.
+    pub fn set_synthetic(&mut self, users: BTreeSet<UserKey>) {
+        self.synthetic = users;
+    }
+
+    fn origin_of(&self, user: Option<UserKey>) -> Origin {
+        match user.is_some_and(|user| self.synthetic.contains(&user)) {
+            true => Origin::Synthetic,
+            false => Origin::User,
         }
     }
 
@@ -585,8 +604,10 @@ impl Tracker {
             return;
         }
         boot.stages[stage as usize] = Some(span);
+        let (vm_type, user) = (boot.kind(), boot.user);
         out.push(Observation::StageEnded {
-            vm_type: boot.kind(),
+            vm_type,
+            origin: self.origin_of(user),
             stage,
             outcome: span.outcome,
             ms: span.ms,

@@ -31,6 +31,7 @@ words! {
         StoreUnwritable = "store_unwritable",
         NotifierFailing = "notifier_failing",
         RecordsUnparsed = "records_unparsed",
+        SyntheticFailing = "synthetic_failing",
     }
 }
 
@@ -50,6 +51,7 @@ impl Condition {
             Condition::StoreUnwritable => "bootwatch cannot write its store",
             Condition::NotifierFailing => "bootwatch cannot deliver its messages",
             Condition::RecordsUnparsed => "bootwatch cannot read many of the log's records",
+            Condition::SyntheticFailing => "bootwatch's own trial boots fail",
         }
     }
 }
@@ -108,6 +110,7 @@ impl ConditionSettings {
             RuleName::ControllerSilent => (660_000.0, 0),
             RuleName::NotifierFailing => (1.0, 60_000),
             RuleName::RecordsUnparsed => (0.01, 300_000),
+            RuleName::SyntheticFailing => (2.0, 0),
             _ => (60_000.0, 0),
         };
         ConditionSettings {
@@ -153,7 +156,8 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         | Condition::LogUnreadable
         | Condition::LogLagging
         | Condition::StoreUnwritable
-        | Condition::NotifierFailing => {
+        | Condition::NotifierFailing
+        | Condition::SyntheticFailing => {
             let limit = whole(limit).max(1);
             (value >= limit, value < limit, limit)
         }
@@ -222,6 +226,7 @@ mod tests {
                 1,
             ),
             (R::NotifierFailing, C::NotifierFailing, 3, 1, None, 0),
+            (R::SyntheticFailing, C::SyntheticFailing, 0, 2, None, 0),
         ] {
             assert_eq!(verdict(rule, condition, bad, of), (true, false), "{rule:?}");
             assert_eq!(

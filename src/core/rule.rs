@@ -47,6 +47,7 @@ pub enum RuleName {
     StoreUnwritable,
     NotifierFailing,
     RecordsUnparsed,
+    SyntheticFailing,
 }
 
 impl RuleName {
@@ -67,6 +68,7 @@ impl RuleName {
         RuleName::StoreUnwritable,
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
+        RuleName::SyntheticFailing,
     ];
 
     /// The rules that judge the boots of each kind of VM.
@@ -91,6 +93,7 @@ impl RuleName {
         RuleName::StoreUnwritable,
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
+        RuleName::SyntheticFailing,
     ];
 
     #[must_use]
@@ -111,6 +114,7 @@ impl RuleName {
             RuleName::StoreUnwritable => "StoreUnwritable",
             RuleName::NotifierFailing => "NotifierFailing",
             RuleName::RecordsUnparsed => "RecordsUnparsed",
+            RuleName::SyntheticFailing => "SyntheticFailing",
         }
     }
 
@@ -131,7 +135,8 @@ impl RuleName {
             | RuleName::ConnectionErrorSpike
             | RuleName::BootBudgetBurn
             | RuleName::ControllerSilent
-            | RuleName::LogLagging => Severity::Page,
+            | RuleName::LogLagging
+            | RuleName::SyntheticFailing => Severity::Page,
             RuleName::BootBudgetBurnTicket
             | RuleName::BootStageSlow
             | RuleName::ReadinessHeadroomLow

@@ -117,6 +117,7 @@ fn every_stage_has_its_own_series() {
             for outcome in StageOutcome::ALL {
                 let ended = Observation::StageEnded {
                     vm_type: *vm_type,
+                    origin: Origin::User,
                     stage: *stage,
                     outcome: *outcome,
                     ms: 1,

@@ -33,6 +33,8 @@ mod simulator_scored;
 mod simulator_shapes;
 mod simulator_tables;
 
+mod probe;
+
 mod fleet;
 mod fleet_parity;
 mod fleet_real;

@@ -353,6 +353,7 @@ fn a_stage_that_timed_out_is_in_its_histogram() {
     let recorder = Recorder::new(&setup());
     let ended = Observation::StageEnded {
         vm_type: VmType::Browser,
+        origin: Origin::User,
         stage: Stage::CloneSnapshot,
         outcome: StageOutcome::TimedOut,
         ms: 15_000,

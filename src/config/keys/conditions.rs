@@ -30,7 +30,7 @@ const fn waits(path: &'static str, default: &'static str) -> Key {
     key(path, FOR, default, FOR_DOC)
 }
 
-pub(in crate::config) const CONDITIONS: [Key; 22] = [
+pub(in crate::config) const CONDITIONS: [Key; 24] = [
     on(
         "rules.SessionsIncomplete.enabled",
         "Tell of sessions that are past their deadline and have no VM. Needs the controller's database.",
@@ -127,4 +127,14 @@ pub(in crate::config) const CONDITIONS: [Key; 22] = [
         "The share of records, over ten minutes; at least 20 must be unreadable.",
     ),
     waits("rules.RecordsUnparsed.for", "\"5m\""),
+    on(
+        "rules.SyntheticFailing.enabled",
+        "Page when synthetic boots fail several times in a row.",
+    ),
+    key(
+        "rules.SyntheticFailing.runs",
+        Shape::Count { min: 1, max: 16 },
+        "2",
+        "So many in a row. Two that pass in a row end it.",
+    ),
 ];

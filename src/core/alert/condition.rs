@@ -1,7 +1,8 @@
 //! The rules about what holds now: facts in, alerts out, with the same states as the rules about boots.
 //!
 //! A fact that is missing is blindness: its alert keeps its state, and its waits stop. Facts are told again and again
-//! by one clock, which alone moves these alerts: nothing of the past can fire one.
+//! by one clock, which alone moves these alerts: nothing of the past can fire one. How synthetic boots end the engine
+//! knows by itself, and judges as soon as it is told.
 
 use super::incident::{Family, Reason, Trouble};
 use super::keep::Place;
@@ -16,17 +17,42 @@ const EVIDENCE: usize = 3;
 impl Engine {
     /// Takes what is known now. To be told at most once a second, and whenever it has changed.
     pub fn facts(&mut self, facts: &Facts, now: Timestamp, out: &mut Vec<Effect>) {
+        let synthetic = self.synthetic.fact();
+        let fact = |rule| match rule {
+            RuleName::SyntheticFailing => synthetic.as_ref(),
+            other => facts.get(&other),
+        };
+        self.hold(|_| true, fact, now, out);
+    }
+
+    /// What is known of synthetic boots has changed.
+    pub(super) fn synthetic_told(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.touched.mark(Place::Synthetic);
+        let fact = self.synthetic.fact();
+        let only = |rule| rule == RuleName::SyntheticFailing;
+        self.hold(only, |_| fact.as_ref(), now, out);
+    }
+
+    /// Judges some of the rules by what is known now.
+    fn hold<'a>(
+        &mut self,
+        judged: impl Fn(RuleName) -> bool,
+        known: impl Fn(RuleName) -> Option<&'a Fact>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
         let mut fired = Vec::new();
         let mut resolved = Vec::new();
-        self.unseen.clear();
         for ((rule, subject), state) in &mut self.alerts {
-            let Some(settings) = self.settings.conditions.get(rule) else {
+            let Some(settings) = self.settings.conditions.get(rule).filter(|_| judged(*rule))
+            else {
                 continue;
             };
-            let fact = facts.get(rule);
-            if fact.is_none() {
-                self.unseen.insert(*rule);
-            }
+            let fact = known(*rule);
+            match fact {
+                Some(_) => self.unseen.remove(rule),
+                None => self.unseen.insert(*rule),
+            };
             let verdict = fact.map(|fact| (fact, condition::read(settings, fact)));
             let bad = verdict.is_some_and(|(_, verdict)| verdict.bad);
             if !bad && !state.is_active() {

@@ -43,6 +43,8 @@ pub enum Family {
     Notifiers,
     /// The understanding of the log.
     Records,
+    /// Synthetic boots.
+    Synthetic,
 }
 
 impl Family {
@@ -84,6 +86,7 @@ impl Family {
             Condition::StoreUnwritable => Family::Store,
             Condition::NotifierFailing => Family::Notifiers,
             Condition::RecordsUnparsed => Family::Records,
+            Condition::SyntheticFailing => Family::Synthetic,
         }
     }
 
@@ -95,7 +98,7 @@ impl Family {
         }
     }
 
-    pub(super) const ALL: [Family; 12] = [
+    pub(super) const ALL: [Family; 13] = [
         Family::Guest,
         Family::Creation,
         Family::Controller,
@@ -108,6 +111,7 @@ impl Family {
         Family::Store,
         Family::Notifiers,
         Family::Records,
+        Family::Synthetic,
     ];
 
     #[must_use]
@@ -125,6 +129,7 @@ impl Family {
             Family::Store => "store",
             Family::Notifiers => "notifiers",
             Family::Records => "records",
+            Family::Synthetic => "synthetic",
         }
     }
 }

@@ -39,6 +39,7 @@ pub(super) enum Place {
     Alert(RuleName, Subject),
     Incident(Subject, Family),
     Closed(usize),
+    Synthetic,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +65,7 @@ impl Place {
                 Place::Alert(*rule, Subject::from_word(next()?)?)
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
+            "synthetic" => Place::Synthetic,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
                 let family = next()?;
@@ -120,6 +122,7 @@ impl fmt::Display for Place {
             Place::Alert(rule, subject) => write!(f, "alert/{}/{subject}", rule.key()),
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
+            Place::Synthetic => f.write_str("synthetic"),
         }
     }
 }
@@ -261,7 +264,11 @@ impl Engine {
         Rest {
             version: VERSION,
             closed_ever: self.closed_ever,
-            parts: of_types + self.alerts.len() + self.incidents.len() + self.closed.len(),
+            parts: of_types
+                + self.alerts.len()
+                + self.incidents.len()
+                + self.closed.len()
+                + usize::from(!self.synthetic.is_empty()),
         }
     }
 
@@ -301,6 +308,7 @@ impl Engine {
             self.numbered_closed()
                 .map(|(number, _)| Place::closed(number)),
         );
+        all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
         all
     }
 
@@ -357,6 +365,10 @@ impl Engine {
                     .find(|(number, _)| Place::closed(*number) == place)
                     .map(|(number, incident)| Numbered(number, incident));
                 changes.put_or_remove(key, closed.as_ref());
+            }
+            Place::Synthetic => {
+                let known = Some(&self.synthetic).filter(|known| !known.is_empty());
+                changes.put_or_remove(key, known);
             }
         }
     }
@@ -420,6 +432,10 @@ impl Engine {
                 self.incidents.insert((subject, family), incident);
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
+            Place::Synthetic => {
+                self.synthetic = saved.read(key, text)?;
+                saved.ensure(self.synthetic.is_sound(), key, "it holds too many")?;
+            }
         }
         Ok(())
     }
@@ -481,6 +497,10 @@ impl Engine {
                 state.pending_since(now);
             }
             self.touched.mark(Place::Alert(*rule, *subject));
+        }
+        if !self.synthetic.is_empty() {
+            self.synthetic.not_after(now);
+            self.touched.mark(Place::Synthetic);
         }
         let latest = now.plus_ms(self.settings.group_wait_ms.max(course::INTERVAL_MS));
         for ((subject, family), incident) in &mut self.incidents {

@@ -16,6 +16,8 @@ struct Story {
     changes: Vec<String>,
     /// How far the log's clock is ahead.
     skew_ms: i64,
+    /// Who asks for the boots.
+    origin: Origin,
 }
 
 impl Story {
@@ -30,6 +32,7 @@ impl Story {
             sent: Vec::new(),
             changes: Vec::new(),
             skew_ms: 0,
+            origin: Origin::User,
         }
     }
 
@@ -68,6 +71,7 @@ impl Story {
         );
         self.next_vm += 1;
         boot.vm_type = Some(vm_type);
+        boot.origin = self.origin;
         boot.outcome = Some(if failure.is_some() {
             Outcome::Failed
         } else {
@@ -113,6 +117,7 @@ impl Story {
             waited_ms: Some(waited_ms),
             deadline_ms: Some(120_000),
             died: false,
+            origin: self.origin,
         };
         let mut out = Vec::new();
         self.engine

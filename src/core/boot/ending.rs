@@ -101,6 +101,7 @@ impl Tracker {
         // Counted once, whoever told its end first.
         if !self.rows.was_told(&boot) {
             self.rows.fill(&mut boot);
+            boot.origin = self.origin_of(boot.user);
             out.push(Observation::BootEnded(boot));
         }
         self.open.remove(&before);
@@ -426,6 +427,7 @@ impl Tracker {
         self.free.insert(slot);
         if !self.rows.was_settled(&boot) {
             self.rows.fill(&mut boot);
+            boot.origin = self.origin_of(boot.user);
             self.rows.settled(&boot);
             out.push(Observation::BootSettled(Box::new(boot)));
         }

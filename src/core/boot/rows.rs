@@ -474,6 +474,11 @@ impl Tracker {
         for key in cli.into_iter().chain(others) {
             self.rows.judge(key, as_of, said);
         }
+        for observation in said.live.iter_mut().chain(&mut said.past) {
+            if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
+                boot.origin = self.origin_of(boot.user);
+            }
+        }
     }
 
     /// What has changed of the rows since the last call, all of it at the first one.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{AttemptEnded, Observation, Phase, Tracker};
 use crate::core::event::{
-    AttemptResult, Event, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
+    AttemptResult, Event, Origin, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
 };
 use crate::core::failure;
 use crate::core::lease::{MAX_ADDRESSES, Slot, Wait};
@@ -186,7 +186,7 @@ impl Tracker {
             entry.last_seen = entry.last_seen.max(event.at);
             entry.orphaned = None;
         }
-        let vm = entry.boot.vm;
+        let (vm, user) = (entry.boot.vm, entry.boot.user);
         // Of a boot whose end rows told already, no end will be told that takes it out of those in flight.
         let in_flight = open
             && self
@@ -203,6 +203,7 @@ impl Tracker {
             waited_ms: in_flight.then_some(elapsed_ms),
             deadline_ms,
             died,
+            origin: self.origin_of(user),
         }));
         if open && changed && result != AttemptResult::Ok {
             self.keep_evidence(slot, event.record);
@@ -458,5 +459,6 @@ fn unattributed(event: &Event<'_>, result: AttemptResult) -> AttemptEnded {
         waited_ms: None,
         deadline_ms: None,
         died: false,
+        origin: Origin::User,
     }
 }

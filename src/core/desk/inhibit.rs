@@ -160,8 +160,8 @@ mod tests {
     use crate::core::event::Failure;
     use crate::core::rule::RuleName;
 
-    /// Rules that the watch of synthetic boots and of the golden image bring.
-    const TO_COME: [&str; 2] = ["SyntheticFailing", "GoldenImageBroken"];
+    /// The rule that the watch of the golden image brings.
+    const TO_COME: [&str; 1] = ["GoldenImageBroken"];
 
     #[test]
     fn the_table_names_what_there_is() {

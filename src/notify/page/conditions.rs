@@ -25,6 +25,10 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
         (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) => {
             format!("{unparsed} of {of} log records that matter cannot be read")
         }
+        (Condition::SyntheticFailing, Some((failed, _))) => match failed {
+            0 | 1 => "bootwatch's own trial boots fail".to_owned(),
+            failed => format!("the last {failed} trial boots of bootwatch itself failed"),
+        },
         _ => condition.meaning().to_owned(),
     }
 }
@@ -68,6 +72,10 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
         Condition::RecordsUnparsed => {
             "Boots may be missing or judged wrongly; the controller's lines may have changed."
         }
+        Condition::SyntheticFailing => {
+            "They ask for a browser VM as a user does: the next user may get none. It pages early on purpose, at quiet \
+             hours before anybody has met it."
+        }
     }
 }
 
@@ -99,6 +107,9 @@ pub(super) fn figure(rule: RuleName, level: &Level) -> String {
         RuleName::LogLagging => format!("{} behind (limit {})", time(value), time(limit)),
         RuleName::StoreUnwritable => {
             format!("{} without a commit (limit {})", time(value), time(limit))
+        }
+        RuleName::SyntheticFailing => {
+            format!("{value} synthetic boots failed in a row (limit {limit})")
         }
         _ => format!("{value}{of} (limit {limit})"),
     }
@@ -144,6 +155,10 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
         }
         Condition::RecordsUnparsed => {
             "was the controller deployed lately? Look at the newest lines of its log for a changed form."
+        }
+        Condition::SyntheticFailing => {
+            "do users' boots fail too? If they do, follow their page. If they do not, look at what the lines above say: \
+             the trial's own account, or a fault that users have not met yet."
         }
     }
 }

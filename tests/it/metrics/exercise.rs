@@ -7,7 +7,9 @@ use bootwatch::controller::excerpt::excerpt;
 use bootwatch::controller::reader::Reader;
 use bootwatch::core::alert::{AlertChanged, AlertView, Effect};
 use bootwatch::core::boot::{AttemptEnded, Observation, Tracker, TrackerCounts};
-use bootwatch::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp, VmType};
+use bootwatch::core::event::{
+    AttemptError, AttemptResult, Origin, Stage, StageOutcome, Timestamp, VmType,
+};
 use bootwatch::core::image::{Check, Finding, Generation, Verdict};
 use bootwatch::core::inventory::SessionTotals;
 use bootwatch::core::row::VmStatus;
@@ -37,6 +39,7 @@ pub(super) fn attempt(result: AttemptResult) -> Observation {
         waited_ms: None,
         deadline_ms: Some(120_000),
         died: false,
+        origin: Origin::User,
     })
 }
 
@@ -70,6 +73,7 @@ pub(super) fn exercise(recorder: &Recorder) {
             for outcome in StageOutcome::ALL {
                 let ended = Observation::StageEnded {
                     vm_type: *vm_type,
+                    origin: Origin::User,
                     stage: *stage,
                     outcome: *outcome,
                     ms: 15_000,

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::condition::{Condition, Fact, Facts};
 use crate::core::rule::Said;
 use crate::core::saved::Shelf;
+use crate::core::synthetic::{SyntheticResult, SyntheticRun};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60_000;
@@ -265,4 +266,100 @@ proptest::proptest! {
             proptest::prop_assert_ne!(pair[0].kind, pair[1].kind);
         }
     }
+}
+
+fn trial(story: &mut Story, result: SyntheticResult) {
+    story.pass(5 * MINUTE);
+    let run = SyntheticRun {
+        vm: None,
+        session: None,
+        started_at: story.now.plus_ms(-MINUTE),
+        ended_at: story.now,
+        result,
+        failure: None,
+        evidence: vec!["no answer on 6080 within 5 s".to_owned()],
+    };
+    let mut out = Vec::new();
+    story.engine.synthetic(&run, story.now, &mut out);
+    story.take(out);
+}
+
+#[test]
+fn the_second_synthetic_boot_that_fails_pages_at_once_and_two_that_pass_resolve() {
+    let mut story = Story::new();
+    story.boots("rrrr");
+    assert!(story.view(RuleName::SyntheticFailing).unknown);
+    trial(&mut story, SyntheticResult::Failed);
+    assert!(story.sent.is_empty() && !story.view(RuleName::SyntheticFailing).unknown);
+    trial(&mut story, SyntheticResult::Failed);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    let Notification { incident, at, .. } = &story.sent[0];
+    assert_eq!(*at, story.now, "no tick is waited for");
+    assert_eq!(incident.severity(), Severity::Page);
+    assert_eq!(
+        incident.cause,
+        Cause::Condition(Condition::SyntheticFailing)
+    );
+    assert_eq!(incident.first_bad_at, story.now.plus_ms(-6 * MINUTE));
+    assert_eq!(
+        incident.evidence.len(),
+        2,
+        "a line a boot: {:?}",
+        incident.evidence
+    );
+    assert_eq!(incident.others.len(), 1, "users' boots are well");
+    trial(&mut story, SyntheticResult::Passed);
+    story.hold(&Facts::new(), 4 * MINUTE);
+    assert_eq!(story.sent.len(), 1, "one that passes may be luck");
+    trial(&mut story, SyntheticResult::Passed);
+    story.hold(&Facts::new(), 3 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+}
+
+#[test]
+fn a_restart_between_two_failed_synthetic_boots_forgets_neither() {
+    let mut story = Story::new();
+    trial(&mut story, SyntheticResult::Failed);
+    story.down(30 * MINUTE);
+    trial(&mut story, SyntheticResult::Failed);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    story.down(MINUTE);
+    trial(&mut story, SyntheticResult::Failed);
+    trial(&mut story, SyntheticResult::Skipped);
+    story.hold(&Facts::new(), 60 * MINUTE);
+    assert_eq!(story.sent.len(), 1, "what was skipped says nothing");
+    let view = story.view(RuleName::SyntheticFailing);
+    assert!(view.firing && view.unknown);
+}
+
+#[test]
+fn the_logs_synthetic_boots_page_by_themselves_and_touch_no_rule_about_users() {
+    let mut story = Story::new();
+    story.boots(&"r".repeat(30));
+    story.origin = Origin::Synthetic;
+    for _ in 0..9 {
+        story.boots("x");
+    }
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    let incident = &story.sent[0].incident;
+    assert_eq!(incident.subject, Subject::Host);
+    assert_eq!(incident.members[0].rule, RuleName::SyntheticFailing);
+    assert_eq!(
+        incident.others[0].count,
+        Count { bad: 0, of: 30 },
+        "no synthetic boot is among the users'"
+    );
+    // One in flight, hopeless for long, is none of theirs either.
+    for vm in 900..920 {
+        story.attempt(vm, 110_000, AttemptResult::Error(AttemptError::Refused));
+    }
+    assert_eq!(story.engine.overdue().count(), 0);
+    story.origin = Origin::User;
+    story.boots("xxx");
+    let about: Vec<Subject> = story
+        .sent
+        .iter()
+        .map(|sent| sent.incident.subject)
+        .collect();
+    assert_eq!(about, [Subject::Host, VmType::Browser.into()]);
 }

@@ -1,6 +1,9 @@
 //! Requests without a VM, and whose VM is whose.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::core::event::Origin;
 
 fn accepted(number: u128) -> EventKind<'static> {
     EventKind::RequestAccepted { user: user(number) }
@@ -221,4 +224,31 @@ fn a_request_whose_vms_first_line_was_lost_is_no_boot_of_its_own() {
         .tell(2_100, kind)
         .tell(2_110, request_failed(2, None, "IP pool exhausted"));
     assert!(story.finish().iter().all(|boot| boot.vm.is_some()));
+}
+
+#[test]
+fn the_boots_of_a_synthetic_user_say_so_whether_a_vm_was_begun_or_not() {
+    let mut story = Story::new();
+    story.tracker.set_synthetic(BTreeSet::from([user(1)]));
+    story
+        .tell(0, accepted(1))
+        .tell(900, request_failed(1, None, "supabaseUrl is required"))
+        .tell(1_000, accepted(1))
+        .create_started(1_100, 1, VmType::Browser)
+        .tell(1_200, accepted(2))
+        .tell(2_000, request_failed(2, None, "supabaseUrl is required"));
+    let boots = story.finish();
+    let mut origins: Vec<_> = boots
+        .iter()
+        .map(|boot| (boot.user == Some(user(1)), boot.origin))
+        .collect();
+    origins.sort();
+    assert_eq!(
+        origins,
+        [
+            (false, Origin::User),
+            (true, Origin::Synthetic),
+            (true, Origin::Synthetic)
+        ]
+    );
 }
