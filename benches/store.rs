@@ -58,6 +58,7 @@ fn row(number: u64) -> BootRow {
             ms: 100 + u32::try_from(number % 7_919).unwrap_or(0),
             outcome: StageOutcome::Completed,
             coarse: false,
+            by_console: false,
         };
         (*stage, span)
     });

@@ -4,6 +4,7 @@
 
 mod catalogue;
 pub mod clock;
+pub mod console;
 pub mod decode;
 pub mod excerpt;
 pub mod fields;

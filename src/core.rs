@@ -9,6 +9,7 @@ pub mod binomial;
 pub mod boot;
 pub mod burn;
 pub mod condition;
+pub mod console;
 pub mod desk;
 pub mod event;
 pub mod failure;

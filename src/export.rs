@@ -129,6 +129,7 @@ impl Recorder {
             Observation::StageEnded { .. }
             | Observation::BootEnded(_)
             | Observation::BootStarted { .. }
+            | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }

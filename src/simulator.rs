@@ -2,12 +2,13 @@
 //!
 //! One world model and its faces. `Simulation` is pure: it plays a `Plan` in its own time and yields moments, the same
 //! for the same plan at any speed. The faces show them: `LogFiles` and `Console` write the lines as winston does,
-//! `Tables` writes the rows that the lines tell of, `Agents` puts real servers on the VMs' loopback addresses. `Player` decides when. Beside the moments stands the
+//! `Tables` writes the rows that the lines tell of, `Agents` puts real servers on the VMs' loopback addresses, `Directories` writes their consoles. `Player` decides when. Beside the moments stands the
 //! `Truth` of each boot.
 //!
 //! It is no parody: the controller's worse habits are all here, because they are what a reader must survive.
 
 pub mod agent;
+pub mod console;
 pub mod fate;
 pub mod line;
 pub mod log;
@@ -22,6 +23,7 @@ pub mod truth;
 mod world;
 
 pub use agent::Agents;
+pub use console::Directories;
 pub use log::{Console, LogFiles};
 pub use plan::{Figures, Happening, Injection, Phase, Plan, Version};
 pub use player::{Player, Speed};

@@ -721,7 +721,9 @@ impl Owner {
 /// Whether it counts neither for nor against.
 fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
     match observation {
-        Observation::BootEnded(boot) | Observation::BootSettled(boot) => {
+        Observation::BootEnded(boot)
+        | Observation::BootEvidence(boot)
+        | Observation::BootSettled(boot) => {
             desk.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
         }
         Observation::AttemptEnded(attempt) => desk.maintenance_at(attempt.at).is_some(),
@@ -746,7 +748,10 @@ fn keep(
     gather: &mut Gather,
     ended: &mut Ended,
 ) {
-    if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
+    if let Observation::BootEnded(boot)
+    | Observation::BootEvidence(boot)
+    | Observation::BootSettled(boot) = observation
+    {
         gather.boot(boot, maintenance);
         if let Some(existing) = existing {
             existing.boot(boot);

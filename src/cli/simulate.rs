@@ -17,8 +17,8 @@ use crate::core::event::Timestamp;
 use crate::simulator::player::Face;
 use crate::simulator::scenario::{self, SCENARIOS};
 use crate::simulator::{
-    Agents, Console, Figures, LogFiles, Moment, Order, Player, Scenario, Schema, Simulation, Speed,
-    Tables, Version, log,
+    Agents, Console, Directories, Figures, LogFiles, Moment, Order, Player, Scenario, Schema,
+    Simulation, Speed, Tables, Version, log,
 };
 
 #[derive(Debug, Args)]
@@ -99,6 +99,15 @@ pub struct Arguments {
     /// Run the VMs' agents as real servers on their loopback addresses, on this port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     agents: Option<u16>,
+
+    /// Write each VM's directory with its console.log and firecracker-error.log here, and remove it as the controller
+    /// does
+    #[arg(long, value_name = "DIR")]
+    users_dir: Option<PathBuf>,
+
+    /// Where December's controller keeps the consoles of removed directories
+    #[arg(long, value_name = "DIR", requires = "users_dir")]
+    archive_dir: Option<PathBuf>,
 
     /// Leave out the lines of other requests
     #[arg(long)]
@@ -195,8 +204,19 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
         }
         None => None,
     };
+    let mut directories = match &arguments.users_dir {
+        Some(users) => Some(
+            Directories::open(users, arguments.archive_dir.as_deref())
+                .with_context(|| format!("make the VMs' directories in {}", users.display()))?,
+        ),
+        None => None,
+    };
     let mut progress = Progress::new(to_console);
     let mut faces: Vec<&mut dyn Face> = vec![&mut progress];
+    // Before the log: what a guest said was said when the line about it is written.
+    if let Some(directories) = &mut directories {
+        faces.push(directories);
+    }
     // Before the log: the controller writes its line when the database has answered.
     if let Some(tables) = &mut tables {
         faces.push(tables);
@@ -255,6 +275,7 @@ impl Arguments {
             rate: self.rate,
         });
         plan.noise = !self.no_noise;
+        plan.consoles = self.users_dir.is_some();
         plan
     }
 }

@@ -13,11 +13,16 @@ use memchr::memmem;
 
 use crate::controller::catalogue;
 use crate::controller::clock::iso_utc;
+use crate::controller::console;
 use crate::controller::fields::{self, Value};
 use crate::controller::framing::{self, Record};
+use crate::core::console::MarkSet;
 use crate::core::event::{
     AttemptError, EventKind, SessionId, Timestamp, UserKey, VmId, VmType, WaitLimits,
 };
+
+/// The controller quotes 500 characters of each.
+const MAX_QUOTED: usize = 2_048;
 
 /// What a record turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,6 +108,9 @@ fn tagged(message: &[u8]) -> Decoded<'_> {
                         signalled: f.signalled,
                     })
                 });
+            }
+            if let Some(metadata) = exact(message, b"[SPAWN-EXIT] Firecracker exited with error") {
+                return quoted(metadata);
             }
         }
         Some(b'B') => {
@@ -398,6 +406,24 @@ fn access_line(message: &[u8]) -> Option<Decoded<'_>> {
         }
         _ => Decoded::Ignored,
     })
+}
+
+/// What the console's last words say; the words themselves are the guest's and stay here.
+fn quoted(metadata: &[u8]) -> Decoded<'_> {
+    let mut said = MarkSet::EMPTY;
+    let mut vm = None;
+    let whole = fields::scan(metadata, &mut |key, value| match key {
+        b"vmId" => vm = value.text().and_then(VmId::parse),
+        b"errorLog" | b"consoleLog" => {
+            let text = fields::unescape(value.text().unwrap_or_default(), MAX_QUOTED);
+            said = said.union(console::marks_of(text.as_bytes()));
+        }
+        _ => {}
+    });
+    match vm {
+        Some(vm) if whole => Decoded::Event(EventKind::ConsoleQuoted { vm, said }),
+        _ => Decoded::Unparsed,
+    }
 }
 
 fn session_opened(metadata: &[u8]) -> Decoded<'_> {

@@ -223,6 +223,7 @@ impl Engine {
             Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
+            | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }
@@ -239,6 +240,7 @@ impl Engine {
             Observation::AttemptEnded(_)
             | Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
+            | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }

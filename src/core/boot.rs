@@ -24,6 +24,7 @@
 mod account;
 mod creation;
 mod ending;
+mod guest;
 mod keep;
 mod request;
 mod rows;
@@ -32,7 +33,7 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -43,6 +44,7 @@ use crate::core::event::{
     AttemptResult, Event, EventKind, Failure, Origin, SessionId, Stage, StageOutcome, Timestamp,
     UserKey, VmId, VmType, WaitLimits,
 };
+use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
@@ -82,6 +84,8 @@ pub enum Observation {
     },
     /// The boot's outcome is decided.
     BootEnded(Box<Boot>),
+    /// An ended boot's evidence grew; nothing of its outcome changed.
+    BootEvidence(Box<Boot>),
     /// The tracker is done with the boot; nothing of it changes any more.
     BootSettled(Box<Boot>),
     ControllerStarted {
@@ -144,6 +148,9 @@ struct Entry {
     network_up: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     agent_up: Option<Timestamp>,
+    /// When the copy of the golden image began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copied_at: Option<Timestamp>,
     /// Its place among the boots in flight, or among the ended ones: both count upwards from the oldest.
     place: u64,
     /// Since when the ended boot is kept.
@@ -237,6 +244,8 @@ pub struct Tracker {
     next_expire: Timestamp,
     counts: TrackerCounts,
     rows: rows::Rows,
+    /// The golden image, oldest first; bounded. It is told anew after a start.
+    sightings: VecDeque<Sighting>,
     /// Users whose boots are synthetic.
     synthetic: BTreeSet<UserKey>,
     /// Boots that changed since they were last saved.
@@ -264,6 +273,7 @@ impl Tracker {
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
             rows: rows::Rows::default(),
+            sightings: VecDeque::new(),
             synthetic: BTreeSet::new(),
             touched: Touched::default(),
             saved_rest: None,
@@ -400,6 +410,7 @@ impl Tracker {
                 code: _,
                 signalled: _,
             } => self.process_exited(event, vm),
+            EventKind::ConsoleQuoted { vm, said } => self.quoted(vm, said, event.at, out),
             EventKind::ControllerStarting => self.controller_gone(event, true, out),
             EventKind::ControllerStopping | EventKind::ControllerCrashed => {
                 self.controller_gone(event, false, out)
@@ -501,6 +512,7 @@ impl Tracker {
             last_seen: at,
             network_up: None,
             agent_up: None,
+            copied_at: None,
             place: self.take_place(),
             kept_since: None,
         };
@@ -582,6 +594,7 @@ impl Tracker {
                     ms,
                     outcome,
                     coarse,
+                    by_console: false,
                 },
                 out,
             );

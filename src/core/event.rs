@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::console::MarkSet;
+
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -524,5 +526,10 @@ pub enum EventKind<'a> {
         vm: VmId,
         code: Option<i32>,
         signalled: bool,
+    },
+    /// The end of the guest's console and of Firecracker's errors, as the record of a failed process quotes them.
+    ConsoleQuoted {
+        vm: VmId,
+        said: MarkSet,
     },
 }

@@ -148,6 +148,15 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Since when a boot is copied from which image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its generation in words; `None`: there was no file, or it could not be read.
+    pub image: Option<String>,
+    /// When the file was last written or put there, whichever was later.
+    pub since: Timestamp,
+}
+
 /// What is known of an agent being put into each copy of the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Injection {

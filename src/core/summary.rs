@@ -108,7 +108,9 @@ impl Summary {
                     self.controller_starts.push(*at);
                 }
             }
-            Observation::BootStarted { .. } | Observation::BootEnded(_) => {}
+            Observation::BootStarted { .. }
+            | Observation::BootEnded(_)
+            | Observation::BootEvidence(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! What is going to happen to one boot, decided before it begins.
 
+use super::console::Guest;
 use crate::core::event::Failure;
 
 /// Where and how creating the VM goes wrong, if it does.
@@ -110,6 +111,8 @@ pub enum CliVm {
 pub struct Fate {
     pub creation: Creation,
     pub agent: Agent,
+    /// How its console tells it; `None`: as the agent's behaviour lets one expect.
+    pub guest: Option<Guest>,
     /// The guest dies this long after Firecracker started.
     pub guest_dies: Option<i64>,
     /// Whether VNC answers (only later controllers ask).
@@ -128,6 +131,7 @@ pub struct Fate {
 pub const HEALTHY: Fate = Fate {
     creation: Creation::Works,
     agent: Agent::Healthy,
+    guest: None,
     guest_dies: None,
     vnc: true,
     user: UserDoes::LogsIn,

@@ -57,10 +57,7 @@ impl Face for LogFiles {
                 self.main.reopen()?;
                 self.errors.reopen()
             }
-            Happened::Befell(_)
-            | Happened::Written(_)
-            | Happened::AgentUp { .. }
-            | Happened::AgentDown { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -157,6 +157,8 @@ pub struct Plan {
     pub happenings: Vec<(i64, Happening)>,
     /// Page polls, prompts, heartbeats and other lines that have nothing to do with boots.
     pub noise: bool,
+    /// The guests' consoles are part of the play.
+    pub consoles: bool,
 }
 
 impl Plan {
@@ -174,6 +176,7 @@ impl Plan {
             boots: Vec::new(),
             happenings: Vec::new(),
             noise: true,
+            consoles: false,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod creation;
 mod failure;
+mod guest;
 mod house;
 mod login;
 mod request;
@@ -16,6 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::Ipv4Addr;
 
+use super::console::Stream;
 use super::fate::{Agent, CliVm, Fate};
 use super::line::{Record, Shape, Value};
 use super::plan::{Happening, Plan, Version};
@@ -56,6 +58,18 @@ pub enum Happened {
     AgentUp { ip: Ipv4Addr, agent: Agent },
     /// The VM on that address is gone.
     AgentDown { ip: Ipv4Addr },
+    /// A VM's directory is there.
+    DirectoryMade { vm: VmId },
+    /// Its console and its errors are there, empty.
+    FilesOpened { vm: VmId },
+    /// Its guest, or its Firecracker, wrote this.
+    Said {
+        vm: VmId,
+        stream: Stream,
+        text: String,
+    },
+    /// The controller removed the directory; later ones copied the console away before.
+    DirectoryRemoved { vm: VmId, kept_as: Option<String> },
 }
 
 /// Plays a plan. The iterator ends when the last boot has.
@@ -100,6 +114,8 @@ enum Event {
     Ends(i64),
     GuestDies(VmId),
     AgentListens(VmId),
+    /// The next line of a guest's console.
+    GuestSays(VmId, usize),
     /// A row is written at last.
     RowLands(VmId),
     /// Routine, once a minute.
@@ -107,6 +123,13 @@ enum Event {
     /// Routine: somebody else's requests.
     Chatter,
     Boot(u32, Step),
+}
+
+impl Event {
+    /// What goes on for ever, or concerns nobody: it keeps no simulation alive.
+    fn is_routine(&self) -> bool {
+        matches!(self, Event::Minute | Event::Chatter | Event::GuestSays(..))
+    }
 }
 
 /// Where a boot goes on, once what it waited for is there.
@@ -270,7 +293,7 @@ impl Simulation {
     }
 
     fn schedule(&mut self, at: i64, event: Event) {
-        if !matches!(event, Event::Minute | Event::Chatter) {
+        if !event.is_routine() {
             self.pending += 1;
         }
         self.sequence += 1;
@@ -302,7 +325,7 @@ impl Simulation {
         let Some(Reverse(due)) = self.queue.pop() else {
             return false;
         };
-        let routine = matches!(due.event, Event::Minute | Event::Chatter);
+        let routine = due.event.is_routine();
         if routine && self.pending == 0 {
             return true; // Nothing left to happen: routine alone does not keep a simulation alive.
         }
@@ -321,6 +344,7 @@ impl Simulation {
             Event::Ends(down) => self.die(down),
             Event::GuestDies(vm) => self.guest_dies(vm),
             Event::AgentListens(vm) => self.agent_listens(vm),
+            Event::GuestSays(vm, line) => self.guest_says(vm, line),
             Event::RowLands(vm) => self.row_lands(vm),
             Event::Minute => self.minute(),
             Event::Chatter => self.chatter(),

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use super::console::Said;
 use super::fate::Agent;
 use super::line::iso;
 use super::plan::Figures;
@@ -87,6 +88,9 @@ pub(crate) struct Machine {
     network_at: i64,
     pub(crate) listens_at: Option<i64>,
     requests: u32,
+    /// When Firecracker started it, and what its console says, where that is part of the play.
+    pub(crate) began: i64,
+    pub(crate) console: Vec<Said>,
 }
 
 /// What a health check meets.
@@ -109,6 +113,11 @@ pub(crate) struct Knock {
 impl Machine {
     pub(crate) fn behaves(&self) -> Agent {
         self.agent
+    }
+
+    /// When its network is up; far off, if never.
+    pub(crate) fn network_at(&self) -> i64 {
+        self.network_at
     }
 }
 
@@ -330,12 +339,18 @@ impl World {
             },
             listens_at,
             requests: 0,
+            began: now,
+            console: Vec::new(),
         });
         listens_at
     }
 
     pub(crate) fn machine(&self, vm: VmId) -> Option<&Machine> {
         self.machines.iter().find(|machine| machine.vm == vm)
+    }
+
+    pub(crate) fn machine_mut(&mut self, vm: VmId) -> Option<&mut Machine> {
+        self.machines.iter_mut().find(|machine| machine.vm == vm)
     }
 
     pub(crate) fn remove_machine(&mut self, vm: VmId) -> Option<Machine> {

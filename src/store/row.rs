@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::core::alert::Incident;
 use crate::core::boot::{Boot, StageSpan};
+use crate::core::console::ConsoleEvidence;
 use crate::core::event::{
     AttemptResult, Failure, Origin, Outcome, Provenance, SessionId, Stage, StageOutcome, Timestamp,
     VmId, VmType, WaitLimits,
@@ -52,6 +53,9 @@ pub struct BootDetail {
     pub error: Option<String>,
     pub evidence: Vec<String>,
     pub late_marks: u32,
+    /// What the guest's console said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<Box<ConsoleEvidence>>,
     /// It touched a maintenance: it counted neither for nor against.
     #[serde(default, skip_serializing_if = "is_false")]
     pub maintenance: bool,
@@ -124,7 +128,7 @@ impl BootRow {
             started_at: boot.started_at,
             ended_at: boot.ended_at,
             ready_ms: boot.ready_ms,
-            image: None,
+            image: boot.image.clone(),
             build: None,
             detail: BootDetail {
                 ip: boot.ip,
@@ -137,6 +141,7 @@ impl BootRow {
                 error: boot.error.clone(),
                 evidence: boot.evidence.clone(),
                 late_marks: boot.late_marks,
+                console: boot.console.clone(),
                 maintenance: false,
             },
         }

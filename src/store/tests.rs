@@ -42,6 +42,7 @@ pub(super) fn boot(number: u128, started_at: Timestamp) -> BootRow {
         ms,
         outcome: StageOutcome::Completed,
         coarse: false,
+        by_console: false,
     };
     BootRow {
         boot_id: format!("{number:032x}"),

@@ -24,6 +24,7 @@ mod program;
 
 mod simulator;
 mod simulator_agents;
+mod simulator_consoles;
 mod simulator_databases;
 mod simulator_habits;
 mod simulator_replay;

@@ -584,3 +584,23 @@ fn hostile_text_costs_no_more_than_its_length() {
         framer.finish(&mut sink);
     }
 }
+
+#[test]
+fn a_failed_process_quotes_its_console_and_only_marks_are_taken() {
+    use crate::core::console::{GuestMark, MarkSet};
+    let message = fill(
+        r#"[SPAWN-EXIT] Firecracker exited with error {"module":"vm-manager","vmId":$V,"code":1,"signal":null,"errorLog":"vcpu 0: KVM_EXIT_SHUTDOWN: unexpected triple fault\n","consoleLog":"[    0.000000] Linux version 5.10.0 (guest)\n[    1.1] Kernel panic - not syncing: System is deadlocked on memory\n"}"#,
+    );
+    let said = MarkSet::from_iter([
+        GuestMark::KernelStarted,
+        GuestMark::KernelPanic,
+        GuestMark::OutOfMemory,
+        GuestMark::VcpuFault,
+    ]);
+    for form in [file(&message), console(&message)] {
+        with(&form, |decoded| match decoded {
+            Decoded::Event(EventKind::ConsoleQuoted { said: marks, .. }) => assert_eq!(marks, said),
+            other => panic!("{other:?}"),
+        });
+    }
+}

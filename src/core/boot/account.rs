@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_RUNGS;
+use crate::core::console::ConsoleEvidence;
 use crate::core::event::{
     AttemptResult, Failure, Origin, Outcome, Provenance, SessionId, Stage, StageOutcome, Timestamp,
     UserKey, VmId, VmType, WaitLimits,
@@ -19,6 +20,10 @@ pub struct StageSpan {
     pub outcome: StageOutcome,
     /// Known only from the lines' clock: ±1 s.
     pub coarse: bool,
+    /// Its end is the guest's own word on its console, which the controller's checks confirm; without one, it is the
+    /// first check that saw it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_console: bool,
 }
 
 /// All that is known of one boot.
@@ -64,6 +69,12 @@ pub struct Boot {
     /// The first error text, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What the guest's console said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<Box<ConsoleEvidence>>,
+    /// Which golden image it was copied from, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// A few records, redacted: the first of each kind of trouble.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
@@ -92,6 +103,8 @@ impl Boot {
             ready_ms: None,
             injected: false,
             error: None,
+            console: None,
+            image: None,
             evidence: Vec::new(),
             late_marks: 0,
         }
@@ -105,6 +118,7 @@ impl Boot {
             ms,
             outcome: StageOutcome::Completed,
             coarse: false,
+            by_console: false,
         });
     }
 

@@ -9,6 +9,9 @@ use crate::core::event::{
 use crate::core::failure::{self, CreationState};
 use crate::core::lease::Slot;
 
+/// The step that copies the golden image.
+const COPIES: u8 = 3;
+
 impl Tracker {
     pub(super) fn create_started(
         &mut self,
@@ -56,6 +59,9 @@ impl Tracker {
         {
             entry.begun = entry.begun.max(Some(step));
         }
+        if step == COPIES {
+            self.copied_at(slot, event.at);
+        }
     }
 
     pub(super) fn step_done(
@@ -84,6 +90,12 @@ impl Tracker {
             return;
         };
         entry.begun = entry.begun.max(Some(step.saturating_add(1).min(6)));
+        if step == COPIES || step == COPIES - 1 {
+            self.copied_at(slot, event.at);
+        }
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
         let Some(elapsed) = elapsed_ms else { return };
         if entry.boot.vm_type.is_none() {
             // The creation's first line was lost: its start follows from any later one, to the second.
@@ -127,6 +139,7 @@ impl Tracker {
             ms,
             outcome: StageOutcome::Completed,
             coarse: false,
+            by_console: false,
         };
         self.stage_ended(slot, stage, span, out);
     }
@@ -308,6 +321,7 @@ impl Tracker {
                     ms,
                     outcome,
                     coarse: false,
+                    by_console: false,
                 },
                 out,
             );
@@ -323,6 +337,7 @@ impl Tracker {
                     ms,
                     outcome,
                     coarse: true,
+                    by_console: false,
                 },
                 out,
             );

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod creation;
+mod guest;
 mod keep;
 mod properties;
 mod requests;

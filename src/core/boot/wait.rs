@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{AttemptEnded, Observation, Phase, Tracker};
+use super::{AttemptEnded, Observation, Phase, StageSpan, Tracker};
 use crate::core::event::{
     AttemptResult, Event, Origin, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
 };
@@ -394,48 +394,67 @@ impl Tracker {
         }
     }
 
+    /// An attempt shows that the guest's network is there: since when, its console may know better.
     pub(super) fn network_is_up(&mut self, slot: Slot, at: Timestamp, out: &mut Vec<Observation>) {
-        let Some(entry) = self.entry_mut(slot) else {
+        let Some(entry) = self.entry(slot) else {
             return;
         };
         if entry.network_up.is_some() {
             return;
         }
-        entry.network_up = Some(at);
         let started = entry.steps[6]
             .or(entry.created_ms)
             .map(|ms| entry.boot.started_at.plus_ms(i64::from(ms)));
-        let Some(started_at) = started else { return };
-        self.stage_took(
-            slot,
-            Stage::GuestNetwork,
-            started_at..at.max(started_at),
-            StageOutcome::Completed,
-            false,
-            out,
-        );
+        let since = started.unwrap_or(entry.boot.started_at);
+        let said = self.said_between(slot, Stage::GuestNetwork, since, at);
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.network_up = Some(said.unwrap_or(at));
+        }
+        if let Some(started) = started {
+            self.guest_stage(slot, Stage::GuestNetwork, started, at, said, out);
+        }
     }
 
     fn agent_is_up(&mut self, slot: Slot, at: Timestamp, out: &mut Vec<Observation>) {
         self.network_is_up(slot, at, out);
-        let Some(entry) = self.entry_mut(slot) else {
+        let Some(entry) = self.entry(slot) else {
             return;
         };
         if entry.agent_up.is_some() {
             return;
         }
-        entry.agent_up = Some(at);
-        let Some(started_at) = entry.network_up else {
-            return;
-        };
-        self.stage_took(
-            slot,
-            Stage::AgentStart,
-            started_at..at.max(started_at),
-            StageOutcome::Completed,
-            false,
-            out,
-        );
+        let started = entry.network_up;
+        let since = started.unwrap_or(entry.boot.started_at);
+        let said = self.said_between(slot, Stage::AgentStart, since, at);
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.agent_up = Some(said.unwrap_or(at));
+        }
+        if let Some(started) = started {
+            self.guest_stage(slot, Stage::AgentStart, started, at, said, out);
+        }
+    }
+
+    /// A guest stage that an attempt shows to be over; it ended when the console said so, or else by then.
+    fn guest_stage(
+        &mut self,
+        slot: Slot,
+        stage: Stage,
+        started_at: Timestamp,
+        shown_at: Timestamp,
+        said: Option<Timestamp>,
+        out: &mut Vec<Observation>,
+    ) {
+        let ended_at = said.unwrap_or(shown_at).max(started_at);
+        if let Some(ms) = self.duration(started_at, ended_at) {
+            let span = StageSpan {
+                started_at,
+                ms,
+                outcome: StageOutcome::Completed,
+                coarse: false,
+                by_console: said.is_some(),
+            };
+            self.stage_ended(slot, stage, span, out);
+        }
     }
 }
 

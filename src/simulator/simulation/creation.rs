@@ -151,6 +151,7 @@ impl Simulation {
         let elapsed = self.elapsed(boot);
         say!(self, STEP_2_DONE, who.vm, Value::Tap(who.vm), elapsed);
         say!(self, STEP_3, who.vm, who.vm_type.as_str());
+        self.directory_made(who.vm);
         self.clone_image(boot, &who);
     }
 
@@ -282,6 +283,7 @@ impl Simulation {
             let (port, _, _) = self.proxy(&who);
             say!(self, FIRECRACKER_PROXY, who.vm, port.to_string());
         }
+        self.files_opened(who.vm);
         let fd = self.random.within((24, 38));
         let vm = who.vm;
         let args = format!(
@@ -344,6 +346,7 @@ impl Simulation {
         if let Some(at) = listens {
             self.schedule(at, super::Event::AgentListens(who.vm));
         }
+        self.guest_starts(who, agent, listens);
         if let Some(ms) = who.fate.guest_dies {
             self.schedule(self.now + ms, super::Event::GuestDies(who.vm));
         }

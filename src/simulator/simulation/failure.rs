@@ -2,6 +2,7 @@
 
 use super::{After, Simulation, Step, Who, say};
 use crate::core::event::{Failure, Outcome, VmType};
+use crate::simulator::console::Stream;
 use crate::simulator::fate::Creation;
 use crate::simulator::line::Value;
 
@@ -79,6 +80,7 @@ impl Simulation {
             Creation::LogPathMissing => NO_LOG,
             _ => NO_KVM,
         };
+        self.vm_says(who.vm, Stream::Errors, &format!("{why}\n"));
         let pid = self.boot(boot).pid;
         say!(self, EXITED, who.vm, 1i64, Value::Null, pid, false, 0i64);
         let console = console_text(&who);
@@ -139,6 +141,7 @@ impl Simulation {
         if had_tap && self.world.used.contains_key(&who.vm) {
             say!(self, TAP_REMOVED, who.vm, Value::Tap(who.vm));
         }
+        self.directory_removed(who.vm);
         self.world.release_address(who.vm);
         self.decide(boot, Outcome::Failed, Some(failure));
         if who.vm_type == VmType::Cli {

@@ -3,7 +3,7 @@
 use super::{After, Happened, Simulation, Step, say};
 use crate::core::event::VmId;
 use crate::simulator::fate::UserDoes;
-use crate::simulator::line::{Value, iso};
+use crate::simulator::line::Value;
 
 const POLL: i64 = 2_000;
 
@@ -250,11 +250,11 @@ impl Simulation {
         }
         if dec && whole {
             let from = Value::Path(super::creation::USERS, vm, "/console.log");
-            let time = iso(self.now).replace([':', '.'], "-");
-            let to = format!("/var/log/vm-debug-logs/{vm}-console-{time}.log");
+            let to = format!("/var/log/vm-debug-logs/{}", self.archive_name(vm));
             say!(self, CONSOLE_KEPT, vm, from, to);
             say!(self, DIRECTORY_REMOVED, vm);
         }
+        self.directory_removed(vm);
         self.world.release_address(vm);
         self.after_query(boot, Step::Destroyed(vm, self.now, after));
     }

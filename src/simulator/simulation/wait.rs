@@ -4,6 +4,7 @@
 
 use super::{After, Simulation, Step, Who, say};
 use crate::core::event::{AttemptError, AttemptResult, Failure, Outcome, VmType};
+use crate::simulator::console::{Stream, TRIPLE_FAULT};
 use crate::simulator::line::Value;
 use crate::simulator::world::Answer;
 
@@ -304,6 +305,7 @@ impl Simulation {
         let Some(machine) = self.world.remove_machine(vm) else {
             return;
         };
+        self.vm_says(vm, Stream::Errors, TRIPLE_FAULT);
         self.emit(super::Happened::AgentDown { ip: machine.ip });
         if !self.alive || machine.life != self.life {
             return; // Its parent is gone: nobody notices.
@@ -319,8 +321,15 @@ impl Simulation {
         let who = self.who(boot);
         self.boot(boot).guest_died = true;
         say!(self, EXITED, vm, 1i64, Value::Null, machine.pid, true, 0i64);
-        let cause = "vcpu 0: KVM_EXIT_SHUTDOWN: unexpected triple fault\n";
         let console = super::failure::console_text(&who);
-        say!(self, EXITED_BADLY, vm, 1i64, Value::Null, cause, console);
+        say!(
+            self,
+            EXITED_BADLY,
+            vm,
+            1i64,
+            Value::Null,
+            TRIPLE_FAULT,
+            console
+        );
     }
 }
