@@ -218,12 +218,15 @@ fn budget(page: &Page<'_>) -> Markup {
     }
 }
 
+/// A kind, the times to ready of its last day, and of the week before.
+type Times<'a> = (VmType, &'a [u32], Option<&'a Vec<u32>>);
+
 fn time_to_ready(day: &Day, month: &Month) -> Markup {
-    let rows: Vec<(VmType, &Vec<u32>, Option<&Vec<u32>>)> = day
+    let rows: Vec<Times<'_>> = day
         .times
         .iter()
         .filter(|(_, times)| !times.is_empty())
-        .map(|(kind, times)| (*kind, times, month.usual.get(kind)))
+        .map(|(kind, times)| (*kind, times.as_slice(), month.usual.get(kind)))
         .collect();
     html! {
         h2 id="h-ready" { "Time to ready" }
