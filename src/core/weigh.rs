@@ -225,6 +225,7 @@ mod tests {
             ms,
             outcome: StageOutcome::Completed,
             coarse: false,
+            by_console: false,
         }
     }
 
