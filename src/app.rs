@@ -25,9 +25,11 @@ mod live;
 mod owner;
 mod past;
 mod place;
+pub mod report;
 mod resort;
 mod restart;
 mod rules;
+mod sight;
 mod supervisor;
 
 use std::future::Future;
@@ -201,6 +203,10 @@ impl App {
         });
         tasks.start("store", keeper.run(orders));
         start_fleet(&config, &recorder, &stop_source, &mut tasks)?;
+        if config.report.schedule.is_some() {
+            let reports = report::run(Arc::new(config.clone()), stop_source.clone());
+            tasks.start("report", reports);
+        }
         let (images_tx, images) = mpsc::channel(IMAGES);
         if let Some(image) = config.image.clone() {
             tasks.start("image", image::run(image, images_tx, stop_source.clone()));

@@ -9,6 +9,7 @@ pub mod image;
 pub mod notify;
 pub mod operate;
 mod past;
+pub mod report;
 pub mod rules;
 pub mod run;
 pub mod simulate;
@@ -50,6 +51,8 @@ enum Command {
     Ack(operate::Ack),
     /// Starts and ends maintenance, whose boots do not count
     Maintenance(operate::Maintenance),
+    /// Writes the reliability report of a week, and mails it
+    Report(report::Arguments),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
     Db(db::Arguments),
     /// Writes the rules in the form of another program, for a fleet
@@ -92,6 +95,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         }
         Command::Maintenance(arguments) => {
             operate::maintenance(&arguments, &Surroundings::of_this_process(), out, err)
+        }
+        Command::Report(arguments) => {
+            report::run(&arguments, &Surroundings::of_this_process(), out, err)
         }
         Command::Db(arguments) => db::run(arguments, out, err),
         Command::Rules(arguments) => {

@@ -13,6 +13,7 @@ pub mod manual;
 mod nearest;
 mod notify;
 mod problem;
+mod report;
 mod rules;
 mod schema;
 mod secret;
@@ -38,6 +39,7 @@ pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
 pub use problem::{Problem, Problems};
+pub use report::Report;
 pub use rules::{
     BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,
     ReadinessHeadroomLow, Rules,
@@ -65,6 +67,7 @@ pub struct Config {
     /// `None`: none is sent.
     pub heartbeat: Option<Heartbeat>,
     pub notifiers: Vec<Notifier>,
+    pub report: Report,
     pub shutdown: Shutdown,
     pub links: Links,
     /// Every key with what holds, for whoever looks; nothing of it is secret.
@@ -173,6 +176,7 @@ pub fn parse(
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
+    report::check(&settings, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -199,6 +203,7 @@ pub fn parse(
             token: settings.maybe("web.token"),
         },
         rules: Rules::read(&settings),
+        report: report::read(&settings),
         notifiers: notify::read(&settings),
         alerts: Alerts {
             keep_firing: settings.read("alerts.keep_firing"),

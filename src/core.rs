@@ -21,6 +21,7 @@ pub mod probe;
 pub mod query;
 pub mod readiness;
 pub mod redact;
+pub mod report;
 pub mod row;
 pub mod rule;
 pub mod saved;

@@ -22,6 +22,8 @@ pub mod image;
 pub mod notify;
 // Our own looks at VMs: the agent's health, VNC, a port that must be closed; each phase timed.
 pub mod probe;
+// The weekly report as people read it: HTML, Markdown, JSON, a mail, with charts.
+pub mod report;
 // A master-controller that behaves like the real one: log lines and rotation, agents, and the truth of each boot.
 pub mod simulator;
 // Where events come from: the followed log or journal, logs of the past.

@@ -17,6 +17,7 @@
 //! A commit waits for the disk, and for at most 200 ms for another program that holds the file; it never waits for the
 //! network.
 
+mod archive;
 mod commit;
 mod connection;
 mod error;
@@ -42,6 +43,7 @@ use file::Lock;
 
 use crate::core::event::Timestamp;
 
+pub use archive::{Archive, ListedReport, StoredReport};
 pub use error::{Cause, Kind, OpenError, StoreError};
 pub use fleet::{FLEET_SQL, Fleet, FleetError, FleetFigures};
 pub use history::{BootFilter, History, Tally};

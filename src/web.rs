@@ -28,7 +28,7 @@ use hyper_util::service::TowerToHyperService;
 use jiff::tz::TimeZone;
 pub use model::{
     ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, ImageNow, KindNow, Live, MOST_FLYING,
-    MessageLine, NoPast, Past, ReportLine, Tell, Unread, Wanted, Words,
+    MarkLine, MessageLine, NoPast, Past, ReportLine, Tell, Unread, Wanted, Words,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

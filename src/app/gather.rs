@@ -55,6 +55,7 @@ pub(super) struct Gather {
     anew: watch::Receiver<u64>,
     /// Up to where the log was read, in this run or an earlier one.
     place: Option<Place>,
+    state: Vec<StateChange>,
     boots: Vec<BootRow>,
     notices: Vec<Arc<Notification>>,
     /// Incidents that are over, told or not.
@@ -82,6 +83,7 @@ impl Gather {
             keeper,
             anew,
             place,
+            state: Vec::new(),
             boots: Vec::new(),
             notices: Vec::new(),
             ended: Vec::new(),
@@ -102,6 +104,14 @@ impl Gather {
     pub(super) fn read_to(&mut self, place: Place) {
         self.place = Some(place);
         self.touched();
+    }
+
+    /// Some state that its owner has written down.
+    pub(super) fn state(&mut self, changes: Vec<StateChange>) {
+        if !changes.is_empty() {
+            self.state.extend(changes);
+            self.touched();
+        }
     }
 
     pub(super) fn boot(&mut self, boot: &Boot, maintenance: bool) {
@@ -199,6 +209,7 @@ impl Gather {
             existing,
         } = machines;
         let mut batch = Batch {
+            state: std::mem::take(&mut self.state),
             boots: std::mem::take(&mut self.boots),
             operations: std::mem::take(&mut self.operations),
             ..Batch::default()

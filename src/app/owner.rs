@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
 use super::database::{Existing, Told};
-use super::facts::{Sight, Watch};
+use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::Audited;
@@ -21,6 +21,7 @@ use super::keeper::{Answering, Feedback};
 use super::live;
 use super::place::SourceEvent;
 use super::restart::Restored;
+use super::sight::Seen;
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
@@ -115,6 +116,7 @@ pub(super) struct Owner {
     /// The web is behind.
     live_due: bool,
     watch: Watch,
+    seen: Seen,
     look_at: Instant,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
@@ -169,6 +171,7 @@ impl Owner {
             log_seen: None,
             live_due: true,
             watch: Watch::default(),
+            seen: restored.seen,
             look_at: clock::monotonic(),
             gauges_due: None,
             gauges_at: None,
@@ -249,6 +252,7 @@ impl Owner {
         self.tracker.save_everything();
         self.engine.save_everything();
         self.desk.save_everything();
+        self.seen.save_everything();
         if let Some(existing) = &mut self.existing {
             existing.save_everything();
         }
@@ -315,6 +319,7 @@ impl Owner {
                     read_to,
                     "the log was truncated; what it held unread is lost"
                 );
+                self.seen.lost();
             }
             SourceEvent::Lost { after, reason } => {
                 tracing::warn!(
@@ -322,6 +327,7 @@ impl Owner {
                     reason = reason.as_str(),
                     "part of the log vanished unread"
                 );
+                self.seen.lost();
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
@@ -354,6 +360,7 @@ impl Owner {
             history,
             clock,
             image,
+            seen,
             gather,
             ended,
             ..
@@ -362,6 +369,7 @@ impl Owner {
         let live = !*history;
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
+            seen.read(event.at);
             tracker.observe(event, observations);
             if let Some(existing) = existing {
                 existing.log_says(event);
@@ -595,6 +603,10 @@ impl Owner {
         }
         let sight_at = sight.at;
         self.engine.facts(&facts, sight_at, &mut self.effects);
+        let hidden = matches!(sight.database, Some(Sighted::Not(_)));
+        let whole = sight.caught_up && sight.up && !self.trouble;
+        let changes = self.seen.look(sight_at, whole, hidden);
+        self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
         // A log that rests stays read to its end for as long as it can be read.
         if self.up && !self.trouble && self.caught_up.is_some() {

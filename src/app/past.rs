@@ -14,10 +14,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::core::alert::Incident;
+use crate::core::console::ConsoleEvidence;
 use crate::core::event::{Timestamp, VmType};
 use crate::store::{BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage};
 use crate::web::{
-    ActLine, Answered, BootFull, BootLine, Cell, MessageLine, Past, ReportLine, Unread, Wanted,
+    ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, Unread,
+    Wanted,
 };
 
 const AT_A_TIME: usize = 2;
@@ -144,11 +146,25 @@ impl Past for StorePast {
     }
 
     fn reports(&self) -> Answered<Vec<ReportLine>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.ask(|mut history| async move {
+            let reports = history.reports().await?.into_iter();
+            Ok(reports
+                .map(|report| ReportLine {
+                    week: report.week,
+                    zone: report.zone,
+                    revision: report.revision,
+                    made_at: report.made_at,
+                    headline: report.headline,
+                })
+                .collect())
+        })
     }
 
-    fn report(&self, _week: String) -> Answered<Option<String>> {
-        Box::pin(async { Ok(None) })
+    fn report(&self, week: String) -> Answered<Option<String>> {
+        self.ask(|mut history| async move {
+            let report = history.report(&week).await?;
+            Ok(report.map(|report| report.html))
+        })
     }
 }
 
@@ -177,10 +193,30 @@ fn full(row: BootRow) -> BootFull {
         injected: detail.injected,
         error: detail.error,
         evidence: detail.evidence,
-        console: Vec::new(),
+        marks: detail.console.as_deref().map_or_else(Vec::new, |console| {
+            let marks = console.marks.iter();
+            marks
+                .map(|marked| MarkLine {
+                    mark: marked.mark.as_str(),
+                    count: marked.count,
+                    first_at: marked.first_at,
+                })
+                .collect()
+        }),
+        console: detail
+            .console
+            .as_deref()
+            .map_or_else(Vec::new, said_by_guest),
         maintenance: detail.maintenance,
         build: row.build,
     }
+}
+
+/// The end of its console, and Firecracker's errors behind it.
+fn said_by_guest(console: &ConsoleEvidence) -> Vec<String> {
+    let errors = console.tail.errors.iter();
+    let errors = errors.map(|line| format!("firecracker: {line}"));
+    console.tail.console.iter().cloned().chain(errors).collect()
 }
 
 fn message(row: StoredMessage) -> MessageLine {

@@ -8,6 +8,7 @@ use super::gather::{
     DATABASE, DESK, ENGINE, FINDINGS, INVENTORY, LOOKED, PLACE, READER, ROWS, SOURCE, TRACKER,
 };
 use super::place::Place;
+use super::sight::Seen;
 use super::{desk_settings, engine_settings};
 use crate::clock;
 use crate::config::Config;
@@ -28,6 +29,8 @@ pub(super) struct Restored {
     pub(super) engine: Engine,
     pub(super) desk: Desk,
     pub(super) place: Option<Place>,
+    /// What earlier runs have seen.
+    pub(super) seen: Seen,
     /// What an earlier run knew of the database.
     pub(super) remembered: Remembered,
     /// An earlier run watched a database, and this one does not.
@@ -79,6 +82,7 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         engine,
         desk,
         place,
+        seen: Seen::restore(saved),
         remembered: remembered(saved),
         forgets_database: watched && config.database.is_none(),
         effects,

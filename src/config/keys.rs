@@ -454,6 +454,31 @@ pub(super) const KEYS: &[Key] = &[
         doc: "When maintenance is: days, local times, a time zone and why. Boots that touch one count neither for nor against.",
     },
     Key {
+        path: "report.schedule",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"Mon 08:00\"",
+            otherwise: "reports are made by hand (`bootwatch report`)",
+        },
+        doc: "When the report of the last week is made: a day (Mon to Sun) and a time in `timezone`. One that was missed is \
+              made up for, the last one only.",
+    },
+    key(
+        "report.timezone",
+        Shape::Zone,
+        "\"auto\"",
+        "The zone in which the report's weeks and days begin.",
+    ),
+    Key {
+        path: "report.channel",
+        shape: Shape::Text,
+        default: Fallback::Absent {
+            example: "\"email\"",
+            otherwise: "the report is kept, and mailed to nobody",
+        },
+        doc: "The notifier of type `email` whose recipients get the report, each once a week.",
+    },
+    Key {
         path: "heartbeat.url",
         shape: Shape::Endpoint,
         default: Fallback::Absent {
@@ -574,6 +599,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "When alerts end, and when messages about them are sent.",
     ),
     ("maintenance", "When boots do not count."),
+    ("report", "The weekly reliability report."),
     (
         "heartbeat",
         "The sign of life, whose absence tells that nobody watches.",

@@ -13,9 +13,12 @@
 
 mod compose;
 mod html;
+mod post;
 
 #[cfg(test)]
 mod tests;
+
+pub use post::{Mail as Letter, Postman};
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -69,6 +72,10 @@ struct Receiver {
 }
 
 fn open(notifier: &Notifier) -> Result<Box<dyn Transport>, Unusable> {
+    Ok(Box::new(open_receiver(notifier)?))
+}
+
+fn open_receiver(notifier: &Notifier) -> Result<Receiver, Unusable> {
     let Channel::Email(settings) = &notifier.channel else {
         return Err(Unusable::new(&notifier.name, "it is no mail"));
     };
@@ -77,13 +84,13 @@ fn open(notifier: &Notifier) -> Result<Box<dyn Transport>, Unusable> {
         Security::None => None,
         Security::StartTls | Security::Tls => Some(tls(&notifier.name, settings)?),
     };
-    Ok(Box::new(Receiver {
+    Ok(Receiver {
         name: notifier.name.clone(),
         settings: (**settings).clone(),
         hello: ClientId::Domain(settings.from.email.domain().to_owned()),
         tls,
         reached: Mutex::default(),
-    }))
+    })
 }
 
 /// The certificates that are trusted: the machine's, and those that are configured.

@@ -1,19 +1,26 @@
 //! What happened, for reports and pages: read through a connection of its own that can write nothing, a page at a time,
 //! so that neither memory nor the log grows with the answer.
 
+mod recent;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions};
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
+use super::archive::{ListedReport, StoredReport};
 use super::connection::options;
 use super::error::StoreError;
 use super::operation::OperationRow;
 use super::outbox::StoredMessage;
 use super::row::{BOOT_COLUMNS, BootRow, IncidentRow};
-use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
+use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
+use crate::core::report::BootFact;
+
+pub use recent::BootFilter;
 
 /// Rows in memory at a time.
 const PAGE: i64 = 1_000;
@@ -27,34 +34,48 @@ static BOOTS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Each condition holds where it is not asked for. The table is ordered by its time, so a page reads no more than it
-/// shows where nothing rare is asked for.
-static NEWEST: LazyLock<String> = LazyLock::new(|| {
-    let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
+static FACTS: LazyLock<String> = LazyLock::new(|| {
+    let stages: Vec<String> = Stage::ALL
+        .iter()
+        .map(|stage| format!("{stage}_ms"))
+        .collect();
     format!(
-        "SELECT {}, detail FROM boot JOIN boot_detail USING (boot_id)
-         WHERE started_at >= coalesce(?1, -9223372036854775808) AND started_at < coalesce(?2, 9223372036854775807)
-         AND (?3 IS NULL OR vm_type = ?3) AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR failure = ?5)
-         AND (?6 IS NULL OR origin = ?6) AND (?7 IS NULL OR image = ?7)
-         AND (?8 IS NULL OR (started_at, boot_id) < (?8, ?9))
-         ORDER BY started_at DESC, boot_id DESC LIMIT ?10",
-        names.join(", ")
+        "SELECT host, vm_type, origin, outcome, failure, failed_stage, started_at, ended_at, ready_ms, image,
+                boot_id IN (SELECT boot_id FROM boot_detail WHERE detail ->> 'maintenance'), {}
+         FROM boot WHERE started_at >= ? AND started_at < ?",
+        stages.join(", ")
     )
 });
 
-/// Which boots are wanted, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BootFilter {
-    pub from: Option<Timestamp>,
-    pub to: Option<Timestamp>,
-    pub vm_type: Option<VmType>,
-    pub outcome: Option<Outcome>,
-    pub failure: Option<Failure>,
-    pub origin: Option<Origin>,
-    pub image: Option<String>,
-    /// Behind this boot of an earlier page.
-    pub after: Option<(Timestamp, String)>,
-    pub limit: u16,
+/// Reads a row of [`FACTS`], by place: names would be looked up in each of a million rows.
+fn fact(row: &SqliteRow, each: &mut impl FnMut(&BootFact<'_>)) -> Result<(), sqlx::Error> {
+    let unknown =
+        |what: &str| sqlx::Error::Decode(format!("{what} holds no word that is known").into());
+    let mut stages = [None; 10];
+    for (place, ms) in stages.iter_mut().enumerate() {
+        *ms = row.try_get(11 + place)?;
+    }
+    each(&BootFact {
+        host: row.try_get(0)?,
+        vm_type: VmType::from_word(row.try_get(1)?).ok_or_else(|| unknown("vm_type"))?,
+        origin: Origin::from_word(row.try_get(2)?).ok_or_else(|| unknown("origin"))?,
+        outcome: row
+            .try_get::<Option<&str>, _>(3)?
+            .and_then(Outcome::from_word),
+        failure: row
+            .try_get::<Option<&str>, _>(4)?
+            .and_then(Failure::from_word),
+        failed_stage: row
+            .try_get::<Option<&str>, _>(5)?
+            .and_then(Stage::from_word),
+        started_at: Timestamp(row.try_get(6)?),
+        ended_at: row.try_get::<Option<i64>, _>(7)?.map(Timestamp),
+        ready_ms: row.try_get(8)?,
+        image: row.try_get(9)?,
+        maintenance: row.try_get(10)?,
+        stages,
+    });
+    Ok(())
 }
 
 /// Boots that ended alike, counted.
@@ -200,145 +221,60 @@ impl History {
             .map_err(|error| self.cannot(error))
     }
 
-    /// The newest boots that fit, newest first.
-    pub async fn newest(&mut self, wanted: &BootFilter) -> Result<Vec<BootRow>, StoreError> {
-        let word = |word: Option<&'static str>| word;
-        let rows = sqlx::query(AssertSqlSafe(NEWEST.as_str()))
-            .bind(wanted.from.map(|at| at.0))
-            .bind(wanted.to.map(|at| at.0))
-            .bind(word(wanted.vm_type.map(VmType::as_str)))
-            .bind(word(wanted.outcome.map(Outcome::as_str)))
-            .bind(word(wanted.failure.map(Failure::as_str)))
-            .bind(word(wanted.origin.map(Origin::as_str)))
-            .bind(wanted.image.as_deref())
-            .bind(wanted.after.as_ref().map(|(at, _)| at.0))
-            .bind(wanted.after.as_ref().map(|(_, id)| id.as_str()))
-            .bind(i64::from(wanted.limit))
-            .fetch_all(&mut self.raw)
-            .await
-            .map_err(|error| self.cannot(error))?;
-        let read: Result<Vec<BootRow>, sqlx::Error> = rows.iter().map(BootRow::read).collect();
-        read.map_err(|error| self.cannot(error))
-    }
-
-    /// Counts the boots that began in `range` by stretches of `width_ms` from its start, without reading them.
-    pub async fn cells(
+    /// The boots that began in `range`, in order, with what a report counts and nothing else: a fraction of what
+    /// [`History::boots`] reads.
+    pub async fn facts(
         &mut self,
         range: Range<Timestamp>,
-        width_ms: i64,
-    ) -> Result<Vec<(Timestamp, Tally)>, StoreError> {
-        type Counted = (i64, String, String, Option<String>, Option<String>, i64);
-        let width = width_ms.max(1);
-        let rows: Vec<Counted> = sqlx::query_as(
-            "SELECT (started_at - ?1) / ?3, vm_type, origin, outcome, failure, count(*) FROM boot
-             WHERE started_at >= ?1 AND started_at < ?2 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
-        )
-        .bind(range.start.0)
-        .bind(range.end.0)
-        .bind(width)
-        .fetch_all(&mut self.raw)
-        .await
-        .map_err(|error| self.cannot(error))?;
-        let cells =
-            rows.into_iter()
-                .filter_map(|(number, vm_type, origin, outcome, failure, boots)| {
-                    let tally = Tally {
-                        vm_type: VmType::from_word(&vm_type)?,
-                        origin: Origin::from_word(&origin)?,
-                        outcome: outcome.as_deref().and_then(Outcome::from_word),
-                        failure: failure.as_deref().and_then(Failure::from_word),
-                        boots: u64::try_from(boots).unwrap_or(0),
-                    };
-                    Some((range.start.plus_ms(number * width), tally))
-                });
-        Ok(cells.collect())
+        mut each: impl FnMut(&BootFact<'_>),
+    ) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut rows = sqlx::query(AssertSqlSafe(FACTS.as_str()))
+            .bind(range.start.0)
+            .bind(range.end.0)
+            .fetch(&mut self.raw);
+        loop {
+            let row = match rows.try_next().await {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(count),
+                Err(error) => return Err(StoreError::new("read", &self.path, error)),
+            };
+            fact(&row, &mut each).map_err(|error| StoreError::new("read", &self.path, error))?;
+            count += 1;
+        }
     }
 
-    /// The times to ready of the newest boots of `range`, at most so many.
-    pub async fn ready_times(
-        &mut self,
-        range: Range<Timestamp>,
-        vm_type: VmType,
-        most: u32,
-    ) -> Result<Vec<u32>, StoreError> {
-        sqlx::query_scalar(
-            "SELECT ready_ms FROM boot WHERE started_at >= ? AND started_at < ? AND vm_type = ? AND outcome = 'ready'
-             AND ready_ms IS NOT NULL ORDER BY started_at DESC LIMIT ?",
+    /// The stretches in which the log was read whole.
+    pub async fn seen(&mut self) -> Result<Vec<Range<Timestamp>>, StoreError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT key, value FROM state WHERE kind = 'seen'")
+                .fetch_all(&mut self.raw)
+                .await
+                .map_err(|error| self.cannot(error))?;
+        let moment = |text: &str| text.parse().ok().map(Timestamp);
+        Ok(rows
+            .iter()
+            .filter_map(|(since, until)| Some(moment(since)?..moment(until)?))
+            .collect())
+    }
+
+    /// The reports that were made, the newest week first.
+    pub async fn reports(&mut self) -> Result<Vec<ListedReport>, StoreError> {
+        sqlx::query_as(
+            "SELECT zone, week, revision, made_at, headline FROM report ORDER BY week DESC, zone",
         )
-        .bind(range.start.0)
-        .bind(range.end.0)
-        .bind(vm_type.as_str())
-        .bind(i64::from(most))
         .fetch_all(&mut self.raw)
         .await
         .map_err(|error| self.cannot(error))
     }
 
-    /// The newest incidents that fired before that one, newest first.
-    pub async fn newest_incidents(
-        &mut self,
-        before: Option<(Timestamp, &str)>,
-        limit: u16,
-    ) -> Result<Vec<IncidentRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT value FROM incident WHERE ?1 IS NULL OR (fired_at, key) < (?1, ?2)
-             ORDER BY fired_at DESC, key DESC LIMIT ?3",
-        )
-        .bind(before.map(|(at, _)| at.0))
-        .bind(before.map(|(_, key)| key))
-        .bind(i64::from(limit))
-        .fetch_all(&mut self.raw)
-        .await
-        .map_err(|error| self.cannot(error))?;
-        let read: Result<Vec<IncidentRow>, sqlx::Error> =
-            rows.iter().map(IncidentRow::read).collect();
-        read.map_err(|error| self.cannot(error))
-    }
-
-    pub async fn incident(&mut self, key: &str) -> Result<Option<IncidentRow>, StoreError> {
-        let row = sqlx::query("SELECT value FROM incident WHERE key = ?")
-            .bind(key)
+    /// One week's report, in the zone in which it was made last.
+    pub async fn report(&mut self, week: &str) -> Result<Option<StoredReport>, StoreError> {
+        sqlx::query_as("SELECT * FROM report WHERE week = ? ORDER BY made_at DESC LIMIT 1")
+            .bind(week)
             .fetch_optional(&mut self.raw)
             .await
-            .map_err(|error| self.cannot(error))?;
-        row.map(|row| IncidentRow::read(&row))
-            .transpose()
             .map_err(|error| self.cannot(error))
-    }
-
-    /// The newest messages, newest first: of one incident or all, with ids below `before`.
-    pub async fn newest_messages(
-        &mut self,
-        incident: Option<&str>,
-        before: Option<i64>,
-        limit: u16,
-    ) -> Result<Vec<StoredMessage>, StoreError> {
-        sqlx::query_as(
-            "SELECT * FROM outbox WHERE (?1 IS NULL OR incident = ?1) AND (?2 IS NULL OR id < ?2)
-             ORDER BY id DESC LIMIT ?3",
-        )
-        .bind(incident)
-        .bind(before)
-        .bind(i64::from(limit))
-        .fetch_all(&mut self.raw)
-        .await
-        .map_err(|error| self.cannot(error))
-    }
-
-    /// What operators did last, newest first: about one subject or all.
-    pub async fn newest_operations(
-        &mut self,
-        subject: Option<&str>,
-        limit: u16,
-    ) -> Result<Vec<OperationRow>, StoreError> {
-        sqlx::query_as(
-            "SELECT * FROM operation WHERE ?1 IS NULL OR subject = ?1 ORDER BY id DESC LIMIT ?2",
-        )
-        .bind(subject)
-        .bind(i64::from(limit))
-        .fetch_all(&mut self.raw)
-        .await
-        .map_err(|error| self.cannot(error))
     }
 
     /// Reads every page of the file. A minute's work on a large one, and so no part of a start.

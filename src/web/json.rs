@@ -217,6 +217,11 @@ fn full(boot: &BootFull) -> Value {
         "error": boot.error,
         "lines": boot.evidence,
         "console": boot.console,
+        "console_marks": boot.marks.iter().map(|mark| json!({
+            "mark": mark.mark,
+            "count": mark.count,
+            "first_at": rfc3339(mark.first_at),
+        })).collect::<Vec<_>>(),
         "maintenance": boot.maintenance,
         "weights": weights(boot).iter().map(|weight| json!({
             "side": weight.side,
@@ -399,6 +404,9 @@ async fn reports(Shared(site): Known) -> Response {
         Ok(reports) => said(&json!({
             "reports": reports.iter().map(|report| json!({
                 "week": report.week,
+                "zone": report.zone,
+                "revision": report.revision,
+                "headline": report.headline,
                 "made_at": rfc3339(report.made_at),
             })).collect::<Vec<_>>(),
         })),

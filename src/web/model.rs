@@ -116,10 +116,20 @@ pub struct BootFull {
     pub error: Option<String>,
     /// Redacted lines of the log.
     pub evidence: Vec<String>,
+    /// What its console told of the guest's start, in order.
+    pub marks: Vec<MarkLine>,
     /// The end of the guest's console, redacted.
     pub console: Vec<String>,
     pub maintenance: bool,
     pub build: Option<String>,
+}
+
+/// Something that a guest told on its console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkLine {
+    pub mark: &'static str,
+    pub count: u32,
+    pub first_at: Timestamp,
 }
 
 /// Boots of one stretch of time that ended alike.
@@ -177,7 +187,12 @@ pub struct ActLine {
 pub struct ReportLine {
     /// Such as `2025-W42`.
     pub week: String,
+    pub zone: String,
+    /// Above 1 where a later reading of the week said something else.
+    pub revision: i64,
     pub made_at: Timestamp,
+    /// What it says in a sentence.
+    pub headline: String,
 }
 
 /// The past cannot be read; why, for whoever looks after bootwatch.

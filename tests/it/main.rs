@@ -42,6 +42,7 @@ mod fleet_real;
 
 mod winston;
 
+mod report;
 mod rows_sample;
 
 mod run_conditions;

@@ -97,11 +97,11 @@ fn label(host: &str) -> String {
     }
 }
 
-fn header(name: &'static str, value: String) -> HeaderValue {
+pub(super) fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
-fn part(kind: ContentType, text: String) -> SinglePart {
+pub(super) fn part(kind: ContentType, text: String) -> SinglePart {
     let text = text.replace('\n', "\r\n");
     let encoded = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable);
     // Quoted-printable takes every text.

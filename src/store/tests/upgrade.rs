@@ -58,12 +58,12 @@ async fn a_newer_store_is_refused_and_left_alone() {
     store.close().await;
     let before = fs::read(&path).unwrap();
     let refused = Store::open(settings(folder.path()), NOW).await.unwrap_err();
-    let shown = path.display();
+    let (shown, known) = (path.display(), crate::store::version());
     assert_eq!(
         refused.to_string(),
         format!(
-            "the store {shown} is of version 99, and this bootwatch knows versions up to 3; run the newer bootwatch \
-             again, or put the copy that it kept ({shown}.v3-*) in the store's place"
+            "the store {shown} is of version 99, and this bootwatch knows versions up to {known}; run the newer \
+             bootwatch again, or put the copy that it kept ({shown}.v{known}-*) in the store's place"
         )
     );
     assert!(!refused.is_passing());

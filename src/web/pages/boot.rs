@@ -103,6 +103,7 @@ fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
                 }
                 section.card.w6 aria-labelledby="h-console" {
                     h2 id="h-console" { "End of the guest's console" }
+                    (marks(page, boot))
                     (lines(&boot.console, "Nothing of it was kept."))
                 }
             }
@@ -140,6 +141,19 @@ fn facts(page: &Page<'_>, boot: &BootFull) -> Markup {
                 dd { @for (place, (result, times)) in boot.attempts.iter().enumerate() { @if place > 0 { ", " } (times) " × " (result) } }
             }
             dt { "boot id" } dd { code { (line.boot_id) } }
+        }
+    }
+}
+
+/// How far the guest came, by its own word.
+fn marks(page: &Page<'_>, boot: &BootFull) -> Markup {
+    html! {
+        @if !boot.marks.is_empty() {
+            ul.plain.small {
+                @for mark in &boot.marks {
+                    li { (page.moment(mark.first_at)) " " (mark.mark) @if mark.count > 1 { " " span.soft { (mark.count) " ×" } } }
+                }
+            }
         }
     }
 }

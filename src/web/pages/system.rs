@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State as Shared};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
@@ -14,6 +14,9 @@ use super::text::{self, ago};
 use super::{HTML, Page, Site, incidents, now, page, sorry, unread};
 use crate::config::Shown;
 
+/// A report is one file that is also mailed and kept: its style is in it, and so are its drawings. It runs nothing.
+const REPORT: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; \
+                      frame-ancestors 'none'; base-uri 'none'";
 /// Messages that are shown.
 const MESSAGES: u16 = 20;
 
@@ -151,7 +154,11 @@ fn archive(page: &Page<'_>, reports: &[ReportLine]) -> Markup {
             @if reports.is_empty() { p.soft { "No report is in the archive yet." } }
             ul.plain.list {
                 @for report in reports {
-                    li { a.title href={ "/reports/" (report.week) } { "Week " (report.week) } p.small.soft { "made " (page.moment(report.made_at)) } }
+                    li { a.title href={ "/reports/" (report.week) } { "Week " (report.week) } p.small { (report.headline) }
+                        p.small.soft {
+                            "made " (page.moment(report.made_at)) ", days of " (report.zone)
+                            @if report.revision > 1 { ", revision " (report.revision) }
+                        } }
                 }
             }
         }
@@ -160,7 +167,11 @@ fn archive(page: &Page<'_>, reports: &[ReportLine]) -> Markup {
 
 pub(super) async fn report(Shared(site): Shared<Arc<Site>>, Path(week): Path<String>) -> Response {
     match site.past().report(week).await {
-        Ok(Some(html)) => ([(CONTENT_TYPE, HTML)], html).into_response(),
+        Ok(Some(html)) => (
+            [(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, REPORT)],
+            html,
+        )
+            .into_response(),
         Ok(None) => sorry(
             &site,
             StatusCode::NOT_FOUND,

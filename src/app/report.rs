@@ -1,0 +1,431 @@
+//! The weekly report: reckoned from the store, kept, and mailed when it is due.
+//!
+//! It reads through connections of its own, beside the one that writes, and never waits in the way of a page. A week is
+//! reckoned from the boots that began in it; what the store has forgotten (`store.keep_boots`) it cannot tell any more.
+//!
+//! One that is due is made once it is due, or at the next start after that; each recipient gets it once, and again only
+//! where a late outcome changes its head. A server that refuses it is tried again, ever more rarely, for two days.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::tz::TimeZone;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::{Config, Zone};
+use crate::core::alert::{Incident, Subject};
+use crate::core::event::{Origin, Outcome, Timestamp, VmType};
+use crate::core::report::figures::Figures;
+use crate::core::report::incident::IncidentFact;
+use crate::core::report::week::Week;
+use crate::core::report::{Facts, Month, Report, Terms};
+use crate::core::rule::Severity;
+use crate::notify::{Letter, NotifyError, Postman};
+use crate::report::{self, Voice};
+use crate::store::{Archive, History, MessageState, StoredReport};
+
+const MONTH_MS: i64 = 30 * 86_400_000;
+/// After a report was made late outcomes may still change it; it is looked at again this long.
+const REVISED_FOR_MS: i64 = 2 * 86_400_000;
+/// One that could not be made or sent is tried again after this long, at first and at last.
+const FIRST_WAIT: Duration = Duration::from_secs(60);
+const LAST_WAIT: Duration = Duration::from_secs(3_600);
+/// A moment that lies far away is waited for in pieces, so that a clock that is set meanwhile is noticed.
+const NAP: Duration = Duration::from_secs(600);
+/// Nobody is sent a report that is this late.
+const GIVEN_UP_MS: i64 = 2 * 86_400_000;
+
+/// The zone of the report's weeks, and what it is called.
+#[must_use]
+pub fn zone_of(config: &Config) -> (TimeZone, String) {
+    let zone = match &config.report.timezone {
+        Zone::Named(zone) => zone.clone(),
+        Zone::Auto => TimeZone::system(),
+    };
+    let name = zone.iana_name().unwrap_or("local time").to_owned();
+    (zone, name)
+}
+
+/// How a configuration's reports speak.
+#[must_use]
+pub fn voice_of(config: &Config) -> Voice {
+    Voice {
+        zone: zone_of(config).0,
+        runbook_base: config.links.runbook_base.as_ref().map(ToString::to_string),
+    }
+}
+
+/// Reckons a week from the store at `path`.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<Report> {
+    let mut history = History::open(path).await.context("open the store")?;
+    let (zone, zone_name) = zone_of(config);
+    let range = week.range(&zone);
+    let before_range = week.previous().range(&zone);
+    let mut hits = Hits::of(incidents(&mut history, &range).await?);
+
+    let ends = |week: Week| week.days(&zone).map(|(_, day)| day.end);
+    let mut this = Figures::new(ends(week));
+    history
+        .facts(range.clone(), |boot| {
+            hits.boot(boot);
+            this.add(boot);
+        })
+        .await
+        .context("read the week's boots")?;
+    let mut before = Figures::new(ends(week.previous()));
+    history
+        .facts(before_range.clone(), |boot| before.add(boot))
+        .await
+        .context("read last week's boots")?;
+    let month = month(&mut history, &range, &this).await?;
+    let seen = history.seen().await.context("read what was seen")?;
+    let within = |range: &Range<Timestamp>| -> Vec<Range<Timestamp>> {
+        seen.iter()
+            .filter(|stretch| stretch.end > range.start && stretch.start < range.end)
+            .cloned()
+            .collect()
+    };
+    Ok(Report::of(Facts {
+        week,
+        terms: Terms {
+            objective: objective(config),
+        },
+        seen: within(&range),
+        seen_before: within(&before_range),
+        zone,
+        zone_name,
+        this,
+        before,
+        month,
+        incidents: hits.incidents,
+        synthetic_runs: BTreeMap::new(),
+    }))
+}
+
+/// The share of boots that shall succeed, as the rules have it.
+fn objective(config: &Config) -> f64 {
+    let rules = &config.rules;
+    let budget = rules.boot_budget_burn.as_ref().map(|rule| rule.objective);
+    let rate = rules.boot_failure_rate.as_ref().map(|rule| rule.objective);
+    budget.or(rate).unwrap_or(0.95)
+}
+
+/// The browser boots that count, of the 30 days that end with the week: the week's own were counted already.
+async fn month(
+    history: &mut History,
+    week: &Range<Timestamp>,
+    this: &Figures,
+) -> anyhow::Result<Month> {
+    let own = this.kinds.get(&VmType::Browser).map(|kind| kind.share());
+    let own = own.unwrap_or_default();
+    let mut month = Month {
+        failed: own.n - own.k,
+        judged: own.n,
+    };
+    let earlier = week.end.plus_ms(-MONTH_MS)..week.start;
+    let tally = history.tally(earlier).await;
+    for one in tally.context("count the month's boots")? {
+        if one.vm_type != VmType::Browser || one.origin != Origin::User {
+            continue;
+        }
+        match one.outcome {
+            Some(Outcome::Ready) => month.judged += one.boots,
+            Some(Outcome::Failed) => {
+                month.judged += one.boots;
+                month.failed += one.boots;
+            }
+            Some(Outcome::Cancelled | Outcome::Lost) | None => {}
+        }
+    }
+    Ok(month)
+}
+
+async fn incidents(
+    history: &mut History,
+    range: &Range<Timestamp>,
+) -> anyhow::Result<Vec<(Incident, IncidentFact)>> {
+    let rows = history.incidents(range.clone()).await;
+    let rows = rows.context("read the week's incidents")?;
+    let messages = history.messages(range.clone()).await;
+    let messages = messages.context("read the week's messages")?;
+    let operations = history
+        .operations(range.start..range.end.plus_ms(86_400_000))
+        .await;
+    let operations = operations.context("read what operators did")?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let incident = row.0;
+            let delivered_at = messages
+                .iter()
+                .filter(|message| message.incident == incident.key)
+                .filter(|message| {
+                    message.state == MessageState::Sent && message.transition == "firing"
+                })
+                .filter_map(|message| message.ended_at)
+                .min();
+            let acknowledged_at = operations
+                .iter()
+                .filter(|one| one.action == "acknowledge" && one.subject == incident.key)
+                .map(|one| one.at)
+                .min();
+            let fact = IncidentFact {
+                key: incident.key.clone(),
+                host: incident.host.clone(),
+                subject: incident.subject.as_str().to_owned(),
+                cause: incident.cause.as_str().to_owned(),
+                page: incident
+                    .members
+                    .iter()
+                    .any(|member| member.severity == Severity::Page),
+                first_bad_at: incident.first_bad_at,
+                fired_at: incident.fired_at,
+                delivered_at,
+                acknowledged_at,
+                resolved_at: incident.resolved_at,
+                boots_hit: 0,
+                diagnosis: None,
+                fix: None,
+            };
+            (incident, fact)
+        })
+        .collect())
+}
+
+/// The week's incidents, and how many boots each hit.
+struct Hits {
+    spans: Vec<(Option<VmType>, Range<Timestamp>)>,
+    incidents: Vec<IncidentFact>,
+}
+
+impl Hits {
+    fn of(incidents: Vec<(Incident, IncidentFact)>) -> Hits {
+        let spans = incidents
+            .iter()
+            .map(|(incident, _)| {
+                let vm_type = match incident.subject {
+                    Subject::Boots(vm_type) => Some(vm_type),
+                    Subject::Host => None,
+                };
+                let end = incident.good_since.or(incident.resolved_at);
+                (
+                    vm_type,
+                    incident.first_bad_at..end.unwrap_or(Timestamp(i64::MAX)),
+                )
+            })
+            .collect();
+        Hits {
+            spans,
+            incidents: incidents.into_iter().map(|(_, fact)| fact).collect(),
+        }
+    }
+
+    fn boot(&mut self, boot: &crate::core::report::BootFact<'_>) {
+        if boot.outcome != Some(Outcome::Failed) || boot.origin != Origin::User {
+            return;
+        }
+        for ((vm_type, span), incident) in self.spans.iter().zip(&mut self.incidents) {
+            if *vm_type == Some(boot.vm_type) && span.contains(&boot.started_at) {
+                incident.boots_hit += 1;
+            }
+        }
+    }
+}
+
+/// A report as it is kept.
+#[must_use]
+pub fn stored(report: &Report, voice: &Voice, now: Timestamp) -> StoredReport {
+    StoredReport {
+        zone: report.zone.clone(),
+        week: report.week.to_string(),
+        revision: 0,
+        made_at: now,
+        headline: report::headline(report),
+        html: report::html(report, voice),
+        markdown: report::markdown(report, voice),
+        json: report::json(report),
+    }
+}
+
+/// What a mail of it is.
+#[must_use]
+pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
+    let report::Letter {
+        subject,
+        text,
+        html,
+        pictures,
+    } = report::letter(report, voice);
+    let (revised, suffix) = match revision {
+        ..=1 => ("", String::new()),
+        _ => ("Revised: ", format!("-{revision}")),
+    };
+    Letter {
+        id: format!("report-{}{suffix}", report.week),
+        list: "report",
+        subject: format!("{revised}{subject}"),
+        text,
+        html,
+        pictures: pictures
+            .into_iter()
+            .map(|picture| (picture.cid, picture.png))
+            .collect(),
+    }
+}
+
+/// The notifier through which reports are mailed.
+///
+/// # Errors
+/// It cannot be used.
+pub fn postman(config: &Config) -> anyhow::Result<Option<Postman>> {
+    let Some(channel) = &config.report.channel else {
+        return Ok(None);
+    };
+    let notifier = config.notifiers.iter().find(|one| one.name == *channel);
+    let notifier =
+        notifier.with_context(|| format!("report.channel: {channel} is not configured"))?;
+    Ok(Some(Postman::new(notifier)?))
+}
+
+/// What became of mailing one report.
+#[derive(Debug, Default)]
+pub struct Posted {
+    pub sent: Vec<String>,
+    /// They had it already.
+    pub before: Vec<String>,
+    pub failed: Vec<(String, NotifyError)>,
+}
+
+/// Mails a kept report to everyone who has not got it; `anew`: also to those who have an earlier revision.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub async fn post(
+    archive: &mut Archive,
+    postman: &mut Postman,
+    (stored, revision): (&StoredReport, i64),
+    letter: &Letter,
+    anew: bool,
+) -> anyhow::Result<Posted> {
+    let mut posted = Posted::default();
+    let key = (stored.zone.as_str(), stored.week.as_str());
+    for recipient in postman.recipients() {
+        let name = recipient.email.to_string();
+        let had = archive.sent(key.0, key.1, &name).await?;
+        if had.is_some_and(|had| !anew || had >= revision) {
+            posted.before.push(name);
+            continue;
+        }
+        match postman.post(letter, &recipient, clock::now()).await {
+            Ok(()) => {
+                archive
+                    .note_sent(key, &name, revision, clock::now())
+                    .await?;
+                posted.sent.push(name);
+            }
+            Err(error) => posted.failed.push((name, error)),
+        }
+    }
+    Ok(posted)
+}
+
+/// Makes and mails reports as they fall due, until it is stopped.
+pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
+    let Some(schedule) = config.report.schedule else {
+        return;
+    };
+    let (zone, _) = zone_of(&config);
+    let mut failures: u32 = 0;
+    let mut done: Option<Week> = None;
+    loop {
+        let due = schedule.due(clock::now(), &zone);
+        let late = clock::now().since(due.since);
+        let wait = if done == Some(due.week) && late > REVISED_FOR_MS {
+            remaining(due.next)
+        } else {
+            match make(&config, due.week, late < GIVEN_UP_MS).await {
+                Ok(()) => {
+                    failures = 0;
+                    done = Some(due.week);
+                    // Late outcomes: every hour as long as there may be some.
+                    LAST_WAIT
+                }
+                Err(error) => {
+                    tracing::error!(week = %due.week, error = format!("{error:#}"), "the weekly report failed; it is tried again");
+                    failures = failures.saturating_add(1);
+                    (FIRST_WAIT * 2u32.saturating_pow(failures.min(10))).min(LAST_WAIT)
+                }
+            }
+        };
+        let wait = wait.min(remaining(due.next)).max(Duration::from_secs(1));
+        if stop.run_until_cancelled(nap(wait)).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn remaining(until: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(until.since(clock::now())).unwrap_or(0))
+}
+
+async fn nap(wait: Duration) {
+    tokio::time::sleep(wait.min(NAP)).await;
+}
+
+/// Makes one week's report, keeps it where it says something new, and mails it to whoever has not got it.
+async fn make(config: &Config, week: Week, mailed: bool) -> anyhow::Result<()> {
+    let voice = voice_of(config);
+    let report = reckon(config, &config.store.path, week).await?;
+    // A week of which nothing is known was before the first start.
+    if report.kinds.is_empty() && report.coverage.seconds.k == 0 {
+        return Ok(());
+    }
+    let mut archive = Archive::open(&config.store.path).await?;
+    let stored = stored(&report, &voice, clock::now());
+    let known = archive.kept(&stored.zone, &stored.week).await?;
+    let changed = known
+        .as_deref()
+        .is_some_and(|json| report::headline_differs(json, &report));
+    let revision = archive.keep(&stored).await?;
+    let result = match (mailed, postman(config)?) {
+        (true, Some(mut postman)) => {
+            let letter = letter(&report, &voice, revision);
+            post(
+                &mut archive,
+                &mut postman,
+                (&stored, revision),
+                &letter,
+                changed,
+            )
+            .await
+        }
+        _ => Ok(Posted::default()),
+    };
+    archive.close().await;
+    let posted = result?;
+    if !posted.sent.is_empty() {
+        // How many: addresses stay out of logs.
+        tracing::info!(%week, recipients = posted.sent.len(), revision, "the weekly report was mailed");
+    }
+    match posted.failed.into_iter().next() {
+        Some((_, error)) if !error.breaks_receiver() => {
+            Err(error).context("mail the weekly report")
+        }
+        Some((_, error)) => {
+            tracing::error!(
+                error = error.chain(),
+                "the weekly report was refused for good"
+            );
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,119 @@
+//! How much of a stretch was seen.
+//!
+//! A week in which nothing was read looks perfect, so every report says what share of it all sources were fresh. What is
+//! not known to have been seen was not seen: stretches of sight are what is given, and gaps are what they leave.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::share::Share;
+use crate::core::event::Timestamp;
+
+/// Below this share a report says that it is partial.
+pub const WHOLE: f64 = 0.95;
+/// Shorter gaps are restarts and looks that came a little late.
+const SHORTEST_MS: i64 = 120_000;
+
+/// A stretch in which some source was not fresh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Coverage {
+    /// Seconds that were seen, of the seconds there are.
+    pub seconds: Share,
+    pub gaps: Vec<Gap>,
+}
+
+impl Coverage {
+    /// Of `range`, by the stretches in which everything was fresh; they may be in any order and overlap.
+    #[must_use]
+    pub fn of(range: &Range<Timestamp>, mut seen: Vec<Range<Timestamp>>) -> Coverage {
+        seen.sort_by_key(|stretch| stretch.start);
+        let mut gaps = Vec::new();
+        let mut at = range.start;
+        for stretch in seen {
+            let from = stretch.start.min(range.end);
+            note(&mut gaps, at, from);
+            at = at.max(stretch.end.min(range.end));
+        }
+        note(&mut gaps, at, range.end);
+        let blind: i64 = gaps.iter().map(|gap| gap.to.since(gap.from)).sum();
+        let whole = range.end.since(range.start);
+        let seconds = |ms: i64| u64::try_from(ms / 1000).unwrap_or(0);
+        Coverage {
+            seconds: Share::new(seconds(whole - blind), seconds(whole)),
+            gaps,
+        }
+    }
+
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.seconds.value().is_some_and(|share| share >= WHOLE)
+    }
+
+    /// The seconds of a part of it that were seen.
+    #[must_use]
+    pub fn within(&self, part: &Range<Timestamp>) -> Share {
+        let blind: i64 = self
+            .gaps
+            .iter()
+            .map(|gap| gap.to.min(part.end).since(gap.from.max(part.start)).max(0))
+            .sum();
+        let whole = part.end.since(part.start);
+        let seconds = |ms: i64| u64::try_from(ms / 1000).unwrap_or(0);
+        Share::new(seconds(whole - blind), seconds(whole))
+    }
+}
+
+fn note(gaps: &mut Vec<Gap>, from: Timestamp, to: Timestamp) {
+    if to.since(from) >= SHORTEST_MS {
+        gaps.push(Gap { from, to });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn stretch(from: i64, to: i64) -> Range<Timestamp> {
+        Timestamp(from * HOUR)..Timestamp(to * HOUR)
+    }
+
+    #[test]
+    fn twelve_hours_unseen_are_a_gap_and_make_a_week_partial() {
+        let coverage = Coverage::of(&stretch(0, 168), vec![stretch(60, 168), stretch(0, 48)]);
+        assert_eq!(coverage.seconds, Share::new(156 * 3600, 168 * 3600));
+        assert_eq!(coverage.gaps.len(), 1);
+        assert_eq!(coverage.gaps[0].from, Timestamp(48 * HOUR));
+        assert!(!coverage.is_whole(), "92.9 %");
+        assert_eq!(
+            coverage.within(&stretch(48, 72)),
+            Share::new(12 * 3600, 24 * 3600)
+        );
+    }
+
+    #[test]
+    fn overlaps_count_once_and_a_restart_is_no_gap() {
+        let mut seen = vec![stretch(0, 10), stretch(5, 8)];
+        seen.push(Timestamp(10 * HOUR + 90_000)..Timestamp(24 * HOUR));
+        let coverage = Coverage::of(&stretch(0, 24), seen);
+        assert!(coverage.gaps.is_empty() && coverage.is_whole());
+        assert_eq!(coverage.seconds.value(), Some(1.0));
+    }
+
+    #[test]
+    fn what_nobody_saw_is_one_gap() {
+        let coverage = Coverage::of(&stretch(0, 24), Vec::new());
+        assert_eq!(coverage.seconds, Share::new(0, 24 * 3600));
+        assert_eq!(coverage.gaps.len(), 1);
+        let outside = Coverage::of(&stretch(10, 24), vec![stretch(0, 5), stretch(30, 40)]);
+        assert_eq!(outside.seconds.k, 0);
+    }
+}

@@ -1,0 +1,204 @@
+//! Durations and their quantiles.
+//!
+//! Every duration is kept as it is; a quantile is of nearest rank (the smallest sample that at least that share of all
+//! do not exceed), and never a mean of quantiles. A quantile of few samples is a story about one boot, so p95 needs 20
+//! of them and p99 100; otherwise it says how few there are.
+
+use serde::{Serialize, Serializer};
+
+/// Samples that a p95 needs.
+pub const P95: u64 = 20;
+/// Samples that a p99 needs.
+pub const P99: u64 = 100;
+
+/// Milliseconds, in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    ms: Vec<u32>,
+}
+
+/// A quantile in milliseconds, or why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantile {
+    Ms(u32),
+    /// Of too few samples.
+    TooFew,
+    /// It lies among those that had not ended when they were given up: it is longer than this.
+    Above(u32),
+}
+
+impl Quantile {
+    #[must_use]
+    pub fn ms(self) -> Option<u32> {
+        match self {
+            Quantile::Ms(ms) => Some(ms),
+            Quantile::TooFew | Quantile::Above(_) => None,
+        }
+    }
+}
+
+impl Serialize for Quantile {
+    /// Seconds; a text where there is no figure.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Quantile::Ms(ms) => serializer.serialize_f64(f64::from(*ms) / 1000.0),
+            Quantile::TooFew => serializer.serialize_str("n too small"),
+            Quantile::Above(ms) => {
+                serializer.collect_str(&format_args!("> {}", f64::from(*ms) / 1000.0))
+            }
+        }
+    }
+}
+
+/// The usual three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Quantiles {
+    pub n: u64,
+    #[serde(rename = "p50_seconds")]
+    pub p50: Quantile,
+    #[serde(rename = "p95_seconds")]
+    pub p95: Quantile,
+    #[serde(rename = "p99_seconds")]
+    pub p99: Quantile,
+}
+
+impl Sample {
+    pub fn add(&mut self, ms: u32) {
+        self.ms.push(ms);
+    }
+
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.ms.len() as u64
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ms.is_empty()
+    }
+
+    /// How many there are in each stretch that ends at one of `edges` (ascending), and beyond the last.
+    #[must_use]
+    pub fn histogram(&self, edges: &[u32]) -> Vec<u64> {
+        let mut counts = vec![0; edges.len() + 1];
+        for ms in &self.ms {
+            counts[edges.partition_point(|edge| edge < ms)] += 1;
+        }
+        counts
+    }
+
+    /// Puts them in order.
+    #[must_use]
+    pub fn quantiles(&mut self) -> Quantiles {
+        self.ms.sort_unstable();
+        let of = |share: f64, least: u64| match self.len() >= least {
+            true => nearest_rank(&self.ms, share).map_or(Quantile::TooFew, Quantile::Ms),
+            false => Quantile::TooFew,
+        };
+        Quantiles {
+            n: self.len(),
+            p50: of(0.5, 1),
+            p95: of(0.95, P95),
+            p99: of(0.99, P99),
+        }
+    }
+}
+
+/// Times to an end that not all of them reached: `given_up` holds how long those took that never did. A quantile is
+/// known as long as it lies before the first that was given up, by as many as there are (Kaplan and Meier without its
+/// steps: nearest rank over all, where what was given up is longer than anything).
+#[must_use]
+pub fn censored(ended: &mut Sample, given_up: &mut Sample) -> Quantiles {
+    ended.ms.sort_unstable();
+    given_up.ms.sort_unstable();
+    let n = ended.len() + given_up.len();
+    let of = |share: f64, least: u64| {
+        if n < least || n == 0 {
+            return Quantile::TooFew;
+        }
+        let rank = rank(n, share);
+        match usize::try_from(rank - 1)
+            .ok()
+            .and_then(|at| ended.ms.get(at))
+        {
+            Some(ms) => Quantile::Ms(*ms),
+            None => Quantile::Above(given_up.ms.first().copied().unwrap_or(0)),
+        }
+    };
+    Quantiles {
+        n,
+        p50: of(0.5, 1),
+        p95: of(0.95, P95),
+        p99: of(0.99, P99),
+    }
+}
+
+/// 1 to n.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count of boots times a share lies between 0 and that count"
+)]
+fn rank(n: u64, share: f64) -> u64 {
+    ((n as f64 * share).ceil() as u64).clamp(1, n.max(1))
+}
+
+fn nearest_rank(sorted: &[u32], share: f64) -> Option<u32> {
+    let at = rank(sorted.len() as u64, share) - 1;
+    usize::try_from(at)
+        .ok()
+        .and_then(|at| sorted.get(at))
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(values: impl IntoIterator<Item = u32>) -> Sample {
+        let mut sample = Sample::default();
+        values.into_iter().for_each(|ms| sample.add(ms));
+        sample
+    }
+
+    #[test]
+    fn a_quantile_is_of_nearest_rank_and_needs_its_number_of_samples() {
+        let none = sample([]).quantiles();
+        assert_eq!((none.p50, none.p95), (Quantile::TooFew, Quantile::TooFew));
+        let one = sample([7]).quantiles();
+        assert_eq!((one.p50, one.p95), (Quantile::Ms(7), Quantile::TooFew));
+        let nineteen = sample(1..=19).quantiles();
+        assert_eq!(
+            (nineteen.p50, nineteen.p95),
+            (Quantile::Ms(10), Quantile::TooFew)
+        );
+        let twenty = sample((1..=20).rev()).quantiles();
+        assert_eq!(
+            (twenty.p50, twenty.p95),
+            (Quantile::Ms(10), Quantile::Ms(19))
+        );
+        assert_eq!(sample(1..=99).quantiles().p99, Quantile::TooFew);
+        assert_eq!(sample(1..=100).quantiles().p99, Quantile::Ms(99));
+    }
+
+    #[test]
+    fn what_was_given_up_is_longer_than_anything() {
+        let quantiles = censored(&mut sample(1..=18), &mut sample([180_000, 180_000]));
+        assert_eq!(quantiles.n, 20);
+        assert_eq!(quantiles.p50, Quantile::Ms(10));
+        assert_eq!(quantiles.p95, Quantile::Above(180_000));
+        let all = censored(&mut sample([]), &mut sample([15_000]));
+        assert_eq!(all.p50, Quantile::Above(15_000));
+        assert_eq!(
+            censored(&mut sample([]), &mut sample([])).p50,
+            Quantile::TooFew
+        );
+    }
+
+    #[test]
+    fn a_histogram_counts_each_sample_once_and_an_edge_belongs_to_its_stretch() {
+        let counts = sample([0, 10, 11, 20, 21, 1_000]).histogram(&[10, 20]);
+        assert_eq!(counts, [2, 2, 2]);
+    }
+}

@@ -1,0 +1,74 @@
+//! The weekly report as people read it: HTML that prints well, Markdown, JSON and a mail, of what `core::report` reckoned.
+//!
+//! Nothing is reckoned here: a figure is laid out, with its k of n and its interval beside it, and a sentence says what
+//! it means. The same report gives the same bytes. Charts are drawn once, for an HTML page as SVG and for a mail as PNG;
+//! no page loads anything from elsewhere.
+
+mod chart;
+mod html;
+mod letter;
+mod markdown;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use crate::core::report::Report;
+use crate::core::report::share::Share;
+
+pub use chart::{Chart, charts};
+pub use letter::{Letter, Picture, letter};
+pub use words::Voice;
+
+/// The page, by itself: styles and charts are in it.
+#[must_use]
+pub fn html(report: &Report, voice: &Voice) -> String {
+    html::page(report, voice)
+}
+
+/// For a wiki or a chat.
+#[must_use]
+pub fn markdown(report: &Report, voice: &Voice) -> String {
+    markdown::page(report, voice)
+}
+
+/// The week in a sentence or two.
+#[must_use]
+pub fn headline(report: &Report) -> String {
+    words::headline(report)
+}
+
+/// Whether a report that was kept as [`json`] says something else at its head than `now`: by a point of the rate, in
+/// what it covers, or in the number of incidents. One that cannot be read says something else.
+#[must_use]
+pub fn headline_differs(kept: &str, now: &Report) -> bool {
+    let Ok(kept) = serde_json::from_str::<serde_json::Value>(kept) else {
+        return true;
+    };
+    let number = |path: &str| kept.pointer(path).and_then(serde_json::Value::as_u64);
+    let ready = match (number("/total/ready/k"), number("/total/ready/n")) {
+        (Some(k), Some(n)) => Share::new(k, n).value(),
+        _ => return true,
+    };
+    let moved = match (ready, now.total.ready.value()) {
+        (Some(a), Some(b)) => (a - b).abs() >= 0.01,
+        (None, None) => false,
+        _ => true,
+    };
+    let incidents = kept.pointer("/incidents").and_then(|all| all.as_array());
+    moved
+        || kept
+            .pointer("/coverage/partial")
+            .and_then(serde_json::Value::as_bool)
+            != Some(now.coverage.partial)
+        || incidents.map(Vec::len) != Some(now.incidents.len())
+}
+
+/// For machines; documented in `docs/report.md`.
+#[must_use]
+pub fn json(report: &Report) -> String {
+    // Numbers, texts and lists: nothing in it can fail to be written.
+    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,168 @@
+//! The report as a mail: short, under the size at which readers clip it, its charts inside.
+//!
+//! A mail's HTML is a table of one column with its styles on each element, as mail readers want; a picture is named by
+//! its `cid` and travels along. What does not fit is on the page that the mail speaks of.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::chart::charts;
+use super::words::{self, Voice};
+use crate::core::event::VmType;
+use crate::core::report::Report;
+
+/// A mail's words and pictures; addresses and headers are the channel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub subject: String,
+    pub text: String,
+    pub html: String,
+    pub pictures: Vec<Picture>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub cid: String,
+    pub png: Vec<u8>,
+}
+
+const SECTION: &str = "padding:14px 0 0;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
+const H2: &str = "margin:14px 0 4px;font:bold 17px/1.3 Arial,Helvetica,sans-serif;color:#222a33";
+const P: &str = "margin:6px 0";
+const CELL: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top";
+
+/// Lays it out.
+#[must_use]
+pub fn letter(report: &Report, voice: &Voice) -> Letter {
+    let charts = charts(report);
+    let pictures: Vec<(Picture, &str, &str)> = charts
+        .iter()
+        .map(|chart| {
+            let picture = Picture {
+                cid: format!("{}-{}@bootwatch", chart.name, report.week),
+                png: chart.png(),
+            };
+            (picture, chart.title, chart.says.as_str())
+        })
+        .filter(|(picture, ..)| !picture.png.is_empty())
+        .collect();
+    let page = page(report, voice, &pictures).into_string();
+    Letter {
+        subject: subject(report),
+        text: super::markdown(report, voice),
+        html: page,
+        pictures: pictures.into_iter().map(|(picture, ..)| picture).collect(),
+    }
+}
+
+fn subject(report: &Report) -> String {
+    let partial = if report.coverage.partial {
+        " (partial)"
+    } else {
+        ""
+    };
+    match report.kind(VmType::Browser).map(|kind| kind.rate.ready) {
+        Some(ready) if ready.n > 0 => format!(
+            "Boot reliability {}: {} of browser boots ready, {}{partial}",
+            report.week,
+            words::value(ready),
+            words::count(ready)
+        ),
+        _ => format!("Boot reliability {}: no browser boot{partial}", report.week),
+    }
+}
+
+fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (subject(report)) }
+            }
+            body style="margin:0;padding:0;background:#f4f5f7" {
+                table role="presentation" width="100%" cellpadding="0" cellspacing="0" { tr { td align="center" style="padding:16px 8px" {
+                    table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style={ "padding:20px 22px;" (SECTION) } {
+                        p style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" { "Weekly boot reliability, " (report.zone) }
+                        h1 style="margin:0;font:bold 26px/1.3 Arial,Helvetica,sans-serif;color:#222a33" { "Week " (report.week) }
+                        p style="margin:10px 0;font-size:16px" { (words::headline(report)) }
+                        (advice(report))
+                        @for (picture, title, says) in pictures {
+                            h2 style=(H2) { (title) }
+                            img src={ "cid:" (picture.cid) } alt=(says) width="636" style="display:block;width:100%;max-width:636px;height:auto;border:0";
+                        }
+                        h2 style=(H2) { "Budget" }
+                        p style=(P) { (words::budget(report)) }
+                        (rates(report))
+                        (incidents(report, voice))
+                        h2 style=(H2) { "What was seen, and what does not count" }
+                        p style=(P) { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
+                        @for one in &report.exclusions {
+                            p style=(P) { (words::grouped(one.boots)) " " (words::kind(one.vm_type)) ": " (one.reason.meaning()) }
+                        }
+                    } } }
+                } } }
+            }
+        }
+    }
+}
+
+fn advice(report: &Report) -> Markup {
+    html! {
+        h2 style=(H2) { "What to do next week" }
+        @if report.advice.is_empty() { p style=(P) { "Nothing in the figures asks for anything." } }
+        @else {
+            ol style="margin:6px 0;padding-left:22px" {
+                @for (what, why) in report.advice.iter().map(words::advice) {
+                    li style="margin:4px 0" { strong { (what) } " " (why) }
+                }
+            }
+        }
+    }
+}
+
+fn rates(report: &Report) -> Markup {
+    html! {
+        h2 style=(H2) { "Boots" }
+        table cellpadding="0" cellspacing="0" width="100%" {
+            tr { @for title in ["Kind", "Ready", "Share", "Time to ready p50, p95"] { th style=(CELL) { strong { (title) } } } }
+            @for kind in &report.kinds {
+                tr {
+                    td style=(CELL) { (words::kind(kind.vm_type)) }
+                    td style=(CELL) { (words::count(kind.rate.ready)) }
+                    td style=(CELL) {
+                        @if kind.judged { (words::value(kind.rate.ready)) " (" (words::interval(kind.rate.ready).unwrap_or_default()) ")" }
+                        @else { "not judged" }
+                    }
+                    td style=(CELL) { (words::quantile(kind.time_to_ready.p50)) ", " (words::quantile(kind.time_to_ready.p95)) }
+                }
+            }
+        }
+    }
+}
+
+fn incidents(report: &Report, voice: &Voice) -> Markup {
+    const SHOWN: usize = 20;
+    html! {
+        h2 style=(H2) { "Incidents" }
+        p style=(P) { (words::detection(report)) }
+        @if !report.incidents.is_empty() {
+            table cellpadding="0" cellspacing="0" width="100%" {
+                tr { @for title in ["What", "First bad boot", "To the page", "To the end", "Boots hit"] { th style=(CELL) { strong { (title) } } } }
+                @for incident in report.incidents.iter().take(SHOWN) {
+                    tr {
+                        td style=(CELL) {
+                            (words::incident(incident)) @if !incident.page { " (ticket)" }
+                            @if let Some(fix) = &incident.fix { br; (fix) }
+                        }
+                        td style=(CELL) { (voice.time(incident.first_bad_at)) }
+                        td style=(CELL) { (incident.detect_seconds.map_or_else(|| "never".to_owned(), words::length)) }
+                        td style=(CELL) { (incident.resolve_seconds.map_or_else(|| "still open".to_owned(), words::length)) }
+                        td style=(CELL) { (words::grouped(incident.boots_hit)) }
+                    }
+                }
+            }
+            @if report.incidents.len() > SHOWN { p style=(P) { "and " (report.incidents.len() - SHOWN) " more." } }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Golden weeks: the same figures give the same bytes, and nothing that a log or an operator wrote becomes markup.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
+use crate::core::report::figures::{BootFact, Figures};
+use crate::core::report::incident::IncidentFact;
+use crate::core::report::week::Week;
+use crate::core::report::{Facts, Month, Terms};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+fn voice() -> Voice {
+    Voice {
+        zone: TimeZone::get("Europe/Berlin").unwrap(),
+        runbook_base: Some("https://wiki.example/runbooks/".to_owned()),
+    }
+}
+
+/// The incident's week: from Wednesday to Saturday morning the image has no agent.
+fn golden() -> Report {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let week = Week::parse("2025-W42").unwrap();
+    let range = week.range(&zone);
+    let start = range.start;
+    let ends = |week: Week| week.days(&zone).map(|(_, range)| range.end);
+    let mut this = Figures::new(ends(week));
+    let mut before = Figures::new(ends(week.previous()));
+    let (bad_from, bad_to) = (start.plus_ms(60 * HOUR), start.plus_ms(130 * HOUR));
+    for number in 0..246_i64 {
+        let at = start.plus_ms(number * 40 * MINUTE);
+        let bad = at >= bad_from && at < bad_to && number % 3 == 0;
+        this.add(&fact(at, number, bad.then_some(Failure::AgentRefused)));
+        this.add(&BootFact {
+            vm_type: VmType::Cli,
+            ready_ms: Some(9_000),
+            stages: [None; 10],
+            ..fact(at.plus_ms(MINUTE), number, None)
+        });
+        let then = at.plus_ms(-7 * 24 * HOUR);
+        let failed = (number % 60 == 0).then_some(Failure::GuestUnreachable);
+        before.add(&fact(then, number, failed));
+    }
+    for (number, outcome) in (0..).zip([Some(Outcome::Cancelled), Some(Outcome::Lost), None]) {
+        this.add(&BootFact {
+            outcome,
+            ..fact(start.plus_ms(HOUR), number, None)
+        });
+    }
+    for number in 0..12 {
+        this.add(&BootFact {
+            origin: Origin::Synthetic,
+            ..fact(start.plus_ms(number * 14 * HOUR), number, None)
+        });
+    }
+    Report::of(Facts {
+        week,
+        zone: zone.clone(),
+        zone_name: "Europe/Berlin".to_owned(),
+        terms: Terms { objective: 0.95 },
+        this,
+        before,
+        seen: vec![
+            range.start..start.plus_ms(100 * HOUR),
+            start.plus_ms(103 * HOUR)..range.end,
+        ],
+        seen_before: vec![week.previous().range(&zone)],
+        month: Month {
+            failed: 49,
+            judged: 1_000,
+        },
+        incidents: vec![incident(bad_from, bad_to)],
+        synthetic_runs: BTreeMap::from([("ready".to_owned(), 12), ("skipped_slots".to_owned(), 3)]),
+    })
+}
+
+fn fact(at: Timestamp, number: i64, failure: Option<Failure>) -> BootFact<'static> {
+    let jitter = u32::try_from(number * 37 % 900).unwrap();
+    let mut stages = [None; 10];
+    stages[Stage::AllocateIp as usize] = Some(4 + jitter % 5);
+    stages[Stage::CloneSnapshot as usize] = Some(2_400 + jitter);
+    stages[Stage::StartFirecracker as usize] = Some(600 + jitter / 9);
+    stages[Stage::GuestNetwork as usize] = Some(5_000 + jitter * 3);
+    if failure.is_none() {
+        stages[Stage::AgentStart as usize] = Some(28_000 + jitter * 9);
+    }
+    BootFact {
+        host: "vmhost-1",
+        vm_type: VmType::Browser,
+        origin: Origin::User,
+        outcome: Some(match failure {
+            Some(_) => Outcome::Failed,
+            None => Outcome::Ready,
+        }),
+        failure,
+        failed_stage: failure.map(|_| Stage::AgentStart),
+        maintenance: false,
+        started_at: at,
+        ended_at: Some(at.plus_ms(if failure.is_some() { 184_000 } else { 39_000 })),
+        ready_ms: failure.is_none().then_some(36_000 + jitter * 12),
+        stages,
+        image: Some(if failure.is_some() {
+            "2025-10-15 23:14 a1b2"
+        } else {
+            "2025-10-08 10:02 77fe"
+        }),
+    }
+}
+
+fn incident(from: Timestamp, to: Timestamp) -> IncidentFact {
+    IncidentFact {
+        key: "bw-5f2c0a".to_owned(),
+        host: "vmhost-1".to_owned(),
+        subject: "browser".to_owned(),
+        cause: "agent_refused".to_owned(),
+        page: true,
+        first_bad_at: from,
+        fired_at: from.plus_ms(6 * MINUTE),
+        delivered_at: Some(from.plus_ms(6 * MINUTE + 40)),
+        acknowledged_at: Some(from.plus_ms(9 * MINUTE)),
+        resolved_at: Some(to),
+        boots_hit: 35,
+        diagnosis: Some("the agent is missing from the golden image".to_owned()),
+        fix: Some("confirmed: 0 of 20 failed since, upper bound 14 %".to_owned()),
+    }
+}
+
+fn fixture(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/report")
+        .join(name);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        expected == text,
+        "{} differs; look at it with BLESS=1 cargo test --lib report::tests",
+        path.display()
+    );
+}
+
+#[test]
+fn a_golden_week_gives_the_same_bytes() {
+    let report = golden();
+    fixture("2025-W42.html", &html(&report, &voice()));
+    fixture("2025-W42.md", &markdown(&report, &voice()));
+    fixture("2025-W42.json", &json(&report));
+    let letter = letter(&report, &voice());
+    fixture("2025-W42-mail.html", &letter.html);
+    assert_eq!(html(&report, &voice()), html(&golden(), &voice()));
+}
+
+#[test]
+fn a_mail_stays_below_the_size_at_which_it_is_clipped_and_brings_its_pictures() {
+    let letter = letter(&golden(), &voice());
+    assert!(letter.html.len() < 100_000 && letter.text.len() < 100_000);
+    assert_eq!(letter.pictures.len(), 5);
+    for picture in &letter.pictures {
+        assert!(picture.png.starts_with(b"\x89PNG\r\n"), "{}", picture.cid);
+        assert!(letter.html.contains(&format!("cid:{}", picture.cid)));
+    }
+    assert!(!letter.html.contains("http://") && !letter.html.contains("src=\"https"));
+    assert_eq!(
+        letter.subject,
+        "Boot reliability 2025-W42: 85.8 % of browser boots ready, 211 of 246"
+    );
+}
+
+#[test]
+fn what_others_wrote_is_text_in_every_form() {
+    let mut report = golden();
+    let poison = "<script>alert(1)</script> | `x` [a](http://e.example) \u{1b}[2J";
+    poison.clone_into(&mut report.incidents[0].cause);
+    report.incidents[0].diagnosis = Some(poison.to_owned());
+    report.incidents[0].fix = Some(poison.to_owned());
+    poison.clone_into(&mut report.incidents[0].host);
+    poison.clone_into(&mut report.images[0].image);
+    let page = html(&report, &voice());
+    let letter = letter(&report, &voice());
+    for text in [&page, &letter.html] {
+        assert!(!text.contains("<script") && text.contains("&lt;script&gt;"));
+    }
+    let text = markdown(&report, &voice());
+    assert!(
+        !text.contains("<script") && !text.contains("[a](http"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_empty_week_is_laid_out_too() {
+    let zone = TimeZone::UTC;
+    let week = Week::parse("2026-W53").unwrap();
+    let ends = |week: Week| week.days(&zone).map(|(_, range)| range.end);
+    let report = Report::of(Facts {
+        this: Figures::new(ends(week)),
+        before: Figures::new(ends(week.previous())),
+        seen: Vec::new(),
+        seen_before: Vec::new(),
+        week,
+        zone: zone.clone(),
+        zone_name: "UTC".to_owned(),
+        terms: Terms { objective: 0.95 },
+        month: Month::default(),
+        incidents: Vec::new(),
+        synthetic_runs: BTreeMap::new(),
+    });
+    let page = html(&report, &voice());
+    assert!(page.contains("No boot was seen.") && page.contains("The report is partial"));
+    assert!(charts(&report).is_empty());
+    assert_eq!(
+        letter(&report, &voice()).subject,
+        "Boot reliability 2026-W53: no browser boot (partial)"
+    );
+}
+
+#[test]
+fn a_late_outcome_is_news_only_by_a_point() {
+    let of = |ready: u64| {
+        let mut report = golden();
+        report.total.ready = crate::core::report::share::Share::new(ready, 1_000);
+        report
+    };
+    let kept = json(&of(950));
+    assert!(!headline_differs(&kept, &of(941)), "0.9 points");
+    assert!(headline_differs(&kept, &of(940)), "a point");
+    assert!(headline_differs("{}", &of(950)) && headline_differs("torn", &of(950)));
+    let mut another = of(950);
+    another.incidents.clear();
+    assert!(headline_differs(&kept, &another));
+}

@@ -1,0 +1,390 @@
+//! Figures and findings in words, the same in every form of the report.
+
+use jiff::tz::TimeZone;
+
+use crate::core::event::{Timestamp, VmType};
+use crate::core::report::advice::Advice;
+use crate::core::report::incident::IncidentFigures;
+use crate::core::report::sample::{Quantile, Quantiles};
+use crate::core::report::share::{Change, Share};
+use crate::core::report::{Rate, Report, growth};
+
+/// How times and links are written.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    pub zone: TimeZone,
+    /// Where runbooks are; nothing is linked without.
+    pub runbook_base: Option<String>,
+}
+
+impl Voice {
+    /// `Sat 18 Oct 01:52`.
+    pub(super) fn time(&self, at: Timestamp) -> String {
+        match jiff::Timestamp::from_millisecond(at.0) {
+            Ok(at) => self
+                .zone
+                .to_datetime(at)
+                .strftime("%a %-d %b %H:%M")
+                .to_string(),
+            Err(_) => "?".to_owned(),
+        }
+    }
+}
+
+/// `87.8 %`.
+pub(super) fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    // 99.96 must not be written as all of it.
+    let shown = match percent {
+        p if p > 99.9 && p < 100.0 => 99.9,
+        p if p > 0.0 && p < 0.1 => 0.1,
+        p => p,
+    };
+    format!("{shown:.1} %")
+}
+
+/// `87.8 %`, or that there is nothing.
+pub(super) fn value(share: Share) -> String {
+    share.value().map_or_else(|| "no boots".to_owned(), percent)
+}
+
+/// `216 of 246`.
+pub(super) fn count(share: Share) -> String {
+    format!("{} of {}", grouped(share.k), grouped(share.n))
+}
+
+/// `83.1 to 91.3 %`, the 95 % interval.
+pub(super) fn interval(share: Share) -> Option<String> {
+    let interval = share.interval()?;
+    Some(format!(
+        "{:.1} to {:.1} %",
+        interval.low * 100.0,
+        interval.high * 100.0
+    ))
+}
+
+/// `216 of 246 (87.8 %, 83.1 to 91.3 %)`.
+pub(super) fn full(share: Share) -> String {
+    match interval(share) {
+        Some(interval) => format!("{} ({}, {interval})", count(share), value(share)),
+        None => "no boots".to_owned(),
+    }
+}
+
+/// `12 345`, as in tables.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push('\u{a0}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length of time, in the unit that suits it.
+pub(super) fn length(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3_600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
+pub(super) fn milliseconds(ms: u32) -> String {
+    length(f64::from(ms) / 1000.0)
+}
+
+pub(super) fn quantile(quantile: Quantile) -> String {
+    match quantile {
+        Quantile::Ms(ms) => milliseconds(ms),
+        Quantile::TooFew => "n too small".to_owned(),
+        Quantile::Above(ms) => format!("over {}", milliseconds(ms)),
+    }
+}
+
+/// `p50 35 s, p95 44 s, p99 n too small (n = 90)`.
+pub(super) fn quantiles(quantiles: Quantiles) -> String {
+    format!(
+        "p50 {}, p95 {}, p99 {} (n = {})",
+        quantile(quantiles.p50),
+        quantile(quantiles.p95),
+        quantile(quantiles.p99),
+        grouped(quantiles.n)
+    )
+}
+
+/// `2.1 points less than last week`; silent where nothing is compared.
+pub(super) fn change(change: Option<Change>) -> Option<String> {
+    let change = change?;
+    let points = change.points * 100.0;
+    let direction = if points < 0.0 { "less" } else { "more" };
+    Some(match change.differs {
+        true => format!(
+            "{:.1} points {direction} than last week's {} (95 % interval {:+.1} to {:+.1})",
+            points.abs(),
+            value(change.before),
+            change.interval.low * 100.0,
+            change.interval.high * 100.0
+        ),
+        false => format!(
+            "not told apart from last week's {} by chance",
+            value(change.before)
+        ),
+    })
+}
+
+/// The growth of a p95, where both weeks have one.
+pub(super) fn grown(now: Quantiles, before: Quantiles) -> String {
+    match growth(now.p95, before.p95) {
+        Some(growth) => format!("{:+.0} %", growth * 100.0),
+        None => "–".to_owned(),
+    }
+}
+
+pub(super) fn kind(vm_type: VmType) -> String {
+    format!("{} VMs", vm_type.spoken())
+}
+
+/// A word of a vocabulary as people write it.
+pub(super) fn plain(word: &str) -> String {
+    word.replace('_', " ")
+}
+
+/// The week in a sentence or two.
+pub(super) fn headline(report: &Report) -> String {
+    let mut text = match report.kind(VmType::Browser) {
+        Some(browsers) if browsers.rate.ready.n == 0 => {
+            "No browser boot that counts was seen.".to_owned()
+        }
+        Some(browsers) => format!(
+            "{} became ready{}.",
+            boots(browsers.rate.ready),
+            objective(report)
+        ),
+        None if report.kinds.is_empty() => "No boot was seen.".to_owned(),
+        None => "No browser VM was asked for.".to_owned(),
+    };
+    if let Some(browsers) = report.kind(VmType::Browser)
+        && let Some(change) = change(browsers.rate.change)
+    {
+        text.push_str(&format!(" That is {change}."));
+    }
+    if report.coverage.partial {
+        text.push_str(&format!(
+            " The report is partial: {} of the week was seen.",
+            report
+                .coverage
+                .seconds
+                .value()
+                .map_or_else(|| "nothing".to_owned(), percent)
+        ));
+    }
+    text
+}
+
+fn boots(ready: Share) -> String {
+    format!(
+        "{} browser boots ({}; {})",
+        count(ready),
+        value(ready),
+        interval(ready).unwrap_or_default()
+    )
+}
+
+fn objective(report: &Report) -> String {
+    let objective = report.budget.objective;
+    let ready = report.kind(VmType::Browser).map(|kind| kind.rate.ready);
+    match ready.and_then(Share::value) {
+        Some(share) if share >= objective => {
+            format!(", above the objective of {}", percent(objective))
+        }
+        Some(_) => format!(", below the objective of {}", percent(objective)),
+        None => String::new(),
+    }
+}
+
+/// The budget in a sentence.
+pub(super) fn budget(report: &Report) -> String {
+    let budget = report.budget;
+    if budget.judged == 0 {
+        return "No boot counted in the 30 days that end with the week: the budget is untouched and untested."
+            .to_owned();
+    }
+    let used = format!(
+        "In the 30 days that end with the week {} browser boots failed; the objective of {} allows {:.1}.",
+        count(Share::new(budget.failed, budget.judged)),
+        percent(budget.objective),
+        budget.allowed
+    );
+    let left = match budget.left {
+        left if left <= 0.0 => format!(" The budget is overspent by {:.1} boots.", -left),
+        left => format!(
+            " {left:.1} are left, {} of the budget.",
+            budget.left_share.map_or_else(|| "all".to_owned(), percent)
+        ),
+    };
+    let pace = budget.weeks_left.map_or_else(String::new, |weeks| {
+        format!(
+            " At this week's pace they last {}.",
+            length(weeks * 7.0 * 86_400.0)
+        )
+    });
+    used + &left + &pace
+}
+
+/// How good the watch was, in a sentence.
+pub(super) fn detection(report: &Report) -> String {
+    let detection = report.detection;
+    match detection.pages {
+        0 => "Nobody had to be paged.".to_owned(),
+        pages => {
+            let median =
+                |seconds: Option<f64>| seconds.map_or_else(|| "unknown".to_owned(), length);
+            format!(
+                "{} of {pages} incidents that paged reached somebody. From the first bad boot to the page: median {}; to \
+                 the end: median {}.",
+                detection.delivered,
+                median(detection.detect_seconds_p50),
+                median(detection.resolve_seconds_p50)
+            )
+        }
+    }
+}
+
+/// One thing to do, as an imperative and its reason.
+pub(super) fn advice(advice: &Advice) -> (String, String) {
+    match advice {
+        Advice::EndIncident { key, cause } => (
+            format!("End the incident {key}."),
+            format!("It still goes on: {}.", plain(cause)),
+        ),
+        Advice::SpareBudget {
+            left,
+            allowed,
+            weeks_left,
+        } => {
+            let why = match weeks_left {
+                Some(weeks) if *left > 0.0 => format!(
+                    "{left:.1} of {allowed:.1} failed boots are left; at this week's pace they last {}.",
+                    length(weeks * 7.0 * 86_400.0)
+                ),
+                _ => format!(
+                    "The 30 days' budget of {allowed:.1} failed boots is overspent by {:.1}.",
+                    -left
+                ),
+            };
+            (
+                "Spare the budget: hold back image and controller changes that can wait."
+                    .to_owned(),
+                why,
+            )
+        }
+        Advice::LookAtImage {
+            image,
+            failed,
+            others,
+        } => (
+            format!("Look at the golden image {image}."),
+            format!(
+                "{} of its boots failed, of the others' {}.",
+                full(*failed),
+                full(*others)
+            ),
+        ),
+        Advice::RemoveCause {
+            vm_type,
+            failure,
+            failed,
+            of_failures,
+            change: since,
+        } => {
+            let since = change(*since).map_or_else(String::new, |change| format!("; {change}"));
+            (
+                format!(
+                    "Remove the cause of {} ({}).",
+                    plain(failure.as_str()),
+                    kind(*vm_type)
+                ),
+                format!(
+                    "{} failed boots ended so, {} of all that count{since}.",
+                    count(*of_failures),
+                    value(*failed)
+                ),
+            )
+        }
+        Advice::SpeedUp {
+            vm_type,
+            stage,
+            p95_ms,
+            before_ms,
+        } => (
+            format!(
+                "Find out why {} became slower ({}).",
+                plain(stage.as_str()),
+                kind(*vm_type)
+            ),
+            format!(
+                "Its p95 went from {} to {}.",
+                milliseconds(*before_ms),
+                milliseconds(*p95_ms)
+            ),
+        ),
+        Advice::SpeedUpDetection {
+            late,
+            untold,
+            pages,
+        } => (
+            "Make pages arrive sooner: look at the channels, thresholds and synthetic boots."
+                .to_owned(),
+            format!(
+                "Of {pages} incidents that paged, {late} were told more than 10 min after the first bad boot and {untold} to \
+                 nobody."
+            ),
+        ),
+        Advice::CloseGaps { seen, gaps } => (
+            "Close the gaps in what is watched.".to_owned(),
+            format!(
+                "{} of the week was seen; what was not is listed below ({}).",
+                value(*seen),
+                self::gaps(*gaps)
+            ),
+        ),
+        Advice::RunSynthetics { user_boots } => (
+            "Let bootwatch make boots of its own.".to_owned(),
+            format!(
+                "Users made {user_boots} boots that count, less than one an hour: an outage can pass unnoticed for long."
+            ),
+        ),
+    }
+}
+
+/// `1 gap`.
+pub(super) fn gaps(number: u64) -> String {
+    match number {
+        1 => "1 gap".to_owned(),
+        number => format!("{} gaps", grouped(number)),
+    }
+}
+
+/// How a rate moved, for a table: empty where nothing is compared.
+pub(super) fn moved(rate: &Rate) -> String {
+    change(rate.change).unwrap_or_else(|| "–".to_owned())
+}
+
+/// What an incident was about.
+pub(super) fn incident(incident: &IncidentFigures) -> String {
+    let subject = match VmType::from_word(&incident.subject) {
+        Some(vm_type) => kind(vm_type),
+        None => plain(&incident.subject),
+    };
+    match &incident.diagnosis {
+        Some(diagnosis) => format!("{subject}: {diagnosis}"),
+        None => format!("{subject}: {}", plain(&incident.cause)),
+    }
+}

@@ -1,0 +1,331 @@
+//! The weekly report, from a store that holds a week: as a user asks for it, and as it is mailed by itself.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+
+use bootwatch::core::event::{Failure, Outcome};
+use bootwatch::core::report::week::Week;
+use bootwatch::store::{Batch, BootRow, StateChange, Store};
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::sidecar::{DEADLINE, Pager, Sidecar};
+use crate::store::{self, settings};
+
+/// A real mail server without secrets; it ends with the test.
+struct MailServer {
+    child: Child,
+    port: u16,
+    mails: mpsc::Receiver<Value>,
+}
+
+impl MailServer {
+    fn start() -> MailServer {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mailserver.py");
+        let mut child = Command::new("/usr/bin/python3")
+            .arg(script)
+            .args(["plain", "-", "-", "-"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 with aiosmtpd runs (scripts/test installs it)");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines
+            .next()
+            .expect("the mail server says its port (scripts/test installs python3-aiosmtpd)")
+            .unwrap()
+            .parse()
+            .unwrap();
+        let (tell, mails) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if tell.send(serde_json::from_str(&line).unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        MailServer { child, port, mails }
+    }
+
+    fn next(&self) -> Value {
+        self.mails.recv_timeout(DEADLINE).expect("a mail arrives")
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.mails.try_recv().is_err()
+    }
+
+    fn notifier(&self, to: &str) -> String {
+        format!(
+            "[notify.team]\ntype = \"email\"\nserver = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\n\
+             from = \"bootwatch@ops.example\"\nto = [{to}]\n",
+            self.port
+        )
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A boot of the week, `minutes` after its beginning.
+fn boot(week: Week, number: u32, minutes: i64, failure: Option<Failure>) -> BootRow {
+    let started_at = week.range(&TimeZone::UTC).start.plus_ms(minutes * 60_000);
+    BootRow {
+        outcome: Some(match failure {
+            Some(_) => Outcome::Failed,
+            None => Outcome::Ready,
+        }),
+        failure,
+        started_at,
+        ended_at: Some(started_at.plus_ms(40_000)),
+        ready_ms: failure.is_none().then_some(38_000),
+        ..store::boot("host-1", number)
+    }
+}
+
+/// A store that saw this week whole: 50 boots, of which `failed` were refused.
+async fn filled(folder: &Path, week: Week, failed: u32) {
+    let mut opened = Store::open(settings(folder), store::NOW).await.unwrap();
+    let range = week.range(&TimeZone::UTC);
+    let boots = (0..50).map(|number| {
+        let failure = (number < failed).then_some(Failure::AgentRefused);
+        boot(week, number + 1, i64::from(number) * 200, failure)
+    });
+    let batch = Batch {
+        boots: boots.collect(),
+        state: vec![StateChange {
+            kind: "seen",
+            key: range.start.0.to_string(),
+            value: Some(range.end.0.to_string()),
+        }],
+        ..Batch::default()
+    };
+    opened.store.commit(&batch).await.unwrap();
+    opened.store.close().await;
+}
+
+fn configuration(folder: &Path, more: &str) -> PathBuf {
+    let path = folder.join("bootwatch.toml");
+    let text = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = \"/var/log/x.log\"\ntimezone = \"UTC\"\n[store]\npath = {:?}\n{more}",
+        folder.join("bootwatch.db").display().to_string()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn report(config: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["report", "--config"])
+        .arg(config)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+const UTC: &str = "[report]\ntimezone = \"UTC\"\n";
+
+#[tokio::test]
+async fn a_week_is_written_as_markdown_json_and_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let week = Week::parse("2025-W42").unwrap();
+    filled(folder.path(), week, 5).await;
+    let config = configuration(folder.path(), UTC);
+    let text = said(&report(&config, &["--week", "2025-W42"]));
+    assert!(
+        text.starts_with("# Boot reliability, week 2025-W42"),
+        "{text}"
+    );
+    assert!(
+        text.contains("45 of 50 browser boots (90.0 %; 78.6 to 95.7 %)"),
+        "{text}"
+    );
+    let json = report(&config, &["--week", "2025-W42", "--format", "json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["week"], "2025-W42");
+    assert_eq!(json["from"], "2025-10-13T00:00:00Z");
+    assert_eq!(json["coverage"]["partial"], false);
+    assert_eq!(json["total"]["ready"]["k"], 45);
+    assert_eq!(json["causes"][0]["failure"], "agent_refused");
+    let page = folder.path().join("w42.html");
+    let output = report(
+        &config,
+        &[
+            "--week",
+            "2025-W42",
+            "--format",
+            "html",
+            "--output",
+            page.to_str().unwrap(),
+        ],
+    );
+    assert!(output.status.success(), "{}", said(&output));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.starts_with("<!DOCTYPE html>") && page.contains("<svg"),
+        "{page}"
+    );
+    // The week after: nothing was seen, and it is said.
+    let text = said(&report(&config, &["--week", "2025-W43"]));
+    assert!(
+        text.contains("No browser boot that counts was seen.") && text.contains("partial"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn wrong_use_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), UTC);
+    let output = report(&config, &["--week", "2025-W42"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("there is no store at"),
+        "{}",
+        said(&output)
+    );
+    filled(folder.path(), Week::parse("2025-W42").unwrap(), 0).await;
+    let output = report(&config, &["--week", "2025-W60"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("2025 has no week 60"),
+        "{}",
+        said(&output)
+    );
+    let output = report(&config, &["--send"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("report.channel"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[tokio::test]
+async fn each_recipient_gets_a_week_once_and_a_revision_that_says_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = MailServer::start();
+    let week = Week::parse("2025-W42").unwrap();
+    filled(folder.path(), week, 5).await;
+    let more = format!(
+        "{UTC}channel = \"team\"\n{}",
+        server.notifier("\"Team <team@ops.example>\", \"lead@ops.example\"")
+    );
+    let config = configuration(folder.path(), &more);
+    let output = report(&config, &["--week", "2025-W42", "--send"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let mut recipients = Vec::new();
+    for _ in 0..2 {
+        let mail = server.next();
+        assert_eq!(mail["defects"], serde_json::json!([]), "{mail}");
+        let kinds = serde_json::json!(["text/plain", "multipart/related"]);
+        assert_eq!(mail["types"], kinds);
+        let subject = "Boot reliability 2025-W42: 90.0 % of browser boots ready, 45 of 50";
+        assert_eq!(mail["headers"]["Subject"], subject);
+        assert_eq!(mail["headers"]["Auto-Submitted"], "auto-generated");
+        assert!(mail["longest_line"].as_u64() <= Some(998), "{mail}");
+        assert!(mail["html"].as_str().unwrap().len() < 100_000);
+        let pictures = mail["pictures"].as_array().unwrap();
+        assert!(pictures.len() >= 3, "{pictures:?}");
+        for picture in pictures {
+            let cid = picture[0].as_str().unwrap().trim_matches(['<', '>']);
+            assert!(
+                mail["html"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&format!("cid:{cid}"))
+            );
+            assert_eq!(picture[1], "image/png");
+        }
+        recipients.push(mail["to"][0].as_str().unwrap().to_owned());
+    }
+    recipients.sort();
+    assert_eq!(recipients, ["lead@ops.example", "team@ops.example"]);
+    let output = report(&config, &["--week", "2025-W42", "--send"]);
+    assert!(
+        said(&output).contains("team@ops.example: has it already"),
+        "{}",
+        said(&output)
+    );
+    assert!(server.is_quiet());
+    // Boots whose outcome came late.
+    filled(folder.path(), week, 9).await;
+    let output = report(&config, &["--week", "2025-W42", "--send"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let subject = server.next()["headers"]["Subject"].clone();
+    assert_eq!(
+        subject,
+        "Revised: Boot reliability 2025-W42: 82.0 % of browser boots ready, 41 of 50"
+    );
+}
+
+#[test]
+fn the_sidecar_makes_up_for_the_last_report_once_whatever_restarts() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let server = MailServer::start();
+    let log = folder.path().join("bootwatch.log");
+    std::fs::write(&log, "").unwrap();
+    let last = Week::of(bootwatch::clock::now(), &TimeZone::UTC).previous();
+    runtime.block_on(filled(folder.path(), last, 2));
+    // The week that the last schedule was for, whatever day it is today.
+    let today = jiff::Timestamp::from_millisecond(bootwatch::clock::now().0).unwrap();
+    let today = TimeZone::UTC.to_datetime(today).date();
+    let schedule = today.strftime("%a 00:00").to_string();
+    let more = format!(
+        "[report]\ntimezone = \"UTC\"\nschedule = \"{schedule}\"\nchannel = \"team\"\n{}",
+        server.notifier("\"team@ops.example\"")
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
+    let mail = server.next();
+    let subject = mail["headers"]["Subject"].as_str().unwrap().to_owned();
+    assert!(
+        subject.starts_with(&format!("Boot reliability {last}: 96.0 %")),
+        "{subject}"
+    );
+    sidecar.stop().unwrap();
+    let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
+    sidecar.wait_until_ready();
+    sidecar.stop().unwrap();
+    assert!(server.is_quiet(), "nobody gets it twice");
+    let kept = runtime.block_on(kept(folder.path()));
+    assert_eq!(kept, [(last.to_string(), 1)]);
+}
+
+async fn kept(folder: &Path) -> Vec<(String, i64)> {
+    let path = folder.join("bootwatch.db");
+    let mut history = bootwatch::store::History::open(&path).await.unwrap();
+    let reports = history.reports().await.unwrap();
+    reports
+        .into_iter()
+        .map(|report| (report.week, report.revision))
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_a_schedule_or_a_channel_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[report]\nschedule = \"Monday 8:00\"\nchannel = \"team\"\n";
+    let output = report(&configuration(folder.path(), more), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = said(&output);
+    assert!(
+        text.contains("report.schedule") && text.contains("write one such as \"Mon 08:00\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("\"team\" is no notifier of type email"),
+        "{text}"
+    );
+}
