@@ -94,6 +94,7 @@ pub struct App {
     config: Config,
     start: Start,
     web: TcpListener,
+    guard: Arc<web::Guard>,
     address: SocketAddr,
 }
 
@@ -118,10 +119,15 @@ impl App {
         web.set_nonblocking(true)
             .context("prepare the web's socket")?;
         let address = web.local_addr().context("read the web's address")?;
+        let guard = match &config.web.config_file {
+            Some(file) => web::Guard::read(file).context("web.config_file")?,
+            None => web::Guard::open_to_all(),
+        };
         Ok(App {
             config,
             start,
             web,
+            guard: Arc::new(guard),
             address,
         })
     }
@@ -140,6 +146,7 @@ impl App {
             config,
             start,
             web,
+            guard,
             address,
         } = self;
         notify::install_tls();
@@ -238,6 +245,7 @@ impl App {
             ready,
             operators,
             live,
+            guard,
         };
         let mut web = start_web(&config, web, &recorder, shown, stop_web.clone())?;
 
@@ -579,6 +587,7 @@ struct Showing {
     ready: watch::Receiver<Readiness>,
     operators: web::Operators,
     live: watch::Receiver<Arc<web::Live>>,
+    guard: Arc<web::Guard>,
 }
 
 /// An incident in the words that its pages have.
@@ -620,6 +629,7 @@ fn start_web(
         ready,
         operators,
         live,
+        guard,
     } = showing;
     let faces = web::Faces {
         version: env!("CARGO_PKG_VERSION"),
@@ -632,6 +642,7 @@ fn start_web(
         zone: page_zone(config),
         tell: Arc::new(move |incident| tell(&context, incident)),
         settings: config.shown.clone(),
+        guard,
     };
     let (tell, ended) = oneshot::channel::<()>();
     let cut = CancellationToken::new();

@@ -101,6 +101,8 @@ pub struct Web {
     pub listen: SocketAddr,
     /// Who shows it may change things; without one nobody may.
     pub token: Option<Secret>,
+    /// Certificate and users, in the form of the exporter-toolkit.
+    pub config_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +203,7 @@ pub fn parse(
         web: Web {
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
+            config_file: settings.maybe("web.config_file"),
         },
         rules: Rules::read(&settings),
         report: report::read(&settings),

@@ -7,6 +7,7 @@
 
 mod api;
 mod events;
+mod guard;
 mod json;
 mod model;
 mod pages;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use api::{Answer, Ask, Operators};
 use axum::Router;
+pub use guard::{Guard, GuardError};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +32,7 @@ pub use model::{
     ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, ImageNow, KindNow, Live, MOST_FLYING,
     MarkLine, MessageLine, NoPast, Past, ReportLine, Tell, Unread, Wanted, Words,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -62,6 +65,8 @@ pub struct Faces {
     pub tell: Tell,
     /// What is configured; nothing of it is secret.
     pub settings: Vec<Shown>,
+    /// Who may look.
+    pub guard: Arc<Guard>,
 }
 
 impl fmt::Debug for Faces {
@@ -121,6 +126,7 @@ impl Default for Limits {
 
 /// Serves until `stop` is cancelled and what was in flight is answered. Dropping the future ends every connection.
 pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: CancellationToken) {
+    let guard = Arc::clone(&faces.guard);
     let router = routes::router(faces, stop.clone());
     let mut connections = JoinSet::new();
     loop {
@@ -130,7 +136,8 @@ pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: Ca
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(converse(stream, router.clone(), limits, stop.clone()));
+                    let guard = Arc::clone(&guard);
+                    connections.spawn(converse(stream, guard, router.clone(), limits, stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -149,7 +156,31 @@ pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: Ca
     }
 }
 
-async fn converse(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+async fn converse(
+    stream: TcpStream,
+    guard: Arc<Guard>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let Some(tls) = guard.tls() else {
+        return talk(stream, router, limits, stop).await;
+    };
+    let handshake = timeout(limits.read_timeout, tls.accept(stream));
+    match stop.run_until_cancelled(handshake).await {
+        Some(Ok(Ok(stream))) => talk(stream, router, limits, stop).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, "a client's handshake failed"),
+        Some(Err(_)) => tracing::debug!("a client's handshake took too long"),
+        None => {}
+    }
+}
+
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.read_timeout)

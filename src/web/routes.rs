@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
+use super::guard::{Guard, May};
 use super::pages::Site;
 use super::{Faces, api, json, pages};
+use crate::config::Secret;
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -67,6 +69,10 @@ struct Shown {
 pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
     let api = api::router(faces.operators.clone());
     let site = Site::new(faces.clone());
+    let door = Door {
+        guard: Arc::clone(&faces.guard),
+        token: faces.operators.token.clone(),
+    };
     let shown = Shown {
         events: Events::new(faces.live.clone(), stop),
         faces,
@@ -91,7 +97,26 @@ pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
         .merge(json::router(Arc::clone(&site)))
         .merge(pages::router(site))
         .fallback(unknown)
+        .layer(from_fn_with_state(door, admit))
         .layer(map_response(guard))
+}
+
+/// Who stands at it.
+#[derive(Clone)]
+struct Door {
+    guard: Arc<Guard>,
+    token: Option<Secret>,
+}
+
+/// Nothing is told to whoever may not look, not even what there is.
+async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match door.guard.may(request.headers(), door.token.as_ref()).await {
+        May::Look => next.run(request).await,
+        May::Not => {
+            let refusal = plain(StatusCode::UNAUTHORIZED, "who are you?\n".to_owned());
+            ([(WWW_AUTHENTICATE, "Basic realm=\"bootwatch\"")], refusal).into_response()
+        }
+    }
 }
 
 async fn events(State(shown): State<Arc<Shown>>) -> Response {

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::*;
 
 mod operators;
+mod pages;
+mod tls;
 
 use operators::operators;
 
@@ -23,20 +25,25 @@ struct Server {
     serving: JoinHandle<()>,
 }
 
+async fn start(limits: Limits, metrics: Render) -> Server {
+    let (sender, ready) = watch::channel(Readiness::unless(vec!["starting".to_owned()]));
+    let mut server = start_with(limits, faces(metrics, ready, operators(None).0)).await;
+    server.ready = Some(sender);
+    server
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a test's server has no supervisor"
 )]
-async fn start(limits: Limits, metrics: Render) -> Server {
+async fn start_with(limits: Limits, faces: Faces) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, ready) = watch::channel(Readiness::unless(vec!["starting".to_owned()]));
-    let faces = faces(metrics, ready, operators(None).0);
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, faces, limits, stop.clone()));
     Server {
         address,
-        ready: Some(sender),
+        ready: None,
         stop,
         serving,
     }
@@ -58,6 +65,7 @@ fn faces(metrics: Render, ready: watch::Receiver<Readiness>, operators: Operator
             ..Words::default()
         }),
         settings: Vec::new(),
+        guard: Arc::new(Guard::open_to_all()),
     }
 }
 

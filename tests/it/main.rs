@@ -13,6 +13,7 @@ mod detection;
 mod metrics;
 mod notify_test;
 mod operators;
+mod pages;
 mod postgres;
 mod tree;
 
