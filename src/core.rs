@@ -30,5 +30,6 @@ pub mod slowness;
 pub mod state;
 pub mod summary;
 pub mod synthetic;
+pub mod untold;
 pub mod weigh;
 pub mod window;

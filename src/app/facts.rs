@@ -14,6 +14,10 @@ use crate::core::rule::RuleName;
 /// Over so long the share of unread records is judged, in steps of a minute.
 const SHARE_STEPS: usize = 10;
 const STEP: Duration = Duration::from_secs(60);
+/// So many times must records have come before their times are judged.
+const STAMPS: usize = 20;
+/// A log that is further off than any zone is replayed, and no clock's fault.
+const NO_CLOCK_MS: i64 = 26 * 3_600_000;
 
 /// Whether the controller's rows can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +56,22 @@ pub(super) struct Watch {
     database_down: Option<Instant>,
     /// Records that matter and those of them that could not be read, at times.
     reads: VecDeque<(Instant, u64, u64)>,
+    /// How far ahead of this machine's clock the records were that came last.
+    ahead_ms: VecDeque<i64>,
 }
 
 impl Watch {
     /// Something was read that the controller has just written.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = Some(now);
+    }
+
+    /// A record was read as it was written, and bears a time so far ahead of this machine's.
+    pub(super) fn stamped(&mut self, ahead_ms: i64) {
+        self.ahead_ms.push_back(ahead_ms);
+        if self.ahead_ms.len() > STAMPS {
+            self.ahead_ms.pop_front();
+        }
     }
 
     /// Since when the log cannot be read.
@@ -71,11 +85,12 @@ impl Watch {
         self.log(sight, &mut facts);
         self.silence(sight, &mut facts);
         self.records(sight, &mut facts);
+        self.clock(&mut facts);
         self.database(sight, &mut facts);
         let since = sight.health.store_failing();
         let fact = lasting(Condition::StoreUnwritable, since, sight);
         facts.insert(RuleName::StoreUnwritable, fact);
-        channels(sight.health, &mut facts);
+        channels(sight.health, sight.now, &mut facts);
         facts
     }
 
@@ -154,6 +169,36 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Late is what a busy host or a held record may be, now and then; never all of them, and never early.
+    fn clock(&self, facts: &mut Facts) {
+        let (Some(least), Some(most)) = (self.ahead_ms.iter().min(), self.ahead_ms.iter().max())
+        else {
+            return;
+        };
+        if self.ahead_ms.len() < STAMPS || *least < -NO_CLOCK_MS || *most > NO_CLOCK_MS {
+            return;
+        }
+        let (off, side) = match (*least > 0, *most < 0) {
+            (true, _) => (*least, "ahead of"),
+            (_, true) => (most.saturating_neg(), "behind"),
+            _ => (0, "beside"),
+        };
+        let fact = Fact {
+            condition: Condition::LogClockWrong,
+            value: u64::try_from(off).unwrap_or(0),
+            of: None,
+            since: None,
+            settles: true,
+            evidence: vec![format!(
+                "the last {STAMPS} times that records came, their times were at least {} s {side} this machine's clock",
+                off / 1_000
+            )],
+        };
+        facts.insert(RuleName::LogClockWrong, fact);
+    }
+}
+
 fn hold(since: &mut Option<Instant>, holds: bool, now: Instant) {
     match holds {
         true => *since = Some(since.unwrap_or(now)),
@@ -176,7 +221,7 @@ fn lasting(condition: Condition, since: Option<Instant>, sight: &Sight<'_>) -> F
     }
 }
 
-fn channels(health: &Health, facts: &mut Facts) {
+fn channels(health: &Health, now: Instant, facts: &mut Facts) {
     let channels = health.channels();
     if channels.is_empty() {
         return;
@@ -184,8 +229,11 @@ fn channels(health: &Health, facts: &mut Facts) {
     let failing: Vec<String> = channels
         .iter()
         .filter_map(|(name, channel)| {
-            let (_, how) = channel.failing?;
-            Some(format!("{name}: the last try ended as {how}"))
+            let how = channel.trouble(now)?;
+            Some(match channel.failing {
+                Some(_) => format!("{name}: the last try ended as {how}"),
+                None => format!("{name}: a message was given up as {how}; it delivers others"),
+            })
         })
         .collect();
     let fact = Fact {
@@ -346,6 +394,37 @@ mod tests {
             scene.after(1).is_empty_of(RuleName::RecordsUnparsed),
             "no records is no data"
         );
+    }
+
+    #[test]
+    fn a_log_in_another_zone_is_off_and_one_that_is_only_late_or_replayed_is_not() {
+        let clock = |ahead: &[i64]| {
+            let mut scene = Scene::new();
+            for ms in ahead {
+                scene.watch.stamped(*ms);
+            }
+            let facts = scene.after(1);
+            facts.get(&RuleName::LogClockWrong).map(|fact| fact.value)
+        };
+        const HOUR: i64 = 3_600_000;
+        assert_eq!(clock(&[-HOUR; 19]), None, "too few to say");
+        assert_eq!(clock(&[-HOUR; 20]), Some(3_600_000));
+        let mut ahead = [HOUR - 900; 20];
+        ahead[7] = HOUR - 30_000;
+        assert_eq!(clock(&ahead), Some(3_570_000), "the least of them");
+        let mut late = [-HOUR; 20];
+        late[19] = -400;
+        assert_eq!(clock(&late), Some(400), "one came in time");
+        late[3] = 50;
+        assert_eq!(clock(&late), Some(0));
+        assert_eq!(
+            clock(&[-400 * 24 * HOUR; 20]),
+            None,
+            "somebody replays a log"
+        );
+        let mut set_right = vec![HOUR; 40];
+        set_right.extend([-300; 20]);
+        assert_eq!(clock(&set_right), Some(300));
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::notify::Outcome;
+use crate::notify::{Outcome, Trouble};
 
 /// The owner looks every second; one that has not for so long hangs.
 const HANGS: Duration = Duration::from_secs(15);
+/// So long after a message was given up its channel is in trouble, whatever it delivers since: somebody was not told.
+const GIVEN_UP: Duration = Duration::from_secs(600);
 /// A log that cannot be read for so long is no passing trouble.
 const UNREADABLE: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,17 @@ pub(super) struct Channel {
     pub(super) tried: bool,
     /// Since when no try has succeeded, and how the last one ended.
     pub(super) failing: Option<(Instant, &'static str)>,
+    /// When a message was last given up, and how.
+    given_up: Option<(Instant, &'static str)>,
+}
+
+impl Channel {
+    /// How the last try ended, or a message that was given up lately.
+    pub(super) fn trouble(&self, now: Instant) -> Option<&'static str> {
+        let lately = |at: Instant| now.saturating_duration_since(at) < GIVEN_UP;
+        let given_up = self.given_up.filter(|(at, _)| lately(*at));
+        self.failing.or(given_up).map(|(_, how)| how)
+    }
 }
 
 impl Health {
@@ -72,8 +85,13 @@ impl Health {
     pub(super) fn channel(&self, name: &str, outcome: Outcome) {
         match outcome {
             Outcome::Sent => self.note(name, None),
-            Outcome::Retrying(_) | Outcome::Failed(_) | Outcome::Expired | Outcome::Overflow => {
+            // Who refuses us is in trouble until somebody mends it, and then is well.
+            Outcome::Retrying(_) | Outcome::Failed(Trouble::Auth) => {
                 self.note(name, Some(outcome.as_str()));
+            }
+            Outcome::Failed(_) | Outcome::Expired | Outcome::Overflow => {
+                self.note(name, Some(outcome.as_str()));
+                self.gave_up(name, outcome.as_str());
             }
             // Nothing was tried.
             Outcome::Replaced | Outcome::Unsent => {}
@@ -83,6 +101,13 @@ impl Health {
     /// A message could not even be handed to its channel.
     pub(super) fn dropped(&self, name: &str) {
         self.note(name, Some("dropped"));
+        self.gave_up(name, "dropped");
+    }
+
+    fn gave_up(&self, name: &str, how: &'static str) {
+        if let Some(channel) = self.state().channels.get_mut(name) {
+            channel.given_up = Some((clock::monotonic(), how));
+        }
     }
 
     fn note(&self, name: &str, failed: Option<&'static str>) {
@@ -130,7 +155,6 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::Trouble;
 
     #[tokio::test(start_paused = true)]
     async fn it_is_well_only_while_somebody_looks_the_log_is_read_and_a_channel_delivers() {
@@ -171,6 +195,9 @@ mod tests {
         health.channel("a", Outcome::Sent);
         let one = health.channels()[0].1;
         assert!(one.tried && one.failing.is_none());
+        let now = clock::monotonic();
+        assert_eq!(one.trouble(now), Some("expired"), "somebody was not told");
+        assert_eq!(one.trouble(now + GIVEN_UP), None);
         health.channel("nobody", Outcome::Expired);
         assert_eq!(health.channels().len(), 1);
     }

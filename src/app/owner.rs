@@ -268,6 +268,7 @@ impl Owner {
                 after,
                 history,
             } => {
+                let (live, newest) = (!history && self.caught_up.is_some(), self.reader.newest());
                 self.history = history;
                 self.up = true;
                 self.caught_up = None;
@@ -279,6 +280,13 @@ impl Owner {
                     self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
                 }
                 self.read(|reader, mut sink| reader.push(&bytes, &mut sink));
+                if let Some(at) = self
+                    .reader
+                    .newest()
+                    .filter(|at| live && Some(*at) != newest)
+                {
+                    self.watch.stamped(at.since(clock::now()));
+                }
                 self.flush_at = self
                     .reader
                     .has_pending()

@@ -415,6 +415,10 @@ pub(super) const KEYS: &[Key] = &[
     CONDITIONS[21],
     CONDITIONS[22],
     CONDITIONS[23],
+    CONDITIONS[24],
+    CONDITIONS[25],
+    CONDITIONS[26],
+    CONDITIONS[27],
     key(
         "alerts.keep_firing",
         Shape::Duration {
@@ -604,6 +608,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "A log that bootwatch does not understand.",
     ),
     ("rules.SyntheticFailing", "Trial boots that fail."),
+    ("rules.BootsUntold", "Boots whose end nobody told."),
+    ("rules.LogClockWrong", "A log in the wrong time."),
     (
         "alerts",
         "When alerts end, and when messages about them are sent.",

@@ -45,7 +45,7 @@ const OF_THE_DATABASE: [&str; 4] = [
 ];
 
 /// The key of each one's limit. One without is about any at all.
-const CONDITIONS: [(&str, Option<&str>); 10] = [
+const CONDITIONS: [(&str, Option<&str>); 12] = [
     ("SessionsIncomplete", Some("sessions")),
     ("IpPoolLow", Some("free")),
     ("GhostVms", Some("vms")),
@@ -56,6 +56,8 @@ const CONDITIONS: [(&str, Option<&str>); 10] = [
     ("NotifierFailing", None),
     ("RecordsUnparsed", Some("share")),
     ("SyntheticFailing", Some("runs")),
+    ("BootsUntold", Some("boots")),
+    ("LogClockWrong", Some("offset")),
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -150,14 +152,14 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     let key = |name: &str| format!("rules.{rule}.{name}");
     let limit = match limit {
         None => Limit::Count(1),
-        Some(name @ ("silence" | "after")) => Limit::Time(settings.read(&key(name))),
+        Some(name @ ("silence" | "after" | "offset")) => Limit::Time(settings.read(&key(name))),
         Some(name @ "share") => Limit::Share(settings.read(&key(name))),
         Some(name) => Limit::Count(settings.read(&key(name))),
     };
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
-        // Being several in a row is a wait already.
-        Limit::Count(_) if rule == "SyntheticFailing" => Duration::ZERO,
+        // Being several is a wait already.
+        Limit::Count(_) if ["SyntheticFailing", "BootsUntold"].contains(&rule) => Duration::ZERO,
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
     };
     Some(ConditionRule { limit, wait })

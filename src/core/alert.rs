@@ -55,6 +55,7 @@ use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, 
 use crate::core::saved::Touched;
 use crate::core::slowness::{Learns, Times};
 use crate::core::synthetic::{SyntheticBoots, SyntheticRun};
+use crate::core::untold::Untold;
 use crate::core::window::{Count, Judged, Settled, Window};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
@@ -162,6 +163,7 @@ pub struct Engine {
     /// Rules about what holds now, and cannot be seen.
     unseen: BTreeSet<RuleName>,
     synthetic: SyntheticBoots,
+    untold: Untold,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
     /// What changed since it was last saved.
@@ -193,6 +195,7 @@ impl Engine {
             closed_ever: 0,
             blind: false,
             synthetic: SyntheticBoots::default(),
+            untold: Untold::default(),
             catching_up: false,
             touched: Touched::default(),
         }
@@ -358,7 +361,7 @@ impl Engine {
     /// an observation; in which order does not matter.
     pub fn synthetic(&mut self, run: &SyntheticRun, now: Timestamp, out: &mut Vec<Effect>) {
         self.synthetic.run(run);
-        self.synthetic_told(now, out);
+        self.told(RuleName::SyntheticFailing, Place::Synthetic, now, out);
     }
 
     fn landed(&mut self, vm: Option<VmId>) {
@@ -374,9 +377,12 @@ impl Engine {
     fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
         let vm_type = boot.kind();
         self.landed(boot.vm);
+        if self.untold.boot(boot) {
+            self.told(RuleName::BootsUntold, Place::Untold, now, out);
+        }
         if boot.origin == Origin::Synthetic {
             if self.synthetic.boot(boot) {
-                self.synthetic_told(now, out);
+                self.told(RuleName::SyntheticFailing, Place::Synthetic, now, out);
             }
             return;
         }

@@ -32,6 +32,8 @@ words! {
         NotifierFailing = "notifier_failing",
         RecordsUnparsed = "records_unparsed",
         SyntheticFailing = "synthetic_failing",
+        BootsUntold = "boots_untold",
+        LogClockWrong = "log_clock_wrong",
     }
 }
 
@@ -52,6 +54,8 @@ impl Condition {
             Condition::NotifierFailing => "bootwatch cannot deliver its messages",
             Condition::RecordsUnparsed => "bootwatch cannot read many of the log's records",
             Condition::SyntheticFailing => "bootwatch's own trial boots fail",
+            Condition::BootsUntold => "the log does not tell how boots end",
+            Condition::LogClockWrong => "the times in the controller's log are wrong",
         }
     }
 }
@@ -111,6 +115,8 @@ impl ConditionSettings {
             RuleName::NotifierFailing => (1.0, 60_000),
             RuleName::RecordsUnparsed => (0.01, 300_000),
             RuleName::SyntheticFailing => (2.0, 0),
+            RuleName::BootsUntold => (3.0, 0),
+            RuleName::LogClockWrong => (120_000.0, 0),
             _ => (60_000.0, 0),
         };
         ConditionSettings {
@@ -141,7 +147,7 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
             let limit = whole(limit);
             (value <= limit, value > limit + limit.div_ceil(4), limit)
         }
-        Condition::SessionsIncomplete | Condition::GhostVms => {
+        Condition::SessionsIncomplete | Condition::GhostVms | Condition::BootsUntold => {
             let limit = whole(limit).max(1);
             (value >= limit, value <= limit / 2, limit)
         }
@@ -157,7 +163,8 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         | Condition::LogLagging
         | Condition::StoreUnwritable
         | Condition::NotifierFailing
-        | Condition::SyntheticFailing => {
+        | Condition::SyntheticFailing
+        | Condition::LogClockWrong => {
             let limit = whole(limit).max(1);
             (value >= limit, value < limit, limit)
         }
@@ -227,6 +234,8 @@ mod tests {
             ),
             (R::NotifierFailing, C::NotifierFailing, 3, 1, None, 0),
             (R::SyntheticFailing, C::SyntheticFailing, 0, 2, None, 0),
+            (R::BootsUntold, C::BootsUntold, 20, 3, Some(2), 1),
+            (R::LogClockWrong, C::LogClockWrong, 0, 120_000, None, 1),
         ] {
             assert_eq!(verdict(rule, condition, bad, of), (true, false), "{rule:?}");
             assert_eq!(

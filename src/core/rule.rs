@@ -48,6 +48,8 @@ pub enum RuleName {
     NotifierFailing,
     RecordsUnparsed,
     SyntheticFailing,
+    BootsUntold,
+    LogClockWrong,
 }
 
 impl RuleName {
@@ -69,6 +71,8 @@ impl RuleName {
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
         RuleName::SyntheticFailing,
+        RuleName::BootsUntold,
+        RuleName::LogClockWrong,
     ];
 
     /// The rules that judge the boots of each kind of VM.
@@ -94,6 +98,8 @@ impl RuleName {
         RuleName::NotifierFailing,
         RuleName::RecordsUnparsed,
         RuleName::SyntheticFailing,
+        RuleName::BootsUntold,
+        RuleName::LogClockWrong,
     ];
 
     #[must_use]
@@ -115,6 +121,8 @@ impl RuleName {
             RuleName::NotifierFailing => "NotifierFailing",
             RuleName::RecordsUnparsed => "RecordsUnparsed",
             RuleName::SyntheticFailing => "SyntheticFailing",
+            RuleName::BootsUntold => "BootsUntold",
+            RuleName::LogClockWrong => "LogClockWrong",
         }
     }
 
@@ -146,7 +154,9 @@ impl RuleName {
             | RuleName::DatabaseUnreachable
             | RuleName::StoreUnwritable
             | RuleName::NotifierFailing
-            | RuleName::RecordsUnparsed => Severity::Ticket,
+            | RuleName::RecordsUnparsed
+            | RuleName::BootsUntold
+            | RuleName::LogClockWrong => Severity::Ticket,
         }
     }
 

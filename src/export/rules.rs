@@ -81,6 +81,8 @@ pub const ROWS: &[Row] = &[
     levels::NOTIFIER,
     levels::UNPARSED,
     fleet::SYNTHETIC,
+    fleet::UNTOLD,
+    fleet::CLOCK,
     fleet::IMAGE,
     fleet::DOWN,
     fleet::ABSENT,

@@ -30,7 +30,7 @@ const fn waits(path: &'static str, default: &'static str) -> Key {
     key(path, FOR, default, FOR_DOC)
 }
 
-pub(in crate::config) const CONDITIONS: [Key; 24] = [
+pub(in crate::config) const CONDITIONS: [Key; 28] = [
     on(
         "rules.SessionsIncomplete.enabled",
         "Tell of sessions that are past their deadline and have no VM. Needs the controller's database.",
@@ -136,5 +136,25 @@ pub(in crate::config) const CONDITIONS: [Key; 24] = [
         Shape::Count { min: 1, max: 16 },
         "2",
         "So many in a row. Two that pass in a row end it.",
+    ),
+    on(
+        "rules.BootsUntold.enabled",
+        "Tell when the log does not tell how boots end: they count neither for nor against.",
+    ),
+    key(
+        "rules.BootsUntold.boots",
+        Shape::Count { min: 2, max: 20 },
+        "3",
+        "So many of the last 20.",
+    ),
+    on(
+        "rules.LogClockWrong.enabled",
+        "Tell when the log's times are not this machine's: a wrong zone, or a wrong clock.",
+    ),
+    key(
+        "rules.LogClockWrong.offset",
+        HOLDS,
+        "\"2m\"",
+        "So far off, 20 times in a row that records came.",
     ),
 ];

@@ -1,8 +1,8 @@
 //! The rules about what holds now: facts in, alerts out, with the same states as the rules about boots.
 //!
 //! A fact that is missing is blindness: its alert keeps its state, and its waits stop. Facts are told again and again
-//! by one clock, which alone moves these alerts: nothing of the past can fire one. How synthetic boots end the engine
-//! knows by itself, and judges as soon as it is told.
+//! by one clock, which alone moves these alerts: nothing of the past can fire one. How boots end the engine knows by
+//! itself (`OWN`), and judges as soon as it is told.
 
 use super::incident::{Family, Reason, Trouble};
 use super::keep::Place;
@@ -13,24 +13,42 @@ use crate::core::event::Timestamp;
 use crate::core::rule::{RuleName, Said};
 
 const EVIDENCE: usize = 3;
+/// What the engine knows by itself.
+const OWN: [RuleName; 2] = [RuleName::SyntheticFailing, RuleName::BootsUntold];
 
 impl Engine {
     /// Takes what is known now. To be told at most once a second, and whenever it has changed.
     pub fn facts(&mut self, facts: &Facts, now: Timestamp, out: &mut Vec<Effect>) {
-        let synthetic = self.synthetic.fact();
-        let fact = |rule| match rule {
-            RuleName::SyntheticFailing => synthetic.as_ref(),
-            other => facts.get(&other),
+        let own: Facts = OWN
+            .iter()
+            .filter_map(|rule| Some((*rule, self.own(*rule)?)))
+            .collect();
+        let fact = |rule| match OWN.contains(&rule) {
+            true => own.get(&rule),
+            false => facts.get(&rule),
         };
         self.hold(|_| true, fact, now, out);
     }
 
-    /// What is known of synthetic boots has changed.
-    pub(super) fn synthetic_told(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        self.touched.mark(Place::Synthetic);
-        let fact = self.synthetic.fact();
-        let only = |rule| rule == RuleName::SyntheticFailing;
-        self.hold(only, |_| fact.as_ref(), now, out);
+    fn own(&self, rule: RuleName) -> Option<Fact> {
+        match rule {
+            RuleName::SyntheticFailing => self.synthetic.fact(),
+            RuleName::BootsUntold => self.untold.fact(),
+            _ => None,
+        }
+    }
+
+    /// What the engine knows by itself of one rule has changed.
+    pub(super) fn told(
+        &mut self,
+        rule: RuleName,
+        place: Place,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        self.touched.mark(place);
+        let fact = self.own(rule);
+        self.hold(|judged| judged == rule, |_| fact.as_ref(), now, out);
     }
 
     /// Judges some of the rules by what is known now.

@@ -85,7 +85,9 @@ impl Family {
             Condition::LogUnreadable | Condition::LogLagging => Family::Log,
             Condition::StoreUnwritable => Family::Store,
             Condition::NotifierFailing => Family::Notifiers,
-            Condition::RecordsUnparsed => Family::Records,
+            Condition::RecordsUnparsed | Condition::BootsUntold | Condition::LogClockWrong => {
+                Family::Records
+            }
             Condition::SyntheticFailing => Family::Synthetic,
         }
     }
@@ -568,21 +570,28 @@ pub(super) fn named(bad: &[Judged]) -> Vec<NamedBoot> {
         .collect()
 }
 
-/// The newest boots' last words: one line each, then more of the newest.
+/// What the newest boot met and how it ended, then what the boots before it met; then more of the newest. How a boot
+/// ended is mostly that it was given up, which the page says already; what it met before that says why.
 pub(super) fn lines(bad: &[Judged]) -> Vec<String> {
-    let mut lines: Vec<String> = bad
+    let Some((newest, others)) = bad.split_first() else {
+        return Vec::new();
+    };
+    let before = |boot: &'_ Judged| {
+        let mut back = boot.evidence.iter().rev();
+        let last = back.next();
+        back.next().or(last).cloned()
+    };
+    let ends = newest.evidence.len().saturating_sub(2);
+    let (earlier, ends) = newest.evidence.split_at(ends);
+    let mut lines: Vec<String> = ends.to_vec();
+    let more = others
         .iter()
-        .filter_map(|boot| boot.evidence.last().cloned())
-        .take(EVIDENCE)
-        .collect();
-    if let Some(newest) = bad.first() {
-        let more = newest
-            .evidence
-            .iter()
-            .rev()
-            .skip(1)
-            .take(EVIDENCE.saturating_sub(lines.len()));
-        lines.extend(more.cloned());
+        .filter_map(before)
+        .chain(earlier.iter().rev().cloned());
+    for line in more {
+        if lines.len() < EVIDENCE && !lines.contains(&line) {
+            lines.push(line);
+        }
     }
     lines
 }

@@ -40,6 +40,7 @@ pub(super) enum Place {
     Incident(Subject, Family),
     Closed(usize),
     Synthetic,
+    Untold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +67,7 @@ impl Place {
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
             "synthetic" => Place::Synthetic,
+            "untold" => Place::Untold,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
                 let family = next()?;
@@ -123,6 +125,7 @@ impl fmt::Display for Place {
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
             Place::Synthetic => f.write_str("synthetic"),
+            Place::Untold => f.write_str("untold"),
         }
     }
 }
@@ -268,7 +271,8 @@ impl Engine {
                 + self.alerts.len()
                 + self.incidents.len()
                 + self.closed.len()
-                + usize::from(!self.synthetic.is_empty()),
+                + usize::from(!self.synthetic.is_empty())
+                + usize::from(!self.untold.is_empty()),
         }
     }
 
@@ -309,6 +313,7 @@ impl Engine {
                 .map(|(number, _)| Place::closed(number)),
         );
         all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
+        all.extend((!self.untold.is_empty()).then_some(Place::Untold));
         all
     }
 
@@ -365,6 +370,10 @@ impl Engine {
                     .find(|(number, _)| Place::closed(*number) == place)
                     .map(|(number, incident)| Numbered(number, incident));
                 changes.put_or_remove(key, closed.as_ref());
+            }
+            Place::Untold => {
+                let known = Some(&self.untold).filter(|known| !known.is_empty());
+                changes.put_or_remove(key, known);
             }
             Place::Synthetic => {
                 let known = Some(&self.synthetic).filter(|known| !known.is_empty());
@@ -432,6 +441,10 @@ impl Engine {
                 self.incidents.insert((subject, family), incident);
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
+            Place::Untold => {
+                self.untold = saved.read(key, text)?;
+                saved.ensure(self.untold.is_sound(), key, "it holds too many")?;
+            }
             Place::Synthetic => {
                 self.synthetic = saved.read(key, text)?;
                 saved.ensure(self.synthetic.is_sound(), key, "it holds too many")?;

@@ -601,3 +601,30 @@ proptest::proptest! {
         proptest::prop_assert_eq!(story.engine.overdue().count(), 0);
     }
 }
+
+#[test]
+fn evidence_shows_what_boots_met_and_not_only_that_they_were_given_up() {
+    let boot = |number: u8, evidence: &[&str]| Judged {
+        vm: Some(VmId(number.into())),
+        session: None,
+        started_at: Timestamp(0),
+        ended_at: Timestamp(0),
+        failure: Some(Failure::AgentRefused),
+        evidence: evidence
+            .iter()
+            .map(|line| format!("{number}: {line}"))
+            .collect(),
+    };
+    let met = ["EHOSTUNREACH", "ECONNREFUSED", "timeout exceeded"];
+    let bad = [boot(3, &met), boot(2, &met), boot(1, &["died"])];
+    assert_eq!(
+        incident::lines(&bad),
+        ["3: ECONNREFUSED", "3: timeout exceeded", "2: ECONNREFUSED"]
+    );
+    assert_eq!(incident::lines(&bad[2..]), ["1: died"]);
+    assert_eq!(
+        incident::lines(&bad[..1]),
+        ["3: ECONNREFUSED", "3: timeout exceeded", "3: EHOSTUNREACH"]
+    );
+    assert!(incident::lines(&[]).is_empty());
+}

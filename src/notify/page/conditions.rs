@@ -25,6 +25,9 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
         (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) => {
             format!("{unparsed} of {of} log records that matter cannot be read")
         }
+        (Condition::BootsUntold, Some((untold, Some(of)))) => {
+            format!("the log does not tell how {untold} of the last {of} boots ended")
+        }
         (Condition::SyntheticFailing, Some((failed, _))) => match failed {
             0 | 1 => "bootwatch's own trial boots fail".to_owned(),
             failed => format!("the last {failed} trial boots of bootwatch itself failed"),
@@ -72,6 +75,13 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
         Condition::RecordsUnparsed => {
             "Boots may be missing or judged wrongly; the controller's lines may have changed."
         }
+        Condition::BootsUntold => {
+            "They count neither as ready nor as failed: an outage could look like this and page nobody."
+        }
+        Condition::LogClockWrong => {
+            "Boots are judged in the log's own time, so pages still come; but times in pages and reports are wrong, and \
+             the log cannot be laid beside anything else."
+        }
         Condition::SyntheticFailing => {
             "They ask for a browser VM as a user does: the next user may get none. It pages early on purpose, at quiet \
              hours before anybody has met it."
@@ -108,6 +118,10 @@ pub(super) fn figure(rule: RuleName, level: &Level) -> String {
         RuleName::StoreUnwritable => {
             format!("{} without a commit (limit {})", time(value), time(limit))
         }
+        RuleName::BootsUntold => {
+            format!("{value}{of} boots without an end (limit {limit})")
+        }
+        RuleName::LogClockWrong => format!("{} off (limit {})", time(value), time(limit)),
         RuleName::SyntheticFailing => {
             format!("{value} synthetic boots failed in a row (limit {limit})")
         }
@@ -155,6 +169,14 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
         }
         Condition::RecordsUnparsed => {
             "was the controller deployed lately? Look at the newest lines of its log for a changed form."
+        }
+        Condition::BootsUntold => {
+            "look in the controller's log for one of the VMs named: does it say how the boot ended, in other words than \
+             before (was the controller deployed?), or do lines stop in the middle (was the log cut)?"
+        }
+        Condition::LogClockWrong => {
+            "compare date on the host with the newest line of the log: a whole number of hours is a time zone (log.timezone \
+             in bootwatch's configuration), anything else is the host's clock (timedatectl)."
         }
         Condition::SyntheticFailing => {
             "do users' boots fail too? If they do, follow their page. If they do not, look at what the lines above say: \

@@ -3,11 +3,13 @@ use std::path::Path;
 
 use super::*;
 use crate::core::alert::{Effect, Engine, Settings};
+use crate::core::boot::{Boot, Observation};
 use crate::core::burn::Left;
 use crate::core::condition::{Fact, Facts};
-use crate::core::event::{Failure, VmType};
+use crate::core::event::{Failure, Outcome, Provenance, VmId, VmType};
 use crate::core::rule::{Burn, Detail, RuleName};
 use crate::core::slowness::{Slow, Slowness};
+use crate::core::synthetic::{SyntheticResult, SyntheticRun};
 use crate::notify::fixture;
 
 #[test]
@@ -357,6 +359,13 @@ fn every_condition_is_told_in_a_sentence_with_its_figure_and_what_to_do() {
             Some(10_000),
             "214 of 10000 log records that matter cannot be read, since 18:24:13 UTC",
         ),
+        (
+            RuleName::LogClockWrong,
+            Condition::LogClockWrong,
+            3_600_000,
+            None,
+            "the times in the controller's log are wrong, since 18:24:13 UTC",
+        ),
     ] {
         let fact = Fact {
             condition: condition_,
@@ -391,4 +400,67 @@ fn every_condition_is_told_in_a_sentence_with_its_figure_and_what_to_do() {
         );
         assert!(over.first_step.is_none());
     }
+}
+
+#[test]
+fn trials_that_fail_and_boots_that_nobody_tells_of_are_said_with_each_one() {
+    let mut engine = Engine::new(Settings {
+        host: "controller-1".to_owned(),
+        ..Settings::default()
+    });
+    let mut out = Vec::new();
+    for minute in [0i64, 5] {
+        let started_at = fixture::FIRST_BAD.plus_ms(minute * 60_000);
+        let run = SyntheticRun {
+            vm: Some(VmId(minute.unsigned_abs().into())),
+            session: None,
+            started_at,
+            ended_at: started_at.plus_ms(30_000),
+            result: SyntheticResult::Failed,
+            failure: Some(Failure::VncNotReady),
+            evidence: vec!["6080 did not answer within 5 s".to_owned()],
+        };
+        engine.synthetic(&run, run.ended_at, &mut out);
+    }
+    for minute in 10i64..13 {
+        let at = fixture::FIRST_BAD.plus_ms(minute * 60_000);
+        let mut boot = Boot::new(
+            Some(VmId(minute.unsigned_abs().into())),
+            Provenance::default(),
+            at,
+        );
+        boot.outcome = Some(Outcome::Lost);
+        boot.failure = Some(Failure::Unknown);
+        boot.ended_at = Some(at);
+        engine.observe(&Observation::BootEnded(Box::new(boot)), at, &mut out);
+    }
+    let pages: Vec<Page> = out
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Notify(notification) => Some(Page::of(notification, &context())),
+            Effect::AlertChanged(_) => None,
+        })
+        .collect();
+    let titles: Vec<&str> = pages.iter().map(|page| page.title.as_str()).collect();
+    assert_eq!(
+        titles,
+        [
+            "the last 2 trial boots of bootwatch itself failed, since 18:24:13 UTC",
+            "the log does not tell how 3 of the last 3 boots ended, since 18:34:13 UTC"
+        ]
+    );
+    assert_eq!(
+        pages[0].evidence,
+        [5, 0].map(|vm| format!(
+            "{}: vnc_not_ready: 6080 did not answer within 5 s",
+            VmId(vm)
+        ))
+    );
+    assert_eq!(pages[1].evidence.len(), 3);
+    assert_eq!(
+        pages[0].figures,
+        [
+            "SyntheticFailing: 2 synthetic boots failed in a row (limit 2), firing since 18:29:43 UTC"
+        ]
+    );
 }

@@ -363,3 +363,34 @@ fn the_logs_synthetic_boots_page_by_themselves_and_touch_no_rule_about_users() {
         .collect();
     assert_eq!(about, [Subject::Host, VmType::Browser.into()]);
 }
+
+#[test]
+fn boots_whose_end_nobody_tells_are_a_ticket_and_no_recovery_of_another() {
+    let mut story = Story::new();
+    story.boots("rrrrr");
+    let untold = |story: &mut Story, vm: u128| {
+        story.pass(MINUTE);
+        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), story.now);
+        boot.outcome = Some(Outcome::Lost);
+        boot.failure = Some(Failure::Unknown);
+        boot.ended_at = Some(story.now);
+        let mut out = Vec::new();
+        let ended = Observation::BootEnded(Box::new(boot));
+        story.engine.observe(&ended, story.now, &mut out);
+        story.take(out);
+    };
+    untold(&mut story, 901);
+    untold(&mut story, 902);
+    assert!(story.sent.is_empty());
+    story.down(MINUTE);
+    untold(&mut story, 903);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    let incident = &story.sent[0].incident;
+    assert_eq!(incident.severity(), Severity::Ticket);
+    assert_eq!(incident.members[0].rule, RuleName::BootsUntold);
+    assert!(incident.evidence[0].starts_with(&VmId(903).to_string()));
+    // Boots that end again in words that are understood settle it.
+    story.boots(&"r".repeat(20));
+    story.hold(&Facts::new(), 3 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+}

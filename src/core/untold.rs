@@ -1,0 +1,123 @@
+//! Boots whose end nobody told: among the last ones, how many there are.
+//!
+//! A boot that is never heard of again is `lost`, and counts neither for nor against: nobody knows how it went. A few are
+//! so after a crash. Many are a way to be green and wrong: the controller's messages have changed so that its ends are not
+//! understood any more, or the log is losing lines. So they are counted here, whatever they were. Those that a restart of
+//! the controller took are no riddle, and count as told.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::boot::Boot;
+use crate::core::condition::{Condition, Fact};
+use crate::core::event::{Failure, Outcome, Timestamp, VmId};
+
+/// The boots that are looked at.
+const LAST: usize = 20;
+/// Untold ones that a page names.
+const NAMED: usize = 3;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Ended {
+    told: bool,
+    started_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vm: Option<VmId>,
+}
+
+/// The last boots that ended, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::core) struct Untold(VecDeque<Ended>);
+
+impl Untold {
+    /// As long as all is well nothing need be written.
+    pub(in crate::core) fn is_empty(&self) -> bool {
+        self.0.iter().all(|ended| ended.told)
+    }
+
+    /// What was saved can be gone on from.
+    pub(in crate::core) fn is_sound(&self) -> bool {
+        self.0.len() <= LAST
+    }
+
+    /// Takes a boot's end. Says whether that says anything new.
+    pub(in crate::core) fn boot(&mut self, boot: &Boot) -> bool {
+        let told = match boot.outcome {
+            Some(Outcome::Lost) => boot.failure == Some(Failure::ControllerRestarted),
+            Some(Outcome::Ready | Outcome::Failed | Outcome::Cancelled) => true,
+            None => return false,
+        };
+        let news = !told || !self.is_empty();
+        self.0.push_back(Ended {
+            told,
+            started_at: boot.started_at,
+            vm: boot.vm,
+        });
+        if self.0.len() > LAST {
+            self.0.pop_front();
+        }
+        news
+    }
+
+    /// `None` before any boot has ended.
+    pub(in crate::core) fn fact(&self) -> Option<Fact> {
+        let of = u64::try_from(self.0.len()).unwrap_or(u64::MAX);
+        let untold: Vec<&Ended> = self.0.iter().rev().filter(|ended| !ended.told).collect();
+        (of > 0).then(|| Fact {
+            condition: Condition::BootsUntold,
+            value: untold.len() as u64,
+            of: Some(of),
+            since: untold.iter().map(|ended| ended.started_at).min(),
+            settles: true,
+            evidence: untold
+                .iter()
+                .take(NAMED)
+                .map(|ended| match ended.vm {
+                    Some(vm) => format!("{vm}: the log has no more word of it"),
+                    None => "a request: the log has no more word of it".to_owned(),
+                })
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Provenance;
+
+    fn boot(outcome: Outcome, failure: Option<Failure>) -> Boot {
+        let mut boot = Boot::new(Some(VmId(7)), Provenance::default(), Timestamp(0));
+        boot.outcome = Some(outcome);
+        boot.failure = failure;
+        boot
+    }
+
+    #[test]
+    fn what_nobody_told_is_counted_and_a_restart_of_the_controller_is_no_riddle() {
+        let mut untold = Untold::default();
+        assert!(untold.fact().is_none());
+        assert!(!untold.boot(&boot(Outcome::Ready, None)));
+        let restarted = Some(Failure::ControllerRestarted);
+        assert!(!untold.boot(&boot(Outcome::Lost, restarted)));
+        assert!(untold.is_empty());
+        let silent = || boot(Outcome::Lost, Some(Failure::Unknown));
+        assert!(untold.boot(&silent()));
+        let fact = untold.fact().expect("boots have ended");
+        assert_eq!((fact.value, fact.of), (1, Some(3)));
+        for _ in 0..LAST {
+            assert!(untold.boot(&boot(Outcome::Failed, Some(Failure::AgentRefused))));
+        }
+        assert!(untold.is_empty(), "it is too long ago");
+        for _ in 0..2 * LAST {
+            untold.boot(&silent());
+        }
+        let fact = untold.fact().expect("boots have ended");
+        assert_eq!((fact.value, fact.of), (20, Some(20)));
+        assert_eq!(fact.evidence.len(), NAMED);
+        let text = serde_json::to_string(&untold).unwrap();
+        let again: Untold = serde_json::from_str(&text).unwrap();
+        assert!(again == untold && again.is_sound());
+    }
+}
