@@ -31,6 +31,9 @@ fn certificate(folder: &Path, name: &str) {
             "/CN=localhost",
             "-addext",
             "subjectAltName=DNS:localhost",
+            // A certificate of an authority is none of a server.
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
         ])
         .arg("-keyout")
         .arg(file("key"))
