@@ -25,6 +25,7 @@ mod live;
 mod owner;
 mod past;
 mod place;
+mod probe;
 pub mod report;
 mod resort;
 mod restart;
@@ -63,6 +64,7 @@ use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
 use owner::Owner;
 use place::{Place, SourceEvent};
+use probe::Probing;
 use resort::LastResort;
 use supervisor::Supervisor;
 
@@ -227,6 +229,9 @@ impl App {
             }
             None => None,
         };
+        let probing = config.probe.interval.map(|interval| {
+            Probing::start(&config.probe, interval, &recorder, &stop_source, &mut tasks)
+        });
         let read_to = restored.place.clone();
         let mut gather = Gather::new(config.host.clone(), handed, anew, read_to);
         if restored.forgets_database {
@@ -264,6 +269,7 @@ impl App {
                 view: view_tx,
                 live: live_tx,
                 known: live::Known::of(&config),
+                probing,
             },
             stats,
         );

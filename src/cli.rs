@@ -9,6 +9,7 @@ pub mod image;
 pub mod notify;
 pub mod operate;
 mod past;
+pub mod probe;
 pub mod report;
 pub mod rules;
 pub mod run;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Arguments),
     /// Says whether a golden image has everything that a browser VM needs
     Image(image::Arguments),
+    /// Looks at one VM: its agent, noVNC, VNC, each phase timed
+    Probe(probe::Arguments),
     /// Sends a test message through a configured channel, or plays a whole incident as a drill
     Notify(notify::Arguments),
     /// Keeps alerts quiet for a while
@@ -84,6 +87,9 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
         }
         Command::Check(arguments) => check::run(&arguments, &Surroundings::of_this_process(), out),
         Command::Image(arguments) => image::run(&arguments, out, err),
+        Command::Probe(arguments) => {
+            probe::run(&arguments, &Surroundings::of_this_process(), out, err)
+        }
         Command::Notify(arguments) => {
             notify::run(&arguments, &Surroundings::of_this_process(), out, err)
         }

@@ -12,6 +12,7 @@ mod keys;
 pub mod manual;
 mod nearest;
 mod notify;
+mod probe;
 mod problem;
 mod report;
 mod rules;
@@ -38,6 +39,7 @@ pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
+pub use probe::Probe;
 pub use problem::{Problem, Problems};
 pub use report::Report;
 pub use rules::{
@@ -60,6 +62,8 @@ pub struct Config {
     pub image: Option<Image>,
     /// The controller's database, where it is watched.
     pub database: Option<Database>,
+    /// Where VMs are, and how they are looked at.
+    pub probe: Probe,
     pub web: Web,
     pub rules: Rules,
     pub alerts: Alerts,
@@ -175,6 +179,7 @@ pub fn parse(
     check_log(&settings, &mut problems);
     check_token(&settings, &mut problems);
     database::check(&settings, &mut problems);
+    probe::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
     notify::check(&settings, &mut problems);
     store::check(&settings, &mut problems);
@@ -200,6 +205,7 @@ pub fn parse(
         store: store::read(&settings, surroundings),
         image: image::read(&settings),
         database: database::read(&settings),
+        probe: probe::read(&settings),
         web: Web {
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),

@@ -23,10 +23,11 @@ use std::time::Duration;
 
 use crate::core::alert::{AlertView, Effect};
 use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
-use crate::core::event::{AttemptResult, Origin, Outcome, Timestamp, VmType};
+use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::image::{Finding, Generation};
 use crate::core::inventory::{AddressState, SessionTotals};
+use crate::core::probe::Look;
 use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
 
@@ -126,9 +127,13 @@ impl Recorder {
                     .stage_ended(*vm_type, *stage, *outcome, seconds(*ms));
             }
             Observation::BootEnded(boot) if live => self.boot_ended(boot),
+            Observation::BootAmended(boot) if boot.failure == Some(Failure::AgentLate) => {
+                self.prometheus.late(boot.kind(), boot.origin);
+            }
             Observation::StageEnded { .. }
             | Observation::BootEnded(_)
             | Observation::BootStarted { .. }
+            | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
@@ -293,6 +298,21 @@ impl Recorder {
     /// Records what became of a sign of life: `sent`, `failed` or `withheld`.
     pub fn heartbeat(&self, result: &str) {
         self.prometheus.heartbeat(result);
+    }
+
+    /// Records a look at a VM, or that there was none.
+    pub fn probed(&self, look: &Look) {
+        self.prometheus.probed(look);
+    }
+
+    /// Takes whether probes can tell something of VMs.
+    pub fn prober_sound(&self, sound: bool) {
+        self.prometheus.prober_sound(sound);
+    }
+
+    /// Records looks that were let pass because the one before was still under way.
+    pub fn looks_overrun(&self, looks: u64) {
+        self.prometheus.looks_overrun(looks);
     }
 
     /// Everything in Prometheus' text format.

@@ -14,7 +14,7 @@ mod neighbour;
 mod vnc;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::clock::{self, Stopwatch};
+use crate::config;
 use crate::core::event::Timestamp;
 use crate::core::probe::{
     Body, Check, Checked, Laps, Look, Networks, Phase, ProbeResult, Refusal, VmAddress, skew,
@@ -31,6 +32,8 @@ pub use exchange::{MOST_BODY, MOST_HEAD};
 
 /// Names that are resolved at a time.
 const RESOLVING: usize = 2;
+/// Nothing in a VM listens on it.
+const NEGATIVE_PORT: u16 = 1;
 
 /// How VMs are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +44,28 @@ pub struct Settings {
     pub vnc_port: u16,
     /// Nothing may listen on it.
     pub negative_port: u16,
-    /// How long a connection may take to be made.
+    /// How long a connection may take to be made: longer than the 3 s in which the kernel finds out that nobody has an
+    /// address, or that would never be told.
     pub connect_timeout: Duration,
     /// How long one check may take as a whole.
     pub timeout: Duration,
+    /// Where the controller itself answers.
+    pub controller: SocketAddr,
+}
+
+impl From<&config::Probe> for Settings {
+    fn from(configured: &config::Probe) -> Settings {
+        Settings {
+            networks: configured.networks.clone(),
+            agent_port: configured.agent_port,
+            vnc_web_port: configured.vnc_web_port,
+            vnc_port: configured.vnc_port,
+            negative_port: NEGATIVE_PORT,
+            connect_timeout: configured.connect_timeout,
+            timeout: configured.timeout,
+            controller: configured.controller,
+        }
+    }
 }
 
 impl Settings {
@@ -56,9 +77,10 @@ impl Settings {
             agent_port: 8080,
             vnc_web_port: 6080,
             vnc_port: 5901,
-            negative_port: 1,
-            connect_timeout: Duration::from_secs(2),
+            negative_port: NEGATIVE_PORT,
+            connect_timeout: Duration::from_secs(4),
             timeout: Duration::from_secs(5),
+            controller: SocketAddr::from(([127, 0, 0, 1], 4_000)),
         }
     }
 
@@ -101,6 +123,16 @@ impl NotAdmitted {
 pub struct Prober {
     settings: Arc<Settings>,
     resolving: Arc<Semaphore>,
+}
+
+/// What the prober stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Footing {
+    /// The bridge's address is on this host.
+    Bridge,
+    /// It is not, but the controller answers.
+    Controller,
+    None,
 }
 
 /// A running check: its watch, its laps, and when it must be over.
@@ -156,10 +188,23 @@ impl Prober {
     /// # Errors
     /// It has no address, or one that lies outside the networks.
     pub async fn admit(&self, target: &str) -> Result<VmAddress, NotAdmitted> {
+        self.resolve(target).await.map(|(vm, _)| vm)
+    }
+
+    /// The same, and how long a name took to become an address.
+    ///
+    /// # Errors
+    /// As `admit`.
+    pub async fn resolve(
+        &self,
+        target: &str,
+    ) -> Result<(VmAddress, Option<Duration>), NotAdmitted> {
         if let Ok(ip) = target.parse::<IpAddr>() {
-            return Ok(self.settings.networks.admit(ip)?);
+            return Ok((self.settings.networks.admit(ip)?, None));
         }
+        let watch = Stopwatch::start();
         let found = dial::resolve(target, &self.resolving, self.settings.timeout).await;
+        let took = watch.elapsed();
         let unresolved = |source| NotAdmitted::Unresolved {
             name: target.escape_debug().take(80).collect(),
             source,
@@ -169,7 +214,8 @@ impl Prober {
             admitted.push(self.settings.networks.admit(ip)?);
         }
         let none = || unresolved(io::Error::from(io::ErrorKind::NotFound));
-        admitted.first().copied().ok_or_else(none)
+        let vm = admitted.first().copied().ok_or_else(none)?;
+        Ok((vm, Some(took)))
     }
 
     /// Looks at one VM; the checks run side by side, so that one look takes no longer than one check may.
@@ -180,8 +226,39 @@ impl Prober {
         Look {
             ip: vm.ip(),
             at,
+            resolved_in: None,
             checks,
             neighbour: neighbour::of(vm.ip()),
+        }
+    }
+
+    /// A look that did not take place, and why.
+    #[must_use]
+    pub fn unseen(&self, ip: Ipv4Addr, checks: &[Check], why: ProbeResult) -> Look {
+        let checks = checks.iter();
+        Look {
+            ip,
+            at: clock::now(),
+            resolved_in: None,
+            checks: checks
+                .map(|check| Checked::without_contact(*check, self.settings.port(*check), why))
+                .collect(),
+            neighbour: None,
+        }
+    }
+
+    /// Whether looks can say anything of VMs: the bridge's address is on this host, or at least the controller answers.
+    /// Without both it is the host's own network that is away, or the prober's.
+    pub async fn footing(&self) -> Footing {
+        let bridge = self.settings.networks.bridge();
+        // Binding sends nothing; whoever has the address can.
+        if UdpSocket::bind((bridge, 0)).is_ok() {
+            return Footing::Bridge;
+        }
+        let controller = tokio::net::TcpStream::connect(self.settings.controller);
+        match tokio::time::timeout(self.settings.connect_timeout, controller).await {
+            Ok(Ok(_)) => Footing::Controller,
+            _ => Footing::None,
         }
     }
 

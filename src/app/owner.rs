@@ -20,6 +20,7 @@ use super::image::Audited;
 use super::keeper::{Answering, Feedback};
 use super::live;
 use super::place::SourceEvent;
+use super::probe::{Looked, Probing, is_late};
 use super::restart::Restored;
 use super::sight::Seen;
 use crate::clock::{self, SteadyClock};
@@ -29,8 +30,10 @@ use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::desk::{self, Desk};
-use crate::core::event::{Event, Timestamp};
+use crate::core::event::{Event, Timestamp, VmType};
 use crate::core::image::GoldenImage;
+use crate::core::probe::{Standing, Target};
+use crate::core::row::{VmRow, VmStatus};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -40,6 +43,8 @@ use crate::web::{Answer, Ask, Live, Readiness};
 const GAUGES: Duration = Duration::from_secs(1);
 /// What holds now is judged this often.
 const LOOKS: Duration = Duration::from_secs(1);
+/// Which VMs there are to look at is told at most this often, and at each look at what holds at the latest.
+const TARGETS: Duration = Duration::from_millis(200);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
 /// After a start, alerts are judged by time when the log is read to its end, or after this long.
@@ -68,6 +73,8 @@ pub(super) struct Reach {
     pub(super) asks: mpsc::Receiver<Ask>,
     /// What became of messages.
     pub(super) feedback: mpsc::Receiver<Feedback>,
+    /// Where VMs are looked at.
+    pub(super) probing: Option<Probing>,
     /// What operators see.
     pub(super) view: watch::Sender<Arc<desk::View>>,
     /// How things stand, for the web, and what of it does not change.
@@ -118,6 +125,8 @@ pub(super) struct Owner {
     watch: Watch,
     seen: Seen,
     look_at: Instant,
+    /// When VMs to look at were last told.
+    targets_at: Option<Instant>,
     /// Gauges that are behind, and when they were last brought up to date.
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
@@ -173,6 +182,7 @@ impl Owner {
             watch: Watch::default(),
             seen: restored.seen,
             look_at: clock::monotonic(),
+            targets_at: None,
             gauges_due: None,
             gauges_at: None,
             image: Audited::default(),
@@ -207,6 +217,7 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
+                looked = next_look(&mut self.reach.probing) => self.looked(&looked),
                 Some(image) = images.recv() => self.image.take(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
@@ -425,6 +436,54 @@ impl Owner {
         }
     }
 
+    /// Takes what a look at a VM saw.
+    fn looked(&mut self, looked: &Looked) {
+        if let Some(probing) = &mut self.reach.probing
+            && is_late(looked)
+        {
+            probing.claim(looked.target, self.clock.now());
+        }
+    }
+
+    /// Believes the looks that are beyond doubt: the log, read to its end, has had its say about the address.
+    fn believe(&mut self) {
+        let now = self.clock.now();
+        let seen = self.caught_up.is_some() && self.up && !self.trouble;
+        let Some(probing) = self.reach.probing.as_mut().filter(|_| seen) else {
+            return;
+        };
+        for target in probing.claims(now) {
+            self.tracker.came_up_late(target.vm, &mut self.observations);
+        }
+        self.take_observations();
+    }
+
+    /// Tells which VMs there are to look at.
+    fn show_targets(&mut self, ticks: Instant) {
+        let Some(probing) = &self.reach.probing else {
+            return;
+        };
+        if self.targets_at.is_some_and(|at| ticks < at + TARGETS) {
+            return;
+        }
+        self.targets_at = Some(ticks);
+        // While the log is behind, addresses may have gone to others long ago.
+        if self.caught_up.is_none() || !self.up || self.trouble {
+            return probing.show(Vec::new());
+        }
+        let mut targets: Vec<_> = self.tracker.targets().collect();
+        let inventory = self.existing.as_ref().map(|existing| &existing.inventory);
+        for row in inventory.into_iter().flat_map(|inventory| inventory.vms()) {
+            if let Some(target) = of_row(row)
+                && !self.tracker.is_taken_from(&target)
+                && !targets.iter().any(|known| known.ip == target.ip)
+            {
+                targets.push(target);
+            }
+        }
+        probing.show(targets);
+    }
+
     /// How far the log was read, for rows that wait for its word.
     fn log_sight(&self) -> LogSight {
         match self.caught_up {
@@ -444,12 +503,17 @@ impl Owner {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
             Some(since + Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000)))
         });
+        let claims = self.reach.probing.as_ref().and_then(Probing::next_due);
+        let claims = claims
+            .filter(|_| self.caught_up.is_some() && self.up && !self.trouble)
+            .map(|due| self.clock.instant_of(due));
         let store = self.gather.next_due();
         [
             engine,
             desk,
             tracker,
             store,
+            claims,
             self.catching_up,
             Some(self.look_at),
             self.flush_at,
@@ -470,34 +534,9 @@ impl Owner {
             let silent = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
             self.tracker
                 .advance(newest.plus_ms(silent), &mut self.observations);
-            let Owner {
-                engine,
-                desk,
-                existing,
-                recorder,
-                observations,
-                effects,
-                history,
-                clock,
-                image,
-                gather,
-                ended,
-                ..
-            } = self;
-            for observation in observations.drain(..) {
-                image.observe(&observation);
-                let maintenance = in_maintenance(&observation, desk);
-                keep(&observation, maintenance, existing.as_mut(), gather, ended);
-                judge(
-                    &observation,
-                    (!*history, maintenance),
-                    clock.now(),
-                    engine,
-                    recorder,
-                    effects,
-                );
-            }
+            self.take_observations();
         }
+        self.believe();
         if self.catching_up.is_some_and(|until| until <= now) {
             self.caught_up_with_downtime();
         }
@@ -505,6 +544,37 @@ impl Owner {
         self.engine.tick(now, &mut self.effects);
         if self.desk.next_due(now).is_some_and(|due| due <= now) {
             self.at_desk(|desk, out| desk.tick(now, out));
+        }
+    }
+
+    /// Takes what the tracker said without a record.
+    fn take_observations(&mut self) {
+        let Owner {
+            engine,
+            desk,
+            existing,
+            recorder,
+            observations,
+            effects,
+            history,
+            clock,
+            image,
+            gather,
+            ended,
+            ..
+        } = self;
+        for observation in observations.drain(..) {
+            image.observe(&observation);
+            let maintenance = in_maintenance(&observation, desk);
+            keep(&observation, maintenance, existing.as_mut(), gather, ended);
+            judge(
+                &observation,
+                (!*history, maintenance),
+                clock.now(),
+                engine,
+                recorder,
+                effects,
+            );
         }
     }
 
@@ -657,6 +727,7 @@ impl Owner {
         if self.look_at <= ticks {
             self.look(ticks);
         }
+        self.show_targets(ticks);
         self.image.show(&self.recorder);
         let now = self.clock.now();
         for effect in std::mem::take(&mut self.effects) {
@@ -738,10 +809,21 @@ impl Owner {
     }
 }
 
+/// A browser VM that its row says to run.
+fn of_row(row: &VmRow) -> Option<Target> {
+    let runs = row.status == VmStatus::Running && row.vm_type == Some(VmType::Browser);
+    Some(Target {
+        vm: row.vm,
+        ip: row.ip.filter(|_| runs)?,
+        standing: Standing::Running,
+    })
+}
+
 /// Whether it counts neither for nor against.
 fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
     match observation {
         Observation::BootEnded(boot)
+        | Observation::BootAmended(boot)
         | Observation::BootEvidence(boot)
         | Observation::BootSettled(boot) => {
             desk.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
@@ -750,6 +832,13 @@ fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
         Observation::StageEnded { .. }
         | Observation::BootStarted { .. }
         | Observation::ControllerStarted { .. } => false,
+    }
+}
+
+async fn next_look(probing: &mut Option<Probing>) -> Looked {
+    match probing {
+        Some(probing) => probing.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -769,6 +858,7 @@ fn keep(
     ended: &mut Ended,
 ) {
     if let Observation::BootEnded(boot)
+    | Observation::BootAmended(boot)
     | Observation::BootEvidence(boot)
     | Observation::BootSettled(boot) = observation
     {

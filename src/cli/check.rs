@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::Status;
 use crate::config::{self, Channel, Config, Database, LogSource, Surroundings, Zone};
 use crate::controller::framing;
 use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::image::overall;
 use crate::image::{Places, audit};
+use crate::probe::{self, Footing, Prober};
 use crate::source::database::{DatabaseOptions, Examination, examine};
 use crate::web::Guard;
 
@@ -83,6 +86,9 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
     if let Some(image) = &config.image {
         trials.push(("image", try_image(image)));
     }
+    if config.probe.interval.is_some() {
+        trials.push(("probe", try_footing(config)?));
+    }
     let receivers: Vec<(String, Result<String, String>)> = config
         .notifiers
         .iter()
@@ -114,6 +120,26 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         }
     }
     Ok(status)
+}
+
+/// What looks at VMs would stand on; no VM is contacted.
+fn try_footing(config: &Config) -> anyhow::Result<Result<String, String>> {
+    let prober = Prober::new(probe::Settings::from(&config.probe));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let (bridge, controller) = (config.probe.networks.bridge(), config.probe.controller);
+    Ok(match runtime.block_on(prober.footing()) {
+        Footing::Bridge => Ok(format!("{bridge} is on this host")),
+        Footing::Controller => Ok(format!(
+            "the controller answers at {controller}; {bridge}, which should be the bridge's, is not on this host"
+        )),
+        Footing::None => Err(format!(
+            "{bridge}, which should be the bridge's, is not on this host, and the controller does not answer at \
+             {controller}; correct probe.networks or probe.controller"
+        )),
+    })
 }
 
 fn try_log(source: &LogSource) -> Result<String, String> {

@@ -3,11 +3,13 @@
 
 mod boots;
 mod conditions;
+mod probe;
 
 use std::time::Duration;
 
 use boots::{BURNS, HEADROOM, SLOW};
 use conditions::CONDITIONS;
+use probe::PROBE;
 
 use super::shape::Shape;
 
@@ -300,6 +302,15 @@ pub(super) const KEYS: &[Key] = &[
         "\"1m\"",
         "A changed image is audited once nothing was written to it for this long: a build is not judged half-way.",
     ),
+    PROBE[0],
+    PROBE[1],
+    PROBE[2],
+    PROBE[3],
+    PROBE[4],
+    PROBE[5],
+    PROBE[6],
+    PROBE[7],
+    PROBE[8],
     key(
         "web.listen",
         Shape::Address,
@@ -561,6 +572,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "The controller's database, which tells what exists.",
     ),
     ("image", "The golden image, and what it is compared with."),
+    ("probe", "Where VMs are, and how bootwatch looks at them."),
     ("web", "What is served."),
     (
         "rules.BootFailureRate",

@@ -14,6 +14,7 @@ use super::nearest::nearest;
 use super::secret::{Endpoint, Secret};
 use super::units;
 use crate::core::desk::Recurring;
+use crate::core::probe::{Network, Networks};
 
 /// What a key takes, with its range; bounds belong to it.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,8 @@ pub(super) enum Shape {
     Headers,
     /// Times of maintenance that come again.
     Windows,
+    /// Networks of VMs.
+    Networks,
     /// One of a list's names.
     Name(fn() -> Vec<&'static str>, &'static str),
 }
@@ -99,6 +102,7 @@ pub(super) enum Setting {
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
     Windows(Vec<Recurring>),
+    Networks(Networks),
 }
 
 impl Setting {
@@ -170,6 +174,7 @@ typed!(
     Secret(Secret),
     Headers(Vec<(String, Secret)>),
     Windows(Vec<Recurring>),
+    Networks(Networks),
 );
 
 impl Shape {
@@ -269,6 +274,7 @@ impl Shape {
                 .ok_or_else(|| "not one line of text (not shown, it is a secret)".to_owned()),
             Shape::Headers => headers(value).map(Setting::Headers),
             Shape::Windows => windows(value, &found).map(Setting::Windows),
+            Shape::Networks => networks(value, &found).map(Setting::Networks),
             Shape::Name(names, what) => {
                 let names = names();
                 match value.as_str() {
@@ -285,7 +291,7 @@ impl Shape {
             Shape::Flag => text.parse().ok().map(Value::Boolean),
             Shape::Count { .. } => text.parse().ok().map(Value::Integer),
             Shape::Number { .. } | Shape::Share { .. } => text.parse().ok().map(Value::Float),
-            Shape::Endpoints | Shape::Mailboxes => Some(Value::Array(
+            Shape::Endpoints | Shape::Mailboxes | Shape::Networks => Some(Value::Array(
                 text.split(',')
                     .map(|one| Value::String(one.trim().to_owned()))
                     .collect(),
@@ -330,6 +336,7 @@ impl fmt::Display for Shape {
             Shape::Secret => f.write_str("secret: `_file` or environment only"),
             Shape::Headers => f.write_str("table of header names and values"),
             Shape::Windows => f.write_str("list of `DAYS HH:MM-HH:MM ZONE REASON`"),
+            Shape::Networks => f.write_str("list of networks"),
             Shape::Name(names, what) => write!(f, "{what}: {}", names().join(", ")),
         }
     }
@@ -359,6 +366,26 @@ fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {
         }
     };
     list.iter().map(window).collect()
+}
+
+fn networks(value: &Value, found: &Found<'_>) -> Result<Networks, String> {
+    const MOST: usize = 32;
+    const REMEDY: &str = "[\"192.168.100.0/24\"]";
+    let list = value.as_array().filter(|list| list.len() <= MOST);
+    let none =
+        || format!("{found} does not name 1 to {MOST} networks; write a list such as {REMEDY}");
+    let network = |value: &Value| {
+        let read = value.as_str().map(str::parse::<Network>);
+        let shown = Found(value);
+        match read {
+            Some(Ok(network)) => Ok(network),
+            Some(Err(error)) => Err(format!("{shown} {error}")),
+            None => Err(format!("{shown} is no network; write one such as {REMEDY}")),
+        }
+    };
+    let networks: Result<Vec<Network>, String> =
+        list.ok_or_else(none)?.iter().map(network).collect();
+    Networks::new(networks?).ok_or_else(none)
 }
 
 /// A list that is neither empty nor long, all of it sound.

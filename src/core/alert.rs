@@ -223,6 +223,7 @@ impl Engine {
     pub fn observe(&mut self, observation: &Observation, now: Timestamp, out: &mut Vec<Effect>) {
         match observation {
             Observation::BootEnded(boot) => self.boot_ended(boot, now, out),
+            Observation::BootAmended(boot) => self.boot_amended(boot, now, out),
             Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
@@ -243,6 +244,7 @@ impl Engine {
             Observation::AttemptEnded(_)
             | Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
+            | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
@@ -426,8 +428,26 @@ impl Engine {
             out,
         );
         if failure.is_some() {
-            self.follow_cause(vm_type, now);
+            self.follow_cause(vm_type, course::MOST, now);
         }
+        self.send_updates(now, out);
+    }
+
+    /// Why a boot that has been counted failed is known better: it is not counted again, but an open incident may turn
+    /// out to be about something else.
+    fn boot_amended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
+        let vm_type = boot.kind();
+        let Some(of_type) = self.types.get_mut(&vm_type) else {
+            return;
+        };
+        let (Some(vm), Some(failure)) = (boot.vm, boot.failure) else {
+            return;
+        };
+        let Some(place) = of_type.window.amend(vm, failure, &boot.evidence) else {
+            return;
+        };
+        self.touched.mark(Place::Boot(vm_type, place));
+        self.follow_cause(vm_type, course::LEAST_AMENDED, now);
         self.send_updates(now, out);
     }
 

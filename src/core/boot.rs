@@ -26,6 +26,7 @@ mod creation;
 mod ending;
 mod guest;
 mod keep;
+mod probed;
 mod request;
 mod rows;
 mod wait;
@@ -84,6 +85,8 @@ pub enum Observation {
     },
     /// The boot's outcome is decided.
     BootEnded(Box<Boot>),
+    /// The outcome stands; why it failed is known better.
+    BootAmended(Box<Boot>),
     /// An ended boot's evidence grew; nothing of its outcome changed.
     BootEvidence(Box<Boot>),
     /// The tracker is done with the boot; nothing of it changes any more.

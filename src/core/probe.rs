@@ -8,6 +8,7 @@
 
 mod laps;
 mod network;
+mod schedule;
 mod shape;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::core::event::{Timestamp, words};
 
 pub use laps::{Laps, Phases};
 pub use network::{Network, Networks, NotANetwork, Refusal, VmAddress};
+pub use schedule::{MOST_TARGETS, Order, Pace, Schedule, Standing, Target};
 pub use shape::{Body, skew};
 
 words! {
@@ -255,6 +257,8 @@ pub struct Look {
     pub ip: Ipv4Addr,
     /// When it began.
     pub at: Timestamp,
+    /// How long its name took to become an address; `None`: it was named by its address.
+    pub resolved_in: Option<Duration>,
     pub checks: Vec<Checked>,
     /// What the kernel knew of the address afterwards; `None`: it was not asked.
     pub neighbour: Option<Neighbour>,
@@ -341,6 +345,7 @@ mod tests {
         let mut look = Look {
             ip: Ipv4Addr::LOCALHOST,
             at: Timestamp(0),
+            resolved_in: None,
             checks: vec![checked(Check::Health, ProbeResult::Ok)],
             neighbour: None,
         };

@@ -110,6 +110,7 @@ impl Summary {
             }
             Observation::BootStarted { .. }
             | Observation::BootEnded(_)
+            | Observation::BootAmended(_)
             | Observation::BootEvidence(_) => {}
         }
     }

@@ -127,6 +127,22 @@ impl Window {
         }
     }
 
+    /// A boot among the last ones failed of something else than it was counted for: where it is, if it is there still.
+    /// The counts by time stay as they were made; the last boots, which pages name and quiet nights are judged by, tell
+    /// the better.
+    pub fn amend(&mut self, vm: VmId, failure: Failure, evidence: &[String]) -> Option<usize> {
+        let (number, _) = self
+            .numbered()
+            .filter(|(_, boot)| boot.vm == Some(vm) && boot.failure.is_some())
+            .last()?;
+        let first = self.ever.boots - self.recent.len() as u64;
+        let index = usize::try_from(number - first).ok()?;
+        let boot = self.recent.get_mut(index)?;
+        boot.failure = Some(failure);
+        boot.evidence = evidence.to_vec();
+        Some(self.place(number))
+    }
+
     fn make_buckets(&mut self) {
         if self.buckets.is_empty() {
             let empty = Bucket {

@@ -8,6 +8,7 @@ mod family;
 mod image;
 mod log;
 mod operators;
+mod probes;
 mod process;
 mod store;
 mod table;
@@ -26,6 +27,7 @@ use crate::core::event::{
 };
 use crate::core::image::{Finding, Generation};
 use crate::core::inventory::SessionTotals;
+use crate::core::probe::Look;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
 use database::Database;
@@ -33,6 +35,7 @@ use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, 
 use image::Images;
 use log::Logs;
 use operators::Operators;
+use probes::Probes;
 use process::Process;
 use store::Stores;
 use table::{Followed, Table, words};
@@ -85,6 +88,7 @@ pub(super) struct Prometheus {
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
     images: Images,
+    probes: Probes,
     overflow: Table<IntCounterVec, 1>,
     process: Process,
 }
@@ -304,6 +308,7 @@ impl Prometheus {
                 [words(setup.queries.iter().copied().chain([label::OTHER]))],
             ),
             images: Images::new(&family),
+            probes: Probes::new(&family),
             overflow: Table::new(
                 family.counter(
                     "label_overflow_total",
@@ -600,6 +605,22 @@ impl Prometheus {
         self.broken
             .at([self.channel(channel)])
             .set(i64::from(broken));
+    }
+
+    pub(super) fn probed(&self, look: &Look) {
+        self.probes.looked(look);
+    }
+
+    pub(super) fn prober_sound(&self, sound: bool) {
+        self.probes.sound(sound);
+    }
+
+    pub(super) fn looks_overrun(&self, looks: u64) {
+        self.probes.overrun(looks);
+    }
+
+    pub(super) fn late(&self, vm_type: VmType, origin: Origin) {
+        self.probes.late(vm_type, origin);
     }
 
     pub(super) fn render(&self) -> Vec<u8> {

@@ -1,7 +1,11 @@
 //! Looks at VMs, against agents that really answer, or really do not.
 
 mod agents;
+mod flat;
+mod late;
 mod limits;
+mod netns;
+mod program;
 mod server;
 
 use std::net::{IpAddr, Ipv4Addr};

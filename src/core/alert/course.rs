@@ -13,13 +13,16 @@ use crate::core::window::Judged;
 /// Of so many last bad boots,
 const LATEST: usize = 6;
 /// so many must have failed of the same: two causes side by side are told as one and "mostly".
-const MOST: usize = 5;
+pub(super) const MOST: usize = 5;
+/// What a probe says of boots is no coincidence of two causes: all that there are must agree, and be so many.
+pub(super) const LEAST_AMENDED: usize = 2;
 /// It is told no more often than this.
 pub(super) const INTERVAL_MS: i64 = 5 * 60_000;
 
 impl Engine {
-    /// Looks at the open incidents after a bad boot.
-    pub(super) fn follow_cause(&mut self, vm_type: VmType, now: Timestamp) {
+    /// Looks at the open incidents after a bad boot, or after one is known better: `least` of the last ones, or nearly all,
+    /// must agree.
+    pub(super) fn follow_cause(&mut self, vm_type: VmType, least: usize, now: Timestamp) {
         let subject = Subject::Boots(vm_type);
         let turned: Vec<_> = self
             .incidents
@@ -34,7 +37,7 @@ impl Engine {
                     .filter(|member| member.resolved_at.is_none());
                 let rules: Vec<RuleName> = open.map(|member| member.rule).collect();
                 let bad = self.latest_bad(vm_type, &rules);
-                let cause = most(&bad).filter(|cause| incident.cause != *cause)?;
+                let cause = most(&bad, least).filter(|cause| incident.cause != *cause)?;
                 Some((*place, cause, bad))
             })
             .collect();
@@ -100,10 +103,11 @@ impl Engine {
 }
 
 /// What nearly all of them died of.
-fn most(bad: &[Judged]) -> Option<Failure> {
+fn most(bad: &[Judged], least: usize) -> Option<Failure> {
+    let wanted = least.max(bad.len().saturating_sub(1)).min(MOST);
     let mut failures = bad.iter().filter_map(|boot| boot.failure);
     failures.find(|failure| {
         let same = bad.iter().filter(|boot| boot.failure == Some(*failure));
-        same.count() >= MOST
+        same.count() >= wanted
     })
 }

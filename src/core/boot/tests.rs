@@ -4,6 +4,7 @@ mod bounds;
 mod creation;
 mod guest;
 mod keep;
+mod probed;
 mod properties;
 mod requests;
 mod restarts;

@@ -160,6 +160,13 @@ impl Networks {
     }
 }
 
+impl Default for Networks {
+    /// The controller's bridge.
+    fn default() -> Networks {
+        Networks(vec![Network::raw([192, 168, 100, 0], 24)])
+    }
+}
+
 impl fmt::Display for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, network) in self.0.iter().enumerate() {

@@ -31,6 +31,13 @@ pub(super) const QUERY_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// From loopback's tenths of a millisecond to the limit of a check.
+pub(super) const PROBE_SECONDS: &[f64] = &[0.000_5, 0.002, 0.01, 0.05, 0.25, 1.0, 2.0, 4.0, 5.0];
+/// More than 5 s is too much.
+pub(super) const SKEW_SECONDS: &[f64] = &[
+    0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0, 3_600.0, 86_400.0,
+];
+
 /// From a commit that the kernel has, through one that a disk has, to one that waited for another program.
 pub(super) const WRITE_SECONDS: &[f64] = &[
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,

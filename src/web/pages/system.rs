@@ -10,8 +10,9 @@ use maud::{Markup, html};
 
 use super::super::model::{MessageLine, ReportLine};
 use super::layout::tag;
+use super::now::verdict_tag;
 use super::text::{self, ago};
-use super::{HTML, Page, Site, incidents, now, page, sorry, unread};
+use super::{HTML, Page, Site, incidents, page, sorry, unread};
 use crate::config::Shown;
 
 /// A report is one file that is also mailed and kept: its style is in it, and so are its drawings. It runs nothing.
@@ -126,7 +127,7 @@ fn image(page: &Page<'_>) -> Markup {
                         @for finding in &image.findings {
                             tr {
                                 th scope="row" { (finding.check.as_str()) }
-                                td { (now::verdict_tag(finding.verdict)) }
+                                td { (verdict_tag(finding.verdict)) }
                                 td.full { code { (finding.path) } " " span.small { (finding.reason) } }
                             }
                         }

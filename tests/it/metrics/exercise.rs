@@ -10,8 +10,9 @@ use bootwatch::core::boot::{AttemptEnded, Observation, Tracker, TrackerCounts};
 use bootwatch::core::event::{
     AttemptError, AttemptResult, Origin, Stage, StageOutcome, Timestamp, VmType,
 };
-use bootwatch::core::image::{Check, Finding, Generation, Verdict};
+use bootwatch::core::image::{Check as ImageCheck, Finding, Generation, Verdict};
 use bootwatch::core::inventory::SessionTotals;
+use bootwatch::core::probe::{Check, Checked, Laps, Look, Phase, ProbeResult, Skew};
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
@@ -54,8 +55,86 @@ pub(super) fn observations(log: &[u8]) -> Vec<Observation> {
     said
 }
 
+/// Every way in which a check can end, and the phase in which it does.
+fn endings(check: Check) -> Vec<(Phase, ProbeResult)> {
+    use ProbeResult as R;
+    let connecting = [
+        R::Ok,
+        R::Refused,
+        R::HostUnreachable,
+        R::NetUnreachable,
+        R::Timeout,
+        R::Error,
+    ];
+    let silent = [
+        R::Timeout,
+        R::Reset,
+        R::Closed,
+        R::NotHttp,
+        R::TooLarge,
+        R::Error,
+    ];
+    let status = [R::Redirect, R::ClientError, R::ServerError, R::OtherStatus];
+    let of = |phase: Phase, results: &[R]| -> Vec<(Phase, R)> {
+        results.iter().map(|result| (phase, *result)).collect()
+    };
+    let answered = |status: &[R]| {
+        [
+            of(Phase::Connect, &connecting),
+            of(Phase::Processing, &silent),
+            of(Phase::Transfer, &silent),
+            of(Phase::Transfer, status),
+            of(Phase::Transfer, &[R::Ok]),
+        ]
+        .concat()
+    };
+    match check {
+        Check::Connect => of(Phase::Connect, &connecting),
+        Check::Negative => of(Phase::Connect, &[R::Ok, R::Open, R::Error]),
+        Check::Health => answered(&status),
+        Check::VncWeb => answered(&[R::ServerError]),
+        Check::Vnc => answered(&[R::NotVnc]),
+    }
+}
+
+fn look(check: Check, phase: Phase, result: ProbeResult) -> Look {
+    let mut checked = Checked::without_contact(check, 8_080, result);
+    let mut laps = Laps::default();
+    let course = [Phase::Connect, Phase::Processing, Phase::Transfer];
+    for (ms, begun) in (1..).zip(course).filter(|(_, begun)| *begun <= phase) {
+        laps.end(begun, Duration::from_millis(ms));
+    }
+    checked.phases = laps.phases();
+    checked.failed_in = (result != ProbeResult::Ok).then_some(phase);
+    checked.skew = Some(Skew {
+        ms: -7,
+        within_ms: 1,
+    });
+    look_of(checked)
+}
+
+fn look_of(checked: Checked) -> Look {
+    Look {
+        ip: std::net::Ipv4Addr::LOCALHOST,
+        at: Timestamp(0),
+        resolved_in: None,
+        checks: vec![checked],
+        neighbour: None,
+    }
+}
+
 /// Tells the recorder everything that can be told, each word of each vocabulary.
 pub(super) fn exercise(recorder: &Recorder) {
+    recorder.prober_sound(true);
+    recorder.looks_overrun(2);
+    for check in Check::ALL {
+        for (phase, result) in endings(*check) {
+            recorder.probed(&look(*check, phase, result));
+        }
+        for result in [ProbeResult::Foreign, ProbeResult::Skipped] {
+            recorder.probed(&look_of(Checked::without_contact(*check, 1, result)));
+        }
+    }
     recorder.held("silenced");
     recorder.operators(1, 1, true);
     recorder.last_resort("journal", true);
@@ -172,7 +251,7 @@ pub(super) fn exercise(recorder: &Recorder) {
     for query in Query::ALL {
         recorder.database_asked(query.as_str(), Duration::from_millis(3));
     }
-    let findings: Vec<Finding> = Check::ALL
+    let findings: Vec<Finding> = ImageCheck::ALL
         .iter()
         .map(|check| Finding::new(*check, Verdict::Warn, "/opt", "looks odd"))
         .collect();

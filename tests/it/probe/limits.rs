@@ -52,7 +52,7 @@ fn a_connection_that_is_never_made_has_its_own_deadline() {
 }
 
 /// A listener that takes no further connection, and what keeps it so.
-fn full() -> (tokio::net::TcpListener, Vec<TcpStream>) {
+pub(super) fn full() -> (tokio::net::TcpListener, Vec<TcpStream>) {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.bind((IP, 0).into()).expect("a free port");
     let listener = socket.listen(1).expect("it listens");

@@ -247,3 +247,69 @@ fn another_cause_of_an_open_incident_is_told_in_an_update() {
     story.pass(10 * MINUTE);
     assert!(story.sent.len() <= sent + 1);
 }
+
+#[test]
+fn boots_that_turn_out_to_be_late_turn_the_cause_and_count_once() {
+    let mut story = Story::new();
+    story.boots("rrrrrrxxx");
+    assert_eq!(story.sent[0].incident.cause, Failure::AgentRefused);
+    story.pass(10 * MINUTE);
+    let before = story.sent.len();
+    let counted = story.engine.incidents().next().unwrap().members[0].reading;
+    let amend = |story: &mut Story, vm: u128| {
+        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), story.now);
+        boot.vm_type = Some(VmType::Browser);
+        boot.outcome = Some(Outcome::Failed);
+        boot.failure = Some(Failure::AgentLate);
+        boot.evidence = vec![format!("probe of {vm}")];
+        let mut out = Vec::new();
+        let amended = Observation::BootAmended(Box::new(boot));
+        story.engine.observe(&amended, story.now, &mut out);
+        story.take(out);
+    };
+    let last = story.next_vm - 1;
+    amend(&mut story, last);
+    story.pass(10 * MINUTE);
+    assert_eq!(story.sent.len(), before, "one of three");
+    amend(&mut story, last - 1);
+    amend(&mut story, last - 2);
+    story.pass(10 * MINUTE);
+    let told = story.sent.last().expect("an update");
+    assert_eq!(
+        (told.kind, told.reason),
+        (Kind::Update, Reason::CauseChanged)
+    );
+    assert_eq!(told.incident.cause, Failure::AgentLate);
+    assert_eq!(
+        told.incident.members[0].reading.bad(),
+        counted.bad(),
+        "no boot counts twice"
+    );
+    assert!(
+        told.incident
+            .evidence
+            .iter()
+            .any(|line| line.starts_with("probe of"))
+    );
+
+    // It is so after a restart, too.
+    let mut shelf = Shelf::default();
+    story.engine.save_everything();
+    shelf.keep(story.engine.changes());
+    let settings = Settings {
+        host: "host-1".into(),
+        ..Settings::default()
+    };
+    let mut out = Vec::new();
+    let restored = Engine::restore(shelf.0, settings, story.now, &mut out).expect("what was saved");
+    assert_eq!(
+        restored.incidents().next().unwrap().cause,
+        Failure::AgentLate
+    );
+
+    // A boot that nobody knows changes nothing.
+    let sent = story.sent.len();
+    amend(&mut story, 9_999);
+    story.pass(10 * MINUTE);
+    assert_eq!(story.sent.len(), sent);
+}
