@@ -134,6 +134,7 @@ impl Setting {
                     .map(|(name, value)| format!("{name}: {value}"))
                     .collect(),
             ),
+            Setting::Networks(networks) => networks.to_string(),
             Setting::Windows(all) => listed(all.iter().map(ToString::to_string).collect()),
         }
     }

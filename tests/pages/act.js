@@ -19,7 +19,7 @@ const main = async () => {
     let loads = 0;
     watching.on("load", () => { loads += 1; });
     await watching.goto(`${asked.base}/`);
-    await watching.waitForFunction(() => document.getElementById("live").textContent === "live");
+    await watching.waitForFunction(() => document.getElementById("live").textContent === "live", null, { polling: 250 });
     if (!(await watching.innerText("main")).includes("nobody has taken it")) problems.push("it is taken already");
 
     const plain = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
@@ -40,7 +40,7 @@ const main = async () => {
     if (!taken.includes("You have taken the incident")) problems.push(`taken: ${taken}`);
     if (!taken.includes("<b>looking</b>")) problems.push("the note is not shown as it was written");
 
-    await watching.waitForFunction(() => document.querySelector("main").innerText.includes("taken by ada"));
+    await watching.waitForFunction(() => document.querySelector("main").innerText.includes("taken by ada"), null, { polling: 250 });
     if (loads !== 1) problems.push(`the open page was loaded ${loads} times`);
 
     // The keyboard alone: the first stop is the skip link, and it leads to the content.
