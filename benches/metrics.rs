@@ -12,7 +12,7 @@ use bootwatch::core::event::{
     AttemptError, AttemptResult, Origin, Stage, StageOutcome, Timestamp, VmType,
 };
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
-use bootwatch::web::{Faces, Limits, Operators, Readiness, serve};
+use bootwatch::web::{Faces, Guard, Limits, NoPast, Operators, Readiness, Words, serve};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -151,6 +151,12 @@ fn scrape(_: &mut Criterion) {
                 view: watch::channel(Arc::default()).1,
                 synthetic: bootwatch::web::Synthetic::off(),
             },
+            live: watch::channel(Arc::default()).1,
+            past: Arc::new(NoPast),
+            zone: jiff::tz::TimeZone::UTC,
+            tell: Arc::new(|_| Words::default()),
+            settings: Vec::new(),
+            guard: Arc::new(Guard::open_to_all()),
         };
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");

@@ -23,8 +23,10 @@ mod health;
 mod image;
 mod journal;
 mod keeper;
+mod live;
 mod otlp;
 mod owner;
+mod past;
 mod place;
 mod probe;
 pub mod report;
@@ -56,6 +58,7 @@ pub use rules::{desk_settings, settings as engine_settings};
 use crate::clock;
 use crate::config::{Config, LogSource, Zone};
 use crate::controller::haste;
+use crate::core::alert::{Incident, Kind, Notification, Reason, Remarks};
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{OtlpSetup, Recorder, Setup};
 use crate::notify::{self, Notice};
@@ -113,6 +116,7 @@ pub struct App {
     config: Config,
     start: Start,
     web: TcpListener,
+    guard: Arc<web::Guard>,
     address: SocketAddr,
 }
 
@@ -137,10 +141,15 @@ impl App {
         web.set_nonblocking(true)
             .context("prepare the web's socket")?;
         let address = web.local_addr().context("read the web's address")?;
+        let guard = match &config.web.config_file {
+            Some(file) => web::Guard::read(file).context("web.config_file")?,
+            None => web::Guard::open_to_all(),
+        };
         Ok(App {
             config,
             start,
             web,
+            guard: Arc::new(guard),
             address,
         })
     }
@@ -159,6 +168,7 @@ impl App {
             config,
             start,
             web,
+            guard,
             address,
         } = self;
         notify::install_tls();
@@ -282,13 +292,20 @@ impl App {
         let stop_web = CancellationToken::new();
         let (asks_tx, asks) = mpsc::channel(ASKS);
         let (view_tx, view) = watch::channel(Arc::default());
+        let (live_tx, live) = watch::channel(Arc::default());
         let operators = web::Operators {
             token: config.web.token.clone(),
             asks: asks_tx,
             view,
             synthetic: synthetic_face,
         };
-        let mut web = start_web(&config, web, &recorder, ready, operators, stop_web.clone())?;
+        let shown = Showing {
+            ready,
+            operators,
+            live,
+            guard,
+        };
+        let mut web = start_web(&config, web, &recorder, shown, stop_web.clone())?;
 
         let living = Arc::clone(&health);
         let owner = Owner::new(
@@ -306,6 +323,8 @@ impl App {
                 asks,
                 feedback,
                 view: view_tx,
+                live: live_tx,
+                known: live::Known::of(&config),
                 probing,
                 trials,
             },
@@ -709,21 +728,67 @@ impl Web {
     }
 }
 
+/// What the web is shown of the owner.
+struct Showing {
+    ready: watch::Receiver<Readiness>,
+    operators: web::Operators,
+    live: watch::Receiver<Arc<web::Live>>,
+    guard: Arc<web::Guard>,
+}
+
+/// An incident in the words that its pages have.
+fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
+    let kind = match incident.is_firing() {
+        true => Kind::Firing,
+        false => Kind::Resolved,
+    };
+    let notification = Notification {
+        kind,
+        reason: Reason::FirstAlert,
+        at: incident.resolved_at.unwrap_or(incident.fired_at),
+        incident: incident.clone(),
+        remarks: Remarks::default(),
+    };
+    let page = notify::Page::of(&notification, context);
+    web::Words {
+        title: page.title,
+        summary: page.summary,
+        not_affected: page.not_affected,
+        figures: page.figures,
+        evidence: page.evidence,
+        first_step: page.first_step.map(str::to_owned),
+        boots: page.boots,
+        runbook: page.runbook_url,
+    }
+}
+
 fn start_web(
     config: &Config,
     listener: TcpListener,
     recorder: &Arc<Recorder>,
-    ready: watch::Receiver<Readiness>,
-    operators: web::Operators,
+    showing: Showing,
     stop: CancellationToken,
 ) -> anyhow::Result<Web> {
     let rendered = Arc::clone(recorder);
+    let context = notify::Context::new(page_zone(config), &config.links);
+    let Showing {
+        ready,
+        operators,
+        live,
+        guard,
+    } = showing;
     let faces = web::Faces {
         version: env!("CARGO_PKG_VERSION"),
         host: config.host.clone(),
         metrics: Arc::new(move || rendered.render()),
         ready,
         operators,
+        live,
+        past: Arc::new(past::StorePast::new(config.store.path.clone())),
+        zone: page_zone(config),
+        tell: Arc::new(move |incident| tell(&context, incident)),
+        settings: config.shown.clone(),
+        guard,
     };
     let (tell, ended) = oneshot::channel::<()>();
     let cut = CancellationToken::new();

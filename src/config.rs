@@ -37,6 +37,7 @@ use crate::core::desk::Recurring;
 
 pub use console::Console;
 pub use database::{Database, Tls};
+pub use document::Shown;
 pub use environment::Surroundings;
 pub use image::Image;
 pub use notify::{
@@ -85,6 +86,8 @@ pub struct Config {
     pub report: Report,
     pub shutdown: Shutdown,
     pub links: Links,
+    /// Every key with what holds, for whoever looks; nothing of it is secret.
+    pub shown: Vec<Shown>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +117,8 @@ pub struct Web {
     pub listen: SocketAddr,
     /// Who shows it may change things; without one nobody may.
     pub token: Option<Secret>,
+    /// Certificate and users, in the form of the exporter-toolkit.
+    pub config_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +202,7 @@ pub fn parse(
         return Err(problems);
     }
     Ok(Config {
+        shown: settings.shown(),
         host: settings
             .maybe("host.name")
             .or_else(|| surroundings.host_name.clone())
@@ -218,6 +224,7 @@ pub fn parse(
         web: Web {
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
+            config_file: settings.maybe("web.config_file"),
         },
         synthetic: synthetic::read(&settings),
         rules: Rules::read(&settings),

@@ -1,4 +1,4 @@
-//! HTTP: metrics, health, readiness, and what operators do.
+//! HTTP: the pages, the same as JSON, metrics, health, readiness, and what operators do.
 //!
 //! Answers on a listener that somebody else has bound. It changes nothing itself: what operators want goes to whoever
 //! owns the state (`api`). It knows no other room: what it shows comes from [`Faces`]. Clients are not trusted: there are at most [`Limits::connections`] of them
@@ -6,7 +6,11 @@
 //! a time, and a connection ends after [`Limits::lifetime`] even if its client never reads.
 
 mod api;
-mod page;
+mod events;
+mod guard;
+mod json;
+mod model;
+mod pages;
 mod routes;
 
 #[cfg(test)]
@@ -19,14 +23,23 @@ use std::time::Duration;
 
 pub use api::{Answer, Ask, Operators, RunAsk, Synthetic};
 use axum::Router;
+pub use guard::{Guard, GuardError};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use jiff::tz::TimeZone;
+pub use model::{
+    ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, ImageNow, KindNow, Live, MOST_FLYING,
+    MarkLine, MessageLine, NoPast, Past, ReportLine, Tell, Unread, Wanted, Words,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::config::Shown;
 
 /// Writes the metrics; called on a thread that may block.
 pub type Render = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
@@ -43,6 +56,17 @@ pub struct Faces {
     pub metrics: Render,
     pub ready: watch::Receiver<Readiness>,
     pub operators: Operators,
+    /// How things stand, again and again.
+    pub live: watch::Receiver<Arc<Live>>,
+    pub past: Arc<dyn Past>,
+    /// In which pages tell the time.
+    pub zone: TimeZone,
+    /// The words of an incident.
+    pub tell: Tell,
+    /// What is configured; nothing of it is secret.
+    pub settings: Vec<Shown>,
+    /// Who may look.
+    pub guard: Arc<Guard>,
 }
 
 impl fmt::Debug for Faces {
@@ -102,7 +126,8 @@ impl Default for Limits {
 
 /// Serves until `stop` is cancelled and what was in flight is answered. Dropping the future ends every connection.
 pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: CancellationToken) {
-    let router = routes::router(faces);
+    let guard = Arc::clone(&faces.guard);
+    let router = routes::router(faces, stop.clone());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -111,7 +136,8 @@ pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: Ca
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(converse(stream, router.clone(), limits, stop.clone()));
+                    let guard = Arc::clone(&guard);
+                    connections.spawn(converse(stream, guard, router.clone(), limits, stop.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -130,7 +156,31 @@ pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: Ca
     }
 }
 
-async fn converse(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+async fn converse(
+    stream: TcpStream,
+    guard: Arc<Guard>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let Some(tls) = guard.tls() else {
+        return talk(stream, router, limits, stop).await;
+    };
+    let handshake = timeout(limits.read_timeout, tls.accept(stream));
+    match stop.run_until_cancelled(handshake).await {
+        Some(Ok(Ok(stream))) => talk(stream, router, limits, stop).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, "a client's handshake failed"),
+        Some(Err(_)) => tracing::debug!("a client's handshake took too long"),
+        None => {}
+    }
+}
+
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.read_timeout)

@@ -25,7 +25,7 @@ use crate::config::Database;
 use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::boot::{Boot, LogSight, Observation, RowsSaid, Tracker};
 use crate::core::condition::{Condition, Facts, of_rows};
-use crate::core::event::{Event, EventKind};
+use crate::core::event::{Event, EventKind, Timestamp};
 use crate::core::finding::{FindingChange, Findings, Processes, TICK_MS};
 use crate::core::inventory::{AddressState, Inventory, Poll};
 use crate::core::query::Table;
@@ -65,6 +65,8 @@ pub(super) struct Existing {
     recorder: Arc<Recorder>,
     said: RowsSaid,
     sighted: Sighted,
+    /// When a look was last complete, by this machine's clock.
+    seen_at: Option<Timestamp>,
     facts: Facts,
 }
 
@@ -110,6 +112,7 @@ impl Existing {
             recorder: Arc::clone(recorder),
             said: RowsSaid::default(),
             sighted: Sighted::Unknown,
+            seen_at: None,
             facts: Facts::new(),
         };
         existing.show();
@@ -223,6 +226,7 @@ impl Existing {
             self.inventory.down();
         }
         self.looked = true;
+        self.seen_at = Some(clock::now());
         for (query, took) in &polled.took {
             self.recorder.database_asked(query.as_str(), *took);
         }
@@ -276,6 +280,19 @@ impl Existing {
             true => Sighted::Fully,
             false => Sighted::Not(Condition::DatabaseBlind),
         };
+    }
+
+    pub(super) fn seen_at(&self) -> Option<Timestamp> {
+        self.seen_at
+    }
+
+    /// How it is, in a few words.
+    pub(super) fn note(&self) -> &'static str {
+        match self.sighted {
+            Sighted::Unknown => "nothing was asked yet",
+            Sighted::Fully => "all rows that matter can be seen",
+            Sighted::Not(condition) => condition.meaning(),
+        }
     }
 
     pub(super) fn sighted(&self) -> Sighted {

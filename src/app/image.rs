@@ -4,6 +4,7 @@
 //! exist, and costs a microsecond. Asking and auditing block, on a disk that may not answer; so both happen on a thread
 //! for that, and nothing waits for them but this task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,9 +15,10 @@ use crate::clock;
 use crate::config;
 use crate::core::boot::Observation;
 use crate::core::condition::{self, Facts};
-use crate::core::image::{GoldenImage, Injection, InjectionSight, Sighting};
+use crate::core::image::{GoldenImage, Injection, InjectionSight, Sighting, overall};
 use crate::export::Recorder;
 use crate::image::{self, Mark, Places};
+use crate::web::ImageNow;
 
 /// An image that rests is audited all the same: what it is compared with may have changed.
 const ANEW: Duration = Duration::from_secs(86_400);
@@ -37,6 +39,8 @@ pub(super) struct Audited {
     injection: InjectionSight,
     /// Under what the findings are shown; `None`: they are behind.
     shown: Option<Injection>,
+    /// For the web.
+    told: Option<Arc<ImageNow>>,
 }
 
 impl Audited {
@@ -77,8 +81,21 @@ impl Audited {
         }
         self.shown = Some(known);
         if let Some(image) = &self.image {
-            recorder.golden_image(image.generation.as_ref(), &image.given(known));
+            let findings = image.given(known);
+            recorder.golden_image(image.generation.as_ref(), &findings);
+            self.told = Some(Arc::new(ImageNow {
+                path: image.path.clone(),
+                generation: image.generation.clone(),
+                audited_at: image.audited_at,
+                verdict: overall(&findings),
+                findings,
+            }));
         }
+    }
+
+    /// The image as it is shown.
+    pub(super) fn told(&self) -> Option<Arc<ImageNow>> {
+        self.told.clone()
     }
 }
 

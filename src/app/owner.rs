@@ -20,6 +20,7 @@ use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::{Audited, ImageSeen};
 use super::keeper::{Answering, Feedback};
+use super::live;
 use super::place::SourceEvent;
 use super::probe::{Looked, Probing, is_late};
 use super::restart::Restored;
@@ -41,7 +42,7 @@ use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
 use crate::source::database::DatabaseEvent;
 use crate::source::tail::TailStats;
-use crate::web::{Answer, Ask, Readiness};
+use crate::web::{Answer, Ask, Live, Readiness};
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -86,6 +87,9 @@ pub(super) struct Reach {
     pub(super) view: watch::Sender<Arc<desk::View>>,
     /// Synthetic boots whose checks are over.
     pub(super) trials: mpsc::Receiver<SyntheticRun>,
+    /// How things stand, for the web, and what of it does not change.
+    pub(super) live: watch::Sender<Arc<Live>>,
+    pub(super) known: live::Known,
 }
 
 impl Reach {
@@ -132,6 +136,10 @@ pub(super) struct Owner {
     up: bool,
     /// The log cannot be read.
     trouble: bool,
+    /// When the log was last read to its end.
+    log_seen: Option<Timestamp>,
+    /// The web is behind.
+    live_due: bool,
     watch: Watch,
     seen: Seen,
     look_at: Instant,
@@ -191,6 +199,8 @@ impl Owner {
             flush_at: None,
             up: false,
             trouble: false,
+            log_seen: None,
+            live_due: true,
             watch: Watch::default(),
             seen: restored.seen,
             look_at: clock::monotonic(),
@@ -346,6 +356,9 @@ impl Owner {
                     tracing::warn!("the log does not exist yet; waiting for it (check log.file)");
                 }
                 self.up = exists;
+                if exists {
+                    self.log_seen = Some(self.clock.now());
+                }
                 self.was_caught_up = true;
                 self.show_readiness();
             }
@@ -771,12 +784,46 @@ impl Owner {
             facts.extend(existing.facts().clone());
         }
         self.image.facts(&mut facts);
-        self.engine.facts(&facts, sight.at, &mut self.effects);
+        let sight_at = sight.at;
+        self.engine.facts(&facts, sight_at, &mut self.effects);
         let hidden = matches!(sight.database, Some(Sighted::Not(_)));
         let whole = sight.caught_up && sight.up && !self.trouble;
-        let changes = self.seen.look(sight.at, whole, hidden);
+        let changes = self.seen.look(sight_at, whole, hidden);
         self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
+        // A log that rests stays read to its end for as long as it can be read.
+        if self.up && !self.trouble && self.caught_up.is_some() {
+            self.log_seen = Some(sight_at);
+        }
+        self.live_due = true;
+    }
+
+    /// Shows the web how things stand.
+    fn show_live(&mut self) {
+        self.live_due = false;
+        let tail = self.stats.borrow().clone();
+        let note = match (self.trouble, self.up, self.caught_up.is_some()) {
+            (true, ..) => "cannot be read".to_owned(),
+            (false, false, _) => "does not exist yet".to_owned(),
+            (false, true, true) => "read to its end".to_owned(),
+            (false, true, false) => format!("{} bytes behind", tail.lag_bytes),
+        };
+        let live = live::of(
+            &self.reach.known,
+            live::Standing {
+                at: self.clock.now(),
+                now: clock::monotonic(),
+                log_seen: self.log_seen,
+                log_newest: self.reader.newest(),
+                log_note: note,
+                tracker: &self.tracker,
+                engine: &self.engine,
+                existing: self.existing.as_ref(),
+                image: self.image.told(),
+                health: &self.reach.health,
+            },
+        );
+        self.reach.live.send_replace(Arc::new(live));
     }
 
     /// Shows what the log tells of our own account, and the room that there is for another boot.
@@ -836,6 +883,7 @@ impl Owner {
                         "alert changed"
                     );
                     self.gather.incidents_changed();
+                    self.live_due = true;
                 }
             }
         }
@@ -843,6 +891,9 @@ impl Owner {
         self.reach
             .overdue_from
             .store(overdue_from, Ordering::Relaxed);
+        if self.live_due {
+            self.show_live();
+        }
         self.gather.hand_over(Machines {
             reader: &mut self.reader,
             tracker: &mut self.tracker,

@@ -17,6 +17,7 @@ use crate::core::image::overall;
 use crate::image::{Places, audit};
 use crate::probe::{self, Footing, Prober};
 use crate::source::database::{DatabaseOptions, Examination, examine};
+use crate::web::Guard;
 
 /// Reads the configuration and names every problem at once.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,6 +75,11 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         ("log", try_log(&config.log.source)),
         ("web", try_web(config)),
     ];
+    if let Some(file) = &config.web.config_file {
+        let read = Guard::read(file).map_err(|error| error.to_string());
+        let said = read.map(|_| format!("{} can be used", file.display()));
+        trials.push(("web.config_file", said));
+    }
     if let Some(database) = &config.database {
         trials.push(("database", try_database(database)));
     }

@@ -13,6 +13,15 @@ use super::schema::{Entry, Schema, join, variable_of};
 use super::secret;
 use super::shape::{Found, Setting, Shape, Typed};
 
+/// A key and what holds, as text: secrets are masked, and of addresses that may hold one only the host is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub key: String,
+    pub value: String,
+    /// Nobody wrote it.
+    pub is_default: bool,
+}
+
 /// Every value of a document that passed its check, and where the others were.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -46,6 +55,30 @@ impl Settings {
             (None, Fallback::Absent { .. } | Fallback::Needed { .. }) => return None,
         };
         Some(T::of(setting).expect("a key is read as the type of its shape"))
+    }
+
+    /// Every key in the table's order with what holds.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let entries = self.schema.entries().filter(|entry| !entry.in_file);
+        entries
+            .map(|entry| {
+                let found = self.found.get(&entry.path);
+                let value = match (found, entry.key.default) {
+                    (Some(setting), _) => setting.shown(),
+                    (None, Fallback::Value(text)) => {
+                        let default = entry.key.shape.check(&literal(text));
+                        default.map_or_else(|_| text.to_owned(), |setting| setting.shown())
+                    }
+                    (None, Fallback::Absent { otherwise, .. }) => format!("not set: {otherwise}"),
+                    (None, Fallback::Needed { .. }) => "not set".to_owned(),
+                };
+                Shown {
+                    key: entry.path.clone(),
+                    value,
+                    is_default: found.is_none(),
+                }
+            })
+            .collect()
     }
 
     pub(super) fn is_written(&self, path: &str) -> bool {

@@ -402,6 +402,16 @@ pub(super) const KEYS: &[Key] = &[
         },
         doc: "Who shows it (`Authorization: Bearer`) may silence alerts, acknowledge incidents and start maintenance.",
     },
+    Key {
+        path: "web.config_file",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/etc/bootwatch/web.yml\"",
+            otherwise: "pages and metrics are served in the clear, to everybody who reaches the address",
+        },
+        doc: "TLS and users, in the form of the web configuration of Prometheus' exporters: `tls_server_config` and \
+              `basic_auth_users`. It is read anew when it changes, and so are the certificate and key.",
+    },
     key(
         "rules.BootFailureRate.enabled",
         Shape::Flag,

@@ -105,6 +105,41 @@ pub(super) enum Setting {
     Networks(Networks),
 }
 
+impl Setting {
+    /// For whoever looks: what may hold a secret shows none.
+    pub(super) fn shown(&self) -> String {
+        let listed = |texts: Vec<String>| texts.join(", ");
+        match self {
+            Setting::Flag(flag) => flag.to_string(),
+            Setting::Text(text) => text.clone(),
+            Setting::Path(path) => path.display().to_string(),
+            Setting::Duration(length) => super::units::show_duration(*length),
+            Setting::Count(count) => count.to_string(),
+            Setting::Number(number) => number.to_string(),
+            Setting::Address(address) => address.to_string(),
+            Setting::Zone(Zone::Auto) => "auto".to_owned(),
+            Setting::Zone(Zone::Named(zone)) => zone.iana_name().unwrap_or("an offset").to_owned(),
+            // Whoever writes a token into it is not asked.
+            Setting::Url(url) => {
+                let host = url.host().unwrap_or_default();
+                format!("{}://{host}{}", url.scheme_str().unwrap_or("?"), url.path())
+            }
+            Setting::Endpoint(endpoint) => endpoint.to_string(),
+            Setting::Endpoints(all) => listed(all.iter().map(ToString::to_string).collect()),
+            Setting::Mailbox(mailbox) => mailbox.to_string(),
+            Setting::Mailboxes(all) => listed(all.iter().map(ToString::to_string).collect()),
+            Setting::Secret(secret) => secret.to_string(),
+            Setting::Headers(all) => listed(
+                all.iter()
+                    .map(|(name, value)| format!("{name}: {value}"))
+                    .collect(),
+            ),
+            Setting::Networks(networks) => networks.to_string(),
+            Setting::Windows(all) => listed(all.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
 /// The Rust type behind a kind of setting, so that reading a key is typed by the field it fills.
 pub(super) trait Typed: Sized {
     fn of(setting: Setting) -> Option<Self>;

@@ -48,7 +48,7 @@ use state::{AlertState, Seen, Transition, Waits};
 pub use subject::{Cause, Subject};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
-use crate::core::burn::Budget;
+use crate::core::burn::{Budget, PERIOD_MS};
 use crate::core::condition::ConditionSettings;
 use crate::core::diagnosis::{self, Surroundings};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
@@ -398,6 +398,27 @@ impl Engine {
             .filter_map(|rule| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
             .min_by(f64::total_cmp)
             .map(whole_ms)
+    }
+
+    /// The boots of the budget's period, and the share of them that may fail.
+    #[must_use]
+    pub fn budget(&self, vm_type: VmType, now: Timestamp) -> (Count, f64) {
+        let rules = [RuleName::BootBudgetBurn, RuleName::BootFailureRate];
+        let settings = rules.iter().find_map(|rule| self.settings.rules.get(rule));
+        let tolerated =
+            settings.map_or_else(|| RuleSettings::default().tolerated, |one| one.tolerated);
+        let of_type = self.types.get(&vm_type);
+        let count = of_type.map(|of_type| of_type.budget.within(now, PERIOD_MS));
+        (count.unwrap_or_default(), tolerated)
+    }
+
+    /// When the newest boot that counted ended.
+    #[must_use]
+    pub fn last_boot(&self) -> Option<Timestamp> {
+        self.types
+            .values()
+            .filter_map(|of_type| of_type.newest)
+            .max()
     }
 
     /// Takes the end of a synthetic boot, as whoever asked for it saw it. What the log says of the same boot comes as

@@ -1,6 +1,8 @@
 //! What happened, for reports and pages: read through a connection of its own that can write nothing, a page at a time,
 //! so that neither memory nor the log grows with the answer.
 
+mod recent;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -17,6 +19,8 @@ use super::outbox::StoredMessage;
 use super::row::{BOOT_COLUMNS, BootRow, IncidentRow};
 use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
 use crate::core::report::BootFact;
+
+pub use recent::BootFilter;
 
 /// Rows in memory at a time.
 const PAGE: i64 = 1_000;

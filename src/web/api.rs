@@ -238,21 +238,38 @@ async fn change<T: DeserializeOwned>(
 }
 
 async fn ask(known: &Operators, command: Command) -> Response {
+    match asked(known, command).await {
+        Ok(answer) => answer_of(answer),
+        Err((StatusCode::SERVICE_UNAVAILABLE, why)) => {
+            let busy = problem(StatusCode::SERVICE_UNAVAILABLE, &why);
+            ([(RETRY_AFTER, "1")], busy).into_response()
+        }
+        Err((status, why)) => problem(status, &why),
+    }
+}
+
+/// Hands a wish to the one that owns the state; what was answered, or why nothing was.
+pub(super) async fn asked(
+    known: &Operators,
+    command: Command,
+) -> Result<Answer, (StatusCode, String)> {
     let (answer, answered) = oneshot::channel();
     if known.asks.try_send(Ask { command, answer }).is_err() {
-        let busy = problem(
+        return Err((
             StatusCode::SERVICE_UNAVAILABLE,
-            "too much is asked at once, or bootwatch is stopping; try again",
-        );
-        return ([(RETRY_AFTER, "1")], busy).into_response();
+            "too much is asked at once, or bootwatch is stopping; try again".to_owned(),
+        ));
     }
     match in_time(answered).await {
-        Some(Ok(answer)) => answer_of(answer),
-        Some(Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE, "bootwatch is stopping"),
-        None => problem(
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(_)) => Err((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "bootwatch is stopping".to_owned(),
+        )),
+        None => Err((
             StatusCode::GATEWAY_TIMEOUT,
-            "no answer in time; look whether it was done before you try again",
-        ),
+            "no answer in time; look whether it was done before you try again".to_owned(),
+        )),
     }
 }
 
@@ -309,7 +326,7 @@ fn may(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Response> {
 }
 
 /// Takes as long wherever two texts differ, and whatever their lengths: as long as the shown one is.
-fn is_same(shown: &[u8], known: &[u8]) -> bool {
+pub(super) fn is_same(shown: &[u8], known: &[u8]) -> bool {
     let mut differs = u8::from(shown.len() != known.len());
     for (place, byte) in shown.iter().enumerate() {
         let other = known.get(place % known.len().max(1)).copied();
@@ -343,7 +360,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp(at.as_millisecond()))
 }
 
-async fn in_time<T>(work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Option<T> {
     timeout(PATIENCE, work).await.ok()
 }
 

@@ -3,63 +3,125 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use super::{Faces, api, page};
+use super::events::Events;
+use super::guard::{Guard, May};
+use super::pages::Site;
+use super::{Faces, api, json, pages};
+use crate::config::Secret;
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
 
-const GUARDS: [(HeaderName, HeaderValue); 5] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    ),
+/// What the pages need and nothing else: our own style, script and icon, and forms that come back to us.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+const GUARDS: [(HeaderName, HeaderValue); 6] = [
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    // Not `no-referrer`: a form would then say that it comes from nowhere.
+    (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// What the pages are drawn with; it is in the program.
+const ASSETS: [(&str, &str, &str); 3] = [
+    (
+        pages::STYLE,
+        "text/css; charset=utf-8",
+        include_str!("assets/style.css"),
+    ),
+    (
+        pages::SCRIPT,
+        "text/javascript; charset=utf-8",
+        include_str!("assets/live.js"),
+    ),
+    (
+        pages::ICON,
+        "image/svg+xml",
+        include_str!("assets/icon.svg"),
+    ),
 ];
 
 struct Shown {
     faces: Faces,
-    index: String,
+    events: Events,
     /// One scrape is written at a time: a hundred at once would take every core from the watch.
     writing: Semaphore,
 }
 
-pub(super) fn router(faces: Faces) -> Router {
+pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
     let api = api::router(faces.operators.clone());
+    let site = Site::new(faces.clone());
+    let door = Door {
+        guard: Arc::clone(&faces.guard),
+        token: faces.operators.token.clone(),
+    };
     let shown = Shown {
-        index: page::index(faces.version, &faces.host),
+        events: Events::new(faces.live.clone(), stop),
         faces,
         writing: Semaphore::new(1),
     };
+    let assets = ASSETS
+        .into_iter()
+        .fold(Router::new(), |router, (path, kind, text)| {
+            router.route(
+                path,
+                get(move || async move { ([(CONTENT_TYPE, kind)], text) }),
+            )
+        });
     Router::new()
-        .route("/", get(index))
+        .route("/events", get(events))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
-        .fallback(unknown)
-        .layer(map_response(guard))
         .with_state(Arc::new(shown))
-        .merge(api.layer(map_response(guard)))
+        .merge(assets)
+        .merge(api)
+        .merge(json::router(Arc::clone(&site)))
+        .merge(pages::router(site))
+        .fallback(unknown)
+        .layer(from_fn_with_state(door, admit))
+        .layer(map_response(guard))
 }
 
-async fn index(State(shown): State<Arc<Shown>>) -> Response {
-    ([(CONTENT_TYPE, HTML)], shown.index.clone()).into_response()
+/// Who stands at it.
+#[derive(Clone)]
+struct Door {
+    guard: Arc<Guard>,
+    token: Option<Secret>,
+}
+
+/// Nothing is told to whoever may not look, not even what there is.
+async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match door.guard.may(request.headers(), door.token.as_ref()).await {
+        May::Look => next.run(request).await,
+        May::Not => {
+            let refusal = plain(StatusCode::UNAUTHORIZED, "who are you?\n".to_owned());
+            ([(WWW_AUTHENTICATE, "Basic realm=\"bootwatch\"")], refusal).into_response()
+        }
+    }
+}
+
+async fn events(State(shown): State<Arc<Shown>>) -> Response {
+    shown.events.answer()
 }
 
 /// Written on a thread of its own, so that a scrape does not hold up the way of a page.
@@ -122,7 +184,8 @@ fn plain(status: StatusCode, text: String) -> Response {
 
 async fn guard(mut response: Response) -> Response {
     for (name, value) in GUARDS {
-        response.headers_mut().insert(name, value);
+        // An archived report has a policy of its own.
+        response.headers_mut().entry(name).or_insert(value);
     }
     response
 }

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use super::*;
 
 mod operators;
+mod pages;
+mod tls;
 
 use operators::operators;
 
@@ -23,28 +25,47 @@ struct Server {
     serving: JoinHandle<()>,
 }
 
+async fn start(limits: Limits, metrics: Render) -> Server {
+    let (sender, ready) = watch::channel(Readiness::unless(vec!["starting".to_owned()]));
+    let mut server = start_with(limits, faces(metrics, ready, operators(None).0)).await;
+    server.ready = Some(sender);
+    server
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a test's server has no supervisor"
 )]
-async fn start(limits: Limits, metrics: Render) -> Server {
+async fn start_with(limits: Limits, faces: Faces) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, ready) = watch::channel(Readiness::unless(vec!["starting".to_owned()]));
-    let faces = Faces {
-        version: "1.2.3",
-        host: "controller<1>".to_owned(),
-        metrics,
-        ready,
-        operators: operators(None).0,
-    };
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, faces, limits, stop.clone()));
     Server {
         address,
-        ready: Some(sender),
+        ready: None,
         stop,
         serving,
+    }
+}
+
+/// A web with nothing behind it.
+fn faces(metrics: Render, ready: watch::Receiver<Readiness>, operators: Operators) -> Faces {
+    Faces {
+        version: "1.2.3",
+        host: "controller<1>".to_owned(),
+        metrics,
+        ready,
+        operators,
+        live: watch::channel(Arc::default()).1,
+        past: Arc::new(NoPast),
+        zone: TimeZone::UTC,
+        tell: Arc::new(|incident| Words {
+            title: format!("the words of {}", incident.key),
+            ..Words::default()
+        }),
+        settings: Vec::new(),
+        guard: Arc::new(Guard::open_to_all()),
     }
 }
 
@@ -120,13 +141,20 @@ async fn metrics_come_in_the_text_format_and_every_answer_is_guarded() {
 }
 
 #[tokio::test]
-async fn the_front_page_lists_the_others_and_escapes_the_host() {
+async fn the_first_page_leads_to_the_others_and_escapes_the_host() {
     let server = start(Limits::default(), two_lines()).await;
     let answer = ask(&server, "GET", "/").await;
     assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"));
     assert!(answer.contains("controller&lt;1&gt;"), "{answer}");
-    for path in ["/metrics", "/-/healthy", "/-/ready"] {
-        assert!(answer.contains(&format!("<a href=\"{path}\">")));
+    for path in [
+        "/boots",
+        "/incidents",
+        "/alerts",
+        "/reports",
+        "/system",
+        "/metrics",
+    ] {
+        assert!(answer.contains(&format!("<a href=\"{path}\"")), "{path}");
     }
 }
 

@@ -18,6 +18,7 @@ mod notify_test;
 mod operators;
 mod otlp;
 mod packaging;
+mod pages;
 mod postgres;
 mod tree;
 

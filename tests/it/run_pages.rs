@@ -17,7 +17,7 @@ use crate::sidecar::{Pager, Sidecar, eventually, log};
 const MINUTE: i64 = 60_000;
 
 /// Plays a plan at once; its time stamps end about now.
-fn play(log: &Path, max_size: u64, plan: Plan) -> Vec<Truth> {
+pub(crate) fn play(log: &Path, max_size: u64, plan: Plan) -> Vec<Truth> {
     let mut files = LogFiles::open(log, max_size, TimeZone::UTC).unwrap();
     let mut truths = Vec::new();
     Player::new(Speed::Max)

@@ -46,13 +46,7 @@ async fn desk(token: Option<&str>, answer: Answer) -> Desk {
             to.send(answer.clone()).unwrap();
         }
     });
-    let faces = Faces {
-        version: "1.2.3",
-        host: "controller-1".to_owned(),
-        metrics: two_lines(),
-        ready: watch::channel(Readiness::ready()).1,
-        operators,
-    };
+    let faces = faces(two_lines(), watch::channel(Readiness::ready()).1, operators);
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, faces, Limits::default(), stop.clone()));
     Desk {
@@ -290,13 +284,7 @@ async fn an_owner_that_is_busy_or_gone_is_said() {
             answered
         })
         .collect();
-    let faces = Faces {
-        version: "1",
-        host: "h".to_owned(),
-        metrics: two_lines(),
-        ready: watch::channel(Readiness::ready()).1,
-        operators,
-    };
+    let faces = faces(two_lines(), watch::channel(Readiness::ready()).1, operators);
     let stop = CancellationToken::new();
     #[expect(
         clippy::disallowed_methods,

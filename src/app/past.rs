@@ -1,0 +1,244 @@
+//! The past, for the web: the store read beside its writer.
+//!
+//! Each question opens the store anew, reads and closes: after a damaged store was set aside, the next question reads
+//! the new one, and what a connection holds of memory is given back. A few questions at a time; the others wait, and
+//! give up with whoever asks. The writer waits for none of them (the store's log lets readers be).
+
+use std::future::Future;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::core::alert::Incident;
+use crate::core::console::ConsoleEvidence;
+use crate::core::event::{Timestamp, VmType};
+use crate::store::{BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage};
+use crate::web::{
+    ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, Unread,
+    Wanted,
+};
+
+const AT_A_TIME: usize = 2;
+/// A disk that does not answer holds up one page, and not for long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub(super) struct StorePast {
+    path: PathBuf,
+    turns: Arc<Semaphore>,
+}
+
+impl StorePast {
+    pub(super) fn new(path: PathBuf) -> StorePast {
+        StorePast {
+            path,
+            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+        }
+    }
+
+    fn ask<T, F>(&self, question: impl FnOnce(History) -> F + Send + 'static) -> Answered<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+        T: 'static,
+    {
+        let StorePast { path, turns } = self.clone();
+        Box::pin(async move {
+            let asked = async {
+                let _turn = turns.acquire().await.map_err(|error| said(&error))?;
+                let history = History::open(&path).await.map_err(|error| said(&error))?;
+                question(history).await.map_err(|error| said(&error))
+            };
+            let answered = timeout(PATIENCE, asked).await;
+            answered.unwrap_or_else(|_| Err(Unread("the store does not answer in time".to_owned())))
+        })
+    }
+}
+
+fn said(error: &dyn std::error::Error) -> Unread {
+    tracing::warn!(error = %error, "a page cannot read the store");
+    Unread(error.to_string())
+}
+
+impl Past for StorePast {
+    fn boots(&self, wanted: Wanted) -> Answered<Vec<BootLine>> {
+        let filter = BootFilter {
+            from: wanted.from,
+            to: wanted.to,
+            vm_type: wanted.vm_type,
+            outcome: wanted.outcome,
+            failure: wanted.failure,
+            origin: wanted.origin,
+            image: wanted.image,
+            after: wanted.after,
+            limit: wanted.limit,
+        };
+        self.ask(|mut history| async move {
+            let rows = history.newest(&filter).await?;
+            Ok(rows.into_iter().map(|row| full(row).line).collect())
+        })
+    }
+
+    fn boot(&self, boot_id: String) -> Answered<Option<BootFull>> {
+        self.ask(|mut history| async move { Ok(history.boot(&boot_id).await?.map(full)) })
+    }
+
+    fn cells(&self, range: Range<Timestamp>, width_ms: i64) -> Answered<Vec<Cell>> {
+        self.ask(move |mut history| async move {
+            let cells = history.cells(range, width_ms).await?;
+            let cells = cells.into_iter().map(|(from, tally)| Cell {
+                from,
+                vm_type: tally.vm_type,
+                outcome: tally.outcome,
+                failure: tally.failure,
+                boots: tally.boots,
+            });
+            Ok(cells.collect())
+        })
+    }
+
+    fn ready_times(
+        &self,
+        range: Range<Timestamp>,
+        vm_type: VmType,
+        most: u32,
+    ) -> Answered<Vec<u32>> {
+        self.ask(move |mut history| async move { history.ready_times(range, vm_type, most).await })
+    }
+
+    fn incidents(
+        &self,
+        before: Option<(Timestamp, String)>,
+        limit: u16,
+    ) -> Answered<Vec<Incident>> {
+        self.ask(move |mut history| async move {
+            let before = before.as_ref().map(|(at, key)| (*at, key.as_str()));
+            let rows = history.newest_incidents(before, limit).await?;
+            Ok(rows.into_iter().map(|row| row.0).collect())
+        })
+    }
+
+    fn incident(&self, key: String) -> Answered<Option<Incident>> {
+        self.ask(|mut history| async move { Ok(history.incident(&key).await?.map(|row| row.0)) })
+    }
+
+    fn messages(
+        &self,
+        incident: Option<String>,
+        before: Option<i64>,
+        limit: u16,
+    ) -> Answered<Vec<MessageLine>> {
+        self.ask(move |mut history| async move {
+            let incident = incident.as_deref();
+            let rows = history.newest_messages(incident, before, limit).await?;
+            Ok(rows.into_iter().map(message).collect())
+        })
+    }
+
+    fn acts(&self, subject: Option<String>, limit: u16) -> Answered<Vec<ActLine>> {
+        self.ask(move |mut history| async move {
+            let rows = history.newest_operations(subject.as_deref(), limit).await?;
+            Ok(rows.into_iter().map(act).collect())
+        })
+    }
+
+    fn reports(&self) -> Answered<Vec<ReportLine>> {
+        self.ask(|mut history| async move {
+            let reports = history.reports().await?.into_iter();
+            Ok(reports
+                .map(|report| ReportLine {
+                    week: report.week,
+                    zone: report.zone,
+                    revision: report.revision,
+                    made_at: report.made_at,
+                    headline: report.headline,
+                })
+                .collect())
+        })
+    }
+
+    fn report(&self, week: String) -> Answered<Option<String>> {
+        self.ask(|mut history| async move {
+            let report = history.report(&week).await?;
+            Ok(report.map(|report| report.html))
+        })
+    }
+}
+
+fn full(row: BootRow) -> BootFull {
+    let detail = row.detail;
+    BootFull {
+        line: BootLine {
+            boot_id: row.boot_id,
+            vm: row.vm.map(|vm| vm.to_string()),
+            session: row.session.map(|session| session.to_string()),
+            vm_type: row.vm_type,
+            origin: row.origin,
+            outcome: row.outcome,
+            failure: row.failure,
+            failed_stage: row.failed_stage,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            ready_ms: row.ready_ms,
+            image: row.image,
+        },
+        ip: detail.ip,
+        stages: detail.stages,
+        attempts: detail.attempts,
+        ladder: detail.ladder,
+        limits: detail.limits,
+        injected: detail.injected,
+        error: detail.error,
+        evidence: detail.evidence,
+        marks: detail.console.as_deref().map_or_else(Vec::new, |console| {
+            let marks = console.marks.iter();
+            marks
+                .map(|marked| MarkLine {
+                    mark: marked.mark.as_str(),
+                    count: marked.count,
+                    first_at: marked.first_at,
+                })
+                .collect()
+        }),
+        console: detail
+            .console
+            .as_deref()
+            .map_or_else(Vec::new, said_by_guest),
+        maintenance: detail.maintenance,
+        build: row.build,
+    }
+}
+
+/// The end of its console, and Firecracker's errors behind it.
+fn said_by_guest(console: &ConsoleEvidence) -> Vec<String> {
+    let errors = console.tail.errors.iter();
+    let errors = errors.map(|line| format!("firecracker: {line}"));
+    console.tail.console.iter().cloned().chain(errors).collect()
+}
+
+fn message(row: StoredMessage) -> MessageLine {
+    MessageLine {
+        id: row.id,
+        incident: row.incident,
+        transition: row.transition,
+        receiver: row.receiver,
+        created_at: row.created_at,
+        attempts: row.attempts,
+        state: row.state.as_str(),
+        last_status: row.last_status,
+        ended_at: row.ended_at,
+    }
+}
+
+fn act(row: OperationRow) -> ActLine {
+    ActLine {
+        at: row.at,
+        action: row.action,
+        subject: row.subject,
+        author: row.author,
+        reason: row.reason,
+    }
+}

@@ -1,0 +1,431 @@
+//! The pages: one for each question, written on the server, readable without script.
+//!
+//! The first page answers "is it well?", and is asked a thousand times while it is not. So what it needs of the store is
+//! read every few seconds at most, and the page is written once a tick, whoever asks; everybody gets the same bytes and
+//! their tag. The others are written when asked. All text goes through the templates, which escape it; what came from
+//! logs and guests is shown as lines, never as markup, and the policy in `routes` lets no script run but ours.
+
+mod alerts;
+mod boot;
+mod boots;
+mod chart;
+mod incidents;
+mod layout;
+mod now;
+mod operate;
+mod outcome;
+mod system;
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State as Shared;
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use maud::{Markup, html};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+pub(super) use alerts::state as alert_state;
+pub(super) use boot::weights;
+pub(super) use boots::{Asked, cursor, cursor_behind};
+pub(super) use layout::{ICON, SCRIPT, STYLE};
+pub(super) use text::rfc3339;
+
+use super::Faces;
+use super::model::{Cell, Live, Past, Unread, Words};
+use crate::clock;
+use crate::core::alert::Incident;
+use crate::core::desk::View;
+use crate::core::event::{Timestamp, UserKey, VmType};
+use crate::core::state::{Because, Look, Verdict, judge};
+
+const HTML: &str = "text/html; charset=utf-8";
+/// The first page is written at most so often.
+const TICK: Duration = Duration::from_secs(1);
+/// What it needs of the store is read at most so often.
+const DAY_AGE: Duration = Duration::from_secs(5);
+const MONTH_AGE: Duration = Duration::from_secs(60);
+pub(super) const HOUR_MS: i64 = 3_600_000;
+pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
+/// Days are put together of these, since zones differ by quarters of an hour.
+const QUARTER_MS: i64 = 15 * 60_000;
+pub(super) const DAYS: i64 = 30;
+/// Enough for a percentile that does not move.
+const MOST_TIMES: u32 = 5_000;
+
+/// What the pages are made of.
+pub(super) struct Site {
+    pub(super) faces: Faces,
+    now: Mutex<Kept>,
+}
+
+/// What the first page keeps between two looks.
+#[derive(Default)]
+struct Kept {
+    written: Option<(Instant, Written)>,
+    day: Option<(Instant, Day)>,
+    month: Option<(Instant, Month)>,
+}
+
+/// A page as it is sent.
+#[derive(Clone)]
+pub(super) struct Written {
+    body: Bytes,
+    tag: String,
+}
+
+/// The last day, hour by hour, and the times to ready of its boots.
+#[derive(Clone, Default)]
+pub(super) struct Day {
+    pub(super) from: Timestamp,
+    pub(super) cells: Vec<Cell>,
+    pub(super) times: BTreeMap<VmType, Vec<u32>>,
+    /// Why it is not known.
+    pub(super) unread: Option<Unread>,
+}
+
+/// The last days, and the times to ready of the week before the last day.
+#[derive(Clone, Default)]
+pub(super) struct Month {
+    pub(super) cells: Vec<Cell>,
+    pub(super) usual: BTreeMap<VmType, Vec<u32>>,
+}
+
+/// What every page is given.
+pub(super) struct Page<'a> {
+    pub(super) host: &'a str,
+    pub(super) version: &'a str,
+    pub(super) zone: &'a jiff::tz::TimeZone,
+    pub(super) now: Timestamp,
+    pub(super) live: &'a Live,
+    pub(super) view: &'a View,
+    pub(super) verdict: Verdict,
+    pub(super) tell: &'a dyn Fn(&Incident) -> Words,
+    /// Operators may change something, if they have the token.
+    pub(super) operable: bool,
+}
+
+impl Page<'_> {
+    pub(super) fn moment(&self, at: Timestamp) -> Markup {
+        text::moment(at, self.now, self.zone)
+    }
+
+    pub(super) fn zone_name(&self) -> String {
+        match self.zone.iana_name() {
+            Some(name) => name.to_owned(),
+            None => text::zoned(self.now, self.zone)
+                .map(|at| at.strftime("%Z").to_string())
+                .unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn incident(&self, key: &str) -> Option<&Incident> {
+        let mut all = self.view.incidents.iter();
+        all.find(|standing| standing.incident.key == key)
+            .map(|standing| &standing.incident)
+    }
+}
+
+type Known = Shared<Arc<Site>>;
+
+impl Site {
+    pub(super) fn new(faces: Faces) -> Arc<Site> {
+        Arc::new(Site {
+            faces,
+            now: Mutex::new(Kept::default()),
+        })
+    }
+
+    /// Lets `work` write with how things stand now.
+    pub(super) fn with_page<T>(&self, work: impl FnOnce(&Page<'_>) -> T) -> T {
+        let live = Arc::clone(&self.faces.live.borrow());
+        let view = Arc::clone(&self.faces.operators.view.borrow());
+        let now = clock::now();
+        work(&Page {
+            host: &self.faces.host,
+            version: self.faces.version,
+            zone: &self.faces.zone,
+            now,
+            verdict: verdict(&live, &view, now),
+            live: &live,
+            view: &view,
+            tell: &*self.faces.tell,
+            operable: self.faces.operators.token.is_some(),
+        })
+    }
+
+    pub(super) fn past(&self) -> &dyn Past {
+        &*self.faces.past
+    }
+
+    fn whole(&self, title: &str, at: &str, body: impl FnOnce(&Page<'_>) -> Markup) -> String {
+        self.with_page(|page| layout::whole(page, title, at, body(page)))
+    }
+
+    /// The first page as of this tick. Whoever comes while it is written waits for it, and gets the same.
+    async fn first_page(&self) -> Written {
+        let mut kept = self.now.lock().await;
+        let moment = clock::monotonic();
+        let fresh = |at: Instant, age: Duration| moment.duration_since(at) < age;
+        if let Some((at, written)) = &kept.written
+            && fresh(*at, TICK)
+        {
+            return written.clone();
+        }
+        let now = clock::now();
+        if !kept.day.as_ref().is_some_and(|(at, _)| fresh(*at, DAY_AGE)) {
+            let before = kept.day.take().map(|(_, day)| day);
+            kept.day = Some((moment, self.read_day(now, before).await));
+        }
+        if !kept
+            .month
+            .as_ref()
+            .is_some_and(|(at, _)| fresh(*at, MONTH_AGE))
+        {
+            kept.month = Some((moment, self.read_month(now).await));
+        }
+        let none = (Day::default(), Month::default());
+        let day = kept.day.as_ref().map_or(&none.0, |(_, day)| day);
+        let month = kept.month.as_ref().map_or(&none.1, |(_, month)| month);
+        let html = self.whole("Now", "/", |page| now::body(page, day, month));
+        let written = Written::of(html);
+        kept.written = Some((moment, written.clone()));
+        written
+    }
+
+    /// What cannot be read stays as it was, and says so.
+    async fn read_day(&self, now: Timestamp, before: Option<Day>) -> Day {
+        let to = Timestamp(now.0.div_euclid(HOUR_MS) * HOUR_MS + HOUR_MS);
+        let from = to.plus_ms(-DAY_MS);
+        let read = async {
+            let cells = self.past().cells(from..to, HOUR_MS).await?;
+            let mut times = BTreeMap::new();
+            for vm_type in VmType::ALL {
+                let of_type = self
+                    .past()
+                    .ready_times(from..to, *vm_type, MOST_TIMES)
+                    .await?;
+                times.insert(*vm_type, of_type);
+            }
+            Ok(Day {
+                from,
+                cells,
+                times,
+                unread: None,
+            })
+        };
+        read.await.unwrap_or_else(|unread| Day {
+            unread: Some(unread),
+            ..before.unwrap_or(Day {
+                from,
+                ..Day::default()
+            })
+        })
+    }
+
+    async fn read_month(&self, now: Timestamp) -> Month {
+        let from = Timestamp((now.0 - (DAYS + 1) * DAY_MS).div_euclid(QUARTER_MS) * QUARTER_MS);
+        let day_ago = now.plus_ms(-DAY_MS);
+        let read = async {
+            let cells = self.past().cells(from..now.plus_ms(1), QUARTER_MS).await?;
+            let mut usual = BTreeMap::new();
+            for vm_type in VmType::ALL {
+                let week = day_ago.plus_ms(-7 * DAY_MS)..day_ago;
+                let of_type = self.past().ready_times(week, *vm_type, MOST_TIMES).await?;
+                usual.insert(*vm_type, of_type);
+            }
+            Ok::<Month, Unread>(Month { cells, usual })
+        };
+        read.await.unwrap_or_default()
+    }
+}
+
+/// How things stand.
+pub(super) fn verdict(live: &Live, view: &View, now: Timestamp) -> Verdict {
+    let incidents: Vec<&Incident> = view
+        .incidents
+        .iter()
+        .map(|standing| &standing.incident)
+        .filter(|incident| incident.is_firing())
+        .collect();
+    let by_hand = view.maintenance.iter();
+    let by_hand = by_hand.filter(|one| one.starts_at <= now && now < one.ends_at);
+    let windows = view.windows.iter().filter_map(|(_, span)| *span);
+    let maintenance = by_hand
+        .map(|one| one.starts_at)
+        .chain(windows.map(|span| span.from))
+        .min();
+    judge(
+        &Look {
+            at: live.at,
+            sources: &live.sources,
+            incidents: &incidents,
+            maintenance,
+            last_boot: live.last_boot,
+        },
+        now,
+    )
+}
+
+/// The state in a sentence, and what goes with it.
+pub(super) fn sentence(page: &Page<'_>) -> (String, Option<String>) {
+    let verdict = &page.verdict;
+    let last = |what: &str| {
+        let open = page
+            .view
+            .incidents
+            .iter()
+            .find(|one| one.incident.is_firing());
+        let open = open.map(|standing| (page.tell)(&standing.incident).title);
+        open.map_or_else(
+            || what.to_owned(),
+            |title| format!("{what} What was last known: {title}."),
+        )
+    };
+    match &verdict.because {
+        Because::Well => (
+            "VMs boot as they should.".to_owned(),
+            Some("No incident is open, and everything that decides can be seen.".to_owned()),
+        ),
+        Because::Incident(key) => match page.incident(key) {
+            Some(incident) => {
+                let words = (page.tell)(incident);
+                (
+                    format!("{}.", capital(&words.title)),
+                    Some(words.summary).filter(|text| !text.is_empty()),
+                )
+            }
+            None => ("An incident is open.".to_owned(), None),
+        },
+        Because::Blind(source) => (
+            format!("Nobody knows: the controller's {source} cannot be seen."),
+            Some(last("Boots may fail without bootwatch noticing.")),
+        ),
+        Because::Hung => (
+            "Nobody knows: bootwatch itself does not look any more.".to_owned(),
+            Some(last("Check its process and its log.")),
+        ),
+        Because::Quiet => (
+            "Nobody knows: no boot ended in the last 24 hours.".to_owned(),
+            Some("Without a boot, asked for by a user or synthetic, it is not known whether one would be ready.".to_owned()),
+        ),
+        Because::Maintenance => {
+            let by_hand = page.view.maintenance.iter();
+            let reason = by_hand
+                .filter(|one| one.starts_at <= page.now && page.now < one.ends_at)
+                .map(|one| format!("{} ({}).", capital(&text::line(&one.reason)), text::line(&one.author)))
+                .next();
+            (
+                "Somebody works on it: boots count neither for nor against.".to_owned(),
+                reason,
+            )
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// The banner that says how things stand; it is read out when it changes.
+pub(super) fn banner(page: &Page<'_>) -> Markup {
+    let (title, detail) = sentence(page);
+    let state = page.verdict.state;
+    // What the sentence says of the time is not said twice.
+    let since = page.verdict.since;
+    let in_title = matches!(page.verdict.because, Because::Incident(_));
+    html! {
+        section id="state" class={ "state s-" (state.as_str()) } data-live role="status" aria-live="polite" aria-atomic="true" {
+            div.word { span.dot {} (layout::word(state)) }
+            h1 { (title) }
+            @if let Some(detail) = detail { p { (detail) } }
+            @if let Some(since) = since {
+                p.soft {
+                    @if in_title { "For " (text::length(page.now.since(since))) }
+                    @else { "Since " (page.moment(since)) " (" (text::length(page.now.since(since))) ")" }
+                    @if let Because::Incident(key) = &page.verdict.because {
+                        " · " a href={ "/incidents/" (key) } { "the incident" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Written {
+    pub(super) fn of(html: String) -> Written {
+        let tag = format!("\"{:032x}\"", UserKey::from_text(html.as_bytes()).0);
+        Written {
+            body: Bytes::from(html),
+            tag,
+        }
+    }
+
+    /// The page, or that it is still the one that the client has.
+    pub(super) fn answer(self, headers: &HeaderMap) -> Response {
+        let known = headers.get(IF_NONE_MATCH).map(|tag| tag.as_bytes());
+        if known == Some(self.tag.as_bytes()) {
+            return (StatusCode::NOT_MODIFIED, [(ETAG, self.tag)]).into_response();
+        }
+        (
+            [(CONTENT_TYPE, HTML.to_owned()), (ETAG, self.tag)],
+            self.body,
+        )
+            .into_response()
+    }
+}
+
+pub(super) fn router(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/", get(first))
+        .route("/boots", get(boots::list))
+        .route("/boots/{id}", get(boot::one))
+        .route("/incidents", get(incidents::list))
+        .route("/incidents/{key}", get(incidents::one))
+        .route("/alerts", get(alerts::list))
+        .route("/reports", get(system::reports))
+        .route("/reports/{week}", get(system::report))
+        .route("/system", get(system::system))
+        .merge(operate::router())
+        .with_state(site)
+}
+
+async fn first(Shared(site): Known, headers: HeaderMap) -> Response {
+    site.first_page().await.answer(&headers)
+}
+
+/// A page that says that something is not there, or cannot be read.
+pub(super) fn sorry(site: &Site, status: StatusCode, at: &str, title: &str, why: &str) -> Response {
+    let html = site.whole(title, at, |_| {
+        html! { h1 { (title) } p { (why) } p { a href="/" { "How things stand now" } } }
+    });
+    (status, [(CONTENT_TYPE, HTML)], html).into_response()
+}
+
+pub(super) fn unread(site: &Site, at: &str, unread: &Unread) -> Response {
+    let why = format!("{unread}. What happens now is still shown on the first page.");
+    sorry(
+        site,
+        StatusCode::SERVICE_UNAVAILABLE,
+        at,
+        "The store cannot be read",
+        &why,
+    )
+}
+
+/// A page that was written for one who asked.
+fn page(html: String, headers: &HeaderMap) -> Response {
+    Written::of(html).answer(headers)
+}

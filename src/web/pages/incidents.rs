@@ -1,0 +1,287 @@
+//! The incidents, and one of them: what happened when, who was told, what it rests on, and that it is over.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::super::model::{ActLine, MessageLine, Words};
+use super::layout::tag;
+use super::text::{self, ago};
+use super::{Page, Site, boots, operate, page, sorry, unread};
+use crate::core::alert::Incident;
+use crate::core::desk::Standing;
+use crate::core::event::Timestamp;
+use crate::core::rule::Severity;
+
+const PAGE: u16 = 30;
+/// Messages and acts of one incident that are shown.
+const MOST: u16 = 200;
+
+pub(super) fn severity(incident: &Incident) -> Markup {
+    match (incident.is_firing(), incident.severity()) {
+        (false, _) => tag("unknown", "resolved"),
+        (true, Severity::Page) => tag("down", "page"),
+        (true, Severity::Ticket) => tag("degraded", "ticket"),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Cursor {
+    #[serde(default)]
+    cursor: String,
+}
+
+pub(super) async fn list(
+    Shared(site): Shared<Arc<Site>>,
+    Query(Cursor { cursor }): Query<Cursor>,
+    headers: HeaderMap,
+) -> Response {
+    match site.past().incidents(boots::cursor(&cursor), PAGE).await {
+        Ok(incidents) => {
+            let html = site.whole("Incidents", "/incidents", |page| listed(page, &incidents));
+            page(html, &headers)
+        }
+        Err(why) => unread(&site, "/incidents", &why),
+    }
+}
+
+/// The open ones as they stand now; the store may be a second behind.
+fn listed(page: &Page<'_>, incidents: &[Incident]) -> Markup {
+    html! {
+        h1 { "Incidents" }
+        section.card id="incidents" aria-label="Incidents, newest first" data-live {
+            @if incidents.is_empty() { p.soft { "None is known." } }
+            ul.plain.list {
+                @for kept in incidents {
+                    @let incident = page.incident(&kept.key).unwrap_or(kept);
+                    @let words = (page.tell)(incident);
+                    li {
+                        (severity(incident)) " "
+                        a.title href={ "/incidents/" (incident.key) } { (super::capital(&words.title)) }
+                        p.small.soft {
+                            "fired " (page.moment(incident.fired_at)) " · "
+                            @match incident.resolved_at {
+                                Some(at) => { "lasted " (text::length(at.since(incident.first_bad_at))) }
+                                None => { "open for " (text::length(page.now.since(incident.first_bad_at))) }
+                            }
+                            " · " (incident.cause.as_str())
+                        }
+                    }
+                }
+            }
+            @if incidents.len() >= usize::from(PAGE) && let Some(last) = incidents.last() {
+                nav.pager aria-label="Pages" {
+                    a href={ "/incidents?cursor=" (last.fired_at.0) "." (last.key) } rel="next" { "Older incidents" }
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn one(
+    Shared(site): Shared<Arc<Site>>,
+    Path(key): Path<String>,
+    Query(done): Query<operate::Done>,
+    headers: HeaderMap,
+) -> Response {
+    let stored = site.past().incident(key.clone()).await;
+    // One that has just fired may not be in the store yet.
+    let open = site.with_page(|page| page.incident(&key).cloned());
+    let incident = match (open, stored) {
+        (Some(open), _) => open,
+        (None, Ok(Some(stored))) => stored,
+        (None, Ok(None)) => {
+            return sorry(
+                &site,
+                StatusCode::NOT_FOUND,
+                "/incidents",
+                "No such incident",
+                "It is not in the store: it never was, or it is older than store.keep_incidents.",
+            );
+        }
+        (None, Err(why)) => return unread(&site, "/incidents", &why),
+    };
+    let told = site.past().messages(Some(key.clone()), None, MOST).await;
+    let acts = site.past().acts(Some(key), MOST).await.unwrap_or_default();
+    match told {
+        Ok(messages) => {
+            let html = site.whole("Incident", "/incidents", |page| {
+                body(page, &incident, &messages, &acts, &done)
+            });
+            page(html, &headers)
+        }
+        Err(why) => unread(&site, "/incidents", &why),
+    }
+}
+
+fn body(
+    page: &Page<'_>,
+    incident: &Incident,
+    messages: &[MessageLine],
+    acts: &[ActLine],
+    done: &operate::Done,
+) -> Markup {
+    let words = (page.tell)(incident);
+    let mut standings = page.view.incidents.iter();
+    let standing = standings.find(|standing| standing.incident.key == incident.key);
+    html! {
+        h1 { (super::capital(&words.title)) }
+        (operate::notice(done))
+        div id="incident" data-live {
+            section.card aria-label="Summary" {
+                p { (severity(incident)) " " (words.summary) }
+                @if let Some(well) = &words.not_affected { p { strong { "Not affected: " } (well) "." } }
+                @if let Some(step) = &words.first_step { p { strong { "Do first: " } (step) } }
+                @if let Some(runbook) = &words.runbook { p { a href=(runbook) rel="noreferrer" { "Runbook" } } }
+                @if let Some(standing) = standing { (stands(page, standing)) }
+            }
+            div.grid {
+                section.card.w6 aria-labelledby="h-time" {
+                    h2 id="h-time" { "Timeline" }
+                    (timeline(page, incident, messages, acts))
+                }
+                section.card.w6 aria-labelledby="h-evidence" {
+                    h2 id="h-evidence" { "What it rests on" }
+                    (evidence(incident, &words))
+                }
+            }
+            section.card aria-labelledby="h-told" {
+                h2 id="h-told" { "What was sent to whom" }
+                (told(page, messages))
+            }
+        }
+        @if incident.is_firing() { (operate::acknowledge(page, incident)) (operate::silence(page, Some(incident))) }
+    }
+}
+
+fn stands(page: &Page<'_>, standing: &Standing) -> Markup {
+    html! {
+        @if let Some(taken) = &standing.acknowledged {
+            p { "Taken by " strong { (text::line(&taken.author)) } " " (ago(taken.at, page.now))
+                @if !taken.note.is_empty() { ": " (text::line(&taken.note)) } }
+        }
+        @if let Some(held) = &standing.held { p { (tag("maintenance", "held back")) " " (held.as_str()) } }
+    }
+}
+
+/// What happened, in its order.
+fn timeline(
+    page: &Page<'_>,
+    incident: &Incident,
+    messages: &[MessageLine],
+    acts: &[ActLine],
+) -> Markup {
+    let mut steps: Vec<(Timestamp, String)> = vec![
+        (incident.first_bad_at, "it began".to_owned()),
+        (incident.fired_at, "it fired".to_owned()),
+    ];
+    for member in &incident.members {
+        if member.fired_at != incident.fired_at {
+            steps.push((member.fired_at, format!("{} joined", member.rule.as_str())));
+        }
+        if let Some(at) = member.resolved_at {
+            steps.push((at, format!("{} resolved", member.rule.as_str())));
+        }
+    }
+    if let Some((before, at)) = &incident.before {
+        steps.push((
+            *at,
+            format!("it was put down to {} before", before.as_str()),
+        ));
+    }
+    for message in messages {
+        if let (Some(at), "sent") = (message.ended_at, message.state) {
+            steps.push((
+                at,
+                format!(
+                    "{} was told ({})",
+                    text::line(&message.receiver),
+                    message.transition
+                ),
+            ));
+        }
+    }
+    for act in acts {
+        steps.push((
+            act.at,
+            format!(
+                "{}: {} by {}",
+                act.action,
+                text::line(&act.reason),
+                text::line(&act.author)
+            ),
+        ));
+    }
+    if let Some(at) = incident.good_since {
+        steps.push((
+            at,
+            "boots were ready again: the fix is confirmed from here".to_owned(),
+        ));
+    }
+    if let Some(at) = incident.resolved_at {
+        steps.push((at, "it was closed".to_owned()));
+    }
+    steps.sort_by_key(|(at, _)| *at);
+    html! {
+        ol.plain.small {
+            @for (at, text) in &steps { li { (page.moment(*at)) " " (text) } }
+        }
+        @if incident.is_firing() { p.small.soft { "No fix is confirmed yet: it resolves after a run of good boots that would be improbable had the fault lasted." } }
+    }
+}
+
+fn evidence(incident: &Incident, words: &Words) -> Markup {
+    html! {
+        @if !words.figures.is_empty() { ul.small { @for figure in &words.figures { li { (text::line(figure)) } } } }
+        @for line in &words.evidence { pre { (text::line(line)) } }
+        @if !incident.boots.is_empty() {
+            h3 { "Boots" }
+            ul.small {
+                @for boot in &incident.boots {
+                    li {
+                        @match boot.vm {
+                            Some(vm) => a href={ "/boots/" (format!("{:032x}", vm.0)) } { code { (vm) } },
+                            None => "no VM was begun",
+                        }
+                        @if let Some(failure) = boot.failure { " " (failure.as_str()) }
+                    }
+                }
+            }
+        }
+        p.small.soft { "key " code { (incident.key) } }
+    }
+}
+
+fn told(page: &Page<'_>, messages: &[MessageLine]) -> Markup {
+    html! {
+        @if messages.is_empty() { p.soft { "Nothing was sent." } }
+        @else {
+            table.stack {
+                thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "delivered" } } }
+                tbody { @for message in messages { (message_row(page, message)) } }
+            }
+        }
+    }
+}
+
+pub(super) fn message_row(page: &Page<'_>, message: &MessageLine) -> Markup {
+    let family = match message.state {
+        "sent" => "ok",
+        "dead" => "down",
+        "dropped" => "unknown",
+        _ => "degraded",
+    };
+    html! {
+        tr {
+            th scope="row" { (text::line(&message.receiver)) }
+            td { (message.transition) }
+            td { (page.moment(message.created_at)) }
+            td { (tag(family, message.state)) @if let Some(status) = message.last_status.as_deref().filter(|status| *status != message.state) { " " span.small.soft { (text::line(status)) } } }
+            td { @if let Some(at) = message.ended_at { (page.moment(at)) span.soft { " (" (text::length(at.since(message.created_at))) ")" } } }
+        }
+    }
+}

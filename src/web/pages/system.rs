@@ -1,0 +1,185 @@
+//! bootwatch itself: what it sees, stores, sends and was told; and the archive of reports.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State as Shared};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+
+use super::super::model::{MessageLine, ReportLine};
+use super::layout::tag;
+use super::now::verdict_tag;
+use super::text::{self, ago};
+use super::{HTML, Page, Site, incidents, page, sorry, unread};
+use crate::config::Shown;
+
+/// A report is one file that is also mailed and kept: its style is in it, and so are its drawings. It runs nothing.
+const REPORT: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; \
+                      frame-ancestors 'none'; base-uri 'none'";
+/// Messages that are shown.
+const MESSAGES: u16 = 20;
+
+pub(super) async fn system(Shared(site): Shared<Arc<Site>>, headers: HeaderMap) -> Response {
+    let messages = site.past().messages(None, None, MESSAGES).await;
+    let html = site.whole("System", "/system", |page| {
+        let messages = messages.as_deref().map_err(ToString::to_string);
+        body(page, messages, &site.faces.settings)
+    });
+    page(html, &headers)
+}
+
+fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[Shown]) -> Markup {
+    html! {
+        h1 { "System" }
+        div id="system" data-live {
+            section.card aria-labelledby="h-sources" {
+                h2 id="h-sources" { "Sources" }
+                (sources(page))
+            }
+            div.grid {
+                section.card.w6 aria-labelledby="h-store" {
+                    h2 id="h-store" { "Store" }
+                    @match page.live.store_failing {
+                        Some(since) => p { (tag("down", "cannot be written")) " since " (page.moment(since)) },
+                        None => p { (tag("ok", "written")) },
+                    }
+                    @if let Some([used, free, ghosts]) = page.live.addresses {
+                        p.small { "The controller's pool: " (used) " in use, " (free) " free, " (ghosts) " held by ghosts." }
+                    }
+                }
+                section.card.w6 aria-labelledby="h-channels" {
+                    h2 id="h-channels" { "Channels" }
+                    @if page.live.channels.is_empty() { p.soft { "None is configured: nobody is told." } }
+                    ul.plain {
+                        @for channel in &page.live.channels {
+                            li {
+                                (text::line(&channel.name)) " "
+                                @match (channel.failing, channel.tried) {
+                                    (Some((since, how)), _) => { (tag("down", how)) " since " (page.moment(since)) }
+                                    (None, true) => (tag("ok", "delivers")),
+                                    (None, false) => (tag("unknown", "not tried yet")),
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if !page.live.findings.is_empty() {
+                section.card aria-labelledby="h-findings" {
+                    h2 id="h-findings" { "Where log, rows and processes do not fit together" }
+                    ul.small { @for finding in &page.live.findings { li { (text::line(finding)) } } }
+                }
+            }
+            (image(page))
+            section.card aria-labelledby="h-outbox" {
+                h2 id="h-outbox" { "The last messages" }
+                @match messages {
+                    Err(why) => p.notice.bad { "The store cannot be read: " (why) },
+                    Ok(messages) if messages.is_empty() => p.soft { "Nothing was sent." },
+                    Ok(messages) => table.stack {
+                        thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "delivered" } } }
+                        tbody { @for message in messages { (incidents::message_row(page, message)) } }
+                    },
+                }
+            }
+        }
+        section.card aria-labelledby="h-settings" {
+            h2 id="h-settings" { "Configuration" }
+            p.small.soft { "What holds, with secrets masked. Bold is what somebody wrote." }
+            dl.facts.small {
+                @for setting in settings {
+                    dt { code { (setting.key) } }
+                    dd { @if setting.is_default { (text::line(&setting.value)) } @else { strong { (text::line(&setting.value)) } } }
+                }
+            }
+        }
+    }
+}
+
+fn sources(page: &Page<'_>) -> Markup {
+    html! {
+        @if page.live.sources.is_empty() { p.soft { "Nothing was looked at yet." } }
+        dl.facts {
+            @for source in &page.live.sources {
+                dt { (source.name) }
+                dd {
+                    @if source.is_stale(page.now) { (tag("down", "not seen")) } @else { (tag("ok", "seen")) }
+                    " " (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now)))
+                    span.soft { ", looked at every " (text::length(source.every_ms)) }
+                    p.small { (text::line(&source.note)) }
+                }
+            }
+        }
+    }
+}
+
+fn image(page: &Page<'_>) -> Markup {
+    html! {
+        @if let Some(image) = &page.live.image {
+            section.card id="image" aria-labelledby="h-audit" {
+                h2 id="h-audit" { "Golden image" }
+                p.small { code { (text::line(&image.path)) } " audited " (page.moment(image.audited_at)) }
+                table.stack {
+                    thead { tr { th scope="col" { "check" } th scope="col" { "verdict" } th scope="col" { "where and why" } } }
+                    tbody {
+                        @for finding in &image.findings {
+                            tr {
+                                th scope="row" { (finding.check.as_str()) }
+                                td { (verdict_tag(finding.verdict)) }
+                                td.full { code { (finding.path) } " " span.small { (finding.reason) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn reports(Shared(site): Shared<Arc<Site>>, headers: HeaderMap) -> Response {
+    match site.past().reports().await {
+        Ok(reports) => {
+            let html = site.whole("Reports", "/reports", |page| archive(page, &reports));
+            page(html, &headers)
+        }
+        Err(why) => unread(&site, "/reports", &why),
+    }
+}
+
+fn archive(page: &Page<'_>, reports: &[ReportLine]) -> Markup {
+    html! {
+        h1 { "Reports" }
+        section.card id="reports" aria-label="Weekly reports" data-live {
+            @if reports.is_empty() { p.soft { "No report is in the archive yet." } }
+            ul.plain.list {
+                @for report in reports {
+                    li { a.title href={ "/reports/" (report.week) } { "Week " (report.week) } p.small { (report.headline) }
+                        p.small.soft {
+                            "made " (page.moment(report.made_at)) ", days of " (report.zone)
+                            @if report.revision > 1 { ", revision " (report.revision) }
+                        } }
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn report(Shared(site): Shared<Arc<Site>>, Path(week): Path<String>) -> Response {
+    match site.past().report(week).await {
+        Ok(Some(html)) => (
+            [(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, REPORT)],
+            html,
+        )
+            .into_response(),
+        Ok(None) => sorry(
+            &site,
+            StatusCode::NOT_FOUND,
+            "/reports",
+            "No such report",
+            "It is not in the archive.",
+        ),
+        Err(why) => unread(&site, "/reports", &why),
+    }
+}

@@ -1,0 +1,141 @@
+//! The pages in bytes: tags, events, forms, and what is answered where nothing is known.
+
+use super::*;
+use crate::core::event::Timestamp;
+use crate::core::state::{Source, Weight};
+
+const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
+
+async fn send_form(server: &Server, path: &str, head: &str, body: &str) -> String {
+    let mut stream = connect(server.address).await;
+    let length = body.len();
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{head}\r\n{body}"
+    );
+    send(&mut stream, &text).await;
+    read_all(&mut stream).await
+}
+
+#[tokio::test]
+async fn the_first_page_is_grey_while_nobody_has_looked() {
+    let server = start(Limits::default(), two_lines()).await;
+    let answer = ask(&server, "GET", "/").await;
+    assert!(answer.contains("class=\"state s-unknown\""), "{answer}");
+    assert!(answer.contains("does not look any more"), "{answer}");
+    assert!(answer.contains("The store cannot be read: there is no store"));
+    let answer = ask(&server, "GET", "/api/v1/state").await;
+    assert!(answer.contains("\"state\":\"unknown\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_look_that_grows_old_turns_the_page_grey_by_itself() {
+    let now = crate::clock::now();
+    let live = |at: Timestamp| Live {
+        at: Some(at),
+        sources: vec![Source {
+            name: "log".to_owned(),
+            weight: Weight::Decides,
+            every_ms: 5_000,
+            seen_at: Some(at),
+            newest_at: None,
+            note: String::new(),
+        }],
+        last_boot: Some(at),
+        ..Live::default()
+    };
+    // A minute ahead is fresh for as long as this test runs; a minute ago is old.
+    for (at, state) in [
+        (now.plus_ms(60_000), "ok"),
+        (now.plus_ms(-60_000), "unknown"),
+    ] {
+        let mut faces = faces(
+            two_lines(),
+            watch::channel(Readiness::ready()).1,
+            operators(None).0,
+        );
+        faces.live = watch::channel(Arc::new(live(at))).1;
+        let server = start_with(Limits::default(), faces).await;
+        let answer = ask(&server, "GET", "/").await;
+        assert!(
+            answer.contains(&format!("class=\"state s-{state}\"")),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_the_client_has_is_not_sent_again() {
+    let server = start(Limits::default(), two_lines()).await;
+    let answer = ask(&server, "GET", "/reports/none").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let answer = ask(&server, "GET", "/alerts").await;
+    let tag = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .unwrap()
+        .to_owned();
+    let mut stream = connect(server.address).await;
+    let request = format!(
+        "GET /alerts HTTP/1.1\r\nhost: x\r\nconnection: close\r\nif-none-match: {tag}\r\n\r\n"
+    );
+    send(&mut stream, &request).await;
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 304 "), "{answer}");
+    assert!(answer.contains("content-security-policy: "), "{answer}");
+}
+
+#[tokio::test]
+async fn events_begin_at_once_and_end_with_the_server() {
+    let server = start(Limits::default(), two_lines()).await;
+    let mut stream = connect(server.address).await;
+    send(&mut stream, "GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut text = String::new();
+    let mut buffer = [0; 1024];
+    while !text.contains("event: changed") {
+        let read = soon(stream.read(&mut buffer)).await.unwrap();
+        assert!(read > 0, "{text}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+    }
+    assert!(text.contains("content-type: text/event-stream"), "{text}");
+    server.stop.cancel();
+    soon(server.serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_are_places_left_while_many_pages_follow() {
+    let server = start(Limits::default(), two_lines()).await;
+    let mut following = Vec::new();
+    let mut buffer = [0; 4096];
+    for _ in 0..events::MOST {
+        let mut stream = connect(server.address).await;
+        send(&mut stream, "GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(soon(stream.read(&mut buffer)).await.unwrap() > 0);
+        following.push(stream);
+    }
+    let answer = ask(&server, "GET", "/events").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let answer = ask(&server, "GET", "/alerts").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_form_needs_the_token_and_must_come_from_here() {
+    let server = start(Limits::default(), two_lines()).await;
+    let body = "token=0123456789abcdef&author=ada&reason=why&matchers=rule%3Dx&expires_in=2h";
+    let json = "content-type: application/json\r\n";
+    let foreign = format!("{FORM}origin: http://evil\r\n");
+    for (head, status, says) in [
+        (FORM.to_owned(), 403, "No token is configured"),
+        (json.to_owned(), 415, "takes a form"),
+        (foreign, 403, "from another page"),
+    ] {
+        let answer = send_form(&server, "/alerts/silence", &head, body).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains(says), "{answer}");
+    }
+    let answer = ask(&server, "GET", "/alerts/silence").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}

@@ -1,0 +1,168 @@
+//! TLS and users on a real server: certificates by openssl, clients by rustls.
+
+use std::path::Path;
+use std::process::Command;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use operators::operators;
+
+/// A certificate of its own for `localhost`, and its key.
+fn certificate(folder: &Path, name: &str) {
+    let file = |end: &str| folder.join(format!("{name}.{end}"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
+        .args([
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            // A certificate of an authority is none of a server.
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .arg("-keyout")
+        .arg(file("key"))
+        .arg("-out")
+        .arg(file("crt"))
+        .output()
+        .expect("openssl is installed; scripts/test installs it");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+}
+
+/// What a client that trusts only this certificate is answered; `None`: it does not get that far.
+async fn ask_over_tls(address: SocketAddr, trusts: &Path, head: &str) -> Option<String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(trusts).unwrap())
+        .unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = connect(address).await;
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = soon(TlsConnector::from(Arc::new(config)).connect(name, stream))
+        .await
+        .ok()?;
+    let request = format!("GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.ok()?;
+    Some(String::from_utf8(answer).unwrap())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's server has no supervisor"
+)]
+async fn guarded(file: &Path) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut faces = faces(
+        two_lines(),
+        watch::channel(Readiness::ready()).1,
+        operators(None).0,
+    );
+    faces.guard = Arc::new(Guard::read(file).unwrap());
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, faces, Limits::default(), stop.clone()));
+    Server {
+        address,
+        ready: None,
+        stop,
+        serving,
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    certificate(folder.path(), "old");
+    certificate(folder.path(), "new");
+    for end in ["crt", "key"] {
+        std::fs::copy(at(&format!("old.{end}")), at(&format!("server.{end}"))).unwrap();
+    }
+    std::fs::write(
+        at("web.yml"),
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n",
+    )
+    .unwrap();
+    let server = guarded(&at("web.yml")).await;
+    let answer = ask_over_tls(server.address, &at("old.crt"), "")
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(ask_over_tls(server.address, &at("new.crt"), "").await, None);
+    for end in ["crt", "key"] {
+        let to = at(&format!("server.{end}"));
+        std::fs::copy(at(&format!("new.{end}")), &to).unwrap();
+        // Dated by hand: two writes may fall into one tick of the file system's clock.
+        let file = std::fs::File::options().write(true).open(&to).unwrap();
+        let later = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        file.set_modified(later).unwrap();
+    }
+    let answer = ask_over_tls(server.address, &at("new.crt"), "")
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(ask_over_tls(server.address, &at("old.crt"), "").await, None);
+    // Whoever speaks in the clear is not heard, and holds up nobody.
+    let mut plain = connect(server.address).await;
+    send(&mut plain, "GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut bytes = Vec::new();
+    drop(soon(plain.read_to_end(&mut bytes)).await);
+    assert!(!bytes.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn whoever_is_not_known_is_shown_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yml");
+    let hash = bcrypt::hash("right", 4).unwrap();
+    std::fs::write(&file, format!("basic_auth_users:\n  ada: {hash}\n")).unwrap();
+    let server = guarded(&file).await;
+    for path in [
+        "/",
+        "/boots",
+        "/metrics",
+        "/api/v1/state",
+        "/events",
+        "/-/healthy",
+        "/assets/style.css",
+    ] {
+        let answer = ask(&server, "GET", path).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+        assert!(
+            answer.contains("www-authenticate: Basic realm=\"bootwatch\""),
+            "{answer}"
+        );
+        assert!(answer.contains("content-security-policy: "), "{answer}");
+    }
+    // ada:right
+    let mut stream = connect(server.address).await;
+    send(&mut stream, "GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic YWRhOnJpZ2h0\r\n\r\n").await;
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
