@@ -577,9 +577,13 @@ impl Owner {
             return;
         }
         self.targets_at = Some(ticks);
-        // While the log is behind, addresses may have gone to others long ago.
-        if self.caught_up.is_none() || !self.up || self.trouble {
+        if !self.up || self.trouble {
             return probing.show(Vec::new());
+        }
+        // While the log is behind, what was told last stands: each record that comes puts it behind for a moment, and
+        // whoever was forgotten meanwhile would be looked at anew. Nothing is told before it was once read to its end.
+        if self.caught_up.is_none() {
+            return;
         }
         let mut targets: Vec<_> = self.tracker.targets().collect();
         let inventory = self.existing.as_ref().map(|existing| &existing.inventory);

@@ -19,8 +19,8 @@ use crate::core::event::{Timestamp, VmId};
 pub const MOST_TARGETS: usize = 512;
 /// Quick looks in a row.
 const MOST_QUICK: u32 = 90;
-/// Connections to a VM's VNC: TigerVNC shuts out after five that do not log in.
-const MOST_VNC: u32 = 3;
+/// Connections to a VM's VNC: TigerVNC shuts out after five that do not log in, and a restart forgets these.
+const MOST_VNC: u32 = 2;
 /// The place within the interval moves by so much, in thousandths, from look to look.
 const WANDER: i64 = 50;
 
@@ -359,7 +359,7 @@ mod tests {
         let mut schedule = Schedule::new(PACE);
         schedule.targets([target(9, Standing::Running)], START);
         let begun = play(&mut schedule, |_| ProbeResult::Ok, 0, 3_000_000);
-        assert_eq!(vnc(&begun), 3);
+        assert_eq!(vnc(&begun), 2);
         // A port that refuses counts nothing, and may be asked again.
         let mut schedule = Schedule::new(PACE);
         schedule.targets([target(9, Standing::Running)], START);
