@@ -236,6 +236,8 @@ struct Boot {
     linked: bool,
     /// The session's object was dropped, at a client's wish.
     cancelled: bool,
+    /// The flow is over, and a client still waits for its cancellation.
+    over: bool,
     guest_died: bool,
     decided: bool,
 }
@@ -561,6 +563,7 @@ impl Simulation {
                 waiting: false,
                 linked: false,
                 cancelled: false,
+                over: false,
                 guest_died: false,
                 decided: false,
             },
@@ -605,6 +608,10 @@ impl Simulation {
 
     /// The flow is over; its user may ask again.
     fn forget(&mut self, boot: u32) {
+        if self.api_cancels(boot) {
+            self.boot(boot).over = true;
+            return;
+        }
         if let Some(boot) = self.boots.remove(&boot)
             && boot.who.vm_type == VmType::Browser
         {

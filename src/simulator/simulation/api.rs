@@ -437,6 +437,11 @@ impl Simulation {
         }
     }
 
+    /// Somebody waits for the cancellation of this boot's session.
+    pub(super) fn api_cancels(&self, boot: u32) -> bool {
+        self.api.cancels.contains_key(&boot)
+    }
+
     /// The cancellation of this boot's session is answered.
     pub(super) fn api_cancelled(&mut self, boot: u32) {
         if let Some(ticket) = self.api.cancels.remove(&boot) {

@@ -281,7 +281,12 @@ impl Simulation {
         match after {
             After::Over => self.forget(boot),
             After::Refuse => self.request_refused(boot),
-            After::Cancelled => self.cancelled(boot),
+            After::Cancelled => {
+                self.cancelled(boot);
+                if self.boot(boot).over {
+                    self.forget(boot);
+                }
+            }
             After::CliToo => match self.world.cli_row(who.user).map(|row| row.vm) {
                 Some(cli) => self.destroy(boot, cli, After::Refuse),
                 None => self.request_refused(boot),
