@@ -14,6 +14,7 @@
 //! so that what a slow receiver did not take is named and counted before the end.
 
 mod alertmanager;
+mod console;
 mod database;
 mod facts;
 mod gather;
@@ -69,7 +70,7 @@ use supervisor::Supervisor;
 const CHUNKS: usize = 64;
 /// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
 const HANDED: usize = 1;
-/// Audits of the golden image on their way to the owner. When it is full the next audit waits.
+/// What is seen of the golden image, on its way to the owner. When it is full the next look waits.
 const IMAGES: usize = 1;
 /// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
 /// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
@@ -210,6 +211,11 @@ impl App {
         if let Some(image) = config.image.clone() {
             tasks.start("image", image::run(image, images_tx, stop_source.clone()));
         }
+        let consoles = config.console.as_ref().map(|settings| {
+            let (consoles, follow) = console::start(settings, &recorder, &stop_source);
+            tasks.start("console", follow);
+            consoles
+        });
         let existing = match &config.database {
             Some(database) => {
                 let remembered = std::mem::take(&mut restored.remembered);
@@ -240,6 +246,7 @@ impl App {
         let owner = Owner::new(
             restored,
             existing,
+            consoles,
             Arc::clone(&recorder),
             gather,
             owner::Reach {

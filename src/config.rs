@@ -4,6 +4,7 @@
 //! key, what was found and what to write instead. Unknown keys are refused: a misspelt key that is ignored is a rule
 //! that nobody knows to be off. Defaults exist once, in the table of `keys.rs`.
 
+mod console;
 mod database;
 mod document;
 mod environment;
@@ -32,6 +33,7 @@ use document::Settings;
 
 use crate::core::desk::Recurring;
 
+pub use console::Console;
 pub use database::{Database, Tls};
 pub use environment::Surroundings;
 pub use image::Image;
@@ -57,6 +59,8 @@ pub struct Config {
     pub host: String,
     pub log: Log,
     pub store: Store,
+    /// The VMs' consoles, if they are followed.
+    pub console: Option<Console>,
     /// The golden image, if one is audited.
     pub image: Option<Image>,
     /// The controller's database, where it is watched.
@@ -197,6 +201,7 @@ pub fn parse(
             },
         },
         store: store::read(&settings, surroundings),
+        console: console::read(&settings),
         image: image::read(&settings),
         database: database::read(&settings),
         probe: probe::read(&settings),

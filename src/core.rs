@@ -14,6 +14,7 @@ pub mod desk;
 pub mod event;
 pub mod failure;
 pub mod finding;
+pub mod generations;
 pub mod image;
 pub mod inventory;
 pub mod lease;

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::core::event::Timestamp;
 use crate::core::image::{
     self as image, Content, Facts, Finding, Generation, GoldenImage, How, Look, MAX_LIST, MAX_TEXT,
-    Machine, Seen, Trouble, Verdict, judge, unreadable,
+    Machine, Seen, Sighting, Trouble, Verdict, judge, unreadable,
 };
 use ext4::{Bytes, Ext4Error, Kind, Volume};
 use resolve::{Place, resolve};
@@ -106,6 +106,34 @@ impl Mark {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
+    }
+}
+
+/// Which image stands there, and since when: what is copied from now on. Reads the superblock and no more.
+#[must_use]
+pub fn sight(path: &Path) -> Sighting {
+    let seen = open(path).ok().and_then(|file| {
+        let metadata = file.metadata().ok()?;
+        let stamp = host::stamp(path, &metadata);
+        let changed = metadata.ctime().saturating_mul(1_000);
+        let changed = Timestamp(changed.saturating_add(metadata.ctime_nsec() / 1_000_000));
+        let generation = Generation {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified_at: stamp.modified_at,
+            uuid: Volume::open(&file).ok().map(|volume| volume.uuid()),
+        };
+        Some((generation, changed.max(stamp.modified_at)))
+    });
+    match seen {
+        Some((generation, since)) => Sighting {
+            image: Some(generation.to_string()),
+            since,
+        },
+        None => Sighting {
+            image: None,
+            since: clock::now(),
+        },
     }
 }
 

@@ -6,6 +6,8 @@
 
 // Logs of the past: files in any order, compressed or not, and standard input.
 pub mod archive;
+// The guests' consoles: evidence that the controller removes.
+pub mod console;
 // The controller's database: what exists.
 pub mod database;
 // The systemd journal, through `journalctl`.

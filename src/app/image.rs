@@ -13,13 +13,22 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config;
 use crate::core::boot::Observation;
-use crate::core::image::{GoldenImage, Injection, InjectionSight};
+use crate::core::condition::{self, Facts};
+use crate::core::image::{GoldenImage, Injection, InjectionSight, Sighting};
 use crate::export::Recorder;
 use crate::image::{self, Mark, Places};
 
 /// An image that rests is audited all the same: what it is compared with may have changed.
 const ANEW: Duration = Duration::from_secs(86_400);
 const POLL: Duration = Duration::from_secs(5);
+
+/// What the watch tells.
+#[derive(Debug)]
+pub(super) enum ImageSeen {
+    /// Another file, or another state of it, stands there.
+    Sighted(Sighting),
+    Audited(GoldenImage),
+}
 
 /// The image as last audited, with what boots tell of agents put into its copies.
 #[derive(Debug, Default)]
@@ -53,6 +62,13 @@ impl Audited {
         }
     }
 
+    /// What holds now of the image, once it was audited.
+    pub(super) fn facts(&self, facts: &mut Facts) {
+        if let Some(image) = &self.image {
+            condition::of_image(image, self.injection.known(), facts);
+        }
+    }
+
     /// Brings the metrics up to date.
     pub(super) fn show(&mut self, recorder: &Recorder) {
         let known = self.injection.known();
@@ -63,6 +79,27 @@ impl Audited {
         if let Some(image) = &self.image {
             recorder.golden_image(image.generation.as_ref(), &image.given(known));
         }
+    }
+}
+
+/// Which state of the file boots are copied from: one that did not change between two looks, as while it is written to
+/// each look shows another.
+#[derive(Debug, Default)]
+struct Stands {
+    seen: Option<Option<Mark>>,
+    told: Option<Option<Mark>>,
+}
+
+impl Stands {
+    /// Takes the file's state; says whether it is to be told.
+    fn is_news(&mut self, mark: Option<Mark>) -> bool {
+        let rests = self.seen.is_none() || self.seen == Some(mark);
+        self.seen = Some(mark);
+        let news = rests && self.told != Some(mark);
+        if news {
+            self.told = Some(mark);
+        }
+        news
     }
 }
 
@@ -98,24 +135,33 @@ impl Rest {
 /// Audits until `stop`. The channel waits when it is full: there is one image, and it is not in a hurry.
 pub(super) async fn run(
     settings: config::Image,
-    images: mpsc::Sender<GoldenImage>,
+    images: mpsc::Sender<ImageSeen>,
     stop: CancellationToken,
 ) {
     let quiet = settings.quiet;
     let pause = POLL.min(quiet / 4);
     let places = Places::from(&settings);
     let watch = async {
-        let mut rest = Rest::default();
+        let (mut rest, mut stands) = (Rest::default(), Stands::default());
         loop {
             let path = places.image.clone();
             let mark = blocking(move || Mark::of_path(&path).ok()).await.flatten();
+            if stands.is_news(mark) {
+                let path = places.image.clone();
+                let sighted = blocking(move || image::sight(&path));
+                if let Some(sighting) = sighted.await
+                    && images.send(ImageSeen::Sighted(sighting)).await.is_err()
+                {
+                    return;
+                }
+            }
             if rest.is_due(mark, clock::monotonic(), quiet) {
                 let places = places.clone();
                 let audited = blocking(move || {
                     image::audit(&places).unwrap_or_else(|error| image::unopened(&places, &error))
                 });
                 if let Some(audited) = audited.await
-                    && images.send(audited).await.is_err()
+                    && images.send(ImageSeen::Audited(audited)).await.is_err()
                 {
                     return;
                 }
@@ -143,6 +189,30 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_being_written_to_is_told_once_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("image");
+        let mark = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Some(Mark::of_path(&file).unwrap())
+        };
+        let (first, half, whole) = (mark("1"), mark("12"), mark("123"));
+        let mut stands = Stands::default();
+        for (state, news) in [
+            (first, true),
+            (first, false),
+            (half, false),
+            (whole, false),
+            (whole, true),
+            (whole, false),
+            (None, false),
+            (None, true),
+        ] {
+            assert_eq!(stands.is_news(state), news);
+        }
+    }
 
     #[test]
     fn a_change_is_audited_once_it_rests_and_a_rest_daily() {

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager;
+use super::console::Consoles;
 use super::database::{Existing, Told};
 use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
-use super::image::Audited;
+use super::image::{Audited, ImageSeen};
 use super::keeper::{Answering, Feedback};
 use super::place::SourceEvent;
 use super::probe::{Looked, Probing, is_late};
@@ -28,9 +29,9 @@ use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
+use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
 use crate::core::event::{Event, Timestamp, VmType};
-use crate::core::image::GoldenImage;
 use crate::core::probe::{Standing, Target};
 use crate::core::row::{VmRow, VmStatus};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
@@ -99,6 +100,8 @@ pub(super) struct Owner {
     desk: Desk,
     /// What exists, where a database is watched.
     existing: Option<Existing>,
+    /// What the guests say, where their consoles are followed.
+    consoles: Option<Consoles>,
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
@@ -134,6 +137,7 @@ impl Owner {
     pub(super) fn new(
         restored: Restored,
         existing: Option<Existing>,
+        consoles: Option<Consoles>,
         recorder: Arc<Recorder>,
         gather: Gather,
         reach: Reach,
@@ -159,6 +163,7 @@ impl Owner {
             engine: restored.engine,
             desk: restored.desk,
             existing,
+            consoles,
             recorder,
             gather,
             reach,
@@ -185,7 +190,7 @@ impl Owner {
     pub(super) async fn run(
         mut self,
         mut chunks: mpsc::Receiver<SourceEvent>,
-        mut images: mpsc::Receiver<GoldenImage>,
+        mut images: mpsc::Receiver<ImageSeen>,
     ) -> Ended {
         self.show_operators();
         self.dispatch();
@@ -207,8 +212,11 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
+                Some(seen) = images.recv() => self.image_seen(seen),
+                news = next_news(&mut self.consoles), if self.caught_up.is_some() => {
+                    self.console_says(&news);
+                }
                 looked = next_look(&mut self.reach.probing) => self.looked(&looked),
-                Some(image) = images.recv() => self.image.take(image),
                 () = self.gather.room() => {}
                 () = self.gather.wanted_anew() => self.save_everything(),
                 Some(ask) = self.reach.asks.recv() => self.asked(ask),
@@ -360,6 +368,7 @@ impl Owner {
             engine,
             desk,
             existing,
+            consoles,
             recorder,
             observations,
             effects,
@@ -380,8 +389,14 @@ impl Owner {
             if let Some(existing) = existing {
                 existing.log_says(event);
             }
+            if let Some(consoles) = consoles {
+                consoles.log_says(&event.kind);
+            }
             for observation in observations.drain(..) {
                 image.observe(&observation);
+                if let Some(consoles) = consoles {
+                    consoles.observe(&observation);
+                }
                 let maintenance = in_maintenance(&observation, desk);
                 keep(&observation, maintenance, existing.as_mut(), gather, ended);
                 judge(
@@ -421,6 +436,28 @@ impl Owner {
             });
             gather.touched();
         }
+    }
+
+    fn image_seen(&mut self, seen: ImageSeen) {
+        match seen {
+            ImageSeen::Audited(image) => {
+                self.image.take(image);
+                // What it says is told at once.
+                self.look_at = clock::monotonic();
+            }
+            ImageSeen::Sighted(sighting) => {
+                self.engine.image_sighted(&sighting);
+                self.tracker.image_sighted(sighting);
+                self.gather.touched();
+            }
+        }
+    }
+
+    /// Takes what a guest's console says. The log is read to its end, so that the boot is known.
+    fn console_says(&mut self, news: &ConsoleNews) {
+        self.tracker.console(news, &mut self.observations);
+        self.take_observations();
+        self.gather.touched();
     }
 
     /// Takes what a look at a VM saw.
@@ -540,6 +577,7 @@ impl Owner {
             engine,
             desk,
             existing,
+            consoles,
             recorder,
             observations,
             effects,
@@ -552,6 +590,9 @@ impl Owner {
         } = self;
         for observation in observations.drain(..) {
             image.observe(&observation);
+            if let Some(consoles) = consoles {
+                consoles.observe(&observation);
+            }
             let maintenance = in_maintenance(&observation, desk);
             keep(&observation, maintenance, existing.as_mut(), gather, ended);
             judge(
@@ -666,6 +707,7 @@ impl Owner {
         if let Some(existing) = &self.existing {
             facts.extend(existing.facts().clone());
         }
+        self.image.facts(&mut facts);
         self.engine.facts(&facts, sight.at, &mut self.effects);
         let hidden = matches!(sight.database, Some(Sighted::Not(_)));
         let whole = sight.caught_up && sight.up && !self.trouble;
@@ -781,6 +823,13 @@ fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
         Observation::StageEnded { .. }
         | Observation::BootStarted { .. }
         | Observation::ControllerStarted { .. } => false,
+    }
+}
+
+async fn next_news(consoles: &mut Option<Consoles>) -> ConsoleNews {
+    match consoles {
+        Some(consoles) => consoles.next().await,
+        None => std::future::pending().await,
     }
 }
 

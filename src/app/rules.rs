@@ -113,14 +113,15 @@ fn measured(config: &Config, defaults: RuleSettings, rules: &mut BTreeMap<RuleNa
 
 /// Rules that nothing could tell anything are left out: their alerts would say for ever that nothing is known.
 fn conditions(config: &Config) -> BTreeMap<RuleName, ConditionSettings> {
-    let named = |name: &str| {
-        let mut known = RuleName::CONDITIONS.iter();
-        known.find(|rule| rule.as_str() == name).copied()
+    // Two rules of one name differ in their severity.
+    let named = |name: &'static str| {
+        let known = RuleName::CONDITIONS.iter().copied();
+        known.filter(move |rule| rule.as_str() == name)
     };
     let configured = config.rules.conditions.iter();
     configured
-        .filter_map(|(name, rule)| {
-            let (rule, configured) = (named(name)?, rule.as_ref()?);
+        .filter_map(|(name, rule)| Some((*name, rule.as_ref()?)))
+        .flat_map(|(name, configured)| {
             let limit = match configured.limit {
                 Limit::Count(count) => count as f64,
                 Limit::Share(share) => share,
@@ -132,7 +133,7 @@ fn conditions(config: &Config) -> BTreeMap<RuleName, ConditionSettings> {
                 for_ms: millis(configured.wait),
                 keep_firing_ms: millis(config.alerts.keep_firing),
             };
-            Some((rule, settings))
+            named(name).map(move |rule| (rule, settings))
         })
         .collect()
 }

@@ -261,6 +261,26 @@ pub(super) const KEYS: &[Key] = &[
         doc: "A further certificate authority, in PEM, that the server's certificate may be signed by.",
     },
     Key {
+        path: "console.enabled",
+        shape: Shape::Flag,
+        default: ENABLED,
+        doc: "Follow the guests' consoles while they boot: the controller removes them with the VM. Read permission is \
+              enough; where the folder cannot be read, boots have no console evidence and all else goes on.",
+    },
+    key(
+        "console.users_dir",
+        Shape::Path,
+        "\"/var/lib/firecracker/users\"",
+        "The folder in which the controller makes a directory for each VM.",
+    ),
+    key(
+        "console.archive_dir",
+        Shape::Path,
+        "\"/var/log/vm-debug-logs\"",
+        "Where later controllers copy a console to before they remove it; read only for boots whose console was not \
+         followed.",
+    ),
+    Key {
         path: "image.path",
         shape: Shape::Path,
         default: Fallback::Absent {
@@ -420,6 +440,7 @@ pub(super) const KEYS: &[Key] = &[
     CONDITIONS[25],
     CONDITIONS[26],
     CONDITIONS[27],
+    CONDITIONS[28],
     key(
         "alerts.keep_firing",
         Shape::Duration {
@@ -561,6 +582,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "database",
         "The controller's database, which tells what exists.",
     ),
+    (
+        "console",
+        "What the guests write to their consoles: evidence that goes with the VM.",
+    ),
     ("image", "The golden image, and what it is compared with."),
     ("probe", "Where VMs are, and how bootwatch looks at them."),
     ("web", "What is served."),
@@ -612,6 +637,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("rules.SyntheticFailing", "Trial boots that fail."),
     ("rules.BootsUntold", "Boots whose end nobody told."),
     ("rules.LogClockWrong", "A log in the wrong time."),
+    (
+        "rules.GoldenImageBroken",
+        "A golden image that lacks something.",
+    ),
     (
         "alerts",
         "When alerts end, and when messages about them are sent.",

@@ -44,8 +44,11 @@ const OF_THE_DATABASE: [&str; 4] = [
     "DatabaseUnreachable",
 ];
 
+/// Of an image that is not audited nothing is ever known.
+const OF_THE_IMAGE: &str = "GoldenImageBroken";
+
 /// The key of each one's limit. One without is about any at all.
-const CONDITIONS: [(&str, Option<&str>); 12] = [
+const CONDITIONS: [(&str, Option<&str>); 13] = [
     ("SessionsIncomplete", Some("sessions")),
     ("IpPoolLow", Some("free")),
     ("GhostVms", Some("vms")),
@@ -58,6 +61,7 @@ const CONDITIONS: [(&str, Option<&str>); 12] = [
     ("SyntheticFailing", Some("runs")),
     ("BootsUntold", Some("boots")),
     ("LogClockWrong", Some("offset")),
+    (OF_THE_IMAGE, None),
 ];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -146,6 +150,8 @@ impl Rules {
 fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<ConditionRule> {
     // Of a database that is not watched nothing is ever known.
     let told = super::database::is_watched(settings) || !OF_THE_DATABASE.contains(&rule);
+    let audited = settings.maybe::<std::path::PathBuf>("image.path").is_some();
+    let told = told && (audited || rule != OF_THE_IMAGE);
     if !told || !enabled(settings, rule) {
         return None;
     }
@@ -158,8 +164,10 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     };
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
-        // Being several is a wait already.
-        Limit::Count(_) if ["SyntheticFailing", "BootsUntold"].contains(&rule) => Duration::ZERO,
+        // Being several is a wait already, and so is the time for which an image must rest.
+        Limit::Count(_) if ["SyntheticFailing", "BootsUntold", OF_THE_IMAGE].contains(&rule) => {
+            Duration::ZERO
+        }
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
     };
     Some(ConditionRule { limit, wait })

@@ -113,6 +113,17 @@ fn tagged(message: &[u8]) -> Decoded<'_> {
                 return quoted(metadata);
             }
         }
+        Some(b'C') => {
+            if let Some(metadata) = exact(message, b"[CLEANUP] Console log preserved for debugging")
+            {
+                return need(metadata, |f| {
+                    Some(EventKind::ConsoleArchived {
+                        vm: f.vm?,
+                        path: f.archived?,
+                    })
+                });
+            }
+        }
         Some(b'B') => {
             if let Some(rest) = message.strip_prefix(b"[BACKGROUND] ") {
                 if let Some(metadata) = exact(rest, b"Creating browser VM for OAuth") {
@@ -530,6 +541,7 @@ struct Fields<'a> {
     initial_delay: Option<u32>,
     start_time: Option<Timestamp>,
     failed_at: Option<Timestamp>,
+    archived: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -568,6 +580,7 @@ impl<'a> Fields<'a> {
             b"initialDelayMs" => self.initial_delay = value.whole(),
             b"startTime" => self.start_time = value.text().and_then(iso_utc),
             b"failedAt" => self.failed_at = value.text().and_then(iso_utc),
+            b"archivedPath" => self.archived = value.text(),
             _ => {}
         }
     }

@@ -50,6 +50,8 @@ use crate::core::boot::{AttemptEnded, Boot, Observation};
 use crate::core::burn::Budget;
 use crate::core::condition::ConditionSettings;
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
+use crate::core::generations::Generations;
+use crate::core::image::Sighting;
 use crate::core::readiness::Readiness;
 use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
 use crate::core::saved::Touched;
@@ -163,6 +165,8 @@ pub struct Engine {
     /// Rules about what holds now, and cannot be seen.
     unseen: BTreeSet<RuleName>,
     synthetic: SyntheticBoots,
+    /// Boots by the golden image that they were copied from.
+    generations: Generations,
     untold: Untold,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
@@ -195,6 +199,7 @@ impl Engine {
             closed_ever: 0,
             blind: false,
             synthetic: SyntheticBoots::default(),
+            generations: Generations::default(),
             untold: Untold::default(),
             catching_up: false,
             touched: Touched::default(),
@@ -206,6 +211,7 @@ impl Engine {
         let Observation::BootEnded(boot) = observation else {
             return;
         };
+        self.count_generation(boot);
         if let Some(judged) = judged(boot)
             && let Some(of_type) = self.types.get_mut(&boot.kind())
         {
@@ -225,9 +231,9 @@ impl Engine {
             Observation::BootEnded(boot) => self.boot_ended(boot, now, out),
             Observation::BootAmended(boot) => self.boot_amended(boot, now, out),
             Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
+            Observation::BootEvidence(boot) => self.evidence_grew(boot),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
-            | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }
@@ -248,6 +254,24 @@ impl Engine {
             | Observation::BootEvidence(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
+        }
+    }
+
+    /// The golden image as it stands.
+    pub fn image_sighted(&mut self, sighting: &Sighting) {
+        self.generations.sighted(sighting);
+        self.touched.mark(Place::Generations);
+    }
+
+    /// Boots by golden image, oldest image first.
+    #[must_use]
+    pub fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    fn count_generation(&mut self, boot: &Boot) {
+        if self.generations.take(boot) {
+            self.touched.mark(Place::Generations);
         }
     }
 
@@ -305,9 +329,9 @@ impl Engine {
                 severity: rule.severity(),
                 firing: state.is_firing(),
                 pending: state.is_pending(),
-                unknown: match subject {
-                    Subject::Boots(_) => self.blind,
-                    Subject::Host => self.unseen.contains(rule),
+                unknown: match RuleName::CONDITIONS.contains(rule) {
+                    false => self.blind,
+                    true => self.unseen.contains(rule),
                 },
                 fired_at: state.fired_at(),
             })
@@ -358,6 +382,7 @@ impl Engine {
     fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
         let vm_type = boot.kind();
         self.landed(boot.vm);
+        self.count_generation(boot);
         if self.untold.boot(boot) {
             self.told(RuleName::BootsUntold, Place::Untold, now, out);
         }
@@ -587,7 +612,9 @@ impl Engine {
         self.alerts
             .iter()
             .filter(move |((rule, about), _)| {
-                *about == subject && rule.severity() == Severity::Page
+                *about == subject
+                    && rule.severity() == Severity::Page
+                    && RuleName::BOOTS.contains(rule)
             })
             .map(|(_, state)| state)
     }

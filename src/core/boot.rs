@@ -413,6 +413,8 @@ impl Tracker {
                 code: _,
                 signalled: _,
             } => self.process_exited(event, vm),
+            // Who reads it tells of it.
+            EventKind::ConsoleArchived { .. } => {}
             EventKind::ConsoleQuoted { vm, said } => self.quoted(vm, said, event.at, out),
             EventKind::ControllerStarting => self.controller_gone(event, true, out),
             EventKind::ControllerStopping | EventKind::ControllerCrashed => {

@@ -5,6 +5,7 @@
 //! distance from it, so that one that dwells at the limit does not flap. How long it must be bad (`for`), how long the
 //! alert is held (`keep_firing`) and what is sent is the engine's part, as for the rules about boots.
 
+mod image;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::event::{Timestamp, words};
 use crate::core::rule::RuleName;
 
+pub use image::of_image;
 pub use rows::of_rows;
 
 words! {
@@ -32,6 +34,10 @@ words! {
         NotifierFailing = "notifier_failing",
         RecordsUnparsed = "records_unparsed",
         SyntheticFailing = "synthetic_failing",
+        /// The image alone decides, and lacks something.
+        GoldenImageBroken = "golden_image_broken",
+        /// It lacks something, and whether that decides is not known.
+        GoldenImageSuspect = "golden_image_suspect",
         BootsUntold = "boots_untold",
         LogClockWrong = "log_clock_wrong",
     }
@@ -54,6 +60,10 @@ impl Condition {
             Condition::NotifierFailing => "bootwatch cannot deliver its messages",
             Condition::RecordsUnparsed => "bootwatch cannot read many of the log's records",
             Condition::SyntheticFailing => "bootwatch's own trial boots fail",
+            Condition::GoldenImageBroken => "the golden image lacks what a browser VM needs",
+            Condition::GoldenImageSuspect => {
+                "the golden image has faults that boots do not show to be fatal"
+            }
             Condition::BootsUntold => "the log does not tell how boots end",
             Condition::LogClockWrong => "the times in the controller's log are wrong",
         }
@@ -115,6 +125,7 @@ impl ConditionSettings {
             RuleName::NotifierFailing => (1.0, 60_000),
             RuleName::RecordsUnparsed => (0.01, 300_000),
             RuleName::SyntheticFailing => (2.0, 0),
+            RuleName::GoldenImageBroken | RuleName::GoldenImageBrokenTicket => (1.0, 0),
             RuleName::BootsUntold => (3.0, 0),
             RuleName::LogClockWrong => (120_000.0, 0),
             _ => (60_000.0, 0),
@@ -164,6 +175,8 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         | Condition::StoreUnwritable
         | Condition::NotifierFailing
         | Condition::SyntheticFailing
+        | Condition::GoldenImageBroken
+        | Condition::GoldenImageSuspect
         | Condition::LogClockWrong => {
             let limit = whole(limit).max(1);
             (value >= limit, value < limit, limit)
@@ -234,6 +247,7 @@ mod tests {
             ),
             (R::NotifierFailing, C::NotifierFailing, 3, 1, None, 0),
             (R::SyntheticFailing, C::SyntheticFailing, 0, 2, None, 0),
+            (R::GoldenImageBroken, C::GoldenImageBroken, 15, 1, None, 0),
             (R::BootsUntold, C::BootsUntold, 20, 3, Some(2), 1),
             (R::LogClockWrong, C::LogClockWrong, 0, 120_000, None, 1),
         ] {

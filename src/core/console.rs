@@ -83,6 +83,14 @@ words! {
     }
 }
 
+/// What a guest that becomes healthy says, in order.
+const HEALTHY: [GuestMark; 4] = [
+    GuestMark::KernelStarted,
+    GuestMark::LoginPrompt,
+    GuestMark::AgentUnitStarted,
+    GuestMark::AgentListening,
+];
+
 /// A set of marks: small enough to travel in an event.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct MarkSet(u64);
@@ -248,6 +256,40 @@ impl ConsoleEvidence {
         self.whole && !self.has(mark)
     }
 
+    /// What it said, in a line: its marks with the guest's own clock, and what is missing that a healthy one has.
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        let said: Vec<String> = self
+            .marks
+            .iter()
+            .map(|kept| {
+                let times = match kept.count {
+                    1 => String::new(),
+                    times => format!(" x{times}"),
+                };
+                match kept.uptime_ms {
+                    Some(ms) => {
+                        format!("{}{times} at {}.{:03} s", kept.mark, ms / 1_000, ms % 1_000)
+                    }
+                    None => format!("{}{times}", kept.mark),
+                }
+            })
+            .collect();
+        let missing: Vec<&str> = HEALTHY
+            .iter()
+            .filter(|mark| self.lacks(**mark))
+            .map(|mark| mark.as_str())
+            .collect();
+        let missing = match missing.is_empty() {
+            true => String::new(),
+            false => format!("; never {}", missing.join(", ")),
+        };
+        Some(format!("console said {}{missing}", said.join(", ")))
+    }
+
     #[must_use]
     pub fn set(&self) -> MarkSet {
         self.marks.iter().map(|kept| kept.mark).collect()
@@ -267,6 +309,8 @@ pub struct ConsoleNews {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsoleEnd {
+    /// Every mark from the beginning on: news may have come before the log told of the VM.
+    pub marks: Vec<Marked>,
     pub tail: ConsoleTail,
     pub whole: bool,
 }

@@ -527,6 +527,11 @@ pub enum EventKind<'a> {
         code: Option<i32>,
         signalled: bool,
     },
+    /// A later controller kept the console before it removed the VM's directory.
+    ConsoleArchived {
+        vm: VmId,
+        path: &'a [u8],
+    },
     /// The end of the guest's console and of Firecracker's errors, as the record of a failed process quotes them.
     ConsoleQuoted {
         vm: VmId,

@@ -50,6 +50,10 @@ pub enum RuleName {
     SyntheticFailing,
     BootsUntold,
     LogClockWrong,
+    /// Where boots show that the image alone decides.
+    GoldenImageBroken,
+    /// The same audit where they do not, or do not yet.
+    GoldenImageBrokenTicket,
 }
 
 impl RuleName {
@@ -73,6 +77,8 @@ impl RuleName {
         RuleName::SyntheticFailing,
         RuleName::BootsUntold,
         RuleName::LogClockWrong,
+        RuleName::GoldenImageBroken,
+        RuleName::GoldenImageBrokenTicket,
     ];
 
     /// The rules that judge the boots of each kind of VM.
@@ -100,6 +106,8 @@ impl RuleName {
         RuleName::SyntheticFailing,
         RuleName::BootsUntold,
         RuleName::LogClockWrong,
+        RuleName::GoldenImageBroken,
+        RuleName::GoldenImageBrokenTicket,
     ];
 
     #[must_use]
@@ -121,6 +129,7 @@ impl RuleName {
             RuleName::NotifierFailing => "NotifierFailing",
             RuleName::RecordsUnparsed => "RecordsUnparsed",
             RuleName::SyntheticFailing => "SyntheticFailing",
+            RuleName::GoldenImageBroken | RuleName::GoldenImageBrokenTicket => "GoldenImageBroken",
             RuleName::BootsUntold => "BootsUntold",
             RuleName::LogClockWrong => "LogClockWrong",
         }
@@ -131,6 +140,7 @@ impl RuleName {
     pub fn key(self) -> &'static str {
         match self {
             RuleName::BootBudgetBurnTicket => "BootBudgetBurn.ticket",
+            RuleName::GoldenImageBrokenTicket => "GoldenImageBroken.ticket",
             other => other.as_str(),
         }
     }
@@ -144,7 +154,8 @@ impl RuleName {
             | RuleName::BootBudgetBurn
             | RuleName::ControllerSilent
             | RuleName::LogLagging
-            | RuleName::SyntheticFailing => Severity::Page,
+            | RuleName::SyntheticFailing
+            | RuleName::GoldenImageBroken => Severity::Page,
             RuleName::BootBudgetBurnTicket
             | RuleName::BootStageSlow
             | RuleName::ReadinessHeadroomLow
@@ -155,6 +166,7 @@ impl RuleName {
             | RuleName::StoreUnwritable
             | RuleName::NotifierFailing
             | RuleName::RecordsUnparsed
+            | RuleName::GoldenImageBrokenTicket
             | RuleName::BootsUntold
             | RuleName::LogClockWrong => Severity::Ticket,
         }
@@ -220,9 +232,11 @@ impl RuleName {
     #[must_use]
     pub fn judges(self, subject: Subject) -> bool {
         let Subject::Boots(vm_type) = subject else {
-            return RuleName::CONDITIONS.contains(&self);
+            return RuleName::CONDITIONS.contains(&self) && self != RuleName::GoldenImageBroken;
         };
         match self {
+            // It is why browser boots fail: one incident with them, whichever is seen first.
+            RuleName::GoldenImageBroken => vm_type == VmType::Browser,
             RuleName::ConnectionRefusedSpike
             | RuleName::ConnectionErrorSpike
             | RuleName::ReadinessHeadroomLow => vm_type == VmType::Browser,

@@ -3,6 +3,7 @@
 //! Each family keeps its series in a table by place, made when first used, so that recording is an index and an atomic
 //! addition. Rendering takes a snapshot of each series and writes outside of any lock that recording takes.
 
+mod console;
 mod database;
 mod family;
 mod image;
@@ -30,6 +31,7 @@ use crate::core::inventory::SessionTotals;
 use crate::core::probe::Look;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
+use console::Consoles;
 use database::Database;
 use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
 use image::Images;
@@ -87,6 +89,7 @@ pub(super) struct Prometheus {
     /// What is asked of the database, and how long it takes.
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
+    consoles: Consoles,
     images: Images,
     probes: Probes,
     overflow: Table<IntCounterVec, 1>,
@@ -307,6 +310,7 @@ impl Prometheus {
                 ),
                 [words(setup.queries.iter().copied().chain([label::OTHER]))],
             ),
+            consoles: Consoles::new(&family),
             images: Images::new(&family),
             probes: Probes::new(&family),
             overflow: Table::new(
@@ -535,6 +539,10 @@ impl Prometheus {
 
     pub(super) fn golden_image(&self, generation: Option<&Generation>, findings: &[Finding]) {
         self.images.audited(generation, findings);
+    }
+
+    pub(super) fn console_evidence(&self, result: &str) {
+        self.consoles.evidence(result);
     }
 
     pub(super) fn addresses(&self, counts: &[usize]) {

@@ -152,7 +152,12 @@ impl Page {
             (Cause::Slowness(slowness), false) => words.slow(slowness),
         };
         let (well, _) = words.others();
-        let rule = incident.strongest().map(|member| member.rule);
+        // What holds has a runbook of its own, whatever boots failed of it.
+        let holding = incident
+            .members
+            .iter()
+            .find(|member| incident.cause.failure().is_none() && member.reading.boots().is_none());
+        let rule = holding.or(incident.strongest()).map(|member| member.rule);
         let mut page = Page {
             status: if resolved {
                 Status::Resolved
@@ -176,6 +181,7 @@ impl Page {
                 .evidence
                 .iter()
                 .take(EVIDENCE_LINES)
+                .chain(&incident.console)
                 .map(|line| clipped(line, EVIDENCE_CHARS))
                 .collect(),
             first_step: (!resolved).then(|| match incident.cause {
@@ -407,6 +413,7 @@ impl Words<'_> {
         if let Some(said) = self.burns() {
             append(&mut out, format_args!(" {said}"));
         }
+        self.append_image(&mut out);
         self.append_company(&mut out);
         out
     }
@@ -467,6 +474,33 @@ impl Words<'_> {
         )
     }
 
+    /// The golden image beside the first failure, where it changed before.
+    fn append_image(&self, out: &mut String) {
+        let Some(change) = &self.incident.image else {
+            return;
+        };
+        append(
+            out,
+            format_args!(
+                " The golden image changed {}, {} before its first failed boot: of its boots {} of {} failed",
+                self.moment(change.changed_at),
+                length(change.to_first_failure_ms),
+                change.since.bad,
+                change.since.of
+            ),
+        );
+        match change.before {
+            Some(before) => append(
+                out,
+                format_args!(
+                    ", of the image's before it {} of {}.",
+                    before.bad, before.of
+                ),
+            ),
+            None => out.push('.'),
+        }
+    }
+
     fn append_company(&self, out: &mut String) {
         let (_, ill) = self.others();
         for line in ill {
@@ -481,11 +515,12 @@ impl Words<'_> {
 
     /// Title and summary of what holds now.
     fn holds(&self, condition: Condition) -> (String, String) {
-        let member = self.incident.members.first();
-        let level = member.and_then(|member| match &member.reading {
+        let members = self.incident.members.iter();
+        let mut levels = members.filter_map(|member| match &member.reading {
             Said::Level(level) => Some((member.rule, level)),
             Said::Boots(_) => None,
         });
+        let level = levels.next();
         let (host, since) = (&self.incident.host, self.moment(self.incident.first_bad_at));
         let what = conditions::title(condition, level.map(|(_, level)| level));
         let mut summary = format!("On {host}, since {since}");
@@ -499,6 +534,13 @@ impl Words<'_> {
             &mut summary,
             format_args!(". {}", conditions::consequence(condition)),
         );
+        if let Some((_, reading)) = self.strongest() {
+            append(
+                &mut summary,
+                format_args!(" {} failed.", self.count_of_boots(reading)),
+            );
+        }
+        self.append_image(&mut summary);
         self.append_company(&mut summary);
         (format!("{what}, since {since}"), summary)
     }

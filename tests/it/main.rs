@@ -48,6 +48,7 @@ mod rows_sample;
 mod run_conditions;
 mod run_database;
 mod run_ends;
+mod run_evidence;
 mod run_keeps;
 mod run_pages;
 mod sidecar;

@@ -30,7 +30,7 @@ const fn waits(path: &'static str, default: &'static str) -> Key {
     key(path, FOR, default, FOR_DOC)
 }
 
-pub(in crate::config) const CONDITIONS: [Key; 28] = [
+pub(in crate::config) const CONDITIONS: [Key; 29] = [
     on(
         "rules.SessionsIncomplete.enabled",
         "Tell of sessions that are past their deadline and have no VM. Needs the controller's database.",
@@ -156,5 +156,10 @@ pub(in crate::config) const CONDITIONS: [Key; 28] = [
         HOLDS,
         "\"2m\"",
         "So far off, 20 times in a row that records came.",
+    ),
+    on(
+        "rules.GoldenImageBroken.enabled",
+        "Tell when the golden image lacks what a browser VM needs; page where recent boots show that no agent is put into \
+         each copy. Needs image.path.",
     ),
 ];

@@ -96,34 +96,28 @@ impl Engine {
             };
             match (transition, verdict) {
                 (Transition::Fired | Transition::Flapping, Some((fact, verdict))) => {
-                    fired.push((*rule, fact, verdict.level, before.pending()));
+                    fired.push((*rule, *subject, fact, verdict.level, before.pending()));
                 }
                 (Transition::Resolved, _) => {
-                    resolved.push((*rule, before.clear_since().unwrap_or(now)));
+                    resolved.push((*rule, *subject, before.clear_since().unwrap_or(now)));
                 }
                 _ => {}
             }
             out.push(changed(*rule, *subject, transition, now));
         }
-        for (rule, fact, level, pending) in fired {
-            self.condition_fired(rule, (fact, level), pending.unwrap_or(now), now, out);
+        for (rule, subject, fact, level, pending) in fired {
+            let since = pending.unwrap_or(now);
+            self.condition_fired((rule, subject), (fact, level), since, now, out);
         }
-        for (rule, over) in resolved {
-            self.alert_resolved(
-                rule,
-                Subject::Host,
-                Some(over),
-                Reason::AllResolved,
-                now,
-                out,
-            );
+        for (rule, subject, over) in resolved {
+            self.alert_resolved(rule, subject, Some(over), Reason::AllResolved, now, out);
         }
         self.send_updates(now, out);
     }
 
     fn condition_fired(
         &mut self,
-        rule: RuleName,
+        (rule, subject): (RuleName, Subject),
         (fact, level): (&Fact, Level),
         seen_since: Timestamp,
         now: Timestamp,
@@ -136,6 +130,6 @@ impl Engine {
             boots: Vec::new(),
             evidence: fact.evidence.iter().take(EVIDENCE).cloned().collect(),
         };
-        self.fired(rule, Subject::Host, Said::Level(level), trouble, now, out);
+        self.fired(rule, subject, Said::Level(level), trouble, now, out);
     }
 }

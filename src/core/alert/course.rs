@@ -51,7 +51,7 @@ impl Engine {
             incident.before = Some((incident.cause, now));
             incident.cause = Cause::Failure(cause);
             incident.boots = named(&bad);
-            incident.evidence = lines(&bad);
+            incident.evidence = incident.with_image_line(lines(&bad));
             for member in &mut incident.members {
                 let reading = readings.iter().find(|(rule, _)| *rule == member.rule);
                 if let Some((_, reading)) = reading.filter(|_| member.resolved_at.is_none()) {

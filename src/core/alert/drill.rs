@@ -76,6 +76,10 @@ fn first(host: &str, at: Timestamp) -> Incident {
         update_due: None,
         flapping: false,
         before: None,
+        image_line: None,
+        console_of: None,
+        console: Vec::new(),
+        image: None,
         turned: false,
     }
 }

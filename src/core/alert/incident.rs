@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::keep::Place;
 use super::remarks::Remarks;
 use super::{Cause, Effect, Engine, Subject};
+use crate::core::boot::Boot;
 use crate::core::condition::Condition;
 use crate::core::event::{AttemptResult, Failure, SessionId, Timestamp, UserKey, VmId, VmType};
+use crate::core::generations::ImageChange;
 use crate::core::rule::{Reading, RuleName, Said, Severity, Stretch};
 use crate::core::window::{Count, Judged};
 
@@ -45,6 +47,8 @@ pub enum Family {
     Records,
     /// Synthetic boots.
     Synthetic,
+    /// Faults of the golden image that are not known to be fatal.
+    Image,
 }
 
 impl Family {
@@ -89,6 +93,9 @@ impl Family {
                 Family::Records
             }
             Condition::SyntheticFailing => Family::Synthetic,
+            // Why the boots fail that are of this family.
+            Condition::GoldenImageBroken => Family::Guest,
+            Condition::GoldenImageSuspect => Family::Image,
         }
     }
 
@@ -100,7 +107,7 @@ impl Family {
         }
     }
 
-    pub(super) const ALL: [Family; 13] = [
+    pub(super) const ALL: [Family; 14] = [
         Family::Guest,
         Family::Creation,
         Family::Controller,
@@ -114,6 +121,7 @@ impl Family {
         Family::Notifiers,
         Family::Records,
         Family::Synthetic,
+        Family::Image,
     ];
 
     #[must_use]
@@ -132,6 +140,7 @@ impl Family {
             Family::Notifiers => "notifiers",
             Family::Records => "records",
             Family::Synthetic => "synthetic",
+            Family::Image => "image",
         }
     }
 }
@@ -193,6 +202,17 @@ pub struct Incident {
     /// What it was put down to before, and since when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(Cause, Timestamp)>,
+    /// The audit's line, where the golden image is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) image_line: Option<String>,
+    /// Whose console is shown, and what it said; told later than the incident, and of no weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) console_of: Option<VmId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub console: Vec<String>,
+    /// What is known of the image that its boots were copied from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageChange>,
     /// Nobody was told yet that the cause is another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) turned: bool,
@@ -334,6 +354,7 @@ impl Engine {
             evidence,
         } = trouble;
         let others = self.others(subject, now);
+        let change = self.image_beside(subject, family, first_bad_at);
         let wait = self.settings.group_wait_ms;
         let flapping = self
             .alerts
@@ -344,10 +365,21 @@ impl Engine {
             incident.members.retain(|known| known.rule != rule);
             incident.members.push(member);
             incident.others = others;
-            incident.boots = boots;
-            if !evidence.is_empty() {
-                incident.evidence = evidence;
+            if !boots.is_empty() {
+                incident.boots = boots;
             }
+            if is_image(cause) {
+                incident.image_line = evidence.into_iter().next();
+                if incident.cause != cause {
+                    incident.before = Some((incident.cause, now));
+                    incident.cause = cause;
+                    incident.turned = true;
+                }
+                incident.evidence = incident.with_image_line(incident.evidence.clone());
+            } else if !evidence.is_empty() {
+                incident.evidence = incident.with_image_line(evidence);
+            }
+            incident.image = change;
             incident.flapping |= flapping;
             // A symptom of what is known already is no news.
             if !rule.burns() || flapping {
@@ -372,7 +404,18 @@ impl Engine {
             update_due: None,
             flapping,
             before: None,
+            image_line: None,
+            console_of: None,
+            console: Vec::new(),
+            image: None,
             turned: false,
+        };
+        let incident = Incident {
+            image_line: is_image(cause)
+                .then(|| incident.evidence.first().cloned())
+                .flatten(),
+            image: change,
+            ..incident
         };
         let reason = if flapping {
             Reason::Flapping
@@ -419,6 +462,8 @@ impl Engine {
             incident.resolved_at = Some(now);
             incident.update_due = None;
             incident.others = self.others(subject, now);
+            let (family, first) = (incident.family, incident.first_bad_at);
+            incident.image = self.image_beside(subject, family, first).or(incident.image);
             notify(Kind::Resolved, reason, now, &incident, out);
             if self.closed.len() == CLOSED {
                 self.closed.pop_front();
@@ -498,7 +543,73 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What is known of the image beside a trouble of that kind.
+    fn image_beside(
+        &self,
+        subject: Subject,
+        family: Family,
+        first_bad_at: Timestamp,
+    ) -> Option<ImageChange> {
+        let of_guests = subject == Subject::Boots(VmType::Browser) && family == Family::Guest;
+        of_guests
+            .then(|| self.generations.beside(first_bad_at))
+            .flatten()
+    }
+
+    /// A failed boot's evidence grew: the incident that names it shows it, and nobody is told anew.
+    pub(super) fn evidence_grew(&mut self, boot: &Boot) {
+        let console = console_lines(boot);
+        let subject = Subject::Boots(boot.kind());
+        if console.is_empty() {
+            return;
+        }
+        for (place, incident) in &mut self.incidents {
+            let named = incident.boots.iter().any(|known| known.vm == boot.vm);
+            if place.0 != subject
+                || !named
+                || incident.console_of.is_some_and(|vm| Some(vm) != boot.vm)
+            {
+                continue;
+            }
+            incident.console_of = boot.vm;
+            incident.console.clone_from(&console);
+            self.touched.mark(Place::Incident(place.0, place.1));
+        }
+    }
+}
+
+/// Lines of one console that an incident shows.
+const CONSOLE_LINES: usize = 4;
+
+/// What a boot's console said, and its last words: redacted.
+fn console_lines(boot: &Boot) -> Vec<String> {
+    let Some(console) = &boot.console else {
+        return Vec::new();
+    };
+    let tail = &console.tail.console;
+    let said = console.sentence().into_iter();
+    let last = tail
+        .iter()
+        .skip(tail.len().saturating_sub(CONSOLE_LINES - 1));
+    said.chain(last.map(|line| format!("console: {line}")))
+        .collect()
+}
+
+fn is_image(cause: Cause) -> bool {
+    matches!(cause, Cause::Condition(Condition::GoldenImageBroken))
+}
+
 impl Incident {
+    /// The audit's line before the boots' own.
+    pub(super) fn with_image_line(&self, evidence: Vec<String>) -> Vec<String> {
+        let line = self.image_line.iter().cloned();
+        let others = evidence
+            .into_iter()
+            .filter(|other| Some(other) != self.image_line.as_ref());
+        line.chain(others).take(EVIDENCE).collect()
+    }
+
     /// About nothing: what a channel's test is about.
     #[must_use]
     pub fn test(host: &str, at: Timestamp, resolved: bool) -> Incident {
@@ -521,6 +632,10 @@ impl Incident {
             update_due: None,
             flapping: false,
             before: None,
+            image_line: None,
+            console_of: None,
+            console: Vec::new(),
+            image: None,
             turned: false,
         }
     }

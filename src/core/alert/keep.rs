@@ -40,6 +40,7 @@ pub(super) enum Place {
     Incident(Subject, Family),
     Closed(usize),
     Synthetic,
+    Generations,
     Untold,
 }
 
@@ -67,6 +68,7 @@ impl Place {
             }
             "closed" => Place::Closed(next()?.parse().ok()?),
             "synthetic" => Place::Synthetic,
+            "generations" => Place::Generations,
             "untold" => Place::Untold,
             "incident" => {
                 let subject = Subject::from_word(next()?)?;
@@ -125,6 +127,7 @@ impl fmt::Display for Place {
             Place::Incident(subject, family) => write!(f, "incident/{subject}/{}", family.as_str()),
             Place::Closed(place) => write!(f, "closed/{place}"),
             Place::Synthetic => f.write_str("synthetic"),
+            Place::Generations => f.write_str("generations"),
             Place::Untold => f.write_str("untold"),
         }
     }
@@ -272,6 +275,7 @@ impl Engine {
                 + self.incidents.len()
                 + self.closed.len()
                 + usize::from(!self.synthetic.is_empty())
+                + usize::from(!self.generations.is_empty())
                 + usize::from(!self.untold.is_empty()),
         }
     }
@@ -313,6 +317,7 @@ impl Engine {
                 .map(|(number, _)| Place::closed(number)),
         );
         all.extend((!self.synthetic.is_empty()).then_some(Place::Synthetic));
+        all.extend((!self.generations.is_empty()).then_some(Place::Generations));
         all.extend((!self.untold.is_empty()).then_some(Place::Untold));
         all
     }
@@ -370,6 +375,10 @@ impl Engine {
                     .find(|(number, _)| Place::closed(*number) == place)
                     .map(|(number, incident)| Numbered(number, incident));
                 changes.put_or_remove(key, closed.as_ref());
+            }
+            Place::Generations => {
+                let known = Some(&self.generations).filter(|known| !known.is_empty());
+                changes.put_or_remove(key, known);
             }
             Place::Untold => {
                 let known = Some(&self.untold).filter(|known| !known.is_empty());
@@ -441,6 +450,10 @@ impl Engine {
                 self.incidents.insert((subject, family), incident);
             }
             Place::Closed(_) => pieces.closed.push(saved.read(key, text)?),
+            Place::Generations => {
+                self.generations = saved.read(key, text)?;
+                saved.ensure(self.generations.is_sound(), key, "it holds too many")?;
+            }
             Place::Untold => {
                 self.untold = saved.read(key, text)?;
                 saved.ensure(self.untold.is_sound(), key, "it holds too many")?;

@@ -45,6 +45,9 @@ impl Tracker {
         }
         evidence.clock_ahead_ms = news.clock_ahead_ms.or(evidence.clock_ahead_ms);
         if let Some(end) = &news.end {
+            if !end.marks.is_empty() {
+                evidence.marks.clone_from(&end.marks);
+            }
             evidence.tail = end.tail.clone();
             evidence.whole = end.whole;
         }

@@ -13,33 +13,45 @@ const fn passed_on(name: &'static str, severity: Severity) -> Row {
         name,
         judge: Judge::Bootwatch,
         severity: Some(severity),
-        write: |row, parameters| {
-            let (name, severity) = (row.name, row.severity());
-            let series =
-                format!("bootwatch_alerts_firing{{rule=\"{name}\",severity=\"{severity}\"}}");
-            let seen = format!("max by (instance) ({series})");
-            let expr = row.until_seen(&format!("{seen} > 0"), &seen, parameters);
-            let told = asked(
-                &format!("bootwatch_alerts_firing{{rule='{name}',severity='{severity}'}}"),
-                &["instance"],
-                "%.0f",
-            );
-            let words = Words {
-                summary: format!("bootwatch on {{{{ $labels.instance }}}} says {name}"),
-                description: format!(
-                    "{told} alerts of {name} fire there, judged by bootwatch itself; its own page has the cause, the \
-                     figures and the evidence."
-                ),
-            };
-            vec![row.alert(parameters, expr, words)]
-        },
+        write: |row, parameters| vec![said(row, parameters)],
     }
+}
+
+fn said(row: &Row, parameters: &Parameters) -> Alert {
+    let (name, severity) = (row.name, row.severity());
+    let series = format!("bootwatch_alerts_firing{{rule=\"{name}\",severity=\"{severity}\"}}");
+    let seen = format!("max by (instance) ({series})");
+    let expr = row.until_seen(&format!("{seen} > 0"), &seen, parameters);
+    let told = asked(
+        &format!("bootwatch_alerts_firing{{rule='{name}',severity='{severity}'}}"),
+        &["instance"],
+        "%.0f",
+    );
+    let words = Words {
+        summary: format!("bootwatch on {{{{ $labels.instance }}}} says {name}"),
+        description: format!(
+            "{told} alerts of {name} fire there, judged by bootwatch itself; its own page has the cause, the figures \
+             and the evidence."
+        ),
+    };
+    row.alert(parameters, expr, words)
 }
 
 pub(super) const SYNTHETIC: Row = passed_on("SyntheticFailing", Severity::Page);
 pub(super) const UNTOLD: Row = passed_on("BootsUntold", Severity::Ticket);
 pub(super) const CLOCK: Row = passed_on("LogClockWrong", Severity::Ticket);
-pub(super) const IMAGE: Row = passed_on("GoldenImageBroken", Severity::Page);
+/// A page where the image alone decides, else a ticket.
+pub(super) const IMAGE: Row = Row {
+    write: |row, parameters| {
+        let of = |severity| Row {
+            severity: Some(severity),
+            ..*row
+        };
+        let both = [Severity::Page, Severity::Ticket];
+        both.map(|severity| said(&of(severity), parameters)).into()
+    },
+    ..passed_on("GoldenImageBroken", Severity::Page)
+};
 
 const fn itself(
     name: &'static str,

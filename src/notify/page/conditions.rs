@@ -32,6 +32,9 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
             0 | 1 => "bootwatch's own trial boots fail".to_owned(),
             failed => format!("the last {failed} trial boots of bootwatch itself failed"),
         },
+        (Condition::GoldenImageBroken, _) => {
+            "browser boots fail: the golden image lacks what a VM needs".to_owned()
+        }
         _ => condition.meaning().to_owned(),
     }
 }
@@ -86,6 +89,14 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
             "They ask for a browser VM as a user does: the next user may get none. It pages early on purpose, at quiet \
              hours before anybody has met it."
         }
+        Condition::GoldenImageBroken => {
+            "Recent boots show that no agent is put into each copy, so that each browser VM copied from this image fails. \
+             CLI VMs are copied from another one."
+        }
+        Condition::GoldenImageSuspect => {
+            "Whether it decides is not known: recent boots do not show whether an agent is put into each copy, or they \
+             show one."
+        }
     }
 }
 
@@ -118,6 +129,10 @@ pub(super) fn figure(rule: RuleName, level: &Level) -> String {
         RuleName::StoreUnwritable => {
             format!("{} without a commit (limit {})", time(value), time(limit))
         }
+        RuleName::GoldenImageBroken | RuleName::GoldenImageBrokenTicket => match value {
+            1 => "1 fault in the golden image".to_owned(),
+            faults => format!("{faults} faults in the golden image"),
+        },
         RuleName::BootsUntold => {
             format!("{value}{of} boots without an end (limit {limit})")
         }
@@ -181,6 +196,14 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
         Condition::SyntheticFailing => {
             "do users' boots fail too? If they do, follow their page. If they do not, look at what the lines above say: \
              the trial's own account, or a fault that users have not met yet."
+        }
+        Condition::GoldenImageBroken => {
+            "put the last good image back in one mv, then rebuild; bootwatch image audit FILE says what is missing, and \
+             bootwatch image audit --diff OLD NEW what changed."
+        }
+        Condition::GoldenImageSuspect => {
+            "run bootwatch image audit FILE; look for [INJECT-AGENT] lines in the newest browser boot: where they are, the \
+             image's own agent does not matter."
         }
     }
 }

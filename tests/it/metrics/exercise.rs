@@ -261,6 +261,9 @@ pub(super) fn exercise(recorder: &Recorder) {
         modified_at: Timestamp(1_767_599_400_500),
         uuid: None,
     };
+    for result in ["whole", "partial", "archived", "none"] {
+        recorder.console_evidence(result);
+    }
     recorder.golden_image(Some(&generation), &findings);
 }
 

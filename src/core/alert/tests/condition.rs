@@ -200,7 +200,8 @@ fn what_an_older_program_saved_is_taken_back() {
     let before = shelf.0.len();
     shelf.0.retain(|key, _| !key.ends_with("/host"));
     let gone = before - shelf.0.len();
-    assert_eq!(gone, RuleName::CONDITIONS.len());
+    let host = |rule: &&RuleName| rule.judges(Subject::Host);
+    assert_eq!(gone, RuleName::CONDITIONS.iter().filter(host).count());
     let parts = shelf.0.len() - 1;
     for (key, text) in &mut shelf.0 {
         if key.starts_with("incident/") {
@@ -364,6 +365,129 @@ fn the_logs_synthetic_boots_page_by_themselves_and_touch_no_rule_about_users() {
     assert_eq!(about, [Subject::Host, VmType::Browser.into()]);
 }
 
+fn image(faults: u64) -> Facts {
+    let fact = Fact {
+        since: Some(Timestamp(1_760_752_000_000)),
+        evidence: vec!["golden image: agent is not there".into()],
+        ..fact(Condition::GoldenImageBroken, faults, 0)
+    };
+    Facts::from([(RuleName::GoldenImageBroken, fact)])
+}
+
+const IMAGE: Cause = Cause::Condition(Condition::GoldenImageBroken);
+const REFUSED: Cause = Cause::Failure(Failure::AgentRefused);
+
+#[test]
+fn a_broken_image_pages_before_any_boot_fails_and_failing_boots_join_it() {
+    let mut story = Story::new();
+    story.boots("rrrrrr");
+    story.boot(VmType::Cli, None);
+    story.hold(&image(3), SECOND);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    let first = story.sent[0].incident.clone();
+    assert_eq!(first.cause, IMAGE);
+    assert_eq!(
+        (first.subject, first.family),
+        (VmType::Browser.into(), Family::Guest)
+    );
+    assert_eq!(first.severity(), Severity::Page);
+    assert_eq!(first.first_bad_at, Timestamp(1_760_752_000_000));
+    assert_eq!(first.evidence, ["golden image: agent is not there"]);
+
+    story.boots("xxx");
+    story.pass(MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Update]);
+    let update = &story.sent[1].incident;
+    assert_eq!((&update.key, update.cause), (&first.key, IMAGE));
+    assert_eq!(update.evidence[0], "golden image: agent is not there");
+    assert!(update.evidence[1].starts_with("line of boot"));
+    assert_eq!(update.boots.len(), 3);
+    // Whatever the boots die of: the image stays why.
+    story.boots("uuuuuu");
+    assert_eq!(story.engine.incidents().next().unwrap().cause, IMAGE);
+
+    story.hold(&image(0), 5 * MINUTE);
+    assert!(
+        story.sent.iter().all(|sent| sent.kind != Kind::Resolved),
+        "boots still fail"
+    );
+    story.boots("rrrrrrrrrrrrrrrrrrrr");
+    story.pass(10 * MINUTE);
+    let last = story.sent.last().unwrap();
+    assert_eq!(
+        (last.kind, &last.incident.key),
+        (Kind::Resolved, &first.key)
+    );
+    assert!(story.sent.iter().all(|sent| sent.incident.key == first.key));
+}
+
+#[test]
+fn an_audit_after_the_first_page_turns_its_cause_and_pages_nobody_anew() {
+    let mut story = Story::new();
+    story.boots("rrrrrrxxx");
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    assert_eq!(story.sent[0].incident.cause, REFUSED);
+    story.hold(&image(2), 2 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Update]);
+    let update = &story.sent[1];
+    assert_eq!(update.reason, Reason::CauseChanged);
+    assert_eq!(update.incident.key, story.sent[0].incident.key);
+    assert_eq!(update.incident.cause, IMAGE);
+    assert_eq!(update.incident.before.unwrap().0, REFUSED);
+    assert_eq!(update.incident.boots.len(), 3, "the boots stay named");
+    assert_eq!(
+        update.incident.evidence[0],
+        "golden image: agent is not there"
+    );
+}
+
+#[test]
+fn an_image_of_which_nothing_is_known_keeps_its_alert_over_a_restart() {
+    let mut story = Story::new();
+    story.boots("rrrr");
+    story.hold(&image(1), SECOND);
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    story.down(MINUTE);
+    story.hold(&Facts::new(), 30 * MINUTE);
+    assert_eq!(story.sent.len(), 1, "neither paged again nor resolved");
+    story.hold(&image(0), 10 * MINUTE);
+    assert_eq!(story.kinds(), [Kind::Firing, Kind::Resolved]);
+}
+
+#[test]
+fn a_failed_boots_console_is_shown_by_its_incident_and_told_to_nobody_anew() {
+    use crate::core::console::{ConsoleEvidence, ConsoleSource, ConsoleTail, GuestMark, Seen};
+    let mut story = Story::new();
+    story.boots("rrrrxxx");
+    let named = story.sent[0].incident.boots[0].vm;
+    let mut console = ConsoleEvidence::new(ConsoleSource::Live);
+    console.take(Seen {
+        mark: GuestMark::LoginPrompt,
+        at: story.now,
+        uptime_ms: Some(31_200),
+    });
+    console.whole = true;
+    console.tail = ConsoleTail {
+        console: vec!["vm login:".to_owned()],
+        errors: Vec::new(),
+    };
+    let mut boot = Boot::new(named, Provenance::default(), story.now);
+    boot.vm_type = Some(VmType::Browser);
+    boot.outcome = Some(Outcome::Failed);
+    boot.console = Some(Box::new(console));
+    let grown = Observation::BootEvidence(Box::new(boot));
+    let mut out = Vec::new();
+    story.engine.observe(&grown, story.now, &mut out);
+    assert!(out.is_empty());
+    let incident = story.engine.incidents().next().unwrap();
+    assert_eq!(
+        incident.console,
+        [
+            "console said login_prompt at 31.200 s; never kernel_started, agent_unit_started, agent_listening",
+            "console: vm login:",
+        ]
+    );
+}
 #[test]
 fn boots_whose_end_nobody_tells_are_a_ticket_and_no_recovery_of_another() {
     let mut story = Story::new();

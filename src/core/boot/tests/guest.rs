@@ -25,6 +25,7 @@ fn says(number: u128, source: ConsoleSource, marks: &[(i64, GuestMark)]) -> Cons
 fn end(number: u128, line: &str) -> ConsoleNews {
     ConsoleNews {
         end: Some(ConsoleEnd {
+            marks: Vec::new(),
             tail: ConsoleTail {
                 console: vec![line.to_owned()],
                 errors: Vec::new(),
@@ -199,4 +200,27 @@ fn a_copy_older_than_any_sighting_belongs_to_no_known_image() {
     });
     story.created(0, 1, 2);
     assert_eq!(story.settled(1).image, None);
+}
+
+#[test]
+fn marks_that_came_before_the_log_told_of_the_vm_come_with_the_consoles_end() {
+    use crate::core::console::{ConsoleEvidence, ConsoleSource};
+    let mut story = Story::new();
+    let early = [(100, GuestMark::KernelStarted)];
+    story.hear(&says(1, ConsoleSource::Live, &early));
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 7);
+    story.timed_out(17_500, 2);
+    let mut all = ConsoleEvidence::new(ConsoleSource::Live);
+    all.take(Seen {
+        mark: GuestMark::KernelStarted,
+        at: Timestamp(START + 100),
+        uptime_ms: Some(0),
+    });
+    let mut news = end(1, "vm login:");
+    if let Some(end) = &mut news.end {
+        end.marks = all.marks;
+    }
+    story.hear(&news);
+    let console = story.settled(1).console.unwrap();
+    assert!(console.has(GuestMark::KernelStarted));
 }

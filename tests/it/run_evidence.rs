@@ -1,0 +1,292 @@
+//! Why boots fail, through the whole sidecar: a golden image that loses its agent, and consoles that vanish with their VM.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bootwatch::app::Start;
+use bootwatch::clock;
+use bootwatch::core::event::Outcome;
+use bootwatch::simulator::console::Directories;
+use bootwatch::simulator::log::LogFiles;
+use bootwatch::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
+use bootwatch::simulator::player::{Face, Player, Speed};
+use bootwatch::simulator::scenario;
+use bootwatch::simulator::simulation::{Happened, Moment, Simulation};
+use bootwatch::simulator::truth::Truth;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::image::build::{AGENT, Tree, UNIT, WANTS};
+use crate::sidecar::{Pager, Sidecar, eventually, log};
+
+const SECOND: i64 = 1_000;
+/// The played log is not in step with this machine's clock.
+const QUICK: &str =
+    "[alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n[rules.LogClockWrong]\nenabled = false\n";
+/// How long a directory outlives the line that says that its boot failed.
+const VANISHES_AFTER: Duration = Duration::from_millis(50);
+
+/// Plays line by line, so that each is in the file when the next thing happens.
+fn play(plan: Plan, log: &Path, other: &mut dyn Face, times: f64) -> Vec<Truth> {
+    let mut files = LogFiles::open(log, u64::MAX, TimeZone::UTC).unwrap();
+    let mut truths = Vec::new();
+    let mut truth = |truth| {
+        truths.push(truth);
+        Ok(())
+    };
+    let faces: &mut [&mut dyn Face] = &mut [&mut files, other];
+    let mut simulation = Simulation::new(plan);
+    let player = Player::new(Speed::Times(times));
+    if times > 1_000.0 {
+        player
+            .play_with(&mut simulation, faces, &mut truth, &mut |_| true)
+            .unwrap();
+    } else {
+        player.play(&mut simulation, faces, &mut truth).unwrap();
+    }
+    truths
+}
+
+/// The VMs' directories, which go a moment after the failure line and not with it.
+struct Vanishing(Directories);
+
+impl Face for Vanishing {
+    fn show(&mut self, moment: &Moment) -> io::Result<()> {
+        if matches!(moment.what, Happened::DirectoryRemoved { .. }) {
+            // The controller's own pace, which is what is tested.
+            std::thread::sleep(VANISHES_AFTER);
+        }
+        self.0.show(moment)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn evidence_is_kept_though_the_directory_vanishes_50_ms_after_the_failure() {
+    const BOOTS: u32 = 20;
+    let (folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let users = folder.path().join("users");
+    let pager = Pager::start();
+    let more = format!(
+        "{QUICK}[console]\nusers_dir = {:?}\narchive_dir = {:?}\n",
+        users.display().to_string(),
+        folder.path().join("archive").display().to_string()
+    );
+    let mut directories = Vanishing(Directories::open(&users, None).unwrap());
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let phase = Phase {
+        from: 0,
+        rate: 900,
+        boots: Some(BOOTS),
+        lasts: None,
+        mix: vec![(1, scenario::row("agent-missing"))],
+    };
+    let mut plan = Plan::new(11, clock::now().plus_ms(-180 * SECOND))
+        .figures(Figures::sample())
+        .phase(phase);
+    plan.consoles = true;
+    plan.noise = false;
+    let truths = play(plan, &log, &mut directories, 40.0);
+    let failed = truths
+        .iter()
+        .filter(|truth| truth.outcome == Some(Outcome::Failed))
+        .count();
+    assert_eq!(failed, BOOTS as usize);
+    let asked = |result: &str| sidecar.metric("bootwatch_console_evidence_total", result);
+    eventually("every failed boot's console was asked for", || {
+        asked("") >= f64::from(BOOTS)
+    });
+    assert_eq!(
+        std::fs::read_dir(&users).unwrap().count(),
+        cli_directories(&truths)
+    );
+    sidecar.stop().unwrap();
+    let kept = kept_consoles(&log.with_extension("db"));
+    println!("kept {} of {BOOTS}", kept.len());
+    assert!(kept.len() >= 19, "kept {} of {BOOTS}", kept.len());
+    for console in &kept {
+        assert_eq!(console["source"], "live");
+        assert_eq!(console["whole"], true);
+        let tail = console["tail"]["console"].to_string();
+        assert!(tail.contains("vm login:"), "{tail}");
+        let marks = console["marks"].to_string();
+        assert!(
+            marks.contains("kernel_started")
+                && marks.contains("login_prompt")
+                && !marks.contains("agent_unit_started")
+        );
+    }
+    // What was kept reached the incident, of which nobody was told anew.
+    let pages = pager.so_far();
+    let keys: std::collections::BTreeSet<String> = pages
+        .iter()
+        .map(|page| page["groupKey"].to_string())
+        .collect();
+    assert_eq!(keys.len(), 1, "one incident");
+}
+
+/// CLI VMs live on.
+fn cli_directories(truths: &[Truth]) -> usize {
+    truths
+        .iter()
+        .filter(|truth| truth.outcome == Some(Outcome::Ready))
+        .count()
+}
+
+/// The consoles in the store's history of failed boots.
+fn kept_consoles(store: &Path) -> Vec<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let details: Vec<String> = runtime.block_on(async {
+        use sqlx::Connection;
+        let url = format!("sqlite:{}", store.display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar(
+            "select detail from boot join boot_detail using (boot_id) where outcome = 'failed' and vm_type = 'browser'",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap()
+    });
+    details
+        .iter()
+        .map(|detail| serde_json::from_str::<Value>(detail).unwrap()["console"].clone())
+        .filter(|console| console["tail"]["console"].is_array())
+        .collect()
+}
+
+/// The build's side of the story: puts a file in the image's place, and goes on when it was audited.
+struct Builder<'a> {
+    sidecar: &'a Sidecar,
+    image: PathBuf,
+    without_agent: PathBuf,
+    fixed: PathBuf,
+}
+
+impl Face for Builder<'_> {
+    fn show(&mut self, moment: &Moment) -> io::Result<()> {
+        let Happened::Befell(Happening::ImageRebuilt { with_agent }) = moment.what else {
+            return Ok(());
+        };
+        // That nothing is injected is known from the boots before.
+        eventually("boots before are read", || {
+            let ready = "outcome=\"ready\",vm_type=\"browser\"";
+            self.sidecar.metric("bootwatch_boots_total", ready) >= 3.0
+        });
+        let (built, verdict) = match with_agent {
+            true => (&self.fixed, 1.0),
+            false => (&self.without_agent, 0.0),
+        };
+        std::fs::rename(built, &self.image)?;
+        let agent = "check=\"agent\"";
+        eventually("the new image is audited", || {
+            let (_, metrics) = self.sidecar.get("/metrics");
+            let line = format!("bootwatch_golden_image_check{{{agent}}} {verdict}");
+            metrics.lines().any(|found| found == line)
+        });
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The seed's incident: healthy boots, an image rebuilt without the agent, refusals, the fixed image, recovery.
+fn incident() -> Plan {
+    let mix = vec![
+        (6, scenario::row("healthy")),
+        (1, scenario::row("cli-fresh")),
+    ];
+    let mut plan = Plan::new(7, clock::now())
+        .figures(Figures::sample())
+        .injection(Injection::Never)
+        .phase(Phase {
+            from: SECOND,
+            rate: 900,
+            boots: None,
+            lasts: Some(150 * SECOND),
+            mix,
+        })
+        .at(40 * SECOND, Happening::ImageRebuilt { with_agent: false })
+        .at(90 * SECOND, Happening::ImageRebuilt { with_agent: true });
+    plan.noise = false;
+    plan
+}
+
+#[test]
+fn an_image_without_the_agent_is_one_page_that_names_what_is_missing() {
+    let tree = Tree::healthy();
+    let image = tree.image();
+    let fixed = tree.image_called("fixed", "8M");
+    for path in [AGENT, WANTS, UNIT] {
+        tree.remove(path);
+    }
+    let without_agent = tree.image_called("built", "8M");
+    let (_folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let pager = Pager::start();
+    let more = format!(
+        "{QUICK}[console]\nenabled = false\n[image]\npath = {:?}\nquiet = \"1s\"\n",
+        image.display().to_string()
+    );
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let agent = "bootwatch_golden_image_check{check=\"agent\"} 1";
+    eventually("the image is audited", || {
+        sidecar.get("/metrics").1.lines().any(|line| line == agent)
+    });
+    let mut builder = Builder {
+        sidecar: &sidecar,
+        image: image.clone(),
+        without_agent,
+        fixed,
+    };
+    let truths = play(incident(), &log, &mut builder, 1e9);
+    assert!(
+        truths
+            .iter()
+            .any(|truth| truth.outcome == Some(Outcome::Failed))
+    );
+
+    let page = pager.next();
+    assert_eq!(page["status"], "firing");
+    let labels = &page["alerts"][0]["labels"];
+    assert_eq!(labels["cause"], "golden_image_broken", "{page:#}");
+    assert_eq!(labels["vm_type"], "browser");
+    assert_eq!(labels["severity"], "page");
+    let text = page.to_string();
+    for said in [
+        AGENT,
+        UNIT,
+        "written 20",
+        image.to_str().unwrap(),
+        "CLI boots",
+    ] {
+        assert!(text.contains(said), "no {said} in {page:#}");
+    }
+    let mut told = vec![page.clone()];
+    while told.last().is_none_or(|last| last["status"] != "resolved") {
+        told.push(pager.next());
+    }
+    for other in &told {
+        assert_eq!(
+            other["groupKey"], page["groupKey"],
+            "one incident: {other:#}"
+        );
+    }
+    // Boots that failed meanwhile joined it: refused, and with the numbers of the image.
+    let all: String = told.iter().map(ToString::to_string).collect();
+    assert!(all.contains("agent_refused"), "{all}");
+    assert!(all.contains("The golden image changed"), "{all}");
+    sidecar.stop().unwrap();
+    assert!(pager.so_far().is_empty());
+}
