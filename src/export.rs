@@ -254,11 +254,6 @@ impl Recorder {
         self.prometheus.console_evidence(result);
     }
 
-    /// Takes what there was of a failed boot's console: `whole`, `partial`, `archived` or `none`.
-    pub fn console_evidence(&self, result: &str) {
-        self.prometheus.console_evidence(result);
-    }
-
     /// Takes how many sessions are past their deadline without a VM.
     pub fn sessions_incomplete(&self, sessions: usize) {
         self.prometheus.sessions_incomplete(sessions);

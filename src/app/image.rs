@@ -120,27 +120,6 @@ impl Stands {
     }
 }
 
-/// Which state of the file boots are copied from: one that did not change between two looks, as while it is written to
-/// each look shows another.
-#[derive(Debug, Default)]
-struct Stands {
-    seen: Option<Option<Mark>>,
-    told: Option<Option<Mark>>,
-}
-
-impl Stands {
-    /// Takes the file's state; says whether it is to be told.
-    fn is_news(&mut self, mark: Option<Mark>) -> bool {
-        let rests = self.seen.is_none() || self.seen == Some(mark);
-        self.seen = Some(mark);
-        let news = rests && self.told != Some(mark);
-        if news {
-            self.told = Some(mark);
-        }
-        news
-    }
-}
-
 /// When an audit is due, from the file's states as they were seen.
 #[derive(Debug, Default)]
 struct Rest {

@@ -239,10 +239,6 @@ impl Owner {
                     None => break,
                 },
                 told = next_of(&mut self.existing) => self.told(told),
-                Some(seen) = images.recv() => self.image_seen(seen),
-                news = next_news(&mut self.consoles), if self.caught_up.is_some() => {
-                    self.console_says(&news);
-                }
                 looked = next_look(&mut self.reach.probing) => self.looked(&looked),
                 Some(seen) = images.recv() => self.image_seen(seen),
                 news = next_news(&mut self.consoles), if self.caught_up.is_some() => {

@@ -449,13 +449,6 @@ impl Engine {
             image: change,
             ..incident
         };
-        let incident = Incident {
-            image_line: is_image(cause)
-                .then(|| incident.evidence.first().cloned())
-                .flatten(),
-            image: change,
-            ..incident
-        };
         let reason = if flapping {
             Reason::Flapping
         } else {
