@@ -59,7 +59,6 @@ fn the_unit_names_what_the_program_and_the_package_have() {
         "target/packaging/man/*.gz",
         "config.example.toml",
         "etc/bootwatch/bootwatch.toml",
-        "packaging/bootwatch.sysusers",
     ] {
         assert!(manifest.contains(file), "the package lacks {file}");
     }
