@@ -10,6 +10,7 @@
 //! alone. It blocks, and so runs on a thread of its own; nothing waits for it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
@@ -321,19 +322,17 @@ impl Follower {
             return;
         };
         for stream in Stream::ALL {
-            if !followed.files.contains_key(&stream) {
-                let path = self.options.users.join(vm.to_string()).join(stream.file());
-                if let Some(file) = open(&path) {
-                    let opened = Open {
+            let opened = match followed.files.entry(stream) {
+                Entry::Occupied(opened) => opened.into_mut(),
+                Entry::Vacant(place) => {
+                    let path = self.options.users.join(vm.to_string()).join(stream.file());
+                    let Some(file) = open(&path) else { continue };
+                    place.insert(Open {
                         file,
                         read: 0,
                         gap: false,
-                    };
-                    followed.files.insert(stream, opened);
+                    })
                 }
-            }
-            let Some(opened) = followed.files.get_mut(&stream) else {
-                continue;
             };
             let (bytes, gap) = opened.more();
             if !bytes.is_empty() {

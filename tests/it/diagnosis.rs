@@ -522,8 +522,9 @@ fn each_verdict_has_its_section_in_the_runbooks() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks/causes.md");
     let text = std::fs::read_to_string(path).unwrap();
     for verdict in Verdict::ALL {
-        let mut meaning = verdict.meaning().to_owned();
-        meaning[..1].make_ascii_uppercase();
+        let mut letters = verdict.meaning().chars();
+        let first = letters.next().unwrap().to_uppercase();
+        let meaning: String = first.chain(letters).collect();
         let stop = if meaning.ends_with('?') { "" } else { "." };
         let section = format!("\n## {verdict}\n\n*{meaning}{stop}*\n");
         assert!(text.contains(&section), "{section}");

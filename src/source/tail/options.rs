@@ -27,7 +27,9 @@ pub struct TailOptions {
 
 /// Tells of whole lines whether one of them may not wait; by default none may.
 #[derive(Clone, Default)]
-pub struct Urgent(Option<Arc<dyn Fn(&[u8]) -> bool + Send + Sync>>);
+pub struct Urgent(Option<Arc<IsUrgent>>);
+
+type IsUrgent = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 impl Urgent {
     #[must_use]
