@@ -3,6 +3,7 @@
 //! Nothing here is shortened or faked: the simulator writes a log as the controller does, the sidecar follows it with
 //! its ordinary configuration, and the page that is shown is what came over HTTP to a receiver of the demo's own.
 
+mod golden;
 mod screen;
 mod story;
 
@@ -30,6 +31,7 @@ use crate::app::{App, Start};
 use crate::clock::{self, Stopwatch};
 use crate::config::{self, Config, Secret, Surroundings};
 use crate::core::event::SessionId;
+use crate::simulator::Agents;
 use crate::simulator::api::{Api, ApiPlan, Habit};
 use crate::simulator::log::LogFiles;
 use crate::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
@@ -37,6 +39,7 @@ use crate::simulator::player::{Face, Player, Speed};
 use crate::simulator::scenario;
 use crate::simulator::simulation::{Happened, Moment, Simulation};
 use crate::simulator::tables::{Schema, Tables};
+use golden::Golden;
 use screen::Screen;
 use story::{Ending, Story};
 
@@ -44,7 +47,7 @@ use story::{Ending, Story};
 const SEED: u64 = 20_251_018;
 /// The golden image is rebuilt without the agent, and with it again, so long after the start.
 const BROKEN_AT: i64 = 12_000;
-const FIXED_AT: i64 = 27_000;
+const FIXED_AT: i64 = 32_000;
 /// A synthetic boot is asked for so long after the image was broken.
 const TRIAL_AFTER: Duration = Duration::from_secs(6);
 /// The account of synthetic boots, and the token that asks for one.
@@ -57,6 +60,8 @@ const AFTERWARDS: i64 = 8 * 3_600_000;
 /// `--once` gives up after this.
 const PATIENCE: Duration = Duration::from_secs(120);
 const MAX_LOG: u64 = 10_485_760;
+/// Where the simulated VMs' agents answer, each on a loopback address of its own: a port that hardly anybody uses.
+const AGENT_PORT: u16 = 18_477;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -89,6 +94,10 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     let (receiver, receiver_at) = receiver(pages_tx).await?;
     let (api, api_at) = Api::bind(([127, 0, 0, 1], 0).into())
         .context("listen for the simulated controller's API")?;
+    let golden = Golden::beside(&log);
+    golden
+        .build(true)
+        .with_context(|| format!("write {}", golden.path().display()))?;
     let config = configuration(&log, receiver_at, api_at)?;
     let app = App::bind(config, Start::default())?;
     let address = app.address();
@@ -185,11 +194,14 @@ fn configuration(log: &Path, receiver: SocketAddr, api: SocketAddr) -> anyhow::R
          [database]\npoll = \"1s\"\n\
          [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
          [shutdown]\ndeadline = \"5s\"\n\
-         [probe]\nnetworks = [\"127.77.0.0/24\"]\n\
+         [probe]\nnetworks = [\"127.77.0.0/24\"]\nagent_port = {AGENT_PORT}\ninterval = \"2s\"\nquick = \"1s\"\n\
+         [console]\nenabled = false\n\
+         [image]\npath = {golden:?}\nquiet = \"12s\"\n\
          [synthetic]\nuser_id = \"{account}\"\ncontroller = \"http://{api}\"\nbusy = 250\n\
          reserve = 0\nvnc = \"off\"\n\
          [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{receiver}/page\"\n",
         account = SessionId(ACCOUNT),
+        golden = Golden::beside(log).path().display().to_string(),
         log = log.display().to_string(),
         store = log.with_file_name("bootwatch.db").display().to_string(),
     );
@@ -245,13 +257,19 @@ async fn receiver(
 }
 
 /// Tells the story what befalls the simulated host.
-struct Teller(mpsc::Sender<Happening>);
+struct Teller {
+    golden: Golden,
+    happenings: mpsc::Sender<Happening>,
+}
 
 impl Face for Teller {
     fn show(&mut self, moment: &Moment) -> io::Result<()> {
         if let Happened::Befell(happening) = moment.what {
+            if let Happening::ImageRebuilt { with_agent } = happening {
+                self.golden.build(with_agent)?;
+            }
             // Nobody listens any more when the demo has ended, and then nothing is to be told.
-            self.0.blocking_send(happening).ok();
+            self.happenings.blocking_send(happening).ok();
         }
         Ok(())
     }
@@ -306,12 +324,16 @@ fn simulate(
         .context("make the simulated controller's tables")?;
     let play = move || {
         let mut files = LogFiles::open(&log, MAX_LOG, TimeZone::UTC)?;
-        let mut teller = Teller(happenings);
+        let mut teller = Teller {
+            golden: Golden::beside(&log),
+            happenings,
+        };
+        let mut agents = Agents::new(AGENT_PORT);
         let (mut face, inbox) = api.split();
         let mut simulation = Simulation::new(plan);
         Player::new(Speed::Times(1.0)).play_live(
             &mut simulation,
-            &mut [&mut tables, &mut files, &mut teller, &mut face],
+            &mut [&mut tables, &mut files, &mut teller, &mut agents, &mut face],
             &mut |_| Ok(()),
             &inbox,
             &mut || !stopping.load(Ordering::Relaxed),

@@ -16,6 +16,7 @@ use bootwatch::simulator::{
 };
 use serde_json::Value;
 
+use crate::sidecar::eventually;
 use crate::simulator::{START, scenario};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,15 +74,24 @@ impl Controller {
                 )
                 .unwrap();
         });
-        Controller {
+        let controller = Controller {
             at,
             lines,
             stop,
             thread: Some(thread),
-        }
+        };
+        eventually("the controller answers", || {
+            controller.try_ask("GET", "/health", "").is_some()
+        });
+        controller
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String, Value) {
+        self.try_ask(method, path, body).unwrap()
+    }
+
+    /// Whoever asks before the controller has opened is left without an answer.
+    fn try_ask(&self, method: &str, path: &str, body: &str) -> Option<(u16, String, Value)> {
         let mut stream = TcpStream::connect(self.at).unwrap();
         let length = body.len();
         write!(
@@ -91,9 +101,9 @@ impl Controller {
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_owned(), serde_json::from_str(body).unwrap())
+        Some((status, head.to_owned(), serde_json::from_str(body).unwrap()))
     }
 
     fn start_boot(&self) -> (u16, Value) {

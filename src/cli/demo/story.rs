@@ -31,6 +31,8 @@ pub(super) struct Story<'a> {
     compared: bool,
     /// How the synthetic boot went was told.
     tried: bool,
+    /// What was told of why.
+    why: String,
     /// The rules that the page and its updates named.
     told: Vec<String>,
     /// A line of moving figures stands at the cursor and is to be overwritten.
@@ -62,6 +64,7 @@ impl<'a> Story<'a> {
             resolved_at: None,
             compared: false,
             tried: false,
+            why: String::new(),
             told: Vec::new(),
             moving: false,
         }
@@ -120,7 +123,7 @@ impl<'a> Story<'a> {
     pub(super) fn opens(&mut self, log: &Path, web: SocketAddr) -> std::io::Result<()> {
         let title = self.paint(BOLD, "bootwatch demo");
         self.line(&format!(
-            "{title}: the incident of October 2025 in forty seconds."
+            "{title}: the incident of October 2025 in fifty seconds."
         ))?;
         let what =
             "A simulated master-controller and the whole sidecar beside it, on this machine only.";
@@ -251,6 +254,11 @@ impl<'a> Story<'a> {
             };
             self.told.extend(further);
             self.at(at, RED, &format!("UPDATE: {what}; nobody is paged again."))?;
+            let why = text("diagnosis");
+            if !why.is_empty() && why != self.why {
+                self.detail(why.lines().next().unwrap_or_default())?;
+                self.why = why;
+            }
         }
         Ok(())
     }

@@ -50,6 +50,11 @@ fn without_wall_times(mut incident: Value) -> Value {
     for name in ["fired_at", "update_due", "others"] {
         assert!(fields.remove(name).is_some(), "{name}");
     }
+    // Why it is, is judged from the log; when that was last done, and told, is not.
+    fields.remove("verdict_told_at");
+    if let Some(Value::Object(diagnosis)) = fields.get_mut("diagnosis") {
+        diagnosis.remove("at");
+    }
     let ended = |fields: &mut Map<String, Value>| {
         let at = fields.get_mut("resolved_at").unwrap();
         *at = Value::Bool(!at.is_null());
