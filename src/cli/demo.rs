@@ -60,8 +60,6 @@ const AFTERWARDS: i64 = 8 * 3_600_000;
 /// `--once` gives up after this.
 const PATIENCE: Duration = Duration::from_secs(120);
 const MAX_LOG: u64 = 10_485_760;
-/// Where the simulated VMs' agents answer, each on a loopback address of its own: a port that hardly anybody uses.
-const AGENT_PORT: u16 = 18_477;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -98,14 +96,21 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     golden
         .build(true)
         .with_context(|| format!("write {}", golden.path().display()))?;
-    let config = configuration(&log, receiver_at, api_at)?;
+    let agents = free_port().context("find a port for the simulated VMs' agents")?;
+    let config = configuration(&log, receiver_at, api_at, agents)?;
     let app = App::bind(config, Start::default())?;
     let address = app.address();
 
     let stop = CancellationToken::new();
     let stopping = Arc::new(AtomicBool::new(false));
     let (happenings_tx, mut happenings) = mpsc::channel(64);
-    let simulator = simulate(log.clone(), once, happenings_tx, api, Arc::clone(&stopping))?;
+    let simulator = simulate(
+        (log.clone(), agents),
+        once,
+        happenings_tx,
+        api,
+        Arc::clone(&stopping),
+    )?;
 
     let mut story = Story::new(out, Screen::of_stdout(), once);
     story.opens(&log, address)?;
@@ -184,8 +189,19 @@ async fn ask_for_a_trial(client: &reqwest::Client, address: SocketAddr) -> bool 
     asked.is_ok_and(|answer| answer.status().is_success())
 }
 
+/// One that nobody uses on the simulated VMs' network, so that two demos can be played beside each other.
+fn free_port() -> io::Result<u16> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::new(127, 77, 0, 1), 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
 /// The sidecar's ordinary configuration, with waits short enough for an audience.
-fn configuration(log: &Path, receiver: SocketAddr, api: SocketAddr) -> anyhow::Result<Config> {
+fn configuration(
+    log: &Path,
+    receiver: SocketAddr,
+    api: SocketAddr,
+    agents: u16,
+) -> anyhow::Result<Config> {
     let text = format!(
         "[host]\nname = \"demo\"\n\
          [log]\nfile = {log:?}\ntimezone = \"UTC\"\n\
@@ -194,7 +210,7 @@ fn configuration(log: &Path, receiver: SocketAddr, api: SocketAddr) -> anyhow::R
          [database]\npoll = \"1s\"\n\
          [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
          [shutdown]\ndeadline = \"5s\"\n\
-         [probe]\nnetworks = [\"127.77.0.0/24\"]\nagent_port = {AGENT_PORT}\ninterval = \"2s\"\nquick = \"1s\"\n\
+         [probe]\nnetworks = [\"127.77.0.0/24\"]\nagent_port = {agents}\ninterval = \"2s\"\nquick = \"1s\"\n\
          [console]\nenabled = false\n\
          [image]\npath = {golden:?}\nquiet = \"12s\"\n\
          [synthetic]\nuser_id = \"{account}\"\ncontroller = \"http://{api}\"\nbusy = 250\n\
@@ -281,7 +297,7 @@ impl Face for Teller {
 
 /// The simulated controller, on a thread of its own, at the speed of real time.
 fn simulate(
-    log: PathBuf,
+    (log, agents): (PathBuf, u16),
     once: bool,
     happenings: mpsc::Sender<Happening>,
     api: Api,
@@ -328,7 +344,7 @@ fn simulate(
             golden: Golden::beside(&log),
             happenings,
         };
-        let mut agents = Agents::new(AGENT_PORT);
+        let mut agents = Agents::new(agents);
         let (mut face, inbox) = api.split();
         let mut simulation = Simulation::new(plan);
         Player::new(Speed::Times(1.0)).play_live(
