@@ -31,6 +31,7 @@ pub mod rule;
 pub mod saved;
 pub mod sketch;
 pub mod slowness;
+pub mod stall;
 pub mod state;
 pub mod summary;
 pub mod synthetic;

@@ -328,6 +328,11 @@ impl Recorder {
             .operators(silences, acknowledged, maintenance);
     }
 
+    /// Records that the controller stood still.
+    pub fn stalled(&self) {
+        self.prometheus.stalled();
+    }
+
     /// Records a boot that touched a maintenance, beside its own record.
     pub fn boot_in_maintenance(&self, boot: &Boot) {
         if let Some(outcome) = boot.outcome {

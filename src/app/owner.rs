@@ -34,9 +34,11 @@ use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
+use crate::core::diagnosis::{self, Looks};
 use crate::core::event::{Event, Timestamp, VmType};
 use crate::core::probe::{Standing, Target};
 use crate::core::row::{VmRow, VmStatus};
+use crate::core::stall::Stalls;
 use crate::core::synthetic::{Room, SyntheticRun};
 use crate::export::{ReadFigures, Recorder, SourceFigures};
 use crate::notify;
@@ -149,6 +151,9 @@ pub(super) struct Owner {
     gauges_due: Option<Instant>,
     gauges_at: Option<Instant>,
     image: Audited,
+    /// The last looks at boots in flight.
+    looks: Looks,
+    stalls: Stalls,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -208,6 +213,8 @@ impl Owner {
             gauges_due: None,
             gauges_at: None,
             image: Audited::default(),
+            looks: Looks::default(),
+            stalls: Stalls::default(),
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
@@ -374,6 +381,7 @@ impl Owner {
                     "the log was truncated; what it held unread is lost"
                 );
                 self.seen.lost();
+                self.stalls.interrupted();
             }
             SourceEvent::Lost { after, reason } => {
                 tracing::warn!(
@@ -382,6 +390,7 @@ impl Owner {
                     "part of the log vanished unread"
                 );
                 self.seen.lost();
+                self.stalls.interrupted();
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
@@ -418,6 +427,8 @@ impl Owner {
             history,
             clock,
             image,
+            looks,
+            stalls,
             seen,
             gather,
             ended,
@@ -428,6 +439,12 @@ impl Owner {
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
             seen.read(event.at);
+            if let Some(stall) = stalls.observe(event) {
+                engine.stalled(stall.from, stall.until, now);
+                if live {
+                    recorder.stalled();
+                }
+            }
             tracker.observe(event, observations);
             if let Some(existing) = existing {
                 existing.log_says(event);
@@ -456,6 +473,7 @@ impl Owner {
                     recorder,
                     effects,
                 );
+                looked_at(&observation, now, looks, engine, effects);
             }
         });
     }
@@ -473,6 +491,7 @@ impl Owner {
             history,
             clock,
             image,
+            looks,
             gather,
             ended,
             ..
@@ -485,7 +504,9 @@ impl Owner {
             let maintenance = in_maintenance(&observation, desk);
             keep(&observation, maintenance, existing.as_mut(), gather, ended);
             let how = (!*history, maintenance);
-            judge(&observation, how, clock.now(), engine, recorder, effects);
+            let now = clock.now();
+            judge(&observation, how, now, engine, recorder, effects);
+            looked_at(&observation, now, looks, engine, effects);
         }
     }
 
@@ -552,6 +573,21 @@ impl Owner {
             && is_late(looked)
         {
             probing.claim(looked.target, self.clock.now());
+        }
+        // Of a VM that is gone meanwhile, the look says that it is gone.
+        let Target { vm, standing, .. } = looked.target;
+        if !self.tracker.targets().any(|known| known == looked.target) {
+            return;
+        }
+        match standing {
+            Standing::InFlight => self.looks.saw(vm, &looked.look),
+            Standing::GivenUp => {
+                let signs = diagnosis::of_look(&looked.look);
+                let now = self.clock.now();
+                self.engine.learn(vm, signs, now, &mut self.effects);
+                self.gather.touched();
+            }
+            Standing::Running => {}
         }
     }
 
@@ -1021,6 +1057,21 @@ fn keep(
     }
     if matches!(observation, Observation::BootEnded(_)) {
         ended.boots_ended += 1;
+    }
+}
+
+/// What our own looks saw of a boot is evidence once it has ended.
+fn looked_at(
+    observation: &Observation,
+    now: Timestamp,
+    looks: &mut Looks,
+    engine: &mut Engine,
+    effects: &mut Vec<Effect>,
+) {
+    if let Observation::BootEnded(boot) = observation
+        && let Some(signs) = boot.vm.and_then(|vm| Some((vm, looks.ended(vm, now)?)))
+    {
+        engine.learn(signs.0, signs.1, now, effects);
     }
 }
 

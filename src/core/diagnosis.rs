@@ -38,7 +38,7 @@ use crate::core::event::Timestamp;
 use crate::core::window::Count;
 
 pub use boots::{in_flight, of_boot};
-pub use probes::of_look;
+pub use probes::{Looks, of_look};
 pub use sign::{Sign, Signs};
 pub use surroundings::{Span, Surroundings};
 pub use table::{Row, TABLE, Verdict, Weight};

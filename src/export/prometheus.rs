@@ -108,6 +108,7 @@ pub(super) struct Prometheus {
 /// What the boot tracker could not tell, or gave up.
 #[derive(Debug)]
 struct Tracker {
+    controller_stalls: Followed,
     controller_starts: Followed,
     evicted: Followed,
     late_marks: Followed,
@@ -280,6 +281,10 @@ impl Prometheus {
             channels: setup.channels.clone(),
             sent: setup.results.clone(),
             tracker: Tracker {
+                controller_stalls: family.single(
+                    "controller_stalls_total",
+                    "Times that the controller did nothing for seconds while boots waited for health.",
+                ),
                 controller_starts: family.single(
                     "controller_starts_total",
                     "Starts of the controller, as its log tells.",
@@ -491,6 +496,10 @@ impl Prometheus {
             ]
         });
         self.overdue.set(places);
+    }
+
+    pub(super) fn stalled(&self) {
+        self.tracker.controller_stalls.inc();
     }
 
     pub(super) fn tracker(&self, counts: &TrackerCounts, live: bool) {

@@ -290,3 +290,40 @@ fn an_image_without_the_agent_is_one_page_that_names_what_is_missing() {
     sidecar.stop().unwrap();
     assert!(pager.so_far().is_empty());
 }
+
+#[test]
+fn a_controller_that_stands_still_while_a_boot_waits_is_seen() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    sidecar.wait_until_ready();
+    let began = clock::now().plus_ms(-60 * SECOND);
+    let lines = |second: i64, is_next: bool| {
+        let at = jiff::Timestamp::from_millisecond(began.plus_ms(second * SECOND).0).unwrap();
+        let at = at.strftime("%Y-%m-%d %H:%M:%S");
+        let attempt = r#"[WAIT-VM-READY] Attempting health check {"module":"browser-auth","vmIP":"192.168.100.9","elapsed":0,"url":"http://192.168.100.9:8080/health"}"#;
+        let failed = r#"[WAIT-VM-READY] Health check failed {"module":"browser-auth","vmIP":"192.168.100.9","error":"Request timeout","elapsed":5000}"#;
+        match is_next {
+            true => format!("{at} [INFO]: {attempt}\n"),
+            false => format!("{at} [WARN]: {failed}\n"),
+        }
+    };
+    // Slow checks first, which are none; then eleven seconds between two checks.
+    let told: String = [
+        (0, true),
+        (5, false),
+        (7, true),
+        (12, false),
+        (23, true),
+        (28, false),
+    ]
+    .into_iter()
+    .map(|(second, is_next)| lines(second, is_next))
+    .collect();
+    std::fs::write(&log, told).unwrap();
+    eventually("the stall is counted", || {
+        sidecar.metric("bootwatch_controller_stalls_total", "") >= 1.0
+    });
+    assert_eq!(sidecar.metric("bootwatch_controller_stalls_total", ""), 1.0);
+    sidecar.stop().unwrap();
+}

@@ -15,8 +15,8 @@ use crate::core::image::{Check, Finding, Generation, GoldenImage, Verdict, by_ch
 const KEPT: usize = 4;
 /// A change of the image longer before the first failure says nothing.
 const CHANGED_WITHIN_MS: i64 = 24 * 3_600_000;
-/// A restart of the controller so long after the last boot began did not meet it.
-const RESTARTED_WITHIN_MS: i64 = 180_000;
+/// A restart or a stall of the controller longer after the last boot began did not meet it.
+const MET_WITHIN_MS: i64 = 180_000;
 
 /// Which verdict of which check is which sign; any better verdict means that the sign is missing.
 const CHECKS: &[(Check, Verdict, Sign)] = &[
@@ -140,11 +140,11 @@ impl Surroundings {
         // Boots that began after it are not its victims.
         let restarted = self
             .restarted_at
-            .is_some_and(|at| at >= span.last && at.since(span.last) <= RESTARTED_WITHIN_MS);
+            .is_some_and(|at| at >= span.last && at.since(span.last) <= MET_WITHIN_MS);
         signs.set(Sign::AfterRestart, restarted);
         if !self.stalls.is_empty() {
             let met = |stall: &(Timestamp, Timestamp)| {
-                stall.1 >= span.first && stall.0 <= span.last.plus_ms(CHANGED_WITHIN_MS)
+                stall.1 >= span.first && stall.0 <= span.last.plus_ms(MET_WITHIN_MS)
             };
             signs.set(Sign::Stalled, self.stalls.iter().any(met));
         }

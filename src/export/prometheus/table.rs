@@ -127,6 +127,10 @@ impl Followed {
         }
     }
 
+    pub(super) fn inc(&self) {
+        self.counter.inc();
+    }
+
     /// What the total rose by since is not counted.
     pub(super) fn skip(&self, total: u64) {
         self.seen.store(total, Ordering::Relaxed);

@@ -141,6 +141,7 @@ pub(super) fn exercise(recorder: &Recorder) {
         }
     }
     recorder.held("silenced");
+    recorder.stalled();
     recorder.operators(1, 1, true);
     recorder.last_resort("journal", true);
     for row in scenarios(Version::Oct) {

@@ -220,3 +220,41 @@ fn a_console_read_after_the_end_of_its_boot_is_taken_in() {
     story.pass(60_000);
     assert_eq!(story.verdict(1), Some(Verdict::KernelTooOld));
 }
+
+#[test]
+fn our_own_looks_at_vms_that_were_given_up_are_evidence() {
+    use crate::core::diagnosis::{Sign, of_look};
+    use crate::core::probe::{Checked, Look, ProbeResult};
+    let mut story = Story::new();
+    story.boots("rrrxxx");
+    story.pass(60_000);
+    let points = |story: &Story| {
+        let open = story.engine.incidents().next().unwrap();
+        let found = open.diagnosis.clone().unwrap();
+        let points = found.ranked.into_iter();
+        let points = points.flat_map(|one| [one.speaks_for, one.against].concat());
+        points
+            .filter(|point| point.sign == Sign::ProbeRefused)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(points(&story), []);
+    let checked = |check, result| Checked::without_contact(check, 8080, result);
+    let look = Look {
+        ip: [127, 0, 0, 9].into(),
+        at: story.now,
+        resolved_in: None,
+        checks: vec![
+            checked(crate::core::probe::Check::Connect, ProbeResult::Refused),
+            checked(crate::core::probe::Check::Negative, ProbeResult::Refused),
+        ],
+        neighbour: None,
+    };
+    let mut out = Vec::new();
+    for vm in 4..=6 {
+        let signs = of_look(&look);
+        story.engine.learn(VmId(vm), signs, story.now, &mut out);
+    }
+    story.take(out);
+    let points = points(&story);
+    assert!(points.iter().any(|point| point.seen), "{points:?}");
+}
