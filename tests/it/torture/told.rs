@@ -44,11 +44,14 @@ pub(super) fn told(store: &Path) -> Told {
     })
 }
 
-/// When it was noticed, and how other VMs did at that moment, is the wall clock's.
+/// When it was noticed and diagnosed, and how other VMs did at that moment, is the wall clock's.
 fn without_wall_times(mut incident: Value) -> Value {
     let fields = incident.as_object_mut().unwrap();
     for name in ["fired_at", "update_due", "others"] {
         assert!(fields.remove(name).is_some(), "{name}");
+    }
+    if let Some(diagnosis) = fields.get_mut("diagnosis").and_then(Value::as_object_mut) {
+        diagnosis.remove("at");
     }
     let ended = |fields: &mut Map<String, Value>| {
         let at = fields.get_mut("resolved_at").unwrap();
