@@ -198,11 +198,10 @@ impl Store {
             return Ok(Committed::default());
         }
         let written = Written::of(batch, self.sequence, self.last_message);
-        let sequence = written.sequence;
-        let (statements, arguments) = (Written::statements(), written.into_arguments());
+        let sequence = written.sequence();
         let durability = batch.durability();
         self.connection
-            .write(durability, statements, arguments, &batch.marks)
+            .write(durability, &written, &batch.marks)
             .await?;
         self.sequence = sequence;
         let first = self.last_message + 1;

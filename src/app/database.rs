@@ -33,8 +33,8 @@ use crate::export::Recorder;
 use crate::source::database::{self, DatabaseEvent, DatabaseOptions, Polled, Resume};
 use crate::source::process;
 
-/// Rows on their way from the watch. When it is full, looking waits.
-const EVENTS: usize = 16;
+/// Rows on their way from the watch, thousands an event. When it is full, looking waits.
+const EVENTS: usize = 4;
 const LOOKS: usize = 1;
 
 /// What comes in beside the log.

@@ -137,7 +137,45 @@ const ERRORS: [Key; 6] = spike!(
     "EHOSTUNREACH, time-outs or other connection errors to the end"
 );
 
-pub(super) const KEYS: &[Key] = &[
+/// In the order in which they are documented.
+const LISTS: &[&[Key]] = &[
+    BEFORE_PROBES,
+    &PROBE,
+    BEFORE_RULES,
+    &REFUSED,
+    &ERRORS,
+    &BURNS,
+    &SLOW,
+    &HEADROOM,
+    &CONDITIONS,
+    AFTER_RULES,
+];
+
+const COUNT: usize = {
+    let (mut count, mut list) = (0, 0);
+    while list < LISTS.len() {
+        count += LISTS[list].len();
+        list += 1;
+    }
+    count
+};
+
+pub(super) const KEYS: &[Key] = &{
+    let mut keys = [BEFORE_PROBES[0]; COUNT];
+    let (mut next, mut list) = (0, 0);
+    while list < LISTS.len() {
+        let mut place = 0;
+        while place < LISTS[list].len() {
+            keys[next] = LISTS[list][place];
+            next += 1;
+            place += 1;
+        }
+        list += 1;
+    }
+    keys
+};
+
+const BEFORE_PROBES: &[Key] = &[
     Key {
         path: "host.name",
         shape: Shape::Text,
@@ -378,15 +416,9 @@ pub(super) const KEYS: &[Key] = &[
         "\"1m\"",
         "A changed image is audited once nothing was written to it for this long: a build is not judged half-way.",
     ),
-    PROBE[0],
-    PROBE[1],
-    PROBE[2],
-    PROBE[3],
-    PROBE[4],
-    PROBE[5],
-    PROBE[6],
-    PROBE[7],
-    PROBE[8],
+];
+
+const BEFORE_RULES: &[Key] = &[
     key(
         "web.listen",
         Shape::Address,
@@ -446,67 +478,9 @@ pub(super) const KEYS: &[Key] = &[
         "3",
         "So many failed boots in a row page at once.",
     ),
-    REFUSED[0],
-    REFUSED[1],
-    REFUSED[2],
-    REFUSED[3],
-    REFUSED[4],
-    REFUSED[5],
-    ERRORS[0],
-    ERRORS[1],
-    ERRORS[2],
-    ERRORS[3],
-    ERRORS[4],
-    ERRORS[5],
-    BURNS[0],
-    BURNS[1],
-    BURNS[2],
-    BURNS[3],
-    BURNS[4],
-    BURNS[5],
-    BURNS[6],
-    BURNS[7],
-    SLOW[0],
-    SLOW[1],
-    SLOW[2],
-    SLOW[3],
-    SLOW[4],
-    SLOW[5],
-    SLOW[6],
-    HEADROOM[0],
-    HEADROOM[1],
-    HEADROOM[2],
-    HEADROOM[3],
-    HEADROOM[4],
-    CONDITIONS[0],
-    CONDITIONS[1],
-    CONDITIONS[2],
-    CONDITIONS[3],
-    CONDITIONS[4],
-    CONDITIONS[5],
-    CONDITIONS[6],
-    CONDITIONS[7],
-    CONDITIONS[8],
-    CONDITIONS[9],
-    CONDITIONS[10],
-    CONDITIONS[11],
-    CONDITIONS[12],
-    CONDITIONS[13],
-    CONDITIONS[14],
-    CONDITIONS[15],
-    CONDITIONS[16],
-    CONDITIONS[17],
-    CONDITIONS[18],
-    CONDITIONS[19],
-    CONDITIONS[20],
-    CONDITIONS[21],
-    CONDITIONS[22],
-    CONDITIONS[23],
-    CONDITIONS[24],
-    CONDITIONS[25],
-    CONDITIONS[26],
-    CONDITIONS[27],
-    CONDITIONS[28],
+];
+
+const AFTER_RULES: &[Key] = &[
     key(
         "alerts.keep_firing",
         Shape::Duration {

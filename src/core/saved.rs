@@ -39,7 +39,7 @@ impl Changes {
         // Every saved type can be written as JSON; a part that cannot is missed by the count in `rest`.
         self.parts.push(Part {
             key: key.into(),
-            value: serde_json::to_string(value).ok(),
+            value: text_of(value),
         });
     }
 
@@ -55,6 +55,13 @@ impl Changes {
             }),
         }
     }
+}
+
+/// Without the room to grow that writing left: thousands of parts may wait together.
+fn text_of(value: &impl Serialize) -> Option<String> {
+    let mut text = serde_json::to_string(value).ok()?;
+    text.shrink_to_fit();
+    Some(text)
 }
 
 /// Why saved state is not taken. The store sets it aside and the machine starts anew.

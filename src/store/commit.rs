@@ -3,6 +3,10 @@
 //! A table's rows travel as one JSON text that SQLite takes apart (`json_each`; of NULL it makes no row), and the whole
 //! transaction goes to the connection's thread in one trip. A trip a statement, or worse a row, would be most of what a
 //! small write costs: on the way of a page it was three quarters.
+//!
+//! A large batch, such as the first look at a database makes, is the same transaction in several trips: one text of all
+//! of it, with the copies that the library and SQLite make of a text, would be most of what the program ever holds in
+//! memory. Only one slice of it is a text at a time.
 
 use std::sync::LazyLock;
 
@@ -10,11 +14,16 @@ use serde_json::{Value, json};
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
-use super::Batch;
 use super::operation::{self, OperationRow};
 use super::outbox;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of, text_of_pieces};
 use super::trial::{self, TrialRow};
+use super::{Batch, BootRow, StateChange};
+
+/// As much state as one text holds, by the length of its keys and values: what is beyond goes ahead in texts like it.
+const SLICE: usize = 128 << 10;
+/// The same of boots, by number: a boot is some 2 KB of text.
+const SLICE_BOOTS: usize = 64;
 
 const SET_STATE: &str = "INSERT INTO state (kind, key, value)
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
@@ -52,6 +61,9 @@ static STATEMENTS: LazyLock<String> = LazyLock::new(|| {
     ]
     .join(";\n")
 });
+/// A slice of boots that goes ahead.
+static BOOTS_AHEAD: LazyLock<String> =
+    LazyLock::new(|| [SET_BOOTS.as_str(), SET_DETAIL].join(";\n"));
 
 /// Writes rows given as JSON objects; the column `whole` takes JSON as it is.
 fn upsert(table: &str, key: &str, names: &[&str], whole: Option<&str>) -> String {
@@ -72,81 +84,164 @@ fn upsert(table: &str, key: &str, names: &[&str], whole: Option<&str>) -> String
     )
 }
 
+/// Statements, and what they are bound to.
+pub(super) type Trip = (&'static str, SqliteArguments);
+
 /// A batch as it is written.
 #[derive(Debug)]
-pub(super) struct Written {
-    forgotten: Option<String>,
-    set: Option<String>,
-    cleared: Option<String>,
-    boots: Option<String>,
-    incidents: Option<String>,
-    messages: Option<String>,
-    operations: Option<String>,
-    trials: Option<String>,
-    /// The last number that a row of it has.
-    pub(super) sequence: i64,
+pub(super) struct Written<'a> {
+    batch: &'a Batch,
+    /// The last numbers given so far: a row's, and a message's.
+    sequence: i64,
+    message: i64,
+    /// What goes ahead of all others: empty of a batch that is small.
+    set: Vec<&'a [StateChange]>,
+    boots: Vec<(i64, &'a [BootRow])>,
 }
 
-impl Written {
+impl<'a> Written<'a> {
     /// `sequence` is the last number given so far, `message` the last message's.
-    pub(super) fn of(batch: &Batch, sequence: i64, message: i64) -> Written {
-        let mut next = sequence;
-        let mut number = || {
-            next += 1;
-            next
-        };
-        let text = |rows: Vec<Value>| (!rows.is_empty()).then(|| text_of(rows));
-        // By far the most there ever is: what is written of it is not copied piece by piece before.
-        let (mut set, mut cleared) = (Vec::new(), Vec::new());
-        for change in &batch.state {
-            let key = (change.kind, change.key.as_str());
-            match &change.value {
-                Some(value) => set.push((key.0, key.1, value.as_str())),
-                None => cleared.push(key),
-            }
+    pub(super) fn of(batch: &'a Batch, sequence: i64, message: i64) -> Written<'a> {
+        let mut set = slices(&batch.state);
+        if set.len() == 1 {
+            set.clear();
         }
-        let boots = batch.boots.iter().map(|boot| boot.to_json(number()));
-        let boots = text(boots.collect());
-        let incidents = batch.incidents.iter().map(|row| row.to_json(number()));
-        let incidents = text(incidents.collect());
-        let messages = (message + 1..).zip(&batch.outbox);
+        let mut boots = Vec::new();
+        if batch.boots.len() > SLICE_BOOTS {
+            let firsts = (sequence + 1..).step_by(SLICE_BOOTS);
+            boots.extend(firsts.zip(batch.boots.chunks(SLICE_BOOTS)));
+        }
         Written {
-            forgotten: text(batch.forgotten.iter().map(|kind| json!(kind)).collect()),
-            set: (!set.is_empty()).then(|| text_of_pieces(&set)),
-            cleared: (!cleared.is_empty()).then(|| text_of_pieces(&cleared)),
+            batch,
+            sequence,
+            message,
+            set,
             boots,
-            incidents,
-            messages: text(messages.map(|(id, new)| new.to_json(id)).collect()),
-            trials: text(batch.trials.iter().map(TrialRow::to_json).collect()),
-            operations: text(batch.operations.iter().map(OperationRow::to_json).collect()),
-            sequence: next,
         }
     }
 
-    /// Its statements, without a beginning and an end.
-    pub(super) fn statements() -> &'static str {
-        &STATEMENTS
+    /// The last number that a row of it has.
+    pub(super) fn sequence(&self) -> i64 {
+        let rows = self.batch.boots.len() + self.batch.incidents.len();
+        self.sequence + i64::try_from(rows).unwrap_or(0)
     }
 
-    /// What they are bound to.
-    pub(super) fn into_arguments(self) -> SqliteArguments {
-        let mut arguments = SqliteArguments::default();
-        for rows in [
-            self.forgotten,
-            self.set,
-            self.cleared,
-            self.boots.clone(),
-            self.boots,
-            self.incidents,
-            self.messages,
-            self.operations,
-            self.trials,
-        ] {
-            // Text and numbers can always be given to SQLite.
-            arguments.add(rows).ok();
-        }
-        arguments.add(self.sequence).ok();
-        arguments.add(self.sequence).ok();
-        arguments
+    /// What goes ahead of [`Written::last`] in the same transaction: each is made when it is asked for.
+    pub(super) fn ahead(&self) -> impl Iterator<Item = Trip> + '_ {
+        // What is forgotten is forgotten before anything of it is set anew, and nothing is removed before all is set.
+        let forgotten = (!self.set.is_empty()).then(|| (FORGET_STATE, bound([self.forgotten()])));
+        let set = self
+            .set
+            .iter()
+            .map(|slice| (SET_STATE, bound([set(slice)])));
+        let cleared = self.set.iter();
+        let cleared =
+            cleared.filter_map(|slice| Some((CLEAR_STATE, bound([Some(cleared_of(slice)?)]))));
+        let boots = self.boots.iter().map(|(first, slice)| {
+            let text = boots(slice, *first);
+            (BOOTS_AHEAD.as_str(), bound([text.clone(), text]))
+        });
+        forgotten.into_iter().chain(set).chain(cleared).chain(boots)
     }
+
+    /// The rest: all of a batch that is small.
+    pub(super) fn last(&self) -> Trip {
+        let batch = self.batch;
+        let text = |rows: Vec<Value>| (!rows.is_empty()).then(|| text_of(rows));
+        let state = match self.set.is_empty() {
+            true => [
+                self.forgotten(),
+                set(&batch.state),
+                cleared_of(&batch.state),
+            ],
+            false => [None, None, None],
+        };
+        let boots = match self.boots.is_empty() {
+            true => boots(&batch.boots, self.sequence + 1),
+            false => None,
+        };
+        let first = self.sequence + 1 + i64::try_from(batch.boots.len()).unwrap_or(0);
+        let incidents = (first..).zip(&batch.incidents);
+        let messages = (self.message + 1..).zip(&batch.outbox);
+        let [forgotten, set, cleared] = state;
+        let mut arguments = bound([
+            forgotten,
+            set,
+            cleared,
+            boots.clone(),
+            boots,
+            text(incidents.map(|(number, row)| row.to_json(number)).collect()),
+            text(messages.map(|(id, new)| new.to_json(id)).collect()),
+            text(batch.operations.iter().map(OperationRow::to_json).collect()),
+            text(batch.trials.iter().map(TrialRow::to_json).collect()),
+        ]);
+        arguments.add(self.sequence()).ok();
+        arguments.add(self.sequence()).ok();
+        (&STATEMENTS, arguments)
+    }
+
+    fn forgotten(&self) -> Option<String> {
+        let kinds: Vec<Value> = self
+            .batch
+            .forgotten
+            .iter()
+            .map(|kind| json!(kind))
+            .collect();
+        (!kinds.is_empty()).then(|| text_of(kinds))
+    }
+}
+
+/// State in slices of about [`SLICE`]; none of none.
+fn slices(state: &[StateChange]) -> Vec<&[StateChange]> {
+    let mut slices = Vec::new();
+    let mut rest = state;
+    while !rest.is_empty() {
+        let mut room = SLICE;
+        let fits = |change: &&StateChange| {
+            let length = change.key.len() + change.value.as_ref().map_or(0, String::len);
+            let fits = room > 0;
+            room = room.saturating_sub(length);
+            fits
+        };
+        let (slice, others) = rest.split_at(rest.iter().take_while(fits).count());
+        slices.push(slice);
+        rest = others;
+    }
+    slices
+}
+
+/// By far the most there ever is: what is written of it is not copied piece by piece before.
+fn set(state: &[StateChange]) -> Option<String> {
+    let pieces = state.iter().filter_map(|change| {
+        let value = change.value.as_deref()?;
+        Some((change.kind, change.key.as_str(), value))
+    });
+    let pieces: Vec<_> = pieces.collect();
+    (!pieces.is_empty()).then(|| text_of_pieces(&pieces))
+}
+
+fn cleared_of(state: &[StateChange]) -> Option<String> {
+    let gone = state.iter().filter(|change| change.value.is_none());
+    let pieces: Vec<_> = gone
+        .map(|change| (change.kind, change.key.as_str()))
+        .collect();
+    (!pieces.is_empty()).then(|| text_of_pieces(&pieces))
+}
+
+/// Numbered from `first` on.
+fn boots(rows: &[BootRow], first: i64) -> Option<String> {
+    let rows: Vec<Value> = (first..)
+        .zip(rows)
+        .map(|(number, row)| row.to_json(number))
+        .collect();
+    (!rows.is_empty()).then(|| text_of(rows))
+}
+
+fn bound<const N: usize>(texts: [Option<String>; N]) -> SqliteArguments {
+    let mut arguments = SqliteArguments::default();
+    for text in texts {
+        // Text and numbers can always be given to SQLite.
+        arguments.add(text).ok();
+    }
+    arguments
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
 
+use super::commit::Written;
 use super::error::{Kind, StoreError};
 use super::outbox::Mark;
 
@@ -111,17 +112,24 @@ impl Connection {
         Ok(())
     }
 
-    /// A whole transaction: the statements, then the marks. Without marks it is one trip to the connection's thread.
+    /// A whole transaction: what is written, then the marks. Of a small batch without marks it is one trip to the
+    /// connection's thread.
     pub(super) async fn write(
         &mut self,
         durability: Durability,
-        statements: &'static str,
-        arguments: SqliteArguments,
+        written: &Written<'_>,
         marks: &[Mark],
     ) -> Result<(), StoreError> {
-        if !marks.is_empty() {
+        let mut ahead = written.ahead().peekable();
+        if !marks.is_empty() || ahead.peek().is_some() {
             let raw = self.begin(durability).await?;
             let done = async {
+                for (statements, arguments) in ahead {
+                    sqlx::query_with(statements, arguments)
+                        .execute(&mut *raw)
+                        .await?;
+                }
+                let (statements, arguments) = written.last();
                 sqlx::query_with(statements, arguments)
                     .execute(&mut *raw)
                     .await?;
@@ -138,6 +146,7 @@ impl Connection {
         if doubted {
             roll_back(raw).await;
         }
+        let (statements, arguments) = written.last();
         let text = AssertSqlSafe(format!(
             "{};\nBEGIN IMMEDIATE;\n{statements};\nCOMMIT",
             durability.setting()

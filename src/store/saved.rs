@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::connection::options;
 use super::outbox::{self, StoredMessage};
@@ -48,13 +49,19 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
     let (created_at, host): (i64, String) = sqlx::query_as("SELECT created_at, host FROM meta")
         .fetch_one(&mut *raw)
         .await?;
-    let rows: Vec<(String, String, String)> = sqlx::query_as("SELECT kind, key, value FROM state")
-        .fetch_all(&mut *raw)
-        .await?;
     let mut state: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for (kind, key, value) in rows {
-        state.entry(kind).or_default().insert(key, value);
+    // Not all of it beside what is made of it.
+    let mut rows = sqlx::query("SELECT kind, key, value FROM state").fetch(&mut *raw);
+    while let Some(row) = rows.try_next().await? {
+        let kind: &str = row.try_get(0)?;
+        if !state.contains_key(kind) {
+            state.insert(kind.to_owned(), BTreeMap::new());
+        }
+        if let Some(of_kind) = state.get_mut(kind) {
+            of_kind.insert(row.try_get(1)?, row.try_get(2)?);
+        }
     }
+    drop(rows);
     Ok(Saved {
         state,
         unsent: outbox::unsent(raw).await?,
