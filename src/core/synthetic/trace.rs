@@ -38,6 +38,9 @@ pub struct Trace {
     pub vm: Option<VmId>,
     pub ip: Option<Ipv4Addr>,
     pub created: bool,
+    /// The controller gave the creation up. It may go on all the same: what is told of the VM afterwards counts more.
+    #[serde(default)]
+    pub create_failed: bool,
     /// The guest's kernel answered, if only with a refusal.
     pub network: bool,
     pub agent: bool,
@@ -69,6 +72,7 @@ impl Trace {
             vm: None,
             ip: None,
             created: false,
+            create_failed: false,
             network: false,
             agent: false,
             ready: false,
@@ -85,10 +89,15 @@ impl Trace {
         }
     }
 
-    /// The VM is gone, by the log or by its row.
+    /// The VM is gone, by the log or by its row; or it never was: a creation that fails is cleaned up without a word of
+    /// destruction.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.destroyed > 0 || self.row == Some(VmStatus::Destroyed)
+        self.destroyed > 0 || self.row == Some(VmStatus::Destroyed) || self.never_was()
+    }
+
+    fn never_was(&self) -> bool {
+        self.create_failed && !self.created && self.row != Some(VmStatus::Running)
     }
 
     fn waits_on(&self, ip: Ipv4Addr) -> bool {
@@ -171,6 +180,9 @@ impl Traces {
                 trace.created = true;
                 trace.ip = ip.or(trace.ip);
             }),
+            EventKind::CreateFailed { vm, .. } => {
+                self.of_vm(vm, |trace| trace.create_failed = true)
+            }
             EventKind::RequestFailed {
                 user: whose,
                 session,
@@ -179,7 +191,10 @@ impl Traces {
             } if whose == user => self.change(
                 |trace| match session {
                     Some(session) => trace.session == Some(session),
-                    None => trace.outcome.is_none() && !trace.flow_ended,
+                    None => {
+                        let open = matches!(trace.outcome, None | Some(Outcome::Failed));
+                        open && !trace.flow_ended
+                    }
                 },
                 Newest::Yes,
                 |trace| {

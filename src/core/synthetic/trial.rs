@@ -45,6 +45,8 @@ const VNC_MS: i64 = 30_000;
 pub const FLOW_MS: i64 = 360_000;
 /// A request that has not reached the log by then never will.
 const JOIN_MS: i64 = 180_000;
+/// After an error of the controller the log has so long to say which.
+const CLASS_MS: i64 = 5_000;
 /// Between two tries to cancel that were not answered with success.
 const AGAIN_MS: i64 = 20_000;
 /// A VM that a cancellation did not destroy is cancelled again after this long.
@@ -363,6 +365,7 @@ impl Running {
         let look = (!self.looking && self.address.is_some()).then_some(self.look_at);
         let each: [Option<Timestamp>; 3] = match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
+            TrialState::Joining if self.trial.ended_at.is_none() => [at(CLASS_MS), None, None],
             TrialState::Joining => match self.trace {
                 Some(_) => [at(FLOW_MS), None, None],
                 None => [at(JOIN_MS), None, None],
@@ -462,11 +465,10 @@ impl Running {
                     CallError::Failed { .. } => (SyntheticResult::Failed, true),
                     CallError::Unanswered(_) => (SyntheticResult::Errored, true),
                 };
-                let failure = match &error {
-                    CallError::Failed { .. } => self.failure().or(Some(Failure::NotStarted)),
-                    _ => None,
-                };
-                self.end(result, failure, now, out);
+                // An error of the controller is known by what its log calls it.
+                if !matches!(error, CallError::Failed { .. }) {
+                    self.end(result, None, now, out);
+                }
                 match reached {
                     // Whether anything is left of it only the log can tell.
                     true => self.enter(TrialState::Joining, now, out),
@@ -741,6 +743,14 @@ impl Running {
     /// Only the log knows what became of the request.
     fn join(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         let waited = now.since(self.since);
+        if self.trial.ended_at.is_none() {
+            let failure = self.failure();
+            if failure.is_none() && waited < CLASS_MS {
+                return;
+            }
+            let failure = failure.or(Some(Failure::NotStarted));
+            self.end(SyntheticResult::Failed, failure, now, out);
+        }
         let Some(trace) = &self.trace else {
             // A request that was sent may still lie with a controller that does not read.
             if self.sighted && waited >= JOIN_MS {
