@@ -616,3 +616,109 @@ fn what_was_never_seen_to_go_forbids_others_for_half_an_hour_and_no_longer() {
     assert_eq!(forbidden(29), Some(SkipReason::Previous));
     assert_eq!(forbidden(30), None);
 }
+
+fn accepted() -> EventKind<'static> {
+    EventKind::RequestAccepted { user: OURS }
+}
+
+fn opened(session: SessionId) -> EventKind<'static> {
+    EventKind::SessionOpened {
+        user: OURS,
+        session,
+    }
+}
+
+#[test]
+fn a_session_that_may_be_of_an_older_request_of_the_account_is_left_alone() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    // Somebody's request waits for its session for a minute; ours comes meanwhile.
+    story.log(&[accepted()]);
+    story.passes(MINUTE);
+    story.log(&[EventKind::RequestMarked { mark: MARK }, accepted()]);
+    story.log(&[opened(FOREIGN)]);
+    story.passes(MINUTE).log(&[opened(SESSION)]);
+    story.passes(10 * MINUTE);
+    assert!(story.cancelled().is_empty(), "{:?}", story.cancelled());
+    assert!(story.done().is_some());
+}
+
+#[test]
+fn a_later_request_makes_ours_ambiguous_only_while_ours_has_no_session() {
+    for (bound, cancelled) in [(true, vec![SESSION]), (false, vec![])] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&[EventKind::RequestMarked { mark: MARK }, accepted()]);
+        if bound {
+            story.log(&[opened(SESSION)]);
+        }
+        story.now = story.now.plus_ms(MINUTE);
+        story.log(&[accepted(), opened(FOREIGN)]);
+        story.passes(2 * MINUTE);
+        story.answer_cancellations();
+        let all = story.cancelled();
+        assert!(!all.contains(&FOREIGN), "{all:?}");
+        assert_eq!(all.is_empty(), cancelled.is_empty(), "{all:?}");
+    }
+}
+
+#[test]
+fn a_mark_that_waited_or_was_followed_by_another_proves_nothing() {
+    let marked = |mark| EventKind::RequestMarked { mark };
+    let mut late = Story::resume(left(TrialState::Intent, None));
+    late.log(&[marked(MARK)]).passes(30_000);
+    late.log(&[accepted(), opened(FOREIGN)]);
+    let mut crowded = Story::resume(left(TrialState::Intent, None));
+    crowded.log(&[marked(1), marked(MARK), accepted(), opened(FOREIGN)]);
+    for mut story in [late, crowded] {
+        story.passes(10 * MINUTE);
+        assert!(story.cancelled().is_empty(), "{:?}", story.cancelled());
+    }
+}
+
+#[test]
+fn nothing_is_cancelled_by_a_mark_before_the_log_has_gone_on() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        accepted(),
+        opened(SESSION),
+    ]);
+    assert!(story.cancelled().is_empty());
+    story.passes(6_000);
+    assert_eq!(story.cancelled(), [SESSION]);
+}
+
+#[test]
+fn a_clean_up_that_nobody_could_see_is_not_called_clean() {
+    let mut story = Story::resume(left(TrialState::Following, Some(SESSION)));
+    let (now, effects) = (story.now, &mut story.effects);
+    story.running.sees(&[], false, now, effects);
+    story.answer_cancellations();
+    story.passes(FLOW_MS + MINUTE);
+    assert_eq!(story.done(), None);
+    story.passes(FLOW_MS);
+    assert_eq!(story.done(), Some(false));
+}
+
+#[test]
+fn a_run_that_was_taken_over_is_told_once_as_our_own_mistake() {
+    let story = Story::resume(left(TrialState::Following, Some(SESSION)));
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
+    let mut trial = left(TrialState::Verifying, Some(SESSION));
+    trial.ended_at = Some(NOON);
+    trial.result = Some(SyntheticResult::Passed);
+    assert!(Story::resume(trial).ended().is_none());
+}
+
+#[test]
+fn two_of_our_own_one_after_the_other_are_told_apart() {
+    let mut traces = Traces::new(OURS);
+    for (mark, session) in [(1, FOREIGN), (2, SESSION)] {
+        let marked = EventKind::RequestMarked { mark };
+        for kind in [marked, accepted(), opened(session), REQUEST_FAILS] {
+            traces.observe(&event(NOON, kind));
+        }
+    }
+    let all = traces.all();
+    assert_eq!((all[0].mark, all[1].mark), (Some(1), Some(2)));
+    assert!(all.iter().all(|trace| !trace.ambiguous), "{all:?}");
+}

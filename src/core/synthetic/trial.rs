@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::phases::{Phases, TrialPhase};
-use super::trace::Trace;
+use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
 use crate::core::probe::{Networks, VmAddress};
@@ -272,19 +272,16 @@ impl Running {
         out: &mut Vec<Effect>,
     ) -> Running {
         trial.resumed = true;
-        if trial.ended_at.is_none() {
-            trial.result = Some(SyntheticResult::Errored);
-            trial.reason = Some("bootwatch ended in its midst".to_owned());
-        }
         let mut running = Running::of(trial, settings, now);
+        if running.trial.ended_at.is_none() {
+            running.trial.reason = Some("bootwatch ended in its midst".to_owned());
+            running.end(SyntheticResult::Errored, None, now, out);
+        }
         let next = match running.trial.session {
             Some(_) => TrialState::Cancelling,
             None => TrialState::Joining,
         };
         running.enter(next, now, out);
-        if running.trial.ended_at.is_none() {
-            running.trial.ended_at = Some(now);
-        }
         running
     }
 
@@ -366,7 +363,10 @@ impl Running {
         let each: [Option<Timestamp>; 3] = match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
             TrialState::Joining if self.trial.ended_at.is_none() => [at(CLASS_MS), None, None],
-            TrialState::Joining => match self.trace {
+            TrialState::Joining => match &self.trace {
+                Some(trace) if trace.session.is_some() && !trace.ambiguous => {
+                    [at(APART_MS), None, None]
+                }
                 Some(_) => [at(FLOW_MS), None, None],
                 None => [at(JOIN_MS), None, None],
             },
@@ -517,7 +517,12 @@ impl Running {
             }
             _ => {}
         }
-        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() {
+        // The answer may come from the controller's memory; where the row was seen, it alone tells what is in it.
+        let by_row = self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.session_row.is_some() && !trace.ambiguous);
+        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() && !by_row {
             self.seen.fields = true;
         }
     }
@@ -694,7 +699,8 @@ impl Running {
         if self.trial.ended_at.is_some() {
             return;
         }
-        if result != SyntheticResult::Passed {
+        // Nobody knows where one stopped that was left.
+        if result != SyntheticResult::Passed && !self.trial.resumed {
             self.stop_phase(now);
         }
         self.trial.result = Some(result);
@@ -767,6 +773,10 @@ impl Running {
             return;
         }
         if let Some(session) = trace.session {
+            // What makes it ambiguous may be the next line of the log.
+            if !self.sighted || !trace.settled && waited < APART_MS {
+                return;
+            }
             self.trial.session = Some(session);
             self.enter(TrialState::Cancelling, now, out);
             self.cancel(now, out);
@@ -803,7 +813,10 @@ impl Running {
         }
         self.look(now, out);
         // The log tells sooner and costs nothing.
-        let told = self.trace.as_ref().is_some_and(|trace| trace.vm.is_some());
+        let told = self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.vm.is_some() && !trace.ambiguous);
         match told {
             true => self.call_at = self.call_at.max(now.plus_ms(POLL_MS)),
             false => self.ask(now, out),
@@ -939,7 +952,10 @@ impl Running {
         let waited = now.since(cancelled_at);
         if waited >= FLOW_MS {
             if !self.stands() {
-                self.finish(true, now, out);
+                // Who does not see cannot tell: sight is waited for, as long again.
+                if self.sighted || waited >= 2 * FLOW_MS {
+                    self.finish(self.sighted, now, out);
+                }
             } else if self.again < 3 {
                 self.again += 1;
                 self.enter(TrialState::Cancelling, now, out);
