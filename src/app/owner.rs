@@ -880,6 +880,10 @@ impl Owner {
         };
         let room = Room {
             sighted: self.caught_up.is_some() && self.up && !self.trouble,
+            hidden: self
+                .existing
+                .as_ref()
+                .is_some_and(|existing| existing.sighted() != Sighted::Fully),
             maintenance: self.desk.maintenance_at(now).is_some(),
             running: running as u64,
             free: self.existing.as_ref().and_then(Existing::free),

@@ -187,3 +187,29 @@ fn nobody_without_the_token_begins_a_run_and_the_guards_hold_for_those_who_have_
             .all(|session| !world.cancelled().contains(session))
     );
 }
+
+/// A creation that fails is cleaned up by the controller without a word of a destruction: the next run is free.
+#[test]
+fn a_creation_that_fails_is_a_failed_boot_of_its_class_and_the_next_run_follows() {
+    for (scenario, failure) in [
+        ("clone-fails", "snapshot_clone_failed"),
+        ("tap-fails", "tap_failed"),
+    ] {
+        for version in [Version::Oct, Version::Dec] {
+            let world = World::start(version, Habit::Usual, scenario, 60_000);
+            let mut program = world.program("one", ACCOUNT);
+            for runs in 1..=2 {
+                program.wants_a_run();
+                let run = program.eventually("the run is over", |view| {
+                    let over = view["running"].is_null()
+                        && view["runs"].as_array().is_some_and(|all| all.len() == runs);
+                    over.then(|| view["runs"][0].clone())
+                });
+                assert_eq!(run["result"], "failed", "{run}");
+                assert_eq!(run["failure"], failure, "{run}");
+                assert_eq!(run["cleaned_up"], true, "{run}");
+            }
+            assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+        }
+    }
+}

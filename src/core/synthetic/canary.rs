@@ -12,6 +12,9 @@ use crate::core::event::Timestamp;
 const KEPT: usize = 200;
 /// A skipped run by schedule is not tried again before its next point.
 const LEAST_LEFT: u32 = 15;
+/// An unclean one forbids others for so long at most: the controller's own limit ends every VM after five minutes, and
+/// no accident may forbid them for ever.
+const FORGIVEN_MS: i64 = 30 * 60_000;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -206,13 +209,18 @@ impl Canary {
         self.settings.limits.forbid(&self.room, began, now)
     }
 
-    /// What is left of an unclean one shows in its trace: once it is gone, the way is free.
-    fn is_forgiven(&self, _now: Timestamp) -> bool {
+    /// What is left of an unclean one shows in its trace: once it is gone, the way is free, and after half an
+    /// hour in any case.
+    fn is_forgiven(&self, now: Timestamp) -> bool {
         let last = self.past.iter().rev().find_map(|shown| match shown {
             Shown::Trial(trial) => Some(trial),
             Shown::Skipped { .. } => None,
         });
         last.is_none_or(|trial| {
+            let done_at = trial.done_at.unwrap_or(trial.started_at);
+            if now.since(done_at) >= FORGIVEN_MS {
+                return true;
+            }
             let mut traces = self.traces.iter();
             let trace = traces.find(|trace| trace.vm.is_some() && trace.vm == trial.vm);
             trace.is_some_and(Trace::is_gone)

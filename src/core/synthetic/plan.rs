@@ -15,7 +15,7 @@ words! {
     SkipReason {
         /// The one before is not cleaned up yet, or cannot be.
         Previous = "previous",
-        /// The log cannot be read, or is not read to its end.
+        /// The log cannot be read, or is not read to its end; or the rows cannot be seen.
         Blind = "blind",
         Maintenance = "maintenance",
         /// As many as a day may have were begun in the last 24 hours.
@@ -99,6 +99,8 @@ pub struct Limits {
 pub struct Room {
     /// The log is read to its end, and can be.
     pub sighted: bool,
+    /// There is a database to read, and its rows are not seen: what they told is old.
+    pub hidden: bool,
     pub maintenance: bool,
     /// Browser VMs that run; ghosts are none.
     pub running: u64,
@@ -115,7 +117,7 @@ impl Limits {
         began: impl Iterator<Item = Timestamp>,
         now: Timestamp,
     ) -> Option<SkipReason> {
-        if !room.sighted {
+        if !room.sighted || room.hidden {
             return Some(SkipReason::Blind);
         }
         if room.maintenance {
@@ -188,6 +190,7 @@ mod tests {
         };
         let room = Room {
             sighted: true,
+            hidden: false,
             maintenance: false,
             running: 1,
             free: Some(6),
@@ -208,6 +211,16 @@ mod tests {
             forbid(
                 Room {
                     sighted: false,
+                    ..room
+                },
+                &[]
+            ),
+            Some(SkipReason::Blind)
+        );
+        assert_eq!(
+            forbid(
+                Room {
+                    hidden: true,
                     ..room
                 },
                 &[]

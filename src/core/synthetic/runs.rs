@@ -487,3 +487,238 @@ fn traces_survive_a_restart_and_another_account_starts_anew() {
     assert_eq!(Traces::restore(other, Some(&text)), Traces::new(other));
     assert_eq!(Traces::restore(OURS, Some("{")), Traces::new(OURS));
 }
+
+fn create_failed(vm: VmId) -> EventKind<'static> {
+    EventKind::CreateFailed {
+        vm,
+        user: None,
+        vm_type: None,
+        error: b"Failed to clone rootfs: No space left on device",
+        elapsed_ms: None,
+        failed_at: None,
+    }
+}
+
+const REQUEST_FAILS: EventKind<'static> = EventKind::RequestFailed {
+    user: OURS,
+    session: None,
+    error: b"No space left on device",
+    rejected: false,
+};
+
+/// A creation fails, as October's controller tells it: no line ever speaks of a destruction.
+fn failed_creation() -> Story {
+    let mut story = Story::begin();
+    story.told(Told::Journalled(true));
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        EventKind::RequestAccepted { user: OURS },
+        EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        },
+        EventKind::CreateStarted {
+            vm: VM,
+            user: OURS,
+            vm_type: VmType::Browser,
+            started_at: None,
+        },
+    ]);
+    story.told(Told::Started(Err(CallError::Failed {
+        status: 500,
+        text: "No space left on device".to_owned(),
+    })));
+    story
+}
+
+#[test]
+fn a_creation_that_failed_leaves_nothing_and_its_class_is_awaited() {
+    let mut story = failed_creation();
+    assert!(story.ended().is_none(), "the log has not told yet");
+    let mut boot = Boot::new(Some(VM), Provenance::default(), story.now);
+    boot.user = Some(OURS);
+    boot.vm_type = Some(VmType::Browser);
+    boot.outcome = Some(Outcome::Failed);
+    boot.failure = Some(Failure::SnapshotCloneFailed);
+    story.traces.boot(&boot);
+    story.log(&[create_failed(VM), REQUEST_FAILS]);
+    story.passes(6_000);
+    let run = story.ended().unwrap();
+    assert_eq!(run.result, SyntheticResult::Failed);
+    assert_eq!(run.failure, Some(Failure::SnapshotCloneFailed));
+    assert_eq!(story.done(), Some(true));
+}
+
+#[test]
+fn an_error_whose_class_the_log_never_tells_is_a_boot_that_was_not_started() {
+    let mut story = failed_creation();
+    story.passes(10_000);
+    assert_eq!(story.ended().unwrap().failure, Some(Failure::NotStarted));
+}
+
+#[test]
+fn a_vm_that_is_created_after_its_failure_is_not_gone() {
+    let started = EventKind::CreateStarted {
+        vm: VM,
+        user: OURS,
+        vm_type: VmType::Browser,
+        started_at: None,
+    };
+    let after = [
+        EventKind::Created {
+            vm: VM,
+            ip: Some(IP),
+            vm_type: None,
+            total_ms: None,
+        },
+        handed_over(SESSION, VM),
+    ];
+    for later in after {
+        let mut traces = Traces::new(OURS);
+        let accepted = EventKind::RequestAccepted { user: OURS };
+        let opened = EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        };
+        for kind in [accepted, opened, started, create_failed(VM)] {
+            traces.observe(&event(NOON, kind));
+        }
+        assert!(traces.all()[0].is_gone());
+        traces.observe(&event(NOON, later));
+        assert!(!traces.all()[0].is_gone());
+    }
+}
+
+#[test]
+fn what_was_never_seen_to_go_forbids_others_for_half_an_hour_and_no_longer() {
+    let mut trial = left(TrialState::Done, Some(SESSION));
+    trial.vm = Some(VM);
+    trial.result = Some(SyntheticResult::Failed);
+    trial.clean = Some(false);
+    trial.ended_at = Some(NOON);
+    trial.done_at = Some(NOON);
+    let settings = Settings {
+        trial: settings(VncMatters::Off),
+        limits: Limits {
+            budget: 96,
+            busy: 2,
+            reserve: 0,
+        },
+        schedule: Schedule::new(24 * 60 * MINUTE, 7),
+    };
+    let mut canary = Canary::new(settings, vec![trial], NOON);
+    let room = Room {
+        sighted: true,
+        ..Room::default()
+    };
+    canary.sees(&[], room, NOON, &mut Vec::new());
+    let forbidden = |minutes| canary.forbidden(NOON.plus_ms(minutes * MINUTE));
+    assert_eq!(forbidden(29), Some(SkipReason::Previous));
+    assert_eq!(forbidden(30), None);
+}
+
+fn accepted() -> EventKind<'static> {
+    EventKind::RequestAccepted { user: OURS }
+}
+
+fn opened(session: SessionId) -> EventKind<'static> {
+    EventKind::SessionOpened {
+        user: OURS,
+        session,
+    }
+}
+
+#[test]
+fn a_session_that_may_be_of_an_older_request_of_the_account_is_left_alone() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    // Somebody's request waits for its session for a minute; ours comes meanwhile.
+    story.log(&[accepted()]);
+    story.passes(MINUTE);
+    story.log(&[EventKind::RequestMarked { mark: MARK }, accepted()]);
+    story.log(&[opened(FOREIGN)]);
+    story.passes(MINUTE).log(&[opened(SESSION)]);
+    story.passes(10 * MINUTE);
+    assert!(story.cancelled().is_empty(), "{:?}", story.cancelled());
+    assert!(story.done().is_some());
+}
+
+#[test]
+fn a_later_request_makes_ours_ambiguous_only_while_ours_has_no_session() {
+    for (bound, cancelled) in [(true, vec![SESSION]), (false, vec![])] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&[EventKind::RequestMarked { mark: MARK }, accepted()]);
+        if bound {
+            story.log(&[opened(SESSION)]);
+        }
+        story.now = story.now.plus_ms(MINUTE);
+        story.log(&[accepted(), opened(FOREIGN)]);
+        story.passes(2 * MINUTE);
+        story.answer_cancellations();
+        let all = story.cancelled();
+        assert!(!all.contains(&FOREIGN), "{all:?}");
+        assert_eq!(all.is_empty(), cancelled.is_empty(), "{all:?}");
+    }
+}
+
+#[test]
+fn a_mark_that_waited_or_was_followed_by_another_proves_nothing() {
+    let marked = |mark| EventKind::RequestMarked { mark };
+    let mut late = Story::resume(left(TrialState::Intent, None));
+    late.log(&[marked(MARK)]).passes(30_000);
+    late.log(&[accepted(), opened(FOREIGN)]);
+    let mut crowded = Story::resume(left(TrialState::Intent, None));
+    crowded.log(&[marked(1), marked(MARK), accepted(), opened(FOREIGN)]);
+    for mut story in [late, crowded] {
+        story.passes(10 * MINUTE);
+        assert!(story.cancelled().is_empty(), "{:?}", story.cancelled());
+    }
+}
+
+#[test]
+fn nothing_is_cancelled_by_a_mark_before_the_log_has_gone_on() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        accepted(),
+        opened(SESSION),
+    ]);
+    assert!(story.cancelled().is_empty());
+    story.passes(6_000);
+    assert_eq!(story.cancelled(), [SESSION]);
+}
+
+#[test]
+fn a_clean_up_that_nobody_could_see_is_not_called_clean() {
+    let mut story = Story::resume(left(TrialState::Following, Some(SESSION)));
+    let (now, effects) = (story.now, &mut story.effects);
+    story.running.sees(&[], false, now, effects);
+    story.answer_cancellations();
+    story.passes(FLOW_MS + MINUTE);
+    assert_eq!(story.done(), None);
+    story.passes(FLOW_MS);
+    assert_eq!(story.done(), Some(false));
+}
+
+#[test]
+fn a_run_that_was_taken_over_is_told_once_as_our_own_mistake() {
+    let story = Story::resume(left(TrialState::Following, Some(SESSION)));
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
+    let mut trial = left(TrialState::Verifying, Some(SESSION));
+    trial.ended_at = Some(NOON);
+    trial.result = Some(SyntheticResult::Passed);
+    assert!(Story::resume(trial).ended().is_none());
+}
+
+#[test]
+fn two_of_our_own_one_after_the_other_are_told_apart() {
+    let mut traces = Traces::new(OURS);
+    for (mark, session) in [(1, FOREIGN), (2, SESSION)] {
+        let marked = EventKind::RequestMarked { mark };
+        for kind in [marked, accepted(), opened(session), REQUEST_FAILS] {
+            traces.observe(&event(NOON, kind));
+        }
+    }
+    let all = traces.all();
+    assert_eq!((all[0].mark, all[1].mark), (Some(1), Some(2)));
+    assert!(all.iter().all(|trace| !trace.ambiguous), "{all:?}");
+}

@@ -23,7 +23,9 @@ const KEPT: usize = 16;
 /// So far from its mark a request may be accepted: a controller that copies an image does nothing else meanwhile.
 const MARK_REACHES_MS: i64 = 100_000;
 /// Requests of the account that are accepted so close together cannot be told apart.
-const APART_MS: i64 = 5_000;
+pub(super) const APART_MS: i64 = 5_000;
+/// A request has so long to open its session: until then a session may be its, whichever was accepted last.
+const OPENS_MS: i64 = 180_000;
 
 /// One request of the account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +36,16 @@ pub struct Trace {
     pub mark: Option<u64>,
     /// Another request of the account came so close that the mark may be its.
     pub ambiguous: bool,
+    /// The log has gone on for so long that what would make it ambiguous has been read.
+    #[serde(default)]
+    pub settled: bool,
     pub session: Option<SessionId>,
     pub vm: Option<VmId>,
     pub ip: Option<Ipv4Addr>,
     pub created: bool,
+    /// The controller gave the creation up. It may go on all the same: what is told of the VM afterwards counts more.
+    #[serde(default)]
+    pub create_failed: bool,
     /// The guest's kernel answered, if only with a refusal.
     pub network: bool,
     pub agent: bool,
@@ -65,10 +73,12 @@ impl Trace {
             asked_at,
             mark,
             ambiguous: false,
+            settled: false,
             session: None,
             vm: None,
             ip: None,
             created: false,
+            create_failed: false,
             network: false,
             agent: false,
             ready: false,
@@ -85,10 +95,21 @@ impl Trace {
         }
     }
 
-    /// The VM is gone, by the log or by its row.
+    /// The VM is gone, by the log or by its row; or it never was: a creation that fails is cleaned up without a word of
+    /// destruction.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.destroyed > 0 || self.row == Some(VmStatus::Destroyed)
+        self.destroyed > 0 || self.row == Some(VmStatus::Destroyed) || self.never_was()
+    }
+
+    fn never_was(&self) -> bool {
+        self.create_failed && !self.created && self.row != Some(VmStatus::Running)
+    }
+
+    /// Its session may still be opened, as far as anybody knows.
+    fn is_to_open(&self) -> bool {
+        let over = self.rejected || self.flow_ended || self.outcome.is_some();
+        self.session.is_none() && !over
     }
 
     fn waits_on(&self, ip: Ipv4Addr) -> bool {
@@ -103,6 +124,9 @@ pub struct Traces {
     traces: Vec<Trace>,
     /// A mark whose request was not accepted yet.
     mark: Option<(u64, Timestamp)>,
+    /// Another marked request came while it waited.
+    #[serde(default)]
+    crowded: bool,
 }
 
 impl Traces {
@@ -112,6 +136,7 @@ impl Traces {
             user,
             traces: Vec::new(),
             mark: None,
+            crowded: false,
         }
     }
 
@@ -130,9 +155,24 @@ impl Traces {
 
     /// Takes one event of the log; says whether anything changed.
     pub fn observe(&mut self, event: &Event<'_>) -> bool {
+        let settled = self.settle(event.at);
+        self.take(event) || settled
+    }
+
+    fn settle(&mut self, at: Timestamp) -> bool {
+        let mut changed = false;
+        for trace in self.traces.iter_mut().filter(|trace| !trace.settled) {
+            trace.settled = at.since(trace.asked_at) > APART_MS;
+            changed |= trace.settled;
+        }
+        changed
+    }
+
+    fn take(&mut self, event: &Event<'_>) -> bool {
         let user = self.user;
         match event.kind {
             EventKind::RequestMarked { mark } => {
+                self.crowded = self.mark.is_some();
                 self.mark = Some((mark, event.at));
                 true
             }
@@ -171,6 +211,9 @@ impl Traces {
                 trace.created = true;
                 trace.ip = ip.or(trace.ip);
             }),
+            EventKind::CreateFailed { vm, .. } => {
+                self.of_vm(vm, |trace| trace.create_failed = true)
+            }
             EventKind::RequestFailed {
                 user: whose,
                 session,
@@ -179,7 +222,10 @@ impl Traces {
             } if whose == user => self.change(
                 |trace| match session {
                     Some(session) => trace.session == Some(session),
-                    None => trace.outcome.is_none() && !trace.flow_ended,
+                    None => {
+                        let open = matches!(trace.outcome, None | Some(Outcome::Failed));
+                        open && !trace.flow_ended
+                    }
                 },
                 Newest::Yes,
                 |trace| {
@@ -217,6 +263,7 @@ impl Traces {
             EventKind::ControllerStarting => {
                 // What a controller had begun it does not go on with.
                 self.mark = None;
+                self.crowded = false;
                 false
             }
             _ => false,
@@ -224,14 +271,22 @@ impl Traces {
     }
 
     fn accepted(&mut self, at: Timestamp) {
+        // A mark that waited may have been of a request that was given up, and this one somebody else's.
+        let mut late = false;
         let mark = self
             .mark
             .take()
             .filter(|(_, since)| at.since(*since) <= MARK_REACHES_MS)
+            .inspect(|(_, since)| late = at.since(*since) > APART_MS)
             .map(|(mark, _)| mark);
         let mut trace = Trace::new(at, mark);
+        trace.ambiguous = mark.is_some() && (late || std::mem::take(&mut self.crowded));
         for other in &mut self.traces {
-            if at.since(other.asked_at).abs() <= APART_MS {
+            let apart = at.since(other.asked_at).abs();
+            // Two of ours, one after the other: each has its mark, and the first is over.
+            let told_apart = other.mark.is_some() && mark.is_some() && !other.is_to_open();
+            let close = apart <= APART_MS && !told_apart;
+            if close || apart <= OPENS_MS && other.is_to_open() {
                 other.ambiguous = true;
                 trace.ambiguous = true;
             }

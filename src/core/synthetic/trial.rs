@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::phases::{Phases, TrialPhase};
-use super::trace::Trace;
+use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
 use crate::core::probe::{Networks, VmAddress};
@@ -45,6 +45,8 @@ const VNC_MS: i64 = 30_000;
 pub const FLOW_MS: i64 = 360_000;
 /// A request that has not reached the log by then never will.
 const JOIN_MS: i64 = 180_000;
+/// After an error of the controller the log has so long to say which.
+const CLASS_MS: i64 = 5_000;
 /// Between two tries to cancel that were not answered with success.
 const AGAIN_MS: i64 = 20_000;
 /// A VM that a cancellation did not destroy is cancelled again after this long.
@@ -270,19 +272,16 @@ impl Running {
         out: &mut Vec<Effect>,
     ) -> Running {
         trial.resumed = true;
-        if trial.ended_at.is_none() {
-            trial.result = Some(SyntheticResult::Errored);
-            trial.reason = Some("bootwatch ended in its midst".to_owned());
-        }
         let mut running = Running::of(trial, settings, now);
+        if running.trial.ended_at.is_none() {
+            running.trial.reason = Some("bootwatch ended in its midst".to_owned());
+            running.end(SyntheticResult::Errored, None, now, out);
+        }
         let next = match running.trial.session {
             Some(_) => TrialState::Cancelling,
             None => TrialState::Joining,
         };
         running.enter(next, now, out);
-        if running.trial.ended_at.is_none() {
-            running.trial.ended_at = Some(now);
-        }
         running
     }
 
@@ -363,7 +362,11 @@ impl Running {
         let look = (!self.looking && self.address.is_some()).then_some(self.look_at);
         let each: [Option<Timestamp>; 3] = match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
-            TrialState::Joining => match self.trace {
+            TrialState::Joining if self.trial.ended_at.is_none() => [at(CLASS_MS), None, None],
+            TrialState::Joining => match &self.trace {
+                Some(trace) if trace.session.is_some() && !trace.ambiguous => {
+                    [at(APART_MS), None, None]
+                }
                 Some(_) => [at(FLOW_MS), None, None],
                 None => [at(JOIN_MS), None, None],
             },
@@ -462,11 +465,10 @@ impl Running {
                     CallError::Failed { .. } => (SyntheticResult::Failed, true),
                     CallError::Unanswered(_) => (SyntheticResult::Errored, true),
                 };
-                let failure = match &error {
-                    CallError::Failed { .. } => self.failure().or(Some(Failure::NotStarted)),
-                    _ => None,
-                };
-                self.end(result, failure, now, out);
+                // An error of the controller is known by what its log calls it.
+                if !matches!(error, CallError::Failed { .. }) {
+                    self.end(result, None, now, out);
+                }
                 match reached {
                     // Whether anything is left of it only the log can tell.
                     true => self.enter(TrialState::Joining, now, out),
@@ -515,7 +517,12 @@ impl Running {
             }
             _ => {}
         }
-        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() {
+        // The answer may come from the controller's memory; where the row was seen, it alone tells what is in it.
+        let by_row = self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.session_row.is_some() && !trace.ambiguous);
+        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() && !by_row {
             self.seen.fields = true;
         }
     }
@@ -692,7 +699,8 @@ impl Running {
         if self.trial.ended_at.is_some() {
             return;
         }
-        if result != SyntheticResult::Passed {
+        // Nobody knows where one stopped that was left.
+        if result != SyntheticResult::Passed && !self.trial.resumed {
             self.stop_phase(now);
         }
         self.trial.result = Some(result);
@@ -741,6 +749,14 @@ impl Running {
     /// Only the log knows what became of the request.
     fn join(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         let waited = now.since(self.since);
+        if self.trial.ended_at.is_none() {
+            let failure = self.failure();
+            if failure.is_none() && waited < CLASS_MS {
+                return;
+            }
+            let failure = failure.or(Some(Failure::NotStarted));
+            self.end(SyntheticResult::Failed, failure, now, out);
+        }
         let Some(trace) = &self.trace else {
             // A request that was sent may still lie with a controller that does not read.
             if self.sighted && waited >= JOIN_MS {
@@ -757,6 +773,10 @@ impl Running {
             return;
         }
         if let Some(session) = trace.session {
+            // What makes it ambiguous may be the next line of the log.
+            if !self.sighted || !trace.settled && waited < APART_MS {
+                return;
+            }
             self.trial.session = Some(session);
             self.enter(TrialState::Cancelling, now, out);
             self.cancel(now, out);
@@ -793,7 +813,10 @@ impl Running {
         }
         self.look(now, out);
         // The log tells sooner and costs nothing.
-        let told = self.trace.as_ref().is_some_and(|trace| trace.vm.is_some());
+        let told = self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.vm.is_some() && !trace.ambiguous);
         match told {
             true => self.call_at = self.call_at.max(now.plus_ms(POLL_MS)),
             false => self.ask(now, out),
@@ -929,7 +952,10 @@ impl Running {
         let waited = now.since(cancelled_at);
         if waited >= FLOW_MS {
             if !self.stands() {
-                self.finish(true, now, out);
+                // Who does not see cannot tell: sight is waited for, as long again.
+                if self.sighted || waited >= 2 * FLOW_MS {
+                    self.finish(self.sighted, now, out);
+                }
             } else if self.again < 3 {
                 self.again += 1;
                 self.enter(TrialState::Cancelling, now, out);
