@@ -146,7 +146,7 @@ mod tests {
                 stalls.observe(&Event {
                     at: Timestamp(second * 1_000),
                     provenance: Provenance::default(),
-                    kind: kind,
+                    kind: *kind,
                     record: b"",
                 })
             })
