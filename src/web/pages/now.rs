@@ -297,7 +297,10 @@ fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
 fn synthetic() -> Markup {
     html! {
         h2 id="h-synthetic" { "Synthetic boots" }
-        p.soft { "None are run: what is known comes from users' boots alone." }
+        p.soft {
+            a href="/boots?origin=synthetic" { "Boots that were asked for as a trial" }
+            ", where any are: they are counted among those above."
+        }
     }
 }
 
