@@ -297,10 +297,7 @@ fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
 fn synthetic() -> Markup {
     html! {
         h2 id="h-synthetic" { "Synthetic boots" }
-        p.soft {
-            a href="/boots?origin=synthetic" { "Boots that were asked for as a trial" }
-            ", where any are: they are counted among those above."
-        }
+        p.soft { "Where trial boots are run, they are counted above and marked in the list of boots." }
     }
 }
 
