@@ -65,7 +65,7 @@ pids+=($!)
 base=http://127.0.0.1:$web
 until curl -sf "$base/-/ready" >/dev/null; do sleep 0.1; done
 simulate --scenario agent-missing --start "$(at $((now - 1200)))" --duration 18m --rate 30 --seed 5
-json() { curl -sf "$base$1" | python3 -c "import json, sys; print(json.load(sys.stdin)$2)"; }
+json() { curl -sf "$base$1" | python3 -c "import json, sys; print(json.load(sys.stdin)$2)" 2>/dev/null; }
 until [ "$(json /api/v1/state "['state']")" = down ]; do sleep 0.2; done
 until [ "$(json /api/v1/messages "['messages'][0]['state']")" = sent ]; do sleep 0.2; done
 boot=$(json '/api/v1/boots?failure=agent_refused&limit=1' "['boots'][0]['boot_id']")

@@ -297,7 +297,7 @@ fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
 fn synthetic() -> Markup {
     html! {
         h2 id="h-synthetic" { "Synthetic boots" }
-        p.soft { "None are run: what is known comes from users' boots alone." }
+        p.soft { "Where trial boots are run, they are counted above and marked in the list of boots." }
     }
 }
 
