@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::core::alert::Incident;
 use crate::core::console::ConsoleEvidence;
-use crate::core::event::{Timestamp, VmType};
+use crate::core::event::{Origin, Timestamp, VmType};
 use crate::store::{BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage};
 use crate::web::{
     ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, Unread,
@@ -89,7 +89,11 @@ impl Past for StorePast {
     fn cells(&self, range: Range<Timestamp>, width_ms: i64) -> Answered<Vec<Cell>> {
         self.ask(move |mut history| async move {
             let cells = history.cells(range, width_ms).await?;
-            let cells = cells.into_iter().map(|(from, tally)| Cell {
+            // What bootwatch boots by itself is no user's experience.
+            let users = cells
+                .into_iter()
+                .filter(|(_, tally)| tally.origin == Origin::User);
+            let cells = users.map(|(from, tally)| Cell {
                 from,
                 vm_type: tally.vm_type,
                 outcome: tally.outcome,

@@ -97,7 +97,7 @@ impl History {
         Ok(cells.collect())
     }
 
-    /// The times to ready of the newest boots of `range`, at most so many.
+    /// The times to ready of users' newest boots of `range`, at most so many.
     pub async fn ready_times(
         &mut self,
         range: Range<Timestamp>,
@@ -106,7 +106,7 @@ impl History {
     ) -> Result<Vec<u32>, StoreError> {
         sqlx::query_scalar(
             "SELECT ready_ms FROM boot WHERE started_at >= ? AND started_at < ? AND vm_type = ? AND outcome = 'ready'
-             AND ready_ms IS NOT NULL ORDER BY started_at DESC LIMIT ?",
+             AND origin = 'user' AND ready_ms IS NOT NULL ORDER BY started_at DESC LIMIT ?",
         )
         .bind(range.start.0)
         .bind(range.end.0)

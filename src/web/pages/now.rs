@@ -297,7 +297,7 @@ fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
 fn synthetic() -> Markup {
     html! {
         h2 id="h-synthetic" { "Synthetic boots" }
-        p.soft { "Where trial boots are run, they are counted above and marked in the list of boots." }
+        p.soft { "Where bootwatch boots VMs by itself, no figure here counts them; the list of boots marks them." }
     }
 }
 
