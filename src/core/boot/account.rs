@@ -62,7 +62,7 @@ pub struct Boot {
     /// When the health wait began, as best known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_from: Option<Timestamp>,
-    /// When each attempt of the ladder ended, in milliseconds after the wait's start; the first [`MAX_ATTEMPTS`].
+    /// When each attempt of the ladder ended, in milliseconds after the wait's start; the first `MAX_ATTEMPTS`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempt_ms: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
