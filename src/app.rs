@@ -17,7 +17,9 @@
 mod alertmanager;
 mod console;
 mod database;
+mod delivery;
 mod facts;
+mod following;
 mod gather;
 mod health;
 mod image;
@@ -33,6 +35,7 @@ pub mod report;
 mod resort;
 mod restart;
 mod rules;
+mod serving;
 mod sight;
 mod supervisor;
 mod synthetic;
@@ -44,46 +47,37 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use owner::Ended;
 pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
-use crate::config::{Config, LogSource, Zone};
-use crate::controller::haste;
-use crate::core::alert::{Incident, Kind, Notification, Reason, Remarks};
+use crate::config::{Config, Zone};
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{OtlpSetup, Recorder, Setup};
-use crate::notify::{self, Notice};
+use crate::notify;
 use crate::probe::{Prober, Settings as ProbeSettings};
 use crate::source::database::Query;
-use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
+use crate::source::tail::StartAt;
 use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use database::Existing;
 use gather::Gather;
-use health::{Health, Part, ticking};
+use health::Health;
 use keeper::{Begin, Keeper, Outcomes};
 use otlp::Otlp;
 use owner::Owner;
-use place::{Place, SourceEvent};
 use probe::Probing;
 use resort::LastResort;
 use supervisor::Supervisor;
 use synthetic::Own;
 pub use systemd::Systemd;
 
-/// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
-const CHUNKS: usize = 64;
-/// A busy log's lines that can page nobody are gathered for so long.
-const GATHER: Duration = Duration::from_millis(250);
 /// What the owner has gathered, on its way to the store. When it is full the owner gathers on.
 const HANDED: usize = 1;
 /// Entries of the synthetic journal on their way to the keeper. When it is full, the boot waits.
@@ -92,9 +86,6 @@ const JOURNAL: usize = 4;
 const TRIALS: usize = 4;
 /// What is seen of the golden image, on its way to the owner. When it is full the next look waits.
 const IMAGES: usize = 1;
-/// Notifications on their way to one receiver. When it is full, further ones are dropped, counted and logged: a
-/// receiver that is hundreds of pages behind is told of the present state by the next one it takes.
-const NOTIFICATIONS: usize = 512;
 /// What operators want, on its way to the owner. When it is full, they are told to come again.
 const ASKS: usize = 16;
 /// What became of messages, on its way to the owner. When it is full it is dropped (`keeper::Feedback`).
@@ -118,14 +109,6 @@ pub struct App {
     web: TcpListener,
     guard: Arc<web::Guard>,
     address: SocketAddr,
-}
-
-/// Where the owner's decisions go.
-#[derive(Default)]
-struct Receivers {
-    told: Vec<keeper::Receiver>,
-    /// What holds now, for those that are shown it; `None`: nobody is.
-    shown: Option<watch::Sender<Arc<notify::State>>>,
 }
 
 impl App {
@@ -192,12 +175,12 @@ impl App {
         let overdue_from = Arc::new(AtomicU32::new(0));
         let health = Arc::new(Health::default());
         let Start { at, systemd } = start;
-        let begin = Begins {
+        let begin = following::Begins {
             at,
             place,
             overdue_from: Arc::clone(&overdue_from),
         };
-        let (chunks, stats) = start_source(&config, begin, &health, &stop_source, &mut tasks)?;
+        let (chunks, stats) = following::start(&config, begin, &health, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
         let (end_by, ends) = watch::channel(None);
         let unsent = Arc::new(AtomicU64::new(0));
@@ -212,14 +195,14 @@ impl App {
         };
         let shouting = resort::run(Arc::clone(&resort), voice, stop_source.clone());
         tasks.start("last resort", shouting);
-        let reporting = Reporting {
+        let reporting = delivery::Reporting {
             resort: Arc::clone(&resort),
             recorder: Arc::clone(&recorder),
             outcomes: Arc::clone(&outcomes),
             health: Arc::clone(&health),
             working,
         };
-        let receivers = start_notifiers(&config, reporting, &ends, &unsent, &mut tasks)?;
+        let receivers = delivery::start(&config, reporting, &ends, &unsent, &mut tasks)?;
         start_heartbeat(&config, &recorder, &health, &stop_source, &mut tasks)?;
         let (journal_tx, journal) = mpsc::channel(JOURNAL);
         let (handed, orders) = mpsc::channel(HANDED);
@@ -299,13 +282,13 @@ impl App {
             view,
             synthetic: synthetic_face,
         };
-        let shown = Showing {
+        let shown = serving::Showing {
             ready,
             operators,
             live,
             guard,
         };
-        let mut web = start_web(&config, web, &recorder, shown, stop_web.clone())?;
+        let mut web = serving::start(&config, web, &recorder, shown, stop_web.clone())?;
 
         let living = Arc::clone(&health);
         let owner = Owner::new(
@@ -427,66 +410,6 @@ fn setup(config: &Config) -> Setup {
     }
 }
 
-/// Where the source begins.
-struct Begins {
-    at: Option<StartAt>,
-    place: Option<Place>,
-    /// Failed health checks of boots that have waited for less are not urgent: the owner says so.
-    overdue_from: Arc<AtomicU32>,
-}
-
-fn start_source(
-    config: &Config,
-    begin: Begins,
-    health: &Arc<Health>,
-    stop: &CancellationToken,
-    tasks: &mut Supervisor,
-) -> anyhow::Result<(mpsc::Receiver<SourceEvent>, watch::Receiver<TailStats>)> {
-    let Begins {
-        at,
-        place,
-        overdue_from,
-    } = begin;
-    let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
-    let (stats_tx, stats) = watch::channel(TailStats::default());
-    match &config.log.source {
-        LogSource::File(path) => {
-            let mut options = TailOptions::new(path).context("log.file")?;
-            options.inotify = config.log.follow.inotify;
-            options.poll_active = config.log.follow.poll_active;
-            options.poll_idle = config.log.follow.poll_idle;
-            options.gather_for = GATHER;
-            options.urgent = Urgent::new(move |lines| {
-                haste::is_urgent(lines, overdue_from.load(Ordering::Relaxed))
-            });
-            options.start = at.unwrap_or(StartAt::Beginning);
-            // It looks at least as often as it polls.
-            health.patient(Part::Follower, 3 * config.log.follow.poll_idle);
-            let following = tail::run(
-                options,
-                place.and_then(Place::file),
-                chunks_tx,
-                stats_tx,
-                stop.clone(),
-            );
-            let following = ticking(Arc::clone(health), Part::Follower, following);
-            tasks.start("tail", following);
-        }
-        // A journal in which nothing is written wakes nobody, so its follower says nothing of itself.
-        LogSource::Journal(unit) => tasks.start(
-            "journal",
-            journal::run(
-                unit.clone(),
-                place.and_then(Place::journal),
-                chunks_tx,
-                stats_tx,
-                stop.clone(),
-            ),
-        ),
-    }
-    Ok((chunks, stats))
-}
-
 /// Where what synthetic boots do goes.
 struct Making {
     journal: mpsc::Sender<keeper::JournalOrder>,
@@ -593,222 +516,10 @@ fn start_heartbeat(
     Ok(())
 }
 
-fn start_notifiers(
-    config: &Config,
-    reporting: Reporting,
-    ends: &watch::Receiver<Option<Instant>>,
-    unsent: &Arc<AtomicU64>,
-    tasks: &mut Supervisor,
-) -> anyhow::Result<Receivers> {
-    let zone = page_zone(config);
-    let mut receivers = Receivers::default();
-    for notifier in &config.notifiers {
-        let context = notify::Context::new(zone.clone(), &config.links);
-        let sender = match notify::open(notifier, context)? {
-            notify::Opened::Sender(sender) => sender,
-            notify::Opened::Publisher(publisher) => {
-                let shown = receivers
-                    .shown
-                    .get_or_insert_with(|| watch::channel(Arc::default()).0);
-                alertmanager::start(publisher, shown, &reporting, ends, tasks);
-                continue;
-            }
-        };
-        let (tx, rx) = mpsc::channel(NOTIFICATIONS);
-        let takes_notices = sender.takes_notices();
-        reporting.health.expect(&notifier.name);
-        tasks.start(
-            format!("notify.{}", notifier.name),
-            worker(
-                sender,
-                rx,
-                reporting.clone(),
-                ends.clone(),
-                Arc::clone(unsent),
-            ),
-        );
-        receivers.told.push(keeper::Receiver {
-            name: notifier.name.clone(),
-            worker: tx,
-            takes_notices,
-        });
-    }
-    Ok(receivers)
-}
-
 /// The zone in which pages tell the time.
 fn page_zone(config: &Config) -> jiff::tz::TimeZone {
     match &config.log.timezone {
         Zone::Named(zone) => zone.clone(),
         Zone::Auto => jiff::tz::TimeZone::system(),
     }
-}
-
-/// Whom a worker tells what became of its messages.
-#[derive(Clone)]
-struct Reporting {
-    recorder: Arc<Recorder>,
-    outcomes: Arc<Outcomes>,
-    resort: Arc<LastResort>,
-    health: Arc<Health>,
-    /// Dropped when the worker ends.
-    working: mpsc::Sender<()>,
-}
-
-/// One receiver's worker: what it does is counted, and so is what it leaves (which it names itself).
-async fn worker(
-    sender: notify::Sender,
-    notifications: mpsc::Receiver<Notice>,
-    reporting: Reporting,
-    ends: watch::Receiver<Option<Instant>>,
-    unsent: Arc<AtomicU64>,
-) {
-    let channel = sender.name().to_owned();
-    let Reporting {
-        recorder,
-        outcomes,
-        resort,
-        health,
-        working,
-    } = reporting;
-    let report = move |report: notify::Report| {
-        match report.outcome {
-            notify::Outcome::Sent => resort.tried(&channel, true),
-            notify::Outcome::Retrying(_)
-            | notify::Outcome::Failed(_)
-            | notify::Outcome::Expired => resort.tried(&channel, false),
-            notify::Outcome::Replaced | notify::Outcome::Overflow | notify::Outcome::Unsent => {}
-        }
-        outcomes.note(report.ticket, report.outcome);
-        health.channel(&channel, report.outcome);
-        recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
-        recorder.waiting(&channel, report.waiting);
-        recorder.broken(&channel, report.broken);
-    };
-    let left = notify::run(sender, notifications, report, end_of(ends)).await;
-    unsent.fetch_add(left.len() as u64, Ordering::SeqCst);
-    // All is told; the keeper waits for this.
-    drop(working);
-}
-
-/// The moment by which everything must have ended, once somebody says it.
-async fn end_of(mut ends: watch::Receiver<Option<Instant>>) -> Instant {
-    match ends.wait_for(Option::is_some).await {
-        Ok(at) => at.unwrap_or_else(clock::monotonic),
-        // The app is gone: there is no time left.
-        Err(_) => clock::monotonic(),
-    }
-}
-
-/// The web on its thread.
-struct Web {
-    thread: thread::JoinHandle<io::Result<()>>,
-    /// Completes when the thread ends, however it does.
-    ended: oneshot::Receiver<()>,
-    cut: CancellationToken,
-}
-
-impl Web {
-    /// Waits for the web to end; at `deadline` it is cut off, whatever a client still wants.
-    async fn end(mut self, deadline: Instant) {
-        let in_time = self.ended.is_terminated()
-            || tokio::time::timeout_at(deadline, &mut self.ended)
-                .await
-                .is_ok();
-        if !in_time {
-            tracing::debug!("clients of the web were cut off");
-            self.cut.cancel();
-        }
-        // It has nothing left to wait for.
-        match self.thread.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the web failed"),
-            Err(_) => tracing::error!("the web's thread panicked"),
-        }
-    }
-}
-
-/// What the web is shown of the owner.
-struct Showing {
-    ready: watch::Receiver<Readiness>,
-    operators: web::Operators,
-    live: watch::Receiver<Arc<web::Live>>,
-    guard: Arc<web::Guard>,
-}
-
-/// An incident in the words that its pages have.
-fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
-    let kind = match incident.is_firing() {
-        true => Kind::Firing,
-        false => Kind::Resolved,
-    };
-    let notification = Notification {
-        kind,
-        reason: Reason::FirstAlert,
-        at: incident.resolved_at.unwrap_or(incident.fired_at),
-        incident: incident.clone(),
-        remarks: Remarks::default(),
-    };
-    let page = notify::Page::of(&notification, context);
-    web::Words {
-        title: page.title,
-        summary: page.summary,
-        not_affected: page.not_affected,
-        figures: page.figures,
-        evidence: page.evidence,
-        first_step: page.first_step.map(str::to_owned),
-        boots: page.boots,
-        runbook: page.runbook_url,
-    }
-}
-
-fn start_web(
-    config: &Config,
-    listener: TcpListener,
-    recorder: &Arc<Recorder>,
-    showing: Showing,
-    stop: CancellationToken,
-) -> anyhow::Result<Web> {
-    let rendered = Arc::clone(recorder);
-    let context = notify::Context::new(page_zone(config), &config.links);
-    let Showing {
-        ready,
-        operators,
-        live,
-        guard,
-    } = showing;
-    let faces = web::Faces {
-        version: env!("CARGO_PKG_VERSION"),
-        host: config.host.clone(),
-        metrics: Arc::new(move || rendered.render()),
-        ready,
-        operators,
-        live,
-        past: Arc::new(past::StorePast::new(config.store.path.clone())),
-        zone: page_zone(config),
-        tell: Arc::new(move |incident| tell(&context, incident)),
-        settings: config.shown.clone(),
-        guard,
-    };
-    let (tell, ended) = oneshot::channel::<()>();
-    let cut = CancellationToken::new();
-    let until = cut.clone();
-    let serve = move || {
-        // Dropped with the thread, also by a panic.
-        let _tell = tell;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            let serving = web::serve(listener, faces, web::Limits::default(), stop);
-            until.run_until_cancelled(serving).await;
-            Ok(())
-        })
-    };
-    let thread = thread::Builder::new()
-        .name("web".to_owned())
-        .spawn(serve)
-        .context("start the web's thread")?;
-    Ok(Web { thread, ended, cut })
 }

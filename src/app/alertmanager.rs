@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::delivery::{Reporting, end_of};
 use super::supervisor::Supervisor;
-use super::{Reporting, end_of};
 use crate::core::alert::Engine;
 use crate::core::desk::Desk;
 use crate::core::event::Timestamp;

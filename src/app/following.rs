@@ -1,0 +1,82 @@
+//! Where records come from: the log's file or the journal, followed by a task of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::health::{Health, Part, ticking};
+use super::journal;
+use super::place::{Place, SourceEvent};
+use super::supervisor::Supervisor;
+use crate::config::{Config, LogSource};
+use crate::controller::haste;
+use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
+
+/// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
+const CHUNKS: usize = 64;
+/// A busy log's lines that can page nobody are gathered for so long.
+const GATHER: Duration = Duration::from_millis(250);
+
+/// Where the source begins.
+pub(super) struct Begins {
+    pub(super) at: Option<StartAt>,
+    pub(super) place: Option<Place>,
+    /// Failed health checks of boots that have waited for less are not urgent: the owner says so.
+    pub(super) overdue_from: Arc<AtomicU32>,
+}
+
+pub(super) fn start(
+    config: &Config,
+    begin: Begins,
+    health: &Arc<Health>,
+    stop: &CancellationToken,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<(mpsc::Receiver<SourceEvent>, watch::Receiver<TailStats>)> {
+    let Begins {
+        at,
+        place,
+        overdue_from,
+    } = begin;
+    let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
+    let (stats_tx, stats) = watch::channel(TailStats::default());
+    match &config.log.source {
+        LogSource::File(path) => {
+            let mut options = TailOptions::new(path).context("log.file")?;
+            options.inotify = config.log.follow.inotify;
+            options.poll_active = config.log.follow.poll_active;
+            options.poll_idle = config.log.follow.poll_idle;
+            options.gather_for = GATHER;
+            options.urgent = Urgent::new(move |lines| {
+                haste::is_urgent(lines, overdue_from.load(Ordering::Relaxed))
+            });
+            options.start = at.unwrap_or(StartAt::Beginning);
+            // It looks at least as often as it polls.
+            health.patient(Part::Follower, 3 * config.log.follow.poll_idle);
+            let following = tail::run(
+                options,
+                place.and_then(Place::file),
+                chunks_tx,
+                stats_tx,
+                stop.clone(),
+            );
+            let following = ticking(Arc::clone(health), Part::Follower, following);
+            tasks.start("tail", following);
+        }
+        // A journal in which nothing is written wakes nobody, so its follower says nothing of itself.
+        LogSource::Journal(unit) => tasks.start(
+            "journal",
+            journal::run(
+                unit.clone(),
+                place.and_then(Place::journal),
+                chunks_tx,
+                stats_tx,
+                stop.clone(),
+            ),
+        ),
+    }
+    Ok((chunks, stats))
+}
