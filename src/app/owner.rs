@@ -4,6 +4,12 @@
 //! once it is read to its end, real time passes for the boots in flight too, counted from the newest record, so that a
 //! controller whose clock or zone is wrong ends no boot.
 
+mod hearing;
+mod looking;
+mod operators;
+mod showing;
+
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,20 +18,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::alertmanager;
 use super::console::Consoles;
 use super::database::{Existing, Told};
 use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
 use super::image::{Audited, ImageSeen};
-use super::keeper::{Answering, Feedback};
+use super::keeper::Feedback;
 use super::live;
 use super::place::SourceEvent;
-use super::probe::{Looked, Probing, is_late};
+use super::probe::Probing;
 use super::restart::Restored;
 use super::sight::Seen;
 use super::synthetic::Own;
+use hearing::Apart;
+
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
@@ -34,24 +41,20 @@ use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
-use crate::core::diagnosis::{self, Looks};
-use crate::core::event::{Event, Timestamp, VmType};
-use crate::core::probe::{Standing, Target};
-use crate::core::row::{VmRow, VmStatus};
+use crate::core::diagnosis::Looks;
+use crate::core::event::{Event, Timestamp};
 use crate::core::stall::Stalls;
-use crate::core::synthetic::{Room, SyntheticRun};
-use crate::export::{ReadFigures, Recorder, SourceFigures};
+use crate::core::synthetic::SyntheticRun;
+use crate::export::Recorder;
 use crate::notify;
 use crate::source::database::DatabaseEvent;
 use crate::source::tail::TailStats;
-use crate::web::{Answer, Ask, Live, Readiness};
+use crate::web::{Ask, Live, Readiness};
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
 /// What holds now is judged this often.
 const LOOKS: Duration = Duration::from_secs(1);
-/// Which VMs there are to look at is told at most this often, and at each look at what holds at the latest.
-const TARGETS: Duration = Duration::from_millis(200);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
 /// After a start, alerts are judged by time when the log is read to its end, or after this long.
@@ -245,10 +248,10 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
-                told = next_of(&mut self.existing) => self.told(told),
-                looked = next_look(&mut self.reach.probing) => self.looked(&looked),
+                told = or_never(self.existing.as_mut().map(Existing::next)) => self.told(told),
+                looked = or_never(self.reach.probing.as_mut().map(Probing::next)) => self.looked(&looked),
                 Some(seen) = images.recv() => self.image_seen(seen),
-                news = next_news(&mut self.consoles), if self.caught_up.is_some() => {
+                news = or_never(self.consoles.as_mut().map(Consoles::next)), if self.caught_up.is_some() => {
                     self.console_says(&news);
                 }
                 () = self.gather.room() => {}
@@ -413,100 +416,38 @@ impl Owner {
 
     /// Lets the reader work and takes every event through the core at once.
     fn read(&mut self, work: impl FnOnce(&mut Reader, &mut dyn FnMut(&Event<'_>))) {
-        let Owner {
+        let (apart, mut hearing) = self.apart();
+        let Apart {
             reader,
             tracker,
-            engine,
-            desk,
             existing,
-            consoles,
-            own,
-            recorder,
-            observations,
-            effects,
-            history,
-            clock,
-            image,
-            looks,
             stalls,
             seen,
-            gather,
-            ended,
-            ..
-        } = self;
-        let now = clock.now();
-        let live = !*history;
+            observations,
+        } = apart;
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
             seen.read(event.at);
             if let Some(stall) = stalls.observe(event) {
-                engine.stalled(stall.from, stall.until, now);
-                if live {
-                    recorder.stalled();
-                }
+                hearing.stalled(stall);
             }
             tracker.observe(event, observations);
             if let Some(existing) = existing {
                 existing.log_says(event);
             }
-            if let Some(consoles) = consoles {
-                consoles.log_says(&event.kind);
-            }
-            if let Some(own) = own {
-                own.event(event);
-            }
+            hearing.log_says(event);
             for observation in observations.drain(..) {
-                image.observe(&observation);
-                if let Some(consoles) = consoles {
-                    consoles.observe(&observation);
-                }
-                if let Some(own) = own {
-                    own.observation(&observation);
-                }
-                let maintenance = in_maintenance(&observation, desk);
-                keep(&observation, maintenance, existing.as_mut(), gather, ended);
-                judge(
-                    &observation,
-                    (live, maintenance),
-                    now,
-                    engine,
-                    recorder,
-                    effects,
-                );
-                looked_at(&observation, now, looks, engine, effects);
+                hearing.trace(&observation);
+                hearing.hear(&observation, existing.as_mut());
             }
         });
     }
 
-    /// Takes on what the tracker says.
+    /// Takes on what the tracker says without a record.
     fn observed(&mut self) {
-        let Owner {
-            engine,
-            desk,
-            existing,
-            consoles,
-            recorder,
-            observations,
-            effects,
-            history,
-            clock,
-            image,
-            looks,
-            gather,
-            ended,
-            ..
-        } = self;
-        for observation in observations.drain(..) {
-            image.observe(&observation);
-            if let Some(consoles) = consoles {
-                consoles.observe(&observation);
-            }
-            let maintenance = in_maintenance(&observation, desk);
-            keep(&observation, maintenance, existing.as_mut(), gather, ended);
-            let how = (!*history, maintenance);
-            let now = clock.now();
-            judge(&observation, how, now, engine, recorder, effects);
-            looked_at(&observation, now, looks, engine, effects);
+        let (apart, mut hearing) = self.apart();
+        for observation in apart.observations.drain(..) {
+            hearing.hear(&observation, apart.existing.as_mut());
         }
     }
 
@@ -518,27 +459,13 @@ impl Owner {
         {
             own.rows(rows);
         }
-        let Owner {
-            tracker,
-            engine,
-            desk,
-            existing,
-            recorder,
-            effects,
-            clock,
-            gather,
-            ended,
-            ..
-        } = self;
-        let now = clock.now();
-        if let Some(existing) = existing {
-            existing.take(told, tracker, log, |observation, live| {
-                let maintenance = in_maintenance(observation, desk);
-                keep(observation, maintenance, None, gather, ended);
-                let how = (live, maintenance);
-                judge(observation, how, now, engine, recorder, effects);
+        let (apart, mut hearing) = self.apart();
+        if let Some(existing) = apart.existing {
+            existing.take(told, apart.tracker, log, |observation, live| {
+                hearing.live = live;
+                hearing.count(observation, None);
             });
-            gather.touched();
+            self.gather.touched();
         }
     }
 
@@ -567,71 +494,9 @@ impl Owner {
         self.gather.touched();
     }
 
-    /// Takes what a look at a VM saw.
-    fn looked(&mut self, looked: &Looked) {
-        if let Some(probing) = &mut self.reach.probing
-            && is_late(looked)
-        {
-            probing.claim(looked.target, self.clock.now());
-        }
-        // Of a VM that is gone meanwhile, the look says that it is gone.
-        let Target { vm, standing, .. } = looked.target;
-        if !self.tracker.targets().any(|known| known == looked.target) {
-            return;
-        }
-        match standing {
-            Standing::InFlight => self.looks.saw(vm, &looked.look),
-            Standing::GivenUp => {
-                let signs = diagnosis::of_look(&looked.look);
-                let now = self.clock.now();
-                self.engine.learn(vm, signs, now, &mut self.effects);
-                self.gather.touched();
-            }
-            Standing::Running => {}
-        }
-    }
-
-    /// Believes the looks that are beyond doubt: the log, read to its end, has had its say about the address.
-    fn believe(&mut self) {
-        let now = self.clock.now();
-        let seen = self.caught_up.is_some() && self.up && !self.trouble;
-        let Some(probing) = self.reach.probing.as_mut().filter(|_| seen) else {
-            return;
-        };
-        for target in probing.claims(now) {
-            self.tracker.came_up_late(target.vm, &mut self.observations);
-        }
-        self.observed();
-    }
-
-    /// Tells which VMs there are to look at.
-    fn show_targets(&mut self, ticks: Instant) {
-        let Some(probing) = &self.reach.probing else {
-            return;
-        };
-        if self.targets_at.is_some_and(|at| ticks < at + TARGETS) {
-            return;
-        }
-        self.targets_at = Some(ticks);
-        if !self.up || self.trouble {
-            return probing.show(Vec::new());
-        }
-        // While the log is behind, what was told last stands: each record that comes puts it behind for a moment, and
-        // whoever was forgotten meanwhile would be looked at anew. Nothing is told before it was once read to its end.
-        if self.caught_up.is_none() {
-            return;
-        }
-        let mut targets: Vec<_> = self.tracker.targets().collect();
-        let inventory = self.existing.as_ref().map(|existing| &existing.inventory);
-        for row in inventory.into_iter().flat_map(|inventory| inventory.vms()) {
-            if let Some(target) = of_row(row)
-                && !self.tracker.is_taken_from(&target)
-                && !targets.iter().any(|known| known.ip == target.ip)
-            {
-                targets.push(target);
-            }
-        }
-        probing.show(targets);
+    /// The log can be read, and is read to its end.
+    fn sees_the_log(&self) -> bool {
+        self.caught_up.is_some() && self.up && !self.trouble
     }
 
     /// How far the log was read, for rows that wait for its word.
@@ -655,7 +520,7 @@ impl Owner {
         });
         let claims = self.reach.probing.as_ref().and_then(Probing::next_due);
         let claims = claims
-            .filter(|_| self.caught_up.is_some() && self.up && !self.trouble)
+            .filter(|_| self.sees_the_log())
             .map(|due| self.clock.instant_of(due));
         let store = self.gather.next_due();
         [
@@ -697,114 +562,6 @@ impl Owner {
         }
     }
 
-    /// Does what an operator wants; he is answered when it is on the disk.
-    fn asked(&mut self, ask: Ask) {
-        let now = self.clock.now();
-        let Ask {
-            command,
-            answer: to,
-        } = ask;
-        let marked = match &command {
-            desk::Command::MarkFix { author, note } => Some((author.clone(), note.clone())),
-            _ => None,
-        };
-        let mut done = None;
-        self.at_desk(|desk, out| done = Some(desk.command(command, now, out)));
-        match done {
-            Some(Err(refused)) => {
-                let answer = Answer {
-                    done: Err(refused),
-                    saved: true,
-                };
-                // Who has gone away wants no answer.
-                drop(to.send(answer));
-            }
-            Some(Ok(done)) => {
-                if let Some((author, note)) = marked {
-                    let waiting = self.engine.fix_marked(&author, &note, now);
-                    tracing::info!(incidents = waiting, "a fix was marked");
-                    self.gather.incidents_changed();
-                }
-                self.gather.answer(Answering { done: Ok(done), to });
-            }
-            None => {}
-        }
-    }
-
-    fn heard(&mut self, feedback: Feedback) {
-        match feedback {
-            Feedback::Delivered { incident } => {
-                self.desk.delivered(&incident, self.clock.now());
-                self.gather.touched();
-            }
-            Feedback::Dead {
-                channel,
-                incident,
-                outcome,
-            } => tracing::error!(
-                channel,
-                incident,
-                outcome = outcome.as_str(),
-                "nobody was told by this channel"
-            ),
-        }
-    }
-
-    /// Lets the desk work, and does what it wants.
-    fn at_desk(&mut self, work: impl FnOnce(&mut Desk, &mut Vec<desk::Effect>)) {
-        let mut effects = Vec::new();
-        work(&mut self.desk, &mut effects);
-        for effect in effects {
-            match effect {
-                desk::Effect::Send(notification) => {
-                    self.ended.notifications += 1;
-                    self.gather.notify(Arc::new(*notification));
-                }
-                desk::Effect::Held { incident, why } => {
-                    tracing::info!(incident, why = why.as_str(), "a notification is held back");
-                    self.recorder.held(why.as_str());
-                }
-                desk::Effect::Noted(operation) => {
-                    tracing::info!(
-                        action = operation.action,
-                        subject = operation.subject,
-                        author = operation.author,
-                        reason = operation.reason,
-                        "an operator acted"
-                    );
-                    self.gather.operation(operation);
-                }
-            }
-        }
-        self.gather.touched();
-        self.show_operators();
-    }
-
-    /// Shows operators, and those that are shown the state, how things stand.
-    fn show_operators(&mut self) {
-        let now = self.clock.now();
-        let (silences, acknowledged) = self.desk.figures(now);
-        let maintenance = self.desk.maintenance_at(now).is_some();
-        self.recorder.operators(silences, acknowledged, maintenance);
-        self.reach.view.send_replace(Arc::new(self.desk.view(now)));
-        if let Some(shown) = &self.reach.shown {
-            shown.send_replace(alertmanager::state(&self.engine, &self.desk, now));
-        }
-    }
-
-    /// Ready is who has read the log to its end once, can read on, and can keep what follows.
-    fn show_readiness(&self) {
-        let unwritable = self.reach.health.store_failing().is_some();
-        let reasons = [
-            (!self.was_caught_up, "the log is not read to its end yet"),
-            (self.trouble, "the log cannot be read"),
-            (unwritable, "the store cannot be written"),
-        ];
-        let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
-        self.reach
-            .ready_unless(reasons.map(|(_, reason)| reason.to_owned()).collect());
-    }
-
     /// Judges what holds now.
     fn look(&mut self, now: Instant) {
         self.look_at = now + LOOKS;
@@ -827,70 +584,15 @@ impl Owner {
         let sight_at = sight.at;
         self.engine.facts(&facts, sight_at, &mut self.effects);
         let hidden = matches!(sight.database, Some(Sighted::Not(_)));
-        let whole = sight.caught_up && sight.up && !self.trouble;
+        let whole = self.sees_the_log();
         let changes = self.seen.look(sight_at, whole, hidden);
         self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
         // A log that rests stays read to its end for as long as it can be read.
-        if self.up && !self.trouble && self.caught_up.is_some() {
+        if whole {
             self.log_seen = Some(sight_at);
         }
         self.live_due = true;
-    }
-
-    /// Shows the web how things stand.
-    fn show_live(&mut self) {
-        self.live_due = false;
-        let tail = self.stats.borrow().clone();
-        let note = match (self.trouble, self.up, self.caught_up.is_some()) {
-            (true, ..) => "cannot be read".to_owned(),
-            (false, false, _) => "does not exist yet".to_owned(),
-            (false, true, true) => "read to its end".to_owned(),
-            (false, true, false) => format!("{} bytes behind", tail.lag_bytes),
-        };
-        let live = live::of(
-            &self.reach.known,
-            live::Standing {
-                at: self.clock.now(),
-                now: clock::monotonic(),
-                log_seen: self.log_seen,
-                log_newest: self.reader.newest(),
-                log_note: note,
-                tracker: &self.tracker,
-                engine: &self.engine,
-                existing: self.existing.as_ref(),
-                image: self.image.told(),
-                health: &self.reach.health,
-            },
-        );
-        self.reach.live.send_replace(Arc::new(live));
-    }
-
-    /// Shows what the log tells of our own account, and the room that there is for another boot.
-    fn show_own(&mut self) {
-        let now = self.clock.now();
-        let running = match &self.existing {
-            Some(existing) => existing.running(),
-            // Without rows only boots in flight are known.
-            None => self
-                .tracker
-                .in_flight()
-                .filter(|kind| *kind == VmType::Browser)
-                .count(),
-        };
-        let room = Room {
-            sighted: self.caught_up.is_some() && self.up && !self.trouble,
-            hidden: self
-                .existing
-                .as_ref()
-                .is_some_and(|existing| existing.sighted() != Sighted::Fully),
-            maintenance: self.desk.maintenance_at(now).is_some(),
-            running: running as u64,
-            free: self.existing.as_ref().and_then(Existing::free),
-        };
-        if let Some(own) = &mut self.own {
-            own.show(room);
-        }
     }
 
     /// Sends what the core wants sent. Never waits.
@@ -951,152 +653,13 @@ impl Owner {
             _ => self.show_gauges(ticks),
         }
     }
-
-    fn show_gauges(&mut self, now: Instant) {
-        self.gauges_due = None;
-        self.gauges_at = Some(now);
-        let Owner {
-            recorder,
-            tracker,
-            engine,
-            reader,
-            stats,
-            up,
-            history,
-            before,
-            ..
-        } = self;
-        recorder.tracker(&tracker.counts(), !*history);
-        recorder.in_flight(tracker.in_flight(), engine.overdue());
-        recorder.alerts(engine.alerts());
-        let reads = reader.counts();
-        recorder.reads(
-            SOURCE,
-            &ReadFigures {
-                unparsed: reads.unparsed - before.1.unparsed,
-                unknown: reads.unknown - before.1.unknown,
-                newest: reader.newest(),
-            },
-        );
-        let tail = stats.borrow().clone();
-        recorder.source(
-            SOURCE,
-            &SourceFigures {
-                up: *up,
-                lines: tail.lines,
-                bytes: tail.bytes,
-                rotations: tail.rotations,
-                truncations: tail.truncations,
-                losses: tail.losses,
-                lag_bytes: tail.lag_bytes,
-            },
-        );
-    }
 }
 
-/// A browser VM that its row says to run.
-fn of_row(row: &VmRow) -> Option<Target> {
-    let runs = row.status == VmStatus::Running && row.vm_type == Some(VmType::Browser);
-    Some(Target {
-        vm: row.vm,
-        ip: row.ip.filter(|_| runs)?,
-        standing: Standing::Running,
-    })
-}
-
-/// Whether it counts neither for nor against.
-fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
-    match observation {
-        Observation::BootEnded(boot)
-        | Observation::BootAmended(boot)
-        | Observation::BootEvidence(boot)
-        | Observation::BootSettled(boot) => {
-            desk.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
-        }
-        Observation::AttemptEnded(attempt) => desk.maintenance_at(attempt.at).is_some(),
-        Observation::StageEnded { .. }
-        | Observation::BootStarted { .. }
-        | Observation::ControllerStarted { .. } => false,
-    }
-}
-
-async fn next_news(consoles: &mut Option<Consoles>) -> ConsoleNews {
-    match consoles {
-        Some(consoles) => consoles.next().await,
+/// What comes next from where something may come.
+async fn or_never<T>(next: Option<impl Future<Output = T>>) -> T {
+    match next {
+        Some(next) => next.await,
         None => std::future::pending().await,
-    }
-}
-
-async fn next_look(probing: &mut Option<Probing>) -> Looked {
-    match probing {
-        Some(probing) => probing.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_of(existing: &mut Option<Existing>) -> Told {
-    match existing {
-        Some(existing) => existing.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A boot's row as of its end, and again once nothing of it changes any more.
-fn keep(
-    observation: &Observation,
-    maintenance: bool,
-    existing: Option<&mut Existing>,
-    gather: &mut Gather,
-    ended: &mut Ended,
-) {
-    if let Observation::BootEnded(boot)
-    | Observation::BootAmended(boot)
-    | Observation::BootEvidence(boot)
-    | Observation::BootSettled(boot) = observation
-    {
-        gather.boot(boot, maintenance);
-        if let Some(existing) = existing {
-            existing.boot(boot);
-        }
-    }
-    if matches!(observation, Observation::BootEnded(_)) {
-        ended.boots_ended += 1;
-    }
-}
-
-/// What our own looks saw of a boot is evidence once it has ended.
-fn looked_at(
-    observation: &Observation,
-    now: Timestamp,
-    looks: &mut Looks,
-    engine: &mut Engine,
-    effects: &mut Vec<Effect>,
-) {
-    if let Observation::BootEnded(boot) = observation
-        && let Some(signs) = boot.vm.and_then(|vm| Some((vm, looks.ended(vm, now)?)))
-    {
-        engine.learn(signs.0, signs.1, now, effects);
-    }
-}
-
-fn judge(
-    observation: &Observation,
-    (live, maintenance): (bool, bool),
-    now: Timestamp,
-    engine: &mut Engine,
-    recorder: &Recorder,
-    effects: &mut Vec<Effect>,
-) {
-    recorder.observe(observation, live);
-    if let (Observation::BootEnded(boot), true, true) = (observation, live, maintenance) {
-        recorder.boot_in_maintenance(boot);
-    }
-    if live && maintenance {
-        engine.observe_uncounted(observation);
-    } else if live {
-        engine.observe(observation, now, effects);
-    } else {
-        engine.observe_history(observation);
     }
 }
 

@@ -1,0 +1,180 @@
+//! One observation through everything that hears of it, the same way whoever made the tracker say it.
+
+use super::{Ended, Owner};
+use crate::app::console::Consoles;
+use crate::app::database::Existing;
+use crate::app::gather::Gather;
+use crate::app::image::Audited;
+use crate::app::sight::Seen;
+use crate::app::synthetic::Own;
+use crate::controller::reader::Reader;
+use crate::core::alert::{Effect, Engine};
+use crate::core::boot::{Observation, Tracker};
+use crate::core::desk::Desk;
+use crate::core::diagnosis::Looks;
+use crate::core::event::{Event, Timestamp};
+use crate::core::stall::{Stall, Stalls};
+use crate::export::Recorder;
+
+/// What makes observations.
+pub(super) struct Apart<'a> {
+    pub(super) reader: &'a mut Reader,
+    pub(super) tracker: &'a mut Tracker,
+    pub(super) existing: &'a mut Option<Existing>,
+    pub(super) stalls: &'a mut Stalls,
+    pub(super) seen: &'a mut Seen,
+    pub(super) observations: &'a mut Vec<Observation>,
+}
+
+/// What hears of them.
+pub(super) struct Hearing<'a> {
+    desk: &'a Desk,
+    engine: &'a mut Engine,
+    consoles: Option<&'a Consoles>,
+    own: Option<&'a mut Own>,
+    image: &'a mut Audited,
+    looks: &'a mut Looks,
+    recorder: &'a Recorder,
+    gather: &'a mut Gather,
+    ended: &'a mut Ended,
+    effects: &'a mut Vec<Effect>,
+    now: Timestamp,
+    /// It is no history.
+    pub(super) live: bool,
+}
+
+impl Owner {
+    /// Who makes observations, and who hears of them, so that both can work at once.
+    pub(super) fn apart(&mut self) -> (Apart<'_>, Hearing<'_>) {
+        let apart = Apart {
+            reader: &mut self.reader,
+            tracker: &mut self.tracker,
+            existing: &mut self.existing,
+            stalls: &mut self.stalls,
+            seen: &mut self.seen,
+            observations: &mut self.observations,
+        };
+        let hearing = Hearing {
+            desk: &self.desk,
+            engine: &mut self.engine,
+            consoles: self.consoles.as_ref(),
+            own: self.own.as_mut(),
+            image: &mut self.image,
+            looks: &mut self.looks,
+            recorder: &self.recorder,
+            gather: &mut self.gather,
+            ended: &mut self.ended,
+            effects: &mut self.effects,
+            now: self.clock.now(),
+            live: !self.history,
+        };
+        (apart, hearing)
+    }
+}
+
+impl Hearing<'_> {
+    /// What a record says to those who wait for more than boots.
+    pub(super) fn log_says(&mut self, event: &Event<'_>) {
+        if let Some(consoles) = self.consoles {
+            consoles.log_says(&event.kind);
+        }
+        if let Some(own) = &mut self.own {
+            own.event(event);
+        }
+    }
+
+    /// What a record made the tracker say of our own account's boots. What time ends is not told: a request that never
+    /// had a VM could be taken for a newer one.
+    pub(super) fn trace(&mut self, observation: &Observation) {
+        if let Some(own) = &mut self.own {
+            own.observation(observation);
+        }
+    }
+
+    pub(super) fn stalled(&mut self, stall: Stall) {
+        self.engine.stalled(stall.from, stall.until, self.now);
+        if self.live {
+            self.recorder.stalled();
+        }
+    }
+
+    /// What the log, the time or a look of ours made the tracker say.
+    pub(super) fn hear(&mut self, observation: &Observation, existing: Option<&mut Existing>) {
+        self.image.observe(observation);
+        if let Some(consoles) = self.consoles {
+            consoles.observe(observation);
+        }
+        self.count(observation, existing);
+        self.show_looks(observation);
+    }
+
+    /// What anything made it say, rows too: of a boot that only they tell of nobody knows whether an agent was put into
+    /// its image, and no console and no look of ours is its.
+    pub(super) fn count(&mut self, observation: &Observation, existing: Option<&mut Existing>) {
+        let maintenance = in_maintenance(observation, self.desk);
+        self.keep(observation, maintenance, existing);
+        self.judge(observation, maintenance);
+    }
+
+    /// A boot's row as of its end, and again once nothing of it changes any more.
+    fn keep(
+        &mut self,
+        observation: &Observation,
+        maintenance: bool,
+        existing: Option<&mut Existing>,
+    ) {
+        if let Observation::BootEnded(boot)
+        | Observation::BootAmended(boot)
+        | Observation::BootEvidence(boot)
+        | Observation::BootSettled(boot) = observation
+        {
+            self.gather.boot(boot, maintenance);
+            if let Some(existing) = existing {
+                existing.boot(boot);
+            }
+        }
+        if matches!(observation, Observation::BootEnded(_)) {
+            self.ended.boots_ended += 1;
+        }
+    }
+
+    fn judge(&mut self, observation: &Observation, maintenance: bool) {
+        self.recorder.observe(observation, self.live);
+        if let (Observation::BootEnded(boot), true, true) = (observation, self.live, maintenance) {
+            self.recorder.boot_in_maintenance(boot);
+        }
+        if self.live && maintenance {
+            self.engine.observe_uncounted(observation);
+        } else if self.live {
+            self.engine.observe(observation, self.now, self.effects);
+        } else {
+            self.engine.observe_history(observation);
+        }
+    }
+
+    /// What our own looks saw of a boot is evidence once it has ended.
+    fn show_looks(&mut self, observation: &Observation) {
+        if let Observation::BootEnded(boot) = observation
+            && let Some(vm) = boot.vm
+            && let Some(signs) = self.looks.ended(vm, self.now)
+        {
+            self.engine.learn(vm, signs, self.now, self.effects);
+        }
+    }
+}
+
+/// Whether it counts neither for nor against.
+fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
+    match observation {
+        Observation::BootEnded(boot)
+        | Observation::BootAmended(boot)
+        | Observation::BootEvidence(boot)
+        | Observation::BootSettled(boot) => {
+            desk.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
+        }
+        Observation::AttemptEnded(attempt) => desk.maintenance_at(attempt.at).is_some(),
+        Observation::StageEnded { .. }
+        | Observation::BootStarted { .. }
+        | Observation::ControllerStarted { .. } => false,
+    }
+}

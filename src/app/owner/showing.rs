@@ -1,0 +1,137 @@
+//! What the owner shows of how things stand: to operators, the web, our own account's task, and the metrics.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Owner, SOURCE};
+use crate::app::database::Existing;
+use crate::app::facts::Sighted;
+use crate::app::{alertmanager, live};
+use crate::clock;
+use crate::core::event::VmType;
+use crate::core::synthetic::Room;
+use crate::export::{ReadFigures, SourceFigures};
+
+impl Owner {
+    /// Shows operators, and those that are shown the state, how things stand.
+    pub(super) fn show_operators(&mut self) {
+        let now = self.clock.now();
+        let (silences, acknowledged) = self.desk.figures(now);
+        let maintenance = self.desk.maintenance_at(now).is_some();
+        self.recorder.operators(silences, acknowledged, maintenance);
+        self.reach.view.send_replace(Arc::new(self.desk.view(now)));
+        if let Some(shown) = &self.reach.shown {
+            shown.send_replace(alertmanager::state(&self.engine, &self.desk, now));
+        }
+    }
+
+    /// Ready is who has read the log to its end once, can read on, and can keep what follows.
+    pub(super) fn show_readiness(&self) {
+        let unwritable = self.reach.health.store_failing().is_some();
+        let reasons = [
+            (!self.was_caught_up, "the log is not read to its end yet"),
+            (self.trouble, "the log cannot be read"),
+            (unwritable, "the store cannot be written"),
+        ];
+        let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
+        self.reach
+            .ready_unless(reasons.map(|(_, reason)| reason.to_owned()).collect());
+    }
+
+    /// Shows the web how things stand.
+    pub(super) fn show_live(&mut self) {
+        self.live_due = false;
+        let tail = self.stats.borrow().clone();
+        let note = match (self.trouble, self.up, self.caught_up.is_some()) {
+            (true, ..) => "cannot be read".to_owned(),
+            (false, false, _) => "does not exist yet".to_owned(),
+            (false, true, true) => "read to its end".to_owned(),
+            (false, true, false) => format!("{} bytes behind", tail.lag_bytes),
+        };
+        let live = live::of(
+            &self.reach.known,
+            live::Standing {
+                at: self.clock.now(),
+                now: clock::monotonic(),
+                log_seen: self.log_seen,
+                log_newest: self.reader.newest(),
+                log_note: note,
+                tracker: &self.tracker,
+                engine: &self.engine,
+                existing: self.existing.as_ref(),
+                image: self.image.told(),
+                health: &self.reach.health,
+            },
+        );
+        self.reach.live.send_replace(Arc::new(live));
+    }
+
+    /// Shows what the log tells of our own account, and the room that there is for another boot.
+    pub(super) fn show_own(&mut self) {
+        let now = self.clock.now();
+        let running = match &self.existing {
+            Some(existing) => existing.running(),
+            // Without rows only boots in flight are known.
+            None => self
+                .tracker
+                .in_flight()
+                .filter(|kind| *kind == VmType::Browser)
+                .count(),
+        };
+        let room = Room {
+            sighted: self.sees_the_log(),
+            hidden: self
+                .existing
+                .as_ref()
+                .is_some_and(|existing| existing.sighted() != Sighted::Fully),
+            maintenance: self.desk.maintenance_at(now).is_some(),
+            running: running as u64,
+            free: self.existing.as_ref().and_then(Existing::free),
+        };
+        if let Some(own) = &mut self.own {
+            own.show(room);
+        }
+    }
+
+    pub(super) fn show_gauges(&mut self, now: Instant) {
+        self.gauges_due = None;
+        self.gauges_at = Some(now);
+        let Owner {
+            recorder,
+            tracker,
+            engine,
+            reader,
+            stats,
+            up,
+            history,
+            before,
+            ..
+        } = self;
+        recorder.tracker(&tracker.counts(), !*history);
+        recorder.in_flight(tracker.in_flight(), engine.overdue());
+        recorder.alerts(engine.alerts());
+        let reads = reader.counts();
+        recorder.reads(
+            SOURCE,
+            &ReadFigures {
+                unparsed: reads.unparsed - before.1.unparsed,
+                unknown: reads.unknown - before.1.unknown,
+                newest: reader.newest(),
+            },
+        );
+        let tail = stats.borrow().clone();
+        recorder.source(
+            SOURCE,
+            &SourceFigures {
+                up: *up,
+                lines: tail.lines,
+                bytes: tail.bytes,
+                rotations: tail.rotations,
+                truncations: tail.truncations,
+                losses: tail.losses,
+                lag_bytes: tail.lag_bytes,
+            },
+        );
+    }
+}
