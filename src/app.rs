@@ -516,6 +516,14 @@ fn start_heartbeat(
     Ok(())
 }
 
+/// What comes next from where something may come.
+async fn or_never<T>(next: Option<impl Future<Output = T>>) -> T {
+    match next {
+        Some(next) => next.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The zone in which pages tell the time.
 fn page_zone(config: &Config) -> jiff::tz::TimeZone {
     match &config.log.timezone {

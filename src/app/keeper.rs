@@ -15,6 +15,7 @@
 
 mod outcomes;
 mod pending;
+mod shelf;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,25 +28,25 @@ use tokio::time::Instant;
 
 pub(super) use outcomes::Outcomes;
 use pending::{Pending, Ticketed};
+use shelf::{OK, Shelf, Trouble};
+pub(super) use shelf::{Opened, open};
 
 use super::health::{Health, Part};
+use super::or_never;
 use super::resort::LastResort;
-use crate::clock::{self, Stopwatch};
+use crate::clock;
 use crate::core::alert::{Kind, Notification};
 use crate::core::desk::{Done, Refused};
 use crate::export::Recorder;
 use crate::notify::{Notice, Outcome};
 use crate::store::{
-    self, Batch, History, Mark, MessageId, MessageState, NewMessage, OpenError, Store, StoreError,
+    self, Batch, History, Mark, MessageId, MessageState, NewMessage, Store, StoreError,
     StoredMessage, TrialRow,
 };
 use crate::web::Answer;
 
-const OK: &str = "ok";
 /// A page does not wait longer for the disk.
 const PAGE_WAITS: Duration = Duration::from_secs(1);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Between two small steps of pruning; and while there is more to prune.
 const UPKEEP: Duration = Duration::from_secs(10);
 const UPKEEP_MORE: Duration = Duration::from_millis(100);
@@ -166,27 +167,6 @@ struct Owed {
     stored: Option<MessageId>,
 }
 
-/// The store and what waits for it.
-struct Shelf {
-    settings: store::Settings,
-    store: Option<Store>,
-    pending: Pending,
-    trouble: Option<Trouble>,
-    /// Damaged files renamed.
-    set_aside: u64,
-    /// A new file stands in the place of another.
-    fresh: bool,
-    recorder: Arc<Recorder>,
-    health: Arc<Health>,
-    anew: watch::Sender<u64>,
-}
-
-struct Trouble {
-    kind: store::Kind,
-    retry_at: Instant,
-    delay: Duration,
-}
-
 impl Keeper {
     pub(super) fn new(begin: Begin) -> Keeper {
         let (recorder, health) = (Arc::clone(&begin.recorder), Arc::clone(&begin.health));
@@ -257,7 +237,7 @@ impl Keeper {
                 Some(order) = self.journal.recv() => self.note(order).await,
                 () = outcomes.changed() => self.note_outcomes().await,
                 _ = self.workers.recv(), if !open => break,
-                found = result_of(&mut self.check) => self.checked(found).await,
+                found = or_never(self.check.as_mut()) => self.checked(found).await,
                 () = tokio::time::sleep_until(wake) => self.time_passed().await,
                 // Nothing is to be done, which is a sign of life all the same.
                 () = tokio::time::sleep(TICK) => {}
@@ -610,205 +590,6 @@ fn ended(outcome: Outcome) -> Option<MessageState> {
     }
 }
 
-impl Trouble {
-    fn new() -> Trouble {
-        Trouble {
-            kind: store::Kind::Other,
-            retry_at: clock::monotonic() + FIRST_RETRY,
-            delay: FIRST_RETRY,
-        }
-    }
-
-    fn again(&mut self) {
-        self.delay = (self.delay * 2).min(LAST_RETRY);
-        self.retry_at = clock::monotonic() + self.delay;
-    }
-}
-
-impl Shelf {
-    /// Commits what waits, unless the store is known to be in trouble. The messages that are kept now, or `None`: they
-    /// are not.
-    async fn commit(&mut self) -> Option<Vec<(u64, MessageId)>> {
-        match &self.trouble {
-            Some(trouble) if clock::monotonic() < trouble.retry_at => None,
-            _ => self.commit_now().await,
-        }
-    }
-
-    async fn commit_now(&mut self) -> Option<Vec<(u64, MessageId)>> {
-        if self.store.is_none() && !self.reopen().await {
-            return None;
-        }
-        let store = self.store.as_mut()?;
-        if self.pending.is_empty() {
-            self.well();
-            return Some(Vec::new());
-        }
-        let taken = self.pending.take();
-        let watch = Stopwatch::start();
-        let done = store.commit(&taken.batch).await;
-        let result = match &done {
-            Ok(_) => OK,
-            Err(error) => error.kind().as_str(),
-        };
-        self.recorder.store_write(result, watch.elapsed());
-        match done {
-            Ok(committed) => {
-                self.well();
-                let tickets = taken.tickets.into_iter();
-                Some(tickets.zip(committed.messages).collect())
-            }
-            Err(error) => {
-                self.pending.put_back(taken);
-                let corrupt = error.kind() == store::Kind::Corrupt;
-                self.failed(error.kind(), &anyhow::Error::new(error));
-                if corrupt {
-                    self.renew().await;
-                }
-                None
-            }
-        }
-    }
-
-    /// Opens the store that could not be opened before.
-    async fn reopen(&mut self) -> bool {
-        match Store::open(self.settings.clone(), clock::now()).await {
-            Ok(opened) => {
-                self.fresh |= opened.set_aside.is_some();
-                self.set_aside += u64::from(opened.set_aside.is_some());
-                // What it holds is older than what we know.
-                self.store = Some(opened.store);
-                self.begin_anew();
-                true
-            }
-            Err(error) => {
-                self.failed(error.kind(), &anyhow::Error::new(error));
-                false
-            }
-        }
-    }
-
-    async fn renew(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        match store.renew(clock::now()).await {
-            Ok(aside) => {
-                tracing::error!(aside = %aside.display(), "the damaged store was set aside and a new one begun");
-                self.set_aside += 1;
-                self.fresh = true;
-                self.recorder.store(self.trouble.is_none(), self.set_aside);
-                self.begin_anew();
-            }
-            Err(error) => self.failed(error.kind(), &anyhow::Error::new(error)),
-        }
-    }
-
-    /// The parts that wait are parts of a whole that the new file lacks.
-    fn begin_anew(&mut self) {
-        self.pending.forget_state();
-        self.anew.send_modify(|times| *times += 1);
-    }
-
-    fn well(&mut self) {
-        if self.trouble.take().is_some() {
-            tracing::info!("the store can be written again");
-            self.recorder.store(true, self.set_aside);
-            self.health.store(true);
-        }
-    }
-
-    fn failed(&mut self, kind: store::Kind, error: &anyhow::Error) {
-        self.recorder.store(false, self.set_aside);
-        self.health.store(false);
-        match &mut self.trouble {
-            Some(trouble) if trouble.kind == kind => trouble.again(),
-            trouble => {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "alerting goes on from memory; the store is tried again"
-                );
-                let delay = trouble.take().map_or(FIRST_RETRY, |known| known.delay);
-                *trouble = Some(Trouble {
-                    kind,
-                    retry_at: clock::monotonic() + delay,
-                    delay,
-                });
-            }
-        }
-    }
-
-    async fn upkeep(&mut self) -> bool {
-        let Some(store) = &mut self.store else {
-            return false;
-        };
-        match store.upkeep(clock::now()).await {
-            Ok(done) => done.more,
-            Err(error) => {
-                let corrupt = error.kind() == store::Kind::Corrupt;
-                self.failed(error.kind(), &anyhow::Error::new(error));
-                if corrupt {
-                    self.renew().await;
-                }
-                false
-            }
-        }
-    }
-}
-
 async fn check(path: PathBuf) -> Result<(), StoreError> {
     History::open(&path).await?.check().await
-}
-
-/// Completes with the check that is under way, if one is.
-async fn result_of(check: &mut Option<Check>) -> Result<(), StoreError> {
-    match check {
-        Some(check) => check.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What a start begins with.
-pub(super) struct Opened {
-    pub(super) store: Option<Store>,
-    pub(super) saved: store::Saved,
-    pub(super) set_aside: u64,
-}
-
-/// Opens the store, or says why to go on without it.
-///
-/// # Errors
-/// Somebody has to decide: another bootwatch holds it, or it is not ours, or it is a newer one's.
-pub(super) async fn open(settings: &store::Settings) -> Result<Opened, OpenError> {
-    match Store::open(settings.clone(), clock::now()).await {
-        Ok(opened) => {
-            if let Some(aside) = &opened.set_aside {
-                tracing::error!(aside = %aside.display(), "the store was damaged; it was set aside and a new one begun");
-            }
-            if let Some(copy) = &opened.copy {
-                tracing::info!(copy = %copy.display(), "the store was brought up to date; a copy of the old one is kept");
-            }
-            Ok(Opened {
-                set_aside: opened.set_aside.is_some().into(),
-                store: Some(opened.store),
-                saved: opened.saved,
-            })
-        }
-        Err(error) if error.is_passing() => {
-            tracing::error!(
-                error = format!("{:#}", anyhow::anyhow!(error.to_string())),
-                "going on from memory; the store is tried again"
-            );
-            let saved = match error {
-                OpenError::Unusable { saved, .. } => saved.map(|saved| *saved),
-                OpenError::InUse { .. } | OpenError::Newer { .. } | OpenError::Foreign { .. } => {
-                    None
-                }
-            };
-            Ok(Opened {
-                store: None,
-                saved: saved.unwrap_or_default(),
-                set_aside: 0,
-            })
-        }
-        Err(error) => Err(error),
-    }
 }

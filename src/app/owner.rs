@@ -9,7 +9,6 @@ mod looking;
 mod operators;
 mod showing;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::health::Health;
 use super::image::{Audited, ImageSeen};
 use super::keeper::Feedback;
 use super::live;
+use super::or_never;
 use super::place::SourceEvent;
 use super::probe::Probing;
 use super::restart::Restored;
@@ -652,14 +652,6 @@ impl Owner {
             Some(at) if ticks < at + GAUGES => self.gauges_due = Some(at + GAUGES),
             _ => self.show_gauges(ticks),
         }
-    }
-}
-
-/// What comes next from where something may come.
-async fn or_never<T>(next: Option<impl Future<Output = T>>) -> T {
-    match next {
-        Some(next) => next.await,
-        None => std::future::pending().await,
     }
 }
 

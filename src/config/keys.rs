@@ -3,13 +3,17 @@
 
 mod boots;
 mod conditions;
+mod otlp;
 mod probe;
+mod synthetic;
 
 use std::time::Duration;
 
-use boots::{BURNS, HEADROOM, SLOW};
+use boots::{ALPHA, ALPHA_DOC, BURNS, ERRORS, HEADROOM, REFUSED, SLOW};
 use conditions::CONDITIONS;
+use otlp::OTLP;
 use probe::PROBE;
+use synthetic::SYNTHETIC;
 
 use super::shape::Shape;
 
@@ -75,13 +79,6 @@ const KEEP: Shape = Shape::Duration {
     min: Duration::from_secs(14 * 86_400),
     max: Duration::from_secs(3_650 * 86_400),
 };
-const ALPHA: Shape = Shape::Share {
-    min: 0.000_000_001,
-    max: 0.05,
-};
-const ALPHA_DOC: &str =
-    "How improbable the failures must be under what is normal: smaller pages later and errs less.";
-
 const fn key(path: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> Key {
     Key {
         path,
@@ -91,55 +88,11 @@ const fn key(path: &'static str, shape: Shape, default: &'static str, doc: &'sta
     }
 }
 
-/// The keys of a rule that counts boots with connection errors.
-macro_rules! spike {
-    ($rule:literal, $errors:literal) => {
-        [
-            Key {
-                path: concat!("rules.", $rule, ".enabled"),
-                shape: Shape::Flag,
-                default: ENABLED,
-                doc: concat!("Page when boots that meet ", $errors, " are improbably many."),
-            },
-            key(concat!("rules.", $rule, ".alpha"), ALPHA, "0.001", ALPHA_DOC),
-            key(
-                concat!("rules.", $rule, ".baseline"),
-                Shape::Share { min: 0.001, max: 0.5 },
-                "0.05",
-                "The share of boots that may end so before it counts as more than normal.",
-            ),
-            key(
-                concat!("rules.", $rule, ".window"),
-                WINDOW,
-                "\"1h\"",
-                "How far back boots count, in the time of the log.",
-            ),
-            key(
-                concat!("rules.", $rule, ".min_ready"),
-                Shape::Count { min: 1, max: 10_000 },
-                "20",
-                "Boots in flight count only after so many ready boots taught the time to ready.",
-            ),
-            key(
-                concat!("rules.", $rule, ".factor"),
-                Shape::Number { min: 1.0, max: 10.0 },
-                "1.5",
-                "A boot in flight counts beyond this multiple of the learned time to ready (p99), and never before half \
-                 the controller's own deadline.",
-            ),
-        ]
-    };
-}
-
-const REFUSED: [Key; 6] = spike!("ConnectionRefusedSpike", "ECONNREFUSED to the end");
-const ERRORS: [Key; 6] = spike!(
-    "ConnectionErrorSpike",
-    "EHOSTUNREACH, time-outs or other connection errors to the end"
-);
-
 /// In the order in which they are documented.
 const LISTS: &[&[Key]] = &[
-    BEFORE_PROBES,
+    SOURCES,
+    &SYNTHETIC,
+    IMAGE,
     &PROBE,
     BEFORE_RULES,
     &REFUSED,
@@ -149,6 +102,8 @@ const LISTS: &[&[Key]] = &[
     &HEADROOM,
     &CONDITIONS,
     AFTER_RULES,
+    &OTLP,
+    END,
 ];
 
 const COUNT: usize = {
@@ -161,7 +116,7 @@ const COUNT: usize = {
 };
 
 pub(super) const KEYS: &[Key] = &{
-    let mut keys = [BEFORE_PROBES[0]; COUNT];
+    let mut keys = [SOURCES[0]; COUNT];
     let (mut next, mut list) = (0, 0);
     while list < LISTS.len() {
         let mut place = 0;
@@ -175,7 +130,7 @@ pub(super) const KEYS: &[Key] = &{
     keys
 };
 
-const BEFORE_PROBES: &[Key] = &[
+const SOURCES: &[Key] = &[
     Key {
         path: "host.name",
         shape: Shape::Text,
@@ -318,62 +273,9 @@ const BEFORE_PROBES: &[Key] = &[
         "Where later controllers copy a console to before they remove it; read only for boots whose console was not \
          followed.",
     ),
-    Key {
-        path: "synthetic.user_id",
-        shape: Shape::Text,
-        default: Fallback::Absent {
-            example: "\"5e1f0000-0000-4000-8000-000000000001\"",
-            otherwise: "no synthetic boot is made",
-        },
-        doc: "The user_id of an account that nobody else uses and that has a running CLI VM. Its boots are `synthetic`: \
-              no figure about users counts them.",
-    },
-    key(
-        "synthetic.provider",
-        Shape::Name(super::synthetic::providers, "provider"),
-        "\"codex\"",
-        "What is asked for; it decides which program the agent starts.",
-    ),
-    key(
-        "synthetic.controller",
-        Shape::Url,
-        "\"http://127.0.0.1:4000\"",
-        "Where the controller's interface is.",
-    ),
-    key(
-        "synthetic.interval",
-        Shape::Duration {
-            min: Duration::from_secs(900),
-            max: Duration::from_secs(86_400),
-        },
-        "\"1h\"",
-        "Between two boots. Each stops the whole controller while it copies the image, so that less than 15 minutes \
-         would be felt.",
-    ),
-    key(
-        "synthetic.budget",
-        Shape::Count { min: 1, max: 96 },
-        "24",
-        "Boots in 24 hours, whoever asks for them.",
-    ),
-    key(
-        "synthetic.busy",
-        Shape::Count { min: 1, max: 250 },
-        "2",
-        "With so many browser VMs running none is begun.",
-    ),
-    key(
-        "synthetic.reserve",
-        Shape::Count { min: 0, max: 250 },
-        "10",
-        "So many addresses must be free in the controller's pool, beside the one that is taken. Needs the database.",
-    ),
-    key(
-        "synthetic.vnc",
-        Shape::Name(super::synthetic::vnc_words, "word"),
-        "\"measured\"",
-        "`required`: a boot whose VNC does not answer within 30 s has failed. `measured`: it has not. `off`: nobody asks.",
-    ),
+];
+
+const IMAGE: &[Key] = &[
     Key {
         path: "image.path",
         shape: Shape::Path,
@@ -582,85 +484,9 @@ const AFTER_RULES: &[Key] = &[
         "\"5s\"",
         "How long one may take, from connecting to the answer.",
     ),
-    Key {
-        path: "otlp.endpoint",
-        shape: Shape::Endpoint,
-        default: Fallback::Absent {
-            example: "\"http://127.0.0.1:4317\"",
-            otherwise: "nothing is sent over OTLP",
-        },
-        doc: "Where traces and metrics are sent: an OpenTelemetry collector, or whatever else takes OTLP. Over HTTP, \
-              `/v1/traces` and `/v1/metrics` are put behind it.",
-    },
-    key(
-        "otlp.protocol",
-        Shape::Name(super::otlp::protocol_names, "protocol"),
-        "\"grpc\"",
-        "How: `grpc` (usually port 4317) or `http`, protobuf in a POST (usually port 4318).",
-    ),
-    Key {
-        path: "otlp.headers",
-        shape: Shape::Secret,
-        default: Fallback::Absent {
-            example: "\"authorization=Bearer%200123\"",
-            otherwise: "none are sent",
-        },
-        doc: "Headers of each request, `name=value` with a comma between two, values percent-encoded.",
-    },
-    Key {
-        path: "otlp.ca_file",
-        shape: Shape::Path,
-        default: Fallback::Absent {
-            example: "\"/etc/bootwatch/otlp-ca.pem\"",
-            otherwise: "this machine's certificate authorities",
-        },
-        doc: "A further certificate authority, in PEM, that the collector's certificate may be signed by.",
-    },
-    key(
-        "otlp.insecure",
-        Shape::Flag,
-        "false",
-        "Allow an endpoint on another machine without TLS.",
-    ),
-    key(
-        "otlp.timeout",
-        Shape::Duration {
-            min: Duration::from_millis(100),
-            max: MINUTE,
-        },
-        "\"10s\"",
-        "How long one request may take, from connecting to the answer.",
-    ),
-    key(
-        "otlp.traces",
-        Shape::Flag,
-        "true",
-        "Send each boot that ended as a trace.",
-    ),
-    key(
-        "otlp.metrics",
-        Shape::Flag,
-        "true",
-        "Send the figures that `/metrics` shows.",
-    ),
-    key(
-        "otlp.interval",
-        Shape::Duration {
-            min: SECOND,
-            max: Duration::from_secs(3_600),
-        },
-        "\"1m\"",
-        "How often metrics are sent.",
-    ),
-    Key {
-        path: "otlp.environment",
-        shape: Shape::Text,
-        default: Fallback::Absent {
-            example: "\"production\"",
-            otherwise: "none is told",
-        },
-        doc: "The `deployment.environment.name` of what is sent.",
-    },
+];
+
+const END: &[Key] = &[
     key(
         "shutdown.deadline",
         Shape::Duration {

@@ -1,8 +1,8 @@
-//! The keys of the rules about the budget of failures and about how long boots take.
+//! The keys of the rules about boots: how many meet connection errors, the budget of failures, how long they take.
 
 use std::time::Duration;
 
-use super::{ALPHA, ALPHA_DOC, ENABLED, Key, key};
+use super::{ENABLED, Key, WINDOW, key};
 use crate::config::shape::Shape;
 
 /// How much faster than the objective allows.
@@ -17,6 +17,59 @@ const WAIT: Shape = Shape::Duration {
     max: Duration::from_secs(86_400),
 };
 const WAIT_DOC: &str = "It must be so for this long, in the time of the log.";
+
+pub(super) const ALPHA: Shape = Shape::Share {
+    min: 0.000_000_001,
+    max: 0.05,
+};
+pub(super) const ALPHA_DOC: &str =
+    "How improbable the failures must be under what is normal: smaller pages later and errs less.";
+
+/// The keys of a rule that counts boots with connection errors.
+macro_rules! spike {
+    ($rule:literal, $errors:literal) => {
+        [
+            Key {
+                path: concat!("rules.", $rule, ".enabled"),
+                shape: Shape::Flag,
+                default: ENABLED,
+                doc: concat!("Page when boots that meet ", $errors, " are improbably many."),
+            },
+            key(concat!("rules.", $rule, ".alpha"), ALPHA, "0.001", ALPHA_DOC),
+            key(
+                concat!("rules.", $rule, ".baseline"),
+                Shape::Share { min: 0.001, max: 0.5 },
+                "0.05",
+                "The share of boots that may end so before it counts as more than normal.",
+            ),
+            key(
+                concat!("rules.", $rule, ".window"),
+                WINDOW,
+                "\"1h\"",
+                "How far back boots count, in the time of the log.",
+            ),
+            key(
+                concat!("rules.", $rule, ".min_ready"),
+                Shape::Count { min: 1, max: 10_000 },
+                "20",
+                "Boots in flight count only after so many ready boots taught the time to ready.",
+            ),
+            key(
+                concat!("rules.", $rule, ".factor"),
+                Shape::Number { min: 1.0, max: 10.0 },
+                "1.5",
+                "A boot in flight counts beyond this multiple of the learned time to ready (p99), and never before half \
+                 the controller's own deadline.",
+            ),
+        ]
+    };
+}
+
+pub(super) const REFUSED: [Key; 6] = spike!("ConnectionRefusedSpike", "ECONNREFUSED to the end");
+pub(super) const ERRORS: [Key; 6] = spike!(
+    "ConnectionErrorSpike",
+    "EHOSTUNREACH, time-outs or other connection errors to the end"
+);
 
 pub(super) const BURNS: [Key; 8] = [
     Key {
