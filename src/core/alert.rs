@@ -478,7 +478,14 @@ impl Engine {
                     .is_none_or(|state| !state.is_active()),
             };
             let timed = of_type.times.add(boot, judged.ended_at, number, learns);
+            let ended_at = judged.ended_at;
             let added = of_type.window.add(judged);
+            for ((rule, about), state) in &mut self.alerts {
+                if *about == vm_type.into() && state.is_firing() {
+                    let bad = failure.is_some_and(|failure| rule.counts(failure));
+                    state.boot_ended(bad, ended_at);
+                }
+            }
             self.touch_measured(vm_type, &timed, cells);
             self.touched.mark(Place::Bucket(vm_type, added.bucket));
             self.touched.mark(Place::Boot(vm_type, added.place));
@@ -604,7 +611,6 @@ impl Engine {
                 self.touched.mark(Place::Alert(*rule, subject));
             }
             let boots = of_type.window.added();
-            let since_fired = state.boots_since(boots);
             let reading = of_type.reading(*rule, settings, state, worst, newest);
             let (blind, behind) = (self.blind, self.catching_up);
             let seen = Seen {
@@ -632,7 +638,7 @@ impl Engine {
                     let (good, since_good) = match rule.times() {
                         // Boots that failed say nothing of it: what it saw is settled, all of it.
                         true => (0, None),
-                        false => of_type.good_run(*rule, since_fired),
+                        false => of_type.good_run(*rule, state),
                     };
                     state.settle(Settled {
                         boots: boots - good,
@@ -817,11 +823,18 @@ impl PerType {
             .is_some_and(|limit| f64::from(boot.waited_ms) > limit)
     }
 
-    /// The present run of good boots, of those since the alert fired: how many, and when its first one ended.
-    fn good_run(&self, rule: RuleName, since_fired: u64) -> (u64, Option<Timestamp>) {
+    /// The present run of good boots, of those since the alert fired: how many, and when its first one ended. What the
+    /// window holds is known best; where it holds good ones only, the run may be longer.
+    fn good_run(&self, rule: RuleName, state: &AlertState) -> (u64, Option<Timestamp>) {
+        let since_fired = state.boots_since(self.window.added());
+        let held = || self.window.last(Timestamp::MIN);
         let bad = |boot: &&Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
-        self.window
-            .last(Timestamp::MIN)
+        if let Some(run) = state.good()
+            && !held().any(|boot| bad(&boot))
+        {
+            return (run.boots.min(since_fired), Some(run.since));
+        }
+        held()
             .take_while(|boot| !bad(boot))
             .take(usize::try_from(since_fired).unwrap_or(usize::MAX))
             .fold((0, None), |(good, _), boot| (good + 1, Some(boot.ended_at)))

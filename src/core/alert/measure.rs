@@ -49,7 +49,7 @@ impl PerType {
         let Some(look) = firing.copied().or(nearest) else {
             return Reading::of_nothing();
         };
-        let (good, _) = self.good_run(rule, state.boots_since(self.window.added()));
+        let (good, _) = self.good_run(rule, state);
         let good = u32::try_from(good).unwrap_or(u32::MAX);
         let calm = looks.iter().all(|look| look.is_calm(terms));
         let spent = self.budget.within(now, burn::PERIOD_MS);

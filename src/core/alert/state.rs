@@ -52,6 +52,14 @@ pub(super) enum Transition {
     Flapping,
 }
 
+/// Good boots without a bad one between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GoodRun {
+    pub(super) boots: u64,
+    /// When the first of them ended.
+    pub(super) since: Timestamp,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct AlertState {
     phase: Phase,
@@ -61,6 +69,9 @@ pub(super) struct AlertState {
     worst: f64,
     /// How many boots its kind had had when it fired.
     boots_before: u64,
+    /// The present run of good boots, of those since it fired: it can be longer than what the window holds.
+    #[serde(default)]
+    good: Option<GoodRun>,
     /// When it fired and resolved lately.
     changes: VecDeque<Timestamp>,
     /// Held open until this long without a change.
@@ -161,6 +172,25 @@ impl AlertState {
         self.boots_before = boots;
     }
 
+    /// A boot that ended while it was firing.
+    pub(super) fn boot_ended(&mut self, bad: bool, at: Timestamp) {
+        self.good = match (bad, self.good) {
+            (true, _) => None,
+            (false, None) => Some(GoodRun {
+                boots: 1,
+                since: at,
+            }),
+            (false, Some(run)) => Some(GoodRun {
+                boots: run.boots + 1,
+                ..run
+            }),
+        };
+    }
+
+    pub(super) fn good(&self) -> Option<GoodRun> {
+        self.good
+    }
+
     /// Of `boots` ever, those since it fired.
     pub(super) fn boots_since(&self, boots: u64) -> u64 {
         boots.saturating_sub(self.boots_before)
@@ -245,6 +275,7 @@ impl AlertState {
             clear_since: None,
         };
         self.worst = share;
+        self.good = None;
         self.changed(now);
         if self.changes.len() > FLAP_CHANGES {
             self.flapping_until = Some(now.plus_ms(FLAP_SPAN_MS));

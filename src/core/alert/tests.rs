@@ -493,6 +493,25 @@ fn boots_that_were_good_before_it_fired_are_no_recovery() {
     assert!(resolved.good_since > Some(resolved.fired_at));
 }
 
+#[test]
+fn since_when_boots_are_good_again_is_known_however_many_there_were_before_it_resolved() {
+    let mut story = Story::new();
+    story.boots(&"r".repeat(25));
+    story.boots("xxxx");
+    assert_eq!(story.kinds()[0], Kind::Firing);
+    let mut out = Vec::new();
+    story.engine.set_catching_up(true, story.now, &mut out);
+    story.boots("r");
+    let good_since = story.now;
+    story.boots(&"r".repeat(99));
+    assert!(!story.kinds().contains(&Kind::Resolved));
+    story.engine.set_catching_up(false, story.now, &mut out);
+    story.take(out);
+    let resolved = story.sent.last().unwrap();
+    assert_eq!(resolved.kind, Kind::Resolved);
+    assert_eq!(resolved.incident.good_since, Some(good_since));
+}
+
 /// One thing that happens to the engine.
 #[derive(Clone, Debug)]
 enum Step {
