@@ -205,13 +205,18 @@ impl Gather {
         !self.notices.is_empty() || !self.answers.is_empty() || self.waits.is_some_and(over)
     }
 
-    /// Hands over what is due, if the keeper has room.
-    pub(super) fn hand_over(&mut self, machines: Machines<'_>) {
-        if self.is_due()
-            && let Ok(permit) = self.keeper.clone().try_reserve_owned()
-        {
-            permit.send(self.taken(machines));
+    /// Hands over what is due, if the keeper has room; whether a notification is among it.
+    pub(super) fn hand_over(&mut self, machines: Machines<'_>) -> bool {
+        if !self.is_due() {
+            return false;
         }
+        let Ok(permit) = self.keeper.clone().try_reserve_owned() else {
+            return false;
+        };
+        let handed = self.taken(machines);
+        let notifies = !handed.notices.is_empty();
+        permit.send(handed);
+        notifies
     }
 
     /// Hands over what is left, however long that takes.

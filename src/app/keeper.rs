@@ -338,10 +338,6 @@ impl Keeper {
             }
         };
         let saved = committed.is_some();
-        for answer in answers {
-            answer.give(saved);
-        }
-        self.remember(committed);
         if unsaved.is_none() {
             send(
                 &self.receivers,
@@ -350,7 +346,13 @@ impl Keeper {
                 &self.recorder,
                 &self.health,
             );
+            // It leaves before anything else is done about it.
+            tokio::task::yield_now().await;
         }
+        for answer in answers {
+            answer.give(saved);
+        }
+        self.remember(committed);
     }
 
     /// Writes an entry of the synthetic journal, and says whether it is on the disk.

@@ -145,6 +145,8 @@ pub(super) struct Owner {
     log_seen: Option<Timestamp>,
     /// The web is behind.
     live_due: bool,
+    /// So is what is known of the room for a boot of our own.
+    room_due: bool,
     watch: Watch,
     seen: Seen,
     look_at: Instant,
@@ -209,6 +211,7 @@ impl Owner {
             trouble: false,
             log_seen: None,
             live_due: true,
+            room_due: false,
             watch: Watch::default(),
             seen: restored.seen,
             look_at: clock::monotonic(),
@@ -231,6 +234,7 @@ impl Owner {
     ) -> Ended {
         self.show_operators();
         self.dispatch();
+        self.show();
         // One timer for the whole life: setting it to the time it has costs nothing.
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
@@ -264,7 +268,11 @@ impl Owner {
                 Some(feedback) = self.reach.feedback.recv() => self.heard(feedback),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
-            self.dispatch();
+            if self.dispatch() {
+                // A page is on its way: what is shown can wait until the keeper has it.
+                tokio::task::yield_now().await;
+            }
+            self.show();
         }
         self.ended.records = self.reader.framing().records - self.before.0;
         let Owner {
@@ -593,24 +601,15 @@ impl Owner {
             self.log_seen = Some(sight_at);
         }
         self.live_due = true;
+        self.room_due = true;
     }
 
-    /// Sends what the core wants sent. Never waits.
-    fn dispatch(&mut self) {
+    /// Sends what the core wants sent, never waiting; whether a notification left.
+    fn dispatch(&mut self) -> bool {
         let ticks = clock::monotonic();
-        let looks = self.look_at <= ticks;
-        if looks {
+        if self.look_at <= ticks {
             self.look(ticks);
         }
-        self.show_targets(ticks);
-        if self
-            .own
-            .as_ref()
-            .is_some_and(|own| looks || own.is_behind())
-        {
-            self.show_own();
-        }
-        self.image.show(&self.recorder);
         let now = self.clock.now();
         for effect in std::mem::take(&mut self.effects) {
             self.recorder.effect(&effect);
@@ -633,13 +632,6 @@ impl Owner {
                 }
             }
         }
-        let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
-        self.reach
-            .overdue_from
-            .store(overdue_from, Ordering::Relaxed);
-        if self.live_due {
-            self.show_live();
-        }
         self.gather.hand_over(Machines {
             reader: &mut self.reader,
             tracker: &mut self.tracker,
@@ -647,7 +639,26 @@ impl Owner {
             desk: &mut self.desk,
             existing: self.existing.as_mut(),
             own: self.own.as_mut(),
-        });
+        })
+    }
+
+    /// Shows others how things stand, where they are behind.
+    fn show(&mut self) {
+        let ticks = clock::monotonic();
+        self.show_targets(ticks);
+        let looked = std::mem::take(&mut self.room_due);
+        let behind = |own: &Own| looked || own.is_behind();
+        if self.own.as_ref().is_some_and(behind) {
+            self.show_own();
+        }
+        self.image.show(&self.recorder);
+        let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
+        self.reach
+            .overdue_from
+            .store(overdue_from, Ordering::Relaxed);
+        if self.live_due {
+            self.show_live();
+        }
         match self.gauges_at {
             Some(at) if ticks < at + GAUGES => self.gauges_due = Some(at + GAUGES),
             _ => self.show_gauges(ticks),
