@@ -49,13 +49,14 @@ pub(super) fn start(
                 continue;
             }
         };
+        let sender = Arc::new(sender);
         let (tx, rx) = mpsc::channel(NOTIFICATIONS);
         let takes_notices = sender.takes_notices();
         reporting.health.expect(&notifier.name);
         tasks.start(
             format!("notify.{}", notifier.name),
             worker(
-                sender,
+                Arc::clone(&sender),
                 rx,
                 reporting.clone(),
                 ends.clone(),
@@ -65,6 +66,7 @@ pub(super) fn start(
         receivers.told.push(keeper::Receiver {
             name: notifier.name.clone(),
             worker: tx,
+            sender,
             takes_notices,
         });
     }
@@ -84,7 +86,7 @@ pub(super) struct Reporting {
 
 /// One receiver's worker: what it does is counted, and so is what it leaves (which it names itself).
 async fn worker(
-    sender: notify::Sender,
+    sender: Arc<notify::Sender>,
     notifications: mpsc::Receiver<Notice>,
     reporting: Reporting,
     ends: watch::Receiver<Option<Instant>>,

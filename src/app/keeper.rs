@@ -38,7 +38,7 @@ use crate::clock;
 use crate::core::alert::{Kind, Notification};
 use crate::core::desk::{Done, Refused};
 use crate::export::Recorder;
-use crate::notify::{Notice, Outcome};
+use crate::notify::{self, Message, Notice, Outcome};
 use crate::store::{
     self, Batch, History, Mark, MessageId, MessageState, NewMessage, Store, StoreError,
     StoredMessage, TrialRow,
@@ -95,6 +95,8 @@ impl Answering {
 pub(super) struct Receiver {
     pub(super) name: String,
     pub(super) worker: mpsc::Sender<Notice>,
+    /// Lays its messages out.
+    pub(super) sender: Arc<notify::Sender>,
     /// Also of what wakes nobody.
     pub(super) takes_notices: bool,
 }
@@ -309,7 +311,12 @@ impl Keeper {
                         stored: None,
                     },
                 );
-                leaving.push((place, ticket, Arc::clone(&notification)));
+                leaving.push(Leaving {
+                    place,
+                    ticket,
+                    notification: Arc::clone(&notification),
+                    message: None,
+                });
             }
         }
         self.shelf.pending.add(batch, messages);
@@ -327,7 +334,10 @@ impl Keeper {
         let mut unsaved = None;
         let committed = {
             let mut commit = pin!(shelf.commit());
-            match tokio::time::timeout(PAGE_WAITS, commit.as_mut()).await {
+            let in_time = tokio::time::timeout(PAGE_WAITS, commit.as_mut());
+            // While the disk is at it there is time to lay them out.
+            let laid_out = async { lay_out(receivers, &mut leaving) };
+            match tokio::join!(biased; in_time, laid_out).0 {
                 Ok(committed) => committed,
                 // The disk hangs. The page does not wait for it, but what was begun is not given up halfway.
                 Err(_) => {
@@ -471,6 +481,7 @@ impl Keeper {
             ticket,
             unsaved: false,
             age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
+            message: None,
         };
         send_one(&self.receivers[place], notice, &self.recorder, &self.health);
     }
@@ -529,23 +540,41 @@ impl Keeper {
     }
 }
 
+/// A message on its way to its receiver's worker.
+struct Leaving {
+    /// The receiver's.
+    place: usize,
+    ticket: u64,
+    notification: Arc<Notification>,
+    message: Option<Message>,
+}
+
+fn lay_out(receivers: &[Receiver], leaving: &mut [Leaving]) {
+    for one in leaving {
+        if let Some(receiver) = receivers.get(one.place) {
+            one.message = Some(receiver.sender.render(&one.notification));
+        }
+    }
+}
+
 /// Gives each message to its worker; one that has no room for it is too far behind for this one to matter.
 fn send(
     receivers: &[Receiver],
-    leaving: &mut Vec<(usize, u64, Arc<Notification>)>,
+    leaving: &mut Vec<Leaving>,
     unsaved: bool,
     recorder: &Recorder,
     health: &Health,
 ) {
-    for (place, ticket, notification) in leaving.drain(..) {
-        let Some(receiver) = receivers.get(place) else {
+    for one in leaving.drain(..) {
+        let Some(receiver) = receivers.get(one.place) else {
             continue;
         };
         let notice = Notice {
-            notification,
-            ticket,
+            notification: one.notification,
+            ticket: one.ticket,
             unsaved,
             age: Duration::ZERO,
+            message: one.message,
         };
         send_one(receiver, notice, recorder, health);
     }

@@ -28,7 +28,7 @@ use super::error::{NotifyError, Trouble};
 use super::pace::Bucket;
 use super::queue::{Displaced, Entry, Queue};
 use super::retry::{self, Jitter, Next, Progress};
-use super::{Form, Sender, kind_word};
+use super::{Form, Message, Sender, kind_word};
 use crate::clock;
 use crate::core::alert::{Kind, Notification};
 
@@ -111,6 +111,8 @@ pub struct Notice {
     pub unsaved: bool,
     /// How old it was already: an earlier run owed it.
     pub age: Duration,
+    /// As [`Sender::render`] lays it out, where there was time for that before it left.
+    pub message: Option<Message>,
 }
 
 impl From<Arc<Notification>> for Notice {
@@ -120,6 +122,7 @@ impl From<Arc<Notification>> for Notice {
             ticket: 0,
             unsaved: false,
             age: Duration::ZERO,
+            message: None,
         }
     }
 }
@@ -151,7 +154,7 @@ pub struct Unsent {
 
 /// Runs one receiver's worker. `stop` yields the moment by which it must have ended.
 pub async fn run(
-    sender: Sender,
+    sender: Arc<Sender>,
     notifications: mpsc::Receiver<Notice>,
     report: impl FnMut(Report) + Send,
     stop: impl Future<Output = Instant> + Send,
@@ -279,10 +282,11 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     }
 
     fn accept(&mut self, next: Option<Notice>) {
-        let Some(notice) = next else {
+        let Some(mut notice) = next else {
             self.open = false;
             return;
         };
+        let laid_out = notice.message.take();
         let notification = &notice.notification;
         let form = Form {
             unsaved: notice.unsaved,
@@ -291,8 +295,12 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
                 && self.queue.holds_beginning_of(&notification.incident.key),
             ..Form::default()
         };
+        let message = match laid_out {
+            Some(message) if form == Form::default() => message,
+            _ => self.sender.render_as(notification, form),
+        };
         let entry = Entry {
-            message: self.sender.render_as(notification, form),
+            message,
             notice,
             accepted: clock::monotonic(),
             form,

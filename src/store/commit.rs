@@ -1,8 +1,10 @@
-//! One batch into the tables: one text of statements, whatever the batch holds.
+//! One batch into the tables: one statement, whatever the batch holds.
 //!
-//! A table's rows travel as one JSON text that SQLite takes apart (`json_each`; of NULL it makes no row), and the whole
-//! transaction goes to the connection's thread in one trip. A trip a statement, or worse a row, would be most of what a
-//! small write costs: on the way of a page it was three quarters.
+//! The connection's thread answers each statement by itself, and whoever waits for it is woken each time: on the way of a
+//! page that was half of what the commit took beside the disk. So a batch is one row that is put into a view
+//! ([`view`]), whose trigger writes it to the tables. A table's rows travel as one JSON text that SQLite takes apart
+//! (`json_each`; of NULL it makes no row). A long text of a row that is alone in its batch travels beside it as it is:
+//! to wrap it in JSON and unwrap it again would cost more than to write it.
 //!
 //! A large batch, such as the first look at a database makes, is the same transaction in several trips: one text of all
 //! of it, with the copies that the library and SQLite make of a text, would be most of what the program ever holds in
@@ -16,7 +18,7 @@ use sqlx::sqlite::SqliteArguments;
 
 use super::operation::{self, OperationRow};
 use super::outbox;
-use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of, text_of_pieces};
+use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of, text_of_pairs, text_of_pieces};
 use super::trial::{self, TrialRow};
 use super::{Batch, BootRow, StateChange};
 
@@ -25,59 +27,97 @@ const SLICE: usize = 128 << 10;
 /// The same of boots, by number: a boot is some 2 KB of text.
 const SLICE_BOOTS: usize = 64;
 
+/// A key is its kind, a space, and the rest: no kind holds a space. Plain texts of an object are taken as they are.
 const SET_STATE: &str = "INSERT INTO state (kind, key, value)
-    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
-    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value";
+    SELECT substr(key, 1, instr(key, ' ') - 1), substr(key, instr(key, ' ') + 1), value FROM json_each({state})
+    WHERE true ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value";
 const CLEAR_STATE: &str = "DELETE FROM state WHERE (kind, key) IN
-    (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
-const FORGET_STATE: &str = "DELETE FROM state WHERE kind IN (SELECT value FROM json_each(?))";
-const SET_SEQUENCE: &str = "UPDATE meta SET sequence = ? WHERE sequence <> ?";
+    (SELECT value ->> 0, value ->> 1 FROM json_each({cleared}))";
+const FORGET_STATE: &str =
+    "DELETE FROM state WHERE kind IN (SELECT value FROM json_each({forgotten}))";
+const SET_SEQUENCE: &str = "UPDATE meta SET sequence = {sequence} WHERE sequence <> {sequence}";
 const SET_DETAIL: &str = "INSERT INTO boot_detail (boot_id, detail)
-    SELECT value ->> 'boot_id', value -> 'detail' FROM json_each(?) WHERE true
+    SELECT value ->> 'boot_id', coalesce(value -> 'detail', {detail}) FROM json_each({boots}) WHERE true
     ON CONFLICT (boot_id) DO UPDATE SET detail = excluded.detail";
 
-static SET_BOOTS: LazyLock<String> = LazyLock::new(|| {
-    let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
-    upsert("boot", "boot_id", &names, None)
-});
-static SET_INCIDENTS: LazyLock<String> = LazyLock::new(|| {
-    let names: Vec<&str> = INCIDENT_COLUMNS.iter().map(|(name, _)| *name).collect();
-    upsert("incident", "key", &names, Some("value"))
-});
+/// The columns of the view: what a batch is as one row, in the order in which it is bound.
+const COLUMNS: [&str; 12] = [
+    "forgotten",
+    "state",
+    "cleared",
+    "boots",
+    "detail",
+    "incidents",
+    "value",
+    "outbox",
+    "payload",
+    "operations",
+    "trials",
+    "sequence",
+];
 
-/// What [`Written::into_arguments`] is bound to, in its order.
-static STATEMENTS: LazyLock<String> = LazyLock::new(|| {
-    [
-        FORGET_STATE,
-        SET_STATE,
-        CLEAR_STATE,
-        &SET_BOOTS,
-        SET_DETAIL,
-        &SET_INCIDENTS,
-        outbox::QUEUE,
-        operation::RECORD,
-        trial::NOTE,
-        SET_SEQUENCE,
-    ]
-    .join(";\n")
+fn set_boots() -> String {
+    let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
+    upsert("boot", "boot_id", &names, "boots", None)
+}
+
+fn set_incidents() -> String {
+    let names: Vec<&str> = INCIDENT_COLUMNS.iter().map(|(name, _)| *name).collect();
+    upsert("incident", "key", &names, "incidents", Some("value"))
+}
+
+/// The view that takes batches, of the connection alone: it and its trigger are not in the file.
+pub(super) fn view() -> String {
+    let statements = [
+        FORGET_STATE.to_owned(),
+        SET_STATE.to_owned(),
+        CLEAR_STATE.to_owned(),
+        set_boots(),
+        SET_DETAIL.to_owned(),
+        set_incidents(),
+        outbox::QUEUE.to_owned(),
+        operation::RECORD.to_owned(),
+        trial::NOTE.to_owned(),
+        SET_SEQUENCE.to_owned(),
+    ];
+    let mut body = statements.join(";\n");
+    for column in COLUMNS {
+        body = body.replace(&format!("{{{column}}}"), &format!("NEW.{column}"));
+    }
+    format!(
+        "CREATE TEMP VIEW IF NOT EXISTS batch ({}) AS SELECT {};
+         CREATE TEMP TRIGGER IF NOT EXISTS batch_written INSTEAD OF INSERT ON batch BEGIN {body}; END;",
+        COLUMNS.join(", "),
+        COLUMNS.map(|_| "NULL").join(", ")
+    )
+}
+
+/// What [`Written::last`] is bound to.
+const WRITE: &str = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const FORGET_AHEAD: &str = "DELETE FROM state WHERE kind IN (SELECT value FROM json_each(?))";
+/// A slice of state, and one of boots, that goes ahead.
+static STATE_AHEAD: LazyLock<String> = LazyLock::new(|| SET_STATE.replace("{state}", "?"));
+static CLEAR_AHEAD: LazyLock<String> = LazyLock::new(|| CLEAR_STATE.replace("{cleared}", "?"));
+static BOOTS_AHEAD: LazyLock<String> = LazyLock::new(|| {
+    [set_boots(), SET_DETAIL.to_owned()]
+        .join(";\n")
+        .replace("{boots}", "?")
+        .replace("{detail}", "NULL")
 });
-/// A slice of boots that goes ahead.
-static BOOTS_AHEAD: LazyLock<String> =
-    LazyLock::new(|| [SET_BOOTS.as_str(), SET_DETAIL].join(";\n"));
 
 /// Writes rows given as JSON objects; the column `whole` takes JSON as it is.
-fn upsert(table: &str, key: &str, names: &[&str], whole: Option<&str>) -> String {
+fn upsert(table: &str, key: &str, names: &[&str], rows: &str, whole: Option<&str>) -> String {
     let names = || names.iter().copied().chain(["changed"]);
     let list = |each: &dyn Fn(&str) -> String| {
         let plain: Vec<String> = names().chain(whole).map(each).collect();
         plain.join(", ")
     };
     let taken = |name: &str| match whole == Some(name) {
-        true => format!("value -> '{name}'"),
+        true => format!("coalesce(value -> '{name}', {{{name}}})"),
         false => format!("value ->> '{name}'"),
     };
     format!(
-        "INSERT INTO {table} ({}) SELECT {} FROM json_each(?) WHERE true ON CONFLICT ({key}) DO UPDATE SET {}",
+        "INSERT INTO {table} ({}) SELECT {} FROM json_each({{{rows}}}) WHERE true ON CONFLICT ({key}) DO UPDATE SET {}",
         list(&str::to_owned),
         list(&taken),
         list(&|name| format!("{name} = excluded.{name}")),
@@ -129,16 +169,18 @@ impl<'a> Written<'a> {
     /// What goes ahead of [`Written::last`] in the same transaction: each is made when it is asked for.
     pub(super) fn ahead(&self) -> impl Iterator<Item = Trip> + '_ {
         // What is forgotten is forgotten before anything of it is set anew, and nothing is removed before all is set.
-        let forgotten = (!self.set.is_empty()).then(|| (FORGET_STATE, bound([self.forgotten()])));
+        let forgotten = (!self.set.is_empty()).then(|| (FORGET_AHEAD, bound([self.forgotten()])));
         let set = self
             .set
             .iter()
-            .map(|slice| (SET_STATE, bound([set(slice)])));
+            .map(|slice| (STATE_AHEAD.as_str(), bound([set(slice)])));
         let cleared = self.set.iter();
-        let cleared =
-            cleared.filter_map(|slice| Some((CLEAR_STATE, bound([Some(cleared_of(slice)?)]))));
+        let cleared = cleared.filter_map(|slice| {
+            let text = cleared_of(slice)?;
+            Some((CLEAR_AHEAD.as_str(), bound([Some(text)])))
+        });
         let boots = self.boots.iter().map(|(first, slice)| {
-            let text = boots(slice, *first);
+            let [text, _] = boots(slice, *first, false);
             (BOOTS_AHEAD.as_str(), bound([text.clone(), text]))
         });
         forgotten.into_iter().chain(set).chain(cleared).chain(boots)
@@ -156,28 +198,36 @@ impl<'a> Written<'a> {
             ],
             false => [None, None, None],
         };
-        let boots = match self.boots.is_empty() {
-            true => boots(&batch.boots, self.sequence + 1),
-            false => None,
+        let [boots, detail] = match self.boots.is_empty() {
+            true => boots(&batch.boots, self.sequence + 1, true),
+            false => [None, None],
         };
         let first = self.sequence + 1 + i64::try_from(batch.boots.len()).unwrap_or(0);
+        let value = match batch.incidents.as_slice() {
+            [one] => Some(one.value()),
+            _ => None,
+        };
         let incidents = (first..).zip(&batch.incidents);
+        let incidents = incidents.map(|(number, row)| row.to_json(number, value.is_none()));
+        let payload = outbox::one_payload(&batch.outbox);
         let messages = (self.message + 1..).zip(&batch.outbox);
+        let messages = messages.map(|(id, new)| new.to_json(id, payload.is_none()));
         let [forgotten, set, cleared] = state;
         let mut arguments = bound([
             forgotten,
             set,
             cleared,
-            boots.clone(),
             boots,
-            text(incidents.map(|(number, row)| row.to_json(number)).collect()),
-            text(messages.map(|(id, new)| new.to_json(id)).collect()),
+            detail,
+            text(incidents.collect()),
+            value,
+            text(messages.collect()),
+            payload.map(str::to_owned),
             text(batch.operations.iter().map(OperationRow::to_json).collect()),
             text(batch.trials.iter().map(TrialRow::to_json).collect()),
         ]);
         arguments.add(self.sequence()).ok();
-        arguments.add(self.sequence()).ok();
-        (&STATEMENTS, arguments)
+        (WRITE, arguments)
     }
 
     fn forgotten(&self) -> Option<String> {
@@ -216,8 +266,7 @@ fn set(state: &[StateChange]) -> Option<String> {
         let value = change.value.as_deref()?;
         Some((change.kind, change.key.as_str(), value))
     });
-    let pieces: Vec<_> = pieces.collect();
-    (!pieces.is_empty()).then(|| text_of_pieces(&pieces))
+    text_of_pairs(pieces)
 }
 
 fn cleared_of(state: &[StateChange]) -> Option<String> {
@@ -228,13 +277,17 @@ fn cleared_of(state: &[StateChange]) -> Option<String> {
     (!pieces.is_empty()).then(|| text_of_pieces(&pieces))
 }
 
-/// Numbered from `first` on.
-fn boots(rows: &[BootRow], first: i64) -> Option<String> {
-    let rows: Vec<Value> = (first..)
+/// Numbered from `first` on; and beside them, where that may be, the detail of one that is alone.
+fn boots(rows: &[BootRow], first: i64, may_be_alone: bool) -> [Option<String>; 2] {
+    let detail = match rows {
+        [one] if may_be_alone => Some(one.detail()),
+        _ => None,
+    };
+    let values: Vec<Value> = (first..)
         .zip(rows)
-        .map(|(number, row)| row.to_json(number))
+        .map(|(number, row)| row.to_json(number, detail.is_none()))
         .collect();
-    (!rows.is_empty()).then(|| text_of(rows))
+    [(!values.is_empty()).then(|| text_of(values)), detail]
 }
 
 fn bound<const N: usize>(texts: [Option<String>; N]) -> SqliteArguments {

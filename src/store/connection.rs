@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
 
-use super::commit::Written;
+use super::commit::{self, Written};
 use super::error::{Kind, StoreError};
 use super::outbox::Mark;
 
@@ -45,7 +45,10 @@ pub(super) struct Connection {
     path: PathBuf,
     /// Absent after a failure that may have left it bad, until it is asked for again.
     raw: Option<SqliteConnection>,
-    durability: Durability,
+    /// As it is set; unknown while it is being set.
+    durability: Option<Durability>,
+    /// It has the view that batches are put into.
+    has_view: bool,
     /// A transaction may be open: its future was dropped, or its end failed.
     in_doubt: bool,
 }
@@ -55,7 +58,8 @@ impl Connection {
         let mut connection = Connection {
             path: path.to_owned(),
             raw: None,
-            durability: Durability::Process,
+            durability: None,
+            has_view: false,
             in_doubt: false,
         };
         connection.raw("open").await?;
@@ -77,7 +81,8 @@ impl Connection {
                 let raw = establish(&self.path)
                     .await
                     .map_err(|error| StoreError::new(action, &self.path, error))?;
-                self.durability = Durability::Process;
+                self.durability = None;
+                self.has_view = false;
                 self.in_doubt = false;
                 raw
             }
@@ -103,24 +108,27 @@ impl Connection {
         if self.in_doubt {
             roll_back(raw).await;
         }
-        if durability != self.durability {
+        if self.durability != Some(durability) {
+            self.durability = None;
             sqlx::query(durability.setting()).execute(&mut *raw).await?;
-            self.durability = durability;
+            self.durability = Some(durability);
         }
         self.in_doubt = true;
         sqlx::query("BEGIN IMMEDIATE").execute(raw).await?;
         Ok(())
     }
 
-    /// A whole transaction: what is written, then the marks. Of a small batch without marks it is one trip to the
-    /// connection's thread.
+    /// A whole transaction: what is written, then the marks. Of a small batch without marks it is one statement, in one
+    /// trip to the connection's thread.
     pub(super) async fn write(
         &mut self,
         durability: Durability,
         written: &Written<'_>,
         marks: &[Mark],
     ) -> Result<(), StoreError> {
+        self.give_view().await?;
         let mut ahead = written.ahead().peekable();
+        let (statement, arguments) = written.last();
         if !marks.is_empty() || ahead.peek().is_some() {
             let raw = self.begin(durability).await?;
             let done = async {
@@ -129,8 +137,7 @@ impl Connection {
                         .execute(&mut *raw)
                         .await?;
                 }
-                let (statements, arguments) = written.last();
-                sqlx::query_with(statements, arguments)
+                sqlx::query_with(statement, arguments)
                     .execute(&mut *raw)
                     .await?;
                 for mark in marks {
@@ -141,23 +148,44 @@ impl Connection {
             let done = done.await;
             return self.end(done).await;
         }
+        // A statement without a transaction around it is one.
+        let statements = match self.durability == Some(durability) {
+            true => statement.to_owned(),
+            false => format!("{};\n{statement}", durability.setting()),
+        };
+        self.durability = None;
         let doubted = self.in_doubt;
         let raw = self.raw("write").await?;
         if doubted {
             roll_back(raw).await;
         }
-        let (statements, arguments) = written.last();
-        let text = AssertSqlSafe(format!(
-            "{};\nBEGIN IMMEDIATE;\n{statements};\nCOMMIT",
-            durability.setting()
-        ));
-        self.in_doubt = true;
-        self.durability = durability;
-        let raw = self.raw("write").await?;
-        let done = sqlx::query_with(text, arguments).execute(raw).await;
+        let done = sqlx::query_with(AssertSqlSafe(statements), arguments)
+            .execute(raw)
+            .await;
         match done {
             Ok(_) => {
+                self.durability = Some(durability);
                 self.in_doubt = false;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// Makes the view that batches are put into, once a connection.
+    async fn give_view(&mut self) -> Result<(), StoreError> {
+        // Opened anew, it has none.
+        self.raw("write").await?;
+        if self.has_view {
+            return Ok(());
+        }
+        let raw = self.raw("write").await?;
+        match sqlx::raw_sql(AssertSqlSafe(commit::view()))
+            .execute(raw)
+            .await
+        {
+            Ok(_) => {
+                self.has_view = true;
                 Ok(())
             }
             Err(error) => Err(self.failed(error).await),

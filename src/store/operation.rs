@@ -25,7 +25,7 @@ pub(super) const RECORD: &str = "INSERT INTO operation
     (at, action, subject, author, reason, starts_at, ends_at)
     SELECT value ->> 'at', value ->> 'action', value ->> 'subject', value ->> 'author', value ->> 'reason',
            value ->> 'starts_at', value ->> 'ends_at'
-    FROM json_each(?)";
+    FROM json_each({operations})";
 
 impl OperationRow {
     pub(super) fn to_json(&self) -> Value {

@@ -127,18 +127,27 @@ pub enum Mark {
 pub(super) const QUEUE: &str = "INSERT INTO outbox
     (id, incident, transition, receiver, dedup_key, payload, created_at, due, state, ended_at)
     SELECT value ->> 'id', value ->> 'incident', value ->> 'transition', value ->> 'receiver', value ->> 'dedup_key',
-           value ->> 'payload', value ->> 'created_at', value ->> 'due', value ->> 'state', value ->> 'ended_at'
-    FROM json_each(?)";
+           coalesce(value ->> 'payload', {payload}), value ->> 'created_at', value ->> 'due', value ->> 'state', value ->> 'ended_at'
+    FROM json_each({outbox})";
+
+/// The payload of them all, where they have but one: a page to several receivers is written as a text once.
+pub(super) fn one_payload(messages: &[NewMessage]) -> Option<&str> {
+    let (first, others) = messages.split_first()?;
+    let same = |other: &NewMessage| other.payload == first.payload;
+    let plain = !first.payload.contains('\0');
+    (plain && others.iter().all(same)).then_some(first.payload.as_str())
+}
 
 impl NewMessage {
-    pub(super) fn to_json(&self, id: MessageId) -> Value {
+    /// `whole`: with its payload.
+    pub(super) fn to_json(&self, id: MessageId, whole: bool) -> Value {
         json!({
             "id": id,
             "incident": self.incident,
             "transition": self.transition,
             "receiver": self.receiver,
             "dedup_key": self.dedup_key,
-            "payload": self.payload,
+            "payload": whole.then_some(&self.payload),
             "created_at": self.created_at,
             "due": self.due,
             "state": self.state.as_str(),

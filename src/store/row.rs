@@ -147,8 +147,13 @@ impl BootRow {
         }
     }
 
-    /// Its columns by name, `detail` and `changed` with them.
-    pub(super) fn to_json(&self, changed: i64) -> Value {
+    /// What belongs to it as one text.
+    pub(super) fn detail(&self) -> String {
+        one_text(&self.detail)
+    }
+
+    /// Its columns by name, `changed` with them; `whole`: `detail`, too.
+    pub(super) fn to_json(&self, changed: i64, whole: bool) -> Value {
         let mut columns = Map::new();
         for (name, value) in [
             ("boot_id", json!(self.boot_id)),
@@ -165,10 +170,12 @@ impl BootRow {
             ("ready_ms", json!(self.ready_ms)),
             ("image", json!(self.image)),
             ("build", json!(self.build)),
-            ("detail", json!(self.detail)),
             ("changed", json!(changed)),
         ] {
             columns.insert(name.to_owned(), value);
+        }
+        if whole {
+            columns.insert("detail".to_owned(), json!(self.detail));
         }
         for (stage, span) in &self.detail.stages {
             if span.outcome == StageOutcome::Completed {
@@ -229,9 +236,15 @@ fn unknown(column: &str) -> sqlx::Error {
 pub struct IncidentRow(pub Incident);
 
 impl IncidentRow {
-    pub(super) fn to_json(&self, changed: i64) -> Value {
+    /// All of it as one text.
+    pub(super) fn value(&self) -> String {
+        one_text(&self.0)
+    }
+
+    /// Its columns by name, `changed` with them; `whole`: all of it, too.
+    pub(super) fn to_json(&self, changed: i64, whole: bool) -> Value {
         let incident = &self.0;
-        json!({
+        let mut columns = json!({
             "key": incident.key,
             "host": incident.host,
             "vm_type": incident.subject,
@@ -240,9 +253,12 @@ impl IncidentRow {
             "first_bad_at": incident.first_bad_at,
             "fired_at": incident.fired_at,
             "resolved_at": incident.resolved_at,
-            "value": incident,
             "changed": changed,
-        })
+        });
+        if whole {
+            columns["value"] = json!(incident);
+        }
+        columns
     }
 
     pub(super) fn read(row: &SqliteRow) -> Result<IncidentRow, sqlx::Error> {
@@ -261,6 +277,32 @@ pub(super) fn text_of(rows: Vec<Value>) -> String {
 /// The same of tuples of text.
 pub(super) fn text_of_pieces<T: Serialize>(rows: &[T]) -> String {
     storable(serde_json::to_string(rows).expect("tuples of text are JSON"))
+}
+
+/// State as one JSON object of texts, by kind and key; none of none. What is there twice is there twice, in order.
+pub(super) fn text_of_pairs<'a>(
+    pieces: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
+) -> Option<String> {
+    let mut text = String::new();
+    let mut put = |sign: &str, piece: &str| {
+        text.push_str(sign);
+        text.push_str(&serde_json::to_string(piece).expect("text is JSON"));
+    };
+    let mut sign = "{";
+    for (kind, key, value) in pieces {
+        put(sign, &format!("{kind} {key}"));
+        put(":", value);
+        sign = ",";
+    }
+    if text.is_empty() {
+        return None;
+    }
+    text.push('}');
+    Some(storable(text))
+}
+
+fn one_text(value: &impl Serialize) -> String {
+    storable(serde_json::to_string(value).expect("a row is JSON"))
 }
 
 /// SQLite's JSON ends a text at a NUL.

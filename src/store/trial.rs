@@ -25,7 +25,7 @@ pub struct TrialRow {
 pub(super) const NOTE: &str = "INSERT INTO synthetic (id, state, intent, vm_id, session_id, started_at, ended_at)
     SELECT value ->> 'id', value ->> 'state', value ->> 'intent', value ->> 'vm_id', value ->> 'session_id',
            value ->> 'started_at', value ->> 'ended_at'
-    FROM json_each(?) WHERE true
+    FROM json_each({trials}) WHERE true
     ON CONFLICT (id) DO UPDATE SET state = excluded.state, intent = excluded.intent, vm_id = excluded.vm_id,
         session_id = excluded.session_id, ended_at = excluded.ended_at";
 
