@@ -24,16 +24,16 @@ use crate::config;
 use crate::controller::api;
 use crate::core::boot::Observation;
 use crate::core::event::{Event, SessionId, Timestamp, UserKey};
-use crate::core::probe::{Check, ProbeResult, VmAddress};
+use crate::core::probe::{Answerer, Check, ProbeResult, VmAddress};
 use crate::core::row::Row;
 use crate::core::synthetic::{
     CallError, Canary, CanaryEffect, Effect, Limits, Looked, Room, Schedule, SessionAnswer,
     Settings, Shown, SkipReason, StartAnswer, SyntheticResult, SyntheticRun, Told, Trace, Traces,
-    Trial, TrialSettings, VncMatters,
+    Trial, TrialSettings,
 };
 use crate::export::Recorder;
-use crate::probe::Prober;
 use crate::probe::synthetic::{Ask, Controller, Patience};
+use crate::probe::{Footing, Prober};
 use crate::store::TrialRow;
 use crate::web;
 
@@ -276,7 +276,7 @@ pub(super) async fn run(begin: Begin) {
                 task.canary.told(Told::Cancelled(answer), task.clock.now(), &mut out);
             }
             looked = finished(&mut task.looking) => {
-                task.canary.told(Told::Looked(looked), task.clock.now(), &mut out);
+                task.canary.told(Told::Looked(Box::new(looked)), task.clock.now(), &mut out);
             }
             answer = finished(&mut task.health) => {
                 task.canary.health(answer, mark(), task.clock.now(), &mut out);
@@ -367,9 +367,8 @@ impl Task {
                 let controller = self.controller.clone();
                 self.cancelling = Some(Box::pin(cancel(controller, session)));
             }
-            Effect::Look(address) => {
-                let vnc = self.config.vnc != VncMatters::Off;
-                self.looking = Some(Box::pin(look(self.prober.clone(), address, vnc)));
+            Effect::Look(address, checks) => {
+                self.looking = Some(Box::pin(look(self.prober.clone(), address, checks)));
             }
             Effect::Refused(address) => {
                 tracing::error!(
@@ -512,6 +511,8 @@ fn shown(trial: &Trial) -> Value {
         "checks_ended_at": trial.ended_at.and_then(rfc3339),
         "cleaned_up": trial.clean,
         "cleaned_up_at": trial.done_at.and_then(rfc3339),
+        "answerer": trial.answerer.map(Answerer::as_str),
+        "clock_skew_seconds": trial.skew.map(|skew| seconds(skew.ms)),
         "addresses_refused": trial.refused,
         "taken_over": trial.resumed,
     })
@@ -541,29 +542,11 @@ async fn health(controller: Controller) -> Result<Option<u32>, CallError> {
     }
 }
 
-async fn look(prober: Prober, address: VmAddress, vnc: bool) -> Looked {
-    let checks: &[Check] = match vnc {
-        true => &[Check::Health, Check::Vnc],
-        false => &[Check::Health],
+/// A prober that stands on nothing sees nothing, and says so.
+async fn look(prober: Prober, address: VmAddress, checks: Vec<Check>) -> Looked {
+    let look = match prober.footing().await {
+        Footing::None => prober.unseen(address.ip(), &checks, ProbeResult::Skipped),
+        Footing::Bridge | Footing::Controller => prober.look(address, &checks).await,
     };
-    let look = prober.look(address, checks).await;
-    let result = |check| look.of(check).map(|checked| checked.result);
-    let health = result(Check::Health);
-    let network = !matches!(
-        health,
-        None | Some(
-            ProbeResult::HostUnreachable
-                | ProbeResult::NetUnreachable
-                | ProbeResult::Timeout
-                | ProbeResult::Error
-                | ProbeResult::Foreign
-                | ProbeResult::Skipped
-        )
-    );
-    Looked {
-        network,
-        agent: health == Some(ProbeResult::Ok),
-        vnc: result(Check::Vnc) == Some(ProbeResult::Ok),
-        word: health.map_or("nothing", ProbeResult::as_str),
-    }
+    Looked::from(&look)
 }

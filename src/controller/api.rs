@@ -53,6 +53,8 @@ pub fn started(status: u16, body: &[u8]) -> Result<StartAnswer, CallError> {
     Ok(StartAnswer {
         session,
         address: word(&body, &["browserIP"]),
+        // Where it leads nobody asks: the VM's own port is looked at.
+        novnc: body["novncURL"].is_string(),
     })
 }
 

@@ -20,7 +20,7 @@ pub const MOST_TARGETS: usize = 512;
 /// Quick looks in a row.
 const MOST_QUICK: u32 = 90;
 /// Connections to a VM's VNC: TigerVNC shuts out after five that do not log in, and a restart forgets these.
-const MOST_VNC: u32 = 2;
+pub const MOST_VNC: u32 = 2;
 /// The place within the interval moves by so much, in thousandths, from look to look.
 const WANDER: i64 = 50;
 
@@ -186,13 +186,8 @@ impl Schedule {
         }
         entry.under_way = false;
         entry.looks = entry.looks.wrapping_add(1);
-        // A VNC that took the connection has counted it, whatever it said.
-        entry.vnc += u32::from(look.of(Check::Vnc).is_some_and(|vnc| {
-            !matches!(
-                vnc.result,
-                ProbeResult::Refused | ProbeResult::HostUnreachable | ProbeResult::NetUnreachable
-            )
-        }));
+        let vnc = look.of(Check::Vnc);
+        entry.vnc += u32::from(vnc.is_some_and(|vnc| is_counted_by_vnc(vnc.result)));
         entry.failing = [Check::Connect, Check::Health]
             .into_iter()
             .filter_map(|check| look.of(check))
@@ -246,6 +241,19 @@ impl Schedule {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// A VNC that took the connection has counted it, whatever it said.
+#[must_use]
+pub fn is_counted_by_vnc(result: ProbeResult) -> bool {
+    !matches!(
+        result,
+        ProbeResult::Refused
+            | ProbeResult::HostUnreachable
+            | ProbeResult::NetUnreachable
+            | ProbeResult::Foreign
+            | ProbeResult::Skipped
+    )
 }
 
 #[cfg(test)]

@@ -22,11 +22,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::looked::{Fault, Looked, ours};
 use super::phases::{Phases, TrialPhase};
 use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
-use crate::core::probe::{Networks, VmAddress};
+use crate::core::probe::{
+    Answerer, Check, MOST_VNC, Networks, ProbeResult, Skew, Verdict, VmAddress, is_counted_by_vnc,
+};
 use crate::core::row::SessionStatus;
 
 /// The session is asked for at most so often: the deployed limiter allowed 100 requests in 15 minutes.
@@ -105,6 +108,11 @@ pub struct Trial {
     pub clean: Option<bool>,
     /// Addresses that were named and not contacted.
     pub refused: u32,
+    /// What answered our own look last, and how far its clock was off.
+    #[serde(default)]
+    pub answerer: Option<Answerer>,
+    #[serde(default)]
+    pub skew: Option<Skew>,
     /// It was taken over from a run that ended in its midst.
     pub resumed: bool,
 }
@@ -142,6 +150,8 @@ pub struct StartAnswer {
     pub session: SessionId,
     /// As it was named, whatever it is.
     pub address: Option<String>,
+    /// It names a page of noVNC, so something is to answer on its port: later controllers have none.
+    pub novnc: bool,
 }
 
 /// What the controller answered about the session.
@@ -155,17 +165,6 @@ pub struct SessionAnswer {
     pub left: Option<u32>,
 }
 
-/// What our own look at the VM found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Looked {
-    /// It answered, if only with a refusal.
-    pub network: bool,
-    pub agent: bool,
-    pub vnc: bool,
-    /// What `/health` met, for the evidence.
-    pub word: &'static str,
-}
-
 /// What a trial is told.
 #[derive(Clone, Debug)]
 pub enum Told {
@@ -174,7 +173,7 @@ pub enum Told {
     Started(Result<StartAnswer, CallError>),
     Session(Result<SessionAnswer, CallError>),
     Cancelled(Result<(), CallError>),
-    Looked(Looked),
+    Looked(Box<Looked>),
 }
 
 /// What a trial wants done.
@@ -187,7 +186,8 @@ pub enum Effect {
     },
     AskSession(SessionId),
     Cancel(SessionId),
-    Look(VmAddress),
+    /// With these checks.
+    Look(VmAddress, Vec<Check>),
     /// An address was named that is not contacted.
     Refused(String),
     /// Its checks are over.
@@ -213,11 +213,24 @@ pub struct Running {
     looking: bool,
     call_at: Timestamp,
     look_at: Timestamp,
-    last_look: Looked,
+    last_look: Option<Looked>,
+    /// How VNC answered last, on both of its ports, and how often its server has counted us.
+    vnc: VncSeen,
     /// The log is read to its end.
     sighted: bool,
     /// The VM was cancelled again, so often.
     again: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct VncSeen {
+    /// A page of noVNC was named.
+    is_paged: bool,
+    web: Option<ProbeResult>,
+    greeting: Option<ProbeResult>,
+    counted: u32,
+    /// It was waited for long enough.
+    given_up: bool,
 }
 
 /// The milestones that were seen.
@@ -257,6 +270,8 @@ impl Running {
             done_at: None,
             clean: None,
             refused: 0,
+            answerer: None,
+            skew: None,
             resumed: false,
         };
         out.push(Effect::Journal(Box::new(trial.clone())));
@@ -298,7 +313,8 @@ impl Running {
             looking: false,
             call_at: now,
             look_at: now,
-            last_look: Looked::default(),
+            last_look: None,
+            vnc: VncSeen::default(),
             sighted: false,
             again: 0,
         }
@@ -324,10 +340,7 @@ impl Running {
             }
             Told::Looked(looked) => {
                 self.looking = false;
-                self.last_look = looked;
-                self.seen.network |= looked.network;
-                self.seen.agent |= looked.agent;
-                self.seen.vnc |= looked.vnc;
+                self.looked(*looked);
             }
         }
         self.go_on(now, out);
@@ -397,9 +410,35 @@ impl Running {
         each.into_iter().flatten().min()
     }
 
-    /// Our own look found the agent well, or there is nothing to look at.
+    /// Our own look found the agent well, or no address may be looked at.
     fn has_looked(&self) -> bool {
-        self.address.is_none() || (self.seen.agent && self.last_look.agent)
+        self.settings.networks.is_none() || self.last_look.is_some_and(|look| look.is_well())
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let address = self.address.map(VmAddress::ip);
+        if address != Some(looked.ip) {
+            // Another address was named meanwhile.
+            return;
+        }
+        self.last_look = Some(looked);
+        self.trial.answerer = looked.answerer.or(self.trial.answerer);
+        self.trial.skew = looked.skew.or(self.trial.skew);
+        self.seen.network |= looked.network;
+        self.seen.agent |= looked.is_well();
+        let vnc = &mut self.vnc;
+        vnc.counted += u32::from(looked.vnc.is_some_and(is_counted_by_vnc));
+        if looked.credible {
+            // What answered once has answered.
+            let newer = |known: Option<ProbeResult>, new: Option<ProbeResult>| match known {
+                Some(ProbeResult::Ok) => known,
+                _ => new.or(known),
+            };
+            vnc.greeting = newer(vnc.greeting, looked.vnc);
+            vnc.web = newer(vnc.web, looked.web);
+        }
+        let web = !vnc.is_paged || vnc.web == Some(ProbeResult::Ok);
+        self.seen.vnc |= web && vnc.greeting == Some(ProbeResult::Ok);
     }
 
     /// A VM of it is known, and not known to be gone.
@@ -444,7 +483,12 @@ impl Running {
             return;
         }
         match answer {
-            Ok(StartAnswer { session, address }) => {
+            Ok(StartAnswer {
+                session,
+                address,
+                novnc,
+            }) => {
+                self.vnc.is_paged = novnc;
                 self.seen.answered = true;
                 self.trial.session = Some(session);
                 self.phases_to(now);
@@ -626,13 +670,13 @@ impl Running {
     }
 
     fn waits_for_vnc(&self) -> bool {
-        self.settings.vnc != VncMatters::Off && self.address.is_some() && !self.seen.vnc
+        let wanted = self.settings.vnc != VncMatters::Off && self.address.is_some();
+        wanted && !self.seen.vnc && !self.vnc.given_up
     }
 
     /// Phases follow one another: each that was reached ends now, unless an earlier one is still awaited.
     fn phases_to(&mut self, now: Timestamp) {
-        let looks = self.address.is_some();
-        let vnc = looks && self.settings.vnc != VncMatters::Off;
+        let vnc = self.seen.vnc || self.waits_for_vnc();
         let Seen {
             answered,
             created,
@@ -666,7 +710,7 @@ impl Running {
     }
 
     /// The phase in which it stopped, with the time it took.
-    fn stop_phase(&mut self, now: Timestamp) {
+    fn stop_phase(&mut self, stopped: Option<TrialPhase>, now: Timestamp) {
         self.phases_to(now);
         let seen = self.seen;
         let reached = [
@@ -680,8 +724,8 @@ impl Running {
             (TrialPhase::Vnc, seen.vnc || !self.waits_for_vnc()),
             (TrialPhase::SessionFields, seen.fields),
         ];
-        let stopped = reached.into_iter().find(|(_, reached)| !reached);
-        if let Some((phase, _)) = stopped {
+        let unreached = reached.into_iter().find(|(_, reached)| !reached);
+        if let Some(phase) = stopped.or(unreached.map(|(phase, _)| phase)) {
             let elapsed = now.since(self.trial.started_at);
             self.trial.phases.end(phase, elapsed);
             self.trial.phases.stopped_in(phase);
@@ -696,12 +740,24 @@ impl Running {
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
+        self.end_in(None, result, failure, now, out);
+    }
+
+    /// The same, where the phase is known in which it stopped.
+    fn end_in(
+        &mut self,
+        stopped: Option<TrialPhase>,
+        result: SyntheticResult,
+        failure: Option<Failure>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
         if self.trial.ended_at.is_some() {
             return;
         }
         // Nobody knows where one stopped that was left.
         if result != SyntheticResult::Passed && !self.trial.resumed {
-            self.stop_phase(now);
+            self.stop_phase(stopped, now);
         }
         self.trial.result = Some(result);
         self.trial.failure = failure;
@@ -830,7 +886,17 @@ impl Running {
         {
             self.looking = true;
             self.look_at = now.plus_ms(LOOK_MS);
-            out.push(Effect::Look(address));
+            let mut checks = vec![Check::Health, Check::Negative];
+            if self.waits_for_vnc() {
+                if self.vnc.web != Some(ProbeResult::Ok) {
+                    checks.push(Check::VncWeb);
+                }
+                // A server shuts out who connects and does not log in, and with us all who come through this host.
+                if self.vnc.greeting != Some(ProbeResult::Ok) && self.vnc.counted < MOST_VNC {
+                    checks.push(Check::Vnc);
+                }
+            }
+            out.push(Effect::Look(address, checks));
         }
     }
 
@@ -855,35 +921,29 @@ impl Running {
             self.cancel(now, out);
             return;
         }
+        if waited >= VNC_MS {
+            self.vnc.given_up = true;
+        }
         let looked = self.has_looked();
-        let vnc = !self.waits_for_vnc() || waited >= VNC_MS;
-        let over = waited >= FIELDS_MS;
-        if (looked && vnc && self.seen.fields) || over {
-            let failure = if !looked {
-                let word = self.last_look.word;
-                self.trial.reason = Some(format!(
-                    "the controller calls it ready, and our own GET /health meets {word}"
-                ));
-                Some(Failure::AgentUnhealthy)
-            } else if self.waits_for_vnc() && self.settings.vnc == VncMatters::Required {
-                self.trial.reason = Some("VNC does not answer on port 5901".to_owned());
-                Some(Failure::VncNotReady)
-            } else if !self.seen.fields {
-                self.trial.reason = Some("the session's VM fields stay empty".to_owned());
-                Some(Failure::Unknown)
-            } else {
-                None
-            };
-            if self.waits_for_vnc() {
-                // Not there: its phase has no end, and the next one takes the time.
-                self.settings.vnc = VncMatters::Off;
-            }
+        let seen = looked && !self.waits_for_vnc() && self.seen.fields;
+        if seen || waited >= FIELDS_MS {
             self.phases_to(now);
-            let result = match failure {
-                Some(_) => SyntheticResult::Failed,
-                None => SyntheticResult::Passed,
-            };
-            self.end(result, failure, now, out);
+            match self.fault() {
+                Some(fault) => {
+                    self.trial.reason = Some(fault.reason);
+                    let (phase, failure) = (Some(fault.phase), Some(fault.failure));
+                    self.end_in(phase, SyntheticResult::Failed, failure, now, out);
+                }
+                None => {
+                    let unsaid = self.unsaid();
+                    let result = match unsaid {
+                        Some(_) => SyntheticResult::Errored,
+                        None => SyntheticResult::Passed,
+                    };
+                    self.trial.reason = unsaid;
+                    self.end(result, None, now, out);
+                }
+            }
             self.enter(TrialState::Cancelling, now, out);
             self.cancel(now, out);
             return;
@@ -894,6 +954,51 @@ impl Running {
         if !self.seen.fields {
             self.ask(now, out);
         }
+    }
+
+    /// What is wrong with it beyond doubt, though the controller calls it ready.
+    fn fault(&self) -> Option<Fault> {
+        let agent = self.last_look.and_then(|look| look.fault());
+        let fields = (!self.seen.fields).then(|| Fault {
+            failure: Failure::Unknown,
+            phase: TrialPhase::SessionFields,
+            reason: "the session's VM fields stay empty".to_owned(),
+        });
+        agent.or_else(|| self.vnc_fault()).or(fields)
+    }
+
+    fn vnc_fault(&self) -> Option<Fault> {
+        let web = self.vnc.web.filter(|_| self.vnc.is_paged);
+        let seen = [(self.vnc.greeting, "VNC"), (web, "noVNC")];
+        let (result, name) = seen
+            .into_iter()
+            .filter_map(|(result, name)| Some((result?, name)))
+            .find(|(result, _)| result.verdict() == Verdict::Failed)
+            .filter(|_| self.needs_vnc())?;
+        Some(Fault {
+            failure: Failure::VncNotReady,
+            phase: TrialPhase::Vnc,
+            reason: format!("{name} does not answer as it should: {result}"),
+        })
+    }
+
+    fn needs_vnc(&self) -> bool {
+        self.settings.vnc == VncMatters::Required && !self.seen.vnc
+    }
+
+    /// Why our own looks leave it open whether it is well.
+    fn unsaid(&self) -> Option<String> {
+        if self.has_looked() && !self.needs_vnc() {
+            return None;
+        }
+        let Some(look) = self.last_look else {
+            return Some("no look of ours at the VM was made".to_owned());
+        };
+        look.unsaid().or_else(|| {
+            let mut results = [self.vnc.greeting, self.vnc.web].into_iter().flatten();
+            let unsaid = results.find(|result| result.verdict() != Verdict::Passed);
+            Some(unsaid.map_or_else(|| "no look of ours at VNC was made".to_owned(), ours))
+        })
     }
 
     fn cancel(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
