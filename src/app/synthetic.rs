@@ -377,6 +377,12 @@ impl Task {
                 );
                 self.recorder.synthetic_address_refused();
             }
+            Effect::LeftAlone => {
+                tracing::error!(
+                    "two requests of the account cannot be told apart: no session is cancelled; use an account that nobody \
+                     else does (synthetic.user_id)"
+                );
+            }
             Effect::Ended(run) => {
                 tracing::info!(
                     result = run.result.as_str(),

@@ -410,7 +410,9 @@ impl Tracker {
             } => self.flow_failed(event, session, error, out),
             EventKind::SessionCancelled { session } => self.session_cancelled(event, session, out),
             // Whoever marks requests and asks what is left of them knows what to make of it.
-            EventKind::RequestMarked { .. } | EventKind::Destroyed { .. } => {}
+            EventKind::RequestMarked { .. }
+            | EventKind::RequestUnmarked
+            | EventKind::Destroyed { .. } => {}
             EventKind::Destroying { vm } => self.destroying(event, vm),
             EventKind::ProcessExited {
                 vm,

@@ -200,6 +200,9 @@ impl Canary {
         {
             return Some(SkipReason::Previous);
         }
+        if self.traces.iter().any(|trace| trace.is_in_the_way(now)) {
+            return Some(SkipReason::Account);
+        }
         let began = self.past.iter().filter_map(|shown| match shown {
             Shown::Trial(trial) if trial.result != Some(SyntheticResult::Skipped) => {
                 Some(trial.started_at)

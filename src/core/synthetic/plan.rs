@@ -18,6 +18,8 @@ words! {
         /// The log cannot be read, or is not read to its end; or the rows cannot be seen.
         Blind = "blind",
         Maintenance = "maintenance",
+        /// Somebody else's request of our account is under way: ours could not be told from it.
+        Account = "account",
         /// As many as a day may have were begun in the last 24 hours.
         Budget = "budget",
         /// Users' VMs take the place.

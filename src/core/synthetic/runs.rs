@@ -950,3 +950,99 @@ fn vnc_is_connected_to_twice_at_most_and_refusals_are_free() {
         }
     }
 }
+
+/// Ours was given up before it reached the controller, or is only slower: what arrived beside it may be what was accepted.
+#[test]
+fn an_unmarked_request_that_arrived_before_ours_was_accepted_may_be_the_one() {
+    let marked = EventKind::RequestMarked { mark: MARK };
+    let unmarked = EventKind::RequestUnmarked;
+    for arrivals in [[marked, unmarked], [unmarked, marked]] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&arrivals);
+        story.log(&[
+            accepted(),
+            opened(FOREIGN),
+            handed_over(FOREIGN, FOREIGN_VM),
+        ]);
+        story.passes(10 * MINUTE);
+        assert!(story.cancelled().is_empty(), "{:?}", story.cancelled());
+        assert!(story.effects.contains(&Effect::LeftAlone));
+        let reason = story.running.trial.reason.clone().unwrap();
+        assert!(reason.contains("neither is touched"), "{reason}");
+        assert_eq!(story.done(), Some(false), "a VM stands, and may be ours");
+    }
+}
+
+#[test]
+fn an_unmarked_request_that_was_accepted_for_another_account_casts_no_doubt() {
+    let other = EventKind::RequestAccepted { user: UserKey(8) };
+    let marked = EventKind::RequestMarked { mark: MARK };
+    let unmarked = EventKind::RequestUnmarked;
+    for kinds in [
+        [marked, unmarked, accepted(), other],
+        [unmarked, marked, other, accepted()],
+        [unmarked, other, marked, accepted()],
+    ] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&kinds).log(&[opened(SESSION)]).passes(6_000);
+        assert_eq!(story.cancelled(), [SESSION], "{kinds:?}");
+    }
+}
+
+#[test]
+fn an_unmarked_request_of_long_ago_was_refused_and_casts_no_doubt() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    story.log(&[EventKind::RequestUnmarked]);
+    story.now = story.now.plus_ms(2 * MINUTE);
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        accepted(),
+        opened(SESSION),
+    ]);
+    story.passes(6_000);
+    assert_eq!(story.cancelled(), [SESSION]);
+}
+
+/// What the answer names needs no mark.
+#[test]
+fn a_session_that_the_answer_named_is_ours_whatever_arrived_beside_it() {
+    let mut story = Story::begin();
+    story.told(Told::Journalled(true));
+    story.log(&[EventKind::RequestUnmarked]);
+    story.created().looks(&[AGENT]).ready().passes(1_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Passed);
+    assert_eq!(story.running.trial.vm, Some(VM));
+}
+
+#[test]
+fn nothing_is_begun_while_somebody_else_uses_the_account() {
+    let settings = Settings {
+        trial: settings(VncMatters::Off),
+        limits: Limits {
+            budget: 96,
+            busy: 2,
+            reserve: 0,
+        },
+        schedule: Schedule::new(24 * 60 * MINUTE, 7),
+    };
+    let room = Room {
+        sighted: true,
+        ..Room::default()
+    };
+    let mut traces = Traces::new(OURS);
+    traces.observe(&event(NOON, accepted()));
+    let mut canary = Canary::new(settings, Vec::new(), NOON);
+    canary.sees(traces.all(), room, NOON, &mut Vec::new());
+    assert_eq!(
+        canary.forbidden(NOON.plus_ms(MINUTE)),
+        Some(SkipReason::Account)
+    );
+    traces.observe(&event(NOON, opened(FOREIGN)));
+    canary.sees(traces.all(), room, NOON, &mut Vec::new());
+    assert_eq!(
+        canary.forbidden(NOON),
+        Some(SkipReason::Account),
+        "too near"
+    );
+    assert_eq!(canary.forbidden(NOON.plus_ms(6_000)), None);
+}

@@ -190,6 +190,8 @@ pub enum Effect {
     Look(VmAddress, Vec<Check>),
     /// An address was named that is not contacted.
     Refused(String),
+    /// Which VM is its own cannot be told: none is touched.
+    LeftAlone,
     /// Its checks are over.
     Ended(Box<SyntheticRun>),
     /// So is its clean-up.
@@ -220,6 +222,8 @@ pub struct Running {
     sighted: bool,
     /// The VM was cancelled again, so often.
     again: u32,
+    /// It was told that nothing is touched.
+    left_alone: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -317,6 +321,7 @@ impl Running {
             vnc: VncSeen::default(),
             sighted: false,
             again: 0,
+            left_alone: false,
         }
     }
 
@@ -377,7 +382,7 @@ impl Running {
             TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
             TrialState::Joining if self.trial.ended_at.is_none() => [at(CLASS_MS), None, None],
             TrialState::Joining => match &self.trace {
-                Some(trace) if trace.session.is_some() && !trace.ambiguous => {
+                Some(trace) if trace.session.is_some() && !trace.is_doubtful() => {
                     [at(APART_MS), None, None]
                 }
                 Some(_) => [at(FLOW_MS), None, None],
@@ -624,7 +629,9 @@ impl Running {
         let Some(trace) = self.trace.clone() else {
             return;
         };
-        if !trace.ambiguous {
+        // The controller's own answer named the session: then no mark needs to prove it.
+        let named = self.trial.session.is_some() && trace.session == self.trial.session;
+        if !trace.ambiguous && (named || !trace.is_doubtful()) {
             if self.trial.vm.is_none() && trace.vm.is_some() {
                 self.trial.vm = trace.vm;
             }
@@ -820,8 +827,18 @@ impl Running {
             }
             return;
         };
-        if trace.ambiguous {
-            // Neither is touched; the controller's own limit ends both.
+        if trace.is_doubtful() {
+            // None is touched; the controller's own limit ends them all.
+            if !self.left_alone {
+                self.left_alone = true;
+                let said = "another request of the account came so close to ours that they cannot be told apart: neither is touched";
+                self.trial.reason = Some(match self.trial.reason.take() {
+                    Some(reason) => short(&format!("{reason}; {said}")),
+                    None => said.to_owned(),
+                });
+                out.push(Effect::Journal(Box::new(self.trial.clone())));
+                out.push(Effect::LeftAlone);
+            }
             if waited >= FLOW_MS {
                 let clean = trace.is_gone() || trace.vm.is_none();
                 self.finish(clean, now, out);
