@@ -30,7 +30,7 @@ use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, VmType, w
 pub use canary::{Canary, CanaryEffect, Settings, Shown};
 pub use looked::{AgentSeen, Looked};
 pub use phases::{Phases, TrialPhase};
-pub use plan::{Limits, Room, Schedule, SkipReason};
+pub use plan::{Limits, Room, RowsSeen, Schedule, SkipReason};
 pub use trace::{Trace, Traces};
 pub use trial::{
     CallError, Effect, FLOW_MS, Running, SessionAnswer, StartAnswer, Told, Trial, TrialSettings,

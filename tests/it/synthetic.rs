@@ -74,6 +74,19 @@ fn a_cancellation_that_destroys_nothing_is_tried_again_and_judged_by_what_is_the
     drop(run);
 }
 
+/// The controller's answers name the VM; its row, which is what users are shown, does not.
+#[test]
+fn a_session_whose_row_stays_empty_fails_in_that_phase() {
+    for version in [Version::Oct, Version::Dec] {
+        let (world, run) = played(version, Habit::EmptyFields, "healthy");
+        assert_eq!(run["result"], "failed", "{run}");
+        assert_eq!(run["stopped_in"], "session_fields", "{run}");
+        assert_eq!(run["reason"], "the session's VM fields stay empty");
+        assert_eq!(run["cleaned_up"], true, "{run}");
+        assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_limiter_with_few_requests_left_is_left_to_the_users() {
     let (world, run) = played(Version::Oct, Habit::Limited(12, 600_000), "healthy");

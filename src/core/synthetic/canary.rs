@@ -102,7 +102,7 @@ impl Canary {
         self.traces = traces.to_vec();
         self.room = room;
         self.with(now, out, |running, traces, room, now, out| {
-            running.sees(traces, room.sighted, now, out);
+            running.sees(traces, room, now, out);
         });
     }
 
@@ -152,7 +152,7 @@ impl Canary {
             let mut effects = Vec::new();
             let settings = self.settings.trial.clone();
             let mut running = Running::resume(trial, settings, now, &mut effects);
-            running.sees(&self.traces, self.room.sighted, now, &mut effects);
+            running.sees(&self.traces, self.room, now, &mut effects);
             self.running = Some(running);
             self.take(effects, out);
         }

@@ -6,7 +6,7 @@ use super::trial::{Effect, Told};
 use super::*;
 use crate::core::event::{Event, EventKind, Provenance, UserKey};
 use crate::core::probe::{Answerer, Check, Checked, Look, Network, Networks, ProbeResult, Skew};
-use crate::core::row::SessionStatus;
+use crate::core::row::{Provider, Row, SessionRow, SessionStatus};
 
 const NOON: Timestamp = Timestamp(1_760_788_800_000);
 const OURS: UserKey = UserKey(7);
@@ -23,6 +23,7 @@ struct Story {
     traces: Traces,
     running: Running,
     effects: Vec<Effect>,
+    rows: RowsSeen,
 }
 
 fn settings(vnc: VncMatters) -> TrialSettings {
@@ -55,6 +56,7 @@ impl Story {
             traces: Traces::new(OURS),
             running,
             effects,
+            rows: RowsSeen::NoDatabase,
         }
     }
 
@@ -68,6 +70,7 @@ impl Story {
             traces: Traces::new(OURS),
             running,
             effects,
+            rows: RowsSeen::NoDatabase,
         }
     }
 
@@ -85,7 +88,12 @@ impl Story {
 
     fn sees(&mut self) -> &mut Story {
         let traces = self.traces.all();
-        self.running.sees(traces, true, self.now, &mut self.effects);
+        let room = Room {
+            sighted: true,
+            rows: self.rows,
+            ..Room::default()
+        };
+        self.running.sees(traces, room, self.now, &mut self.effects);
         self
     }
 
@@ -737,7 +745,7 @@ fn nothing_is_cancelled_by_a_mark_before_the_log_has_gone_on() {
 fn a_clean_up_that_nobody_could_see_is_not_called_clean() {
     let mut story = Story::resume(left(TrialState::Following, Some(SESSION)));
     let (now, effects) = (story.now, &mut story.effects);
-    story.running.sees(&[], false, now, effects);
+    story.running.sees(&[], Room::default(), now, effects);
     story.answer_cancellations();
     story.passes(FLOW_MS + MINUTE);
     assert_eq!(story.done(), None);
@@ -1045,4 +1053,95 @@ fn nothing_is_begun_while_somebody_else_uses_the_account() {
         "too near"
     );
     assert_eq!(canary.forbidden(NOON.plus_ms(6_000)), None);
+}
+
+fn session_row(status: SessionStatus, filled: bool) -> Row {
+    Row::Session(SessionRow {
+        session: SESSION,
+        user: Some(OURS),
+        provider: Provider::Codex,
+        status,
+        vm: filled.then_some(VM),
+        ip: filled.then_some(IP),
+        has_auth_url: false,
+        error: None,
+        created_at: NOON,
+        timeout_at: None,
+        version: 1,
+    })
+}
+
+/// The controller's memory has VM and address, whatever its row says: that is what users met.
+#[test]
+fn fields_that_the_row_leaves_empty_fail_the_run_in_their_phase() {
+    for (status, filled, result) in [
+        (
+            SessionStatus::AwaitingUserAuth,
+            true,
+            SyntheticResult::Passed,
+        ),
+        (
+            SessionStatus::AwaitingUserAuth,
+            false,
+            SyntheticResult::Failed,
+        ),
+        (SessionStatus::Ready, false, SyntheticResult::Failed),
+        (SessionStatus::VmCreated, false, SyntheticResult::Failed),
+    ] {
+        let mut story = Story::begin();
+        story.rows = RowsSeen::Seen;
+        story.created().passes(900);
+        story.looks(&[AGENT]).ready();
+        assert!(story.ended().is_none(), "the row was not seen yet");
+        story.traces.row(&session_row(status, filled));
+        story.sees().passes(1_000);
+        if status == SessionStatus::VmCreated {
+            assert!(story.ended().is_none(), "they may come yet");
+            story.passes(MINUTE);
+        }
+        let run = story.ended().unwrap();
+        assert_eq!(run.result, result, "{status} {filled}: {run:?}");
+        let stopped = story.running.trial.phases.stopped();
+        let failed = result == SyntheticResult::Failed;
+        assert_eq!(stopped, failed.then_some(TrialPhase::SessionFields));
+        assert_eq!(
+            run.evidence.first().map(String::as_str) == Some("the session's VM fields stay empty"),
+            failed
+        );
+    }
+}
+
+#[test]
+fn a_session_without_a_row_fails_and_rows_that_cannot_be_seen_blame_nobody() {
+    for (rows, result) in [
+        (RowsSeen::Seen, SyntheticResult::Failed),
+        (RowsSeen::Hidden, SyntheticResult::Errored),
+        (RowsSeen::NoDatabase, SyntheticResult::Passed),
+    ] {
+        let mut story = Story::begin();
+        story.rows = rows;
+        story.created().passes(900);
+        story.looks(&[AGENT]).ready().passes(MINUTE + 1_000);
+        assert_eq!(story.ended().unwrap().result, result, "{rows}");
+    }
+}
+
+#[test]
+fn an_interface_that_names_no_vm_fails_where_there_is_nothing_else() {
+    let mut story = Story::begin();
+    story.created().passes(900);
+    story
+        .looks(&[AGENT])
+        .log(&[EventKind::WaitReady { ip: IP }]);
+    story.told(Told::Session(Ok(SessionAnswer {
+        status: Some(SessionStatus::Ready),
+        ..SessionAnswer::default()
+    })));
+    story.passes(MINUTE + 1_000);
+    let run = story.ended().unwrap();
+    assert_eq!(run.result, SyntheticResult::Failed);
+    assert_eq!(
+        story.running.trial.phases.stopped(),
+        Some(TrialPhase::SessionFields)
+    );
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::looked::{Fault, Looked, ours};
 use super::phases::{Phases, TrialPhase};
+use super::plan::{Room, RowsSeen};
 use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
@@ -220,6 +221,9 @@ pub struct Running {
     vnc: VncSeen,
     /// The log is read to its end.
     sighted: bool,
+    rows: RowsSeen,
+    /// What the controller's interface said last of the session, if it knew it: whether VM and address were named.
+    fields_told: Option<bool>,
     /// The VM was cancelled again, so often.
     again: u32,
     /// It was told that nothing is touched.
@@ -235,6 +239,19 @@ struct VncSeen {
     counted: u32,
     /// It was waited for long enough.
     given_up: bool,
+}
+
+/// What the session says of its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fields {
+    /// Nobody could look.
+    Unseen,
+    /// There is no row of it.
+    Missing,
+    Empty,
+    /// Empty, though its status says that it is ready.
+    LeftEmpty,
+    Filled,
 }
 
 /// The milestones that were seen.
@@ -320,6 +337,8 @@ impl Running {
             last_look: None,
             vnc: VncSeen::default(),
             sighted: false,
+            rows: RowsSeen::NoDatabase,
+            fields_told: None,
             again: 0,
             left_alone: false,
         }
@@ -351,9 +370,10 @@ impl Running {
         self.go_on(now, out);
     }
 
-    /// Takes what log and rows tell of the account's requests; `sighted` if the log is read to its end.
-    pub fn sees(&mut self, traces: &[Trace], sighted: bool, now: Timestamp, out: &mut Vec<Effect>) {
-        self.sighted = sighted;
+    /// Takes what log and rows tell of the account's requests, as far as `room` says that they can be seen.
+    pub fn sees(&mut self, traces: &[Trace], room: Room, now: Timestamp, out: &mut Vec<Effect>) {
+        self.sighted = room.sighted;
+        self.rows = room.rows;
         let (mark, session) = (self.trial.mark, self.trial.session);
         let ours = |trace: &&Trace| match session {
             Some(session) => trace.session == Some(session),
@@ -397,7 +417,7 @@ impl Running {
                 [ask, look, at(most)]
             }
             TrialState::Checking => [
-                ask.filter(|_| !self.seen.fields),
+                ask.filter(|_| !self.seen.fields && self.rows == RowsSeen::NoDatabase),
                 look.filter(|_| !self.has_looked() || self.waits_for_vnc()),
                 at(if self.waits_for_vnc() {
                     VNC_MS
@@ -566,13 +586,37 @@ impl Running {
             }
             _ => {}
         }
-        // The answer may come from the controller's memory; where the row was seen, it alone tells what is in it.
-        let by_row = self
-            .trace
-            .as_ref()
-            .is_some_and(|trace| trace.session_row.is_some() && !trace.ambiguous);
-        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() && !by_row {
-            self.seen.fields = true;
+        if answer.status.is_some() {
+            self.fields_told = Some(answer.vm.is_some() && answer.address.is_some());
+        }
+    }
+
+    /// What the session says of its VM, and whether there is no hope for more. An answer may come from the controller's
+    /// memory, where VM and address are whatever the row says; so where there are rows, they alone tell.
+    fn fields(&self) -> Fields {
+        let told = match (self.rows, &self.trace) {
+            (RowsSeen::NoDatabase, _) => match self.fields_told {
+                Some(true) => return Fields::Filled,
+                Some(false) => Fields::Empty,
+                None => Fields::Unseen,
+            },
+            (RowsSeen::Hidden, _) => Fields::Unseen,
+            (RowsSeen::Seen, None) => Fields::Missing,
+            (RowsSeen::Seen, Some(trace)) => match trace.session_row {
+                None => Fields::Missing,
+                Some(_) if trace.fields => return Fields::Filled,
+                // The controller fills them before it says so.
+                Some(
+                    SessionStatus::Ready
+                    | SessionStatus::AwaitingUserAuth
+                    | SessionStatus::Completed,
+                ) => Fields::LeftEmpty,
+                Some(_) => Fields::Empty,
+            },
+        };
+        match self.seen.fields {
+            true => Fields::Filled,
+            false => told,
         }
     }
 
@@ -639,7 +683,6 @@ impl Running {
             self.seen.network |= trace.network;
             self.seen.agent |= trace.agent;
             self.seen.ready |= trace.ready;
-            self.seen.fields |= trace.fields && self.seen.ready;
         }
         let named = [trace.ip, trace.row_ip];
         for ip in named.into_iter().flatten() {
@@ -799,6 +842,7 @@ impl Running {
     }
 
     fn go_on(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.seen.fields |= self.seen.ready && self.fields() == Fields::Filled;
         match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => {}
             TrialState::Joining => self.join(now, out),
@@ -942,7 +986,8 @@ impl Running {
             self.vnc.given_up = true;
         }
         let looked = self.has_looked();
-        let seen = looked && !self.waits_for_vnc() && self.seen.fields;
+        let fields = matches!(self.fields(), Fields::Filled | Fields::LeftEmpty);
+        let seen = looked && !self.waits_for_vnc() && fields;
         if seen || waited >= FIELDS_MS {
             self.phases_to(now);
             match self.fault() {
@@ -968,7 +1013,7 @@ impl Running {
         if !looked || self.waits_for_vnc() {
             self.look(now, out);
         }
-        if !self.seen.fields {
+        if !self.seen.fields && self.rows == RowsSeen::NoDatabase {
             self.ask(now, out);
         }
     }
@@ -976,10 +1021,15 @@ impl Running {
     /// What is wrong with it beyond doubt, though the controller calls it ready.
     fn fault(&self) -> Option<Fault> {
         let agent = self.last_look.and_then(|look| look.fault());
-        let fields = (!self.seen.fields).then(|| Fault {
+        let fields = match self.fields() {
+            Fields::Filled | Fields::Unseen => None,
+            Fields::Empty | Fields::LeftEmpty => Some("the session's VM fields stay empty"),
+            Fields::Missing => Some("the session has no row"),
+        };
+        let fields = fields.map(|reason| Fault {
             failure: Failure::Unknown,
             phase: TrialPhase::SessionFields,
-            reason: "the session's VM fields stay empty".to_owned(),
+            reason: reason.to_owned(),
         });
         agent.or_else(|| self.vnc_fault()).or(fields)
     }
@@ -1006,7 +1056,8 @@ impl Running {
     /// Why our own looks leave it open whether it is well.
     fn unsaid(&self) -> Option<String> {
         if self.has_looked() && !self.needs_vnc() {
-            return None;
+            let unseen = self.fields() == Fields::Unseen;
+            return unseen.then(|| "what the session says of its VM could not be seen".to_owned());
         }
         let Some(look) = self.last_look else {
             return Some("no look of ours at the VM was made".to_owned());
