@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is sent before what is to be done is on the disk. An orderly end in the midst of a run cancels it first, if
-//! that takes no more than two seconds; whatever it leaves, the next start finds in the journal.
+//! that takes no more than two seconds; whatever it leaves, the next start finds in the journal. A journal that was lost
+//! with its file is written again from memory, and what a file held that could only be opened late is taken over then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::keeper::JournalOrder;
+use super::keeper::{JournalAnew, JournalOrder};
 use crate::clock::{self, SteadyClock};
 use crate::config;
 use crate::controller::api;
@@ -134,6 +135,7 @@ pub(super) struct Begin {
     pub(super) host: String,
     pub(super) sight: watch::Receiver<Arc<Sight>>,
     pub(super) journal: mpsc::Sender<JournalOrder>,
+    pub(super) journal_anew: watch::Receiver<JournalAnew>,
     pub(super) ended: mpsc::Sender<SyntheticRun>,
     pub(super) asks: mpsc::Receiver<web::RunAsk>,
     pub(super) view: watch::Sender<Arc<Value>>,
@@ -184,6 +186,7 @@ pub(super) async fn run(begin: Begin) {
         host,
         mut sight,
         journal,
+        mut journal_anew,
         ended,
         mut asks,
         view,
@@ -255,6 +258,11 @@ pub(super) async fn run(begin: Begin) {
             () = stop.cancelled() => break,
             written = finished(&mut task.writing) => {
                 task.canary.told(Told::Journalled(written), task.clock.now(), &mut out);
+            }
+            Ok(()) = journal_anew.changed() => {
+                let found = trials(&journal_anew.borrow_and_update().found);
+                task.canary.found(found, task.clock.now());
+                task.write_all().await;
             }
             changed = sight.changed() => {
                 if changed.is_err() {
@@ -419,25 +427,25 @@ impl Task {
     }
 
     async fn write(&mut self, trial: &Trial) {
-        let Ok(intent) = serde_json::to_string(trial) else {
-            tracing::error!("a synthetic boot cannot be written down");
-            return;
-        };
+        self.order(row(trial).into_iter().collect()).await;
+    }
+
+    /// The file that held them is another.
+    async fn write_all(&mut self) {
+        let rows: Vec<TrialRow> = self.canary.trials().filter_map(row).collect();
+        if !rows.is_empty() {
+            self.order(rows).await;
+        }
+    }
+
+    async fn order(&mut self, rows: Vec<TrialRow>) {
         let (answer, written) = oneshot::channel();
-        let row = TrialRow {
-            id: i64::try_from(trial.mark >> 1).unwrap_or(i64::MAX),
-            state: trial.state.as_str().to_owned(),
-            intent,
-            vm_id: trial.vm.map(|vm| vm.to_string()),
-            session_id: trial.session.map(|session| session.to_string()),
-            started_at: trial.started_at,
-            ended_at: trial.done_at,
-        };
-        let sent = self
-            .journal
-            .send(JournalOrder { row, answer })
-            .await
-            .is_ok();
+        let sent = !rows.is_empty()
+            && self
+                .journal
+                .send(JournalOrder { rows, answer })
+                .await
+                .is_ok();
         // What follows waits for the newest entry: those before it are written in their order.
         self.writing = Some(Box::pin(
             async move { sent && written.await.unwrap_or(false) },
@@ -487,6 +495,22 @@ impl Task {
             changed
         });
     }
+}
+
+/// An entry of the journal; without one nothing is done.
+fn row(trial: &Trial) -> Option<TrialRow> {
+    let intent = serde_json::to_string(trial)
+        .inspect_err(|error| tracing::error!(%error, "a synthetic boot cannot be written down"))
+        .ok()?;
+    Some(TrialRow {
+        id: i64::try_from(trial.mark >> 1).unwrap_or(i64::MAX),
+        state: trial.state.as_str().to_owned(),
+        intent,
+        vm_id: trial.vm.map(|vm| vm.to_string()),
+        session_id: trial.session.map(|session| session.to_string()),
+        started_at: trial.started_at,
+        ended_at: trial.done_at,
+    })
 }
 
 fn rfc3339(at: Timestamp) -> Option<String> {

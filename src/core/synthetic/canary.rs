@@ -47,6 +47,15 @@ pub enum Shown {
     Skipped { at: Timestamp, reason: SkipReason },
 }
 
+impl Shown {
+    fn began_at(&self) -> Timestamp {
+        match self {
+            Shown::Trial(trial) => trial.started_at,
+            Shown::Skipped { at, .. } => *at,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Canary {
     settings: Settings,
@@ -89,6 +98,33 @@ impl Canary {
             last_skip: None,
             unclean,
         }
+    }
+
+    /// Every trial that a journal must hold, oldest first.
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
+        let past = self.past.iter().filter_map(|shown| match shown {
+            Shown::Trial(trial) => Some(trial.as_ref()),
+            Shown::Skipped { .. } => None,
+        });
+        past.chain(&self.left).chain(self.running())
+    }
+
+    /// What a journal holds that could only be read now, oldest first. Of those that are known, more is known here.
+    pub fn found(&mut self, saved: Vec<Trial>, now: Timestamp) {
+        for trial in saved {
+            if self.trials().any(|known| known.mark == trial.mark) {
+                continue;
+            }
+            if trial.done_at.is_none() {
+                self.left.push(trial);
+                continue;
+            }
+            let before = |shown: &Shown| shown.began_at() <= trial.started_at.min(now);
+            let at = self.past.partition_point(before);
+            self.past.insert(at, Shown::Trial(Box::new(trial)));
+        }
+        let surplus = self.past.len().saturating_sub(KEPT);
+        self.past.drain(..surplus);
     }
 
     /// What log and rows tell.
@@ -288,6 +324,11 @@ impl Canary {
         if running.is_done()
             && let Some(running) = self.running.take()
         {
+            if running.is_unwritten() {
+                self.take(effects, out);
+                self.skip(SkipReason::Journal, now, out);
+                return;
+            }
             self.unclean = running.trial.clean == Some(false);
             self.keep(Shown::Trial(Box::new(running.trial)));
         }

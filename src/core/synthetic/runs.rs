@@ -263,8 +263,90 @@ fn nothing_is_sent_before_the_intent_is_on_the_disk() {
     assert!(matches!(story.effects[1..], [Effect::Start { mark: MARK }]));
     let mut story = Story::begin();
     story.told(Told::Journalled(false));
-    assert_eq!(story.ended().unwrap().result, SyntheticResult::Skipped);
-    assert_eq!(story.done(), Some(true));
+    assert!(story.running.is_unwritten() && story.running.is_done());
+    let Some(Effect::Journal(last)) = story.effects.last() else {
+        panic!("{:?}", story.effects);
+    };
+    assert!(
+        last.done_at.is_some(),
+        "no start takes it for one that was left"
+    );
+}
+
+fn quiet(saved: Vec<Trial>) -> Canary {
+    let settings = Settings {
+        trial: settings(VncMatters::Off),
+        limits: Limits {
+            budget: 3,
+            busy: 2,
+            reserve: 0,
+        },
+        schedule: Schedule::new(24 * 60 * MINUTE, 7),
+    };
+    let mut canary = Canary::new(settings, saved, NOON);
+    let room = Room {
+        sighted: true,
+        ..Room::default()
+    };
+    canary.sees(&[], room, NOON, &mut Vec::new());
+    canary
+}
+
+#[test]
+fn a_run_that_cannot_be_written_down_is_skipped_with_that_reason() {
+    let mut canary = quiet(Vec::new());
+    let mut out = Vec::new();
+    assert_eq!(canary.wanted(NOON, &mut out), None);
+    canary.health(Ok(None), MARK, NOON, &mut out);
+    out.clear();
+    canary.told(Told::Journalled(false), NOON, &mut out);
+    let [
+        CanaryEffect::Trial(Effect::Journal(_)),
+        CanaryEffect::Skipped(reason, run),
+    ] = &out[..]
+    else {
+        panic!("{out:?}");
+    };
+    assert_eq!(*reason, SkipReason::Journal);
+    assert_eq!(run.result, SyntheticResult::Skipped);
+    assert!(canary.running().is_none());
+    assert_eq!(canary.last_skip(), Some(SkipReason::Journal));
+    assert_eq!(canary.forbidden(NOON), None, "nothing is left of it");
+}
+
+#[test]
+fn a_lost_journal_is_written_again_whole() {
+    let mut done = left(TrialState::Done, Some(FOREIGN));
+    (done.mark, done.done_at) = (1, Some(NOON));
+    let mut open = left(TrialState::Following, Some(SESSION));
+    open.mark = 2;
+    let mut canary = quiet(vec![done, open]);
+    let marks = |canary: &Canary| canary.trials().map(|trial| trial.mark).collect::<Vec<_>>();
+    assert_eq!(marks(&canary), [1, 2]);
+    canary.tick(NOON, &mut Vec::new());
+    assert_eq!(marks(&canary), [1, 2], "also the one that runs");
+}
+
+#[test]
+fn what_a_journal_held_that_was_opened_late_is_cleaned_up_and_counts() {
+    let mut canary = quiet(Vec::new());
+    let mut over = left(TrialState::Done, Some(FOREIGN));
+    over.mark = 1;
+    over.done_at = Some(NOON.plus_ms(-MINUTE));
+    over.ended_at = over.done_at;
+    over.started_at = NOON.plus_ms(-10 * MINUTE);
+    let mut open = left(TrialState::Following, Some(SESSION));
+    open.mark = 2;
+    for _ in 0..2 {
+        canary.found(vec![over.clone(), open.clone()], NOON);
+    }
+    assert_eq!(canary.trials().count(), 2);
+    assert_eq!(canary.forbidden(NOON), Some(SkipReason::Previous));
+    let mut out = Vec::new();
+    canary.tick(NOON, &mut out);
+    let cancel = CanaryEffect::Trial(Effect::Cancel(SESSION));
+    canary.tick(NOON, &mut out);
+    assert!(out.contains(&cancel), "{out:?}");
 }
 
 #[test]

@@ -226,6 +226,8 @@ pub struct Running {
     fields_told: Option<bool>,
     /// The VM was cancelled again, so often.
     again: u32,
+    /// Nothing was sent: the intent is not on the disk.
+    unwritten: bool,
     /// It was told that nothing is touched.
     left_alone: bool,
 }
@@ -340,8 +342,15 @@ impl Running {
             rows: RowsSeen::NoDatabase,
             fields_told: None,
             again: 0,
+            unwritten: false,
             left_alone: false,
         }
+    }
+
+    /// It was never begun, as it could not be written down first.
+    #[must_use]
+    pub fn is_unwritten(&self) -> bool {
+        self.unwritten
     }
 
     #[must_use]
@@ -486,9 +495,14 @@ impl Running {
             return;
         }
         if !written {
+            // The entry may reach the disk after all: it must not be one that is left.
             self.trial.reason = Some("it could not be written down first".to_owned());
-            self.end(SyntheticResult::Skipped, None, now, out);
-            self.finish(true, now, out);
+            self.trial.result = Some(SyntheticResult::Skipped);
+            self.trial.ended_at = Some(now);
+            self.trial.done_at = Some(now);
+            self.trial.clean = Some(true);
+            self.unwritten = true;
+            self.enter(TrialState::Done, now, out);
             return;
         }
         self.trial.state = TrialState::Requested;

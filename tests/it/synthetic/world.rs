@@ -293,6 +293,21 @@ impl Program {
         child.wait().unwrap();
     }
 
+    /// The orderly way: what is in memory goes into the store's file.
+    pub(super) fn end(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        child.wait().unwrap();
+    }
+
+    pub(super) fn store(&self) -> PathBuf {
+        self.folder.join("bootwatch.db")
+    }
+
     pub(super) fn errors(&self) -> String {
         fs::read_to_string(self.folder.join("errors")).unwrap_or_default()
     }
