@@ -291,7 +291,9 @@ impl Tracker {
         self.synthetic = users;
     }
 
-    fn origin_of(&self, user: Option<UserKey>) -> Origin {
+    /// Who asked for a boot: what a boot says of it itself is certain only once it has ended.
+    #[must_use]
+    pub fn origin_of(&self, user: Option<UserKey>) -> Origin {
         match user.is_some_and(|user| self.synthetic.contains(&user)) {
             true => Origin::Synthetic,
             false => Origin::User,

@@ -76,7 +76,7 @@ impl Owner {
             None => self
                 .tracker
                 .in_flight()
-                .filter(|kind| *kind == VmType::Browser)
+                .filter(|(kind, _)| *kind == VmType::Browser)
                 .count(),
         };
         let room = Room {
@@ -110,7 +110,7 @@ impl Owner {
             ..
         } = self;
         recorder.tracker(&tracker.counts(), !*history);
-        recorder.in_flight(tracker.in_flight(), engine.overdue());
+        recorder.in_flight(tracker.users_in_flight(), engine.overdue());
         recorder.alerts(engine.alerts());
         let reads = reader.counts();
         recorder.reads(
