@@ -35,7 +35,7 @@ use crate::core::synthetic::{
 use crate::export::Recorder;
 use crate::probe::synthetic::{Ask, Controller, Patience};
 use crate::probe::{Footing, Prober};
-use crate::store::TrialRow;
+use crate::store::{SKIPPED, TrialRow};
 use crate::web;
 
 /// An orderly end gives a cancellation this long.
@@ -168,6 +168,7 @@ struct Task {
 /// The trials that a journal's rows hold; one that cannot be read is told, and nothing is done about it.
 pub(super) fn trials(rows: &[TrialRow]) -> Vec<Trial> {
     rows.iter()
+        .filter(|row| row.state != SKIPPED)
         .filter_map(|row| {
             serde_json::from_str(&row.intent)
                 .inspect_err(|error| {
@@ -333,6 +334,7 @@ impl Task {
                 tracing::info!(reason = reason.as_str(), "a synthetic boot is skipped");
                 self.recorder.synthetic_skipped(reason);
                 self.recorder.synthetic_run(run.result);
+                self.order(vec![skip_row(reason, run.started_at)]).await;
                 self.tell(*run).await;
             }
             CanaryEffect::Trial(effect) => self.act(effect).await,
@@ -432,7 +434,12 @@ impl Task {
 
     /// The file that held them is another.
     async fn write_all(&mut self) {
-        let rows: Vec<TrialRow> = self.canary.trials().filter_map(row).collect();
+        let skips = self.canary.past().filter_map(|shown| match shown {
+            Shown::Skipped { at, reason } => Some(skip_row(*reason, *at)),
+            Shown::Trial(_) => None,
+        });
+        let begun = self.canary.trials().filter_map(row);
+        let rows: Vec<TrialRow> = begun.chain(skips).collect();
         if !rows.is_empty() {
             self.order(rows).await;
         }
@@ -494,6 +501,19 @@ impl Task {
             }
             changed
         });
+    }
+}
+
+/// One that was not begun, for history alone.
+fn skip_row(reason: SkipReason, at: Timestamp) -> TrialRow {
+    TrialRow {
+        id: at.0,
+        state: SKIPPED.to_owned(),
+        intent: json!({ "reason": reason.as_str() }).to_string(),
+        vm_id: None,
+        session_id: None,
+        started_at: at,
+        ended_at: Some(at),
     }
 }
 

@@ -47,6 +47,11 @@ pub enum Shown {
     Skipped { at: Timestamp, reason: SkipReason },
 }
 
+/// One that was not begun after all is shown as a skip, while it is remembered.
+fn is_begun(trial: &Trial) -> bool {
+    trial.result != Some(SyntheticResult::Skipped)
+}
+
 impl Shown {
     fn began_at(&self) -> Timestamp {
         match self {
@@ -78,8 +83,8 @@ impl Canary {
     /// `saved` is what the journal holds, oldest first.
     #[must_use]
     pub fn new(settings: Settings, saved: Vec<Trial>, now: Timestamp) -> Canary {
-        let (over, left): (Vec<_>, Vec<_>) =
-            saved.into_iter().partition(|trial| trial.done_at.is_some());
+        let begun = saved.into_iter().filter(is_begun);
+        let (over, left): (Vec<_>, Vec<_>) = begun.partition(|trial| trial.done_at.is_some());
         let unclean = over.last().is_some_and(|trial| trial.clean == Some(false));
         let mut past: Vec<Shown> = over
             .into_iter()
@@ -111,7 +116,7 @@ impl Canary {
 
     /// What a journal holds that could only be read now, oldest first. Of those that are known, more is known here.
     pub fn found(&mut self, saved: Vec<Trial>, now: Timestamp) {
-        for trial in saved {
+        for trial in saved.into_iter().filter(is_begun) {
             if self.trials().any(|known| known.mark == trial.mark) {
                 continue;
             }
@@ -324,9 +329,9 @@ impl Canary {
         if running.is_done()
             && let Some(running) = self.running.take()
         {
-            if running.is_unwritten() {
+            if let Some(reason) = running.not_begun() {
                 self.take(effects, out);
-                self.skip(SkipReason::Journal, now, out);
+                self.skip(reason, now, out);
                 return;
             }
             self.unclean = running.trial.clean == Some(false);

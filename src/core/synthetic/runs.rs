@@ -263,7 +263,8 @@ fn nothing_is_sent_before_the_intent_is_on_the_disk() {
     assert!(matches!(story.effects[1..], [Effect::Start { mark: MARK }]));
     let mut story = Story::begin();
     story.told(Told::Journalled(false));
-    assert!(story.running.is_unwritten() && story.running.is_done());
+    assert_eq!(story.running.not_begun(), Some(SkipReason::Journal));
+    assert!(story.running.is_done());
     let Some(Effect::Journal(last)) = story.effects.last() else {
         panic!("{:?}", story.effects);
     };
@@ -460,10 +461,6 @@ fn our_own_mistake_says_nothing_about_vms() {
         (
             CallError::Unreachable("no connection".to_owned()),
             SyntheticResult::Errored,
-        ),
-        (
-            CallError::Limited { retry_ms: 9_000 },
-            SyntheticResult::Skipped,
         ),
     ] {
         let mut story = Story::begin();
@@ -1226,4 +1223,25 @@ fn an_interface_that_names_no_vm_fails_where_there_is_nothing_else() {
         story.running.trial.phases.stopped(),
         Some(TrialPhase::SessionFields)
     );
+}
+
+#[test]
+fn a_request_that_the_limiter_turned_away_is_a_skip() {
+    let mut canary = quiet(Vec::new());
+    let mut out = Vec::new();
+    canary.wanted(NOON, &mut out);
+    canary.health(Ok(None), MARK, NOON, &mut out);
+    canary.told(Told::Journalled(true), NOON, &mut out);
+    out.clear();
+    let limited = CallError::Limited { retry_ms: 9_000 };
+    canary.told(Told::Started(Err(limited)), NOON, &mut out);
+    let skipped =
+        |effect: &CanaryEffect| matches!(effect, CanaryEffect::Skipped(SkipReason::Limited, _));
+    assert_eq!(
+        out.iter().filter(|effect| skipped(effect)).count(),
+        1,
+        "{out:?}"
+    );
+    assert!(canary.running().is_none());
+    assert_eq!(canary.trials().count(), 0, "it is none that was begun");
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::looked::{Fault, Looked, ours};
 use super::phases::{Phases, TrialPhase};
-use super::plan::{Room, RowsSeen};
+use super::plan::{Room, RowsSeen, SkipReason};
 use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
@@ -226,8 +226,8 @@ pub struct Running {
     fields_told: Option<bool>,
     /// The VM was cancelled again, so often.
     again: u32,
-    /// Nothing was sent: the intent is not on the disk.
-    unwritten: bool,
+    /// It was not begun after all.
+    not_begun: Option<SkipReason>,
     /// It was told that nothing is touched.
     left_alone: bool,
 }
@@ -342,15 +342,15 @@ impl Running {
             rows: RowsSeen::NoDatabase,
             fields_told: None,
             again: 0,
-            unwritten: false,
+            not_begun: None,
             left_alone: false,
         }
     }
 
-    /// It was never begun, as it could not be written down first.
+    /// Why it was not begun after all: it could not be written down, or the request was turned away.
     #[must_use]
-    pub fn is_unwritten(&self) -> bool {
-        self.unwritten
+    pub fn not_begun(&self) -> Option<SkipReason> {
+        self.not_begun
     }
 
     #[must_use]
@@ -495,14 +495,8 @@ impl Running {
             return;
         }
         if !written {
-            // The entry may reach the disk after all: it must not be one that is left.
             self.trial.reason = Some("it could not be written down first".to_owned());
-            self.trial.result = Some(SyntheticResult::Skipped);
-            self.trial.ended_at = Some(now);
-            self.trial.done_at = Some(now);
-            self.trial.clean = Some(true);
-            self.unwritten = true;
-            self.enter(TrialState::Done, now, out);
+            self.leave_off(SkipReason::Journal, now, out);
             return;
         }
         self.trial.state = TrialState::Requested;
@@ -510,6 +504,16 @@ impl Running {
         out.push(Effect::Start {
             mark: self.trial.mark,
         });
+    }
+
+    /// Nothing of it is with the controller. Its entry may reach the disk, and must not be one that is left.
+    fn leave_off(&mut self, reason: SkipReason, now: Timestamp, out: &mut Vec<Effect>) {
+        self.trial.result = Some(SyntheticResult::Skipped);
+        self.trial.ended_at = Some(now);
+        self.trial.done_at = Some(now);
+        self.trial.clean = Some(true);
+        self.not_begun = Some(reason);
+        self.enter(TrialState::Done, now, out);
     }
 
     fn started(
@@ -542,7 +546,10 @@ impl Running {
             Err(error) => {
                 self.trial.reason = Some(short(&error.said()));
                 let (result, reached) = match &error {
-                    CallError::Limited { .. } => (SyntheticResult::Skipped, false),
+                    CallError::Limited { .. } => {
+                        self.leave_off(SkipReason::Limited, now, out);
+                        return;
+                    }
                     CallError::Rejected(_) => (SyntheticResult::Errored, false),
                     CallError::Unreachable(_) => (SyntheticResult::Errored, false),
                     CallError::Failed { .. } => (SyntheticResult::Failed, true),
