@@ -387,6 +387,13 @@ impl Task {
                 );
                 self.recorder.synthetic_address_refused();
             }
+            Effect::Redirected(to) => {
+                tracing::error!(
+                    to,
+                    "what answers at synthetic.controller redirects; no redirect is followed"
+                );
+                self.recorder.synthetic_address_refused();
+            }
             Effect::LeftAlone => {
                 tracing::error!(
                     "two requests of the account cannot be told apart: no session is cancelled; use an account that nobody \

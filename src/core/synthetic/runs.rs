@@ -462,6 +462,12 @@ fn our_own_mistake_says_nothing_about_vms() {
             CallError::Unreachable("no connection".to_owned()),
             SyntheticResult::Errored,
         ),
+        (
+            CallError::Redirected {
+                to: "http://203.0.113.77/".to_owned(),
+            },
+            SyntheticResult::Errored,
+        ),
     ] {
         let mut story = Story::begin();
         story
@@ -1244,4 +1250,21 @@ fn a_request_that_the_limiter_turned_away_is_a_skip() {
     );
     assert!(canary.running().is_none());
     assert_eq!(canary.trials().count(), 0, "it is none that was begun");
+}
+
+#[test]
+fn a_redirect_is_counted_and_told_once_and_the_boot_is_not_blamed() {
+    let to = "http://203.0.113.77/".to_owned();
+    let mut story = Story::begin();
+    story.created();
+    for _ in 0..3 {
+        let to = to.clone();
+        story.told(Told::Session(Err(CallError::Redirected { to })));
+    }
+    let told = |effect: &&Effect| **effect == Effect::Redirected(to.clone());
+    assert_eq!(story.effects.iter().filter(told).count(), 1);
+    assert_eq!(story.running.trial.refused, 3);
+    story.passes(900).looks(&[AGENT]).ready().passes(1_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
+    assert_eq!(story.cancelled(), [SESSION]);
 }

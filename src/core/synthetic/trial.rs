@@ -125,6 +125,8 @@ pub enum CallError {
     Limited { retry_ms: i64 },
     /// Our request is at fault.
     Rejected(String),
+    /// It was sent elsewhere, where nobody goes: whoever answers is not the controller.
+    Redirected { to: String },
     /// The controller answered with an error of its own.
     Failed { status: u16, text: String },
     /// It was never sent.
@@ -137,6 +139,9 @@ impl CallError {
     fn said(&self) -> String {
         match self {
             CallError::Limited { .. } => "the controller's rate limiter refused it".to_owned(),
+            CallError::Redirected { to } => {
+                format!("the controller's answer is a redirect to {to}, which is not followed")
+            }
             CallError::Rejected(text) => format!("the controller refuses our request: {text}"),
             CallError::Failed { status, text } => format!("HTTP {status}: {text}"),
             CallError::Unreachable(text) => format!("the controller cannot be reached: {text}"),
@@ -191,6 +196,8 @@ pub enum Effect {
     Look(VmAddress, Vec<Check>),
     /// An address was named that is not contacted.
     Refused(String),
+    /// So was one by a redirect.
+    Redirected(String),
     /// Which VM is its own cannot be told: none is touched.
     LeftAlone,
     /// Its checks are over.
@@ -550,6 +557,10 @@ impl Running {
                         self.leave_off(SkipReason::Limited, now, out);
                         return;
                     }
+                    CallError::Redirected { to } => {
+                        self.redirected(to, out);
+                        (SyntheticResult::Errored, false)
+                    }
                     CallError::Rejected(_) => (SyntheticResult::Errored, false),
                     CallError::Unreachable(_) => (SyntheticResult::Errored, false),
                     CallError::Failed { .. } => (SyntheticResult::Failed, true),
@@ -578,6 +589,10 @@ impl Running {
             Ok(answer) => answer,
             Err(CallError::Limited { retry_ms }) => {
                 self.call_at = now.plus_ms(retry_ms.max(POLL_MS));
+                return;
+            }
+            Err(CallError::Redirected { to }) => {
+                self.redirected(&to, out);
                 return;
             }
             Err(_) => return,
@@ -658,6 +673,16 @@ impl Running {
                 self.call_at = now.plus_ms(AGAIN_MS);
                 self.again += 1;
             }
+        }
+    }
+
+    /// Where it leads is no VM's address, and is not asked either.
+    fn redirected(&mut self, to: &str, out: &mut Vec<Effect>) {
+        self.trial.refused += 1;
+        if self.trial.refused == 1 {
+            let said = CallError::Redirected { to: to.to_owned() }.said();
+            self.trial.reason = Some(short(&said));
+            out.push(Effect::Redirected(to.to_owned()));
         }
     }
 
