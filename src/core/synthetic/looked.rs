@@ -86,6 +86,11 @@ impl Looked {
         self.credible && self.agent == AgentSeen::Well
     }
 
+    /// It is not well, in a way that a little more time does not change.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.credible || matches!(self.agent, AgentSeen::Other(_) | AgentSeen::ClockOff(_))
+    }
+
     /// What is wrong with the agent, beyond doubt.
     pub(super) fn fault(&self) -> Option<Fault> {
         if !self.credible {

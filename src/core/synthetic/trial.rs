@@ -45,6 +45,8 @@ const READY_MS: i64 = 330_000;
 /// After `ready`, the session's fields and VNC may take this long.
 const FIELDS_MS: i64 = 60_000;
 const VNC_MS: i64 = 30_000;
+/// What does not heal by waiting is still seen after so long.
+const SETTLED_MS: i64 = 10_000;
 /// A cancelled boot's flow goes on for five minutes and its last wait.
 pub const FLOW_MS: i64 = 360_000;
 /// A request that has not reached the log by then never will.
@@ -435,10 +437,10 @@ impl Running {
             TrialState::Checking => [
                 ask.filter(|_| !self.seen.fields && self.rows == RowsSeen::NoDatabase),
                 look.filter(|_| !self.has_looked() || self.waits_for_vnc()),
-                at(if self.waits_for_vnc() {
-                    VNC_MS
-                } else {
-                    FIELDS_MS
+                at(match self.last_look {
+                    Some(look) if look.is_settled() => SETTLED_MS,
+                    _ if self.waits_for_vnc() => VNC_MS,
+                    _ => FIELDS_MS,
                 }),
             ],
             TrialState::Cancelling => [cancel, None, None],
@@ -1034,7 +1036,8 @@ impl Running {
         let looked = self.has_looked();
         let fields = matches!(self.fields(), Fields::Filled | Fields::LeftEmpty);
         let seen = looked && !self.waits_for_vnc() && fields;
-        if seen || waited >= FIELDS_MS {
+        let settled = self.last_look.is_some_and(|look| look.is_settled());
+        if seen || waited >= FIELDS_MS || settled && waited >= SETTLED_MS {
             self.phases_to(now);
             match self.fault() {
                 Some(fault) => {
