@@ -318,7 +318,9 @@ impl Program {
     pub(super) fn ask_with(&self, token: &str) -> (u16, Value) {
         let header = format!("Authorization: Bearer {token}\r\n");
         let path = "/api/v1/synthetic/runs";
-        exchange(self.address.unwrap(), "POST", path, &header, "")
+        let address = self.address.unwrap();
+        assert!(TcpStream::connect(address).is_ok(), "{}", self.errors());
+        exchange(address, "POST", path, &header, "")
     }
 
     /// Asks for a run, until the guards let it.
