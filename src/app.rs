@@ -207,6 +207,7 @@ impl App {
         let (journal_tx, journal) = mpsc::channel(JOURNAL);
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
+        let (journal_anew_tx, journal_anew) = watch::channel(keeper::JournalAnew::default());
         let (fed_back, feedback) = mpsc::channel(FEEDBACK);
         let keeper = Keeper::new(Begin {
             settings,
@@ -220,6 +221,7 @@ impl App {
             recorder: Arc::clone(&recorder),
             health: Arc::clone(&health),
             anew: anew_tx,
+            journal_anew: journal_anew_tx,
             journal,
             workers,
         });
@@ -266,6 +268,7 @@ impl App {
             &saved,
             Making {
                 journal: journal_tx,
+                journal_anew,
                 ended: trials_tx,
                 recorder: Arc::clone(&recorder),
                 stop: stop_source.clone(),
@@ -413,6 +416,7 @@ fn setup(config: &Config) -> Setup {
 /// Where what synthetic boots do goes.
 struct Making {
     journal: mpsc::Sender<keeper::JournalOrder>,
+    journal_anew: watch::Receiver<keeper::JournalAnew>,
     ended: mpsc::Sender<SyntheticRun>,
     recorder: Arc<Recorder>,
     stop: CancellationToken,
@@ -436,6 +440,7 @@ fn start_synthetic(
     let own = Own::new(user, traces, sight_tx);
     let Making {
         journal,
+        journal_anew,
         ended,
         recorder,
         stop,
@@ -447,6 +452,7 @@ fn start_synthetic(
         host: config.host.clone(),
         sight,
         journal,
+        journal_anew,
         ended,
         asks,
         view: view_tx,

@@ -23,9 +23,10 @@ pub mod shapes;
 pub mod simulation;
 pub mod tables;
 pub mod truth;
+mod vnc;
 mod world;
 
-pub use agent::Agents;
+pub use agent::{Agents, Display};
 pub use api::{Api, ApiPlan, HABITS, Habit};
 pub use console::Directories;
 pub use log::{Console, LogFiles};

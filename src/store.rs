@@ -53,7 +53,7 @@ pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};
 pub use saved::Saved;
 pub use schema::version;
-pub use trial::TrialRow;
+pub use trial::{SKIPPED, TrialRow};
 pub use upkeep::Upkeep;
 
 /// Where the store is and how long it remembers.

@@ -66,11 +66,18 @@ pub(super) struct Handed {
     pub(super) answers: Vec<Answering>,
 }
 
-/// An entry of the synthetic journal; the answer says whether it is on the disk.
+/// Entries of the synthetic journal; the answer says whether they are on the disk.
 #[derive(Debug)]
 pub(super) struct JournalOrder {
-    pub(super) row: TrialRow,
+    pub(super) rows: Vec<TrialRow>,
     pub(super) answer: oneshot::Sender<bool>,
+}
+
+/// What the task of synthetic boots is told of its journal: another file stands in the old one's place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JournalAnew {
+    /// What files that were opened late held.
+    pub(super) found: Vec<TrialRow>,
 }
 
 /// An operator who waits.
@@ -132,6 +139,8 @@ pub(super) struct Begin {
     pub(super) health: Arc<Health>,
     /// Counts how often everything must be handed over anew.
     pub(super) anew: watch::Sender<u64>,
+    /// The same for the synthetic journal, with what was found in the file.
+    pub(super) journal_anew: watch::Sender<JournalAnew>,
     /// What synthetic boots set out to do.
     pub(super) journal: mpsc::Receiver<JournalOrder>,
     /// Closes when every worker has ended.
@@ -183,6 +192,7 @@ impl Keeper {
                 recorder: begin.recorder,
                 health: begin.health,
                 anew: begin.anew,
+                journal_anew: begin.journal_anew,
             },
             channels: begin
                 .receivers
@@ -213,7 +223,7 @@ impl Keeper {
         }
         if set_aside > 0 {
             // The machines were taken back from a file that is not there any more.
-            keeper.shelf.begin_anew();
+            keeper.shelf.begin_anew(Vec::new());
         }
         keeper.remember(None);
         keeper
@@ -365,11 +375,11 @@ impl Keeper {
         self.remember(committed);
     }
 
-    /// Writes an entry of the synthetic journal, and says whether it is on the disk.
+    /// Writes entries of the synthetic journal, and says whether they are on the disk.
     async fn note(&mut self, order: JournalOrder) {
-        let JournalOrder { row, answer } = order;
+        let JournalOrder { rows, answer } = order;
         let batch = Batch {
-            trials: vec![row],
+            trials: rows,
             ..Batch::default()
         };
         self.shelf.pending.add(batch, Vec::new());

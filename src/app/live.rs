@@ -120,7 +120,10 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
             .collect(),
         flying: flying
             .into_iter()
-            .map(|boot| line(boot, &known.host))
+            .map(|boot| BootLine {
+                origin: tracker.origin_of(boot.user),
+                ..line(boot, &known.host)
+            })
             .collect(),
         alerts: engine.alerts().collect(),
         image,
@@ -157,7 +160,7 @@ fn kind(vm_type: VmType, tracker: &Tracker, engine: &Engine, at: Timestamp) -> K
     KindNow {
         vm_type,
         in_flight: tracker
-            .in_flight()
+            .users_in_flight()
             .filter(|flying| *flying == vm_type)
             .count(),
         overdue: engine

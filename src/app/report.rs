@@ -6,7 +6,6 @@
 //! One that is due is made once it is due, or at the next start after that; each recipient gets it once, and again only
 //! where a late outcome changes its head. A server that refuses it is tried again, ever more rarely, for two days.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,6 +85,8 @@ pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<
         .await
         .context("read last week's boots")?;
     let month = month(&mut history, &range, &this).await?;
+    let synthetic_runs = history.synthetic_runs(range.clone()).await;
+    let synthetic_runs = synthetic_runs.context("count the week's synthetic runs")?;
     let seen = history.seen().await.context("read what was seen")?;
     let within = |range: &Range<Timestamp>| -> Vec<Range<Timestamp>> {
         seen.iter()
@@ -106,7 +107,7 @@ pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<
         before,
         month,
         incidents: hits.incidents,
-        synthetic_runs: BTreeMap::new(),
+        synthetic_runs,
     }))
 }
 

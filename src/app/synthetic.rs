@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is sent before what is to be done is on the disk. An orderly end in the midst of a run cancels it first, if
-//! that takes no more than two seconds; whatever it leaves, the next start finds in the journal.
+//! that takes no more than two seconds; whatever it leaves, the next start finds in the journal. A journal that was lost
+//! with its file is written again from memory, and what a file held that could only be opened late is taken over then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,23 +19,23 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::keeper::JournalOrder;
+use super::keeper::{JournalAnew, JournalOrder};
 use crate::clock::{self, SteadyClock};
 use crate::config;
 use crate::controller::api;
 use crate::core::boot::Observation;
 use crate::core::event::{Event, SessionId, Timestamp, UserKey};
-use crate::core::probe::{Check, ProbeResult, VmAddress};
+use crate::core::probe::{Answerer, Check, ProbeResult, VmAddress};
 use crate::core::row::Row;
 use crate::core::synthetic::{
     CallError, Canary, CanaryEffect, Effect, Limits, Looked, Room, Schedule, SessionAnswer,
     Settings, Shown, SkipReason, StartAnswer, SyntheticResult, SyntheticRun, Told, Trace, Traces,
-    Trial, TrialSettings, VncMatters,
+    Trial, TrialSettings,
 };
 use crate::export::Recorder;
-use crate::probe::Prober;
 use crate::probe::synthetic::{Ask, Controller, Patience};
-use crate::store::TrialRow;
+use crate::probe::{Footing, Prober};
+use crate::store::{SKIPPED, TrialRow};
 use crate::web;
 
 /// An orderly end gives a cancellation this long.
@@ -134,6 +135,7 @@ pub(super) struct Begin {
     pub(super) host: String,
     pub(super) sight: watch::Receiver<Arc<Sight>>,
     pub(super) journal: mpsc::Sender<JournalOrder>,
+    pub(super) journal_anew: watch::Receiver<JournalAnew>,
     pub(super) ended: mpsc::Sender<SyntheticRun>,
     pub(super) asks: mpsc::Receiver<web::RunAsk>,
     pub(super) view: watch::Sender<Arc<Value>>,
@@ -166,6 +168,7 @@ struct Task {
 /// The trials that a journal's rows hold; one that cannot be read is told, and nothing is done about it.
 pub(super) fn trials(rows: &[TrialRow]) -> Vec<Trial> {
     rows.iter()
+        .filter(|row| row.state != SKIPPED)
         .filter_map(|row| {
             serde_json::from_str(&row.intent)
                 .inspect_err(|error| {
@@ -184,6 +187,7 @@ pub(super) async fn run(begin: Begin) {
         host,
         mut sight,
         journal,
+        mut journal_anew,
         ended,
         mut asks,
         view,
@@ -256,6 +260,11 @@ pub(super) async fn run(begin: Begin) {
             written = finished(&mut task.writing) => {
                 task.canary.told(Told::Journalled(written), task.clock.now(), &mut out);
             }
+            Ok(()) = journal_anew.changed() => {
+                let found = trials(&journal_anew.borrow_and_update().found);
+                task.canary.found(found, task.clock.now());
+                task.write_all().await;
+            }
             changed = sight.changed() => {
                 if changed.is_err() {
                     break;
@@ -276,7 +285,7 @@ pub(super) async fn run(begin: Begin) {
                 task.canary.told(Told::Cancelled(answer), task.clock.now(), &mut out);
             }
             looked = finished(&mut task.looking) => {
-                task.canary.told(Told::Looked(looked), task.clock.now(), &mut out);
+                task.canary.told(Told::Looked(Box::new(looked)), task.clock.now(), &mut out);
             }
             answer = finished(&mut task.health) => {
                 task.canary.health(answer, mark(), task.clock.now(), &mut out);
@@ -325,6 +334,7 @@ impl Task {
                 tracing::info!(reason = reason.as_str(), "a synthetic boot is skipped");
                 self.recorder.synthetic_skipped(reason);
                 self.recorder.synthetic_run(run.result);
+                self.order(vec![skip_row(reason, run.started_at)]).await;
                 self.tell(*run).await;
             }
             CanaryEffect::Trial(effect) => self.act(effect).await,
@@ -367,9 +377,8 @@ impl Task {
                 let controller = self.controller.clone();
                 self.cancelling = Some(Box::pin(cancel(controller, session)));
             }
-            Effect::Look(address) => {
-                let vnc = self.config.vnc != VncMatters::Off;
-                self.looking = Some(Box::pin(look(self.prober.clone(), address, vnc)));
+            Effect::Look(address, checks) => {
+                self.looking = Some(Box::pin(look(self.prober.clone(), address, checks)));
             }
             Effect::Refused(address) => {
                 tracing::error!(
@@ -377,6 +386,19 @@ impl Task {
                     "the controller names an address outside the VM networks (probe.networks); it is not contacted"
                 );
                 self.recorder.synthetic_address_refused();
+            }
+            Effect::Redirected(to) => {
+                tracing::error!(
+                    to,
+                    "what answers at synthetic.controller redirects; no redirect is followed"
+                );
+                self.recorder.synthetic_address_refused();
+            }
+            Effect::LeftAlone => {
+                tracing::error!(
+                    "two requests of the account cannot be told apart: no session is cancelled; use an account that nobody \
+                     else does (synthetic.user_id)"
+                );
             }
             Effect::Ended(run) => {
                 tracing::info!(
@@ -414,25 +436,30 @@ impl Task {
     }
 
     async fn write(&mut self, trial: &Trial) {
-        let Ok(intent) = serde_json::to_string(trial) else {
-            tracing::error!("a synthetic boot cannot be written down");
-            return;
-        };
+        self.order(row(trial).into_iter().collect()).await;
+    }
+
+    /// The file that held them is another.
+    async fn write_all(&mut self) {
+        let skips = self.canary.past().filter_map(|shown| match shown {
+            Shown::Skipped { at, reason } => Some(skip_row(*reason, *at)),
+            Shown::Trial(_) => None,
+        });
+        let begun = self.canary.trials().filter_map(row);
+        let rows: Vec<TrialRow> = begun.chain(skips).collect();
+        if !rows.is_empty() {
+            self.order(rows).await;
+        }
+    }
+
+    async fn order(&mut self, rows: Vec<TrialRow>) {
         let (answer, written) = oneshot::channel();
-        let row = TrialRow {
-            id: i64::try_from(trial.mark >> 1).unwrap_or(i64::MAX),
-            state: trial.state.as_str().to_owned(),
-            intent,
-            vm_id: trial.vm.map(|vm| vm.to_string()),
-            session_id: trial.session.map(|session| session.to_string()),
-            started_at: trial.started_at,
-            ended_at: trial.done_at,
-        };
-        let sent = self
-            .journal
-            .send(JournalOrder { row, answer })
-            .await
-            .is_ok();
+        let sent = !rows.is_empty()
+            && self
+                .journal
+                .send(JournalOrder { rows, answer })
+                .await
+                .is_ok();
         // What follows waits for the newest entry: those before it are written in their order.
         self.writing = Some(Box::pin(
             async move { sent && written.await.unwrap_or(false) },
@@ -484,6 +511,35 @@ impl Task {
     }
 }
 
+/// One that was not begun, for history alone.
+fn skip_row(reason: SkipReason, at: Timestamp) -> TrialRow {
+    TrialRow {
+        id: at.0,
+        state: SKIPPED.to_owned(),
+        intent: json!({ "reason": reason.as_str() }).to_string(),
+        vm_id: None,
+        session_id: None,
+        started_at: at,
+        ended_at: Some(at),
+    }
+}
+
+/// An entry of the journal; without one nothing is done.
+fn row(trial: &Trial) -> Option<TrialRow> {
+    let intent = serde_json::to_string(trial)
+        .inspect_err(|error| tracing::error!(%error, "a synthetic boot cannot be written down"))
+        .ok()?;
+    Some(TrialRow {
+        id: i64::try_from(trial.mark >> 1).unwrap_or(i64::MAX),
+        state: trial.state.as_str().to_owned(),
+        intent,
+        vm_id: trial.vm.map(|vm| vm.to_string()),
+        session_id: trial.session.map(|session| session.to_string()),
+        started_at: trial.started_at,
+        ended_at: trial.done_at,
+    })
+}
+
 fn rfc3339(at: Timestamp) -> Option<String> {
     let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
     Some(at.to_string())
@@ -512,6 +568,8 @@ fn shown(trial: &Trial) -> Value {
         "checks_ended_at": trial.ended_at.and_then(rfc3339),
         "cleaned_up": trial.clean,
         "cleaned_up_at": trial.done_at.and_then(rfc3339),
+        "answerer": trial.answerer.map(Answerer::as_str),
+        "clock_skew_seconds": trial.skew.map(|skew| seconds(skew.ms)),
         "addresses_refused": trial.refused,
         "taken_over": trial.resumed,
     })
@@ -541,29 +599,11 @@ async fn health(controller: Controller) -> Result<Option<u32>, CallError> {
     }
 }
 
-async fn look(prober: Prober, address: VmAddress, vnc: bool) -> Looked {
-    let checks: &[Check] = match vnc {
-        true => &[Check::Health, Check::Vnc],
-        false => &[Check::Health],
+/// A prober that stands on nothing sees nothing, and says so.
+async fn look(prober: Prober, address: VmAddress, checks: Vec<Check>) -> Looked {
+    let look = match prober.footing().await {
+        Footing::None => prober.unseen(address.ip(), &checks, ProbeResult::Skipped),
+        Footing::Bridge | Footing::Controller => prober.look(address, &checks).await,
     };
-    let look = prober.look(address, checks).await;
-    let result = |check| look.of(check).map(|checked| checked.result);
-    let health = result(Check::Health);
-    let network = !matches!(
-        health,
-        None | Some(
-            ProbeResult::HostUnreachable
-                | ProbeResult::NetUnreachable
-                | ProbeResult::Timeout
-                | ProbeResult::Error
-                | ProbeResult::Foreign
-                | ProbeResult::Skipped
-        )
-    );
-    Looked {
-        network,
-        agent: health == Some(ProbeResult::Ok),
-        vnc: result(Check::Vnc) == Some(ProbeResult::Ok),
-        word: health.map_or("nothing", ProbeResult::as_str),
-    }
+    Looked::from(&look)
 }

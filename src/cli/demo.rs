@@ -32,6 +32,7 @@ use crate::clock::{self, Stopwatch};
 use crate::config::{self, Config, Secret, Surroundings};
 use crate::core::event::SessionId;
 use crate::simulator::Agents;
+use crate::simulator::Display;
 use crate::simulator::api::{Api, ApiPlan, Habit};
 use crate::simulator::log::LogFiles;
 use crate::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
@@ -96,8 +97,13 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     golden
         .build(true)
         .with_context(|| format!("write {}", golden.path().display()))?;
-    let agents = free_port().context("find a port for the simulated VMs' agents")?;
-    let config = configuration(&log, receiver_at, api_at, agents)?;
+    let port = || free_port().context("find a port for the simulated VMs");
+    let agents = port()?;
+    let display = Display {
+        web_port: port()?,
+        vnc_port: port()?,
+    };
+    let config = configuration(&log, receiver_at, api_at, (agents, display))?;
     let app = App::bind(config, Start::default())?;
     let address = app.address();
 
@@ -105,7 +111,7 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     let stopping = Arc::new(AtomicBool::new(false));
     let (happenings_tx, mut happenings) = mpsc::channel(64);
     let simulator = simulate(
-        (log.clone(), agents),
+        (log.clone(), agents, display),
         once,
         happenings_tx,
         api,
@@ -200,7 +206,7 @@ fn configuration(
     log: &Path,
     receiver: SocketAddr,
     api: SocketAddr,
-    agents: u16,
+    (agents, display): (u16, Display),
 ) -> anyhow::Result<Config> {
     let text = format!(
         "[host]\nname = \"demo\"\n\
@@ -210,13 +216,15 @@ fn configuration(
          [database]\npoll = \"1s\"\n\
          [alerts]\nkeep_firing = \"2s\"\ngroup_wait = \"2s\"\n\
          [shutdown]\ndeadline = \"5s\"\n\
-         [probe]\nnetworks = [\"127.77.0.0/24\"]\nagent_port = {agents}\ninterval = \"2s\"\nquick = \"1s\"\n\
+         [probe]\nnetworks = [\"127.77.0.0/24\"]\nagent_port = {agents}\nvnc_web_port = {web_port}\nvnc_port = {vnc_port}\ninterval = \"2s\"\nquick = \"1s\"\n\
          [console]\nenabled = false\n\
          [image]\npath = {golden:?}\nquiet = \"12s\"\n\
          [synthetic]\nuser_id = \"{account}\"\ncontroller = \"http://{api}\"\nbusy = 250\n\
-         reserve = 0\nvnc = \"off\"\n\
+         reserve = 0\nvnc = \"required\"\n\
          [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{receiver}/page\"\n",
         account = SessionId(ACCOUNT),
+        web_port = display.web_port,
+        vnc_port = display.vnc_port,
         golden = Golden::beside(log).path().display().to_string(),
         log = log.display().to_string(),
         store = log.with_file_name("bootwatch.db").display().to_string(),
@@ -297,7 +305,7 @@ impl Face for Teller {
 
 /// The simulated controller, on a thread of its own, at the speed of real time.
 fn simulate(
-    (log, agents): (PathBuf, u16),
+    (log, agents, display): (PathBuf, u16, Display),
     once: bool,
     happenings: mpsc::Sender<Happening>,
     api: Api,
@@ -344,7 +352,7 @@ fn simulate(
             golden: Golden::beside(&log),
             happenings,
         };
-        let mut agents = Agents::new(agents);
+        let mut agents = Agents::new(agents).with_displays(display);
         let (mut face, inbox) = api.split();
         let mut simulation = Simulation::new(plan);
         Player::new(Speed::Times(1.0)).play_live(

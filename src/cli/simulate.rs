@@ -17,8 +17,8 @@ use crate::core::event::{Timestamp, parse_uuid};
 use crate::simulator::player::Face;
 use crate::simulator::scenario::{self, SCENARIOS};
 use crate::simulator::{
-    Agents, Api, ApiPlan, Console, Directories, Figures, HABITS, Habit, LogFiles, Moment, Order,
-    Player, Scenario, Schema, Simulation, Speed, Tables, Version, log,
+    Agents, Api, ApiPlan, Console, Directories, Display, Figures, HABITS, Habit, LogFiles, Moment,
+    Order, Player, Scenario, Schema, Simulation, Speed, Tables, Version, log,
 };
 
 #[derive(Debug, Args)]
@@ -99,6 +99,10 @@ pub struct Arguments {
     /// Run the VMs' agents as real servers on their loopback addresses, on this port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     agents: Option<u16>,
+
+    /// Beside the agents, serve noVNC on port 6080 and VNC on 5901 where a VM has a display
+    #[arg(long, requires = "agents")]
+    displays: bool,
 
     /// Answer requests as the controller's API does, on this address, and boot what they ask for; it goes on until it
     /// is stopped, at the speed of the clock unless --speed says so many times that
@@ -229,7 +233,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
     };
     let to_console = arguments.console || arguments.log.is_none();
     let mut console = to_console.then(|| Console::new(out, zone));
-    let mut agents = arguments.agents.map(Agents::new);
+    let mut agents = arguments
+        .agents
+        .map(|port| match (Agents::new(port), arguments.displays) {
+            (agents, true) => agents.with_displays(Display::default()),
+            (agents, false) => agents,
+        });
     let mut tables = match &arguments.database {
         Some(url) => {
             Some(Tables::create(url, arguments.schema).context("prepare the controller's tables")?)

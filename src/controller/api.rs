@@ -53,6 +53,8 @@ pub fn started(status: u16, body: &[u8]) -> Result<StartAnswer, CallError> {
     Ok(StartAnswer {
         session,
         address: word(&body, &["browserIP"]),
+        // Where it leads nobody asks: the VM's own port is looked at.
+        novnc: body["novncURL"].is_string(),
     })
 }
 
@@ -113,7 +115,7 @@ fn refused(status: u16, body: &[u8]) -> CallError {
     let shown = redact::text(&text, TEXT);
     match status {
         429 => CallError::Limited { retry_ms: 0 },
-        400..=499 => CallError::Rejected(format!("HTTP {status}: {shown}")),
+        300..=499 => CallError::Rejected(format!("HTTP {status}: {shown}")),
         _ if ours => CallError::Rejected(shown),
         _ => CallError::Failed {
             status,

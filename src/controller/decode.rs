@@ -143,20 +143,42 @@ fn tagged(message: &[u8]) -> Decoded<'_> {
     }
 }
 
-/// Requests say nothing of boots, but ours bear a number that only we know.
+/// Requests say nothing of boots, but ours to start bear a number that only we know; and those that bear none may be of
+/// the same account. The controller takes a path in capitals as well, and with a slash behind it.
 fn entry(message: &[u8]) -> Decoded<'_> {
-    const OURS: &[u8] = b"\"url\":\"/api/auth/start?bootwatch=";
-    let mark = memmem::find(message, OURS).and_then(|at| {
-        let digits = message.get(at + OURS.len()..)?;
-        let (digits, rest) = digits.split_at_checked(16)?;
-        let text = std::str::from_utf8(digits).ok()?;
-        let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (plain && rest.first() == Some(&b'"')).then_some(text)
+    const START: &[u8] = b"/api/auth/start";
+    let (_, metadata) = split(message);
+    let posted = memmem::find(message, b"POST").is_some();
+    let Some(metadata) = metadata.filter(|_| posted) else {
+        return Decoded::Ignored;
+    };
+    let (mut method, mut url): (Option<&[u8]>, Option<&[u8]>) = (None, None);
+    fields::scan(metadata, &mut |key, value| match key {
+        b"method" => method = value.text(),
+        b"url" => url = value.text(),
+        _ => {}
     });
-    match mark.and_then(|text| u64::from_str_radix(text, 16).ok()) {
-        Some(mark) => Decoded::Event(EventKind::RequestMarked { mark }),
-        None => Decoded::Ignored,
+    let Some((path, rest)) = url
+        .filter(|_| method == Some(b"POST"))
+        .and_then(|url| url.split_at_checked(START.len()))
+    else {
+        return Decoded::Ignored;
+    };
+    let ends = matches!(rest.first(), None | Some(b'?' | b'/' | b'#'));
+    if !ends || !path.eq_ignore_ascii_case(START) {
+        return Decoded::Ignored;
     }
+    Decoded::Event(match mark_of(rest) {
+        Some(mark) => EventKind::RequestMarked { mark },
+        None => EventKind::RequestUnmarked,
+    })
+}
+
+fn mark_of(rest: &[u8]) -> Option<u64> {
+    let digits = rest.strip_prefix(b"?bootwatch=")?;
+    let plain = digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| plain)?;
+    u64::from_str_radix(text, 16).ok()
 }
 
 fn wait(rest: &[u8]) -> Decoded<'_> {

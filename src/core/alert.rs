@@ -442,7 +442,7 @@ impl Engine {
         let vm_type = boot.kind();
         self.landed(boot.vm);
         self.count_generation(boot);
-        if self.untold.boot(boot) {
+        if boot.origin == Origin::User && self.untold.boot(boot) {
             self.told(RuleName::BootsUntold, Place::Untold, now, out);
         }
         if boot.origin == Origin::Synthetic {

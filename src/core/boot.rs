@@ -291,7 +291,9 @@ impl Tracker {
         self.synthetic = users;
     }
 
-    fn origin_of(&self, user: Option<UserKey>) -> Origin {
+    /// Who asked for a boot: what a boot says of it itself is certain only once it has ended.
+    #[must_use]
+    pub fn origin_of(&self, user: Option<UserKey>) -> Origin {
         match user.is_some_and(|user| self.synthetic.contains(&user)) {
             true => Origin::Synthetic,
             false => Origin::User,
@@ -410,7 +412,9 @@ impl Tracker {
             } => self.flow_failed(event, session, error, out),
             EventKind::SessionCancelled { session } => self.session_cancelled(event, session, out),
             // Whoever marks requests and asks what is left of them knows what to make of it.
-            EventKind::RequestMarked { .. } | EventKind::Destroyed { .. } => {}
+            EventKind::RequestMarked { .. }
+            | EventKind::RequestUnmarked
+            | EventKind::Destroyed { .. } => {}
             EventKind::Destroying { vm } => self.destroying(event, vm),
             EventKind::ProcessExited {
                 vm,

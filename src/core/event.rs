@@ -399,6 +399,8 @@ pub enum EventKind<'a> {
     RequestMarked {
         mark: u64,
     },
+    /// A request to start reached the controller whose URL bears none: somebody else's, and whose is not told yet.
+    RequestUnmarked,
     RequestAccepted {
         user: UserKey,
     },

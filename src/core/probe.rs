@@ -21,7 +21,9 @@ use crate::core::event::{Timestamp, words};
 
 pub use laps::{Laps, Phases};
 pub use network::{Network, Networks, NotANetwork, Refusal, VmAddress};
-pub use schedule::{MOST_TARGETS, Order, Pace, Schedule, Standing, Target};
+pub use schedule::{
+    MOST_TARGETS, MOST_VNC, Order, Pace, Schedule, Standing, Target, is_counted_by_vnc,
+};
 pub use shape::{Body, skew};
 
 words! {

@@ -10,6 +10,7 @@
 //! known.
 
 mod canary;
+mod looked;
 mod phases;
 mod plan;
 #[cfg(test)]
@@ -27,12 +28,13 @@ use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, VmType, words};
 
 pub use canary::{Canary, CanaryEffect, Settings, Shown};
+pub use looked::{AgentSeen, Looked};
 pub use phases::{Phases, TrialPhase};
-pub use plan::{Limits, Room, Schedule, SkipReason};
+pub use plan::{Limits, Room, RowsSeen, Schedule, SkipReason};
 pub use trace::{Trace, Traces};
 pub use trial::{
-    CallError, Effect, FLOW_MS, Looked, Running, SessionAnswer, StartAnswer, Told, Trial,
-    TrialSettings, TrialState, VncMatters,
+    CallError, Effect, FLOW_MS, Running, SessionAnswer, StartAnswer, Told, Trial, TrialSettings,
+    TrialState, VncMatters,
 };
 
 /// Synthetic boots that are remembered.

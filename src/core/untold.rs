@@ -2,8 +2,8 @@
 //!
 //! A boot that is never heard of again is `lost`, and counts neither for nor against: nobody knows how it went. A few are
 //! so after a crash. Many are a way to be green and wrong: the controller's messages have changed so that its ends are not
-//! understood any more, or the log is losing lines. So they are counted here, whatever they were. Those that a restart of
-//! the controller took are no riddle, and count as told.
+//! understood any more, or the log is losing lines. So users' boots are counted here, of whatever kind;
+//! bootwatch's own are judged by themselves. Those that a restart of the controller took are no riddle, and count as told.
 
 use std::collections::VecDeque;
 

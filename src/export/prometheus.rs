@@ -168,7 +168,7 @@ impl Prometheus {
                 ],
             ),
             in_progress: Table::new(
-                family.gauge("boots_in_progress", "Boots in flight.", &["vm_type"]),
+                family.gauge("boots_in_progress", "Users' boots in flight.", &["vm_type"]),
                 [vm_types.clone()],
             ),
             overdue: Table::new(

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Client, Method, Url, redirect};
 
 use crate::core::synthetic::CallError;
@@ -97,6 +97,10 @@ impl Controller {
             .await
             .map_err(|error| of_client(&error))?;
         let head = head(answer.status().as_u16(), answer.headers());
+        if answer.status().is_redirection() {
+            let to = leads_to(answer.headers());
+            return Err(CallError::Redirected { to });
+        }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| of_client(&error))? {
             body.extend_from_slice(&chunk);
@@ -128,11 +132,100 @@ fn head(status: u16, headers: &HeaderMap) -> Head {
     }
 }
 
+/// Where a redirect leads, to be shown: without what may be secret in it.
+fn leads_to(headers: &HeaderMap) -> String {
+    const SHOWN: usize = 80;
+    let text = headers.get(LOCATION).map(|value| value.as_bytes());
+    let text = String::from_utf8_lossy(text.unwrap_or_default());
+    let place = text.split(['?', '#']).next().unwrap_or_default();
+    // A name and a password before the host.
+    let shown = match place.split_once("//") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}//{host}/{path}")
+        }
+        None => place.to_owned(),
+    };
+    let shown = shown.escape_debug().take(SHOWN).collect();
+    match text.is_empty() {
+        true => "nowhere".to_owned(),
+        false => shown,
+    }
+}
+
 /// Never with the URL, which bears the mark.
 fn of_client(error: &reqwest::Error) -> CallError {
     match error.is_connect() || error.is_builder() {
         true => CallError::Unreachable("no connection".to_owned()),
         false if error.is_timeout() => CallError::Unanswered("it took too long".to_owned()),
         false => CallError::Unanswered("the connection was closed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every request with this, and counts them.
+    fn answering(head: &'static str) -> (String, std::thread::JoinHandle<u32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut asked = 0;
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut part = [0; 1_024];
+                let read = stream.read(&mut part).unwrap();
+                if part[..read].starts_with(b"GET /end ") {
+                    break;
+                }
+                asked += 1;
+                stream.write_all(head.as_bytes()).unwrap();
+            }
+            asked
+        });
+        (base, thread)
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_nowhere_and_told_without_its_secrets() {
+        let (base, thread) = answering(
+            "HTTP/1.1 302 Found\r\nLocation: http://me:hunter2@203.0.113.77:9/login?token=hunter2\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let controller = Controller::new(&base).unwrap();
+        let ask = |path: &str| Ask {
+            path: path.to_owned(),
+            body: Some("{}".to_owned()),
+            patience: Patience::Usual,
+        };
+        let answer = controller.ask(ask("/api/auth/start"), |_, _| Ok(())).await;
+        let to = "http://203.0.113.77:9/login".to_owned();
+        assert_eq!(answer, Err(CallError::Redirected { to }));
+        let ask = Ask {
+            body: None,
+            ..ask("/end")
+        };
+        assert!(controller.ask(ask, |_, _| Ok(())).await.is_err());
+        assert_eq!(thread.join().unwrap(), 1);
+    }
+
+    #[test]
+    fn wherever_it_leads_can_be_shown() {
+        for (location, shown) in [
+            ("/login", "/login"),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000/"),
+            ("//203.0.113.77/x#y", "//203.0.113.77/x"),
+            ("", "nowhere"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, location.parse().unwrap());
+            assert_eq!(leads_to(&headers), shown);
+        }
+        assert_eq!(leads_to(&HeaderMap::new()), "nowhere");
     }
 }

@@ -1,6 +1,7 @@
 //! The VMs' agents as real servers on loopback addresses, for probes that really knock.
 //!
-//! Each VM's agent is one thread on `127.x.y.z`, up and down with the simulation. What a loopback address cannot do is
+//! Each VM's agent is one thread on `127.x.y.z`, up and down with the simulation; where the ports of its display are told,
+//! noVNC and VNC are one each beside it. What a loopback address cannot do is
 //! be unreachable: a VM without a network refuses here.
 
 use std::collections::HashMap;
@@ -12,19 +13,38 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::fate::Agent;
-use super::line::iso;
 use super::player::Face;
 use super::simulation::{Happened, Moment};
+use super::vnc;
 use crate::clock;
 
 /// A client that says nothing for so long is left alone.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All agents of a simulated host.
 #[derive(Debug)]
 pub struct Agents {
     port: u16,
+    display: Option<Display>,
     running: HashMap<Ipv4Addr, Server>,
+    /// What serves a VM's display, where it has one.
+    displays: HashMap<Ipv4Addr, [Server; 2]>,
+}
+
+/// The ports of a VM's display. Port 0 gives each VM a free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Display {
+    pub web_port: u16,
+    pub vnc_port: u16,
+}
+
+impl Default for Display {
+    fn default() -> Display {
+        Display {
+            web_port: 6_080,
+            vnc_port: 5_901,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -40,32 +60,59 @@ impl Agents {
     pub fn new(port: u16) -> Agents {
         Agents {
             port,
+            display: None,
             running: HashMap::new(),
+            displays: HashMap::new(),
+        }
+    }
+
+    /// VMs have displays that answer.
+    #[must_use]
+    pub fn with_displays(self, display: Display) -> Agents {
+        Agents {
+            display: Some(display),
+            ..self
         }
     }
 
     /// Starts an agent; one that was on the address before is replaced.
     pub fn up(&mut self, ip: Ipv4Addr, agent: Agent) -> io::Result<SocketAddr> {
         self.down(ip);
-        let listener = TcpListener::bind((ip, self.port))?;
-        let address = listener.local_addr()?;
-        let stopping = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stopping);
-        let thread = thread::Builder::new()
-            .name(format!("agent {ip}"))
-            .spawn(move || serve(&listener, agent, &seen))?;
-        let server = Server {
-            address,
-            stopping,
-            thread: Some(thread),
-        };
+        let server = Server::start(ip, self.port, "agent", move |listener, stopping| {
+            serve(listener, agent, stopping);
+        })?;
+        let address = server.address;
         self.running.insert(ip, server);
         Ok(address)
+    }
+
+    /// Starts the display of the VM on that address, if VMs have one here.
+    pub fn display_up(&mut self, ip: Ipv4Addr) -> io::Result<()> {
+        let Some(display) = self.display else {
+            return Ok(());
+        };
+        self.displays.remove(&ip);
+        let web = Server::start(ip, display.web_port, "novnc", |listener, stopping| {
+            each(listener, stopping, vnc::web);
+        })?;
+        let greets = Server::start(ip, display.vnc_port, "vnc", |listener, stopping| {
+            each(listener, stopping, vnc::greet);
+        })?;
+        self.displays.insert(ip, [web, greets]);
+        Ok(())
+    }
+
+    /// Where noVNC and VNC of that VM listen.
+    #[must_use]
+    pub fn display(&self, ip: Ipv4Addr) -> Option<[SocketAddr; 2]> {
+        let servers = self.displays.get(&ip)?;
+        Some(servers.each_ref().map(|server| server.address))
     }
 
     /// Stops the agent on that address, if there is one; from then on the address refuses.
     pub fn down(&mut self, ip: Ipv4Addr) {
         self.running.remove(&ip);
+        self.displays.remove(&ip);
     }
 
     /// Where the agent of that VM listens.
@@ -78,7 +125,13 @@ impl Agents {
 impl Face for Agents {
     fn show(&mut self, moment: &Moment) -> io::Result<()> {
         match moment.what {
-            Happened::AgentUp { ip, agent } if ip.is_loopback() => self.up(ip, agent).map(drop),
+            Happened::AgentUp { ip, agent, display } if ip.is_loopback() => {
+                self.up(ip, agent)?;
+                match display {
+                    true => self.display_up(ip),
+                    false => Ok(()),
+                }
+            }
             Happened::AgentDown { ip } => {
                 self.down(ip);
                 Ok(())
@@ -92,6 +145,28 @@ impl Face for Agents {
     }
 }
 
+impl Server {
+    fn start(
+        ip: Ipv4Addr,
+        port: u16,
+        what: &str,
+        serve: impl FnOnce(&TcpListener, &AtomicBool) + Send + 'static,
+    ) -> io::Result<Server> {
+        let listener = TcpListener::bind((ip, port))?;
+        let address = listener.local_addr()?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stopping);
+        let thread = thread::Builder::new()
+            .name(format!("{what} {ip}"))
+            .spawn(move || serve(&listener, &seen))?;
+        Ok(Server {
+            address,
+            stopping,
+            thread: Some(thread),
+        })
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
@@ -100,6 +175,23 @@ impl Drop for Server {
             && let Some(thread) = self.thread.take()
         {
             drop(thread.join());
+        }
+    }
+}
+
+/// One client after the other: a display serves no crowd here.
+fn each(
+    listener: &TcpListener,
+    stopping: &AtomicBool,
+    serve: impl Fn(&mut TcpStream) -> io::Result<()>,
+) {
+    for stream in listener.incoming() {
+        if stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Ok(mut stream) = stream {
+            // A client that goes away early is its own affair.
+            serve(&mut stream).ok();
         }
     }
 }
@@ -158,19 +250,14 @@ fn answer(stream: &mut TcpStream, agent: Agent, requests: u32) -> io::Result<Aft
         Agent::StartsThenHealthy if requests <= 2 => {
             respond(stream, 503, "{\"error\":\"starting\"}")
         }
-        _ => healthy(stream, &head),
+        _ => healthy(stream, agent, &head),
     }
 }
 
-fn healthy(stream: &mut TcpStream, head: &str) -> io::Result<After> {
+fn healthy(stream: &mut TcpStream, agent: Agent, head: &str) -> io::Result<After> {
     let path = head.split(' ').nth(1).unwrap_or_default();
-    let time = iso(clock::now().0);
     match path.split('?').next().unwrap_or_default() {
-        "/health" => {
-            let body =
-                format!("{{\"status\":\"ok\",\"timestamp\":\"{time}\",\"activeSessions\":0}}");
-            respond(stream, 200, &body)
-        }
+        "/health" => respond(stream, 200, &agent.health_body(clock::now().0)),
         "/credentials/status" => {
             let body = "{\"authenticated\":false,\"waiting\":true,\"elapsedMs\":0}";
             respond(stream, 200, body)
@@ -195,7 +282,7 @@ fn respond(stream: &mut TcpStream, code: u16, body: &str) -> io::Result<After> {
 }
 
 /// The request's first bytes, up to the empty line.
-fn read_head(stream: &mut TcpStream) -> io::Result<String> {
+pub(super) fn read_head(stream: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     let mut part = [0; 1024];
     while !head.ends_with(b"\r\n\r\n") && head.len() < 16 * 1024 {

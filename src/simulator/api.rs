@@ -32,6 +32,8 @@ pub enum Habit {
     CancelsNothing,
     /// The answers and the session's row name an address that is no VM's.
     NamesForeignAddress,
+    /// The session's row is never given VM and address, whatever the answers from memory say.
+    EmptyFields,
 }
 
 /// The habits by name, for the command line.
@@ -61,6 +63,11 @@ pub const HABITS: &[(&str, Habit, &str)] = &[
         "foreign-address",
         Habit::NamesForeignAddress,
         "answers and rows name an address that is no VM's",
+    ),
+    (
+        "empty-fields",
+        Habit::EmptyFields,
+        "a session's row never names VM and address",
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! What is going to happen to one boot, decided before it begins.
 
 use super::console::Guest;
+use super::line::iso;
 use crate::core::event::Failure;
 
 /// Where and how creating the VM goes wrong, if it does.
@@ -37,6 +38,10 @@ pub enum Agent {
     SlowAnswer(i64),
     /// Healthy, with a body made to mislead whoever reads the log.
     Hostile,
+    /// Healthy by its status, and no real agent: it tells no time and no sessions.
+    Placeholder,
+    /// Healthy, in a guest whose clock is so many milliseconds ahead.
+    ClockAhead(i64),
     /// Nothing ever listens.
     Missing,
     /// Accepts and says nothing.
@@ -71,9 +76,23 @@ impl Agent {
             | Agent::Slow
             | Agent::Late
             | Agent::Hostile
+            | Agent::Placeholder
+            | Agent::ClockAhead(_)
             | Agent::SlowAnswer(_)
             | Agent::Missing => Failure::AgentRefused,
         }
+    }
+
+    /// What it answers to `/health` when it is well, at this time.
+    #[must_use]
+    pub fn health_body(self, now: i64) -> String {
+        let ahead = match self {
+            Agent::Placeholder => return "{\"status\":\"ok\"}".to_owned(),
+            Agent::ClockAhead(ms) => ms,
+            _ => 0,
+        };
+        let time = iso(now + ahead);
+        format!("{{\"status\":\"ok\",\"timestamp\":\"{time}\",\"activeSessions\":0}}")
     }
 
     /// Whether the agent's files decide: what a golden image without the agent takes away.

@@ -127,6 +127,16 @@ pub static SCENARIOS: &[Scenario] = &[
         Agent::Hostile,
     ),
     agent(
+        "placeholder-agent",
+        "healthy by its status, and no real agent: only a look at its answer tells",
+        Agent::Placeholder,
+    ),
+    agent(
+        "clock-ahead",
+        "healthy, in a guest whose clock is ten minutes ahead",
+        Agent::ClockAhead(600_000),
+    ),
+    agent(
         "late-agent",
         "the agent listens after the deadline; the log looks refused",
         Agent::Late,

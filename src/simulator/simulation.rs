@@ -56,8 +56,12 @@ pub enum Happened {
     Written(TableOp),
     /// The controller's process begins: it opens its files.
     Opens,
-    /// The agent of a VM begins to listen and behaves so.
-    AgentUp { ip: Ipv4Addr, agent: Agent },
+    /// The agent of a VM begins to listen and behaves so; its display is there too, if it has one.
+    AgentUp {
+        ip: Ipv4Addr,
+        agent: Agent,
+        display: bool,
+    },
     /// The VM on that address is gone.
     AgentDown { ip: Ipv4Addr },
     /// A request over the API is answered; `None`: its connection closes without a word.

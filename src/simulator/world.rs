@@ -511,11 +511,7 @@ impl World {
                     Agent::SlowAnswer(ms) if machine.requests == 1 => ms,
                     _ => takes,
                 };
-                let body = format!(
-                    "{{\"status\":\"ok\",\"timestamp\":\"{}\",\"activeSessions\":0}}",
-                    iso(now + takes)
-                );
-                status(200, &body, takes)
+                status(200, &other.health_body(now + takes), takes)
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod recent;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -17,6 +18,7 @@ use super::error::StoreError;
 use super::operation::OperationRow;
 use super::outbox::StoredMessage;
 use super::row::{BOOT_COLUMNS, BootRow, IncidentRow};
+use super::trial;
 use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
 use crate::core::report::BootFact;
 
@@ -206,6 +208,21 @@ impl History {
             .fetch_all(&mut self.raw)
             .await
             .map_err(|error| self.cannot(error))
+    }
+
+    /// How bootwatch's own runs that began in `range` ended, or why they were skipped, by word.
+    pub async fn synthetic_runs(
+        &mut self,
+        range: Range<Timestamp>,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(trial::TALLY)
+            .bind(range.start.0)
+            .bind(range.end.0)
+            .fetch_all(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))?;
+        let counted = |(word, runs): (String, i64)| (word, u64::try_from(runs).unwrap_or(0));
+        Ok(rows.into_iter().map(counted).collect())
     }
 
     /// What operators did in `range`, in order.

@@ -147,6 +147,15 @@ async fn what_was_committed_is_there_after_a_restart() {
         ..Batch::default()
     };
     store.commit(&second).await.unwrap();
+    let skipped = TrialRow {
+        intent: r#"{"reason":"slots"}"#.to_owned(),
+        ..trial(7, SKIPPED, Some(NOW))
+    };
+    let third = Batch {
+        trials: vec![skipped],
+        ..Batch::default()
+    };
+    store.commit(&third).await.unwrap();
     // Not closed: as if the process had been killed.
     drop(store);
 
@@ -159,8 +168,10 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(saved.unsent.len(), 1);
     assert_eq!(saved.unsent[0].payload, first.outbox[0].payload);
     assert_eq!((saved.created_at, saved.host.as_str()), (NOW, "host-1"));
-    assert_eq!(saved.trials, second.trials);
+    assert_eq!(saved.trials, second.trials, "and no skip");
     let mut history = history(&store).await;
+    let runs = history.synthetic_runs(EVER).await.unwrap();
+    assert_eq!(runs, [("skipped_slots".to_owned(), 1)].into());
     let mut boots = Vec::new();
     history.boots(EVER, |boot| boots.push(boot)).await.unwrap();
     assert_eq!(boots, first.boots);

@@ -1,4 +1,5 @@
-//! The journal of synthetic boots: what each set out to do and how far it has come, one row a boot.
+//! The journal of synthetic boots: what each set out to do and how far it has come, one row a boot. What was not begun has
+//! a row as well, in the state `skipped`: it is history, and nothing a start goes on with.
 
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
@@ -21,6 +22,16 @@ pub struct TrialRow {
     /// Nothing remains to be done about it.
     pub ended_at: Option<Timestamp>,
 }
+
+/// The state of a boot that was not begun.
+pub const SKIPPED: &str = "skipped";
+
+/// How the runs that began in a range ended, and how many; what is not judged yet is none of them. A request that was
+/// turned away has a row of its own as a skip.
+pub(super) const TALLY: &str = "SELECT word, count(*) FROM (
+        SELECT CASE WHEN state = 'skipped' THEN 'skipped_' || (intent ->> '$.reason') ELSE intent ->> '$.result' END AS word
+        FROM synthetic WHERE started_at >= ? AND started_at < ?)
+    WHERE word IS NOT NULL AND word <> 'skipped' GROUP BY word ORDER BY word";
 
 pub(super) const NOTE: &str = "INSERT INTO synthetic (id, state, intent, vm_id, session_id, started_at, ended_at)
     SELECT value ->> 'id', value ->> 'state', value ->> 'intent', value ->> 'vm_id', value ->> 'session_id',
@@ -57,7 +68,8 @@ type Columns = (
 pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Vec<TrialRow>, sqlx::Error> {
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT id, state, intent, vm_id, session_id, started_at, ended_at FROM synthetic
-         WHERE ended_at IS NULL OR id IN (SELECT id FROM synthetic ORDER BY started_at DESC LIMIT ?)
+         WHERE ended_at IS NULL
+             OR id IN (SELECT id FROM synthetic WHERE state <> 'skipped' ORDER BY started_at DESC LIMIT ?)
          ORDER BY started_at",
     )
     .bind(READ)

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use bootwatch::core::event::{Failure, Outcome};
 use bootwatch::core::report::week::Week;
-use bootwatch::store::{Batch, BootRow, StateChange, Store};
+use bootwatch::store::{Batch, BootRow, SKIPPED, StateChange, Store, TrialRow};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -89,6 +89,20 @@ fn boot(week: Week, number: u32, minutes: i64, failure: Option<Failure>) -> Boot
     }
 }
 
+/// One of bootwatch's own, as the journal has it, so many minutes into the week.
+fn run(week: Week, minutes: i64, state: &str, intent: &str) -> TrialRow {
+    let started_at = week.range(&TimeZone::UTC).start.plus_ms(minutes * 60_000);
+    TrialRow {
+        id: minutes,
+        state: state.to_owned(),
+        intent: intent.to_owned(),
+        vm_id: None,
+        session_id: None,
+        started_at,
+        ended_at: Some(started_at),
+    }
+}
+
 /// A store that saw this week whole: 50 boots, of which `failed` were refused.
 async fn filled(folder: &Path, week: Week, failed: u32) {
     let mut opened = Store::open(settings(folder), store::NOW).await.unwrap();
@@ -104,6 +118,18 @@ async fn filled(folder: &Path, week: Week, failed: u32) {
             key: range.start.0.to_string(),
             value: Some(range.end.0.to_string()),
         }],
+        trials: vec![
+            run(week, 1, "done", r#"{"result":"passed"}"#),
+            run(week, 2, "done", r#"{"result":"passed"}"#),
+            run(week, 3, "done", r#"{"result":"failed"}"#),
+            run(week, 4, "done", r#"{"result":"errored"}"#),
+            run(week, 5, SKIPPED, r#"{"reason":"slots"}"#),
+            // Turned away: what counts is its skip.
+            run(week, 6, "done", r#"{"result":"skipped"}"#),
+            // Nobody knows yet.
+            run(week, 7, "following", r#"{"result":null}"#),
+            run(week, 8 * 1_440, "done", r#"{"result":"passed"}"#),
+        ],
         ..Batch::default()
     };
     opened.store.commit(&batch).await.unwrap();
@@ -156,6 +182,21 @@ async fn a_week_is_written_as_markdown_json_and_a_page() {
     assert_eq!(json["from"], "2025-10-13T00:00:00Z");
     assert_eq!(json["coverage"]["partial"], false);
     assert_eq!(json["total"]["ready"]["k"], 45);
+    let runs = json["synthetic"]["runs"].as_object().unwrap();
+    let runs: Vec<(&str, u64)> = runs
+        .iter()
+        .map(|(word, count)| (word.as_str(), count.as_u64().unwrap()))
+        .collect();
+    assert_eq!(
+        runs,
+        [
+            ("errored", 1),
+            ("failed", 1),
+            ("passed", 2),
+            ("skipped_slots", 1)
+        ]
+    );
+    assert!(text.contains("- skipped slots: 1"), "{text}");
     assert_eq!(json["causes"][0]["failure"], "agent_refused");
     let page = folder.path().join("w42.html");
     let output = report(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bootwatch::simulator::fate::Agent;
 use bootwatch::simulator::player::Face;
-use bootwatch::simulator::{Agents, Happened, Simulation, Version};
+use bootwatch::simulator::{Agents, Display, Happened, Simulation, Version};
 
 use crate::simulator::{order, scenario};
 
@@ -41,6 +41,54 @@ fn a_healthy_agent_answers_and_refuses_once_it_is_down() {
     assert!(answer.ends_with("\"activeSessions\":0}"));
     agents.down(ip);
     assert_eq!(patiently(address), Err(ErrorKind::ConnectionRefused));
+}
+
+/// As one that knows nothing of this simulator asks: the greeting by itself, the page, and the proof of RFC 6455's own
+/// example.
+#[test]
+fn a_display_greets_and_is_gone_with_its_vm() {
+    let ip = Ipv4Addr::new(127, 77, 4, 2);
+    let mut agents = Agents::new(0).with_displays(Display {
+        web_port: 0,
+        vnc_port: 0,
+    });
+    agents.up(ip, Agent::Healthy).unwrap();
+    assert_eq!(agents.display(ip), None, "none yet");
+    agents.display_up(ip).unwrap();
+    let [web, vnc] = agents.display(ip).unwrap();
+
+    let mut greeting = [0; 12];
+    let mut stream = TcpStream::connect(vnc).unwrap();
+    stream.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"RFB 003.008\n");
+    drop(stream);
+
+    let page = patiently(web).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+
+    let mut stream = TcpStream::connect(web).unwrap();
+    stream
+        .write_all(
+            b"GET /websockify HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let mut answer = Vec::new();
+    let mut part = [0; 512];
+    while !answer.ends_with(b"RFB 003.008\n") {
+        let read = stream.read(&mut part).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&part[..read]);
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    drop(stream);
+
+    agents.down(ip);
+    for address in [web, vnc] {
+        assert_eq!(patiently(address), Err(ErrorKind::ConnectionRefused));
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ const ENDS: &[(&str, Outcome, Option<Failure>)] = &[
     ("slow-answer", Outcome::Ready, None),
     ("starting-agent", Outcome::Ready, None),
     ("hostile-agent", Outcome::Ready, None),
+    ("placeholder-agent", Outcome::Ready, None),
+    ("clock-ahead", Outcome::Ready, None),
     ("late-agent", Outcome::Failed, Some(Failure::AgentRefused)),
     (
         "agent-missing",

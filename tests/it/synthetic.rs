@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod journal;
 mod killed;
 mod world;
 
@@ -12,7 +13,12 @@ use world::{ACCOUNT, World};
 
 /// One run from the wish to the proof that nothing is left.
 fn played(version: Version, habit: Habit, scenario: &str) -> (World, Value) {
-    let world = World::start(version, habit, scenario, 60_000);
+    played_for(60_000, version, habit, scenario)
+}
+
+/// The controller keeps VMs for so long whose user does not log in, in its milliseconds.
+fn played_for(oauth_limit: i64, version: Version, habit: Habit, scenario: &str) -> (World, Value) {
+    let world = World::start(version, habit, scenario, oauth_limit);
     let mut program = world.program("one", ACCOUNT);
     program.wants_a_run();
     let run = program.eventually("the run is over", |view| {
@@ -42,7 +48,17 @@ fn passes(version: Version, habit: Habit) -> (World, Value) {
     let (world, run) = played(version, habit, "healthy");
     assert_eq!(run["result"], "passed", "{run}");
     assert_eq!(run["cleaned_up"], true, "{run}");
-    for phase in ["request", "created", "agent", "session_fields", "cleanup"] {
+    assert_eq!(run["answerer"], "agent", "{run}");
+    assert!(run["clock_skew_seconds"].as_f64().unwrap().abs() < 5.0);
+    let phases = [
+        "request",
+        "created",
+        "agent",
+        "vnc",
+        "session_fields",
+        "cleanup",
+    ];
+    for phase in phases {
         assert!(run["phases"][phase].is_number(), "{phase}: {run}");
     }
     sums_up(&run);
@@ -72,6 +88,50 @@ fn a_cancellation_that_destroys_nothing_is_tried_again_and_judged_by_what_is_the
     let (world, run) = passes(Version::Oct, Habit::CancelsNothing);
     assert!(!world.cancelled().is_empty());
     drop(run);
+}
+
+/// What only a look of our own can tell: the controller calls each of these ready.
+fn fails_by_our_own_look(version: Version, scenario: &str, found: [&str; 3]) {
+    let (world, run) = played_for(900_000, version, Habit::Usual, scenario);
+    let [failure, phase, why] = found;
+    assert_eq!(run["result"], "failed", "{run}");
+    assert_eq!(run["failure"], failure, "{run}");
+    assert_eq!(run["stopped_in"], phase, "{run}");
+    assert!(run["reason"].as_str().unwrap().contains(why), "{run}");
+    assert_eq!(run["cleaned_up"], true, "{run}");
+    assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+}
+
+#[test]
+fn a_placeholder_that_answers_200_is_no_ready_vm() {
+    let found = ["agent_unhealthy", "agent", "placeholder"];
+    fails_by_our_own_look(Version::Oct, "placeholder-agent", found);
+}
+
+#[test]
+fn a_guest_with_another_time_is_no_ready_vm() {
+    let found = ["unknown", "agent", "clock is +600."];
+    fails_by_our_own_look(Version::Dec, "clock-ahead", found);
+}
+
+/// October's controller does not wait for VNC.
+#[test]
+fn a_vm_without_a_display_is_no_ready_vm_where_one_is_required() {
+    let found = ["vnc_not_ready", "vnc", "VNC does not answer"];
+    fails_by_our_own_look(Version::Oct, "vnc-missing", found);
+}
+
+/// The controller's answers name the VM; its row, which is what users are shown, does not.
+#[test]
+fn a_session_whose_row_stays_empty_fails_in_that_phase() {
+    for version in [Version::Oct, Version::Dec] {
+        let (world, run) = played(version, Habit::EmptyFields, "healthy");
+        assert_eq!(run["result"], "failed", "{run}");
+        assert_eq!(run["stopped_in"], "session_fields", "{run}");
+        assert_eq!(run["reason"], "the session's VM fields stay empty");
+        assert_eq!(run["cleaned_up"], true, "{run}");
+        assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod script;
 mod statements;
 mod stream;
 mod told;
-mod trouble;
+pub(crate) mod trouble;
 
 use std::sync::Arc;
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::JournalAnew;
 use super::pending::Pending;
 use crate::app::health::Health;
 use crate::clock::{self, Stopwatch};
 use crate::export::Recorder;
-use crate::store::{self, MessageId, OpenError, Store, StoreError};
+use crate::store::{self, MessageId, OpenError, Store, StoreError, TrialRow};
 
 /// How a commit is counted, or a check, that went well.
 pub(super) const OK: &str = "ok";
@@ -30,6 +31,7 @@ pub(super) struct Shelf {
     pub(super) recorder: Arc<Recorder>,
     pub(super) health: Arc<Health>,
     pub(super) anew: watch::Sender<u64>,
+    pub(super) journal_anew: watch::Sender<JournalAnew>,
 }
 
 pub(super) struct Trouble {
@@ -100,9 +102,10 @@ impl Shelf {
             Ok(opened) => {
                 self.fresh |= opened.set_aside.is_some();
                 self.set_aside += u64::from(opened.set_aside.is_some());
-                // What it holds is older than what we know.
+                // What it holds is older than what we know; but of synthetic boots that an earlier process left, it alone
+                // knows.
                 self.store = Some(opened.store);
-                self.begin_anew();
+                self.begin_anew(opened.saved.trials);
                 true
             }
             Err(error) => {
@@ -120,16 +123,19 @@ impl Shelf {
                 self.set_aside += 1;
                 self.fresh = true;
                 self.recorder.store(self.trouble.is_none(), self.set_aside);
-                self.begin_anew();
+                self.begin_anew(Vec::new());
             }
             Err(error) => self.failed(error.kind(), &anyhow::Error::new(error)),
         }
     }
 
     /// The parts that wait are parts of a whole that the new file lacks.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self, trials: Vec<TrialRow>) {
         self.pending.forget_state();
         self.anew.send_modify(|times| *times += 1);
+        // Whoever has not looked since finds all of it.
+        self.journal_anew
+            .send_modify(|journal| journal.found.extend(trials));
     }
 
     fn well(&mut self) {

@@ -10,7 +10,7 @@ use crate::app::facts::Sighted;
 use crate::app::{alertmanager, live};
 use crate::clock;
 use crate::core::event::VmType;
-use crate::core::synthetic::Room;
+use crate::core::synthetic::{Room, RowsSeen};
 use crate::export::{ReadFigures, SourceFigures};
 
 impl Owner {
@@ -76,15 +76,16 @@ impl Owner {
             None => self
                 .tracker
                 .in_flight()
-                .filter(|kind| *kind == VmType::Browser)
+                .filter(|(kind, _)| *kind == VmType::Browser)
                 .count(),
         };
         let room = Room {
             sighted: self.sees_the_log(),
-            hidden: self
-                .existing
-                .as_ref()
-                .is_some_and(|existing| existing.sighted() != Sighted::Fully),
+            rows: match self.existing.as_ref().map(Existing::sighted) {
+                None => RowsSeen::NoDatabase,
+                Some(Sighted::Fully) => RowsSeen::Seen,
+                Some(Sighted::Unknown | Sighted::Not(_)) => RowsSeen::Hidden,
+            },
             maintenance: self.desk.maintenance_at(now).is_some(),
             running: running as u64,
             free: self.existing.as_ref().and_then(Existing::free),
@@ -109,7 +110,7 @@ impl Owner {
             ..
         } = self;
         recorder.tracker(&tracker.counts(), !*history);
-        recorder.in_flight(tracker.in_flight(), engine.overdue());
+        recorder.in_flight(tracker.users_in_flight(), engine.overdue());
         recorder.alerts(engine.alerts());
         let reads = reader.counts();
         recorder.reads(

@@ -94,6 +94,18 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             E::ControllerCrashed,
         ),
         (
+            r#"[REQUEST-ENTRY] Incoming request {"module":"server","requestId":"r","method":"POST","url":"/api/auth/start?bootwatch=00000000000000ff","ip":"127.0.0.1"}"#,
+            E::RequestMarked { mark: 0xff },
+        ),
+        (
+            r#"[REQUEST-ENTRY] Incoming request {"module":"server","requestId":"r","method":"POST","url":"/api/auth/start","ip":"127.0.0.1"}"#,
+            E::RequestUnmarked,
+        ),
+        (
+            r#"[REQUEST-ENTRY] Incoming request {"module":"server","requestId":"r","method":"POST","url":"/api/auth/start?bootwatch=ff","ip":"127.0.0.1"}"#,
+            E::RequestUnmarked,
+        ),
+        (
             r#"Starting authentication {"module":"browser-auth","userId":$U,"provider":"codex"}"#,
             E::RequestAccepted { user },
         ),

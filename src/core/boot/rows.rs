@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Boot, Observation, Tracker};
 use crate::core::event::{
-    Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
+    Failure, Origin, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
 use crate::core::row::{Row, RowKey, SessionRow, Verdict, VmRow};
 use crate::core::saved::{Changes, REST, RestoreError, Saved, Touched};
@@ -334,11 +334,12 @@ impl Rows {
         }
     }
 
-    fn open_kinds(&self) -> impl Iterator<Item = VmType> + '_ {
+    fn open(&self) -> impl Iterator<Item = (VmType, Option<UserKey>)> + '_ {
         self.pending.iter().filter_map(|(_, key)| {
             let watched = self.watched.get(key)?;
             let open = watched.phase == Phase::Open;
-            open.then(|| watched.vm_type().unwrap_or(VmType::Browser))
+            let vm_type = watched.vm_type().unwrap_or(VmType::Browser);
+            open.then(|| (vm_type, watched.user()))
         })
     }
 
@@ -442,11 +443,19 @@ impl Tracker {
         }
     }
 
-    /// The kinds of all boots in flight, those that only rows tell of among them.
-    pub fn in_flight(&self) -> impl Iterator<Item = VmType> + '_ {
+    /// The kinds of all boots in flight and who asked for them, those that only rows tell of among them.
+    pub fn in_flight(&self) -> impl Iterator<Item = (VmType, Origin)> + '_ {
         self.open_iter()
-            .map(Boot::kind)
-            .chain(self.rows.open_kinds())
+            .map(|boot| (boot.kind(), boot.user))
+            .chain(self.rows.open())
+            .map(|(vm_type, user)| (vm_type, self.origin_of(user)))
+    }
+
+    /// The kinds of those that users asked for: whatever is a figure of users' boots counts these.
+    pub fn users_in_flight(&self) -> impl Iterator<Item = VmType> + '_ {
+        self.in_flight()
+            .filter(|(_, origin)| *origin == Origin::User)
+            .map(|(vm_type, _)| vm_type)
     }
 
     /// Whether the log has a boot of this VM in flight.

@@ -7,9 +7,11 @@
 //! pass, and nothing is made up for afterwards.
 //!
 //! VNC is asked a few times a VM and then no more: a server counts connections that never log in, and after five of
-//! them shuts out the host from which they came, which is also the host that carries the users' connections.
+//! them shuts out the host from which they came, which is also the host that carries the users' connections. So what is
+//! known of a VM is kept when the VM is no longer told of, and stands again if it comes back: while the log cannot be
+//! read, nobody is a target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use super::{Check, Look, ProbeResult, Verdict};
@@ -20,7 +22,7 @@ pub const MOST_TARGETS: usize = 512;
 /// Quick looks in a row.
 const MOST_QUICK: u32 = 90;
 /// Connections to a VM's VNC: TigerVNC shuts out after five that do not log in, and a restart forgets these.
-const MOST_VNC: u32 = 2;
+pub const MOST_VNC: u32 = 2;
 /// The place within the interval moves by so much, in thousandths, from look to look.
 const WANDER: i64 = 50;
 
@@ -75,6 +77,8 @@ struct Entry {
 pub struct Schedule {
     pace: Pace,
     entries: BTreeMap<VmId, Entry>,
+    /// VMs that are no targets any more, oldest first.
+    gone: VecDeque<Entry>,
     skipped: u64,
 }
 
@@ -84,18 +88,20 @@ impl Schedule {
         Schedule {
             pace,
             entries: BTreeMap::new(),
+            gone: VecDeque::new(),
             skipped: 0,
         }
     }
 
-    /// The VMs that there are now. A VM that is gone is forgotten; one whose address or standing is another begins anew.
+    /// The VMs that there are now. One that is gone is not looked at, and goes on where it was if it comes back; one whose
+    /// address or standing is another begins anew, but for what its VNC has counted.
     pub fn targets(&mut self, targets: impl IntoIterator<Item = Target>, now: Timestamp) {
         let mut kept = BTreeMap::new();
         for target in targets {
             if kept.len() == MOST_TARGETS {
                 break;
             }
-            let entry = match self.entries.remove(&target.vm) {
+            let entry = match self.known(target.vm, now) {
                 Some(entry) if entry.target == target => entry,
                 Some(before) if before.target.ip == target.ip => Entry {
                     target,
@@ -116,7 +122,29 @@ impl Schedule {
             };
             kept.insert(target.vm, entry);
         }
-        self.entries = kept;
+        for (_, entry) in std::mem::replace(&mut self.entries, kept) {
+            self.gone.push_back(entry);
+        }
+        let surplus = self.gone.len().saturating_sub(MOST_TARGETS);
+        self.gone.drain(..surplus);
+    }
+
+    fn known(&mut self, vm: VmId, now: Timestamp) -> Option<Entry> {
+        if let Some(entry) = self.entries.remove(&vm) {
+            return Some(entry);
+        }
+        let at = self.gone.iter().position(|entry| entry.target.vm == vm)?;
+        let mut entry = self.gone.remove(at)?;
+        // What fell into its absence was nobody's to do.
+        let interval = self.pace.interval_ms.max(1);
+        let behind = now.since(entry.whole_due).max(0);
+        let missed = behind / interval + i64::from(behind % interval > 0);
+        entry.whole_due = entry.whole_due.plus_ms(missed * interval);
+        entry.due = match entry.target.standing {
+            Standing::InFlight | Standing::GivenUp => now,
+            Standing::Running => entry.whole_due,
+        };
+        Some(entry)
     }
 
     /// A boot does not wait for its place in the interval.
@@ -177,7 +205,16 @@ impl Schedule {
                 pace.interval_ms + wander.clamp(-pace.interval_ms / 20, pace.interval_ms / 20),
             )
         };
+        let vnc = look.of(Check::Vnc);
+        let counted = u32::from(vnc.is_some_and(|vnc| is_counted_by_vnc(vnc.result)));
         let Some(mut entry) = self.entries.remove(&target.vm) else {
+            let mut gone = self.gone.iter_mut();
+            if let Some(entry) = gone.find(|entry| entry.target.vm == target.vm)
+                && entry.target.ip == target.ip
+            {
+                entry.under_way = false;
+                entry.vnc += counted;
+            }
             return;
         };
         if entry.target.ip != target.ip {
@@ -186,13 +223,7 @@ impl Schedule {
         }
         entry.under_way = false;
         entry.looks = entry.looks.wrapping_add(1);
-        // A VNC that took the connection has counted it, whatever it said.
-        entry.vnc += u32::from(look.of(Check::Vnc).is_some_and(|vnc| {
-            !matches!(
-                vnc.result,
-                ProbeResult::Refused | ProbeResult::HostUnreachable | ProbeResult::NetUnreachable
-            )
-        }));
+        entry.vnc += counted;
         entry.failing = [Check::Connect, Check::Health]
             .into_iter()
             .filter_map(|check| look.of(check))
@@ -246,6 +277,19 @@ impl Schedule {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// A VNC that took the connection has counted it, whatever it said.
+#[must_use]
+pub fn is_counted_by_vnc(result: ProbeResult) -> bool {
+    !matches!(
+        result,
+        ProbeResult::Refused
+            | ProbeResult::HostUnreachable
+            | ProbeResult::NetUnreachable
+            | ProbeResult::Foreign
+            | ProbeResult::Skipped
+    )
 }
 
 #[cfg(test)]
@@ -391,6 +435,53 @@ mod tests {
         assert!(schedule.is_empty());
         schedule.done(orders[0].target, &look(&orders[0], ProbeResult::Ok), START);
         assert!(schedule.is_empty(), "a late answer brings nobody back");
+    }
+
+    /// While the log cannot be read there are no targets: a server would count us anew each time it can be.
+    #[test]
+    fn a_vm_that_was_away_goes_on_where_it_was() {
+        let mut schedule = Schedule::new(PACE);
+        let mut now = START;
+        let mut vnc = 0;
+        for _ in 0..50 {
+            schedule.targets([target(9, Standing::Running)], now);
+            now = now.max(schedule.next_due().unwrap());
+            for order in schedule.due(now, 16) {
+                vnc += usize::from(order.checks.contains(&Check::Vnc));
+                // It goes away before the look has ended as often as after.
+                if vnc % 2 == 0 {
+                    schedule.targets([], now);
+                }
+                schedule.done(order.target, &look(&order, ProbeResult::Ok), now);
+            }
+            schedule.targets([], now);
+            assert!(schedule.is_empty());
+            assert_eq!(schedule.next_due(), None);
+            now = now.plus_ms(600_000);
+        }
+        assert_eq!(vnc, 2);
+        assert_eq!(schedule.skipped(), 0, "nothing was overrun");
+    }
+
+    #[test]
+    fn a_look_that_is_under_way_while_its_vm_is_away_is_not_begun_again() {
+        let mut schedule = Schedule::new(PACE);
+        schedule.targets([target(3, Standing::InFlight)], START);
+        let orders = schedule.due(START, 16);
+        schedule.targets([], START);
+        schedule.targets([target(3, Standing::InFlight)], START);
+        assert!(schedule.due(START.plus_ms(9_000), 16).is_empty());
+        schedule.done(orders[0].target, &look(&orders[0], ProbeResult::Ok), START);
+        assert_eq!(schedule.due(START.plus_ms(9_000), 16).len(), 1);
+    }
+
+    #[test]
+    fn those_that_are_gone_are_remembered_up_to_a_bound() {
+        let mut schedule = Schedule::new(PACE);
+        for vm in 0..5_000u128 {
+            schedule.targets([target(vm, Standing::Running)], START);
+        }
+        assert_eq!(schedule.gone.len(), MOST_TARGETS);
     }
 
     #[test]

@@ -47,6 +47,20 @@ pub enum Shown {
     Skipped { at: Timestamp, reason: SkipReason },
 }
 
+/// One that was not begun after all is shown as a skip, while it is remembered.
+fn is_begun(trial: &Trial) -> bool {
+    trial.result != Some(SyntheticResult::Skipped)
+}
+
+impl Shown {
+    fn began_at(&self) -> Timestamp {
+        match self {
+            Shown::Trial(trial) => trial.started_at,
+            Shown::Skipped { at, .. } => *at,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Canary {
     settings: Settings,
@@ -69,8 +83,8 @@ impl Canary {
     /// `saved` is what the journal holds, oldest first.
     #[must_use]
     pub fn new(settings: Settings, saved: Vec<Trial>, now: Timestamp) -> Canary {
-        let (over, left): (Vec<_>, Vec<_>) =
-            saved.into_iter().partition(|trial| trial.done_at.is_some());
+        let begun = saved.into_iter().filter(is_begun);
+        let (over, left): (Vec<_>, Vec<_>) = begun.partition(|trial| trial.done_at.is_some());
         let unclean = over.last().is_some_and(|trial| trial.clean == Some(false));
         let mut past: Vec<Shown> = over
             .into_iter()
@@ -91,6 +105,33 @@ impl Canary {
         }
     }
 
+    /// Every trial that a journal must hold, oldest first.
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
+        let past = self.past.iter().filter_map(|shown| match shown {
+            Shown::Trial(trial) => Some(trial.as_ref()),
+            Shown::Skipped { .. } => None,
+        });
+        past.chain(&self.left).chain(self.running())
+    }
+
+    /// What a journal holds that could only be read now, oldest first. Of those that are known, more is known here.
+    pub fn found(&mut self, saved: Vec<Trial>, now: Timestamp) {
+        for trial in saved.into_iter().filter(is_begun) {
+            if self.trials().any(|known| known.mark == trial.mark) {
+                continue;
+            }
+            if trial.done_at.is_none() {
+                self.left.push(trial);
+                continue;
+            }
+            let before = |shown: &Shown| shown.began_at() <= trial.started_at.min(now);
+            let at = self.past.partition_point(before);
+            self.past.insert(at, Shown::Trial(Box::new(trial)));
+        }
+        let surplus = self.past.len().saturating_sub(KEPT);
+        self.past.drain(..surplus);
+    }
+
     /// What log and rows tell.
     pub fn sees(
         &mut self,
@@ -102,7 +143,7 @@ impl Canary {
         self.traces = traces.to_vec();
         self.room = room;
         self.with(now, out, |running, traces, room, now, out| {
-            running.sees(traces, room.sighted, now, out);
+            running.sees(traces, room, now, out);
         });
     }
 
@@ -152,7 +193,7 @@ impl Canary {
             let mut effects = Vec::new();
             let settings = self.settings.trial.clone();
             let mut running = Running::resume(trial, settings, now, &mut effects);
-            running.sees(&self.traces, self.room.sighted, now, &mut effects);
+            running.sees(&self.traces, self.room, now, &mut effects);
             self.running = Some(running);
             self.take(effects, out);
         }
@@ -199,6 +240,9 @@ impl Canary {
         if self.running.is_some() || !self.left.is_empty() || self.unclean && !self.is_forgiven(now)
         {
             return Some(SkipReason::Previous);
+        }
+        if self.traces.iter().any(|trace| trace.is_in_the_way(now)) {
+            return Some(SkipReason::Account);
         }
         let began = self.past.iter().filter_map(|shown| match shown {
             Shown::Trial(trial) if trial.result != Some(SyntheticResult::Skipped) => {
@@ -285,6 +329,11 @@ impl Canary {
         if running.is_done()
             && let Some(running) = self.running.take()
         {
+            if let Some(reason) = running.not_begun() {
+                self.take(effects, out);
+                self.skip(reason, now, out);
+                return;
+            }
             self.unclean = running.trial.clean == Some(false);
             self.keep(Shown::Trial(Box::new(running.trial)));
         }

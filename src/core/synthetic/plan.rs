@@ -18,6 +18,8 @@ words! {
         /// The log cannot be read, or is not read to its end; or the rows cannot be seen.
         Blind = "blind",
         Maintenance = "maintenance",
+        /// Somebody else's request of our account is under way: ours could not be told from it.
+        Account = "account",
         /// As many as a day may have were begun in the last 24 hours.
         Budget = "budget",
         /// Users' VMs take the place.
@@ -94,18 +96,41 @@ pub struct Limits {
     pub reserve: u64,
 }
 
+words! {
+    /// Whether the controller's rows can be seen.
+    RowsSeen {
+        /// Nobody configured a database.
+        NoDatabase = "no_database",
+        /// What they told is old, or nothing was asked yet.
+        Hidden = "hidden",
+        Seen = "seen",
+    }
+}
+
 /// What is known of the place when a run is due.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// The log is read to its end, and can be.
     pub sighted: bool,
-    /// There is a database to read, and its rows are not seen: what they told is old.
-    pub hidden: bool,
+    pub rows: RowsSeen,
     pub maintenance: bool,
     /// Browser VMs that run; ghosts are none.
     pub running: u64,
     /// Free addresses, where the rows tell.
     pub free: Option<u64>,
+}
+
+/// Nothing is known.
+impl Default for Room {
+    fn default() -> Room {
+        Room {
+            sighted: false,
+            rows: RowsSeen::NoDatabase,
+            maintenance: false,
+            running: 0,
+            free: None,
+        }
+    }
 }
 
 impl Limits {
@@ -117,7 +142,7 @@ impl Limits {
         began: impl Iterator<Item = Timestamp>,
         now: Timestamp,
     ) -> Option<SkipReason> {
-        if !room.sighted || room.hidden {
+        if !room.sighted || room.rows == RowsSeen::Hidden {
             return Some(SkipReason::Blind);
         }
         if room.maintenance {
@@ -190,7 +215,7 @@ mod tests {
         };
         let room = Room {
             sighted: true,
-            hidden: false,
+            rows: RowsSeen::Seen,
             maintenance: false,
             running: 1,
             free: Some(6),
@@ -220,7 +245,7 @@ mod tests {
         assert_eq!(
             forbid(
                 Room {
-                    hidden: true,
+                    rows: RowsSeen::Hidden,
                     ..room
                 },
                 &[]

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use super::trial::{Effect, Told};
 use super::*;
 use crate::core::event::{Event, EventKind, Provenance, UserKey};
-use crate::core::probe::{Network, Networks};
-use crate::core::row::SessionStatus;
+use crate::core::probe::{Answerer, Check, Checked, Look, Network, Networks, ProbeResult, Skew};
+use crate::core::row::{Provider, Row, SessionRow, SessionStatus};
 
 const NOON: Timestamp = Timestamp(1_760_788_800_000);
 const OURS: UserKey = UserKey(7);
@@ -23,6 +23,7 @@ struct Story {
     traces: Traces,
     running: Running,
     effects: Vec<Effect>,
+    rows: RowsSeen,
 }
 
 fn settings(vnc: VncMatters) -> TrialSettings {
@@ -44,13 +45,18 @@ fn event(at: Timestamp, kind: EventKind<'static>) -> Event<'static> {
 
 impl Story {
     fn begin() -> Story {
+        Story::begin_with(VncMatters::Off)
+    }
+
+    fn begin_with(vnc: VncMatters) -> Story {
         let mut effects = Vec::new();
-        let running = Running::begin(MARK, settings(VncMatters::Off), NOON, &mut effects);
+        let running = Running::begin(MARK, settings(vnc), NOON, &mut effects);
         Story {
             now: NOON,
             traces: Traces::new(OURS),
             running,
             effects,
+            rows: RowsSeen::NoDatabase,
         }
     }
 
@@ -64,6 +70,7 @@ impl Story {
             traces: Traces::new(OURS),
             running,
             effects,
+            rows: RowsSeen::NoDatabase,
         }
     }
 
@@ -81,7 +88,12 @@ impl Story {
 
     fn sees(&mut self) -> &mut Story {
         let traces = self.traces.all();
-        self.running.sees(traces, true, self.now, &mut self.effects);
+        let room = Room {
+            sighted: true,
+            rows: self.rows,
+            ..Room::default()
+        };
+        self.running.sees(traces, room, self.now, &mut self.effects);
         self
     }
 
@@ -156,24 +168,21 @@ impl Story {
         self.told(Told::Started(Ok(StartAnswer {
             session: SESSION,
             address: Some(IP.to_string()),
+            novnc: true,
         })))
     }
 
     /// On to the end of its checks, with a VM that is healthy.
     fn passed(&mut self) -> &mut Story {
         self.created().passes(900);
-        self.told(Told::Looked(Looked {
-            network: true,
-            ..Looked::default()
-        }));
+        self.looks(&[(Check::Health, ProbeResult::Refused)]);
         self.passes(30_000);
-        self.told(Told::Looked(Looked {
-            network: true,
-            agent: true,
-            vnc: false,
-            word: "ok",
-        }));
-        self.passes(1_000);
+        self.looks(&[AGENT]);
+        self.passes(1_000).ready()
+    }
+
+    /// The controller calls it ready.
+    fn ready(&mut self) -> &mut Story {
         self.log(&[EventKind::WaitReady { ip: IP }]);
         self.told(Told::Session(Ok(SessionAnswer {
             status: Some(SessionStatus::Ready),
@@ -182,7 +191,50 @@ impl Story {
             left: None,
         })))
     }
+
+    /// A look of ours finds this; the agent, where it is well, is the real one.
+    fn looks(&mut self, results: &[(Check, ProbeResult)]) -> &mut Story {
+        self.looks_as(results, Answerer::Agent, 40)
+    }
+
+    fn looks_as(
+        &mut self,
+        results: &[(Check, ProbeResult)],
+        answerer: Answerer,
+        skew_ms: i64,
+    ) -> &mut Story {
+        let checked = |(check, result): &(Check, ProbeResult)| {
+            let mut checked = Checked::without_contact(*check, 1, *result);
+            if (*check, *result) == AGENT {
+                checked.answerer = Some(answerer);
+                checked.skew = Some(Skew {
+                    ms: skew_ms,
+                    within_ms: 5,
+                });
+            }
+            checked
+        };
+        let look = Look {
+            ip: IP,
+            at: self.now,
+            resolved_in: None,
+            checks: results.iter().map(checked).collect(),
+            neighbour: None,
+        };
+        self.told(Told::Looked(Box::new(Looked::from(&look))))
+    }
+
+    /// The checks of every look that was wanted.
+    fn wanted(&self) -> Vec<&[Check]> {
+        let looks = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Look(_, checks) => Some(checks.as_slice()),
+            _ => None,
+        });
+        looks.collect()
+    }
 }
+
+const AGENT: (Check, ProbeResult) = (Check::Health, ProbeResult::Ok);
 
 fn handed_over(session: SessionId, vm: VmId) -> EventKind<'static> {
     EventKind::HandedOver {
@@ -211,8 +263,91 @@ fn nothing_is_sent_before_the_intent_is_on_the_disk() {
     assert!(matches!(story.effects[1..], [Effect::Start { mark: MARK }]));
     let mut story = Story::begin();
     story.told(Told::Journalled(false));
-    assert_eq!(story.ended().unwrap().result, SyntheticResult::Skipped);
-    assert_eq!(story.done(), Some(true));
+    assert_eq!(story.running.not_begun(), Some(SkipReason::Journal));
+    assert!(story.running.is_done());
+    let Some(Effect::Journal(last)) = story.effects.last() else {
+        panic!("{:?}", story.effects);
+    };
+    assert!(
+        last.done_at.is_some(),
+        "no start takes it for one that was left"
+    );
+}
+
+fn quiet(saved: Vec<Trial>) -> Canary {
+    let settings = Settings {
+        trial: settings(VncMatters::Off),
+        limits: Limits {
+            budget: 3,
+            busy: 2,
+            reserve: 0,
+        },
+        schedule: Schedule::new(24 * 60 * MINUTE, 7),
+    };
+    let mut canary = Canary::new(settings, saved, NOON);
+    let room = Room {
+        sighted: true,
+        ..Room::default()
+    };
+    canary.sees(&[], room, NOON, &mut Vec::new());
+    canary
+}
+
+#[test]
+fn a_run_that_cannot_be_written_down_is_skipped_with_that_reason() {
+    let mut canary = quiet(Vec::new());
+    let mut out = Vec::new();
+    assert_eq!(canary.wanted(NOON, &mut out), None);
+    canary.health(Ok(None), MARK, NOON, &mut out);
+    out.clear();
+    canary.told(Told::Journalled(false), NOON, &mut out);
+    let [
+        CanaryEffect::Trial(Effect::Journal(_)),
+        CanaryEffect::Skipped(reason, run),
+    ] = &out[..]
+    else {
+        panic!("{out:?}");
+    };
+    assert_eq!(*reason, SkipReason::Journal);
+    assert_eq!(run.result, SyntheticResult::Skipped);
+    assert!(canary.running().is_none());
+    assert_eq!(canary.last_skip(), Some(SkipReason::Journal));
+    assert_eq!(canary.forbidden(NOON), None, "nothing is left of it");
+}
+
+#[test]
+fn a_lost_journal_is_written_again_whole() {
+    let mut done = left(TrialState::Done, Some(FOREIGN));
+    (done.mark, done.done_at) = (1, Some(NOON));
+    let mut open = left(TrialState::Following, Some(SESSION));
+    open.mark = 2;
+    let mut canary = quiet(vec![done, open]);
+    let marks = |canary: &Canary| canary.trials().map(|trial| trial.mark).collect::<Vec<_>>();
+    assert_eq!(marks(&canary), [1, 2]);
+    canary.tick(NOON, &mut Vec::new());
+    assert_eq!(marks(&canary), [1, 2], "also the one that runs");
+}
+
+#[test]
+fn what_a_journal_held_that_was_opened_late_is_cleaned_up_and_counts() {
+    let mut canary = quiet(Vec::new());
+    let mut over = left(TrialState::Done, Some(FOREIGN));
+    over.mark = 1;
+    over.done_at = Some(NOON.plus_ms(-MINUTE));
+    over.ended_at = over.done_at;
+    over.started_at = NOON.plus_ms(-10 * MINUTE);
+    let mut open = left(TrialState::Following, Some(SESSION));
+    open.mark = 2;
+    for _ in 0..2 {
+        canary.found(vec![over.clone(), open.clone()], NOON);
+    }
+    assert_eq!(canary.trials().count(), 2);
+    assert_eq!(canary.forbidden(NOON), Some(SkipReason::Previous));
+    let mut out = Vec::new();
+    canary.tick(NOON, &mut out);
+    let cancel = CanaryEffect::Trial(Effect::Cancel(SESSION));
+    canary.tick(NOON, &mut out);
+    assert!(out.contains(&cancel), "{out:?}");
 }
 
 #[test]
@@ -272,6 +407,7 @@ fn a_vm_that_is_created_after_the_cancellation_is_cancelled_as_well() {
     story.told(Told::Started(Ok(StartAnswer {
         session: SESSION,
         address: None,
+        novnc: false,
     })));
     story.passes(151_000);
     assert_eq!(story.ended().unwrap().result, SyntheticResult::Failed);
@@ -327,8 +463,10 @@ fn our_own_mistake_says_nothing_about_vms() {
             SyntheticResult::Errored,
         ),
         (
-            CallError::Limited { retry_ms: 9_000 },
-            SyntheticResult::Skipped,
+            CallError::Redirected {
+                to: "http://203.0.113.77/".to_owned(),
+            },
+            SyntheticResult::Errored,
         ),
     ] {
         let mut story = Story::begin();
@@ -357,6 +495,7 @@ fn an_address_outside_the_networks_is_never_looked_at() {
         story.told(Told::Started(Ok(StartAnswer {
             session: SESSION,
             address: Some(named.to_owned()),
+            novnc: true,
         })));
         // The log names the right one: which is right nobody can tell.
         story.log(&[
@@ -374,7 +513,7 @@ fn an_address_outside_the_networks_is_never_looked_at() {
             !story
                 .effects
                 .iter()
-                .any(|effect| matches!(effect, Effect::Look(_)))
+                .any(|effect| matches!(effect, Effect::Look(..)))
         );
         let refused = Effect::Refused(named.to_owned());
         assert!(story.effects.contains(&refused));
@@ -691,7 +830,7 @@ fn nothing_is_cancelled_by_a_mark_before_the_log_has_gone_on() {
 fn a_clean_up_that_nobody_could_see_is_not_called_clean() {
     let mut story = Story::resume(left(TrialState::Following, Some(SESSION)));
     let (now, effects) = (story.now, &mut story.effects);
-    story.running.sees(&[], false, now, effects);
+    story.running.sees(&[], Room::default(), now, effects);
     story.answer_cancellations();
     story.passes(FLOW_MS + MINUTE);
     assert_eq!(story.done(), None);
@@ -721,4 +860,411 @@ fn two_of_our_own_one_after_the_other_are_told_apart() {
     let all = traces.all();
     assert_eq!((all[0].mark, all[1].mark), (Some(1), Some(2)));
     assert!(all.iter().all(|trace| !trace.ambiguous), "{all:?}");
+}
+
+/// Ready by the controller and looked at by us until the checks are over: how they ended, and in which phase it stopped.
+fn judged(
+    vnc: VncMatters,
+    results: &[(Check, ProbeResult)],
+    answerer: Answerer,
+    skew_ms: i64,
+) -> (SyntheticRun, Option<TrialPhase>) {
+    let mut story = Story::begin_with(vnc);
+    story.created().passes(900);
+    story.looks_as(results, answerer, skew_ms).ready();
+    for _ in 0..70 {
+        story.passes(1_000);
+        if story.ended().is_some() {
+            break;
+        }
+        story.looks_as(results, answerer, skew_ms);
+    }
+    let stopped = story.running.trial.phases.stopped();
+    (story.ended().unwrap().clone(), stopped)
+}
+
+#[test]
+fn a_200_of_anybody_but_the_real_agent_is_no_success() {
+    for (answerer, result) in [
+        (Answerer::Agent, SyntheticResult::Passed),
+        (Answerer::Placeholder, SyntheticResult::Failed),
+        (Answerer::Stub, SyntheticResult::Failed),
+        (Answerer::Unknown, SyntheticResult::Failed),
+    ] {
+        let (run, stopped) = judged(VncMatters::Off, &[AGENT], answerer, 0);
+        assert_eq!(run.result, result, "{answerer}: {run:?}");
+        if result == SyntheticResult::Failed {
+            assert_eq!(run.failure, Some(Failure::AgentUnhealthy));
+            assert_eq!(stopped, Some(TrialPhase::Agent));
+            assert!(run.evidence[0].contains(answerer.as_str()), "{run:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_whose_clock_is_off_is_no_success() {
+    for (skew_ms, result) in [
+        (4_900, SyntheticResult::Passed),
+        (-4_900, SyntheticResult::Passed),
+        (7_000, SyntheticResult::Failed),
+        (-90_000, SyntheticResult::Failed),
+    ] {
+        let (run, _) = judged(VncMatters::Off, &[AGENT], Answerer::Agent, skew_ms);
+        assert_eq!(run.result, result, "{skew_ms}: {run:?}");
+    }
+    let (run, stopped) = judged(VncMatters::Off, &[AGENT], Answerer::Agent, 7_000);
+    assert_eq!(run.evidence[0], "the guest's clock is +7.0 s off ours");
+    assert_eq!(stopped, Some(TrialPhase::Agent));
+}
+
+#[test]
+fn what_our_own_look_meets_is_the_class_it_would_be_to_the_controller() {
+    for (result, failure) in [
+        (ProbeResult::Refused, Failure::AgentRefused),
+        (ProbeResult::HostUnreachable, Failure::GuestUnreachable),
+        (ProbeResult::Timeout, Failure::AgentTimeout),
+        (ProbeResult::Reset, Failure::AgentReset),
+        (ProbeResult::ServerError, Failure::AgentUnhealthy),
+        (ProbeResult::NotHttp, Failure::AgentUnhealthy),
+    ] {
+        let looks = [(Check::Health, result)];
+        let (run, _) = judged(VncMatters::Off, &looks, Answerer::Agent, 0);
+        assert_eq!(run.result, SyntheticResult::Failed, "{result}");
+        assert_eq!(run.failure, Some(failure), "{result}");
+    }
+}
+
+#[test]
+fn a_look_that_went_wrong_by_our_own_fault_is_never_the_vms() {
+    for result in [
+        ProbeResult::Error,
+        ProbeResult::Skipped,
+        ProbeResult::Unresolved,
+    ] {
+        let looks = [(Check::Health, result)];
+        let (run, stopped) = judged(VncMatters::Off, &looks, Answerer::Agent, 0);
+        assert_eq!(run.result, SyntheticResult::Errored, "{result}: {run:?}");
+        assert_eq!((run.failure, stopped), (None, None), "{run:?}");
+    }
+    // What else is known to be wrong stays wrong.
+    let looks = [AGENT, (Check::Vnc, ProbeResult::Error)];
+    let (run, _) = judged(VncMatters::Required, &looks, Answerer::Agent, 0);
+    assert_eq!(run.result, SyntheticResult::Errored, "{run:?}");
+    let (run, _) = judged(VncMatters::Required, &looks, Answerer::Stub, 0);
+    assert_eq!(run.result, SyntheticResult::Failed, "{run:?}");
+}
+
+#[test]
+fn a_prober_that_cannot_see_red_proves_nothing_by_green() {
+    let looks = [AGENT, (Check::Negative, ProbeResult::Open)];
+    let (run, _) = judged(VncMatters::Off, &looks, Answerer::Agent, 0);
+    assert_eq!(run.result, SyntheticResult::Errored, "{run:?}");
+    assert!(run.evidence[0].contains("must be closed"), "{run:?}");
+    let looks = [AGENT, (Check::Negative, ProbeResult::Ok)];
+    let (run, _) = judged(VncMatters::Off, &looks, Answerer::Agent, 0);
+    assert_eq!(run.result, SyntheticResult::Passed, "{run:?}");
+}
+
+#[test]
+fn vnc_is_judged_on_both_ports_as_far_as_it_matters() {
+    let (fine, refused) = (ProbeResult::Ok, ProbeResult::Refused);
+    for (vnc, web, matters, result) in [
+        (fine, fine, VncMatters::Required, SyntheticResult::Passed),
+        (refused, fine, VncMatters::Required, SyntheticResult::Failed),
+        (fine, refused, VncMatters::Required, SyntheticResult::Failed),
+        (
+            refused,
+            refused,
+            VncMatters::Measured,
+            SyntheticResult::Passed,
+        ),
+        (refused, refused, VncMatters::Off, SyntheticResult::Passed),
+    ] {
+        let looks = [AGENT, (Check::Vnc, vnc), (Check::VncWeb, web)];
+        let (run, stopped) = judged(matters, &looks, Answerer::Agent, 0);
+        assert_eq!(run.result, result, "{matters} {vnc} {web}: {run:?}");
+        if result == SyntheticResult::Failed {
+            assert_eq!(run.failure, Some(Failure::VncNotReady));
+            assert_eq!(stopped, Some(TrialPhase::Vnc));
+        }
+    }
+}
+
+#[test]
+fn without_a_page_of_novnc_only_vnc_itself_is_needed() {
+    let mut story = Story::begin_with(VncMatters::Required);
+    story.told(Told::Journalled(true)).passes(100);
+    // December's controller bridges to VNC itself.
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        accepted(),
+        opened(SESSION),
+    ]);
+    story.told(Told::Started(Ok(StartAnswer {
+        session: SESSION,
+        address: None,
+        novnc: false,
+    })));
+    story.log(&[handed_over(SESSION, VM)]);
+    let looks = [
+        AGENT,
+        (Check::Vnc, ProbeResult::Ok),
+        (Check::VncWeb, ProbeResult::Refused),
+    ];
+    story.passes(900).looks(&looks).ready().passes(1_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Passed);
+}
+
+/// TigerVNC shuts out whoever connects five times without logging in: two are ours, two are the cadence's.
+#[test]
+fn vnc_is_connected_to_twice_at_most_and_refusals_are_free() {
+    for (result, most) in [(ProbeResult::NotVnc, 2), (ProbeResult::Refused, 20)] {
+        let mut story = Story::begin_with(VncMatters::Required);
+        story.created();
+        for _ in 0..20 {
+            story.passes(1_000).looks(&[AGENT, (Check::Vnc, result)]);
+        }
+        let asked = |check| {
+            story
+                .wanted()
+                .iter()
+                .filter(|checks| checks.contains(&check))
+                .count()
+        };
+        assert!(asked(Check::Vnc) >= 2, "{result}");
+        assert!(
+            asked(Check::Vnc) <= most + 1,
+            "{result}: {}",
+            asked(Check::Vnc)
+        );
+        assert_eq!(asked(Check::Negative), story.wanted().len());
+        if result == ProbeResult::NotVnc {
+            assert_eq!(asked(Check::Vnc), most);
+        }
+    }
+}
+
+/// Ours was given up before it reached the controller, or is only slower: what arrived beside it may be what was accepted.
+#[test]
+fn an_unmarked_request_that_arrived_before_ours_was_accepted_may_be_the_one() {
+    let marked = EventKind::RequestMarked { mark: MARK };
+    let unmarked = EventKind::RequestUnmarked;
+    for arrivals in [[marked, unmarked], [unmarked, marked]] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&arrivals);
+        story.log(&[
+            accepted(),
+            opened(FOREIGN),
+            handed_over(FOREIGN, FOREIGN_VM),
+        ]);
+        story.passes(10 * MINUTE);
+        assert!(story.cancelled().is_empty(), "{:?}", story.cancelled());
+        assert!(story.effects.contains(&Effect::LeftAlone));
+        let reason = story.running.trial.reason.clone().unwrap();
+        assert!(reason.contains("neither is touched"), "{reason}");
+        assert_eq!(story.done(), Some(false), "a VM stands, and may be ours");
+    }
+}
+
+#[test]
+fn an_unmarked_request_that_was_accepted_for_another_account_casts_no_doubt() {
+    let other = EventKind::RequestAccepted { user: UserKey(8) };
+    let marked = EventKind::RequestMarked { mark: MARK };
+    let unmarked = EventKind::RequestUnmarked;
+    for kinds in [
+        [marked, unmarked, accepted(), other],
+        [unmarked, marked, other, accepted()],
+        [unmarked, other, marked, accepted()],
+    ] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&kinds).log(&[opened(SESSION)]).passes(6_000);
+        assert_eq!(story.cancelled(), [SESSION], "{kinds:?}");
+    }
+}
+
+#[test]
+fn an_unmarked_request_of_long_ago_was_refused_and_casts_no_doubt() {
+    let mut story = Story::resume(left(TrialState::Intent, None));
+    story.log(&[EventKind::RequestUnmarked]);
+    story.now = story.now.plus_ms(2 * MINUTE);
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        accepted(),
+        opened(SESSION),
+    ]);
+    story.passes(6_000);
+    assert_eq!(story.cancelled(), [SESSION]);
+}
+
+/// What the answer names needs no mark.
+#[test]
+fn a_session_that_the_answer_named_is_ours_whatever_arrived_beside_it() {
+    let mut story = Story::begin();
+    story.told(Told::Journalled(true));
+    story.log(&[EventKind::RequestUnmarked]);
+    story.created().looks(&[AGENT]).ready().passes(1_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Passed);
+    assert_eq!(story.running.trial.vm, Some(VM));
+}
+
+#[test]
+fn nothing_is_begun_while_somebody_else_uses_the_account() {
+    let settings = Settings {
+        trial: settings(VncMatters::Off),
+        limits: Limits {
+            budget: 96,
+            busy: 2,
+            reserve: 0,
+        },
+        schedule: Schedule::new(24 * 60 * MINUTE, 7),
+    };
+    let room = Room {
+        sighted: true,
+        ..Room::default()
+    };
+    let mut traces = Traces::new(OURS);
+    traces.observe(&event(NOON, accepted()));
+    let mut canary = Canary::new(settings, Vec::new(), NOON);
+    canary.sees(traces.all(), room, NOON, &mut Vec::new());
+    assert_eq!(
+        canary.forbidden(NOON.plus_ms(MINUTE)),
+        Some(SkipReason::Account)
+    );
+    traces.observe(&event(NOON, opened(FOREIGN)));
+    canary.sees(traces.all(), room, NOON, &mut Vec::new());
+    assert_eq!(
+        canary.forbidden(NOON),
+        Some(SkipReason::Account),
+        "too near"
+    );
+    assert_eq!(canary.forbidden(NOON.plus_ms(6_000)), None);
+}
+
+fn session_row(status: SessionStatus, filled: bool) -> Row {
+    Row::Session(SessionRow {
+        session: SESSION,
+        user: Some(OURS),
+        provider: Provider::Codex,
+        status,
+        vm: filled.then_some(VM),
+        ip: filled.then_some(IP),
+        has_auth_url: false,
+        error: None,
+        created_at: NOON,
+        timeout_at: None,
+        version: 1,
+    })
+}
+
+/// The controller's memory has VM and address, whatever its row says: that is what users met.
+#[test]
+fn fields_that_the_row_leaves_empty_fail_the_run_in_their_phase() {
+    for (status, filled, result) in [
+        (
+            SessionStatus::AwaitingUserAuth,
+            true,
+            SyntheticResult::Passed,
+        ),
+        (
+            SessionStatus::AwaitingUserAuth,
+            false,
+            SyntheticResult::Failed,
+        ),
+        (SessionStatus::Ready, false, SyntheticResult::Failed),
+        (SessionStatus::VmCreated, false, SyntheticResult::Failed),
+    ] {
+        let mut story = Story::begin();
+        story.rows = RowsSeen::Seen;
+        story.created().passes(900);
+        story.looks(&[AGENT]).ready();
+        assert!(story.ended().is_none(), "the row was not seen yet");
+        story.traces.row(&session_row(status, filled));
+        story.sees().passes(1_000);
+        if status == SessionStatus::VmCreated {
+            assert!(story.ended().is_none(), "they may come yet");
+            story.passes(MINUTE);
+        }
+        let run = story.ended().unwrap();
+        assert_eq!(run.result, result, "{status} {filled}: {run:?}");
+        let stopped = story.running.trial.phases.stopped();
+        let failed = result == SyntheticResult::Failed;
+        assert_eq!(stopped, failed.then_some(TrialPhase::SessionFields));
+        assert_eq!(
+            run.evidence.first().map(String::as_str) == Some("the session's VM fields stay empty"),
+            failed
+        );
+    }
+}
+
+#[test]
+fn a_session_without_a_row_fails_and_rows_that_cannot_be_seen_blame_nobody() {
+    for (rows, result) in [
+        (RowsSeen::Seen, SyntheticResult::Failed),
+        (RowsSeen::Hidden, SyntheticResult::Errored),
+        (RowsSeen::NoDatabase, SyntheticResult::Passed),
+    ] {
+        let mut story = Story::begin();
+        story.rows = rows;
+        story.created().passes(900);
+        story.looks(&[AGENT]).ready().passes(MINUTE + 1_000);
+        assert_eq!(story.ended().unwrap().result, result, "{rows}");
+    }
+}
+
+#[test]
+fn an_interface_that_names_no_vm_fails_where_there_is_nothing_else() {
+    let mut story = Story::begin();
+    story.created().passes(900);
+    story
+        .looks(&[AGENT])
+        .log(&[EventKind::WaitReady { ip: IP }]);
+    story.told(Told::Session(Ok(SessionAnswer {
+        status: Some(SessionStatus::Ready),
+        ..SessionAnswer::default()
+    })));
+    story.passes(MINUTE + 1_000);
+    let run = story.ended().unwrap();
+    assert_eq!(run.result, SyntheticResult::Failed);
+    assert_eq!(
+        story.running.trial.phases.stopped(),
+        Some(TrialPhase::SessionFields)
+    );
+}
+
+#[test]
+fn a_request_that_the_limiter_turned_away_is_a_skip() {
+    let mut canary = quiet(Vec::new());
+    let mut out = Vec::new();
+    canary.wanted(NOON, &mut out);
+    canary.health(Ok(None), MARK, NOON, &mut out);
+    canary.told(Told::Journalled(true), NOON, &mut out);
+    out.clear();
+    let limited = CallError::Limited { retry_ms: 9_000 };
+    canary.told(Told::Started(Err(limited)), NOON, &mut out);
+    let skipped =
+        |effect: &CanaryEffect| matches!(effect, CanaryEffect::Skipped(SkipReason::Limited, _));
+    assert_eq!(
+        out.iter().filter(|effect| skipped(effect)).count(),
+        1,
+        "{out:?}"
+    );
+    assert!(canary.running().is_none());
+    assert_eq!(canary.trials().count(), 0, "it is none that was begun");
+}
+
+#[test]
+fn a_redirect_is_counted_and_told_once_and_the_boot_is_not_blamed() {
+    let to = "http://203.0.113.77/".to_owned();
+    let mut story = Story::begin();
+    story.created();
+    for _ in 0..3 {
+        let to = to.clone();
+        story.told(Told::Session(Err(CallError::Redirected { to })));
+    }
+    let told = |effect: &&Effect| **effect == Effect::Redirected(to.clone());
+    assert_eq!(story.effects.iter().filter(told).count(), 1);
+    assert_eq!(story.running.trial.refused, 3);
+    story.passes(900).looks(&[AGENT]).ready().passes(1_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
+    assert_eq!(story.cancelled(), [SESSION]);
 }

@@ -6,8 +6,13 @@
 //! somebody else may use it. Where two requests of the account came so close together that the mark could be either's,
 //! the trace says `ambiguous`, and nobody may act on it.
 //!
+//! Where a request arrives the log does not say whose it is; only where it is accepted. So every request without a mark
+//! that had arrived and was not accepted yet, when a marked one was, may have been the one that was: the trace counts
+//! them as `suspects`, until each was accepted for somebody else.
+//!
 //! Traces outlive a restart, in the same batch as the place in the log: a mark that was read is not read again.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +25,8 @@ use crate::core::row::{Row, SessionStatus, VmStatus};
 
 /// Requests that are remembered.
 const KEPT: usize = 16;
+/// Requests without a mark that are remembered while they are not accepted.
+const MOST_UNMARKED: usize = 64;
 /// So far from its mark a request may be accepted: a controller that copies an image does nothing else meanwhile.
 const MARK_REACHES_MS: i64 = 100_000;
 /// Requests of the account that are accepted so close together cannot be told apart.
@@ -36,6 +43,9 @@ pub struct Trace {
     pub mark: Option<u64>,
     /// Another request of the account came so close that the mark may be its.
     pub ambiguous: bool,
+    /// Requests without a mark, any of which may be this one in truth.
+    #[serde(default)]
+    pub suspects: u32,
     /// The log has gone on for so long that what would make it ambiguous has been read.
     #[serde(default)]
     pub settled: bool,
@@ -73,6 +83,7 @@ impl Trace {
             asked_at,
             mark,
             ambiguous: false,
+            suspects: 0,
             settled: false,
             session: None,
             vm: None,
@@ -93,6 +104,20 @@ impl Trace {
             fields: false,
             row_ip: None,
         }
+    }
+
+    /// Whether the mark proves nothing: what can be known of it may be somebody else's.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.ambiguous || self.suspects > 0
+    }
+
+    /// Somebody else's with our account, and so near or so unsettled that one of ours could not be told from it.
+    #[must_use]
+    pub fn is_in_the_way(&self, now: Timestamp) -> bool {
+        let age = now.since(self.asked_at);
+        let near = age <= APART_MS || self.is_to_open() && age <= OPENS_MS;
+        self.mark.is_none() && near
     }
 
     /// The VM is gone, by the log or by its row; or it never was: a creation that fails is cleaned up without a word of
@@ -127,6 +152,9 @@ pub struct Traces {
     /// Another marked request came while it waited.
     #[serde(default)]
     crowded: bool,
+    /// When requests without a mark arrived that were not accepted yet, oldest first.
+    #[serde(default)]
+    unmarked: VecDeque<Timestamp>,
 }
 
 impl Traces {
@@ -137,6 +165,7 @@ impl Traces {
             traces: Vec::new(),
             mark: None,
             crowded: false,
+            unmarked: VecDeque::new(),
         }
     }
 
@@ -145,6 +174,7 @@ impl Traces {
     pub fn restore(user: UserKey, text: Option<&str>) -> Traces {
         text.and_then(|text| serde_json::from_str::<Traces>(text).ok())
             .filter(|saved| saved.user == user && saved.traces.len() <= KEPT)
+            .filter(|saved| saved.unmarked.len() <= MOST_UNMARKED)
             .unwrap_or_else(|| Traces::new(user))
     }
 
@@ -176,10 +206,18 @@ impl Traces {
                 self.mark = Some((mark, event.at));
                 true
             }
+            EventKind::RequestUnmarked => {
+                self.unmarked.push_back(event.at);
+                if self.unmarked.len() > MOST_UNMARKED {
+                    self.unmarked.pop_front();
+                }
+                true
+            }
             EventKind::RequestAccepted { user: whose } if whose == user => {
                 self.accepted(event.at);
                 true
             }
+            EventKind::RequestAccepted { user: _ } => self.accepted_of_another(event.at),
             EventKind::SessionOpened {
                 user: whose,
                 session,
@@ -264,7 +302,8 @@ impl Traces {
                 // What a controller had begun it does not go on with.
                 self.mark = None;
                 self.crowded = false;
-                false
+                self.unmarked.clear();
+                true
             }
             _ => false,
         }
@@ -281,6 +320,11 @@ impl Traces {
             .map(|(mark, _)| mark);
         let mut trace = Trace::new(at, mark);
         trace.ambiguous = mark.is_some() && (late || std::mem::take(&mut self.crowded));
+        self.forget_unmarked(at);
+        match mark {
+            Some(_) => trace.suspects = u32::try_from(self.unmarked.len()).unwrap_or(u32::MAX),
+            None => drop(self.unmarked.pop_front()),
+        }
         for other in &mut self.traces {
             let apart = at.since(other.asked_at).abs();
             // Two of ours, one after the other: each has its mark, and the first is over.
@@ -295,6 +339,24 @@ impl Traces {
         if self.traces.len() > KEPT {
             self.traces.remove(0);
         }
+    }
+
+    /// One of those that arrived without a mark was not of our account.
+    fn accepted_of_another(&mut self, at: Timestamp) -> bool {
+        self.forget_unmarked(at);
+        if self.unmarked.pop_front().is_none() {
+            return false;
+        }
+        for trace in &mut self.traces {
+            trace.suspects = trace.suspects.saturating_sub(1);
+        }
+        true
+    }
+
+    /// What has not been accepted by then was refused before.
+    fn forget_unmarked(&mut self, at: Timestamp) {
+        self.unmarked
+            .retain(|since| at.since(*since) <= MARK_REACHES_MS);
     }
 
     /// The join line corrects what was guessed before it.

@@ -22,11 +22,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::looked::{Fault, Looked, ours};
 use super::phases::{Phases, TrialPhase};
+use super::plan::{Room, RowsSeen, SkipReason};
 use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
-use crate::core::probe::{Networks, VmAddress};
+use crate::core::probe::{
+    Answerer, Check, MOST_VNC, Networks, ProbeResult, Skew, Verdict, VmAddress, is_counted_by_vnc,
+};
 use crate::core::row::SessionStatus;
 
 /// The session is asked for at most so often: the deployed limiter allowed 100 requests in 15 minutes.
@@ -41,6 +45,8 @@ const READY_MS: i64 = 330_000;
 /// After `ready`, the session's fields and VNC may take this long.
 const FIELDS_MS: i64 = 60_000;
 const VNC_MS: i64 = 30_000;
+/// What does not heal by waiting is still seen after so long.
+const SETTLED_MS: i64 = 10_000;
 /// A cancelled boot's flow goes on for five minutes and its last wait.
 pub const FLOW_MS: i64 = 360_000;
 /// A request that has not reached the log by then never will.
@@ -105,6 +111,11 @@ pub struct Trial {
     pub clean: Option<bool>,
     /// Addresses that were named and not contacted.
     pub refused: u32,
+    /// What answered our own look last, and how far its clock was off.
+    #[serde(default)]
+    pub answerer: Option<Answerer>,
+    #[serde(default)]
+    pub skew: Option<Skew>,
     /// It was taken over from a run that ended in its midst.
     pub resumed: bool,
 }
@@ -116,6 +127,8 @@ pub enum CallError {
     Limited { retry_ms: i64 },
     /// Our request is at fault.
     Rejected(String),
+    /// It was sent elsewhere, where nobody goes: whoever answers is not the controller.
+    Redirected { to: String },
     /// The controller answered with an error of its own.
     Failed { status: u16, text: String },
     /// It was never sent.
@@ -128,6 +141,9 @@ impl CallError {
     fn said(&self) -> String {
         match self {
             CallError::Limited { .. } => "the controller's rate limiter refused it".to_owned(),
+            CallError::Redirected { to } => {
+                format!("the controller's answer is a redirect to {to}, which is not followed")
+            }
             CallError::Rejected(text) => format!("the controller refuses our request: {text}"),
             CallError::Failed { status, text } => format!("HTTP {status}: {text}"),
             CallError::Unreachable(text) => format!("the controller cannot be reached: {text}"),
@@ -142,6 +158,8 @@ pub struct StartAnswer {
     pub session: SessionId,
     /// As it was named, whatever it is.
     pub address: Option<String>,
+    /// It names a page of noVNC, so something is to answer on its port: later controllers have none.
+    pub novnc: bool,
 }
 
 /// What the controller answered about the session.
@@ -155,17 +173,6 @@ pub struct SessionAnswer {
     pub left: Option<u32>,
 }
 
-/// What our own look at the VM found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Looked {
-    /// It answered, if only with a refusal.
-    pub network: bool,
-    pub agent: bool,
-    pub vnc: bool,
-    /// What `/health` met, for the evidence.
-    pub word: &'static str,
-}
-
 /// What a trial is told.
 #[derive(Clone, Debug)]
 pub enum Told {
@@ -174,7 +181,7 @@ pub enum Told {
     Started(Result<StartAnswer, CallError>),
     Session(Result<SessionAnswer, CallError>),
     Cancelled(Result<(), CallError>),
-    Looked(Looked),
+    Looked(Box<Looked>),
 }
 
 /// What a trial wants done.
@@ -187,9 +194,14 @@ pub enum Effect {
     },
     AskSession(SessionId),
     Cancel(SessionId),
-    Look(VmAddress),
+    /// With these checks.
+    Look(VmAddress, Vec<Check>),
     /// An address was named that is not contacted.
     Refused(String),
+    /// So was one by a redirect.
+    Redirected(String),
+    /// Which VM is its own cannot be told: none is touched.
+    LeftAlone,
     /// Its checks are over.
     Ended(Box<SyntheticRun>),
     /// So is its clean-up.
@@ -213,11 +225,44 @@ pub struct Running {
     looking: bool,
     call_at: Timestamp,
     look_at: Timestamp,
-    last_look: Looked,
+    last_look: Option<Looked>,
+    /// How VNC answered last, on both of its ports, and how often its server has counted us.
+    vnc: VncSeen,
     /// The log is read to its end.
     sighted: bool,
+    rows: RowsSeen,
+    /// What the controller's interface said last of the session, if it knew it: whether VM and address were named.
+    fields_told: Option<bool>,
     /// The VM was cancelled again, so often.
     again: u32,
+    /// It was not begun after all.
+    not_begun: Option<SkipReason>,
+    /// It was told that nothing is touched.
+    left_alone: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct VncSeen {
+    /// A page of noVNC was named.
+    is_paged: bool,
+    web: Option<ProbeResult>,
+    greeting: Option<ProbeResult>,
+    counted: u32,
+    /// It was waited for long enough.
+    given_up: bool,
+}
+
+/// What the session says of its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fields {
+    /// Nobody could look.
+    Unseen,
+    /// There is no row of it.
+    Missing,
+    Empty,
+    /// Empty, though its status says that it is ready.
+    LeftEmpty,
+    Filled,
 }
 
 /// The milestones that were seen.
@@ -257,6 +302,8 @@ impl Running {
             done_at: None,
             clean: None,
             refused: 0,
+            answerer: None,
+            skew: None,
             resumed: false,
         };
         out.push(Effect::Journal(Box::new(trial.clone())));
@@ -298,10 +345,21 @@ impl Running {
             looking: false,
             call_at: now,
             look_at: now,
-            last_look: Looked::default(),
+            last_look: None,
+            vnc: VncSeen::default(),
             sighted: false,
+            rows: RowsSeen::NoDatabase,
+            fields_told: None,
             again: 0,
+            not_begun: None,
+            left_alone: false,
         }
+    }
+
+    /// Why it was not begun after all: it could not be written down, or the request was turned away.
+    #[must_use]
+    pub fn not_begun(&self) -> Option<SkipReason> {
+        self.not_begun
     }
 
     #[must_use]
@@ -324,18 +382,16 @@ impl Running {
             }
             Told::Looked(looked) => {
                 self.looking = false;
-                self.last_look = looked;
-                self.seen.network |= looked.network;
-                self.seen.agent |= looked.agent;
-                self.seen.vnc |= looked.vnc;
+                self.looked(*looked);
             }
         }
         self.go_on(now, out);
     }
 
-    /// Takes what log and rows tell of the account's requests; `sighted` if the log is read to its end.
-    pub fn sees(&mut self, traces: &[Trace], sighted: bool, now: Timestamp, out: &mut Vec<Effect>) {
-        self.sighted = sighted;
+    /// Takes what log and rows tell of the account's requests, as far as `room` says that they can be seen.
+    pub fn sees(&mut self, traces: &[Trace], room: Room, now: Timestamp, out: &mut Vec<Effect>) {
+        self.sighted = room.sighted;
+        self.rows = room.rows;
         let (mark, session) = (self.trial.mark, self.trial.session);
         let ours = |trace: &&Trace| match session {
             Some(session) => trace.session == Some(session),
@@ -364,7 +420,7 @@ impl Running {
             TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
             TrialState::Joining if self.trial.ended_at.is_none() => [at(CLASS_MS), None, None],
             TrialState::Joining => match &self.trace {
-                Some(trace) if trace.session.is_some() && !trace.ambiguous => {
+                Some(trace) if trace.session.is_some() && !trace.is_doubtful() => {
                     [at(APART_MS), None, None]
                 }
                 Some(_) => [at(FLOW_MS), None, None],
@@ -379,12 +435,12 @@ impl Running {
                 [ask, look, at(most)]
             }
             TrialState::Checking => [
-                ask.filter(|_| !self.seen.fields),
+                ask.filter(|_| !self.seen.fields && self.rows == RowsSeen::NoDatabase),
                 look.filter(|_| !self.has_looked() || self.waits_for_vnc()),
-                at(if self.waits_for_vnc() {
-                    VNC_MS
-                } else {
-                    FIELDS_MS
+                at(match self.last_look {
+                    Some(look) if look.is_settled() => SETTLED_MS,
+                    _ if self.waits_for_vnc() => VNC_MS,
+                    _ => FIELDS_MS,
                 }),
             ],
             TrialState::Cancelling => [cancel, None, None],
@@ -397,9 +453,35 @@ impl Running {
         each.into_iter().flatten().min()
     }
 
-    /// Our own look found the agent well, or there is nothing to look at.
+    /// Our own look found the agent well, or no address may be looked at.
     fn has_looked(&self) -> bool {
-        self.address.is_none() || (self.seen.agent && self.last_look.agent)
+        self.settings.networks.is_none() || self.last_look.is_some_and(|look| look.is_well())
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let address = self.address.map(VmAddress::ip);
+        if address != Some(looked.ip) {
+            // Another address was named meanwhile.
+            return;
+        }
+        self.last_look = Some(looked);
+        self.trial.answerer = looked.answerer.or(self.trial.answerer);
+        self.trial.skew = looked.skew.or(self.trial.skew);
+        self.seen.network |= looked.network;
+        self.seen.agent |= looked.is_well();
+        let vnc = &mut self.vnc;
+        vnc.counted += u32::from(looked.vnc.is_some_and(is_counted_by_vnc));
+        if looked.credible {
+            // What answered once has answered.
+            let newer = |known: Option<ProbeResult>, new: Option<ProbeResult>| match known {
+                Some(ProbeResult::Ok) => known,
+                _ => new.or(known),
+            };
+            vnc.greeting = newer(vnc.greeting, looked.vnc);
+            vnc.web = newer(vnc.web, looked.web);
+        }
+        let web = !vnc.is_paged || vnc.web == Some(ProbeResult::Ok);
+        self.seen.vnc |= web && vnc.greeting == Some(ProbeResult::Ok);
     }
 
     /// A VM of it is known, and not known to be gone.
@@ -423,8 +505,7 @@ impl Running {
         }
         if !written {
             self.trial.reason = Some("it could not be written down first".to_owned());
-            self.end(SyntheticResult::Skipped, None, now, out);
-            self.finish(true, now, out);
+            self.leave_off(SkipReason::Journal, now, out);
             return;
         }
         self.trial.state = TrialState::Requested;
@@ -432,6 +513,16 @@ impl Running {
         out.push(Effect::Start {
             mark: self.trial.mark,
         });
+    }
+
+    /// Nothing of it is with the controller. Its entry may reach the disk, and must not be one that is left.
+    fn leave_off(&mut self, reason: SkipReason, now: Timestamp, out: &mut Vec<Effect>) {
+        self.trial.result = Some(SyntheticResult::Skipped);
+        self.trial.ended_at = Some(now);
+        self.trial.done_at = Some(now);
+        self.trial.clean = Some(true);
+        self.not_begun = Some(reason);
+        self.enter(TrialState::Done, now, out);
     }
 
     fn started(
@@ -444,7 +535,12 @@ impl Running {
             return;
         }
         match answer {
-            Ok(StartAnswer { session, address }) => {
+            Ok(StartAnswer {
+                session,
+                address,
+                novnc,
+            }) => {
+                self.vnc.is_paged = novnc;
                 self.seen.answered = true;
                 self.trial.session = Some(session);
                 self.phases_to(now);
@@ -459,7 +555,14 @@ impl Running {
             Err(error) => {
                 self.trial.reason = Some(short(&error.said()));
                 let (result, reached) = match &error {
-                    CallError::Limited { .. } => (SyntheticResult::Skipped, false),
+                    CallError::Limited { .. } => {
+                        self.leave_off(SkipReason::Limited, now, out);
+                        return;
+                    }
+                    CallError::Redirected { to } => {
+                        self.redirected(to, out);
+                        (SyntheticResult::Errored, false)
+                    }
                     CallError::Rejected(_) => (SyntheticResult::Errored, false),
                     CallError::Unreachable(_) => (SyntheticResult::Errored, false),
                     CallError::Failed { .. } => (SyntheticResult::Failed, true),
@@ -490,6 +593,10 @@ impl Running {
                 self.call_at = now.plus_ms(retry_ms.max(POLL_MS));
                 return;
             }
+            Err(CallError::Redirected { to }) => {
+                self.redirected(&to, out);
+                return;
+            }
             Err(_) => return,
         };
         if answer.left.is_some_and(|left| left < FEW_LEFT) {
@@ -517,13 +624,37 @@ impl Running {
             }
             _ => {}
         }
-        // The answer may come from the controller's memory; where the row was seen, it alone tells what is in it.
-        let by_row = self
-            .trace
-            .as_ref()
-            .is_some_and(|trace| trace.session_row.is_some() && !trace.ambiguous);
-        if self.seen.ready && answer.vm.is_some() && answer.address.is_some() && !by_row {
-            self.seen.fields = true;
+        if answer.status.is_some() {
+            self.fields_told = Some(answer.vm.is_some() && answer.address.is_some());
+        }
+    }
+
+    /// What the session says of its VM, and whether there is no hope for more. An answer may come from the controller's
+    /// memory, where VM and address are whatever the row says; so where there are rows, they alone tell.
+    fn fields(&self) -> Fields {
+        let told = match (self.rows, &self.trace) {
+            (RowsSeen::NoDatabase, _) => match self.fields_told {
+                Some(true) => return Fields::Filled,
+                Some(false) => Fields::Empty,
+                None => Fields::Unseen,
+            },
+            (RowsSeen::Hidden, _) => Fields::Unseen,
+            (RowsSeen::Seen, None) => Fields::Missing,
+            (RowsSeen::Seen, Some(trace)) => match trace.session_row {
+                None => Fields::Missing,
+                Some(_) if trace.fields => return Fields::Filled,
+                // The controller fills them before it says so.
+                Some(
+                    SessionStatus::Ready
+                    | SessionStatus::AwaitingUserAuth
+                    | SessionStatus::Completed,
+                ) => Fields::LeftEmpty,
+                Some(_) => Fields::Empty,
+            },
+        };
+        match self.seen.fields {
+            true => Fields::Filled,
+            false => told,
         }
     }
 
@@ -544,6 +675,16 @@ impl Running {
                 self.call_at = now.plus_ms(AGAIN_MS);
                 self.again += 1;
             }
+        }
+    }
+
+    /// Where it leads is no VM's address, and is not asked either.
+    fn redirected(&mut self, to: &str, out: &mut Vec<Effect>) {
+        self.trial.refused += 1;
+        if self.trial.refused == 1 {
+            let said = CallError::Redirected { to: to.to_owned() }.said();
+            self.trial.reason = Some(short(&said));
+            out.push(Effect::Redirected(to.to_owned()));
         }
     }
 
@@ -580,7 +721,9 @@ impl Running {
         let Some(trace) = self.trace.clone() else {
             return;
         };
-        if !trace.ambiguous {
+        // The controller's own answer named the session: then no mark needs to prove it.
+        let named = self.trial.session.is_some() && trace.session == self.trial.session;
+        if !trace.ambiguous && (named || !trace.is_doubtful()) {
             if self.trial.vm.is_none() && trace.vm.is_some() {
                 self.trial.vm = trace.vm;
             }
@@ -588,7 +731,6 @@ impl Running {
             self.seen.network |= trace.network;
             self.seen.agent |= trace.agent;
             self.seen.ready |= trace.ready;
-            self.seen.fields |= trace.fields && self.seen.ready;
         }
         let named = [trace.ip, trace.row_ip];
         for ip in named.into_iter().flatten() {
@@ -626,13 +768,13 @@ impl Running {
     }
 
     fn waits_for_vnc(&self) -> bool {
-        self.settings.vnc != VncMatters::Off && self.address.is_some() && !self.seen.vnc
+        let wanted = self.settings.vnc != VncMatters::Off && self.address.is_some();
+        wanted && !self.seen.vnc && !self.vnc.given_up
     }
 
     /// Phases follow one another: each that was reached ends now, unless an earlier one is still awaited.
     fn phases_to(&mut self, now: Timestamp) {
-        let looks = self.address.is_some();
-        let vnc = looks && self.settings.vnc != VncMatters::Off;
+        let vnc = self.seen.vnc || self.waits_for_vnc();
         let Seen {
             answered,
             created,
@@ -666,7 +808,7 @@ impl Running {
     }
 
     /// The phase in which it stopped, with the time it took.
-    fn stop_phase(&mut self, now: Timestamp) {
+    fn stop_phase(&mut self, stopped: Option<TrialPhase>, now: Timestamp) {
         self.phases_to(now);
         let seen = self.seen;
         let reached = [
@@ -680,8 +822,8 @@ impl Running {
             (TrialPhase::Vnc, seen.vnc || !self.waits_for_vnc()),
             (TrialPhase::SessionFields, seen.fields),
         ];
-        let stopped = reached.into_iter().find(|(_, reached)| !reached);
-        if let Some((phase, _)) = stopped {
+        let unreached = reached.into_iter().find(|(_, reached)| !reached);
+        if let Some(phase) = stopped.or(unreached.map(|(phase, _)| phase)) {
             let elapsed = now.since(self.trial.started_at);
             self.trial.phases.end(phase, elapsed);
             self.trial.phases.stopped_in(phase);
@@ -696,12 +838,24 @@ impl Running {
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
+        self.end_in(None, result, failure, now, out);
+    }
+
+    /// The same, where the phase is known in which it stopped.
+    fn end_in(
+        &mut self,
+        stopped: Option<TrialPhase>,
+        result: SyntheticResult,
+        failure: Option<Failure>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
         if self.trial.ended_at.is_some() {
             return;
         }
         // Nobody knows where one stopped that was left.
         if result != SyntheticResult::Passed && !self.trial.resumed {
-            self.stop_phase(now);
+            self.stop_phase(stopped, now);
         }
         self.trial.result = Some(result);
         self.trial.failure = failure;
@@ -736,6 +890,7 @@ impl Running {
     }
 
     fn go_on(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        self.seen.fields |= self.seen.ready && self.fields() == Fields::Filled;
         match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => {}
             TrialState::Joining => self.join(now, out),
@@ -764,8 +919,18 @@ impl Running {
             }
             return;
         };
-        if trace.ambiguous {
-            // Neither is touched; the controller's own limit ends both.
+        if trace.is_doubtful() {
+            // None is touched; the controller's own limit ends them all.
+            if !self.left_alone {
+                self.left_alone = true;
+                let said = "another request of the account came so close to ours that they cannot be told apart: neither is touched";
+                self.trial.reason = Some(match self.trial.reason.take() {
+                    Some(reason) => short(&format!("{reason}; {said}")),
+                    None => said.to_owned(),
+                });
+                out.push(Effect::Journal(Box::new(self.trial.clone())));
+                out.push(Effect::LeftAlone);
+            }
             if waited >= FLOW_MS {
                 let clean = trace.is_gone() || trace.vm.is_none();
                 self.finish(clean, now, out);
@@ -830,7 +995,17 @@ impl Running {
         {
             self.looking = true;
             self.look_at = now.plus_ms(LOOK_MS);
-            out.push(Effect::Look(address));
+            let mut checks = vec![Check::Health, Check::Negative];
+            if self.waits_for_vnc() {
+                if self.vnc.web != Some(ProbeResult::Ok) {
+                    checks.push(Check::VncWeb);
+                }
+                // A server shuts out who connects and does not log in, and with us all who come through this host.
+                if self.vnc.greeting != Some(ProbeResult::Ok) && self.vnc.counted < MOST_VNC {
+                    checks.push(Check::Vnc);
+                }
+            }
+            out.push(Effect::Look(address, checks));
         }
     }
 
@@ -855,35 +1030,31 @@ impl Running {
             self.cancel(now, out);
             return;
         }
+        if waited >= VNC_MS {
+            self.vnc.given_up = true;
+        }
         let looked = self.has_looked();
-        let vnc = !self.waits_for_vnc() || waited >= VNC_MS;
-        let over = waited >= FIELDS_MS;
-        if (looked && vnc && self.seen.fields) || over {
-            let failure = if !looked {
-                let word = self.last_look.word;
-                self.trial.reason = Some(format!(
-                    "the controller calls it ready, and our own GET /health meets {word}"
-                ));
-                Some(Failure::AgentUnhealthy)
-            } else if self.waits_for_vnc() && self.settings.vnc == VncMatters::Required {
-                self.trial.reason = Some("VNC does not answer on port 5901".to_owned());
-                Some(Failure::VncNotReady)
-            } else if !self.seen.fields {
-                self.trial.reason = Some("the session's VM fields stay empty".to_owned());
-                Some(Failure::Unknown)
-            } else {
-                None
-            };
-            if self.waits_for_vnc() {
-                // Not there: its phase has no end, and the next one takes the time.
-                self.settings.vnc = VncMatters::Off;
-            }
+        let fields = matches!(self.fields(), Fields::Filled | Fields::LeftEmpty);
+        let seen = looked && !self.waits_for_vnc() && fields;
+        let settled = self.last_look.is_some_and(|look| look.is_settled());
+        if seen || waited >= FIELDS_MS || settled && waited >= SETTLED_MS {
             self.phases_to(now);
-            let result = match failure {
-                Some(_) => SyntheticResult::Failed,
-                None => SyntheticResult::Passed,
-            };
-            self.end(result, failure, now, out);
+            match self.fault() {
+                Some(fault) => {
+                    self.trial.reason = Some(fault.reason);
+                    let (phase, failure) = (Some(fault.phase), Some(fault.failure));
+                    self.end_in(phase, SyntheticResult::Failed, failure, now, out);
+                }
+                None => {
+                    let unsaid = self.unsaid();
+                    let result = match unsaid {
+                        Some(_) => SyntheticResult::Errored,
+                        None => SyntheticResult::Passed,
+                    };
+                    self.trial.reason = unsaid;
+                    self.end(result, None, now, out);
+                }
+            }
             self.enter(TrialState::Cancelling, now, out);
             self.cancel(now, out);
             return;
@@ -891,9 +1062,60 @@ impl Running {
         if !looked || self.waits_for_vnc() {
             self.look(now, out);
         }
-        if !self.seen.fields {
+        if !self.seen.fields && self.rows == RowsSeen::NoDatabase {
             self.ask(now, out);
         }
+    }
+
+    /// What is wrong with it beyond doubt, though the controller calls it ready.
+    fn fault(&self) -> Option<Fault> {
+        let agent = self.last_look.and_then(|look| look.fault());
+        let fields = match self.fields() {
+            Fields::Filled | Fields::Unseen => None,
+            Fields::Empty | Fields::LeftEmpty => Some("the session's VM fields stay empty"),
+            Fields::Missing => Some("the session has no row"),
+        };
+        let fields = fields.map(|reason| Fault {
+            failure: Failure::Unknown,
+            phase: TrialPhase::SessionFields,
+            reason: reason.to_owned(),
+        });
+        agent.or_else(|| self.vnc_fault()).or(fields)
+    }
+
+    fn vnc_fault(&self) -> Option<Fault> {
+        let web = self.vnc.web.filter(|_| self.vnc.is_paged);
+        let seen = [(self.vnc.greeting, "VNC"), (web, "noVNC")];
+        let (result, name) = seen
+            .into_iter()
+            .filter_map(|(result, name)| Some((result?, name)))
+            .find(|(result, _)| result.verdict() == Verdict::Failed)
+            .filter(|_| self.needs_vnc())?;
+        Some(Fault {
+            failure: Failure::VncNotReady,
+            phase: TrialPhase::Vnc,
+            reason: format!("{name} does not answer as it should: {result}"),
+        })
+    }
+
+    fn needs_vnc(&self) -> bool {
+        self.settings.vnc == VncMatters::Required && !self.seen.vnc
+    }
+
+    /// Why our own looks leave it open whether it is well.
+    fn unsaid(&self) -> Option<String> {
+        if self.has_looked() && !self.needs_vnc() {
+            let unseen = self.fields() == Fields::Unseen;
+            return unseen.then(|| "what the session says of its VM could not be seen".to_owned());
+        }
+        let Some(look) = self.last_look else {
+            return Some("no look of ours at the VM was made".to_owned());
+        };
+        look.unsaid().or_else(|| {
+            let mut results = [self.vnc.greeting, self.vnc.web].into_iter().flatten();
+            let unsaid = results.find(|result| result.verdict() != Verdict::Passed);
+            Some(unsaid.map_or_else(|| "no look of ours at VNC was made".to_owned(), ours))
+        })
     }
 
     fn cancel(&mut self, now: Timestamp, out: &mut Vec<Effect>) {

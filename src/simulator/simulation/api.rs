@@ -333,6 +333,13 @@ impl Simulation {
         }
     }
 
+    /// Whether the session's row stays without VM and address.
+    pub(super) fn leaves_fields_empty(&self, user: u128) -> bool {
+        let api = self.plan.api.as_ref();
+        let ours = api.is_some_and(|plan| plan.accounts.contains(&user));
+        ours && self.habit() == Habit::EmptyFields
+    }
+
     /// The address that the session's row is given.
     pub(super) fn row_ip(&self, user: u128, ip: std::net::Ipv4Addr) -> std::net::Ipv4Addr {
         let ours = self

@@ -143,7 +143,11 @@ impl Simulation {
     pub(super) fn agent_listens(&mut self, vm: VmId) {
         if let Some(machine) = self.world.machine(vm) {
             let (ip, agent) = (machine.ip, machine.behaves());
-            self.emit(Happened::AgentUp { ip, agent });
+            let mut boots = self.boots.values();
+            let display = boots
+                .find(|boot| boot.who.vm == vm)
+                .is_some_and(|boot| boot.who.vm_type == VmType::Browser && boot.who.fate.vnc);
+            self.emit(Happened::AgentUp { ip, agent, display });
         }
     }
 

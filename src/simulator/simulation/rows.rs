@@ -242,6 +242,9 @@ impl Simulation {
     pub(super) fn session_has_vm(&mut self, who: &Who) {
         let session = who.session;
         let page = format!("http://localhost:4000/api/auth/session/{session}/novnc");
+        if self.leaves_fields_empty(who.user_id) {
+            return self.session_says(session, "vm_created", Vec::new());
+        }
         let beside = vec![
             ("browser_vm_id", Cell::Vm(who.vm)),
             ("vm_ip", Cell::Ip(self.row_ip(who.user_id, who.ip))),
@@ -252,6 +255,9 @@ impl Simulation {
 
     /// Later controllers tie session and VM together once more, before the status says so.
     pub(super) fn session_tied(&mut self, who: &Who) {
+        if self.leaves_fields_empty(who.user_id) {
+            return;
+        }
         let columns = vec![
             ("browser_vm_id", Cell::Vm(who.vm)),
             ("vm_ip", Cell::Ip(self.row_ip(who.user_id, who.ip))),

@@ -15,8 +15,8 @@ use bootwatch::clock::{self, Stopwatch};
 use bootwatch::config::Secret;
 use bootwatch::core::event::parse_uuid;
 use bootwatch::simulator::{
-    Agents, Api, ApiPlan, Figures, Habit, LogFiles, Plan, Player, Schema, Simulation, Speed,
-    Tables, Version,
+    Agents, Api, ApiPlan, Display, Figures, Habit, LogFiles, Plan, Player, Schema, Simulation,
+    Speed, Tables, Version,
 };
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -51,6 +51,7 @@ pub(super) struct World {
     api: SocketAddr,
     third: u8,
     agents: u16,
+    display: Display,
     /// With so many VMs running none is added.
     busy: u32,
     stop: Arc<AtomicBool>,
@@ -80,12 +81,11 @@ impl World {
         let third = NEXT.fetch_add(1, Ordering::SeqCst);
         let folder = tempfile::tempdir().unwrap();
         let crowded = accounts.len() > 2;
-        // A port that is free on every loopback address, as far as one can tell.
-        let agents = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        // Ports that are free on every loopback address, as far as one can tell.
+        let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [agents, web_port, vnc_port] =
+            free.map(|listener| listener.local_addr().unwrap().port());
+        let display = Display { web_port, vnc_port };
         let (api, address) = Api::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let figures = Figures {
             pool_first: Ipv4Addr::new(127, 0, third, 2),
@@ -112,7 +112,7 @@ impl World {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut files = LogFiles::open(&log, 100 << 20, TimeZone::UTC).unwrap();
-            let mut agents = Agents::new(agents);
+            let mut agents = Agents::new(agents).with_displays(display);
             let (mut face, inbox) = api.split();
             let mut simulation = Simulation::new(plan);
             Player::new(Speed::Times(SPEED))
@@ -130,6 +130,7 @@ impl World {
             api: address,
             third,
             agents,
+            display,
             busy: if crowded { 250 } else { 2 },
             stop,
             thread: Some(thread),
@@ -213,12 +214,14 @@ impl World {
             "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n\
              [web]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n[store]\npath = {:?}\n\
              [database]\npoll = \"1s\"\n[shutdown]\ndeadline = \"10s\"\n\
-             [probe]\nnetworks = [\"127.0.{}.0/24\"]\nagent_port = {}\n\
-             [synthetic]\nuser_id = \"{account}\"\ncontroller = \"http://{}\"\nvnc = \"off\"\nbudget = 96\nbusy = {}\n",
+             [probe]\nnetworks = [\"127.0.{}.0/24\"]\nagent_port = {}\nvnc_web_port = {}\nvnc_port = {}\n\
+             [synthetic]\nuser_id = \"{account}\"\ncontroller = \"http://{}\"\nvnc = \"required\"\nbudget = 96\nbusy = {}\n",
             self.folder.path().join("master-controller.log"),
             folder.join("bootwatch.db"),
             self.third,
             self.agents,
+            self.display.web_port,
+            self.display.vnc_port,
             self.api,
             self.busy,
         );
@@ -293,6 +296,21 @@ impl Program {
         child.wait().unwrap();
     }
 
+    /// The orderly way: what is in memory goes into the store's file.
+    pub(super) fn end(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        child.wait().unwrap();
+    }
+
+    pub(super) fn store(&self) -> PathBuf {
+        self.folder.join("bootwatch.db")
+    }
+
     pub(super) fn errors(&self) -> String {
         fs::read_to_string(self.folder.join("errors")).unwrap_or_default()
     }
@@ -300,7 +318,9 @@ impl Program {
     pub(super) fn ask_with(&self, token: &str) -> (u16, Value) {
         let header = format!("Authorization: Bearer {token}\r\n");
         let path = "/api/v1/synthetic/runs";
-        exchange(self.address.unwrap(), "POST", path, &header, "")
+        let address = self.address.unwrap();
+        assert!(TcpStream::connect(address).is_ok(), "{}", self.errors());
+        exchange(address, "POST", path, &header, "")
     }
 
     /// Asks for a run, until the guards let it.

@@ -381,7 +381,7 @@ fn damage_that_upkeep_meets_is_set_aside() {
 }
 
 /// Overwrites the first page of a table or an index.
-fn damage(store: &Path, name: &str) {
+pub(crate) fn damage(store: &Path, name: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -489,6 +489,24 @@ fn a_failed_boots_console_is_shown_by_its_incident_and_told_to_nobody_anew() {
     );
 }
 #[test]
+fn our_own_boots_whose_end_nobody_tells_are_not_users() {
+    let mut story = Story::new();
+    for vm in 900..920 {
+        story.pass(MINUTE);
+        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), story.now);
+        boot.origin = Origin::Synthetic;
+        boot.outcome = Some(Outcome::Lost);
+        boot.failure = Some(Failure::Unknown);
+        boot.ended_at = Some(story.now);
+        let mut out = Vec::new();
+        let ended = Observation::BootEnded(Box::new(boot));
+        story.engine.observe(&ended, story.now, &mut out);
+        story.take(out);
+    }
+    assert!(story.sent.is_empty(), "{:?}", story.kinds());
+}
+
+#[test]
 fn boots_whose_end_nobody_tells_are_a_ticket_and_no_recovery_of_another() {
     let mut story = Story::new();
     story.boots("rrrrr");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::rows::{LogSight, ROWS, RowsSaid};
 use super::*;
+use crate::core::event::Origin;
 use crate::core::row::{Provider, Row, RowKey, SessionRow, SessionStatus, VmRow, VmStatus};
 
 const MINUTE: i64 = 60_000;
@@ -157,7 +158,10 @@ fn a_vm_without_a_process_after_a_minute_never_started() {
         let mut story = watching();
         story.row(&Row::Vm(row.clone()));
         assert_eq!(ended(&story.judge(59_000, false).live), []);
-        assert_eq!(story.tracker.in_flight().collect::<Vec<_>>(), [*vm_type]);
+        assert_eq!(
+            story.tracker.users_in_flight().collect::<Vec<_>>(),
+            [*vm_type]
+        );
         let said = story.judge(MINUTE + 1_000, false);
         assert_eq!(
             ended(&said.live)[0].failure,
@@ -580,4 +584,21 @@ proptest! {
         again.tracker.restore_rows(parts).unwrap();
         prop_assert_eq!(again.judge(41 * MINUTE, blind), RowsSaid::default());
     }
+}
+
+/// Of whoever asks for many boots of its own a busy controller must not be made.
+#[test]
+fn our_own_boots_in_flight_are_none_of_users() {
+    let mut story = watching();
+    let row = vm_row(1, VmType::Browser, VmStatus::Running);
+    let user = row.user.expect("it has one");
+    story.tracker.set_synthetic([user].into());
+    story.row(&Row::Vm(VmRow {
+        has_process: false,
+        ..row
+    }));
+    story.judge(59_000, false);
+    let all: Vec<_> = story.tracker.in_flight().collect();
+    assert_eq!(all, [(VmType::Browser, Origin::Synthetic)]);
+    assert_eq!(story.tracker.users_in_flight().count(), 0);
 }
