@@ -42,7 +42,7 @@ use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
 use crate::core::diagnosis::Looks;
-use crate::core::event::{Event, Timestamp};
+use crate::core::event::{Event, Timestamp, VmId};
 use crate::core::stall::Stalls;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::Recorder;
@@ -95,6 +95,8 @@ pub(super) struct Reach {
     /// How things stand, for the web, and what of it does not change.
     pub(super) live: watch::Sender<Arc<Live>>,
     pub(super) known: live::Known,
+    /// Where copies of the golden image are told as they are made; `None`: nobody looks into them.
+    pub(super) made: Option<mpsc::Sender<VmId>>,
 }
 
 impl Reach {
@@ -157,6 +159,8 @@ pub(super) struct Owner {
     /// The last looks at boots in flight.
     looks: Looks,
     stalls: Stalls,
+    /// What operators see is of that much that was known of incidents.
+    shown_as_of: u64,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -183,6 +187,8 @@ impl Owner {
             engine.set_catching_up(true, clock.now(), effects);
             clock::monotonic() + CATCH_UP
         });
+        let mut reach = reach;
+        let image = Audited::telling(reach.made.take());
         // Counters begin at zero with the process.
         recorder.tracker(&restored.tracker.counts(), false);
         Owner {
@@ -215,9 +221,10 @@ impl Owner {
             targets_at: None,
             gauges_due: None,
             gauges_at: None,
-            image: Audited::default(),
+            image,
             looks: Looks::default(),
             stalls: Stalls::default(),
+            shown_as_of: 0,
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
@@ -471,6 +478,12 @@ impl Owner {
 
     fn image_seen(&mut self, seen: ImageSeen) {
         match seen {
+            ImageSeen::Clone(vm, clone) => {
+                let signs = self.image.cloned(vm, &clone);
+                let now = self.clock.now();
+                self.engine.learn(vm, signs, now, &mut self.effects);
+                self.gather.touched();
+            }
             ImageSeen::Audited(image) => {
                 self.engine
                     .image(&image, self.clock.now(), &mut self.effects);
@@ -632,6 +645,9 @@ impl Owner {
                     self.live_due = true;
                 }
             }
+        }
+        if self.shown_as_of != self.engine.learned() {
+            self.show_operators();
         }
         let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
         self.reach

@@ -40,7 +40,7 @@ use crate::core::window::Count;
 pub use boots::{in_flight, of_boot};
 pub use probes::{Looks, of_look};
 pub use sign::{Sign, Signs};
-pub use surroundings::{Span, Surroundings};
+pub use surroundings::{Span, Surroundings, of_clone};
 pub use table::{Row, TABLE, Verdict, Weight};
 
 /// Below this many thousandths the answer is "not enough evidence".

@@ -32,7 +32,7 @@ pub use facts::{
     Content, Disk, Facts, File, Host, How, Kernel, Look, MAX_LIST, MAX_TEXT, Machine, Seen, Source,
     Stamp, Trouble,
 };
-pub use sight::InjectionSight;
+pub use sight::{InjectionSight, SourceSight};
 pub use table::{Judged, Row, TABLE, judge, unreadable};
 
 words! {

@@ -327,3 +327,87 @@ fn a_controller_that_stands_still_while_a_boot_waits_is_seen() {
     assert_eq!(sidecar.metric("bootwatch_controller_stalls_total", ""), 1.0);
     sidecar.stop().unwrap();
 }
+
+/// What stands in each VM's directory from the moment that it is made: the copy of an image.
+struct Copies {
+    users: PathBuf,
+    image: PathBuf,
+}
+
+impl Face for Copies {
+    fn show(&mut self, moment: &Moment) -> io::Result<()> {
+        if let Happened::DirectoryMade { vm } = &moment.what {
+            let folder = self.users.join(vm.to_string());
+            std::fs::create_dir_all(&folder)?;
+            std::fs::copy(&self.image, folder.join("rootfs.ext4"))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The open incident about boots, as the API shows it.
+fn incident_shown(sidecar: &Sidecar) -> Option<Value> {
+    let (_, text) = sidecar.get("/api/v1/incidents");
+    let shown: Value = serde_json::from_str(&text).ok()?;
+    let open = shown["incidents"].as_array()?.iter();
+    open.filter(|one| !one["diagnosis"].is_null())
+        .last()
+        .cloned()
+}
+
+fn says(incident: &Value, verdict: &str, side: &str, words: &str) -> bool {
+    let ranked = incident["diagnosis"]["ranked"].as_array().unwrap();
+    ranked
+        .iter()
+        .filter(|one| one["verdict"] == verdict)
+        .any(|one| one[side].to_string().contains(words))
+}
+
+#[test]
+fn an_injection_that_never_reached_the_copy_is_told_by_the_copy_itself() {
+    let tree = Tree::healthy();
+    let image = tree.image();
+    // What the log calls complete went elsewhere: the image has no agent of its own, and the copy got none.
+    for path in [AGENT, WANTS, UNIT] {
+        tree.remove(path);
+    }
+    let copy = tree.image_called("copy", "8M");
+    let (folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let users = folder.path().join("users");
+    std::fs::create_dir(&users).unwrap();
+    let more = format!(
+        "{QUICK}[console]\nusers_dir = {:?}\n[image]\npath = {:?}\nquiet = \"1s\"\n",
+        users.display().to_string(),
+        image.display().to_string()
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let phase = Phase {
+        from: 0,
+        rate: 900,
+        boots: Some(5),
+        lasts: None,
+        mix: vec![(1, scenario::row("agent-missing"))],
+    };
+    let mut plan = Plan::new(5, clock::now())
+        .figures(Figures::sample())
+        .injection(Injection::AtClone)
+        .phase(phase);
+    plan.consoles = true;
+    plan.noise = false;
+    let mut copies = Copies { users, image: copy };
+    play(plan, &log, &mut copies, 1e9);
+    eventually("the copy speaks for a lost injection", || {
+        incident_shown(&sidecar).is_some_and(|incident| {
+            incident["diagnosis"]["verdict"] == "injection_lost"
+                && says(&incident, "injection_lost", "for", "own copy of the image")
+        })
+    });
+    sidecar.stop().unwrap();
+}

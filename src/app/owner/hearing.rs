@@ -78,6 +78,10 @@ impl Hearing<'_> {
         if let Some(consoles) = self.consoles {
             consoles.log_says(&event.kind);
         }
+        // A copy of the past is gone.
+        if self.live {
+            self.image.log_says(&event.kind);
+        }
         if let Some(own) = &mut self.own {
             own.event(event);
         }
@@ -154,10 +158,12 @@ impl Hearing<'_> {
 
     /// What our own looks saw of a boot is evidence once it has ended.
     fn show_looks(&mut self, observation: &Observation) {
-        if let Observation::BootEnded(boot) = observation
-            && let Some(vm) = boot.vm
-            && let Some(signs) = self.looks.ended(vm, self.now)
-        {
+        let Observation::BootEnded(boot) = observation else {
+            return;
+        };
+        let Some(vm) = boot.vm else { return };
+        let looked = [self.looks.ended(vm, self.now), self.image.ended(vm)];
+        for signs in looked.into_iter().flatten() {
             self.engine.learn(vm, signs, self.now, self.effects);
         }
     }

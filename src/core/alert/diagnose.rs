@@ -104,6 +104,7 @@ impl Engine {
             });
             if let Some(incident) = self.incidents.get_mut(place) {
                 incident.fix = Some(Fix::new(what.clone(), at, before));
+                self.learned += 1;
                 self.touched.mark(Place::Incident(place.0, place.1));
             }
         }
@@ -134,6 +135,7 @@ impl Engine {
                 continue;
             }
             let decided = fix.take(since, usual, now);
+            self.learned += 1;
             if decided && fix.standing == Standing::NotConfirmed {
                 incident.news = Some(News::Fix);
                 incident.update_due.get_or_insert(now.plus_ms(wait));
@@ -178,6 +180,7 @@ impl Engine {
                 .and_then(|incident| incident.fix.as_mut())
             {
                 fix.given_up = true;
+                self.learned += 1;
                 self.touched.mark(Place::Incident(place.0, place.1));
             }
         }
@@ -226,7 +229,14 @@ impl Engine {
             }
             incident.diagnosis = Some(found);
             self.touched.mark(Place::Incident(place.0, place.1));
+            self.learned += 1;
         }
+    }
+
+    /// Goes up with whatever becomes known of an open incident, told or not: who shows incidents is behind then.
+    #[must_use]
+    pub fn learned(&self) -> u64 {
+        self.learned
     }
 
     /// What bad boots since then are put down to; `None`: there are none.

@@ -608,6 +608,7 @@ impl Engine {
             }
             incident.console_of = boot.vm;
             incident.console.clone_from(&console);
+            self.learned += 1;
             self.touched.mark(Place::Incident(place.0, place.1));
         }
     }

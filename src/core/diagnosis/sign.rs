@@ -113,6 +113,8 @@ signs! {
     ImageDamaged = "image_damaged", "the golden image is damaged or cut short", "the golden image is whole";
     ImageLacksVnc = "image_lacks_vnc", "the golden image lacks the display's services", "the golden image has the display's services";
     ImageChanged = "image_changed", "the golden image changed shortly before the first failure", "the golden image is older than the last good boots";
+    /// The VM's own copy, audited as it was made.
+    CloneLacksAgent = "clone_lacks_agent", "the VM's own copy of the image, audited as it was made, lacks the agent or its unit", "the VM's own copy of the image has the agent and its unit";
     // What happened beside it.
     AllFail = "all_fail", "every boot fails", "some boots become ready";
     AfterRestart = "after_restart", "the controller was restarted while the boots were in flight", "no restart of the controller met the boots";

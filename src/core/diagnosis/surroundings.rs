@@ -152,6 +152,21 @@ impl Surroundings {
     }
 }
 
+/// What the audit of a VM's own copy says: the image and whatever was put into it since.
+#[must_use]
+pub fn of_clone(clone: &GoldenImage) -> Signs {
+    let mut signs = Signs::default();
+    let worst = by_check(&clone.findings);
+    let of = |check: Check| worst.iter().find(|(known, _)| *known == check);
+    let verdicts = [Check::Agent, Check::Unit].map(|check| of(check).map(|(_, verdict)| *verdict));
+    if verdicts.contains(&Some(Verdict::Fail)) {
+        signs.set(Sign::CloneLacksAgent, true);
+    } else if !verdicts.contains(&Some(Verdict::Unknown)) && !verdicts.contains(&None) {
+        signs.set(Sign::CloneLacksAgent, false);
+    }
+    signs
+}
+
 fn signs_of(findings: &[Finding]) -> Signs {
     let worst = by_check(findings);
     let mut signs = Signs::default();
@@ -198,5 +213,32 @@ fn when(at: Timestamp, before_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(at.0 - at.0.rem_euclid(1000)) {
         Ok(at) => format!("at {at}, {before} before"),
         Err(_) => format!("{before} before"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_says_whether_the_agent_came_into_it_only_where_it_could_be_read() {
+        let clone = |agent: Verdict, unit: Verdict| GoldenImage {
+            path: "/users/vm/rootfs.ext4".to_owned(),
+            generation: None,
+            findings: [(Check::Agent, agent), (Check::Unit, unit)]
+                .map(|(check, verdict)| Finding::new(check, verdict, "/x", "y"))
+                .to_vec(),
+            audited_at: Timestamp(0),
+        };
+        for (agent, unit, lacks) in [
+            (Verdict::Fail, Verdict::Pass, Some(true)),
+            (Verdict::Pass, Verdict::Fail, Some(true)),
+            (Verdict::Pass, Verdict::Pass, Some(false)),
+            (Verdict::Warn, Verdict::Pass, Some(false)),
+            (Verdict::Unknown, Verdict::Pass, None),
+        ] {
+            let signs = of_clone(&clone(agent, unit));
+            assert_eq!(signs.of(Sign::CloneLacksAgent), lacks, "{agent} {unit}");
+        }
     }
 }
