@@ -410,6 +410,7 @@ fn audited(damage: fn(&Tree), modified_at: Timestamp) -> GoldenImage {
     damage(&tree);
     let mut image = tree.audit();
     image.generation.as_mut().unwrap().modified_at = modified_at;
+    image.since = Some(modified_at);
     image
 }
 

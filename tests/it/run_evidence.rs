@@ -7,6 +7,7 @@ use std::time::Duration;
 use bootwatch::app::Start;
 use bootwatch::clock;
 use bootwatch::core::event::Outcome;
+use bootwatch::core::report::week::Week;
 use bootwatch::simulator::console::Directories;
 use bootwatch::simulator::log::LogFiles;
 use bootwatch::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
@@ -185,6 +186,12 @@ impl Face for Builder<'_> {
             true => (&self.fixed, 1.0),
             false => (&self.without_agent, 0.0),
         };
+        if with_agent {
+            // In the log's time, which is ahead of this machine's: boots since are counted by it.
+            let at = Duration::from_millis(moment.at.0.unsigned_abs());
+            let file = std::fs::File::options().write(true).open(built)?;
+            file.set_modified(std::time::UNIX_EPOCH + at)?;
+        }
         std::fs::rename(built, &self.image)?;
         let agent = "check=\"agent\"";
         eventually("the new image is audited", || {
@@ -287,8 +294,66 @@ fn an_image_without_the_agent_is_one_page_that_names_what_is_missing() {
     let all: String = told.iter().map(ToString::to_string).collect();
     assert!(all.contains("agent_refused"), "{all}");
     assert!(all.contains("The golden image changed"), "{all}");
+    // It closed as confirmed, and says why it was.
+    let last = told.last().unwrap().to_string();
+    assert!(last.contains("confirmed, 0 of "), "{last}");
+    let key = page["groupKey"].as_str().unwrap();
+    let (_, text) = sidecar.get(&format!("/api/v1/incidents/{key}"));
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(shown["diagnosis"]["verdict"], "agent_missing", "{shown:#}");
+    assert_eq!(shown["fix"]["standing"], "confirmed", "{shown:#}");
+    assert_eq!(shown["fix"]["failed_since"], 0, "{shown:#}");
+    let (_, html) = sidecar.get(&format!("/incidents/{key}"));
+    for said in [
+        "the agent is missing from the golden image",
+        "the golden image lacks the agent",
+        "Refuted, if ",
+        "confirmed, 0 of ",
+    ] {
+        assert!(html.contains(said), "no {said} in {html}");
+    }
+    a_failed_boots_page_says_why(&sidecar);
     sidecar.stop().unwrap();
     assert!(pager.so_far().is_empty());
+    let report = this_weeks_report(&log);
+    for said in [
+        "browser VMs: the agent is missing from the golden image (",
+        "- fix: confirmed: 0 of ",
+    ] {
+        assert!(report.contains(said), "no {said} in {report}");
+    }
+}
+
+fn a_failed_boots_page_says_why(sidecar: &Sidecar) {
+    let (_, text) = sidecar.get("/api/v1/boots?outcome=failed&vm_type=browser");
+    let boots: Value = serde_json::from_str(&text).unwrap();
+    let id = boots["boots"][0]["boot_id"].as_str().unwrap().to_owned();
+    let (_, text) = sidecar.get(&format!("/api/v1/boots/{id}"));
+    let boot: Value = serde_json::from_str(&text).unwrap();
+    let ranked = &boot["diagnosis"]["ranked"][0];
+    assert_eq!(ranked["verdict"], "agent_missing", "{boot:#}");
+    let speaks = ranked["for"].to_string();
+    assert!(speaks.contains("the image alone decides"), "{boot:#}");
+    let (_, html) = sidecar.get(&format!("/boots/{id}"));
+    assert!(html.contains("By this boot alone"), "{html}");
+    assert!(html.contains("no agent is put into the copies"), "{html}");
+}
+
+fn this_weeks_report(log: &Path) -> String {
+    let config = log.with_file_name("report.toml");
+    let text = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[store]\npath = {:?}\n[report]\ntimezone = \"UTC\"\n",
+        log.display().to_string(),
+        log.with_extension("db").display().to_string()
+    );
+    std::fs::write(&config, text).unwrap();
+    let week = Week::of(clock::now(), &TimeZone::UTC).to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["report", "--week", &week, "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! likelier by a margin; then it is told once, in an update under the same key, and no more often than every five
 //! minutes. That a verdict has lost its ground is not worth waking anybody: it is shown with whatever is told next.
 
-use super::incident::Family;
+use super::incident::{Family, is_image};
 use super::keep::Place;
 use super::{Effect, Engine, Incident, Subject, course};
 use crate::core::diagnosis::{
@@ -33,8 +33,7 @@ impl Engine {
             return;
         }
         self.touched.mark(Place::Surroundings);
-        if let Some(newest) = self.surroundings.newest_image() {
-            let changed_at = newest.modified_at;
+        if let Some(changed_at) = self.surroundings.image_since() {
             // It boots browser VMs only.
             self.fixed(VmType::Browser, &What::Image, changed_at, now);
         }
@@ -89,7 +88,7 @@ impl Engine {
             .iter()
             .filter(|((subject, _), incident)| {
                 *subject == Subject::Boots(vm_type)
-                    && incident.cause.failure().is_some()
+                    && incident.asks_why()
                     && incident.first_bad_at < at
                     && incident.fix.as_ref().is_none_or(|known| known.at < at)
             })
@@ -206,7 +205,7 @@ impl Engine {
         let places: Vec<(Subject, Family)> = self
             .incidents
             .iter()
-            .filter(|(_, incident)| incident.cause.failure().is_some())
+            .filter(|(_, incident)| incident.asks_why())
             .map(|(place, _)| *place)
             .collect();
         for place in places {
@@ -299,6 +298,11 @@ pub(super) enum News {
 }
 
 impl Incident {
+    /// Whether it is about boots that fail, or about an image of which they will.
+    pub(super) fn asks_why(&self) -> bool {
+        self.subject.vm_type().is_some() && (self.cause.failure().is_some() || is_image(self.cause))
+    }
+
     /// Whether another verdict is likelier now than what was told.
     fn is_news(&self, found: &Diagnosis) -> bool {
         let Some(first) = found.verdict() else {

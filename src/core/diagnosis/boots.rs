@@ -5,11 +5,11 @@
 
 use super::sign::{Sign, Signs};
 use crate::core::boot::Boot;
-use crate::core::console::GuestMark;
+use crate::core::console::{ConsoleEvidence, GuestMark};
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Outcome, Stage, StageOutcome, VmType,
 };
-use crate::core::failure::is_answer;
+use crate::core::failure::{Rung, is_answer};
 
 /// Each class of failure that is a sign by itself, and the others of its kind that it excludes.
 const CLASSES: &[(Failure, Sign)] = &[
@@ -119,9 +119,50 @@ const MARKS: &[(GuestMark, Sign)] = &[
     (GuestMark::VmmSocketTaken, Sign::SocketTaken),
 ];
 
+/// What of a boot tells signs, whoever remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub vm_type: VmType,
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    pub failed_stage: Option<Stage>,
+    pub ladder: &'a [Rung],
+    pub attempts: &'a [(AttemptResult, u32)],
+    pub error: Option<&'a str>,
+    pub console: Option<&'a ConsoleEvidence>,
+    pub injected: bool,
+    /// The copy of its image was made.
+    pub copied: bool,
+}
+
+impl<'a> From<&'a Boot> for Record<'a> {
+    fn from(boot: &'a Boot) -> Record<'a> {
+        Record {
+            vm_type: boot.kind(),
+            outcome: boot.outcome,
+            failure: boot.failure,
+            failed_stage: boot.failed_stage,
+            ladder: &boot.ladder,
+            attempts: &boot.attempts,
+            error: boot.error.as_deref(),
+            console: boot.console.as_deref(),
+            injected: boot.injected,
+            copied: boot
+                .stage(Stage::CloneSnapshot)
+                .is_some_and(|stage| stage.outcome == StageOutcome::Completed),
+        }
+    }
+}
+
 /// The signs of a boot that has ended.
 #[must_use]
 pub fn of_boot(boot: &Boot) -> Signs {
+    of_record(&Record::from(boot))
+}
+
+/// The same of what was kept of one.
+#[must_use]
+pub fn of_record(boot: &Record<'_>) -> Signs {
     let mut signs = Signs::default();
     let Some(failure) = failure_of(boot) else {
         injection(boot, &mut signs);
@@ -139,8 +180,8 @@ pub fn of_boot(boot: &Boot) -> Signs {
 }
 
 /// What is missing on a console says something only where all of it was read.
-fn console(boot: &Boot, signs: &mut Signs) {
-    let Some(evidence) = &boot.console else {
+fn console(boot: &Record<'_>, signs: &mut Signs) {
+    let Some(evidence) = boot.console else {
         return;
     };
     for (mark, sign) in MARKS {
@@ -162,14 +203,14 @@ pub fn in_flight(failure: Failure) -> Signs {
     signs
 }
 
-fn failure_of(boot: &Boot) -> Option<Failure> {
+fn failure_of(boot: &Record<'_>) -> Option<Failure> {
     match boot.outcome? {
         Outcome::Failed => Some(boot.failure.unwrap_or(Failure::Unknown)),
         Outcome::Ready | Outcome::Cancelled | Outcome::Lost => None,
     }
 }
 
-fn attempts(boot: &Boot, failure: Failure, signs: &mut Signs) {
+fn attempts(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     if boot.ladder.is_empty() {
         return;
     }
@@ -203,7 +244,7 @@ fn attempts(boot: &Boot, failure: Failure, signs: &mut Signs) {
 }
 
 /// Which of the controller's own limits a step ran into.
-fn limits(boot: &Boot, failure: Failure, signs: &mut Signs) {
+fn limits(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     let stage = boot
         .failed_stage
         .filter(|_| failure == Failure::StepTimeout);
@@ -216,8 +257,8 @@ fn limits(boot: &Boot, failure: Failure, signs: &mut Signs) {
     }
 }
 
-fn words(boot: &Boot, failure: Failure, signs: &mut Signs) {
-    let Some(error) = boot.error.as_deref() else {
+fn words(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
+    let Some(error) = boot.error else {
         return;
     };
     for (classes, words, sign) in WORDS {
@@ -228,11 +269,8 @@ fn words(boot: &Boot, failure: Failure, signs: &mut Signs) {
 }
 
 /// Only a boot whose copy was made shows whether something is put into it.
-fn injection(boot: &Boot, signs: &mut Signs) {
-    let copied = boot
-        .stage(Stage::CloneSnapshot)
-        .is_some_and(|stage| stage.outcome == StageOutcome::Completed);
-    if boot.kind() == VmType::Browser && (copied || boot.injected) {
+fn injection(boot: &Record<'_>, signs: &mut Signs) {
+    if boot.vm_type == VmType::Browser && (boot.copied || boot.injected) {
         signs.set(Sign::Injected, boot.injected);
     }
 }

@@ -45,8 +45,17 @@ const CHECKS: &[(Check, Verdict, Sign)] = &[
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Audited {
     generation: Generation,
+    /// Since when it stands there, where that is known apart from when it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
     signs: Signs,
     details: Vec<(String, String)>,
+}
+
+impl Audited {
+    fn since(&self) -> Timestamp {
+        self.since.unwrap_or(self.generation.modified_at)
+    }
 }
 
 /// What surrounds the boots.
@@ -77,11 +86,17 @@ impl Surroundings {
         let Some(generation) = image.generation.clone() else {
             return false;
         };
-        let audited = Audited {
+        let mut audited = Audited {
             generation,
+            since: image.since,
             signs: signs_of(&image.findings),
             details: details_of(&image.findings),
         };
+        let standing = self.images.iter().max_by_key(|image| image.since());
+        // One that was put back stands there anew; one that was only touched stands there as before.
+        if let Some(standing) = standing.filter(|one| one.generation == audited.generation) {
+            audited.since = standing.since;
+        }
         let known = self.images.iter_mut();
         let mut same = known.filter(|known| known.generation == audited.generation);
         if let Some(known) = same.next() {
@@ -108,11 +123,10 @@ impl Surroundings {
         }
     }
 
-    /// What the newest image's change was, if it is known.
+    /// Since when the image stands there that was put there last, if it is known.
     #[must_use]
-    pub fn newest_image(&self) -> Option<&Generation> {
-        let all = self.images.iter().map(|image| &image.generation);
-        all.max_by_key(|generation| generation.modified_at)
+    pub fn image_since(&self) -> Option<Timestamp> {
+        self.images.iter().map(Audited::since).max()
     }
 
     /// The signs for bad boots of that time, and more about some of them in words.
@@ -121,14 +135,14 @@ impl Surroundings {
         let mut signs = Signs::default();
         let mut details = Vec::new();
         let before = self.images.iter();
-        let before = before.filter(|image| image.generation.modified_at <= span.last);
-        if let Some(image) = before.max_by_key(|image| image.generation.modified_at) {
+        let before = before.filter(|image| image.since() <= span.last);
+        if let Some(image) = before.max_by_key(|image| image.since()) {
             signs.take(image.signs);
             let named = image.details.iter();
             details.extend(
                 named.filter_map(|(sign, text)| Some((Sign::from_word(sign)?, text.clone()))),
             );
-            let changed_at = image.generation.modified_at;
+            let changed_at = image.since();
             let age = span.first.since(changed_at);
             let good_since = span.good.is_some_and(|good| good > changed_at);
             let changed = (0..=CHANGED_WITHIN_MS).contains(&age) && !good_since;
@@ -220,10 +234,47 @@ fn when(at: Timestamp, before_ms: i64) -> String {
 mod tests {
     use super::*;
 
+    /// The fastest fix is yesterday's image, whose own time is older than that of the broken one.
+    #[test]
+    fn an_older_image_that_is_put_back_stands_there_from_then_on() {
+        let image = |inode: u64, written: i64, since: i64, agent: Verdict| GoldenImage {
+            path: "/x".to_owned(),
+            generation: Some(Generation {
+                inode,
+                size: 1,
+                modified_at: Timestamp(written),
+                uuid: None,
+            }),
+            since: Some(Timestamp(since)),
+            findings: vec![Finding::new(Check::Agent, agent, "/a", "b")],
+            audited_at: Timestamp(since),
+        };
+        let mut around = Surroundings::default();
+        let lacks = |around: &Surroundings, at: i64| {
+            let span = Span {
+                first: Timestamp(at),
+                last: Timestamp(at),
+                good: None,
+            };
+            around.around(span).0.of(Sign::ImageLacksAgent)
+        };
+        assert!(around.image(&image(1, 100, 100, Verdict::Pass)));
+        assert!(around.image(&image(2, 900, 1_000, Verdict::Fail)));
+        assert_eq!(lacks(&around, 1_500), Some(true));
+        assert!(around.image(&image(1, 100, 2_000, Verdict::Pass)));
+        assert_eq!(around.image_since(), Some(Timestamp(2_000)));
+        assert_eq!(lacks(&around, 1_500), Some(true), "of boots before it");
+        assert_eq!(lacks(&around, 2_500), Some(false));
+        // A change of its rights is no change of the image.
+        assert!(!around.image(&image(1, 100, 3_000, Verdict::Pass)));
+        assert_eq!(around.image_since(), Some(Timestamp(2_000)));
+    }
+
     #[test]
     fn a_copy_says_whether_the_agent_came_into_it_only_where_it_could_be_read() {
         let clone = |agent: Verdict, unit: Verdict| GoldenImage {
             path: "/users/vm/rootfs.ext4".to_owned(),
+            since: None,
             generation: None,
             findings: [(Check::Agent, agent), (Check::Unit, unit)]
                 .map(|(check, verdict)| Finding::new(check, verdict, "/x", "y"))

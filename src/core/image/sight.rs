@@ -96,6 +96,7 @@ mod tests {
     fn an_image_that_the_controller_does_not_copy_is_told_by_its_own_error() {
         let image = GoldenImage {
             path: "/base/golden-browser-rootfs.ext4".to_owned(),
+            since: None,
             generation: None,
             findings: Vec::new(),
             audited_at: Timestamp(0),
