@@ -251,7 +251,16 @@ impl Engine {
             .filter(|boot| boot.failure.is_some() && boot.started_at >= first_bad_at)
             .take(LOOKED_AT)
             .collect();
-        let mut boots: Vec<Signs> = bad.iter().map(|boot| boot.signs).collect();
+        let mut boots: Vec<Signs> = bad
+            .iter()
+            .map(|boot| {
+                let stalled = self
+                    .surroundings
+                    .stalled_during(boot.started_at, boot.ended_at);
+                let signs = boot.signs;
+                stalled.map_or(signs, |stalled| signs.with(Sign::Stalled, stalled))
+            })
+            .collect();
         let mut last = bad.iter().map(|boot| boot.started_at).max();
         if boots.is_empty() {
             // Nothing has failed yet: those in flight are hopeless.

@@ -11,11 +11,16 @@ use super::sign::{Sign, Signs};
 use crate::core::event::Timestamp;
 use crate::core::image::{Check, Finding, Generation, GoldenImage, Verdict, by_check};
 
-/// Images and stalls that are remembered.
+/// Images that are remembered.
 const KEPT: usize = 4;
+/// Stalls that are remembered: one in each of the boots that are looked at, and some.
+const KEPT_STALLS: usize = 32;
+/// A shorter one makes no request of five seconds time out. The controller stands still for a second or four whenever it
+/// copies an image, which is no trouble.
+const TIMES_OUT_MS: i64 = 5_000;
 /// A change of the image longer before the first failure says nothing.
 const CHANGED_WITHIN_MS: i64 = 24 * 3_600_000;
-/// A restart or a stall of the controller longer after the last boot began did not meet it.
+/// A restart of the controller longer after the last boot began did not meet it.
 const MET_WITHIN_MS: i64 = 180_000;
 
 /// Which verdict of which check is which sign; any better verdict means that the sign is missing.
@@ -118,7 +123,7 @@ impl Surroundings {
     /// The controller stood still, as long gaps in its regular lines show.
     pub fn stalled(&mut self, from: Timestamp, until: Timestamp) {
         self.stalls.push_back((from, until));
-        if self.stalls.len() > KEPT {
+        if self.stalls.len() > KEPT_STALLS {
             self.stalls.pop_front();
         }
     }
@@ -156,13 +161,17 @@ impl Surroundings {
             .restarted_at
             .is_some_and(|at| at >= span.last && at.since(span.last) <= MET_WITHIN_MS);
         signs.set(Sign::AfterRestart, restarted);
-        if !self.stalls.is_empty() {
-            let met = |stall: &(Timestamp, Timestamp)| {
-                stall.1 >= span.first && stall.0 <= span.last.plus_ms(MET_WITHIN_MS)
-            };
-            signs.set(Sign::Stalled, self.stalls.iter().any(met));
-        }
         (signs, details)
+    }
+
+    /// Whether the controller stood still during a boot for long enough to make its checks time out; `None`: it never was
+    /// seen to stand still, which says little.
+    #[must_use]
+    pub fn stalled_during(&self, began: Timestamp, ended: Timestamp) -> Option<bool> {
+        let met = |(from, until): &(Timestamp, Timestamp)| {
+            until.since(*from) >= TIMES_OUT_MS && *until >= began && *from <= ended
+        };
+        (!self.stalls.is_empty()).then(|| self.stalls.iter().any(met))
     }
 }
 
