@@ -58,6 +58,7 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, Zone};
+use crate::core::diagnosis::Homes;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{OtlpSetup, Recorder, Setup};
 use crate::notify;
@@ -339,6 +340,7 @@ impl App {
                 probing,
                 trials,
                 made,
+                homes: Homes::new(config.probe.networks.clone()),
             },
             stats,
         );

@@ -41,8 +41,9 @@ use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
-use crate::core::diagnosis::Looks;
+use crate::core::diagnosis::{Homes, Looks};
 use crate::core::event::{Event, Timestamp, VmId};
+use crate::core::row::Row;
 use crate::core::stall::Stalls;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::Recorder;
@@ -97,6 +98,8 @@ pub(super) struct Reach {
     pub(super) known: live::Known,
     /// Where copies of the golden image are told as they are made; `None`: nobody looks into them.
     pub(super) made: Option<mpsc::Sender<VmId>>,
+    /// Where VMs live.
+    pub(super) homes: Homes,
 }
 
 impl Reach {
@@ -466,6 +469,7 @@ impl Owner {
         {
             own.rows(rows);
         }
+        self.rows_say(&told);
         let (apart, mut hearing) = self.apart();
         if let Some(existing) = apart.existing {
             existing.take(told, apart.tracker, log, |observation, live| {
@@ -473,6 +477,19 @@ impl Owner {
                 hearing.count(observation, None);
             });
             self.gather.touched();
+        }
+    }
+
+    /// What rows tell of boots that have ended before they were read.
+    fn rows_say(&mut self, told: &Told) {
+        let Told::Database(DatabaseEvent::Rows { rows, first: false }) = told else {
+            return;
+        };
+        for row in rows {
+            if let Row::Vm(row) = row {
+                let (signs, now) = (self.reach.homes.row(row), self.clock.now());
+                self.engine.learn(row.vm, signs, now, &mut self.effects);
+            }
         }
     }
 

@@ -229,6 +229,8 @@ fn record(row: &BootRow) -> diagnosis::Record<'_> {
         failed_stage: row.failed_stage,
         ladder: &detail.ladder,
         attempts: &detail.attempts,
+        answerer: detail.answerer,
+        guest_ahead_ms: detail.guest_ahead_ms,
         error: detail.error.as_deref(),
         console: detail.console.as_deref(),
         injected: detail.injected,

@@ -25,6 +25,7 @@
 
 mod boots;
 mod probes;
+mod rows;
 mod sign;
 mod surroundings;
 mod table;
@@ -39,6 +40,7 @@ use crate::core::window::Count;
 
 pub use boots::{Record, in_flight, of_boot, of_record};
 pub use probes::{Looks, of_look};
+pub use rows::Homes;
 pub use sign::{Sign, Signs};
 pub use surroundings::{Span, Surroundings, of_clone};
 pub use table::{Row, TABLE, Verdict, Weight};

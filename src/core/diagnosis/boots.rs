@@ -10,6 +10,7 @@ use crate::core::event::{
     AttemptError, AttemptResult, Failure, Outcome, Stage, StageOutcome, VmType,
 };
 use crate::core::failure::{Rung, is_answer};
+use crate::core::probe::Answerer;
 
 /// Each class of failure that is a sign by itself, and the others of its kind that it excludes.
 const CLASSES: &[(Failure, Sign)] = &[
@@ -128,6 +129,9 @@ pub struct Record<'a> {
     pub failed_stage: Option<Stage>,
     pub ladder: &'a [Rung],
     pub attempts: &'a [(AttemptResult, u32)],
+    /// Who answered with 200, and how far its clock was ahead.
+    pub answerer: Option<Answerer>,
+    pub guest_ahead_ms: Option<i64>,
     pub error: Option<&'a str>,
     pub console: Option<&'a ConsoleEvidence>,
     pub injected: bool,
@@ -144,6 +148,8 @@ impl<'a> From<&'a Boot> for Record<'a> {
             failed_stage: boot.failed_stage,
             ladder: &boot.ladder,
             attempts: &boot.attempts,
+            answerer: boot.answerer,
+            guest_ahead_ms: boot.guest_ahead_ms,
             error: boot.error.as_deref(),
             console: boot.console.as_deref(),
             injected: boot.injected,
@@ -175,8 +181,29 @@ pub fn of_record(boot: &Record<'_>) -> Signs {
     limits(boot, failure, &mut signs);
     words(boot, failure, &mut signs);
     injection(boot, &mut signs);
+    answers(boot, &mut signs);
     console(boot, &mut signs);
     signs
+}
+
+/// What is off by more than a stamp's grain and a few seconds. Off by whole quarters of an hour is the log's zone, and no
+/// guest's clock.
+const CLOCK_OFF_MS: i64 = 6_000;
+const QUARTER_MS: i64 = 900_000;
+
+fn answers(boot: &Record<'_>, signs: &mut Signs) {
+    match boot.answerer {
+        Some(Answerer::Agent) => signs.set(Sign::Placeholder, false),
+        Some(Answerer::Placeholder | Answerer::Stub) => signs.set(Sign::Placeholder, true),
+        Some(Answerer::Unknown) | None => {}
+    }
+    if let Some(ahead) = boot.guest_ahead_ms {
+        let beside = (ahead + QUARTER_MS / 2).rem_euclid(QUARTER_MS) - QUARTER_MS / 2;
+        let is_zone = ahead.abs() >= QUARTER_MS / 2 && beside.abs() <= CLOCK_OFF_MS;
+        if !is_zone {
+            signs.set(Sign::ClockOff, ahead.abs() > CLOCK_OFF_MS);
+        }
+    }
 }
 
 /// What is missing on a console says something only where all of it was read.
@@ -301,6 +328,29 @@ mod tests {
         let signs = of_boot(&failed(Failure::FirecrackerFailed, spawn));
         assert_eq!(signs.of(Sign::BinaryAbsent), Some(true));
         assert_eq!(signs.of(Sign::FirecrackerExited), Some(false));
+    }
+
+    #[test]
+    fn an_answers_body_tells_a_placeholder_and_a_clock_that_is_off() {
+        let signs = |answerer, guest_ahead_ms| {
+            let mut boot = failed(Failure::VncNotReady, "");
+            (boot.answerer, boot.guest_ahead_ms) = (answerer, guest_ahead_ms);
+            let signs = of_boot(&boot);
+            (signs.of(Sign::Placeholder), signs.of(Sign::ClockOff))
+        };
+        assert_eq!(signs(None, None), (None, None));
+        assert_eq!(
+            signs(Some(Answerer::Agent), Some(900)),
+            (Some(false), Some(false))
+        );
+        assert_eq!(signs(Some(Answerer::Placeholder), None), (Some(true), None));
+        assert_eq!(
+            signs(Some(Answerer::Stub), Some(-90_000)),
+            (Some(true), Some(true))
+        );
+        // The log's zone is another than was thought.
+        assert_eq!(signs(None, Some(7_200_000 + 800)), (None, None));
+        assert_eq!(signs(None, Some(7_260_000)), (None, Some(true)));
     }
 
     #[test]

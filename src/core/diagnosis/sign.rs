@@ -43,6 +43,9 @@ signs! {
     NeverTried = "never_tried", "the wait ended without a single attempt", "attempts were made";
     CameLate = "came_late", "the agent answered after the controller gave up", "no answer came after the deadline";
     FetchFailed = "fetch_failed", "the controller's own HTTP client failed (`fetch failed`)", "the controller's HTTP client gave a network error code";
+    /// By the body of a 200, as the controller logged it or as we saw it.
+    Placeholder = "placeholder", "what answers /health is a placeholder or an old agent", "what answers /health is the agent itself";
+    ClockOff = "clock_off", "the guest's clock is off by more than five seconds", "the guest's clock is right";
     // How the creation went.
     BeforeAnyVm = "before_any_vm", "the request failed before a VM was begun", "a VM was begun";
     CodeError = "code_error", "the error is a fault in the controller's own code or settings", "the error is no fault of the controller's code";

@@ -146,9 +146,10 @@ pub const TABLE: &[Row] = &[
         verdict: Verdict::AgentObsolete,
         contract: &[4],
         means: "an obsolete agent, or a placeholder, runs instead of the agent",
-        needs: &[S::NotFound, S::ImageObsolete],
+        needs: &[S::NotFound, S::ImageObsolete, S::Placeholder],
         prior: 0.5,
         weights: &[
+            w(S::Placeholder, 20.0, 0.1),
             w(S::NotFound, 20.0, 0.2),
             w(S::ImageObsolete, 10.0, 0.2),
             w(S::RefusedToEnd, 0.1, 1.0),
@@ -448,6 +449,7 @@ pub const TABLE: &[Row] = &[
         needs: &[S::TimeoutsToEnd],
         prior: 0.7,
         weights: &[
+            w(S::ClockOff, 3.0, 0.9),
             w(S::MemorySmall, 10.0, 0.15),
             w(S::OutOfMemory, 10.0, 1.0),
             w(S::ProbeHung, 3.0, 0.2),
@@ -514,6 +516,7 @@ pub const TABLE: &[Row] = &[
         needs: &[S::VncSilent],
         prior: 20.0,
         weights: &[
+            w(S::Placeholder, 0.5, 1.0),
             w(S::ImageLacksVnc, 10.0, 0.5),
             w(S::VncUnitFailed, 20.0, 0.7),
             w(S::VncAnswered, 0.02, 1.5),

@@ -159,6 +159,8 @@ fn one_boot_alone_says_what_it_can_and_one_that_is_well_nothing() {
         failed_stage: None,
         ladder: &[],
         attempts: &[],
+        answerer: None,
+        guest_ahead_ms: None,
         error: Some("cp: cannot stat '/base/golden.ext4': No such file or directory"),
         console: None,
         injected: false,

@@ -17,6 +17,7 @@ fn vm_row(vm: VmId, status: VmStatus) -> VmRow {
         created_at: LONG_AGO,
         destroyed_at: (status == VmStatus::Destroyed).then_some(LONG_AGO.plus_ms(60_000)),
         last_heartbeat: None,
+        memory_mb: None,
         version: 1,
     }
 }
