@@ -429,6 +429,8 @@ impl Engine {
     pub fn synthetic(&mut self, run: &SyntheticRun, now: Timestamp, out: &mut Vec<Effect>) {
         self.synthetic.run(run);
         self.told(RuleName::SyntheticFailing, Place::Synthetic, now, out);
+        self.tried(run, now);
+        self.send_updates(now, out);
     }
 
     fn landed(&mut self, vm: Option<VmId>) {

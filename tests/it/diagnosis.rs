@@ -592,9 +592,10 @@ fn standing_still(log: &str) -> String {
         let rest = match rest.split_once("\"elapsed\":") {
             Some((before, after)) if rest.contains("[WAIT-VM-READY]") => {
                 let digits = after.find(|letter: char| !letter.is_ascii_digit()).unwrap();
-                let elapsed: i64 = after[..digits].parse().unwrap();
+                let (elapsed, after) = after.split_at(digits);
+                let elapsed: i64 = elapsed.parse().unwrap();
                 let elapsed = elapsed + within * 1_000;
-                format!("{before}\"elapsed\":{elapsed}{}", &after[digits..])
+                format!("{before}\"elapsed\":{elapsed}{after}")
             }
             _ => rest.to_owned(),
         };

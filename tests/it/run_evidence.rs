@@ -1,11 +1,13 @@
 //! Why boots fail, through the whole sidecar: a golden image that loses its agent, and consoles that vanish with their VM.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bootwatch::app::Start;
 use bootwatch::clock;
+use bootwatch::config::Secret;
 use bootwatch::core::event::Outcome;
 use bootwatch::core::report::week::Week;
 use bootwatch::simulator::console::Directories;
@@ -15,6 +17,7 @@ use bootwatch::simulator::player::{Face, Player, Speed};
 use bootwatch::simulator::scenario;
 use bootwatch::simulator::simulation::{Happened, Moment, Simulation};
 use bootwatch::simulator::truth::Truth;
+use bootwatch::simulator::{Schema, Tables};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -393,6 +396,77 @@ fn a_controller_that_stands_still_while_a_boot_waits_is_seen() {
     sidecar.stop().unwrap();
 }
 
+#[test]
+fn a_rows_memory_speaks_in_the_diagnosis() {
+    let (folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let database = folder.path().join("controller.db");
+    let url = format!("sqlite:{}", database.display());
+    let file = folder.path().join("database-url");
+    std::fs::write(&file, format!("sqlite://{}", database.display())).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let more = format!(
+        "{QUICK}[console]\nenabled = false\n[database]\nurl_file = {:?}\npoll = \"1s\"\n",
+        file.display().to_string()
+    );
+    let mut tables = Tables::create(&Secret::new(url.as_str()), Schema::Production).unwrap();
+    // A controller that gives each VM too little.
+    write(
+        &url,
+        "create trigger small after insert on vms begin update vms set memory_mb = 256 where vm_id = new.vm_id; end",
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let seen = |rows: f64| {
+        eventually("the rows are seen", || {
+            sidecar.metric("bootwatch_source_up", "database") >= 1.0
+                && sidecar.metric("bootwatch_database_vms", "browser") >= rows
+        });
+    };
+    seen(0.0);
+    let phase = Phase {
+        from: 0,
+        rate: 900,
+        boots: Some(5),
+        lasts: None,
+        mix: vec![(1, scenario::row("guest-panic"))],
+    };
+    let mut plan = Plan::new(5, clock::now().plus_ms(-180 * SECOND))
+        .figures(Figures::sample())
+        .phase(phase);
+    plan.noise = false;
+    play(plan, &log, &mut tables, 1e9);
+    seen(5.0);
+    assert_eq!(pager.next()["status"], "firing");
+    eventually("the rows speak for too little memory", || {
+        incident_shown(&sidecar).is_some_and(|incident| {
+            says(
+                &incident,
+                "guest_memory",
+                "for",
+                "less than 512 MB in 5 of 5 failed boots",
+            )
+        })
+    });
+    sidecar.stop().unwrap();
+}
+
+fn write(url: &str, statement: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        use sqlx::Connection;
+        let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    });
+}
+
 /// What stands in each VM's directory from the moment that it is made: the copy of an image.
 struct Copies {
     users: PathBuf,
@@ -419,9 +493,7 @@ fn incident_shown(sidecar: &Sidecar) -> Option<Value> {
     let (_, text) = sidecar.get("/api/v1/incidents");
     let shown: Value = serde_json::from_str(&text).ok()?;
     let open = shown["incidents"].as_array()?.iter();
-    open.filter(|one| !one["diagnosis"].is_null())
-        .last()
-        .cloned()
+    open.rev().find(|one| !one["diagnosis"].is_null()).cloned()
 }
 
 fn says(incident: &Value, verdict: &str, side: &str, words: &str) -> bool {

@@ -15,6 +15,7 @@ use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::fix::{Fix, Standing, What};
 use crate::core::image::GoldenImage;
 use crate::core::rule::RuleSettings;
+use crate::core::synthetic::SyntheticRun;
 use crate::core::window::{Count, Judged};
 
 /// The last bad boots, which are looked at.
@@ -46,6 +47,14 @@ impl Engine {
         self.surroundings.stalled(from, until);
         self.touched.mark(Place::Surroundings);
         self.diagnose_anew(now);
+    }
+
+    /// A synthetic boot's own look is evidence for the boots that fail beside it.
+    pub(super) fn tried(&mut self, run: &SyntheticRun, now: Timestamp) {
+        if self.surroundings.trial(run) {
+            self.touched.mark(Place::Surroundings);
+            self.diagnose_anew(now);
+        }
     }
 
     pub(super) fn controller_started(&mut self, at: Timestamp) {
@@ -279,10 +288,13 @@ impl Engine {
                 .max(),
         };
         let (mut around, details) = self.surroundings.around(span);
+        if vm_type == VmType::Browser {
+            around.take(self.surroundings.trials(span));
+        }
         let mut since = ended().filter(|boot| (span.first..=span.last).contains(&boot.started_at));
         if since.any(|boot| boot.failure.is_none()) {
             around.set(Sign::AllFail, false);
-        } else if boots.len() >= ALL {
+        } else if boots.len() >= ALL && around.of(Sign::AllFail).is_none() {
             around.set(Sign::AllFail, true);
         }
         let evidence = Evidence {

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::sign::{Sign, Signs};
-use crate::core::event::Timestamp;
+use crate::core::event::{Failure, Timestamp};
 use crate::core::image::{Check, Finding, Generation, GoldenImage, Verdict, by_check};
+use crate::core::synthetic::{SyntheticResult, SyntheticRun};
 
 /// Images that are remembered.
 const KEPT: usize = 4;
@@ -70,6 +71,9 @@ pub struct Surroundings {
     images: VecDeque<Audited>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restarted_at: Option<Timestamp>,
+    /// What our own synthetic boots met, and when they began.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    trials: VecDeque<(Timestamp, Signs)>,
     /// From when to when the controller stood still.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     stalls: VecDeque<(Timestamp, Timestamp)>,
@@ -118,6 +122,31 @@ impl Surroundings {
 
     pub fn restarted(&mut self, at: Timestamp) {
         self.restarted_at = self.restarted_at.max(Some(at));
+    }
+
+    /// A synthetic boot of ours, with our own look at its VM; says whether it tells anything.
+    pub fn trial(&mut self, run: &SyntheticRun) -> bool {
+        let signs = of_trial(run);
+        if signs.is_empty() {
+            return false;
+        }
+        self.trials.push_back((run.started_at, signs));
+        if self.trials.len() > KEPT {
+            self.trials.pop_front();
+        }
+        true
+    }
+
+    /// What those synthetic boots met that began while boots failed, the latest last.
+    #[must_use]
+    pub fn trials(&self, span: Span) -> Signs {
+        let mut signs = Signs::default();
+        for (began, met) in &self.trials {
+            if (span.first..=span.last.plus_ms(MET_WITHIN_MS)).contains(began) {
+                signs.take(*met);
+            }
+        }
+        signs
     }
 
     /// The controller stood still, as long gaps in its regular lines show.
@@ -172,6 +201,24 @@ impl Surroundings {
             until.since(*from) >= TIMES_OUT_MS && *until >= began && *from <= ended
         };
         (!self.stalls.is_empty()).then(|| self.stalls.iter().any(met))
+    }
+}
+
+/// One that passed shows that not every boot fails; one that failed has looked at its VM as a probe does.
+fn of_trial(run: &SyntheticRun) -> Signs {
+    let signs = Signs::default();
+    match (run.result, run.failure) {
+        (SyntheticResult::Passed, _) => signs
+            .with(Sign::AllFail, false)
+            .with(Sign::ProbeRefused, false),
+        (SyntheticResult::Failed, Some(Failure::AgentRefused)) => {
+            signs.with(Sign::ProbeRefused, true)
+        }
+        (SyntheticResult::Failed, Some(Failure::AgentTimeout)) => signs.with(Sign::ProbeHung, true),
+        (SyntheticResult::Failed, Some(Failure::VncNotReady)) => signs
+            .with(Sign::ProbeRefused, false)
+            .with(Sign::VncAnswered, false),
+        (SyntheticResult::Failed | SyntheticResult::Skipped | SyntheticResult::Errored, _) => signs,
     }
 }
 
@@ -277,6 +324,35 @@ mod tests {
         // A change of its rights is no change of the image.
         assert!(!around.image(&image(1, 100, 3_000, Verdict::Pass)));
         assert_eq!(around.image_since(), Some(Timestamp(2_000)));
+    }
+
+    #[test]
+    fn a_synthetic_boot_speaks_of_the_boots_that_failed_beside_it() {
+        let run = |at: i64, result, failure| SyntheticRun {
+            vm: None,
+            session: None,
+            started_at: Timestamp(at),
+            ended_at: Timestamp(at + 50_000),
+            result,
+            failure,
+            evidence: Vec::new(),
+        };
+        let span = Span {
+            first: Timestamp(1_000_000),
+            last: Timestamp(1_100_000),
+            good: None,
+        };
+        let refused = Some(Failure::AgentRefused);
+        let mut around = Surroundings::default();
+        assert!(!around.trial(&run(1_050_000, SyntheticResult::Skipped, None)));
+        assert!(around.trial(&run(900_000, SyntheticResult::Passed, None)));
+        assert!(around.trials(span).is_empty(), "before it began");
+        assert!(around.trial(&run(1_050_000, SyntheticResult::Failed, refused)));
+        assert_eq!(around.trials(span).of(Sign::ProbeRefused), Some(true));
+        assert_eq!(around.trials(span).of(Sign::AllFail), None);
+        assert!(around.trial(&run(1_200_000, SyntheticResult::Passed, None)));
+        assert_eq!(around.trials(span).of(Sign::AllFail), Some(false));
+        assert_eq!(around.trials(span).of(Sign::ProbeRefused), Some(false));
     }
 
     #[test]

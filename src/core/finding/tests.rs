@@ -450,7 +450,10 @@ fn a_device_that_belongs_to_no_vm_at_two_looks_was_left_behind() {
     );
     // Without a view of all processes nobody knows whose it is.
     world.processes = Some((false, Vec::new()));
-    assert_eq!(counted(&mut world, &[own.clone()], None).len(), 1);
+    assert_eq!(
+        counted(&mut world, std::slice::from_ref(&own), None).len(),
+        1
+    );
     world.processes = Some((true, vec![process(VM)]));
     assert!(counted(&mut world, &[own], None).is_empty());
 }
