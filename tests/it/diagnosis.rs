@@ -525,11 +525,10 @@ fn the_cause_of_each_trouble_is_named() {
     assert_eq!(three, runs, "{table}");
 }
 
-/// The matrix with seeds that nobody tuned it for: `SEEDS=5,6,7 cargo test --test it unseen -- --ignored --nocapture`.
+/// The matrix with a seed that nobody tuned it for; others by `SEEDS=5,6,7 cargo test --test it unseen -- --nocapture`.
 #[test]
-#[ignore = "for seeds of one's own; docs/diagnosis.md has what the last ones gave"]
 fn unseen_seeds_name_the_same_causes() {
-    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "20251018,77,123456789".to_owned());
+    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "20251018".to_owned());
     let rates = [120, 300, 720];
     let runs: Vec<(u64, u32)> = seeds
         .split(',')
