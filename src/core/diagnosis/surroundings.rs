@@ -14,8 +14,11 @@ use crate::core::synthetic::{SyntheticResult, SyntheticRun};
 
 /// Images that are remembered.
 const KEPT: usize = 4;
-/// Stalls that are remembered: one in each of the boots that are looked at, and some.
-const KEPT_STALLS: usize = 32;
+/// Stalls that are remembered: a dozen in each of the boots that are looked at.
+const KEPT_STALLS: usize = 128;
+/// A boot was stalled if the controller stood still for one part in so many of its time: what is shorter explains a check
+/// or two that timed out, and not all of them.
+const SHARE: i64 = 3;
 /// A shorter one makes no request of five seconds time out. The controller stands still for a second or four whenever it
 /// copies an image, which is no trouble.
 const TIMES_OUT_MS: i64 = 5_000;
@@ -193,14 +196,15 @@ impl Surroundings {
         (signs, details)
     }
 
-    /// Whether the controller stood still during a boot for long enough to make its checks time out; `None`: it never was
+    /// Whether the controller stood still for so much of a boot that its checks timed out by that; `None`: it never was
     /// seen to stand still, which says little.
     #[must_use]
     pub fn stalled_during(&self, began: Timestamp, ended: Timestamp) -> Option<bool> {
-        let met = |(from, until): &(Timestamp, Timestamp)| {
-            until.since(*from) >= TIMES_OUT_MS && *until >= began && *from <= ended
-        };
-        (!self.stalls.is_empty()).then(|| self.stalls.iter().any(met))
+        let long = self.stalls.iter();
+        let long = long.filter(|(from, until)| until.since(*from) >= TIMES_OUT_MS);
+        let within = long.map(|(from, until)| (*until).min(ended).since((*from).max(began)).max(0));
+        let stood: i64 = within.sum();
+        (!self.stalls.is_empty()).then(|| stood > 0 && stood * SHARE >= ended.since(began))
     }
 }
 
