@@ -154,6 +154,7 @@ fn scrape(_: &mut Criterion) {
             live: watch::channel(Arc::default()).1,
             past: Arc::new(NoPast),
             zone: jiff::tz::TimeZone::UTC,
+            causes: None,
             tell: Arc::new(|_| Words::default()),
             settings: Vec::new(),
             guard: Arc::new(Guard::open_to_all()),

@@ -58,11 +58,13 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, Zone};
+use crate::core::diagnosis::Homes;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{OtlpSetup, Recorder, Setup};
 use crate::notify;
 use crate::probe::{Prober, Settings as ProbeSettings};
 use crate::source::database::Query;
+use crate::source::host;
 use crate::source::tail::StartAt;
 use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
@@ -84,6 +86,8 @@ const HANDED: usize = 1;
 const JOURNAL: usize = 4;
 /// Synthetic boots on their way to the owner. When it is full, the boots wait.
 const TRIALS: usize = 4;
+/// Copies of the image to look into: while one is, the others are passed over.
+const CLONES: usize = 1;
 /// What is seen of the golden image, on its way to the owner. When it is full the next look waits.
 const IMAGES: usize = 1;
 /// What operators want, on its way to the owner. When it is full, they are told to come again.
@@ -232,8 +236,19 @@ impl App {
             tasks.start("report", reports);
         }
         let (images_tx, images) = mpsc::channel(IMAGES);
+        let (made_tx, made) = mpsc::channel(CLONES);
+        let users_dir = config
+            .console
+            .as_ref()
+            .map(|console| console.users_dir.clone());
+        let looks_into = config.image.as_ref().is_some_and(|image| image.clones);
+        let clones = users_dir
+            .filter(|_| looks_into)
+            .map(|users_dir| image::Clones { users_dir, made });
+        let made = clones.is_some().then_some(made_tx);
         if let Some(image) = config.image.clone() {
-            tasks.start("image", image::run(image, images_tx, stop_source.clone()));
+            let watch = image::run(image, clones, images_tx, stop_source.clone());
+            tasks.start("image", watch);
         }
         let consoles = config.console.as_ref().map(|settings| {
             let (consoles, follow) = console::start(settings, &recorder, &stop_source);
@@ -248,8 +263,22 @@ impl App {
         let existing = match &config.database {
             Some(database) => {
                 let remembered = std::mem::take(&mut restored.remembered);
-                let existing =
-                    Existing::start(database, remembered, &recorder, &stop_source, &mut tasks)?;
+                let places = host::Places {
+                    devices: host::DEVICES.into(),
+                    copies: config
+                        .console
+                        .as_ref()
+                        .map(|console| console.users_dir.clone()),
+                    image: config.image.as_ref().map(|image| image.path.clone()),
+                };
+                let existing = Existing::start(
+                    database,
+                    places,
+                    remembered,
+                    &recorder,
+                    &stop_source,
+                    &mut tasks,
+                )?;
                 Some(existing)
             }
             None => None,
@@ -313,6 +342,8 @@ impl App {
                 known: live::Known::of(&config),
                 probing,
                 trials,
+                made,
+                homes: Homes::new(config.probe.networks.clone()),
             },
             stats,
         );

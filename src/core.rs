@@ -37,5 +37,4 @@ pub mod summary;
 pub mod synthetic;
 pub mod trace;
 pub mod untold;
-pub mod weigh;
 pub mod window;

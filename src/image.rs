@@ -62,6 +62,7 @@ pub fn unopened(places: &Places, error: &ImageError) -> GoldenImage {
         findings: unreadable(verdict, &path, &reason),
         path,
         generation: None,
+        since: None,
         audited_at: clock::now(),
     }
 }
@@ -115,15 +116,13 @@ pub fn sight(path: &Path) -> Sighting {
     let seen = open(path).ok().and_then(|file| {
         let metadata = file.metadata().ok()?;
         let stamp = host::stamp(path, &metadata);
-        let changed = metadata.ctime().saturating_mul(1_000);
-        let changed = Timestamp(changed.saturating_add(metadata.ctime_nsec() / 1_000_000));
         let generation = Generation {
             inode: metadata.ino(),
             size: metadata.len(),
             modified_at: stamp.modified_at,
             uuid: Volume::open(&file).ok().map(|volume| volume.uuid()),
         };
-        Some((generation, changed.max(stamp.modified_at)))
+        Some((generation, changed_at(&metadata).max(stamp.modified_at)))
     });
     match seen {
         Some((generation, since)) => Sighting {
@@ -150,6 +149,7 @@ pub fn audit(places: &Places) -> Result<GoldenImage, ImageError> {
         let image = GoldenImage {
             path: path.clone(),
             generation: Some(taken.generation),
+            since: Some(taken.since),
             findings: taken.findings,
             audited_at: clock::now(),
         };
@@ -183,16 +183,21 @@ fn open(path: &Path) -> Result<File, ImageError> {
     }
 }
 
-fn changed_just_now(metadata: &Metadata) -> bool {
+/// A file that takes another's name changes, though nothing of it was written.
+fn changed_at(metadata: &Metadata) -> Timestamp {
     let ms = metadata.ctime().saturating_mul(1_000);
-    let changed_at = Timestamp(ms.saturating_add(metadata.ctime_nsec() / 1_000_000));
-    let age = clock::now().since(changed_at);
+    Timestamp(ms.saturating_add(metadata.ctime_nsec() / 1_000_000))
+}
+
+fn changed_just_now(metadata: &Metadata) -> bool {
+    let age = clock::now().since(changed_at(metadata));
     u128::try_from(age).is_ok_and(|age| age < GRAIN.as_millis())
 }
 
 struct Taken {
     mark: Mark,
     generation: Generation,
+    since: Timestamp,
     findings: Vec<Finding>,
     is_stable: bool,
 }
@@ -211,6 +216,7 @@ fn take(file: &File, places: &Places) -> Result<Taken, ImageError> {
         before = metadata(file)?;
     }
     let stamp = host::stamp(path, &before);
+    let stamp_at = stamp.modified_at;
     let mut generation = Generation {
         inode: before.ino(),
         size: before.len(),
@@ -242,6 +248,7 @@ fn take(file: &File, places: &Places) -> Result<Taken, ImageError> {
     let is_stable = Mark::of(&metadata(file)?) == mark && head(file) == superblock;
     Ok(Taken {
         mark,
+        since: changed_at(&before).max(stamp_at),
         generation,
         findings,
         is_stable,

@@ -10,6 +10,8 @@ pub mod archive;
 pub mod console;
 // The controller's database: what exists.
 pub mod database;
+// TAP devices of this host, and its room for copies.
+pub mod host;
 // The systemd journal, through `journalctl`.
 pub mod journal;
 // Firecracker processes of this host, from `/proc`.

@@ -63,6 +63,8 @@ pub struct Faces {
     pub zone: TimeZone,
     /// The words of an incident.
     pub tell: Tell,
+    /// Where the causes' runbooks are; a verdict's name behind `#` is its section.
+    pub causes: Option<String>,
     /// What is configured; nothing of it is secret.
     pub settings: Vec<Shown>,
     /// Who may look.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   watch ──(bounded: looking waits)──► Existing ──► inventory, findings
-//!   /proc ──(one look a minute)───────►          └─► the tracker's rows: boots that the log never spoke of
+//!   /proc, /sys ──(a look a minute)───►          └─► the tracker's rows: boots that the log never spoke of
 //! ```
 //!
 //! All of it is kept over a restart, in the same batch as everything else. What a first look brings is history, until
@@ -26,12 +26,12 @@ use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::boot::{Boot, LogSight, Observation, RowsSaid, Tracker};
 use crate::core::condition::{Condition, Facts, of_rows};
 use crate::core::event::{Event, EventKind, Timestamp};
-use crate::core::finding::{FindingChange, Findings, Processes, TICK_MS};
+use crate::core::finding::{Census, FindingChange, Findings, Processes, TICK_MS};
 use crate::core::inventory::{AddressState, Inventory, Poll};
 use crate::core::query::Table;
 use crate::export::Recorder;
 use crate::source::database::{self, DatabaseEvent, DatabaseOptions, Polled, Resume};
-use crate::source::process;
+use crate::source::{host, process};
 
 /// Rows on their way from the watch, thousands an event. When it is full, looking waits.
 const EVENTS: usize = 4;
@@ -40,9 +40,11 @@ const LOOKS: usize = 1;
 /// What comes in beside the log.
 pub(super) enum Told {
     Database(DatabaseEvent),
-    /// The host's processes; `None`: they cannot be listed.
-    Processes(Option<Processes>),
+    /// The host's processes, where they can be listed, and what else boots need of it.
+    Host(Look),
 }
+
+pub(super) type Look = (Option<Processes>, Census);
 
 /// What an earlier run knew of the database.
 #[derive(Default)]
@@ -59,7 +61,7 @@ pub(super) struct Existing {
     pub(super) findings: Findings,
     pub(super) looked: bool,
     events: mpsc::Receiver<DatabaseEvent>,
-    processes: mpsc::Receiver<Option<Processes>>,
+    hosts: mpsc::Receiver<Look>,
     /// Tables of which this role sees nothing, or not what there is.
     blind: BTreeSet<Table>,
     recorder: Arc<Recorder>,
@@ -74,6 +76,7 @@ impl Existing {
     /// Starts the watch.
     pub(super) fn start(
         config: &Database,
+        places: host::Places,
         remembered: Remembered,
         recorder: &Arc<Recorder>,
         stop: &CancellationToken,
@@ -98,8 +101,8 @@ impl Existing {
             "database",
             database::run(options, tables, resume, events_tx, stop.clone()),
         );
-        let (looks_tx, processes) = mpsc::channel(LOOKS);
-        tasks.start("processes", look_at_processes(looks_tx, stop.clone()));
+        let (looks_tx, hosts) = mpsc::channel(LOOKS);
+        tasks.start("host", look_at_host(places, looks_tx, stop.clone()));
         // Totals of earlier runs: counters begin at zero with the process.
         recorder.sessions(&inventory.session_totals(), false);
         let existing = Existing {
@@ -107,7 +110,7 @@ impl Existing {
             findings,
             looked,
             events,
-            processes,
+            hosts,
             blind: BTreeSet::new(),
             recorder: Arc::clone(recorder),
             said: RowsSaid::default(),
@@ -121,12 +124,10 @@ impl Existing {
 
     /// Waits for what comes next; for ever, once the watch has stopped.
     pub(super) async fn next(&mut self) -> Told {
-        let Existing {
-            events, processes, ..
-        } = self;
+        let Existing { events, hosts, .. } = self;
         tokio::select! {
             Some(event) = events.recv() => Told::Database(event),
-            Some(look) = processes.recv() => Told::Processes(look),
+            Some(look) = hosts.recv() => Told::Host(look),
             else => std::future::pending().await,
         }
     }
@@ -204,7 +205,7 @@ impl Existing {
             Told::Database(DatabaseEvent::ServerChanged) => {
                 tracing::info!("another database server answers; everything is read again");
             }
-            Told::Processes(look) => self.compare(look, tracker),
+            Told::Host(look) => self.compare(look, tracker),
         }
     }
 
@@ -234,10 +235,11 @@ impl Existing {
         self.show();
     }
 
-    fn compare(&mut self, look: Option<Processes>, tracker: &Tracker) {
-        if let Some(look) = look {
+    fn compare(&mut self, (processes, census): Look, tracker: &Tracker) {
+        if let Some(look) = processes {
             self.findings.processes(look);
         }
+        self.findings.census(census, clock::now());
         let in_flight = |vm| tracker.is_in_flight(vm);
         for change in self
             .findings
@@ -328,7 +330,7 @@ impl Existing {
 }
 
 /// Looks once a minute, on a thread that may wait for the kernel.
-async fn look_at_processes(looks: mpsc::Sender<Option<Processes>>, stop: CancellationToken) {
+async fn look_at_host(places: host::Places, looks: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut minute = tokio::time::interval(Duration::from_millis(TICK_MS.unsigned_abs()));
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = false;
@@ -339,16 +341,20 @@ async fn look_at_processes(looks: mpsc::Sender<Option<Processes>>, stop: Cancell
             _ = minute.tick() => {}
         }
         let at = clock::now();
-        let look = tokio::task::spawn_blocking(move || process::scan(Path::new(process::PROC), at));
+        let places = places.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let processes = process::scan(Path::new(process::PROC), at);
+            (processes, host::census(&places))
+        });
         let look = match look.await {
-            Ok(Ok(look)) => Some(look),
-            Ok(Err(error)) => {
+            Ok((Ok(processes), census)) => (Some(processes), census),
+            Ok((Err(error), census)) => {
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!(%error, "without the processes, ghosts are told by rows and log alone");
                 }
-                None
+                (None, census)
             }
-            Err(_) => None,
+            Err(_) => (None, Census::default()),
         };
         tokio::select! {
             biased;

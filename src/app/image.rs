@@ -1,9 +1,14 @@
 //! Watches over the golden image: audited at the start, daily, and after each change once it rests.
 //!
+//! Where it is allowed, one fresh copy is looked into as well, at most every minute, as soon as the log says that it was
+//! made: an image can be right, and what is put into its copies can be lost all the same.
+//!
 //! The file's state is asked for every few seconds, which needs neither a watch that can be lost nor a folder that must
 //! exist, and costs a microsecond. Asking and auditing block, on a disk that may not answer; so both happen on a thread
 //! for that, and nothing waits for them but this task.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +20,11 @@ use crate::clock;
 use crate::config;
 use crate::core::boot::Observation;
 use crate::core::condition::{self, Facts};
-use crate::core::image::{GoldenImage, Injection, InjectionSight, Sighting, overall};
+use crate::core::diagnosis::{self, Signs};
+use crate::core::event::{EventKind, VmId, VmType};
+use crate::core::image::{
+    GoldenImage, Injection, InjectionSight, Sighting, SourceSight, Verdict, overall,
+};
 use crate::export::Recorder;
 use crate::image::{self, Mark, Places};
 use crate::web::ImageNow;
@@ -23,6 +32,12 @@ use crate::web::ImageNow;
 /// An image that rests is audited all the same: what it is compared with may have changed.
 const ANEW: Duration = Duration::from_secs(86_400);
 const POLL: Duration = Duration::from_secs(5);
+/// Of all copies that are made, one is looked into this often.
+const BETWEEN_CLONES: Duration = Duration::from_secs(60);
+/// Browser VMs whose copy is to come, and copies whose boot is to end, that are remembered.
+const REMEMBERED: usize = 64;
+/// The step of the creation that makes the copy.
+const COPY: u8 = 3;
 
 /// What the watch tells.
 #[derive(Debug)]
@@ -30,6 +45,16 @@ pub(super) enum ImageSeen {
     /// Another file, or another state of it, stands there.
     Sighted(Sighting),
     Audited(GoldenImage),
+    /// A VM's own copy, as it was made.
+    Clone(VmId, GoldenImage),
+}
+
+/// Copies that are looked into, where that is allowed.
+#[derive(Debug)]
+pub(super) struct Clones {
+    /// The folder with a directory a VM.
+    pub(super) users_dir: PathBuf,
+    pub(super) made: mpsc::Receiver<VmId>,
 }
 
 /// The image as last audited, with what boots tell of agents put into its copies.
@@ -37,6 +62,11 @@ pub(super) enum ImageSeen {
 pub(super) struct Audited {
     image: Option<GoldenImage>,
     injection: InjectionSight,
+    source: SourceSight,
+    /// Where copies that were made are told; `None`: they are not looked into.
+    made: Option<mpsc::Sender<VmId>>,
+    begun: VecDeque<VmId>,
+    clones: VecDeque<(VmId, Signs)>,
     /// Under what the findings are shown; `None`: they are behind.
     shown: Option<Injection>,
     /// For the web.
@@ -44,6 +74,62 @@ pub(super) struct Audited {
 }
 
 impl Audited {
+    pub(super) fn telling(made: Option<mpsc::Sender<VmId>>) -> Audited {
+        Audited {
+            made,
+            ..Audited::default()
+        }
+    }
+
+    /// What the log says of copies while they are made.
+    pub(super) fn log_says(&mut self, kind: &EventKind<'_>) {
+        let Some(made) = &self.made else { return };
+        match kind {
+            EventKind::CreateStarted { vm, vm_type, .. } if *vm_type == VmType::Browser => {
+                remember(&mut self.begun, *vm);
+            }
+            EventKind::StepDone { vm, step: COPY, .. } if self.begun.contains(vm) => {
+                self.begun.retain(|begun| begun != vm);
+                // One is looked into now and then: whoever comes while that goes on is not waited for.
+                if made.try_send(*vm).is_err() {
+                    tracing::trace!("a copy is not looked into");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A copy was looked into: what that says of its boot.
+    pub(super) fn cloned(&mut self, vm: VmId, clone: &GoldenImage) -> Signs {
+        let signs = diagnosis::of_clone(clone);
+        let bad = clone.findings.iter();
+        if let Some(worst) = bad.clone().find(|bad| bad.verdict == Verdict::Fail) {
+            tracing::warn!(
+                %vm,
+                image = clone.path,
+                check = worst.check.as_str(),
+                path = worst.path,
+                reason = worst.reason,
+                "a VM's own copy of the golden image is broken"
+            );
+        }
+        remember(&mut self.clones, (vm, signs));
+        signs
+    }
+
+    /// What a look into the copy of a VM said whose boot has ended.
+    pub(super) fn ended(&mut self, vm: VmId) -> Option<Signs> {
+        let place = self.clones.iter().position(|(known, _)| *known == vm)?;
+        self.clones.remove(place).map(|(_, signs)| signs)
+    }
+
+    /// The image as it is known from its audit and from what boots show.
+    fn image(&self) -> Option<GoldenImage> {
+        let mut image = self.image.clone()?;
+        let objection = self.source.objection(&image);
+        image.findings.extend(objection);
+        Some(image)
+    }
     pub(super) fn take(&mut self, image: GoldenImage) {
         let broken = image.broken(self.injection.known());
         if let Some(worst) = broken.first() {
@@ -63,12 +149,17 @@ impl Audited {
     pub(super) fn observe(&mut self, observation: &Observation) {
         if let Observation::BootEnded(boot) = observation {
             self.injection.take(boot);
+            let before = self.source.clone();
+            self.source.take(boot);
+            if self.source != before {
+                self.shown = None;
+            }
         }
     }
 
     /// What holds now of the image, once it was audited.
     pub(super) fn facts(&self, facts: &mut Facts) {
-        if let Some(image) = &self.image {
+        if let Some(image) = &self.image() {
             condition::of_image(image, self.injection.known(), facts);
         }
     }
@@ -80,7 +171,7 @@ impl Audited {
             return;
         }
         self.shown = Some(known);
-        if let Some(image) = &self.image {
+        if let Some(image) = &self.image() {
             let findings = image.given(known);
             recorder.golden_image(image.generation.as_ref(), &findings);
             self.told = Some(Arc::new(ImageNow {
@@ -97,6 +188,14 @@ impl Audited {
     pub(super) fn told(&self) -> Option<Arc<ImageNow>> {
         self.told.clone()
     }
+}
+
+/// The latest ones.
+fn remember<T>(those: &mut VecDeque<T>, one: T) {
+    if those.len() == REMEMBERED {
+        those.pop_front();
+    }
+    those.push_back(one);
 }
 
 /// Which state of the file boots are copied from: one that did not change between two looks, as while it is written to
@@ -152,6 +251,7 @@ impl Rest {
 /// Audits until `stop`. The channel waits when it is full: there is one image, and it is not in a hurry.
 pub(super) async fn run(
     settings: config::Image,
+    clones: Option<Clones>,
     images: mpsc::Sender<ImageSeen>,
     stop: CancellationToken,
 ) {
@@ -186,10 +286,49 @@ pub(super) async fn run(
             tokio::time::sleep(pause).await;
         }
     };
+    let copies = async {
+        match clones {
+            Some(clones) => look_into(clones, &places, &images).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = watch => {}
+        () = copies => {}
         () = stop.cancelled() => {}
     }
+}
+
+/// Looks into one copy after another. One that may not be read, or is gone already, says nothing.
+async fn look_into(mut clones: Clones, places: &Places, images: &mpsc::Sender<ImageSeen>) {
+    let mut said = false;
+    let mut last: Option<Instant> = None;
+    while let Some(vm) = clones.made.recv().await {
+        let now = clock::monotonic();
+        if last.is_some_and(|last| now.duration_since(last) < BETWEEN_CLONES) {
+            continue;
+        }
+        last = Some(now);
+        let of_clone = Places {
+            image: clones.users_dir.join(vm.to_string()).join("rootfs.ext4"),
+            settings: None,
+            ..places.clone()
+        };
+        let seen = match blocking(move || image::audit(&of_clone)).await {
+            Some(Ok(clone)) => ImageSeen::Clone(vm, clone),
+            Some(Err(error)) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::info!(%error, "a VM's copy cannot be looked into; the golden image alone is");
+                }
+                continue;
+            }
+            None => continue,
+        };
+        if images.send(seen).await.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// `None`: it panicked, which ends that look and nothing else.

@@ -41,8 +41,9 @@ use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
-use crate::core::diagnosis::Looks;
-use crate::core::event::{Event, Timestamp};
+use crate::core::diagnosis::{Homes, Looks};
+use crate::core::event::{Event, Timestamp, VmId};
+use crate::core::row::Row;
 use crate::core::stall::Stalls;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::Recorder;
@@ -95,6 +96,10 @@ pub(super) struct Reach {
     /// How things stand, for the web, and what of it does not change.
     pub(super) live: watch::Sender<Arc<Live>>,
     pub(super) known: live::Known,
+    /// Where copies of the golden image are told as they are made; `None`: nobody looks into them.
+    pub(super) made: Option<mpsc::Sender<VmId>>,
+    /// Where VMs live.
+    pub(super) homes: Homes,
 }
 
 impl Reach {
@@ -159,6 +164,8 @@ pub(super) struct Owner {
     /// The last looks at boots in flight.
     looks: Looks,
     stalls: Stalls,
+    /// What operators see is of that much that was known of incidents.
+    shown_as_of: u64,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// What earlier runs had read.
@@ -185,6 +192,8 @@ impl Owner {
             engine.set_catching_up(true, clock.now(), effects);
             clock::monotonic() + CATCH_UP
         });
+        let mut reach = reach;
+        let image = Audited::telling(reach.made.take());
         // Counters begin at zero with the process.
         recorder.tracker(&restored.tracker.counts(), false);
         Owner {
@@ -218,9 +227,10 @@ impl Owner {
             targets_at: None,
             gauges_due: None,
             gauges_at: None,
-            image: Audited::default(),
+            image,
             looks: Looks::default(),
             stalls: Stalls::default(),
+            shown_as_of: 0,
             observations: Vec::new(),
             effects: restored.effects,
             ended: Ended::default(),
@@ -467,6 +477,7 @@ impl Owner {
         {
             own.rows(rows);
         }
+        self.rows_say(&told);
         let (apart, mut hearing) = self.apart();
         if let Some(existing) = apart.existing {
             existing.take(told, apart.tracker, log, |observation, live| {
@@ -477,8 +488,27 @@ impl Owner {
         }
     }
 
+    /// What rows tell of boots that have ended before they were read.
+    fn rows_say(&mut self, told: &Told) {
+        let Told::Database(DatabaseEvent::Rows { rows, first: false }) = told else {
+            return;
+        };
+        for row in rows {
+            if let Row::Vm(row) = row {
+                let (signs, now) = (self.reach.homes.row(row), self.clock.now());
+                self.engine.learn(row.vm, signs, now, &mut self.effects);
+            }
+        }
+    }
+
     fn image_seen(&mut self, seen: ImageSeen) {
         match seen {
+            ImageSeen::Clone(vm, clone) => {
+                let signs = self.image.cloned(vm, &clone);
+                let now = self.clock.now();
+                self.engine.learn(vm, signs, now, &mut self.effects);
+                self.gather.touched();
+            }
             ImageSeen::Audited(image) => {
                 self.engine
                     .image(&image, self.clock.now(), &mut self.effects);
@@ -652,6 +682,9 @@ impl Owner {
             self.show_own();
         }
         self.image.show(&self.recorder);
+        if self.shown_as_of != self.engine.learned() {
+            self.show_operators();
+        }
         let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
         self.reach
             .overdue_from

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::core::alert::Incident;
 use crate::core::console::ConsoleEvidence;
-use crate::core::event::{Origin, Timestamp, VmType};
+use crate::core::diagnosis;
+use crate::core::event::{Origin, Stage, StageOutcome, Timestamp, VmType};
 use crate::store::{BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage};
 use crate::web::{
     ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, Unread,
@@ -173,6 +174,7 @@ impl Past for StorePast {
 }
 
 fn full(row: BootRow) -> BootFull {
+    let diagnosis = diagnosis::alone(&record(&row), row.ended_at.unwrap_or(row.started_at));
     let detail = row.detail;
     BootFull {
         line: BootLine {
@@ -213,6 +215,28 @@ fn full(row: BootRow) -> BootFull {
             .map_or_else(Vec::new, said_by_guest),
         maintenance: detail.maintenance,
         build: row.build,
+        diagnosis,
+    }
+}
+
+/// What tells why it failed.
+fn record(row: &BootRow) -> diagnosis::Record<'_> {
+    let detail = &row.detail;
+    diagnosis::Record {
+        vm_type: row.vm_type,
+        outcome: row.outcome,
+        failure: row.failure,
+        failed_stage: row.failed_stage,
+        ladder: &detail.ladder,
+        attempts: &detail.attempts,
+        answerer: detail.answerer,
+        guest_ahead_ms: detail.guest_ahead_ms,
+        error: detail.error.as_deref(),
+        console: detail.console.as_deref(),
+        injected: detail.injected,
+        copied: detail.stages.iter().any(|(stage, span)| {
+            *stage == Stage::CloneSnapshot && span.outcome == StageOutcome::Completed
+        }),
     }
 }
 

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config::{Config, Zone};
 use crate::core::alert::{Incident, Subject};
+use crate::core::diagnosis::Diagnosis;
 use crate::core::event::{Origin, Outcome, Timestamp, VmType};
+use crate::core::fix::Fix;
 use crate::core::report::figures::Figures;
 use crate::core::report::incident::IncidentFact;
 use crate::core::report::week::Week;
@@ -193,8 +195,8 @@ async fn incidents(
                 acknowledged_at,
                 resolved_at: incident.resolved_at,
                 boots_hit: 0,
-                diagnosis: None,
-                fix: None,
+                diagnosis: incident.diagnosis.as_ref().and_then(Diagnosis::summary),
+                fix: incident.fix.as_ref().map(Fix::confirmation),
             };
             (incident, fact)
         })

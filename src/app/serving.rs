@@ -76,6 +76,7 @@ fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
         first_step: page.first_step.map(str::to_owned),
         boots: page.boots,
         runbook: page.runbook_url,
+        fix: page.fix,
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn start(
         live,
         past: Arc::new(past::StorePast::new(config.store.path.clone())),
         zone: page_zone(config),
+        causes: context.runbook("causes"),
         tell: Arc::new(move |incident| tell(&context, incident)),
         settings: config.shown.clone(),
         guard,

@@ -1,6 +1,7 @@
 //! `bootwatch analyze`: logs of the past into what happened.
 
 mod causes;
+mod images;
 mod json;
 mod text;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use causes::Causes;
+use images::Images;
 
 use super::Status;
 use super::past::{self, Replayed};
@@ -34,6 +36,12 @@ pub struct Arguments {
     /// The zone of the log's time stamps, by IANA name; by default learnt from the log, else this machine's
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
+    /// A golden image that browser VMs are copied from: its own time, or when it was put there, says since when; repeatable
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// When the golden image changed, such as 2025-10-18T01:14:00Z; repeatable
+    #[arg(long, value_name = "TIME")]
+    image_changed: Vec<jiff::Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -47,6 +55,7 @@ struct Analysis {
     summary: Summary,
     alerts: Vec<FiredAlert>,
     causes: Causes,
+    images: Images,
     read: Replayed,
     tracker: TrackerCounts,
     host: String,
@@ -60,6 +69,9 @@ pub(super) fn run(
     let Ok(zone) = past::zone_of(arguments.timezone.as_deref(), err)? else {
         return Ok(Status::Misused);
     };
+    let Some(images) = Images::of(&arguments.images, &arguments.image_changed, err)? else {
+        return Ok(Status::Misused);
+    };
     let Some((inputs, problems)) = past::open(&arguments.files, err)? else {
         return Ok(Status::Misused);
     };
@@ -68,6 +80,7 @@ pub(super) fn run(
         summary: Summary::new(arguments.boots),
         alerts: Alerts::new(alert::Settings::default()),
         causes: Causes::default(),
+        images,
         out: Vec::new(),
     };
     let read = past::replay(inputs, problems, zone, &mut |event| state.take(event));
@@ -77,6 +90,7 @@ pub(super) fn run(
         summary: state.summary,
         alerts: state.alerts.finish(),
         causes: state.causes,
+        images: state.images,
         read,
         tracker: state.tracker.counts(),
         host: String::new(),
@@ -98,6 +112,7 @@ struct State {
     summary: Summary,
     alerts: Alerts,
     causes: Causes,
+    images: Images,
     out: Vec<Observation>,
 }
 
@@ -111,6 +126,7 @@ impl State {
         for observation in self.out.drain(..) {
             self.alerts.observe(&observation);
             self.causes.observe(&observation);
+            self.images.observe(&observation);
             self.summary.add(&observation);
         }
     }

@@ -14,6 +14,8 @@ pub struct Image {
     pub kernel: Option<PathBuf>,
     /// An image that is written to is audited after this long without a write.
     pub quiet: Duration,
+    /// Fresh copies are looked into, too.
+    pub clones: bool,
 }
 
 /// `None`: no image is audited.
@@ -24,5 +26,6 @@ pub(super) fn read(settings: &Settings) -> Option<Image> {
         agent_source: settings.read("image.agent_source"),
         kernel: settings.maybe("image.kernel"),
         quiet: settings.read("image.quiet"),
+        clones: settings.read("image.clones"),
     })
 }

@@ -318,6 +318,14 @@ const IMAGE: &[Key] = &[
         "\"1m\"",
         "A changed image is audited once nothing was written to it for this long: a build is not judged half-way.",
     ),
+    Key {
+        path: "image.clones",
+        shape: Shape::Flag,
+        default: ENABLED,
+        doc: "Look into a fresh copy as well, `rootfs.ext4` in the VM's directory below `console.users_dir`, at most \
+              every minute: what is put into copies may be lost. Read permission is enough; where there is none, the \
+              golden image alone is audited.",
+    },
 ];
 
 const BEFORE_RULES: &[Key] = &[

@@ -20,6 +20,7 @@ use crate::core::console::MarkSet;
 use crate::core::event::{
     AttemptError, EventKind, SessionId, Timestamp, UserKey, VmId, VmType, WaitLimits,
 };
+use crate::core::probe::{Answerer, Body};
 
 /// The controller quotes 500 characters of each.
 const MAX_QUOTED: usize = 2_048;
@@ -211,6 +212,9 @@ fn wait(rest: &[u8]) -> Decoded<'_> {
                 status: f.status?,
             })
         });
+    }
+    if let Some(metadata) = exact(rest, b"Response body") {
+        return agent_said(metadata);
     }
     if starts(rest, b"Response body") {
         return Decoded::Ignored;
@@ -565,6 +569,7 @@ fn unknown(text: &[u8]) -> Decoded<'_> {
 /// The fields that events are made of.
 #[derive(Default)]
 struct Fields<'a> {
+    body: Option<&'a [u8]>,
     module: Option<&'a [u8]>,
     vm: Option<VmId>,
     ip: Option<Ipv4Addr>,
@@ -599,6 +604,7 @@ impl<'a> Fields<'a> {
             b"elapsed" => self.elapsed = value.whole(),
             b"vmId" | b"browserVMId" => self.vm = value.text().and_then(VmId::parse),
             b"error" => self.error = value.text(),
+            b"body" => self.body = value.text(),
             b"code" => match value {
                 Value::Text(code) => self.code_text = Some(code),
                 other => {
@@ -652,6 +658,27 @@ fn need_of<'a>(
         event(fields)
     });
     if of_module { decoded } else { Decoded::Ignored }
+}
+
+/// What the agent answered. A body of no known shape says nothing; it is guest text, of which nothing is kept.
+fn agent_said(metadata: &[u8]) -> Decoded<'_> {
+    const LONGEST: usize = 4_096;
+    let mut fields = Fields::default();
+    if !fields::scan(metadata, &mut |key, value| fields.take(key, value)) {
+        return Decoded::Ignored;
+    }
+    let (Some(ip), Some(body)) = (fields.ip, fields.body) else {
+        return Decoded::Ignored;
+    };
+    let body = Body::read(fields::unescape(body, LONGEST).as_bytes());
+    match body.answerer {
+        Answerer::Unknown => Decoded::Ignored,
+        answerer => Decoded::Event(EventKind::AgentSaid {
+            ip,
+            answerer,
+            guest_at: body.timestamp,
+        }),
+    }
 }
 
 /// Four numbers and three dots; faster than going through text.

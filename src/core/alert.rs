@@ -175,6 +175,8 @@ pub struct Engine {
     closed_ever: u64,
     /// What surrounds the boots, for their diagnosis.
     surroundings: Surroundings,
+    /// What became known of open incidents, counted; not saved.
+    learned: u64,
     blind: bool,
     /// Rules about what holds now, and cannot be seen.
     unseen: BTreeSet<RuleName>,
@@ -212,6 +214,7 @@ impl Engine {
             closed: VecDeque::new(),
             closed_ever: 0,
             surroundings: Surroundings::default(),
+            learned: 0,
             blind: false,
             synthetic: SyntheticBoots::default(),
             generations: Generations::default(),
@@ -361,7 +364,7 @@ impl Engine {
             })
     }
 
-    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> + Clone {
         self.incidents.values()
     }
 
@@ -426,6 +429,8 @@ impl Engine {
     pub fn synthetic(&mut self, run: &SyntheticRun, now: Timestamp, out: &mut Vec<Effect>) {
         self.synthetic.run(run);
         self.told(RuleName::SyntheticFailing, Place::Synthetic, now, out);
+        self.tried(run, now);
+        self.send_updates(now, out);
     }
 
     fn landed(&mut self, vm: Option<VmId>) {

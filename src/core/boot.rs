@@ -364,6 +364,11 @@ impl Tracker {
             EventKind::AttemptAnswered { ip, status } => {
                 self.attempt_answered(event, ip, status, out)
             }
+            EventKind::AgentSaid {
+                ip,
+                answerer,
+                guest_at,
+            } => self.agent_said(event, ip, answerer, guest_at),
             EventKind::AttemptRejected { ip, status } => {
                 self.attempt_rejected(event, ip, status, out)
             }

@@ -147,6 +147,18 @@ pub struct Standing {
     pub is_told: bool,
 }
 
+impl View {
+    /// What was told is what was known then: shown is what is known now.
+    pub fn update<'a>(&mut self, present: impl Iterator<Item = &'a Incident> + Clone) {
+        for standing in &mut self.incidents {
+            let mut present = present.clone();
+            if let Some(now) = present.find(|now| now.key == standing.incident.key) {
+                standing.incident = now.clone();
+            }
+        }
+    }
+}
+
 /// What operators see.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {

@@ -25,6 +25,7 @@
 
 mod boots;
 mod probes;
+mod rows;
 mod sign;
 mod surroundings;
 mod table;
@@ -34,13 +35,14 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::Timestamp;
+use crate::core::event::{Outcome, Timestamp};
 use crate::core::window::Count;
 
-pub use boots::{in_flight, of_boot};
+pub use boots::{Record, in_flight, of_boot, of_record};
 pub use probes::{Looks, of_look};
+pub use rows::Homes;
 pub use sign::{Sign, Signs};
-pub use surroundings::{Span, Surroundings};
+pub use surroundings::{Span, Surroundings, of_clone};
 pub use table::{Row, TABLE, Verdict, Weight};
 
 /// Below this many thousandths the answer is "not enough evidence".
@@ -110,6 +112,18 @@ impl Diagnosis {
         self.ranked.first().filter(|first| first.chance >= SURE)
     }
 
+    /// The verdict in a sentence, where there is enough evidence for one.
+    #[must_use]
+    pub fn summary(&self) -> Option<String> {
+        let first = self.verdict()?;
+        let probably = match self.sure() {
+            Some(_) => "",
+            None => "probably ",
+        };
+        let meaning = first.verdict.meaning();
+        Some(format!("{probably}{meaning} ({})", first.percent()))
+    }
+
     /// The other verdicts that are worth a thought.
     pub fn others(&self) -> impl Iterator<Item = &Ranked> {
         let skipped = usize::from(self.verdict().is_some());
@@ -121,6 +135,13 @@ impl Diagnosis {
 }
 
 impl Ranked {
+    /// `97 %`; nothing is certain here.
+    #[must_use]
+    pub fn percent(&self) -> String {
+        let percent = (u32::from(self.chance) + 5) / 10;
+        format!("{} %", percent.clamp(1, 99))
+    }
+
     /// Whether it says more than the class of the failures does.
     #[must_use]
     pub fn adds(&self) -> bool {
@@ -172,6 +193,18 @@ impl Evidence {
             detail: known.next().map(|(_, detail)| detail.clone()),
         }
     }
+}
+
+/// What one boot alone says of its failure; `None`: it did not fail.
+#[must_use]
+pub fn alone(boot: &Record<'_>, at: Timestamp) -> Option<Diagnosis> {
+    (boot.outcome == Some(Outcome::Failed)).then(|| {
+        let evidence = Evidence {
+            boots: vec![of_record(boot)],
+            ..Evidence::default()
+        };
+        diagnose(&evidence, at)
+    })
 }
 
 /// Weighs what is known. The same evidence gives the same diagnosis.

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::console::MarkSet;
+use super::probe::Answerer;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(
@@ -489,6 +490,12 @@ pub enum EventKind<'a> {
     AttemptAnswered {
         ip: Ipv4Addr,
         status: u16,
+    },
+    /// What an answer's body tells: who answered, and what time the guest thinks it is.
+    AgentSaid {
+        ip: Ipv4Addr,
+        answerer: Answerer,
+        guest_at: Option<Timestamp>,
     },
     /// An HTTP answer that was not good enough.
     AttemptRejected {

@@ -8,7 +8,8 @@
 //!   else                    none of these
 //! ```
 //!
-//! Besides: a session whose row tells another outcome than the log (`db_disagrees`, told for an hour: both are kept,
+//! Besides, of the host (`census`): TAP devices that belong to no VM, two VMs with one device's name, and no room for
+//! one more copy of the golden image. And: a session whose row tells another outcome than the log (`db_disagrees`, told for an hour: both are kept,
 //! the log decides), a session past its deadline whose VM's columns are empty, a VM whose process the controller lost
 //! (the row says `failed`), and an address that two living VMs have.
 //!
@@ -20,9 +21,10 @@
 //!
 //! Bounded: `MAX_OPEN` open findings and `MAX_CLOSED` closed ones are kept; what is beyond is counted.
 
+mod census;
 mod look;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -34,6 +36,8 @@ use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
 use crate::core::inventory::{Inventory, Poll};
 use crate::core::row::{SessionRow, VmRow, VmStatus};
 use crate::core::saved::{Changes, REST, RestoreError, Saved, Touched};
+use census::Counted;
+pub use census::{Census, Room, TAP, tap_of};
 use look::{
     failed_but_lives, finding, ghost, incomplete, orphan, process_lost, shared_addresses, spoken,
 };
@@ -66,6 +70,9 @@ words! {
         SessionIncomplete = "session_incomplete",
         ProcessLost = "process_lost",
         AddressShared = "address_shared",
+        TapLeaked = "tap_leaked",
+        TapShared = "tap_shared",
+        RoomLow = "room_low",
     }
 }
 
@@ -185,6 +192,7 @@ pub struct Findings {
     words: VecDeque<Word>,
     exits: VecDeque<(Timestamp, VmId)>,
     processes: Option<Processes>,
+    counted: Counted,
     last_tick: Option<Timestamp>,
     touched: Touched<Key>,
     words_touched: bool,
@@ -240,6 +248,12 @@ impl Findings {
         self.processes = Some(processes);
     }
 
+    /// Takes a look at the host's devices and its room.
+    pub fn census(&mut self, census: Census, at: Timestamp) {
+        self.counted.census = census;
+        self.counted.at = Some(at);
+    }
+
     /// When `tick` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -278,7 +292,9 @@ impl Findings {
     }
 
     /// Everything that does not fit now.
-    fn look(&self, view: View<'_>) -> BTreeMap<Key, Finding> {
+    fn look(&mut self, view: View<'_>) -> BTreeMap<Key, Finding> {
+        let counted = self.of_host(view);
+
         let processes = self.processes.as_ref();
         let processes = processes.filter(|look| view.now.since(look.at) < PROCESSES_MS);
         let running: HashMap<VmId, Process> = processes
@@ -330,7 +346,38 @@ impl Findings {
         for finding in self.disagreements(view) {
             take(finding);
         }
+        for finding in counted {
+            take(finding);
+        }
         seen
+    }
+
+    /// What the host's devices and its room say. Whose a device is can be told only where all processes are seen.
+    fn of_host(&mut self, view: View<'_>) -> Vec<Finding> {
+        if !self.is_counted(view) {
+            return Vec::new();
+        }
+        let room = self.counted.census.room.as_ref();
+        let mut findings: Vec<Finding> = room
+            .and_then(|room| census::room(view, room))
+            .into_iter()
+            .collect();
+        let processes = self.processes.as_ref().filter(|look| look.whole);
+        if let (Some(taps), Some(processes)) = (&self.counted.census.taps, processes) {
+            let rows = view.inventory.vms().filter(|row| row.stands());
+            let mut owners: BTreeSet<VmId> = rows.map(|row| row.vm).collect();
+            owners.extend(processes.list.iter().map(|process| process.vm));
+            let (of_taps, unowned) = census::taps(view, taps, &owners, &self.counted.unowned);
+            findings.extend(of_taps);
+            self.counted.unowned = unowned;
+        }
+        findings
+    }
+
+    /// Whether the last census tells of now.
+    fn is_counted(&self, view: View<'_>) -> bool {
+        let at = self.counted.at;
+        at.is_some_and(|at| view.now.since(at) < PROCESSES_MS)
     }
 
     /// Sessions whose rows tell another outcome than the log.
@@ -391,6 +438,13 @@ impl Findings {
         let processes = self.processes.as_ref();
         let processes = processes.filter(|look| view.now.since(look.at) < PROCESSES_MS);
         let whole = processes.is_some_and(|look| look.whole);
+        let of_host = matches!(
+            finding.kind,
+            FindingKind::TapLeaked | FindingKind::TapShared | FindingKind::RoomLow
+        );
+        if of_host {
+            return self.is_counted(view) && (whole || finding.kind == FindingKind::RoomLow);
+        }
         let Some(vm) = finding.vm else { return true };
         let runs = processes.is_some_and(|look| look.list.iter().any(|process| process.vm == vm));
         let row = view.inventory.vm(vm);
@@ -409,7 +463,10 @@ impl Findings {
             FindingKind::DbDisagrees
             | FindingKind::SessionIncomplete
             | FindingKind::ProcessLost
-            | FindingKind::AddressShared => true,
+            | FindingKind::AddressShared
+            | FindingKind::TapLeaked
+            | FindingKind::TapShared
+            | FindingKind::RoomLow => true,
         }
     }
 
@@ -429,7 +486,10 @@ impl Findings {
             let first = *self.suspects.entry(key).or_insert(now);
             let reads_once = matches!(
                 key.kind,
-                FindingKind::SessionIncomplete | FindingKind::ProcessLost
+                FindingKind::SessionIncomplete
+                    | FindingKind::ProcessLost
+                    | FindingKind::TapLeaked
+                    | FindingKind::RoomLow
             );
             if !reads_once && now.since(first) < CONFIRM_MS {
                 continue;

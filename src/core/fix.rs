@@ -96,6 +96,23 @@ impl Fix {
         true
     }
 
+    /// `confirmed: 0 of 20 failed since, upper bound 14 %`: for a list of what is over.
+    #[must_use]
+    pub fn confirmation(&self) -> String {
+        let Count { bad, of } = self.since;
+        let bound = (self.upper_bound() * 100.0).round();
+        match self.standing {
+            _ if of == 0 => "not confirmed: no boot has ended since".to_owned(),
+            Standing::Confirmed => {
+                format!("confirmed: {bad} of {of} failed since, upper bound {bound} %")
+            }
+            Standing::NotConfirmed => format!("not confirmed: {bad} of {of} failed since"),
+            Standing::Undecided => {
+                format!("not confirmed: {bad} of {of} failed since, too few to tell")
+            }
+        }
+    }
+
     /// The share of failures that the boots since do not rule out.
     #[must_use]
     pub fn upper_bound(&self) -> f64 {
@@ -197,6 +214,27 @@ mod tests {
         assert!(!fix.take(of(5, 10), USUAL, Timestamp(10)));
         assert_eq!(fix.standing, Standing::Confirmed);
         assert_eq!((fix.since, fix.decided_at), (of(5, 10), Some(Timestamp(5))));
+    }
+
+    #[test]
+    fn a_confirmation_is_said_with_its_numbers() {
+        let said = |since, times: u32| {
+            let mut fix = Fix::new(What::Image, Timestamp(0), of(12, 12));
+            for _ in 0..times {
+                fix.take(since, USUAL, Timestamp(1));
+            }
+            fix.confirmation()
+        };
+        assert_eq!(
+            said(of(0, 20), 1),
+            "confirmed: 0 of 20 failed since, upper bound 14 %"
+        );
+        assert_eq!(said(of(9, 9), 1), "not confirmed: 9 of 9 failed since");
+        assert_eq!(
+            said(of(0, 2), 1),
+            "not confirmed: 0 of 2 failed since, too few to tell"
+        );
+        assert_eq!(said(of(0, 0), 0), "not confirmed: no boot has ended since");
     }
 
     /// The errors that the test promises, counted: a fix that helped nothing is confirmed at most one time in a hundred,

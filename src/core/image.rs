@@ -32,7 +32,7 @@ pub use facts::{
     Content, Disk, Facts, File, Host, How, Kernel, Look, MAX_LIST, MAX_TEXT, Machine, Seen, Source,
     Stamp, Trouble,
 };
-pub use sight::InjectionSight;
+pub use sight::{InjectionSight, SourceSight};
 pub use table::{Judged, Row, TABLE, judge, unreadable};
 
 words! {
@@ -175,6 +175,9 @@ pub struct GoldenImage {
     pub path: String,
     /// `None`: there is no such file, or it may not be read.
     pub generation: Option<Generation>,
+    /// When it was last written or put there, whichever was later: an older image that is put back is another one since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     pub findings: Vec<Finding>,
     pub audited_at: Timestamp,
 }

@@ -90,6 +90,8 @@ pub struct VmRow {
     /// By the controller's clock; a second destruction overwrites it.
     pub destroyed_at: Option<Timestamp>,
     pub last_heartbeat: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u32>,
     /// `xmin`.
     pub version: u64,
 }

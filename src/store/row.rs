@@ -16,6 +16,7 @@ use crate::core::event::{
     VmId, VmType, WaitLimits,
 };
 use crate::core::failure::Rung;
+use crate::core::probe::Answerer;
 
 /// One boot of history. Who asked for it is not in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +54,11 @@ pub struct BootDetail {
     pub error: Option<String>,
     pub evidence: Vec<String>,
     pub late_marks: u32,
+    /// Who answered with 200, and how far its clock was ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerer: Option<Answerer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_ahead_ms: Option<i64>,
     /// What the guest's console said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<Box<ConsoleEvidence>>,
@@ -141,6 +147,8 @@ impl BootRow {
                 error: boot.error.clone(),
                 evidence: boot.evidence.clone(),
                 late_marks: boot.late_marks,
+                answerer: boot.answerer,
+                guest_ahead_ms: boot.guest_ahead_ms,
                 console: boot.console.clone(),
                 maintenance: false,
             },

@@ -6,7 +6,7 @@
 //! once it is on the disk, or says that it is not.
 
 mod runs;
-mod shown;
+pub(super) mod shown;
 
 use std::future::Future;
 use std::sync::Arc;

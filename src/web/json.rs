@@ -13,8 +13,9 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::api::shown;
 use super::model::{BootFull, BootLine, MessageLine, Unread, Words};
-use super::pages::{Asked, Site, alert_state, cursor, cursor_behind, rfc3339, sentence, weights};
+use super::pages::{Asked, Site, alert_state, cursor, cursor_behind, rfc3339, sentence};
 use crate::core::alert::Incident;
 use crate::core::event::Timestamp;
 use crate::core::state::Source;
@@ -223,10 +224,7 @@ fn full(boot: &BootFull) -> Value {
             "first_at": rfc3339(mark.first_at),
         })).collect::<Vec<_>>(),
         "maintenance": boot.maintenance,
-        "weights": weights(boot).iter().map(|weight| json!({
-            "side": weight.side,
-            "text": weight.text,
-        })).collect::<Vec<_>>(),
+        "diagnosis": boot.diagnosis.as_ref().map(shown::diagnosis),
     });
     if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
         value.extend(more);
@@ -280,6 +278,8 @@ fn told(incident: &Incident, words: &Words) -> Value {
         "fired_at": rfc3339(incident.fired_at),
         "resolved_at": at(incident.resolved_at),
         "good_since": at(incident.good_since),
+        "diagnosis": incident.diagnosis.as_ref().map(shown::diagnosis),
+        "fix": incident.fix.as_ref().map(shown::fix),
     })
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::core::alert::{AlertView, Incident};
 use crate::core::boot::StageSpan;
+use crate::core::diagnosis::Diagnosis;
 use crate::core::event::{
     AttemptResult, Failure, Origin, Outcome, Stage, Timestamp, VmType, WaitLimits,
 };
@@ -122,6 +123,8 @@ pub struct BootFull {
     pub console: Vec<String>,
     pub maintenance: bool,
     pub build: Option<String>,
+    /// Why it failed, as far as it tells by itself.
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// Something that a guest told on its console.
@@ -302,6 +305,8 @@ pub struct Words {
     pub first_step: Option<String>,
     pub boots: Vec<String>,
     pub runbook: Option<String>,
+    /// How a fix stands.
+    pub fix: Option<String>,
 }
 
 /// Makes the words of an incident.

@@ -16,6 +16,7 @@ mod operate;
 mod outcome;
 mod system;
 mod text;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +35,6 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub(super) use alerts::state as alert_state;
-pub(super) use boot::weights;
 pub(super) use boots::{Asked, cursor, cursor_behind};
 pub(super) use layout::{ICON, SCRIPT, STYLE};
 pub(super) use text::rfc3339;
@@ -109,6 +109,8 @@ pub(super) struct Page<'a> {
     pub(super) view: &'a View,
     pub(super) verdict: Verdict,
     pub(super) tell: &'a dyn Fn(&Incident) -> Words,
+    /// Where the causes' runbooks are.
+    pub(super) causes: Option<&'a str>,
     /// Operators may change something, if they have the token.
     pub(super) operable: bool,
 }
@@ -158,6 +160,7 @@ impl Site {
             live: &live,
             view: &view,
             tell: &*self.faces.tell,
+            causes: self.faces.causes.as_deref(),
             operable: self.faces.operators.token.is_some(),
         })
     }

@@ -60,6 +60,7 @@ fn faces(metrics: Render, ready: watch::Receiver<Readiness>, operators: Operator
         live: watch::channel(Arc::default()).1,
         past: Arc::new(NoPast),
         zone: TimeZone::UTC,
+        causes: Some("https://wiki.example/causes".to_owned()),
         tell: Arc::new(|incident| Words {
             title: format!("the words of {}", incident.key),
             ..Words::default()

@@ -8,7 +8,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::program::{answer, bytes, fixture};
+use crate::program::{analyze, answer, bytes, fixture};
 
 /// In the order of the run.
 const STRETCHES: &[&str] = &[
@@ -311,4 +311,69 @@ fn journal_entries_whose_message_was_left_out_are_said() {
         notes.contains("1 journal entries have no message"),
         "{notes}"
     );
+}
+
+/// A log names no image: the call says since when which one stood there.
+#[test]
+fn boots_are_counted_by_the_golden_image_that_the_call_knows_of() {
+    let path = |name: &str| fixture(name).display().to_string();
+    let (healthy, incident) = (path("healthy.log"), path("incident.log"));
+    let plain = answer(&[&healthy, &incident], b"");
+    let browser = |outcome: &str| -> Vec<jiff::Timestamp> {
+        let boots = plain["boot_list"].as_array().expect("a list").iter();
+        boots
+            .filter(|boot| boot["vm_type"] == "browser" && boot["outcome"] == outcome)
+            .map(|boot| {
+                boot["started_at"]
+                    .as_str()
+                    .expect("a time")
+                    .parse()
+                    .expect("a time")
+            })
+            .collect()
+    };
+    let (ready, failed) = (browser("ready"), browser("failed"));
+    assert_eq!(plain["images"], Value::Array(Vec::new()));
+    let first = *failed.iter().min().expect("a failed boot");
+    let changed = first - jiff::SignedDuration::from_mins(38);
+    let image = changed.to_string();
+    let arguments = [
+        "--image-changed",
+        &image,
+        "--timezone",
+        "UTC",
+        &healthy,
+        &incident,
+    ];
+    let since = |at: &&jiff::Timestamp| **at >= changed;
+    let bad = failed.iter().filter(since).count();
+    let of = bad + ready.iter().filter(since).count();
+    let text = String::from_utf8(analyze(&arguments, b"").stdout).expect("text");
+    let wanted = format!("(changed {image}): {bad} of {of} failed (");
+    assert!(text.contains(&wanted), "{wanted}\n{text}");
+    assert!(
+        text.contains("first failure 38 min after the image changed"),
+        "{text}"
+    );
+    let json = answer(&[&arguments[..2], &arguments[4..]].concat(), b"");
+    let images = json["images"].as_array().expect("a list");
+    assert_eq!(images.len(), 2, "{json}");
+    assert_eq!(
+        (&images[0]["image"], &images[0]["changed_at"]),
+        (&"before".into(), &Value::Null)
+    );
+    let before = images[0]["boots"].as_u64().expect("a number");
+    let since = images[1]["boots"].as_u64().expect("a number");
+    assert_eq!(
+        before + since,
+        (ready.len() + failed.len()) as u64,
+        "{json}"
+    );
+    assert_eq!(images[1]["failed"], bad);
+    assert_eq!(images[1]["seconds_to_first_failure"], 38.0 * 60.0);
+    // An image that stands there says so itself; what is none is said.
+    let output = analyze(&["--image", "/dev/null", &incident], b"");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no image can be read there"), "{said}");
 }

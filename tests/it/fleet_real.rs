@@ -249,6 +249,93 @@ fn names(told: &Value) -> Vec<&str> {
         .collect()
 }
 
+fn post(address: SocketAddr, path: &str, body: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.0\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// By a real Alertmanager: what bootwatch says of browser VMs and their image, beside what Prometheus says of CLI VMs.
+#[test]
+fn an_outage_of_cli_vms_is_not_hidden_by_what_is_said_of_browser_vms() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let address = address();
+    write(
+        at,
+        "alertmanager.yml",
+        &tree::read("alerts/alertmanager.yml"),
+    );
+    let arguments = [
+        "--config.file=alertmanager.yml".to_owned(),
+        "--storage.path=alertmanager".to_owned(),
+        format!("--web.listen-address={address}"),
+        "--cluster.listen-address=".to_owned(),
+    ];
+    let _running = Running::start("prometheus-alertmanager", &arguments, at, "said");
+    crate::sidecar::eventually("it serves", || {
+        get(address, "/-/ready").is_ok_and(|(status, _)| status == 200)
+    });
+    let own = |name: &str| {
+        format!(
+            r#"{{"labels":{{"alertname":"{name}","host":"a","vm_type":"browser","cause_family":"guest","severity":"page"}}}}"#
+        )
+    };
+    let of_prometheus = |name: &str, vm_type: &str| {
+        format!(
+            r#"{{"labels":{{"alertname":"{name}","host":"a","vm_type":"{vm_type}","judged_by":"prometheus","severity":"page"}}}}"#
+        )
+    };
+    let by_bootwatch = r#"{"labels":{"alertname":"GoldenImageBroken","host":"a","judged_by":"bootwatch","severity":"page"}}"#;
+    let alerts = [
+        own("GoldenImageBroken"),
+        own("BootFailureRate"),
+        of_prometheus("BootFailureRate", "browser"),
+        of_prometheus("BootFailureRate", "cli"),
+        by_bootwatch.to_owned(),
+    ];
+    let answer = post(
+        address,
+        "/api/v2/alerts",
+        &format!("[{}]", alerts.join(",")),
+    );
+    assert!(answer.contains(" 200 "), "{answer}");
+    // Whether one is hidden is known once its group was looked at.
+    let hidden = || -> Vec<String> {
+        let (_, text) = get(address, "/api/v2/alerts").unwrap();
+        let all: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let mut hidden: Vec<String> = all
+            .iter()
+            .filter(|alert| alert["status"]["inhibitedBy"] != Value::Array(Vec::new()))
+            .map(|alert| {
+                let labels = &alert["labels"];
+                let word = |label: &str| labels[label].as_str().unwrap_or("-").to_owned();
+                format!(
+                    "{} {} {}",
+                    word("alertname"),
+                    word("vm_type"),
+                    word("judged_by")
+                )
+            })
+            .collect();
+        hidden.sort();
+        hidden
+    };
+    let wanted = [
+        "BootFailureRate browser prometheus",
+        "GoldenImageBroken - bootwatch",
+    ];
+    crate::sidecar::eventually("what is the same is hidden", || hidden() == wanted);
+}
+
 #[test]
 fn a_real_prometheus_and_alertmanager_tell_of_the_incident_once_and_of_its_end() {
     let fleet = Fleet::start();

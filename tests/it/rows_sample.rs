@@ -58,6 +58,7 @@ fn row(line: &str) -> Row {
             created_at: at(cells[7]),
             destroyed_at: some(cells[8]).map(at),
             last_heartbeat: None,
+            memory_mb: None,
             version: 1,
         });
     }

@@ -1,12 +1,15 @@
 //! Why boots fail, through the whole sidecar: a golden image that loses its agent, and consoles that vanish with their VM.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bootwatch::app::Start;
 use bootwatch::clock;
+use bootwatch::config::Secret;
 use bootwatch::core::event::Outcome;
+use bootwatch::core::report::week::Week;
 use bootwatch::simulator::console::Directories;
 use bootwatch::simulator::log::LogFiles;
 use bootwatch::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
@@ -14,6 +17,7 @@ use bootwatch::simulator::player::{Face, Player, Speed};
 use bootwatch::simulator::scenario;
 use bootwatch::simulator::simulation::{Happened, Moment, Simulation};
 use bootwatch::simulator::truth::Truth;
+use bootwatch::simulator::{Schema, Tables};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -185,6 +189,12 @@ impl Face for Builder<'_> {
             true => (&self.fixed, 1.0),
             false => (&self.without_agent, 0.0),
         };
+        if with_agent {
+            // In the log's time, which is ahead of this machine's: boots since are counted by it.
+            let at = Duration::from_millis(moment.at.0.unsigned_abs());
+            let file = std::fs::File::options().write(true).open(built)?;
+            file.set_modified(std::time::UNIX_EPOCH + at)?;
+        }
         std::fs::rename(built, &self.image)?;
         let agent = "check=\"agent\"";
         eventually("the new image is audited", || {
@@ -287,8 +297,66 @@ fn an_image_without_the_agent_is_one_page_that_names_what_is_missing() {
     let all: String = told.iter().map(ToString::to_string).collect();
     assert!(all.contains("agent_refused"), "{all}");
     assert!(all.contains("The golden image changed"), "{all}");
+    // It closed as confirmed, and says why it was.
+    let last = told.last().unwrap().to_string();
+    assert!(last.contains("confirmed, 0 of "), "{last}");
+    let key = page["groupKey"].as_str().unwrap();
+    let (_, text) = sidecar.get(&format!("/api/v1/incidents/{key}"));
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(shown["diagnosis"]["verdict"], "agent_missing", "{shown:#}");
+    assert_eq!(shown["fix"]["standing"], "confirmed", "{shown:#}");
+    assert_eq!(shown["fix"]["failed_since"], 0, "{shown:#}");
+    let (_, html) = sidecar.get(&format!("/incidents/{key}"));
+    for said in [
+        "the agent is missing from the golden image",
+        "the golden image lacks the agent",
+        "Refuted, if ",
+        "confirmed, 0 of ",
+    ] {
+        assert!(html.contains(said), "no {said} in {html}");
+    }
+    a_failed_boots_page_says_why(&sidecar);
     sidecar.stop().unwrap();
     assert!(pager.so_far().is_empty());
+    let report = this_weeks_report(&log);
+    for said in [
+        "browser VMs: the agent is missing from the golden image (",
+        "- fix: confirmed: 0 of ",
+    ] {
+        assert!(report.contains(said), "no {said} in {report}");
+    }
+}
+
+fn a_failed_boots_page_says_why(sidecar: &Sidecar) {
+    let (_, text) = sidecar.get("/api/v1/boots?outcome=failed&vm_type=browser");
+    let boots: Value = serde_json::from_str(&text).unwrap();
+    let id = boots["boots"][0]["boot_id"].as_str().unwrap().to_owned();
+    let (_, text) = sidecar.get(&format!("/api/v1/boots/{id}"));
+    let boot: Value = serde_json::from_str(&text).unwrap();
+    let ranked = &boot["diagnosis"]["ranked"][0];
+    assert_eq!(ranked["verdict"], "agent_missing", "{boot:#}");
+    let speaks = ranked["for"].to_string();
+    assert!(speaks.contains("the image alone decides"), "{boot:#}");
+    let (_, html) = sidecar.get(&format!("/boots/{id}"));
+    assert!(html.contains("By this boot alone"), "{html}");
+    assert!(html.contains("no agent is put into the copies"), "{html}");
+}
+
+fn this_weeks_report(log: &Path) -> String {
+    let config = log.with_file_name("report.toml");
+    let text = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[store]\npath = {:?}\n[report]\ntimezone = \"UTC\"\n",
+        log.display().to_string(),
+        log.with_extension("db").display().to_string()
+    );
+    std::fs::write(&config, text).unwrap();
+    let week = Week::of(clock::now(), &TimeZone::UTC).to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["report", "--week", &week, "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -325,5 +393,158 @@ fn a_controller_that_stands_still_while_a_boot_waits_is_seen() {
         sidecar.metric("bootwatch_controller_stalls_total", "") >= 1.0
     });
     assert_eq!(sidecar.metric("bootwatch_controller_stalls_total", ""), 1.0);
+    sidecar.stop().unwrap();
+}
+
+#[test]
+fn a_rows_memory_speaks_in_the_diagnosis() {
+    let (folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let database = folder.path().join("controller.db");
+    let url = format!("sqlite:{}", database.display());
+    let file = folder.path().join("database-url");
+    std::fs::write(&file, format!("sqlite://{}", database.display())).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let more = format!(
+        "{QUICK}[console]\nenabled = false\n[database]\nurl_file = {:?}\npoll = \"1s\"\n",
+        file.display().to_string()
+    );
+    let mut tables = Tables::create(&Secret::new(url.as_str()), Schema::Production).unwrap();
+    // A controller that gives each VM too little.
+    write(
+        &url,
+        "create trigger small after insert on vms begin update vms set memory_mb = 256 where vm_id = new.vm_id; end",
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let seen = |rows: f64| {
+        eventually("the rows are seen", || {
+            sidecar.metric("bootwatch_source_up", "database") >= 1.0
+                && sidecar.metric("bootwatch_database_vms", "browser") >= rows
+        });
+    };
+    seen(0.0);
+    let phase = Phase {
+        from: 0,
+        rate: 900,
+        boots: Some(5),
+        lasts: None,
+        mix: vec![(1, scenario::row("guest-panic"))],
+    };
+    let mut plan = Plan::new(5, clock::now().plus_ms(-180 * SECOND))
+        .figures(Figures::sample())
+        .phase(phase);
+    plan.noise = false;
+    play(plan, &log, &mut tables, 1e9);
+    seen(5.0);
+    assert_eq!(pager.next()["status"], "firing");
+    eventually("the rows speak for too little memory", || {
+        incident_shown(&sidecar).is_some_and(|incident| {
+            says(
+                &incident,
+                "guest_memory",
+                "for",
+                "less than 512 MB in 5 of 5 failed boots",
+            )
+        })
+    });
+    sidecar.stop().unwrap();
+}
+
+fn write(url: &str, statement: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        use sqlx::Connection;
+        let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    });
+}
+
+/// What stands in each VM's directory from the moment that it is made: the copy of an image.
+struct Copies {
+    users: PathBuf,
+    image: PathBuf,
+}
+
+impl Face for Copies {
+    fn show(&mut self, moment: &Moment) -> io::Result<()> {
+        if let Happened::DirectoryMade { vm } = &moment.what {
+            let folder = self.users.join(vm.to_string());
+            std::fs::create_dir_all(&folder)?;
+            std::fs::copy(&self.image, folder.join("rootfs.ext4"))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The open incident about boots, as the API shows it.
+fn incident_shown(sidecar: &Sidecar) -> Option<Value> {
+    let (_, text) = sidecar.get("/api/v1/incidents");
+    let shown: Value = serde_json::from_str(&text).ok()?;
+    let open = shown["incidents"].as_array()?.iter();
+    open.rev().find(|one| !one["diagnosis"].is_null()).cloned()
+}
+
+fn says(incident: &Value, verdict: &str, side: &str, words: &str) -> bool {
+    let ranked = incident["diagnosis"]["ranked"].as_array().unwrap();
+    ranked
+        .iter()
+        .filter(|one| one["verdict"] == verdict)
+        .any(|one| one[side].to_string().contains(words))
+}
+
+#[test]
+fn an_injection_that_never_reached_the_copy_is_told_by_the_copy_itself() {
+    let tree = Tree::healthy();
+    let image = tree.image();
+    // What the log calls complete went elsewhere: the image has no agent of its own, and the copy got none.
+    for path in [AGENT, WANTS, UNIT] {
+        tree.remove(path);
+    }
+    let copy = tree.image_called("copy", "8M");
+    let (folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let users = folder.path().join("users");
+    std::fs::create_dir(&users).unwrap();
+    let more = format!(
+        "{QUICK}[console]\nusers_dir = {:?}\n[image]\npath = {:?}\nquiet = \"1s\"\n",
+        users.display().to_string(),
+        image.display().to_string()
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let phase = Phase {
+        from: 0,
+        rate: 900,
+        boots: Some(5),
+        lasts: None,
+        mix: vec![(1, scenario::row("agent-missing"))],
+    };
+    let mut plan = Plan::new(5, clock::now())
+        .figures(Figures::sample())
+        .injection(Injection::AtClone)
+        .phase(phase);
+    plan.consoles = true;
+    plan.noise = false;
+    let mut copies = Copies { users, image: copy };
+    play(plan, &log, &mut copies, 1e9);
+    eventually("the copy speaks for a lost injection", || {
+        incident_shown(&sidecar).is_some_and(|incident| {
+            incident["diagnosis"]["verdict"] == "injection_lost"
+                && says(&incident, "injection_lost", "for", "own copy of the image")
+        })
+    });
     sidecar.stop().unwrap();
 }

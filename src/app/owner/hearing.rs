@@ -11,7 +11,7 @@ use crate::controller::reader::Reader;
 use crate::core::alert::{Effect, Engine};
 use crate::core::boot::{Observation, Tracker};
 use crate::core::desk::Desk;
-use crate::core::diagnosis::Looks;
+use crate::core::diagnosis::{Homes, Looks, Signs};
 use crate::core::event::{Event, Timestamp};
 use crate::core::stall::{Stall, Stalls};
 use crate::export::Recorder;
@@ -34,6 +34,7 @@ pub(super) struct Hearing<'a> {
     own: Option<&'a mut Own>,
     image: &'a mut Audited,
     looks: &'a mut Looks,
+    homes: &'a mut Homes,
     recorder: &'a Recorder,
     gather: &'a mut Gather,
     ended: &'a mut Ended,
@@ -61,6 +62,7 @@ impl Owner {
             own: self.own.as_mut(),
             image: &mut self.image,
             looks: &mut self.looks,
+            homes: &mut self.reach.homes,
             recorder: &self.recorder,
             gather: &mut self.gather,
             ended: &mut self.ended,
@@ -77,6 +79,10 @@ impl Hearing<'_> {
     pub(super) fn log_says(&mut self, event: &Event<'_>) {
         if let Some(consoles) = self.consoles {
             consoles.log_says(&event.kind);
+        }
+        // A copy of the past is gone.
+        if self.live {
+            self.image.log_says(&event.kind);
         }
         if let Some(own) = &mut self.own {
             own.event(event);
@@ -104,8 +110,15 @@ impl Hearing<'_> {
         if let Some(consoles) = self.consoles {
             consoles.observe(observation);
         }
+        let told = self.told_of(observation, existing.as_deref());
         self.count(observation, existing);
-        self.show_looks(observation);
+        if let Observation::BootEnded(boot) = observation
+            && let Some(vm) = boot.vm
+        {
+            for signs in told {
+                self.engine.learn(vm, signs, self.now, self.effects);
+            }
+        }
     }
 
     /// What anything made it say, rows too: of a boot that only they tell of nobody knows whether an agent was put into
@@ -152,14 +165,18 @@ impl Hearing<'_> {
         }
     }
 
-    /// What our own looks saw of a boot is evidence once it has ended.
-    fn show_looks(&mut self, observation: &Observation) {
-        if let Observation::BootEnded(boot) = observation
-            && let Some(vm) = boot.vm
-            && let Some(signs) = self.looks.ended(vm, self.now)
-        {
-            self.engine.learn(vm, signs, self.now, self.effects);
+    /// What others than the log know of a boot that has ended: its row, our own looks, its copy of the image.
+    fn told_of(&mut self, observation: &Observation, existing: Option<&Existing>) -> Vec<Signs> {
+        let Observation::BootEnded(boot) = observation else {
+            return Vec::new();
+        };
+        let row = boot.vm.and_then(|vm| existing?.inventory.vm(vm));
+        let mut told = vec![self.homes.boot(boot, row)];
+        if let Some(vm) = boot.vm {
+            told.extend(self.looks.ended(vm, self.now));
+            told.extend(self.image.ended(vm));
         }
+        told
     }
 }
 

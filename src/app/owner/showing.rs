@@ -20,7 +20,10 @@ impl Owner {
         let (silences, acknowledged) = self.desk.figures(now);
         let maintenance = self.desk.maintenance_at(now).is_some();
         self.recorder.operators(silences, acknowledged, maintenance);
-        self.reach.view.send_replace(Arc::new(self.desk.view(now)));
+        let mut view = self.desk.view(now);
+        view.update(self.engine.incidents());
+        self.shown_as_of = self.engine.learned();
+        self.reach.view.send_replace(Arc::new(view));
         if let Some(shown) = &self.reach.shown {
             shown.send_replace(alertmanager::state(&self.engine, &self.desk, now));
         }

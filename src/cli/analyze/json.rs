@@ -5,12 +5,13 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::Analysis;
+use super::{Analysis, images};
 use crate::cli::past::rfc3339;
 use crate::cli::verdict::FiredAlert;
 use crate::core::alert::{Cause, Subject};
 use crate::core::boot::Boot;
 use crate::core::event::{Failure, Stage, VmType};
+use crate::core::generations::Generation;
 use crate::core::sketch::Sketch;
 use crate::core::summary::Outcomes;
 
@@ -23,6 +24,7 @@ struct Output<'a> {
     stages: BTreeMap<&'static str, StageFigures>,
     health_checks: HealthChecks,
     alerts: Vec<AlertRow>,
+    images: Vec<ImageRow<'a>>,
     unknown_messages: Vec<UnknownMessage<'a>>,
     notes: &'a [String],
     problems: Vec<String>,
@@ -105,6 +107,31 @@ impl From<&FiredAlert> for AlertRow {
 }
 
 #[derive(Serialize)]
+struct ImageRow<'a> {
+    image: &'a str,
+    changed_at: Option<String>,
+    failed: u32,
+    boots: u32,
+    first_failure_at: Option<String>,
+    seconds_to_first_failure: Option<f64>,
+}
+
+impl<'a> From<&'a Generation> for ImageRow<'a> {
+    fn from(known: &'a Generation) -> ImageRow<'a> {
+        let count = known.count();
+        ImageRow {
+            image: &known.image,
+            changed_at: (known.image != images::BEFORE).then(|| rfc3339(known.changed_at)),
+            failed: count.bad,
+            boots: count.of,
+            first_failure_at: known.first_failure_at.map(rfc3339),
+            seconds_to_first_failure: images::to_first_failure_ms(known)
+                .map(|ms| std::time::Duration::from_millis(ms.unsigned_abs()).as_secs_f64()),
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct UnknownMessage<'a> {
     shape: &'a str,
     count: u64,
@@ -160,6 +187,7 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
             p95_seconds: quantile(&summary.attempt_ms, 950),
         },
         alerts: analysis.alerts.iter().map(AlertRow::from).collect(),
+        images: analysis.images.iter().map(ImageRow::from).collect(),
         unknown_messages: analysis
             .read
             .shapes

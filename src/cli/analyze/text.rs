@@ -21,6 +21,7 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
         nothing_found(analysis, out)?;
     } else {
         story(analysis, out)?;
+        analysis.images.write(&analysis.read.zone, out)?;
         outcome_table(summary, out)?;
         failure_table(summary, &analysis.read.zone, out)?;
         stage_table(summary, out)?;
@@ -562,7 +563,7 @@ fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
@@ -599,7 +600,7 @@ fn duration(ms: u64) -> String {
     }
 }
 
-fn span(ms: i64) -> String {
+pub(super) fn span(ms: i64) -> String {
     let minutes = ms / 60_000;
     match minutes {
         0 => format!("{} s", ms / 1000),
@@ -617,7 +618,7 @@ fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
     )
 }
 
-fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
     zoned(at, zone)
         .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
         .unwrap_or_default()

@@ -33,6 +33,7 @@ pub(super) fn vm(cells: &[Option<String>]) -> Result<Decoded, Unreadable> {
         created_at,
         destroyed_at: cells.moment(),
         last_heartbeat: cells.moment(),
+        memory_mb: cells.number(),
         version,
     };
     Ok(Decoded {
@@ -152,6 +153,13 @@ impl<'a> Reader<'a> {
         address
     }
 
+    fn number(&mut self) -> Option<u32> {
+        let text = self.next()?;
+        let number = text.trim().parse().ok();
+        self.odd += u32::from(number.is_none());
+        number
+    }
+
     fn flag(&mut self) -> bool {
         matches!(self.next(), Some("true" | "t" | "1"))
     }
@@ -220,6 +228,7 @@ mod tests {
             "true",
             "-",
             "-1",
+            "768",
         ]);
         let decoded = vm(&row).unwrap();
         assert_eq!(decoded.odd, 0);
@@ -236,7 +245,7 @@ mod tests {
             (row.destroyed_at, row.last_heartbeat),
             (None, Some(Timestamp(-1)))
         );
-        assert_eq!(row.version, 815);
+        assert_eq!((row.version, row.memory_mb), (815, Some(768)));
 
         let row = read_session("VM not ready after 120000ms");
         assert_eq!(row.ip, Some(Ipv4Addr::new(192, 168, 100, 9)));

@@ -198,6 +198,7 @@ impl Asked {
             self.filled("has_process", "firecracker_pid"),
             self.moment("destroyed_at"),
             self.moment("last_heartbeat"),
+            self.either(&["memory_mb"]),
         ];
         let undestroyed = if self.has("destroyed_at") {
             " AND destroyed_at IS NULL"

@@ -5,7 +5,7 @@
 //! likelier by a margin; then it is told once, in an update under the same key, and no more often than every five
 //! minutes. That a verdict has lost its ground is not worth waking anybody: it is shown with whatever is told next.
 
-use super::incident::Family;
+use super::incident::{Family, is_image};
 use super::keep::Place;
 use super::{Effect, Engine, Incident, Subject, course};
 use crate::core::diagnosis::{
@@ -15,6 +15,7 @@ use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::fix::{Fix, Standing, What};
 use crate::core::image::GoldenImage;
 use crate::core::rule::RuleSettings;
+use crate::core::synthetic::SyntheticRun;
 use crate::core::window::{Count, Judged};
 
 /// The last bad boots, which are looked at.
@@ -33,8 +34,7 @@ impl Engine {
             return;
         }
         self.touched.mark(Place::Surroundings);
-        if let Some(newest) = self.surroundings.newest_image() {
-            let changed_at = newest.modified_at;
+        if let Some(changed_at) = self.surroundings.image_since() {
             // It boots browser VMs only.
             self.fixed(VmType::Browser, &What::Image, changed_at, now);
         }
@@ -47,6 +47,14 @@ impl Engine {
         self.surroundings.stalled(from, until);
         self.touched.mark(Place::Surroundings);
         self.diagnose_anew(now);
+    }
+
+    /// A synthetic boot's own look is evidence for the boots that fail beside it.
+    pub(super) fn tried(&mut self, run: &SyntheticRun, now: Timestamp) {
+        if self.surroundings.trial(run) {
+            self.touched.mark(Place::Surroundings);
+            self.diagnose_anew(now);
+        }
     }
 
     pub(super) fn controller_started(&mut self, at: Timestamp) {
@@ -89,7 +97,7 @@ impl Engine {
             .iter()
             .filter(|((subject, _), incident)| {
                 *subject == Subject::Boots(vm_type)
-                    && incident.cause.failure().is_some()
+                    && incident.asks_why()
                     && incident.first_bad_at < at
                     && incident.fix.as_ref().is_none_or(|known| known.at < at)
             })
@@ -104,6 +112,7 @@ impl Engine {
             });
             if let Some(incident) = self.incidents.get_mut(place) {
                 incident.fix = Some(Fix::new(what.clone(), at, before));
+                self.learned += 1;
                 self.touched.mark(Place::Incident(place.0, place.1));
             }
         }
@@ -134,6 +143,7 @@ impl Engine {
                 continue;
             }
             let decided = fix.take(since, usual, now);
+            self.learned += 1;
             if decided && fix.standing == Standing::NotConfirmed {
                 incident.news = Some(News::Fix);
                 incident.update_due.get_or_insert(now.plus_ms(wait));
@@ -178,6 +188,7 @@ impl Engine {
                 .and_then(|incident| incident.fix.as_mut())
             {
                 fix.given_up = true;
+                self.learned += 1;
                 self.touched.mark(Place::Incident(place.0, place.1));
             }
         }
@@ -203,7 +214,7 @@ impl Engine {
         let places: Vec<(Subject, Family)> = self
             .incidents
             .iter()
-            .filter(|(_, incident)| incident.cause.failure().is_some())
+            .filter(|(_, incident)| incident.asks_why())
             .map(|(place, _)| *place)
             .collect();
         for place in places {
@@ -226,7 +237,14 @@ impl Engine {
             }
             incident.diagnosis = Some(found);
             self.touched.mark(Place::Incident(place.0, place.1));
+            self.learned += 1;
         }
+    }
+
+    /// Goes up with whatever becomes known of an open incident, told or not: who shows incidents is behind then.
+    #[must_use]
+    pub fn learned(&self) -> u64 {
+        self.learned
     }
 
     /// What bad boots since then are put down to; `None`: there are none.
@@ -242,7 +260,16 @@ impl Engine {
             .filter(|boot| boot.failure.is_some() && boot.started_at >= first_bad_at)
             .take(LOOKED_AT)
             .collect();
-        let mut boots: Vec<Signs> = bad.iter().map(|boot| boot.signs).collect();
+        let mut boots: Vec<Signs> = bad
+            .iter()
+            .map(|boot| {
+                let stalled = self
+                    .surroundings
+                    .stalled_during(boot.started_at, boot.ended_at);
+                let signs = boot.signs;
+                stalled.map_or(signs, |stalled| signs.with(Sign::Stalled, stalled))
+            })
+            .collect();
         let mut last = bad.iter().map(|boot| boot.started_at).max();
         if boots.is_empty() {
             // Nothing has failed yet: those in flight are hopeless.
@@ -261,10 +288,13 @@ impl Engine {
                 .max(),
         };
         let (mut around, details) = self.surroundings.around(span);
+        if vm_type == VmType::Browser {
+            around.take(self.surroundings.trials(span));
+        }
         let mut since = ended().filter(|boot| (span.first..=span.last).contains(&boot.started_at));
         if since.any(|boot| boot.failure.is_none()) {
             around.set(Sign::AllFail, false);
-        } else if boots.len() >= ALL {
+        } else if boots.len() >= ALL && around.of(Sign::AllFail).is_none() {
             around.set(Sign::AllFail, true);
         }
         let evidence = Evidence {
@@ -289,6 +319,11 @@ pub(super) enum News {
 }
 
 impl Incident {
+    /// Whether it is about boots that fail, or about an image of which they will.
+    pub(super) fn asks_why(&self) -> bool {
+        self.subject.vm_type().is_some() && (self.cause.failure().is_some() || is_image(self.cause))
+    }
+
     /// Whether another verdict is likelier now than what was told.
     fn is_news(&self, found: &Diagnosis) -> bool {
         let Some(first) = found.verdict() else {

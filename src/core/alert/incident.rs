@@ -410,10 +410,11 @@ impl Engine {
             }
             return;
         }
-        let diagnosis = cause.failure().and_then(|_| {
-            let vm_type = subject.vm_type()?;
-            self.diagnosed(vm_type, first_bad_at, now)
-        });
+        let asks_why = cause.failure().is_some() || is_image(cause);
+        let diagnosis = subject
+            .vm_type()
+            .filter(|_| asks_why)
+            .and_then(|vm_type| self.diagnosed(vm_type, first_bad_at, now));
         let incident = Incident {
             key: self.key(subject, family, now),
             host: self.settings.host.clone(),
@@ -608,6 +609,7 @@ impl Engine {
             }
             incident.console_of = boot.vm;
             incident.console.clone_from(&console);
+            self.learned += 1;
             self.touched.mark(Place::Incident(place.0, place.1));
         }
     }
@@ -630,7 +632,7 @@ fn console_lines(boot: &Boot) -> Vec<String> {
         .collect()
 }
 
-fn is_image(cause: Cause) -> bool {
+pub(super) fn is_image(cause: Cause) -> bool {
     matches!(cause, Cause::Condition(Condition::GoldenImageBroken))
 }
 

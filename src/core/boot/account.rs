@@ -11,6 +11,7 @@ use crate::core::event::{
     UserKey, VmId, VmType, WaitLimits,
 };
 use crate::core::failure::Rung;
+use crate::core::probe::Answerer;
 
 /// A stage of one boot: when it began and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +73,11 @@ pub struct Boot {
     pub ready_ms: Option<u32>,
     /// Whether the agent was put into the image when it was cloned.
     pub injected: bool,
+    /// Who answered with 200, by the shape of the body, and how far its clock is ahead of the log's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answerer: Option<Answerer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_ahead_ms: Option<i64>,
     /// The first error text, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -110,6 +116,8 @@ impl Boot {
             limits: None,
             ready_ms: None,
             injected: false,
+            answerer: None,
+            guest_ahead_ms: None,
             error: None,
             console: None,
             image: None,

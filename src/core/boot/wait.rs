@@ -8,6 +8,7 @@ use crate::core::event::{
 };
 use crate::core::failure;
 use crate::core::lease::{MAX_ADDRESSES, Slot, Wait};
+use crate::core::probe::Answerer;
 
 impl Tracker {
     pub(super) fn wait_started(&mut self, event: &Event<'_>, ip: Ipv4Addr, limits: WaitLimits) {
@@ -234,6 +235,28 @@ impl Tracker {
         if status == 200 {
             self.agent_is_up(slot, answered_at, out);
         }
+    }
+
+    /// Whoever answers 200 is taken for the agent; its body says whether it is one.
+    pub(super) fn agent_said(
+        &mut self,
+        event: &Event<'_>,
+        ip: Ipv4Addr,
+        answerer: Answerer,
+        guest_at: Option<Timestamp>,
+    ) {
+        let wait = self.addresses.attempting(ip, event.at);
+        let Some(slot) = wait
+            .filter(|wait| wait.answered == Some(200))
+            .and_then(|wait| wait.slot)
+        else {
+            return;
+        };
+        let Some(entry) = self.entry_mut(slot).filter(|entry| entry.boot.is_open()) else {
+            return;
+        };
+        entry.boot.answerer = Some(answerer);
+        entry.boot.guest_ahead_ms = guest_at.map(|guest| guest.since(event.at));
     }
 
     pub(super) fn attempt_rejected(

@@ -20,9 +20,8 @@ pub fn of_image(image: &GoldenImage, injection: Injection, facts: &mut Facts) {
         of: None,
         // When the image became what it is, where it is there at all.
         since: image
-            .generation
-            .as_ref()
-            .map(|generation| generation.modified_at)
+            .since
+            .or(image.generation.as_ref().map(|known| known.modified_at))
             .filter(|_| !broken.is_empty()),
         settles: true,
         evidence: line(image, broken).into_iter().collect(),
@@ -77,6 +76,7 @@ mod tests {
     fn image(findings: Vec<Finding>) -> GoldenImage {
         GoldenImage {
             path: "/snapshots/golden-browser-rootfs.ext4".to_owned(),
+            since: None,
             generation: Some(Generation {
                 inode: 7,
                 size: 8 << 30,

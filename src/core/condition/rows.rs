@@ -103,6 +103,7 @@ mod tests {
             created_at: LONG_AGO,
             destroyed_at: None,
             last_heartbeat: None,
+            memory_mb: None,
             version: 1,
         })
     }

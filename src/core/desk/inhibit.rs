@@ -13,6 +13,9 @@ use crate::core::rule::Severity;
 struct Row {
     cause: Side,
     symptom: Side,
+    /// Also where one is about browser VMs and the other about CLI VMs: what both need. Else what fails of one kind
+    /// hides nothing of the other.
+    across: bool,
 }
 
 /// Every word that is set must be one of the incident's.
@@ -38,6 +41,7 @@ const TABLE: &[Row] = &[
     shared(&["not_started"]),
     // A controller that is not there boots nothing, and finishes no session.
     Row {
+        across: false,
         cause: rules(&["ControllerSilent"]),
         symptom: rules(&[
             "BootFailureRate",
@@ -50,6 +54,7 @@ const TABLE: &[Row] = &[
     },
     // An image without what a VM needs is why its boots fail, which are of one incident with it; other VMs are not.
     Row {
+        across: false,
         cause: rules(&["GoldenImageBroken"]),
         symptom: rules(&[
             "SyntheticFailing",
@@ -60,6 +65,7 @@ const TABLE: &[Row] = &[
     },
     // An image that is known to be why needs no ticket that it may be.
     Row {
+        across: false,
         cause: Side {
             rules: &["GoldenImageBroken"],
             causes: &["golden_image_broken"],
@@ -71,6 +77,7 @@ const TABLE: &[Row] = &[
     },
     // Boots that fail: so do synthetic ones, and the rest is late, and sessions stay without a VM.
     Row {
+        across: false,
         cause: rules(BOOTS_FAIL),
         symptom: rules(&[
             "SyntheticFailing",
@@ -81,6 +88,7 @@ const TABLE: &[Row] = &[
     },
     // A pool that is empty was low before.
     Row {
+        across: false,
         cause: Side {
             rules: BOOTS_FAIL,
             causes: &["ip_pool_exhausted"],
@@ -89,6 +97,7 @@ const TABLE: &[Row] = &[
     },
     // What is counted from rows cannot be trusted while they cannot be read.
     Row {
+        across: false,
         cause: rules(&["DatabaseUnreachable"]),
         symptom: rules(&["SessionsIncomplete", "GhostVms", "IpPoolLow"]),
     },
@@ -106,6 +115,7 @@ const fn shared(causes: &'static [&'static str]) -> Row {
     Row {
         cause: side,
         symptom: side,
+        across: true,
     }
 }
 
@@ -141,10 +151,19 @@ fn one_way(cause: &Incident, symptom: &Incident) -> bool {
     members.peek().is_some()
         && members.all(|member| {
             TABLE.iter().any(|row| {
-                row.symptom.holds(symptom, member)
+                (row.across || is_of_one_kind(cause, symptom))
+                    && row.symptom.holds(symptom, member)
                     && firing(cause).any(|member| row.cause.holds(cause, member))
             })
         })
+}
+
+/// Of the same kind of VM, or one of them of the host.
+fn is_of_one_kind(cause: &Incident, symptom: &Incident) -> bool {
+    match (cause.subject.vm_type(), symptom.subject.vm_type()) {
+        (Some(one), Some(other)) => one == other,
+        (None, _) | (_, None) => true,
+    }
 }
 
 /// Whether anything in the table could explain it: then a ticket waits a moment for its cause.

@@ -5,11 +5,12 @@
 
 use super::sign::{Sign, Signs};
 use crate::core::boot::Boot;
-use crate::core::console::GuestMark;
+use crate::core::console::{ConsoleEvidence, GuestMark};
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Outcome, Stage, StageOutcome, VmType,
 };
-use crate::core::failure::is_answer;
+use crate::core::failure::{Rung, is_answer};
+use crate::core::probe::Answerer;
 
 /// Each class of failure that is a sign by itself, and the others of its kind that it excludes.
 const CLASSES: &[(Failure, Sign)] = &[
@@ -119,9 +120,55 @@ const MARKS: &[(GuestMark, Sign)] = &[
     (GuestMark::VmmSocketTaken, Sign::SocketTaken),
 ];
 
+/// What of a boot tells signs, whoever remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub vm_type: VmType,
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    pub failed_stage: Option<Stage>,
+    pub ladder: &'a [Rung],
+    pub attempts: &'a [(AttemptResult, u32)],
+    /// Who answered with 200, and how far its clock was ahead.
+    pub answerer: Option<Answerer>,
+    pub guest_ahead_ms: Option<i64>,
+    pub error: Option<&'a str>,
+    pub console: Option<&'a ConsoleEvidence>,
+    pub injected: bool,
+    /// The copy of its image was made.
+    pub copied: bool,
+}
+
+impl<'a> From<&'a Boot> for Record<'a> {
+    fn from(boot: &'a Boot) -> Record<'a> {
+        Record {
+            vm_type: boot.kind(),
+            outcome: boot.outcome,
+            failure: boot.failure,
+            failed_stage: boot.failed_stage,
+            ladder: &boot.ladder,
+            attempts: &boot.attempts,
+            answerer: boot.answerer,
+            guest_ahead_ms: boot.guest_ahead_ms,
+            error: boot.error.as_deref(),
+            console: boot.console.as_deref(),
+            injected: boot.injected,
+            copied: boot
+                .stage(Stage::CloneSnapshot)
+                .is_some_and(|stage| stage.outcome == StageOutcome::Completed),
+        }
+    }
+}
+
 /// The signs of a boot that has ended.
 #[must_use]
 pub fn of_boot(boot: &Boot) -> Signs {
+    of_record(&Record::from(boot))
+}
+
+/// The same of what was kept of one.
+#[must_use]
+pub fn of_record(boot: &Record<'_>) -> Signs {
     let mut signs = Signs::default();
     let Some(failure) = failure_of(boot) else {
         injection(boot, &mut signs);
@@ -134,13 +181,34 @@ pub fn of_boot(boot: &Boot) -> Signs {
     limits(boot, failure, &mut signs);
     words(boot, failure, &mut signs);
     injection(boot, &mut signs);
+    answers(boot, &mut signs);
     console(boot, &mut signs);
     signs
 }
 
+/// What is off by more than a stamp's grain and a few seconds. Off by whole quarters of an hour is the log's zone, and no
+/// guest's clock.
+const CLOCK_OFF_MS: i64 = 6_000;
+const QUARTER_MS: i64 = 900_000;
+
+fn answers(boot: &Record<'_>, signs: &mut Signs) {
+    match boot.answerer {
+        Some(Answerer::Agent) => signs.set(Sign::Placeholder, false),
+        Some(Answerer::Placeholder | Answerer::Stub) => signs.set(Sign::Placeholder, true),
+        Some(Answerer::Unknown) | None => {}
+    }
+    if let Some(ahead) = boot.guest_ahead_ms {
+        let beside = (ahead + QUARTER_MS / 2).rem_euclid(QUARTER_MS) - QUARTER_MS / 2;
+        let is_zone = ahead.abs() >= QUARTER_MS / 2 && beside.abs() <= CLOCK_OFF_MS;
+        if !is_zone {
+            signs.set(Sign::ClockOff, ahead.abs() > CLOCK_OFF_MS);
+        }
+    }
+}
+
 /// What is missing on a console says something only where all of it was read.
-fn console(boot: &Boot, signs: &mut Signs) {
-    let Some(evidence) = &boot.console else {
+fn console(boot: &Record<'_>, signs: &mut Signs) {
+    let Some(evidence) = boot.console else {
         return;
     };
     for (mark, sign) in MARKS {
@@ -162,14 +230,14 @@ pub fn in_flight(failure: Failure) -> Signs {
     signs
 }
 
-fn failure_of(boot: &Boot) -> Option<Failure> {
+fn failure_of(boot: &Record<'_>) -> Option<Failure> {
     match boot.outcome? {
         Outcome::Failed => Some(boot.failure.unwrap_or(Failure::Unknown)),
         Outcome::Ready | Outcome::Cancelled | Outcome::Lost => None,
     }
 }
 
-fn attempts(boot: &Boot, failure: Failure, signs: &mut Signs) {
+fn attempts(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     if boot.ladder.is_empty() {
         return;
     }
@@ -203,7 +271,7 @@ fn attempts(boot: &Boot, failure: Failure, signs: &mut Signs) {
 }
 
 /// Which of the controller's own limits a step ran into.
-fn limits(boot: &Boot, failure: Failure, signs: &mut Signs) {
+fn limits(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     let stage = boot
         .failed_stage
         .filter(|_| failure == Failure::StepTimeout);
@@ -216,8 +284,8 @@ fn limits(boot: &Boot, failure: Failure, signs: &mut Signs) {
     }
 }
 
-fn words(boot: &Boot, failure: Failure, signs: &mut Signs) {
-    let Some(error) = boot.error.as_deref() else {
+fn words(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
+    let Some(error) = boot.error else {
         return;
     };
     for (classes, words, sign) in WORDS {
@@ -228,11 +296,8 @@ fn words(boot: &Boot, failure: Failure, signs: &mut Signs) {
 }
 
 /// Only a boot whose copy was made shows whether something is put into it.
-fn injection(boot: &Boot, signs: &mut Signs) {
-    let copied = boot
-        .stage(Stage::CloneSnapshot)
-        .is_some_and(|stage| stage.outcome == StageOutcome::Completed);
-    if boot.kind() == VmType::Browser && (copied || boot.injected) {
+fn injection(boot: &Record<'_>, signs: &mut Signs) {
+    if boot.vm_type == VmType::Browser && (boot.copied || boot.injected) {
         signs.set(Sign::Injected, boot.injected);
     }
 }
@@ -263,6 +328,29 @@ mod tests {
         let signs = of_boot(&failed(Failure::FirecrackerFailed, spawn));
         assert_eq!(signs.of(Sign::BinaryAbsent), Some(true));
         assert_eq!(signs.of(Sign::FirecrackerExited), Some(false));
+    }
+
+    #[test]
+    fn an_answers_body_tells_a_placeholder_and_a_clock_that_is_off() {
+        let signs = |answerer, guest_ahead_ms| {
+            let mut boot = failed(Failure::VncNotReady, "");
+            (boot.answerer, boot.guest_ahead_ms) = (answerer, guest_ahead_ms);
+            let signs = of_boot(&boot);
+            (signs.of(Sign::Placeholder), signs.of(Sign::ClockOff))
+        };
+        assert_eq!(signs(None, None), (None, None));
+        assert_eq!(
+            signs(Some(Answerer::Agent), Some(900)),
+            (Some(false), Some(false))
+        );
+        assert_eq!(signs(Some(Answerer::Placeholder), None), (Some(true), None));
+        assert_eq!(
+            signs(Some(Answerer::Stub), Some(-90_000)),
+            (Some(true), Some(true))
+        );
+        // The log's zone is another than was thought.
+        assert_eq!(signs(None, Some(7_200_000 + 800)), (None, None));
+        assert_eq!(signs(None, Some(7_260_000)), (None, Some(true)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::sign::{Sign, Signs};
 use crate::core::event::{Timestamp, VmId};
-use crate::core::probe::{Check, Look, NeighbourState, ProbeResult, Verdict};
+use crate::core::probe::{Answerer, Check, Look, NeighbourState, ProbeResult, Verdict};
 
 /// VMs in flight whose last look is remembered.
 const MOST: usize = 64;
@@ -87,6 +87,16 @@ pub fn of_look(look: &Look) -> Signs {
     if let Some(vnc) = known(result(Check::Vnc)) {
         signs.set(Sign::VncAnswered, vnc == ProbeResult::Ok);
     }
+    if let Some(health) = look.of(Check::Health) {
+        match health.answerer {
+            Some(Answerer::Agent) => signs.set(Sign::Placeholder, false),
+            Some(Answerer::Placeholder | Answerer::Stub) => signs.set(Sign::Placeholder, true),
+            Some(Answerer::Unknown) | None => {}
+        }
+        if let Some(skew) = health.skew {
+            signs.set(Sign::ClockOff, skew.is_off());
+        }
+    }
     match look.neighbour.as_ref().map(|neighbour| neighbour.state) {
         Some(NeighbourState::Resolved) => signs.set(Sign::NeighbourAbsent, false),
         Some(NeighbourState::Unanswered) => signs.set(Sign::NeighbourAbsent, true),
@@ -98,7 +108,7 @@ pub fn of_look(look: &Look) -> Signs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::probe::{Checked, Neighbour};
+    use crate::core::probe::{Checked, Neighbour, Skew};
 
     fn look(checks: &[(Check, ProbeResult)]) -> Look {
         Look {
@@ -127,6 +137,31 @@ mod tests {
         assert_eq!(signs.of(Sign::ProbeAnswered), Some(false));
         assert_eq!(signs.of(Sign::NeighbourAbsent), Some(false));
         assert_eq!(signs.of(Sign::VncAnswered), None, "it was not looked at");
+    }
+
+    #[test]
+    fn a_look_tells_who_answered_and_what_time_it_thinks_it_is() {
+        let mut seen = look(&[
+            (Check::Connect, ProbeResult::Ok),
+            (Check::Health, ProbeResult::Ok),
+        ]);
+        let signs = of_look(&seen);
+        assert_eq!(
+            (signs.of(Sign::Placeholder), signs.of(Sign::ClockOff)),
+            (None, None)
+        );
+        seen.checks[1].answerer = Some(Answerer::Stub);
+        seen.checks[1].skew = Some(Skew {
+            ms: -9_000,
+            within_ms: 40,
+        });
+        let signs = of_look(&seen);
+        assert_eq!(
+            (signs.of(Sign::Placeholder), signs.of(Sign::ClockOff)),
+            (Some(true), Some(true))
+        );
+        seen.checks[1].answerer = Some(Answerer::Agent);
+        assert_eq!(of_look(&seen).of(Sign::Placeholder), Some(false));
     }
 
     #[test]

@@ -43,6 +43,9 @@ signs! {
     NeverTried = "never_tried", "the wait ended without a single attempt", "attempts were made";
     CameLate = "came_late", "the agent answered after the controller gave up", "no answer came after the deadline";
     FetchFailed = "fetch_failed", "the controller's own HTTP client failed (`fetch failed`)", "the controller's HTTP client gave a network error code";
+    /// By the body of a 200, as the controller logged it or as we saw it.
+    Placeholder = "placeholder", "what answers /health is a placeholder or an old agent", "what answers /health is the agent itself";
+    ClockOff = "clock_off", "the guest's clock is off by more than five seconds", "the guest's clock is right";
     // How the creation went.
     BeforeAnyVm = "before_any_vm", "the request failed before a VM was begun", "a VM was begun";
     CodeError = "code_error", "the error is a fault in the controller's own code or settings", "the error is no fault of the controller's code";
@@ -113,6 +116,8 @@ signs! {
     ImageDamaged = "image_damaged", "the golden image is damaged or cut short", "the golden image is whole";
     ImageLacksVnc = "image_lacks_vnc", "the golden image lacks the display's services", "the golden image has the display's services";
     ImageChanged = "image_changed", "the golden image changed shortly before the first failure", "the golden image is older than the last good boots";
+    /// The VM's own copy, audited as it was made.
+    CloneLacksAgent = "clone_lacks_agent", "the VM's own copy of the image, audited as it was made, lacks the agent or its unit", "the VM's own copy of the image has the agent and its unit";
     // What happened beside it.
     AllFail = "all_fail", "every boot fails", "some boots become ready";
     AfterRestart = "after_restart", "the controller was restarted while the boots were in flight", "no restart of the controller met the boots";

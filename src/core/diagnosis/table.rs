@@ -108,6 +108,7 @@ pub const TABLE: &[Row] = &[
         needs: REFUSED,
         prior: 2.0,
         weights: &[
+            w(S::CloneLacksAgent, 3.0, 0.02),
             w(S::Injected, 0.02, 3.0),
             w(S::ImageLacksAgent, 50.0, 0.02),
             w(S::ImageLacksUnit, 10.0, 0.3),
@@ -145,9 +146,10 @@ pub const TABLE: &[Row] = &[
         verdict: Verdict::AgentObsolete,
         contract: &[4],
         means: "an obsolete agent, or a placeholder, runs instead of the agent",
-        needs: &[S::NotFound, S::ImageObsolete],
+        needs: &[S::NotFound, S::ImageObsolete, S::Placeholder],
         prior: 0.5,
         weights: &[
+            w(S::Placeholder, 20.0, 0.1),
             w(S::NotFound, 20.0, 0.2),
             w(S::ImageObsolete, 10.0, 0.2),
             w(S::RefusedToEnd, 0.1, 1.0),
@@ -181,6 +183,7 @@ pub const TABLE: &[Row] = &[
         needs: REFUSED,
         prior: 0.7,
         weights: &[
+            w(S::CloneLacksAgent, 0.1, 1.3),
             w(S::ImageWaits, 60.0, 0.1),
             w(S::ImageNotEnabled, 40.0, 0.2),
             w(S::ImageLacksAgent, 0.1, 2.0),
@@ -240,6 +243,7 @@ pub const TABLE: &[Row] = &[
         needs: REFUSED,
         prior: 0.5,
         weights: &[
+            w(S::CloneLacksAgent, 40.0, 0.02),
             w(S::Injected, 4.0, 0.005),
             w(S::ImageLacksAgent, 4.0, 0.5),
             w(S::ImageLacksUnit, 3.0, 0.7),
@@ -259,6 +263,7 @@ pub const TABLE: &[Row] = &[
         needs: REFUSED,
         prior: 0.3,
         weights: &[
+            w(S::CloneLacksAgent, 2.0, 0.05),
             w(S::ImageOfOther, 25.0, 0.02),
             w(S::Injected, 0.05, 1.5),
             w(S::ImageLacksAgent, 2.0, 0.1),
@@ -275,6 +280,7 @@ pub const TABLE: &[Row] = &[
         needs: &[S::CameLate, S::RefusedToEnd],
         prior: 0.4,
         weights: &[
+            w(S::CloneLacksAgent, 0.02, 1.0),
             w(S::CameLate, 50.0, 1.0),
             w(S::AgentListens, 30.0, 0.3),
             w(S::ProbeAnswered, 10.0, 0.5),
@@ -443,6 +449,7 @@ pub const TABLE: &[Row] = &[
         needs: &[S::TimeoutsToEnd],
         prior: 0.7,
         weights: &[
+            w(S::ClockOff, 3.0, 0.9),
             w(S::MemorySmall, 10.0, 0.15),
             w(S::OutOfMemory, 10.0, 1.0),
             w(S::ProbeHung, 3.0, 0.2),
@@ -509,6 +516,7 @@ pub const TABLE: &[Row] = &[
         needs: &[S::VncSilent],
         prior: 20.0,
         weights: &[
+            w(S::Placeholder, 0.5, 1.0),
             w(S::ImageLacksVnc, 10.0, 0.5),
             w(S::VncUnitFailed, 20.0, 0.7),
             w(S::VncAnswered, 0.02, 1.5),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::event::{Failure, Outcome, VmType};
 use crate::core::image::Verdict as Found;
 use crate::core::image::{Check, Finding, Generation, GoldenImage};
 
@@ -95,6 +96,7 @@ fn refused_in_a_world_without_injection_is_probably_the_image_and_sure_with_its_
     let mut surroundings = Surroundings::default();
     surroundings.image(&GoldenImage {
         path: "/golden".to_owned(),
+        since: None,
         generation: Some(Generation {
             inode: 1,
             size: 2,
@@ -146,6 +148,32 @@ fn refused_in_a_world_without_injection_is_probably_the_image_and_sure_with_its_
         surroundings.around(earlier).0.of(Sign::ImageLacksAgent),
         None
     );
+}
+
+#[test]
+fn one_boot_alone_says_what_it_can_and_one_that_is_well_nothing() {
+    let record = |outcome| Record {
+        vm_type: VmType::Browser,
+        outcome: Some(outcome),
+        failure: Some(Failure::SnapshotCloneFailed),
+        failed_stage: None,
+        ladder: &[],
+        attempts: &[],
+        answerer: None,
+        guest_ahead_ms: None,
+        error: Some("cp: cannot stat '/base/golden.ext4': No such file or directory"),
+        console: None,
+        injected: false,
+        copied: false,
+    };
+    let found = alone(&record(Outcome::Failed), Timestamp(7)).unwrap();
+    assert_eq!(found.at, Timestamp(7));
+    assert_eq!(
+        found.summary().unwrap(),
+        "the golden image is not there; is it being rebuilt? (98 %)"
+    );
+    assert_eq!(alone(&record(Outcome::Ready), Timestamp(7)), None);
+    assert_eq!(diagnose(&Evidence::default(), Timestamp(0)).summary(), None);
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn vm_row(vm: VmId, status: VmStatus) -> VmRow {
         created_at: LONG_AGO,
         destroyed_at: (status == VmStatus::Destroyed).then_some(LONG_AGO.plus_ms(60_000)),
         last_heartbeat: None,
+        memory_mb: None,
         version: 1,
     }
 }
@@ -229,13 +230,13 @@ fn what_is_missing_once_may_come_and_what_comes_back_is_over() {
     };
     assert!(world.findings.is_ghost(VM));
     assert_eq!(ghost.vm, Some(VM));
-    assert_eq!(world.findings.counts(), [1, 0, 0, 0, 0, 0]);
+    assert_eq!(world.findings.counts()[..6], [1, 0, 0, 0, 0, 0]);
     world.poll(None);
     assert_eq!(world.look(), [], "told once");
     world.processes = Some((true, vec![process(VM)]));
     world.poll(None);
     assert!(matches!(world.look()[..], [FindingChange::Closed(_)]));
-    assert_eq!(world.findings.counts(), [0; 6]);
+    assert_eq!(world.findings.counts(), [0; FindingKind::ALL.len()]);
     assert_eq!(world.findings.closed().count(), 1);
 }
 
@@ -384,7 +385,7 @@ fn more_than_can_be_kept_are_counted() {
     world.processes = Some((true, Vec::new()));
     assert_eq!(world.seen(), []);
     assert_eq!(world.findings.closed().count(), MAX_CLOSED);
-    assert_eq!(world.findings.counts(), [0; 6]);
+    assert_eq!(world.findings.counts(), [0; FindingKind::ALL.len()]);
 }
 
 #[test]
@@ -415,4 +416,99 @@ fn open_findings_survive_a_restart_and_are_not_told_again() {
             .any(|part| part.key.starts_with(FINDING) && part.value.is_none())
     );
     assert!(Findings::restore(parts.into_iter().skip(1)).is_err());
+}
+
+fn counted(world: &mut World, taps: &[String], room: Option<Room>) -> Vec<String> {
+    let census = Census {
+        taps: Some(taps.to_vec()),
+        room,
+    };
+    world.poll(None);
+    world.findings.census(census, world.now);
+    world.look();
+    let open = world.findings.iter();
+    open.filter(|finding| finding.kind != FindingKind::Orphan)
+        .map(|finding| finding.text.clone())
+        .collect()
+}
+
+#[test]
+fn a_device_that_belongs_to_no_vm_at_two_looks_was_left_behind() {
+    let mut world = World::new().row(vm_row(VM, VmStatus::Running));
+    world.processes = Some((true, vec![process(VM)]));
+    let (own, left, young) = (
+        tap_of(VM),
+        "fc-vm-abcde".to_owned(),
+        "fc-vm-12345".to_owned(),
+    );
+    assert_eq!(own, "fc-vm-00000");
+    let all = [own.clone(), left.clone()];
+    assert!(counted(&mut world, &all, None).is_empty(), "seen once");
+    assert_eq!(
+        counted(&mut world, &[own.clone(), left.clone(), young], None),
+        ["1 of 3 TAP devices belong to no VM: fc-vm-abcde"]
+    );
+    // Without a view of all processes nobody knows whose it is.
+    world.processes = Some((false, Vec::new()));
+    assert_eq!(
+        counted(&mut world, std::slice::from_ref(&own), None).len(),
+        1
+    );
+    world.processes = Some((true, vec![process(VM)]));
+    assert!(counted(&mut world, &[own], None).is_empty());
+}
+
+#[test]
+fn two_vms_whose_ids_begin_alike_want_one_device() {
+    let other = VmId(2);
+    let mut twin = vm_row(other, VmStatus::Running);
+    twin.ip = Some(Ipv4Addr::new(192, 168, 100, 8));
+    let mut world = World::new().row(vm_row(VM, VmStatus::Running)).row(twin);
+    world.processes = Some((true, vec![process(VM), process(other)]));
+    let taps = [tap_of(VM)];
+    counted(&mut world, &taps, None);
+    let text = format!("the VM's TAP device has the name of that of {VM}, which lives too");
+    assert_eq!(counted(&mut world, &taps, None), [text]);
+    assert_eq!(world.findings.iter().next().unwrap().vm, Some(other));
+}
+
+#[test]
+fn the_next_copy_must_fit_unless_it_shares_its_blocks() {
+    let room = |free_bytes, shares_blocks| {
+        Some(Room {
+            place: "/users".to_owned(),
+            free_bytes,
+            copy_bytes: 2 << 30,
+            shares_blocks,
+        })
+    };
+    let mut world = World::new();
+    assert!(counted(&mut world, &[], room(3 << 30, Some(false))).is_empty());
+    assert_eq!(
+        counted(&mut world, &[], room(1 << 30, Some(false))),
+        [
+            "/users has 1024 MB free, and one copy of the golden image takes 2048 MB; its file system cannot share \
+             blocks between copies"
+        ]
+    );
+    assert_eq!(counted(&mut world, &[], None).len(), 0);
+    assert!(counted(&mut world, &[], room(1 << 30, Some(true))).is_empty());
+}
+
+#[test]
+fn a_census_that_is_old_neither_opens_nor_closes() {
+    let room = Room {
+        place: "/users".to_owned(),
+        free_bytes: 0,
+        copy_bytes: 1,
+        shares_blocks: None,
+    };
+    let mut world = World::new();
+    assert_eq!(counted(&mut world, &[], Some(room)).len(), 1);
+    for _ in 0..5 {
+        world.poll(None);
+        world.look();
+    }
+    assert_eq!(world.findings.iter().count(), 1);
+    assert!(counted(&mut world, &[], None).is_empty());
 }

@@ -5,6 +5,7 @@ use super::*;
 fn image(findings: &[(Check, Verdict)]) -> GoldenImage {
     GoldenImage {
         path: "/golden.ext4".to_owned(),
+        since: None,
         generation: None,
         findings: findings
             .iter()

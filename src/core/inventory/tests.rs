@@ -15,6 +15,7 @@ fn vm(number: u128, status: VmStatus, age_ms: i64) -> Row {
         created_at: NOW.plus_ms(-age_ms),
         destroyed_at: (status == VmStatus::Destroyed).then_some(NOW),
         last_heartbeat: None,
+        memory_mb: None,
         version: 1,
     })
 }

@@ -163,6 +163,7 @@ fn a_vm_without_a_process_has_a_minute_to_get_one() {
         created_at: Timestamp(0),
         destroyed_at: None,
         last_heartbeat: None,
+        memory_mb: None,
         version: 1,
     };
     assert!(!row.never_started(Timestamp(59_999)));

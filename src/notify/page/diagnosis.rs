@@ -39,7 +39,7 @@ pub(super) fn lines(incident: &Incident, context: &Context) -> Vec<String> {
     };
     let mut lines = vec![format!(
         "{word} ({}): {}.",
-        percent(first.chance),
+        first.percent(),
         first.verdict.meaning()
     )];
     if !first.speaks_for.is_empty() {
@@ -70,15 +70,9 @@ fn points(points: &[Point]) -> String {
 fn named(others: &[&Ranked]) -> String {
     let named: Vec<String> = others
         .iter()
-        .map(|other| format!("{} ({})", other.verdict.meaning(), percent(other.chance)))
+        .map(|other| format!("{} ({})", other.verdict.meaning(), other.percent()))
         .collect();
     named.join("; ")
-}
-
-fn percent(thousandths: u16) -> String {
-    let percent = (u32::from(thousandths) + 5) / 10;
-    // Nothing is certain here.
-    format!("{} %", percent.clamp(1, 99))
 }
 
 /// How a fix stands; while it lasts, and at its end.

@@ -15,6 +15,7 @@ fn vm(id: u128, status: VmStatus, version: u64) -> Row {
         created_at: Timestamp(1_000),
         destroyed_at: None,
         last_heartbeat: None,
+        memory_mb: None,
         version,
     })
 }

@@ -38,7 +38,7 @@ pub(super) fn incidents(view: &View) -> Value {
 }
 
 /// The verdict, or null where there is not enough evidence for one; chances from 0 to 1.
-fn diagnosis(found: &Diagnosis) -> Value {
+pub(in crate::web) fn diagnosis(found: &Diagnosis) -> Value {
     let points = |points: &[Point]| points.iter().map(Point::spoken).collect::<Vec<_>>();
     let ranked = found.ranked.iter().map(|one| {
         json!({
@@ -57,7 +57,7 @@ fn diagnosis(found: &Diagnosis) -> Value {
     })
 }
 
-fn fix(fix: &Fix) -> Value {
+pub(in crate::web) fn fix(fix: &Fix) -> Value {
     let (by, note) = match &fix.what {
         What::Marked { author, note } => (Some(author), Some(note)),
         What::Image => (None, None),

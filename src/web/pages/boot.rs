@@ -11,11 +11,10 @@ use super::super::model::BootFull;
 use super::chart::{self, Stretch};
 use super::layout::tag;
 use super::text::{self, seconds};
-use super::{Page, Site, outcome, page, sorry, unread};
+use super::{Page, Site, outcome, page, sorry, unread, why};
 use crate::core::boot::StageSpan;
 use crate::core::event::{AttemptError, AttemptResult, Stage, StageOutcome, Timestamp};
 use crate::core::failure::Rung;
-use crate::core::weigh::{Record, Side, Weight, weigh};
 
 pub(super) async fn one(
     Shared(site): Shared<Arc<Site>>,
@@ -52,23 +51,8 @@ fn in_flight_or_unknown(site: &Site, id: &str) -> Response {
     sorry(site, StatusCode::NOT_FOUND, "/boots", title, why)
 }
 
-/// What speaks for the verdict on a boot, and what against others.
-pub(in crate::web) fn weights(boot: &BootFull) -> Vec<Weight> {
-    weigh(&Record {
-        outcome: boot.line.outcome,
-        failure: boot.line.failure,
-        failed_stage: boot.line.failed_stage,
-        stages: &boot.stages,
-        ladder: &boot.ladder,
-        deadline_ms: boot.limits.and_then(|limits| limits.deadline_ms),
-        injected: boot.injected,
-        has_console: !boot.console.is_empty(),
-    })
-}
-
 fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
     let line = &boot.line;
-    let weights = weights(boot);
     html! {
         h1 {
             (super::capital(line.vm_type.spoken())) " boot " code { (line.vm.as_deref().unwrap_or(&line.boot_id)) }
@@ -83,8 +67,9 @@ fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
                     }
                     @if boot.maintenance { p.small { "It touched a maintenance: it counts neither for nor against." } }
                     @if let Some(error) = &boot.error { p.small { "The controller said: " code { (text::line(error)) } } }
-                    @if !weights.is_empty() {
-                        ul.plain.small { @for weight in &weights { (weighed(weight)) } }
+                    @if let Some(found) = &boot.diagnosis {
+                        (why::shown(page, found))
+                        p.small.soft { "By this boot alone: its incident knows what surrounds it." }
                     }
                 }
                 section.card.w6 aria-labelledby="h-facts" {
@@ -108,14 +93,6 @@ fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
                 }
             }
         }
-    }
-}
-
-/// Which side, in words, for whoever does not see the column.
-fn weighed(weight: &Weight) -> Markup {
-    let against = weight.side == Side::Against;
-    html! {
-        li class=(weight.side.as_str()) { span.away { (if against { "against " } else { "for the verdict: " }) } (text::line(&weight.text)) }
     }
 }
 

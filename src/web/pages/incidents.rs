@@ -11,10 +11,11 @@ use serde::Deserialize;
 use super::super::model::{ActLine, MessageLine, Words};
 use super::layout::tag;
 use super::text::{self, ago};
-use super::{Page, Site, boots, operate, page, sorry, unread};
+use super::{Page, Site, boots, operate, page, sorry, unread, why};
 use crate::core::alert::Incident;
 use crate::core::desk::Standing;
 use crate::core::event::Timestamp;
+use crate::core::fix::What;
 use crate::core::rule::Severity;
 
 const PAGE: u16 = 30;
@@ -139,6 +140,16 @@ fn body(
                 @if let Some(runbook) = &words.runbook { p { a href=(runbook) rel="noreferrer" { "Runbook" } } }
                 @if let Some(standing) = standing { (stands(page, standing)) }
             }
+            @if incident.diagnosis.is_some() || words.fix.is_some() {
+                section.card aria-labelledby="h-why" {
+                    h2 id="h-why" { "Why" }
+                    @if let Some(found) = &incident.diagnosis {
+                        (why::shown(page, found))
+                        p.small.soft { "As of " (page.moment(found.at)) "." }
+                    }
+                    @if let Some(fix) = &words.fix { p { strong { "Fix: " } (text::line(fix)) } }
+                }
+            }
             div.grid {
                 section.card.w6 aria-labelledby="h-time" {
                     h2 id="h-time" { "Timeline" }
@@ -217,10 +228,21 @@ fn timeline(
         ));
     }
     if let Some(at) = incident.good_since {
+        steps.push((at, "boots were ready again".to_owned()));
+    }
+    if let Some(fix) = &incident.fix {
         steps.push((
-            at,
-            "boots were ready again: the fix is confirmed from here".to_owned(),
+            fix.at,
+            match &fix.what {
+                What::Image => "the golden image became another one".to_owned(),
+                What::Marked { author, note } => {
+                    format!("{} marked a fix: {}", text::line(author), text::line(note))
+                }
+            },
         ));
+        if let Some(at) = fix.decided_at {
+            steps.push((at, format!("the fix is {}", fix.confirmation())));
+        }
     }
     if let Some(at) = incident.resolved_at {
         steps.push((at, "it was closed".to_owned()));
@@ -230,7 +252,7 @@ fn timeline(
         ol.plain.small {
             @for (at, text) in &steps { li { (page.moment(*at)) " " (text) } }
         }
-        @if incident.is_firing() { p.small.soft { "No fix is confirmed yet: it resolves after a run of good boots that would be improbable had the fault lasted." } }
+        @if incident.is_firing() && incident.fix.is_none() { p.small.soft { "No fix is confirmed yet: it resolves after a run of good boots that would be improbable had the fault lasted." } }
     }
 }
 

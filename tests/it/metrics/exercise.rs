@@ -251,7 +251,7 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.vms(&vms);
     recorder.sessions(&SessionTotals([[1; 9]; 4]), true);
     recorder.sessions_incomplete(1);
-    recorder.findings(&[1, 2, 3, 4, 5, 6]);
+    recorder.findings(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
     recorder.addresses(&[3, 1, 249]);
     recorder.database_up(true);
     for query in Query::ALL {

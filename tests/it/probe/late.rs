@@ -8,7 +8,7 @@ use std::path::Path;
 use bootwatch::app::Start;
 use bootwatch::clock;
 use bootwatch::simulator::fate::Agent;
-use bootwatch::simulator::plan::{Figures, Phase, Plan};
+use bootwatch::simulator::plan::{Figures, Injection, Phase, Plan};
 use bootwatch::simulator::player::{Player, Speed};
 use bootwatch::simulator::simulation::Simulation;
 use bootwatch::simulator::{Agents, scenario};
@@ -17,7 +17,7 @@ use crate::sidecar::{Pager, Sidecar, eventually, log};
 use crate::simulator::Lines;
 
 /// The log of three boots whose agents were refused to the end.
-fn refused() -> String {
+fn refused(injection: Injection) -> String {
     let phase = Phase {
         from: 0,
         rate: 600,
@@ -27,6 +27,7 @@ fn refused() -> String {
     };
     let plan = Plan::new(3, clock::now().plus_ms(-600_000))
         .figures(Figures::sample())
+        .injection(injection)
         .phase(phase);
     let mut lines = Lines::default();
     Player::new(Speed::Max)
@@ -82,7 +83,7 @@ fn boots_whose_agents_come_up_late_are_told_from_those_whose_agents_are_missing(
     let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
     sidecar.wait_until_ready();
     // Later controllers leave a VM that they gave up alone for a while: this one never comes to its destruction.
-    let story = refused();
+    let story = refused(Injection::AtClone);
     let left: String = story
         .lines()
         .filter(|line| !line.to_lowercase().contains("destroy"))
@@ -141,6 +142,38 @@ fn boots_whose_agents_come_up_late_are_told_from_those_whose_agents_are_missing(
 }
 
 #[test]
+fn what_our_own_looks_see_comes_to_the_open_incident() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let port = port();
+    let more = format!(
+        "[alerts]\ngroup_wait = \"1s\"\n[probe]\nnetworks = [\"127.0.0.0/8\"]\nagent_port = {port}\ninterval = \"30s\"\n\
+         quick = \"100ms\"\n"
+    );
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let story = refused(Injection::Never);
+    let left = story
+        .lines()
+        .filter(|line| !line.to_lowercase().contains("destroy"));
+    append(
+        &log,
+        &left.flat_map(|line| [line, "\n"]).collect::<String>(),
+    );
+    let page = pager.next();
+    assert!(!page.to_string().contains("our own probe"), "{page:#}");
+    eventually("the looks speak in the diagnosis", || {
+        let (_, shown) = sidecar.get("/api/v1/incidents");
+        shown.contains("our own probe was refused, too in 3 of 3 failed boots")
+    });
+    let key = page["groupKey"].as_str().unwrap_or_default();
+    let (status, html) = sidecar.get(&format!("/incidents/{key}"));
+    assert_eq!(status, 200, "{html}");
+    assert!(html.contains("our own probe was refused, too"), "{html}");
+    sidecar.stop().unwrap();
+}
+
+#[test]
 fn a_vm_outside_the_networks_is_counted_and_never_contacted() {
     let (_folder, log) = log();
     let pager = Pager::start();
@@ -150,7 +183,7 @@ fn a_vm_outside_the_networks_is_counted_and_never_contacted() {
     );
     let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
     sidecar.wait_until_ready();
-    let story = refused();
+    let story = refused(Injection::AtClone);
     let mut agents = Agents::new(port);
     for ip in waited(&story) {
         agents.up(ip, Agent::Healthy).unwrap();

@@ -11,6 +11,7 @@ impl Story {
     fn audit(&mut self, modified_at: Timestamp, agent: Found) {
         let image = GoldenImage {
             path: "/golden.ext4".to_owned(),
+            since: None,
             generation: Some(Generation {
                 inode: 7,
                 size: 8 << 30,

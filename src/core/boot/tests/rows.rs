@@ -20,6 +20,7 @@ fn vm_row(number: u128, vm_type: VmType, status: VmStatus) -> VmRow {
         created_at: Timestamp(START + 900),
         destroyed_at: None,
         last_heartbeat: None,
+        memory_mb: None,
         version: 1,
     }
 }

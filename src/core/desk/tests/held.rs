@@ -191,6 +191,28 @@ fn a_shared_cause_is_paged_once_for_both_kinds_of_vm() {
 }
 
 #[test]
+fn what_fails_of_one_kind_of_vm_hides_nothing_of_the_other() {
+    let slow =
+        |key: &str, vm_type| incident(key, RuleName::BootStageSlow, vm_type, Failure::Unknown);
+    let mut story = Story::new();
+    story.fire(refused("image"));
+    story.pass(10 * SECOND);
+    story.fire(slow("browser", VmType::Browser));
+    story.fire(slow("cli", VmType::Cli));
+    story.pass(MINUTE);
+    let done = story.done();
+    assert!(
+        done.contains(&"held browser inhibited".to_owned()),
+        "{done:?}"
+    );
+    assert!(!done.contains(&"held cli inhibited".to_owned()), "{done:?}");
+    assert!(
+        done.iter().any(|done| done.starts_with("firing cli")),
+        "{done:?}"
+    );
+}
+
+#[test]
 fn a_symptom_that_outlives_its_cause_is_paged_after_a_moment() {
     let mut story = Story::new();
     story.fire(pool_empty("browser", VmType::Browser));
