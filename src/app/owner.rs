@@ -37,7 +37,7 @@ use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::reader::{ReadCounts, Reader};
-use crate::core::alert::{Effect, Engine};
+use crate::core::alert::{AlertChanged, Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
@@ -150,6 +150,8 @@ pub(super) struct Owner {
     log_seen: Option<Timestamp>,
     /// The web is behind.
     live_due: bool,
+    /// So are the operators' lists.
+    operators_due: bool,
     /// So is what is known of the room for a boot of our own.
     room_due: bool,
     watch: Watch,
@@ -168,6 +170,8 @@ pub(super) struct Owner {
     shown_as_of: u64,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
+    /// Changes of alerts that are still to be said in the log.
+    changed: Vec<AlertChanged>,
     /// What earlier runs had read.
     before: (u64, ReadCounts),
     ended: Ended,
@@ -220,6 +224,7 @@ impl Owner {
             trouble: false,
             log_seen: None,
             live_due: true,
+            operators_due: true,
             room_due: false,
             watch: Watch::default(),
             seen: restored.seen,
@@ -233,6 +238,7 @@ impl Owner {
             shown_as_of: 0,
             observations: Vec::new(),
             effects: restored.effects,
+            changed: Vec::new(),
             ended: Ended::default(),
         }
     }
@@ -242,7 +248,6 @@ impl Owner {
         mut chunks: mpsc::Receiver<SourceEvent>,
         mut images: mpsc::Receiver<ImageSeen>,
     ) -> Ended {
-        self.show_operators();
         self.dispatch();
         self.show();
         // One timer for the whole life: setting it to the time it has costs nothing.
@@ -651,14 +656,9 @@ impl Owner {
                     self.at_desk(|desk, out| desk.take(*notification, now, out));
                 }
                 Effect::AlertChanged(change) => {
-                    tracing::info!(
-                        rule = change.rule.as_str(),
-                        subject = change.subject.as_str(),
-                        state = change.to,
-                        "alert changed"
-                    );
                     self.gather.incidents_changed();
                     self.live_due = true;
+                    self.changed.push(change);
                 }
             }
         }
@@ -674,6 +674,14 @@ impl Owner {
 
     /// Shows others how things stand, where they are behind.
     fn show(&mut self) {
+        for change in self.changed.drain(..) {
+            tracing::info!(
+                rule = change.rule.as_str(),
+                subject = change.subject.as_str(),
+                state = change.to,
+                "alert changed"
+            );
+        }
         let ticks = clock::monotonic();
         self.show_targets(ticks);
         let looked = std::mem::take(&mut self.room_due);
@@ -682,7 +690,7 @@ impl Owner {
             self.show_own();
         }
         self.image.show(&self.recorder);
-        if self.shown_as_of != self.engine.learned() {
+        if self.operators_due || self.shown_as_of != self.engine.learned() {
             self.show_operators();
         }
         let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);

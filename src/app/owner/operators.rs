@@ -88,6 +88,6 @@ impl Owner {
             }
         }
         self.gather.touched();
-        self.show_operators();
+        self.operators_due = true;
     }
 }

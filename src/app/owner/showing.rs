@@ -16,6 +16,7 @@ use crate::export::{ReadFigures, SourceFigures};
 impl Owner {
     /// Shows operators, and those that are shown the state, how things stand.
     pub(super) fn show_operators(&mut self) {
+        self.operators_due = false;
         let now = self.clock.now();
         let (silences, acknowledged) = self.desk.figures(now);
         let maintenance = self.desk.maintenance_at(now).is_some();
