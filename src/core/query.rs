@@ -124,6 +124,10 @@ pub trait Layout: Send + Sync {
 
     fn read(&self, table: Table, read: &Read<'_>) -> Statement;
 
+    /// Asks for the versions of rows by their keys: key and version in each row of the answer. `None`: only their
+    /// content tells one version from another.
+    fn versions(&self, table: Table, keys: &[String]) -> Option<Statement>;
+
     /// # Errors
     /// The row has no readable id or time.
     fn decode(&self, table: Table, cells: &[Option<String>]) -> Result<Decoded, Unreadable>;

@@ -55,6 +55,8 @@ struct Shape {
     select: String,
     key: String,
     key_type: String,
+    /// What tells one version of a row from another, as text, where anything but its content does.
+    version: Option<String>,
     created: String,
     created_kind: TimeKind,
     /// Whether a row is open, apart from its age.
@@ -115,6 +117,23 @@ impl Layout for Found {
 
     fn read(&self, table: Table, read: &Read<'_>) -> Statement {
         self.shape(table).read(read)
+    }
+
+    fn versions(&self, table: Table, keys: &[String]) -> Option<Statement> {
+        let Shape {
+            dialect,
+            relation,
+            key,
+            key_type,
+            version,
+            ..
+        } = self.shape(table);
+        let (key_text, version) = (dialect.text(key), version.as_ref()?);
+        let among = dialect.among(key, "$1", key_type);
+        Some(Statement {
+            sql: format!("SELECT {key_text}, {version} FROM {relation} WHERE {among}"),
+            values: vec![dialect.list(keys)],
+        })
     }
 
     fn decode(&self, table: Table, cells: &[Option<String>]) -> Result<Decoded, Unreadable> {
@@ -254,6 +273,7 @@ impl Asked {
             select,
             key,
             key_type,
+            version: self.version_column().map(|name| self.dialect.text(name)),
             created,
             created_kind,
             open,
@@ -334,11 +354,15 @@ impl Asked {
         }
     }
 
+    fn version_column(&self) -> Option<&'static str> {
+        ["row_version", "xmin"]
+            .into_iter()
+            .find(|name| self.has(name))
+    }
+
     /// Null where nothing tells one version of a row from another; the row's content then does.
     fn version(&self) -> String {
-        let column = ["row_version", "xmin"]
-            .into_iter()
-            .find(|name| self.has(name));
+        let column = self.version_column();
         column.map_or("NULL".to_owned(), |name| self.dialect.text(name))
     }
 

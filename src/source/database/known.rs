@@ -82,6 +82,17 @@ impl Known {
             .collect()
     }
 
+    /// Notes rows that are in the version that is known, of those that may still change, as seen in this look.
+    pub(super) fn unchanged(&mut self, table: Table, versions: &HashMap<&str, u64>) {
+        let round = self.round;
+        for entry in self.rows[table as usize].values_mut() {
+            let found = entry.open.as_deref().and_then(|key| versions.get(key));
+            if found.is_some() && entry.version.as_ref() == found {
+                entry.round = round;
+            }
+        }
+    }
+
     /// Rows of a full window that were not seen in this look, though they are not asked for by key.
     pub(super) fn unseen_since(&self, table: Table, since_us: i64) -> Vec<RowKey> {
         let rows = self.rows[table as usize].iter();

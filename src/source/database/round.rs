@@ -1,6 +1,6 @@
 //! One look at the tables.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -127,23 +127,7 @@ impl Round<'_> {
         let watch = Stopwatch::start();
         let open = self.memory.known.unseen(table);
         for keys in open.chunks(KEYS) {
-            let statement = self.layout.read(table, &Read::Keys(keys));
-            let answer = self
-                .connection
-                .rows("read the open rows", &statement)
-                .await?;
-            let found: HashSet<&str> = answer
-                .iter()
-                .filter_map(|cells| cells.first()?.as_deref())
-                .collect();
-            let missed = keys.iter().filter(|key| !found.contains(key.as_str()));
-            let missed: HashSet<String> = missed.cloned().collect();
-            if !missed.is_empty() {
-                gathered
-                    .gone
-                    .extend(self.memory.known.named(table, &missed));
-            }
-            self.take(table, answer, forget_us, gathered).await?;
+            self.read_open(table, keys, forget_us, gathered).await?;
         }
         if !open.is_empty() {
             gathered.took.push((Query::Open, watch.elapsed()));
@@ -155,6 +139,44 @@ impl Round<'_> {
                 .gone
                 .extend(self.memory.known.unseen_since(table, certain_us));
             self.memory.known.prune(since_us);
+        }
+        Ok(())
+    }
+
+    /// Reads rows that may still change: all of them in short, those that have changed whole.
+    async fn read_open(
+        &mut self,
+        table: Table,
+        keys: &[String],
+        forget_us: i64,
+        gathered: &mut Gathered,
+    ) -> Result<(), Ended> {
+        const ACTION: &str = "read the open rows";
+        let mut found: HashSet<String> = HashSet::new();
+        let mut changed = keys.to_vec();
+        if let Some(statement) = self.layout.versions(table, keys) {
+            let answer = self.connection.rows(ACTION, &statement).await?;
+            let version = |cells: &Cells| cells.get(1)?.as_ref()?.parse().ok();
+            let versions: HashMap<&str, u64> = answer
+                .iter()
+                .filter_map(|cells| Some((cells.first()?.as_deref()?, version(cells)?)))
+                .collect();
+            self.memory.known.unchanged(table, &versions);
+            found.extend(keys_of(&answer));
+            let unseen: HashSet<String> = self.memory.known.unseen(table).into_iter().collect();
+            changed.retain(|key| found.contains(key) && unseen.contains(key));
+        }
+        if !changed.is_empty() {
+            let statement = self.layout.read(table, &Read::Keys(&changed));
+            let answer = self.connection.rows(ACTION, &statement).await?;
+            found.extend(keys_of(&answer));
+            self.take(table, answer, forget_us, gathered).await?;
+        }
+        let missed = keys.iter().filter(|key| !found.contains(*key));
+        let missed: HashSet<String> = missed.cloned().collect();
+        if !missed.is_empty() {
+            let gone = self.memory.known.named(table, &missed);
+            gathered.gone.extend(gone);
         }
         Ok(())
     }
@@ -291,6 +313,10 @@ impl Round<'_> {
         let sent = self.events.send(event).await;
         sent.map_err(|_| Ended::Unheard)
     }
+}
+
+fn keys_of(answer: &[Cells]) -> impl Iterator<Item = String> + '_ {
+    answer.iter().filter_map(|cells| cells.first()?.clone())
 }
 
 fn milliseconds(micros: i64) -> Timestamp {
