@@ -23,7 +23,7 @@ use super::supervisor::Supervisor;
 use crate::clock;
 use crate::config::Database;
 use crate::controller::tables::{ControllerTables, Dialect};
-use crate::core::boot::{Boot, LogSight, Observation, RowsSaid, Tracker};
+use crate::core::boot::{Boot, LogSight, Observation, Tracker};
 use crate::core::condition::{Condition, Facts, of_rows};
 use crate::core::event::{Event, EventKind, Timestamp};
 use crate::core::finding::{Census, FindingChange, Findings, Processes, TICK_MS};
@@ -65,7 +65,6 @@ pub(super) struct Existing {
     /// Tables of which this role sees nothing, or not what there is.
     blind: BTreeSet<Table>,
     recorder: Arc<Recorder>,
-    said: RowsSaid,
     sighted: Sighted,
     /// When a look was last complete, by this machine's clock.
     seen_at: Option<Timestamp>,
@@ -113,7 +112,6 @@ impl Existing {
             hosts,
             blind: BTreeSet::new(),
             recorder: Arc::clone(recorder),
-            said: RowsSaid::default(),
             sighted: Sighted::Unknown,
             seen_at: None,
             facts: Facts::new(),
@@ -161,13 +159,9 @@ impl Existing {
             }
             Told::Database(DatabaseEvent::Polled(polled)) => {
                 self.polled(&polled, tracker);
-                tracker.judge_rows(polled.as_of, log, &mut self.said);
-                for observation in self.said.past.drain(..) {
-                    observe(&observation, false);
-                }
-                for observation in self.said.live.drain(..) {
-                    observe(&observation, true);
-                }
+                tracker.judge_rows(polled.as_of, log, &mut |observation, live| {
+                    observe(&observation, live);
+                });
             }
             Told::Database(DatabaseEvent::Up) => {
                 tracing::info!("the controller's database answers");

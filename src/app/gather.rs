@@ -137,7 +137,11 @@ impl Gather {
     pub(super) fn boot(&mut self, boot: &Boot, maintenance: bool) {
         let mut row = BootRow::of(boot, &self.host);
         row.detail.maintenance = maintenance;
-        self.boots.push(row);
+        // A boot that only rows tell of settles when it ends.
+        match self.boots.last_mut() {
+            Some(last) if last.boot_id == row.boot_id => *last = row,
+            _ => self.boots.push(row),
+        }
         self.touched();
     }
 

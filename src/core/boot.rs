@@ -51,7 +51,7 @@ use crate::core::row::RowKey;
 use crate::core::saved::Touched;
 
 pub use account::{Boot, StageSpan};
-pub use rows::{LogSight, ROWS, RowsSaid};
+pub use rows::{LogSight, ROWS};
 
 pub const MAX_OPEN: usize = 10_000;
 const MAX_ENDED: usize = 4_096;

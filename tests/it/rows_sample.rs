@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bootwatch::controller::clock::Zone;
 use bootwatch::controller::excerpt::excerpt;
 use bootwatch::controller::reader::Reader;
-use bootwatch::core::boot::{Boot, LogSight, Observation, ROWS, RowsSaid, Tracker};
+use bootwatch::core::boot::{Boot, LogSight, Observation, ROWS, Tracker};
 use bootwatch::core::event::{Event, Outcome, SessionId, Timestamp, UserKey, VmId, VmType};
 use bootwatch::core::finding::{FindingKind, Findings};
 use bootwatch::core::inventory::{Inventory, Poll};
@@ -131,11 +131,11 @@ fn boots_of(said: &[Observation]) -> impl Iterator<Item = &Boot> {
 }
 
 /// The boots of a stretch's log with rows read after so many events, and at the end again; and what rows alone opened.
-fn told_with(stretch: &str, rows: &[Row], place: u64) -> (Vec<Boot>, RowsSaid) {
+fn told_with(stretch: &str, rows: &[Row], place: u64) -> (Vec<Boot>, Vec<Observation>) {
     let mut reader = Reader::new(0, Zone::Named(jiff::tz::TimeZone::UTC));
     let mut tracker = Tracker::new(excerpt);
     tracker.watch_rows(None);
-    let (mut said, mut by_rows) = (Vec::new(), RowsSaid::default());
+    let (mut said, mut by_rows) = (Vec::new(), Vec::new());
     let mut events = 0;
     let mut sink = |tracker: &mut Tracker, event: &Event<'_>, said: &mut Vec<_>| {
         if events == place {
@@ -146,7 +146,9 @@ fn told_with(stretch: &str, rows: &[Row], place: u64) -> (Vec<Boot>, RowsSaid) {
         events += 1;
         tracker.observe(event, said);
         let now = event.at;
-        tracker.judge_rows(now, LogSight::ReadTo(now), &mut by_rows);
+        tracker.judge_rows(now, LogSight::ReadTo(now), &mut |said, _| {
+            by_rows.push(said)
+        });
     };
     reader.push(&bytes(&format!("{stretch}.log")), &mut |event| {
         sink(&mut tracker, event, &mut said);
@@ -157,7 +159,9 @@ fn told_with(stretch: &str, rows: &[Row], place: u64) -> (Vec<Boot>, RowsSaid) {
         tracker.row(row, true);
     }
     let after = reader.newest().unwrap().plus_ms(AFTER_MS);
-    tracker.judge_rows(after, LogSight::ReadTo(after), &mut by_rows);
+    tracker.judge_rows(after, LogSight::ReadTo(after), &mut |said, _| {
+        by_rows.push(said)
+    });
     (boots_of(&said).cloned().collect(), by_rows)
 }
 
@@ -170,7 +174,7 @@ fn no_row_overrules_the_log_and_no_boot_is_told_twice() {
         let (alone, _) = told_with(stretch, &[], 0);
         for place in [0, 40, u64::MAX] {
             let (with, by_rows) = told_with(stretch, &rows, place);
-            assert_eq!(by_rows, RowsSaid::default(), "{stretch} at {place}");
+            assert_eq!(by_rows, [], "{stretch} at {place}");
             assert_eq!(with.len(), truth.boots, "{stretch} at {place}");
             for (with, without) in with.iter().zip(&alone) {
                 assert_eq!(with.outcome, without.outcome, "{stretch}: {:?}", with.vm);
@@ -195,11 +199,13 @@ fn rows_alone_say_nothing_that_is_not_so() {
         for row in &rows {
             tracker.row(row, false);
         }
-        let mut said = RowsSaid::default();
+        let mut said = Vec::new();
         let blind = LogSight::Blind;
-        tracker.judge_rows(newest.plus_ms(AFTER_MS), blind, &mut said);
-        assert_eq!(said.past, []);
-        for boot in boots_of(&said.live) {
+        tracker.judge_rows(newest.plus_ms(AFTER_MS), blind, &mut |observation, live| {
+            assert!(live, "{observation:?}");
+            said.push(observation);
+        });
+        for boot in boots_of(&said) {
             assert_eq!(boot.first.source, ROWS);
             let Some(wanted) = boot.vm.and_then(|vm| truth.outcomes.get(&vm)) else {
                 continue;

@@ -60,9 +60,9 @@ pub enum LogSight {
 
 /// What followed from rows: of rows that the first window ever brought, and of those since.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RowsSaid {
-    pub past: Vec<Observation>,
-    pub live: Vec<Observation>,
+pub(super) struct RowsSaid {
+    pub(super) past: Vec<Observation>,
+    pub(super) live: Vec<Observation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -467,7 +467,15 @@ impl Tracker {
     }
 
     /// A poll is complete, as of this time by the database's clock: opens and ends the boots that only rows tell of.
-    pub fn judge_rows(&mut self, as_of: Timestamp, log: LogSight, said: &mut RowsSaid) {
+    ///
+    /// What follows is told one by one, so that a first look at thousands of boots holds one of them at a time: of rows
+    /// that the first window ever brought (`false`), and after them of those since (`true`).
+    pub fn judge_rows(
+        &mut self,
+        as_of: Timestamp,
+        log: LogSight,
+        tell: &mut dyn FnMut(Observation, bool),
+    ) {
         self.rows.horizon = as_of.plus_ms(-WINDOW_MS);
         self.rows.expire(as_of);
         let due = self.rows.due(as_of, log);
@@ -480,13 +488,23 @@ impl Tracker {
             watched.and_then(Watched::vm_type) == Some(VmType::Cli)
         };
         let (cli, others): (Vec<RowKey>, Vec<RowKey>) = due.into_iter().partition(of_cli);
+        let mut said = RowsSaid::default();
         for key in cli.into_iter().chain(others) {
-            self.rows.judge(key, as_of, said);
-        }
-        for observation in said.live.iter_mut().chain(&mut said.past) {
-            if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
-                boot.origin = self.origin_of(boot.user);
+            self.rows.judge(key, as_of, &mut said);
+            for mut observation in said.past.drain(..) {
+                self.name_origin(&mut observation);
+                tell(observation, false);
             }
+        }
+        for mut observation in said.live {
+            self.name_origin(&mut observation);
+            tell(observation, true);
+        }
+    }
+
+    fn name_origin(&self, observation: &mut Observation) {
+        if let Observation::BootEnded(boot) | Observation::BootSettled(boot) = observation {
+            boot.origin = self.origin_of(boot.user);
         }
     }
 

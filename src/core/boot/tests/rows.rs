@@ -59,10 +59,17 @@ impl Story {
             true => LogSight::Blind,
             false => LogSight::ReadTo(as_of),
         };
-        let mut said = RowsSaid::default();
-        self.tracker.judge_rows(as_of, log, &mut said);
-        said
+        told(&mut self.tracker, as_of, log)
     }
+}
+
+fn told(tracker: &mut Tracker, as_of: Timestamp, log: LogSight) -> RowsSaid {
+    let mut said = RowsSaid::default();
+    tracker.judge_rows(as_of, log, &mut |observation, live| match live {
+        true => said.live.push(observation),
+        false => said.past.push(observation),
+    });
+    said
 }
 
 fn ended(said: &[Observation]) -> Vec<Boot> {
@@ -326,10 +333,7 @@ fn while_the_log_is_blind_rows_do_and_what_was_told_is_not_told_again() {
         story.row(&row);
     }
     let catching_up = LogSight::ReadTo(Timestamp(START - 1));
-    let mut said = RowsSaid::default();
-    story
-        .tracker
-        .judge_rows(Timestamp(START + MINUTE), catching_up, &mut said);
+    let said = told(&mut story.tracker, Timestamp(START + MINUTE), catching_up);
     assert_eq!(
         said,
         RowsSaid::default(),
