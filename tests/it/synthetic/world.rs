@@ -154,8 +154,8 @@ impl World {
             self.ask("GET", "/health", "");
             let log = self.log();
             let new = log.get(known..).unwrap_or_default();
-            let stamps = new.lines().filter_map(|line| line.get(..19)?.parse().ok());
-            time = stamps.last();
+            let mut newest = new.lines().rev();
+            time = newest.find_map(|line| line.get(..19)?.parse().ok());
             time.is_some()
         });
         time.unwrap()
