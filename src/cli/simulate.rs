@@ -117,7 +117,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SCENARIO", default_value = "healthy", value_parser = scenario)]
     api_scenario: &'static Scenario,
 
-    /// How the API behaves: usual, slow, limited, broken, cancels-nothing or foreign-address
+    /// How the API behaves: usual, slow, limited, broken, redirect-start, cancels-nothing ...
     #[arg(long, value_name = "HABIT", default_value = "usual", value_parser = habit)]
     api_habit: Habit,
 

@@ -2,9 +2,9 @@
 //!
 //! The shipped migration, the code and production differ, and a sidecar that may read only its views sees a third form.
 //! So the columns are looked up, and the statements follow from them: ids as text or UUID, `created_at` or `started_at`,
-//! `vm_type` or `type`, addresses as INET or text, tables with `xmin` or views with `row_version`. Columns that must not
-//! be read (`auth_url`, `vnc_url`) are asked only for whether they are filled. Everything comes as text, decoded without
-//! ever failing on an odd value.
+//! `vm_type` or `type`, addresses as INET or text, tables with `xmin` or views with `row_version`. Of columns that
+//! must not be read, `auth_url` is asked only for whether it is filled, and `vnc_url`, which is written together with the
+//! address, not at all. Everything comes as text, decoded without ever failing on an odd value.
 
 mod decode;
 mod dialect;

@@ -28,6 +28,8 @@ pub enum Habit {
     Limited(u32, i64),
     /// The request to start is answered with an error text of the controller's own, before any VM.
     Broken,
+    /// The request to start is answered with a redirect to an address that is no controller's.
+    RedirectsStart,
     /// A cancellation is answered with success, and nothing is destroyed.
     CancelsNothing,
     /// The answers and the session's row name an address that is no VM's.
@@ -53,6 +55,11 @@ pub const HABITS: &[(&str, Habit, &str)] = &[
         "broken",
         Habit::Broken,
         "a request to start is answered with 500",
+    ),
+    (
+        "redirect-start",
+        Habit::RedirectsStart,
+        "a request to start is sent elsewhere with 302",
     ),
     (
         "cancels-nothing",

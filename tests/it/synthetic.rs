@@ -157,6 +157,41 @@ fn an_error_of_the_controller_is_a_failed_boot_without_a_vm() {
     assert!(world.cancelled().is_empty());
 }
 
+/// Where it leads (203.0.113.77, documentation's) is no controller's, and is not asked.
+#[test]
+fn a_redirect_on_start_is_not_followed_but_counted_and_reported_and_blames_no_vm() {
+    let world = World::start(Version::Oct, Habit::RedirectsStart, "healthy", 60_000);
+    let mut program = world.program("one", ACCOUNT);
+    program.wants_a_run();
+    let run = program.eventually("the run is over", |view| {
+        let over = view["running"].is_null() && !view["runs"][0].is_null();
+        over.then(|| view["runs"][0].clone())
+    });
+    assert_eq!(run["result"], "errored", "{run}");
+    assert_eq!(
+        run["reason"],
+        "the controller's answer is a redirect to http://203.0.113.77/login, which is not followed"
+    );
+    assert_eq!(run["addresses_refused"], 1, "{run}");
+    assert_eq!(run["cleaned_up"], true, "{run}");
+    assert!(run["failure"].is_null() && run["session_id"].is_null());
+    // Sent once, and nothing came of it.
+    let asked = world.log().matches("/api/auth/start?bootwatch=").count();
+    assert_eq!(asked, 1);
+    assert!(world.sessions(ACCOUNT).is_empty());
+    assert!(world.cancelled().is_empty());
+    let text = program.metrics();
+    for count in [
+        "bootwatch_synthetic_addresses_refused_total 1",
+        "bootwatch_synthetic_runs_total{result=\"errored\"} 1",
+        "bootwatch_synthetic_runs_total{result=\"failed\"} 0",
+    ] {
+        assert!(text.contains(count), "{count}: {text}");
+    }
+    let said = "what answers at synthetic.controller redirects; no redirect is followed";
+    assert!(program.errors().contains(said), "{}", program.errors());
+}
+
 #[test]
 fn an_agent_that_is_missing_fails_the_boot_and_says_where_it_stopped() {
     for version in [Version::Oct, Version::Dec] {

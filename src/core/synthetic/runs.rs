@@ -616,6 +616,55 @@ fn two_requests_that_cannot_be_told_apart_are_both_left_alone() {
     assert!(story.done().is_some());
 }
 
+/// Its request is accepted, and ours is not even sent: the mark must not wait for the next request of our account.
+#[test]
+fn a_mark_of_another_bootwatch_goes_with_its_own_request() {
+    let other = UserKey(8);
+    let mut traces = Traces::new(OURS);
+    let mut at = NOON;
+    let mut log = |kinds: &[EventKind<'static>]| {
+        at = at.plus_ms(20_000);
+        for kind in kinds {
+            traces.observe(&event(at, *kind));
+        }
+        traces.all().to_vec()
+    };
+    log(&[
+        EventKind::RequestMarked { mark: 0xbad },
+        EventKind::RequestAccepted { user: other },
+    ]);
+    let accepted = EventKind::RequestAccepted { user: OURS };
+    let opened = |session| EventKind::SessionOpened {
+        user: OURS,
+        session,
+    };
+    let all = log(&[EventKind::RequestUnmarked, accepted, opened(FOREIGN)]);
+    assert_eq!(all[0].mark, None);
+    let all = log(&[
+        EventKind::RequestMarked { mark: MARK },
+        accepted,
+        opened(SESSION),
+    ]);
+    assert_eq!(all[1].mark, Some(MARK));
+    assert!(!all[1].is_doubtful(), "{all:?}");
+}
+
+#[test]
+fn somebody_elses_request_is_over_by_the_logs_clock_also_where_that_is_ahead_of_ours() {
+    let mut traces = Traces::new(OURS);
+    let ahead = NOON.plus_ms(60 * MINUTE);
+    traces.observe(&event(ahead, EventKind::RequestAccepted { user: OURS }));
+    let opened = EventKind::SessionOpened {
+        user: OURS,
+        session: FOREIGN,
+    };
+    traces.observe(&event(ahead, opened));
+    assert!(traces.all()[0].is_in_the_way(NOON));
+    let gone_on = EventKind::Destroyed { vm: FOREIGN_VM };
+    traces.observe(&event(ahead.plus_ms(6_000), gone_on));
+    assert!(!traces.all()[0].is_in_the_way(NOON));
+}
+
 #[test]
 fn traces_survive_a_restart_and_another_account_starts_anew() {
     let mut story = Story::begin();

@@ -116,7 +116,8 @@ impl Trace {
     #[must_use]
     pub fn is_in_the_way(&self, now: Timestamp) -> bool {
         let age = now.since(self.asked_at);
-        let near = age <= APART_MS || self.is_to_open() && age <= OPENS_MS;
+        // The log's own clock may be ahead of ours, and tells on its own when it is over.
+        let near = age <= APART_MS && !self.settled || self.is_to_open() && age <= OPENS_MS;
         self.mark.is_none() && near
     }
 
@@ -341,11 +342,13 @@ impl Traces {
         }
     }
 
-    /// One of those that arrived without a mark was not of our account.
+    /// One of those that arrived was not of our account: one without a mark, where there is any.
     fn accepted_of_another(&mut self, at: Timestamp) -> bool {
         self.forget_unmarked(at);
         if self.unmarked.pop_front().is_none() {
-            return false;
+            // Nothing else had arrived: so the mark is another bootwatch's, and the next of our account must not take it.
+            // Of two marks nobody knows which.
+            return !self.crowded && self.mark.take().is_some();
         }
         for trace in &mut self.traces {
             trace.suspects = trace.suspects.saturating_sub(1);

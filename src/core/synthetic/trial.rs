@@ -17,21 +17,27 @@
 //! the one session that the log joins to our mark; never a VM of the account as such. Where the log leaves two sessions
 //! to choose from, neither is touched: the controller's own limit of five minutes ends both.
 
+mod call;
+mod cleanup;
+mod verdict;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::looked::{Fault, Looked, ours};
+use super::looked::Looked;
 use super::phases::{Phases, TrialPhase};
 use super::plan::{Room, RowsSeen, SkipReason};
 use super::trace::{APART_MS, Trace};
 use super::{SyntheticResult, SyntheticRun};
 use crate::core::event::{Failure, Outcome, SessionId, Timestamp, VmId, words};
 use crate::core::probe::{
-    Answerer, Check, MOST_VNC, Networks, ProbeResult, Skew, Verdict, VmAddress, is_counted_by_vnc,
+    Answerer, Check, MOST_VNC, Networks, ProbeResult, Skew, VmAddress, is_counted_by_vnc,
 };
 use crate::core::row::SessionStatus;
+
+pub use call::{CallError, SessionAnswer, StartAnswer};
 
 /// The session is asked for at most so often: the deployed limiter allowed 100 requests in 15 minutes.
 const POLL_MS: i64 = 12_000;
@@ -118,59 +124,6 @@ pub struct Trial {
     pub skew: Option<Skew>,
     /// It was taken over from a run that ended in its midst.
     pub resumed: bool,
-}
-
-/// Why a call of the controller's interface told nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallError {
-    /// The limiter; come again after so long.
-    Limited { retry_ms: i64 },
-    /// Our request is at fault.
-    Rejected(String),
-    /// It was sent elsewhere, where nobody goes: whoever answers is not the controller.
-    Redirected { to: String },
-    /// The controller answered with an error of its own.
-    Failed { status: u16, text: String },
-    /// It was never sent.
-    Unreachable(String),
-    /// It may have arrived.
-    Unanswered(String),
-}
-
-impl CallError {
-    fn said(&self) -> String {
-        match self {
-            CallError::Limited { .. } => "the controller's rate limiter refused it".to_owned(),
-            CallError::Redirected { to } => {
-                format!("the controller's answer is a redirect to {to}, which is not followed")
-            }
-            CallError::Rejected(text) => format!("the controller refuses our request: {text}"),
-            CallError::Failed { status, text } => format!("HTTP {status}: {text}"),
-            CallError::Unreachable(text) => format!("the controller cannot be reached: {text}"),
-            CallError::Unanswered(text) => format!("the controller gave no answer: {text}"),
-        }
-    }
-}
-
-/// What the controller answered to the request to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartAnswer {
-    pub session: SessionId,
-    /// As it was named, whatever it is.
-    pub address: Option<String>,
-    /// It names a page of noVNC, so something is to answer on its port: later controllers have none.
-    pub novnc: bool,
-}
-
-/// What the controller answered about the session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionAnswer {
-    /// `None`: it knows no such session, which is usual while it works in the background.
-    pub status: Option<SessionStatus>,
-    pub vm: Option<VmId>,
-    pub address: Option<String>,
-    /// Requests left in the limiter's window.
-    pub left: Option<u32>,
 }
 
 /// What a trial is told.
@@ -453,11 +406,6 @@ impl Running {
         each.into_iter().flatten().min()
     }
 
-    /// Our own look found the agent well, or no address may be looked at.
-    fn has_looked(&self) -> bool {
-        self.settings.networks.is_none() || self.last_look.is_some_and(|look| look.is_well())
-    }
-
     fn looked(&mut self, looked: Looked) {
         let address = self.address.map(VmAddress::ip);
         if address != Some(looked.ip) {
@@ -482,14 +430,6 @@ impl Running {
         }
         let web = !vnc.is_paged || vnc.web == Some(ProbeResult::Ok);
         self.seen.vnc |= web && vnc.greeting == Some(ProbeResult::Ok);
-    }
-
-    /// A VM of it is known, and not known to be gone.
-    fn stands(&self) -> bool {
-        match &self.trace {
-            Some(trace) => (trace.vm.is_some() || trace.created) && !trace.is_gone(),
-            None => self.trial.vm.is_some(),
-        }
     }
 
     fn enter(&mut self, state: TrialState, now: Timestamp, out: &mut Vec<Effect>) {
@@ -629,55 +569,6 @@ impl Running {
         }
     }
 
-    /// What the session says of its VM, and whether there is no hope for more. An answer may come from the controller's
-    /// memory, where VM and address are whatever the row says; so where there are rows, they alone tell.
-    fn fields(&self) -> Fields {
-        let told = match (self.rows, &self.trace) {
-            (RowsSeen::NoDatabase, _) => match self.fields_told {
-                Some(true) => return Fields::Filled,
-                Some(false) => Fields::Empty,
-                None => Fields::Unseen,
-            },
-            (RowsSeen::Hidden, _) => Fields::Unseen,
-            (RowsSeen::Seen, None) => Fields::Missing,
-            (RowsSeen::Seen, Some(trace)) => match trace.session_row {
-                None => Fields::Missing,
-                Some(_) if trace.fields => return Fields::Filled,
-                // The controller fills them before it says so.
-                Some(
-                    SessionStatus::Ready
-                    | SessionStatus::AwaitingUserAuth
-                    | SessionStatus::Completed,
-                ) => Fields::LeftEmpty,
-                Some(_) => Fields::Empty,
-            },
-        };
-        match self.seen.fields {
-            true => Fields::Filled,
-            false => told,
-        }
-    }
-
-    fn cancelled(&mut self, answer: &Result<(), CallError>, now: Timestamp, out: &mut Vec<Effect>) {
-        match answer {
-            Ok(()) => {
-                if self.trial.state == TrialState::Cancelling {
-                    self.trial.cancelled_at = Some(now);
-                    self.enter(TrialState::Verifying, now, out);
-                }
-                self.call_at = now.plus_ms(REVIVE_MS);
-            }
-            Err(CallError::Limited { retry_ms }) => {
-                self.call_at = now.plus_ms((*retry_ms).max(AGAIN_MS));
-            }
-            // A controller that forgot the session has also ended its flow; the rows and the log tell.
-            Err(_) => {
-                self.call_at = now.plus_ms(AGAIN_MS);
-                self.again += 1;
-            }
-        }
-    }
-
     /// Where it leads is no VM's address, and is not asked either.
     fn redirected(&mut self, to: &str, out: &mut Vec<Effect>) {
         self.trial.refused += 1;
@@ -765,11 +656,6 @@ impl Running {
         let failure = self.failure().or(Some(Failure::Unknown));
         self.end(SyntheticResult::Failed, failure, now, out);
         self.enter(TrialState::Cancelling, now, out);
-    }
-
-    fn waits_for_vnc(&self) -> bool {
-        let wanted = self.settings.vnc != VncMatters::Off && self.address.is_some();
-        wanted && !self.seen.vnc && !self.vnc.given_up
     }
 
     /// Phases follow one another: each that was reached ends now, unless an earlier one is still awaited.
@@ -901,59 +787,6 @@ impl Running {
         }
     }
 
-    /// Only the log knows what became of the request.
-    fn join(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let waited = now.since(self.since);
-        if self.trial.ended_at.is_none() {
-            let failure = self.failure();
-            if failure.is_none() && waited < CLASS_MS {
-                return;
-            }
-            let failure = failure.or(Some(Failure::NotStarted));
-            self.end(SyntheticResult::Failed, failure, now, out);
-        }
-        let Some(trace) = &self.trace else {
-            // A request that was sent may still lie with a controller that does not read.
-            if self.sighted && waited >= JOIN_MS {
-                self.finish(true, now, out);
-            }
-            return;
-        };
-        if trace.is_doubtful() {
-            // None is touched; the controller's own limit ends them all.
-            if !self.left_alone {
-                self.left_alone = true;
-                let said = "another request of the account came so close to ours that they cannot be told apart: neither is touched";
-                self.trial.reason = Some(match self.trial.reason.take() {
-                    Some(reason) => short(&format!("{reason}; {said}")),
-                    None => said.to_owned(),
-                });
-                out.push(Effect::Journal(Box::new(self.trial.clone())));
-                out.push(Effect::LeftAlone);
-            }
-            if waited >= FLOW_MS {
-                let clean = trace.is_gone() || trace.vm.is_none();
-                self.finish(clean, now, out);
-            }
-            return;
-        }
-        if let Some(session) = trace.session {
-            // What makes it ambiguous may be the next line of the log.
-            if !self.sighted || !trace.settled && waited < APART_MS {
-                return;
-            }
-            self.trial.session = Some(session);
-            self.enter(TrialState::Cancelling, now, out);
-            self.cancel(now, out);
-            return;
-        }
-        let over = trace.rejected || trace.outcome == Some(Outcome::Failed) || trace.flow_ended;
-        if over && trace.vm.is_none() || waited >= FLOW_MS {
-            let clean = trace.vm.is_none() || trace.is_gone();
-            self.finish(clean, now, out);
-        }
-    }
-
     fn follow(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         self.phases_to(now);
         if self.seen.ready {
@@ -1064,138 +897,6 @@ impl Running {
         }
         if !self.seen.fields && self.rows == RowsSeen::NoDatabase {
             self.ask(now, out);
-        }
-    }
-
-    /// What is wrong with it beyond doubt, though the controller calls it ready.
-    fn fault(&self) -> Option<Fault> {
-        let agent = self.last_look.and_then(|look| look.fault());
-        let fields = match self.fields() {
-            Fields::Filled | Fields::Unseen => None,
-            Fields::Empty | Fields::LeftEmpty => Some("the session's VM fields stay empty"),
-            Fields::Missing => Some("the session has no row"),
-        };
-        let fields = fields.map(|reason| Fault {
-            failure: Failure::Unknown,
-            phase: TrialPhase::SessionFields,
-            reason: reason.to_owned(),
-        });
-        agent.or_else(|| self.vnc_fault()).or(fields)
-    }
-
-    fn vnc_fault(&self) -> Option<Fault> {
-        let web = self.vnc.web.filter(|_| self.vnc.is_paged);
-        let seen = [(self.vnc.greeting, "VNC"), (web, "noVNC")];
-        let (result, name) = seen
-            .into_iter()
-            .filter_map(|(result, name)| Some((result?, name)))
-            .find(|(result, _)| result.verdict() == Verdict::Failed)
-            .filter(|_| self.needs_vnc())?;
-        Some(Fault {
-            failure: Failure::VncNotReady,
-            phase: TrialPhase::Vnc,
-            reason: format!("{name} does not answer as it should: {result}"),
-        })
-    }
-
-    fn needs_vnc(&self) -> bool {
-        self.settings.vnc == VncMatters::Required && !self.seen.vnc
-    }
-
-    /// Why our own looks leave it open whether it is well.
-    fn unsaid(&self) -> Option<String> {
-        if self.has_looked() && !self.needs_vnc() {
-            let unseen = self.fields() == Fields::Unseen;
-            return unseen.then(|| "what the session says of its VM could not be seen".to_owned());
-        }
-        let Some(look) = self.last_look else {
-            return Some("no look of ours at the VM was made".to_owned());
-        };
-        look.unsaid().or_else(|| {
-            let mut results = [self.vnc.greeting, self.vnc.web].into_iter().flatten();
-            let unsaid = results.find(|result| result.verdict() != Verdict::Passed);
-            Some(unsaid.map_or_else(|| "no look of ours at VNC was made".to_owned(), ours))
-        })
-    }
-
-    fn cancel(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.trial.state != TrialState::Cancelling {
-            return;
-        }
-        let Some(session) = self.trial.session else {
-            self.enter(TrialState::Joining, now, out);
-            return;
-        };
-        // The controller itself has ended it, VM and all.
-        if self.is_over() || (self.again >= 3 && self.is_gone()) {
-            self.finish(true, now, out);
-            return;
-        }
-        if self.cancelling || now < self.call_at {
-            return;
-        }
-        if self.again >= 30 {
-            self.finish(false, now, out);
-            return;
-        }
-        self.cancelling = true;
-        self.call_at = now.plus_ms(AGAIN_MS);
-        out.push(Effect::Cancel(session));
-    }
-
-    fn is_gone(&self) -> bool {
-        self.trace.as_ref().is_some_and(Trace::is_gone)
-    }
-
-    /// The flow has ended, and the VM, if there ever was one, is gone.
-    fn is_over(&self) -> bool {
-        let Some(trace) = &self.trace else {
-            return false;
-        };
-        let ended = trace.flow_ended
-            || trace.destroyed >= 2
-            || matches!(
-                trace.session_row,
-                Some(SessionStatus::Failed | SessionStatus::Timeout | SessionStatus::Completed)
-            );
-        let settled = trace.destroying <= trace.destroyed;
-        ended && settled && (trace.is_gone() || trace.vm.is_none() && !trace.created)
-    }
-
-    fn verify(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.is_over() {
-            self.finish(true, now, out);
-            return;
-        }
-        let Some(cancelled_at) = self.trial.cancelled_at else {
-            self.enter(TrialState::Cancelling, now, out);
-            return;
-        };
-        let waited = now.since(cancelled_at);
-        if waited >= FLOW_MS {
-            if !self.stands() {
-                // Who does not see cannot tell: sight is waited for, as long again.
-                if self.sighted || waited >= 2 * FLOW_MS {
-                    self.finish(self.sighted, now, out);
-                }
-            } else if self.again < 3 {
-                self.again += 1;
-                self.enter(TrialState::Cancelling, now, out);
-                self.cancel(now, out);
-            } else {
-                self.finish(false, now, out);
-            }
-            return;
-        }
-        // It was created after the cancellation, or survived it.
-        if self.stands()
-            && !self.cancelling
-            && now >= self.call_at
-            && let Some(session) = self.trial.session
-        {
-            self.cancelling = true;
-            self.call_at = now.plus_ms(REVIVE_MS);
-            out.push(Effect::Cancel(session));
         }
     }
 }

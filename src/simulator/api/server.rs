@@ -210,6 +210,7 @@ fn write_response(stream: &mut TcpStream, response: &Response) -> io::Result<()>
     } = response;
     let reason = match status {
         200 => "OK",
+        302 => "Found",
         400 => "Bad Request",
         404 => "Not Found",
         429 => "Too Many Requests",

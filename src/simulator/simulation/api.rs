@@ -226,6 +226,17 @@ impl Simulation {
     }
 
     fn start_asked(&mut self, ticket: u64, user: &str, provider: &str) {
+        if self.habit() == Habit::RedirectsStart {
+            // What stands before the controller answers so: nothing of it reaches the flow.
+            self.log_text(
+                &shapes::ACCESS_START,
+                "POST /start 302".to_owned(),
+                vec![1i64.into()],
+            );
+            let to = format!("http://{FOREIGN}/login?next=start");
+            self.respond_with(ticket, 302, &json!({}), vec![("Location", to)]);
+            return;
+        }
         if user.is_empty() || provider.is_empty() {
             let body = json!({"error": "userId and provider are required"});
             self.respond(ticket, 400, &body);

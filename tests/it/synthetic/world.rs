@@ -1,7 +1,8 @@
 //! A simulated controller with all its faces, and the program that makes boots with it.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -142,7 +143,36 @@ impl World {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        exchange(self.api, method, path, "", body)
+        exchange(self.api, method, path, "", body).unwrap()
+    }
+
+    /// The controller's time, as a line of its log has it that is written for us now.
+    fn time(&self) -> jiff::civil::DateTime {
+        let known = self.log().len();
+        let mut time = None;
+        eventually("the controller says what time it is", || {
+            self.ask("GET", "/health", "");
+            let log = self.log();
+            let new = log.get(known..).unwrap_or_default();
+            let mut newest = new.lines().rev();
+            time = newest.find_map(|line| line.get(..19)?.parse().ok());
+            time.is_some()
+        });
+        time.unwrap()
+    }
+
+    /// Waits until the controller's clock has gone on by more than that, and the log tells of something: a stranger who is
+    /// refused.
+    pub(super) fn passes(&self, seconds: i64) {
+        let began = self.time();
+        eventually("the controller's time passes", || {
+            let passed = self.time().duration_since(began);
+            passed.as_secs() > seconds
+        });
+        let stranger =
+            "{\"userId\":\"5e1f0000-0000-4000-8000-00000000dead\",\"provider\":\"codex\"}";
+        let (status, _) = self.ask("POST", "/api/auth/start", stranger);
+        assert_eq!(status, 500);
     }
 
     pub(super) fn log(&self) -> String {
@@ -233,7 +263,7 @@ impl World {
                 "sqlite://{}",
                 self.folder.path().join("controller.db").display()
             ),
-            child: None,
+            child: RefCell::new(None),
             address: None,
         };
         program.start();
@@ -253,7 +283,7 @@ impl Drop for World {
 pub(super) struct Program {
     folder: PathBuf,
     database: String,
-    child: Option<Child>,
+    child: RefCell<Option<Child>>,
     address: Option<SocketAddr>,
 }
 
@@ -281,7 +311,7 @@ impl Program {
             .trim()
             .rsplit_once("http://")
             .and_then(|(_, at)| at.parse().ok());
-        self.child = Some(child);
+        self.child.replace(Some(child));
         self.address = Some(address.unwrap_or_else(|| panic!("{line}: {}", self.errors())));
         self.eventually("the log and the rows are read", |view| {
             let blind = view["blocked_by"] == "blind"
@@ -291,14 +321,14 @@ impl Program {
     }
 
     pub(super) fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
+        let mut child = self.child.borrow_mut().take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// The orderly way: what is in memory goes into the store's file.
     pub(super) fn end(&mut self) {
-        let mut child = self.child.take().unwrap();
+        let mut child = self.child.borrow_mut().take().unwrap();
         let sent = Command::new("kill")
             .args(["-TERM", &child.id().to_string()])
             .status()
@@ -315,25 +345,36 @@ impl Program {
         fs::read_to_string(self.folder.join("errors")).unwrap_or_default()
     }
 
+    /// Whether it runs, and what it said, for a test that fails.
+    pub(super) fn fate(&self) -> String {
+        let mut child = self.child.borrow_mut();
+        let ended = child.as_mut().map(|child| child.try_wait().unwrap());
+        format!("ended: {ended:?}\n{}", self.errors())
+    }
+
     pub(super) fn ask_with(&self, token: &str) -> (u16, Value) {
         let header = format!("Authorization: Bearer {token}\r\n");
-        let path = "/api/v1/synthetic/runs";
+        self.answers("POST", "/api/v1/synthetic/runs", &header)
+    }
+
+    /// What the program says where it does not answer.
+    fn answers(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
         let address = self.address.unwrap();
-        assert!(TcpStream::connect(address).is_ok(), "{}", self.errors());
-        exchange(address, "POST", path, &header, "")
+        exchange(address, method, path, headers, "")
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}; {}", self.fate()))
     }
 
     /// Asks for a run, until the guards let it.
     pub(super) fn wants_a_run(&mut self) {
-        eventually("a run begins", || {
+        self.eventually("a run begins", |_| {
             let (status, answer) = self.ask_with(TOKEN);
             assert!(matches!(status, 202 | 409), "{status} {answer}");
-            status == 202
+            (status == 202).then_some(())
         });
     }
 
     pub(super) fn view(&self) -> Value {
-        exchange(self.address.unwrap(), "GET", "/api/v1/synthetic", "", "").1
+        self.answers("GET", "/api/v1/synthetic", "").1
     }
 
     pub(super) fn metrics(&self) -> String {
@@ -358,7 +399,7 @@ impl Program {
                 return found;
             }
             if watch.elapsed() > DEADLINE {
-                panic!("not in time: {what}: {view:#}\n{}", self.errors());
+                panic!("not in time: {what}: {view:#}\n{}", self.fate());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -367,23 +408,28 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(mut child) = self.child.borrow_mut().take() {
             child.kill().ok();
             child.wait().ok();
         }
     }
 }
 
-fn exchange(at: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(at).unwrap();
+fn exchange(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<(u16, Value)> {
+    let mut stream = TcpStream::connect(at)?;
     let length = body.len();
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
+    )?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer)?;
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .unwrap_or((answer.as_str(), ""));
@@ -394,8 +440,6 @@ fn exchange(at: SocketAddr, method: &str, path: &str, headers: &str, body: &str)
         .unwrap_or(0);
     let start = body.find('{').unwrap_or(body.len());
     let end = body.rfind('}').map_or(start, |at| at + 1);
-    (
-        status,
-        serde_json::from_str(body.get(start..end).unwrap_or_default()).unwrap_or(Value::Null),
-    )
+    let value = serde_json::from_str(body.get(start..end).unwrap_or_default());
+    Ok((status, value.unwrap_or(Value::Null)))
 }
