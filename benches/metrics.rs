@@ -158,6 +158,7 @@ fn scrape(_: &mut Criterion) {
             tell: Arc::new(|_| Words::default()),
             settings: Vec::new(),
             guard: Arc::new(Guard::open_to_all()),
+            public: false,
         };
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");

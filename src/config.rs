@@ -119,6 +119,7 @@ pub struct Web {
     pub token: Option<Secret>,
     /// Certificate and users, in the form of the exporter-toolkit.
     pub config_file: Option<PathBuf>,
+    pub public: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +226,7 @@ pub fn parse(
             listen: settings.read("web.listen"),
             token: settings.maybe("web.token"),
             config_file: settings.maybe("web.config_file"),
+            public: settings.read("web.public"),
         },
         synthetic: synthetic::read(&settings),
         rules: Rules::read(&settings),

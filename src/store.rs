@@ -24,6 +24,7 @@ mod error;
 mod file;
 mod fleet;
 mod history;
+mod line;
 mod operation;
 mod outbox;
 mod row;
@@ -46,7 +47,7 @@ use crate::core::event::Timestamp;
 
 pub use archive::{Archive, ListedReport, StoredReport};
 pub use error::{Cause, Kind, OpenError, StoreError};
-pub use fleet::{FLEET_SQL, Fleet, FleetError, FleetFigures};
+pub use fleet::{FLEET_SQL, Fleet, FleetError, FleetFigures, FleetHistory, FleetIncident};
 pub use history::{BootFilter, History, Tally};
 pub use operation::OperationRow;
 pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};

@@ -69,6 +69,8 @@ pub struct Faces {
     pub settings: Vec<Shown>,
     /// Who may look.
     pub guard: Arc<Guard>,
+    /// Whether everybody may see a page that says no more than whether VMs boot.
+    pub public: bool,
 }
 
 impl fmt::Debug for Faces {

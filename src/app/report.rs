@@ -6,6 +6,7 @@
 //! One that is due is made once it is due, or at the next start after that; each recipient gets it once, and again only
 //! where a late outcome changes its head. A server that refuses it is tried again, ever more rarely, for two days.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +17,12 @@ use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::config::{Config, Zone};
+use crate::config::{Config, Secret, Zone};
 use crate::core::alert::{Incident, Subject};
 use crate::core::diagnosis::Diagnosis;
 use crate::core::event::{Origin, Outcome, Timestamp, VmType};
 use crate::core::fix::Fix;
+use crate::core::report::coverage;
 use crate::core::report::figures::Figures;
 use crate::core::report::incident::IncidentFact;
 use crate::core::report::week::Week;
@@ -28,7 +30,7 @@ use crate::core::report::{Facts, Month, Report, Terms};
 use crate::core::rule::Severity;
 use crate::notify::{Letter, NotifyError, Postman};
 use crate::report::{self, Voice};
-use crate::store::{Archive, History, MessageState, StoredReport};
+use crate::store::{Archive, FleetHistory, History, MessageState, StoredReport, Tally};
 
 const MONTH_MS: i64 = 30 * 86_400_000;
 /// After a report was made late outcomes may still change it; it is looked at again this long.
@@ -67,50 +69,156 @@ pub fn voice_of(config: &Config) -> Voice {
 /// The store cannot be read.
 pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<Report> {
     let mut history = History::open(path).await.context("open the store")?;
-    let (zone, zone_name) = zone_of(config);
-    let range = week.range(&zone);
-    let before_range = week.previous().range(&zone);
-    let mut hits = Hits::of(incidents(&mut history, &range).await?);
-
-    let ends = |week: Week| week.days(&zone).map(|(_, day)| day.end);
-    let mut this = Figures::new(ends(week));
+    let mut span = Span::of(config, week);
+    let mut hits = Hits::of(incidents(&mut history, &span.range).await?);
+    let range = span.range.clone();
     history
         .facts(range.clone(), |boot| {
             hits.boot(boot);
-            this.add(boot);
+            span.this.add(boot);
         })
         .await
         .context("read the week's boots")?;
-    let mut before = Figures::new(ends(week.previous()));
     history
-        .facts(before_range.clone(), |boot| before.add(boot))
+        .facts(span.range_before.clone(), |boot| span.before.add(boot))
         .await
         .context("read last week's boots")?;
-    let month = month(&mut history, &range, &this).await?;
+    let tally = history.tally(span.earlier()).await;
+    let tally = tally.context("count the month's boots")?;
     let synthetic_runs = history.synthetic_runs(range.clone()).await;
     let synthetic_runs = synthetic_runs.context("count the week's synthetic runs")?;
     let seen = history.seen().await.context("read what was seen")?;
-    let within = |range: &Range<Timestamp>| -> Vec<Range<Timestamp>> {
-        seen.iter()
-            .filter(|stretch| stretch.end > range.start && stretch.start < range.end)
-            .cloned()
-            .collect()
-    };
-    Ok(Report::of(Facts {
-        week,
-        terms: Terms {
-            objective: objective(config),
-        },
-        seen: within(&range),
-        seen_before: within(&before_range),
-        zone,
-        zone_name,
-        this,
-        before,
+    let (seen, seen_before) = (
+        overlapping(&seen, &range),
+        overlapping(&seen, &span.range_before),
+    );
+    Ok(span.report(Found {
+        seen,
+        seen_before,
+        seen_of: BTreeMap::new(),
+        month: tally,
+        incidents: hits.incidents,
+        synthetic_runs,
+    }))
+}
+
+/// Reckons a week over all hosts, from the fleet's database. A host counts as part of the fleet in a week in which
+/// something of it was seen or begun, and the week as seen where it was seen of each.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn reckon_fleet(config: &Config, url: &Secret, week: Week) -> anyhow::Result<Report> {
+    let mut history = FleetHistory::open(url).await?;
+    let mut span = Span::of(config, week);
+    let range = span.range.clone();
+    let rows = history.incidents(range.clone()).await;
+    let rows = rows.context("the week's incidents")?.into_iter();
+    let mut hits = Hits::of(
+        rows.map(|row| {
+            let fact = incident_fact(&row.incident.0, row.delivered_at, row.acknowledged_at);
+            (row.incident.0, fact)
+        })
+        .collect(),
+    );
+    history
+        .facts(range.clone(), |boot| {
+            hits.boot(boot);
+            span.this.add(boot);
+        })
+        .await
+        .context("the week's boots")?;
+    history
+        .facts(span.range_before.clone(), |boot| span.before.add(boot))
+        .await
+        .context("last week's boots")?;
+    let month = history.tally(span.earlier()).await;
+    let month = month.context("the month's boots")?;
+    let synthetic_runs = history.synthetic_runs(range.clone()).await;
+    let synthetic_runs = synthetic_runs.context("the week's synthetic runs")?;
+    let seen_of = history.seen(range).await.context("what was seen")?;
+    let before = history.seen(span.range_before.clone()).await;
+    let before = before.context("what was seen of last week")?;
+    history.close().await;
+    Ok(span.report(Found {
+        seen: coverage::together(seen_of.values()),
+        seen_before: coverage::together(before.values()),
+        seen_of,
         month,
         incidents: hits.incidents,
         synthetic_runs,
     }))
+}
+
+/// A week, and its boots as they are counted.
+struct Span {
+    week: Week,
+    zone: TimeZone,
+    zone_name: String,
+    objective: f64,
+    range: Range<Timestamp>,
+    range_before: Range<Timestamp>,
+    this: Figures,
+    before: Figures,
+}
+
+/// What is known of it besides its boots.
+struct Found {
+    seen: Vec<Range<Timestamp>>,
+    seen_before: Vec<Range<Timestamp>>,
+    seen_of: BTreeMap<String, Vec<Range<Timestamp>>>,
+    /// The boots of [`Span::earlier`].
+    month: Vec<Tally>,
+    incidents: Vec<IncidentFact>,
+    synthetic_runs: BTreeMap<String, u64>,
+}
+
+impl Span {
+    fn of(config: &Config, week: Week) -> Span {
+        let (zone, zone_name) = zone_of(config);
+        let ends = |week: Week| week.days(&zone).map(|(_, day)| day.end);
+        Span {
+            week,
+            objective: objective(config),
+            range: week.range(&zone),
+            range_before: week.previous().range(&zone),
+            this: Figures::new(ends(week)),
+            before: Figures::new(ends(week.previous())),
+            zone,
+            zone_name,
+        }
+    }
+
+    /// What the budget's period has beside the week.
+    fn earlier(&self) -> Range<Timestamp> {
+        self.range.end.plus_ms(-MONTH_MS)..self.range.start
+    }
+
+    fn report(self, found: Found) -> Report {
+        let month = month(&self.this, &found.month);
+        Report::of(Facts {
+            week: self.week,
+            zone: self.zone,
+            zone_name: self.zone_name,
+            terms: Terms {
+                objective: self.objective,
+            },
+            this: self.this,
+            before: self.before,
+            seen: found.seen,
+            seen_before: found.seen_before,
+            seen_of: found.seen_of,
+            month,
+            incidents: found.incidents,
+            synthetic_runs: found.synthetic_runs,
+        })
+    }
+}
+
+fn overlapping(seen: &[Range<Timestamp>], range: &Range<Timestamp>) -> Vec<Range<Timestamp>> {
+    let within = seen
+        .iter()
+        .filter(|stretch| stretch.end > range.start && stretch.start < range.end);
+    within.cloned().collect()
 }
 
 /// The share of boots that shall succeed, as the rules have it.
@@ -122,20 +230,14 @@ fn objective(config: &Config) -> f64 {
 }
 
 /// The browser boots that count, of the 30 days that end with the week: the week's own were counted already.
-async fn month(
-    history: &mut History,
-    week: &Range<Timestamp>,
-    this: &Figures,
-) -> anyhow::Result<Month> {
+fn month(this: &Figures, earlier: &[Tally]) -> Month {
     let own = this.kinds.get(&VmType::Browser).map(|kind| kind.share());
     let own = own.unwrap_or_default();
     let mut month = Month {
         failed: own.n - own.k,
         judged: own.n,
     };
-    let earlier = week.end.plus_ms(-MONTH_MS)..week.start;
-    let tally = history.tally(earlier).await;
-    for one in tally.context("count the month's boots")? {
+    for one in earlier {
         if one.vm_type != VmType::Browser || one.origin != Origin::User {
             continue;
         }
@@ -148,7 +250,7 @@ async fn month(
             Some(Outcome::Cancelled | Outcome::Lost) | None => {}
         }
     }
-    Ok(month)
+    month
 }
 
 async fn incidents(
@@ -180,27 +282,33 @@ async fn incidents(
                 .filter(|one| one.action == "acknowledge" && one.subject == incident.key)
                 .map(|one| one.at)
                 .min();
-            let fact = IncidentFact {
-                key: incident.key.clone(),
-                host: incident.host.clone(),
-                subject: incident.subject.as_str().to_owned(),
-                cause: incident.cause.as_str().to_owned(),
-                page: incident
-                    .members
-                    .iter()
-                    .any(|member| member.severity == Severity::Page),
-                first_bad_at: incident.first_bad_at,
-                fired_at: incident.fired_at,
-                delivered_at,
-                acknowledged_at,
-                resolved_at: incident.resolved_at,
-                boots_hit: 0,
-                diagnosis: incident.diagnosis.as_ref().and_then(Diagnosis::summary),
-                fix: incident.fix.as_ref().map(Fix::confirmation),
-            };
+            let fact = incident_fact(&incident, delivered_at, acknowledged_at);
             (incident, fact)
         })
         .collect())
+}
+
+fn incident_fact(
+    incident: &Incident,
+    delivered_at: Option<Timestamp>,
+    acknowledged_at: Option<Timestamp>,
+) -> IncidentFact {
+    let mut members = incident.members.iter();
+    IncidentFact {
+        key: incident.key.clone(),
+        host: incident.host.clone(),
+        subject: incident.subject.as_str().to_owned(),
+        cause: incident.cause.as_str().to_owned(),
+        page: members.any(|member| member.severity == Severity::Page),
+        first_bad_at: incident.first_bad_at,
+        fired_at: incident.fired_at,
+        delivered_at,
+        acknowledged_at,
+        resolved_at: incident.resolved_at,
+        boots_hit: 0,
+        diagnosis: incident.diagnosis.as_ref().and_then(Diagnosis::summary),
+        fix: incident.fix.as_ref().map(Fix::confirmation),
+    }
 }
 
 /// The week's incidents, and how many boots each hit.
@@ -236,7 +344,8 @@ impl Hits {
             return;
         }
         for ((vm_type, span), incident) in self.spans.iter().zip(&mut self.incidents) {
-            if *vm_type == Some(boot.vm_type) && span.contains(&boot.started_at) {
+            let its = *vm_type == Some(boot.vm_type) && incident.host == boot.host;
+            if its && span.contains(&boot.started_at) {
                 incident.boots_hit += 1;
             }
         }

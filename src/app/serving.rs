@@ -108,6 +108,7 @@ pub(super) fn start(
         tell: Arc::new(move |incident| tell(&context, incident)),
         settings: config.shown.clone(),
         guard,
+        public: config.web.public,
     };
     let (tell, ended) = oneshot::channel::<()>();
     let cut = CancellationToken::new();

@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Mail it to the recipients of `report.channel` who have not got it, and keep it among the reports
     #[arg(long)]
     send: bool,
+    /// Over all hosts that copy their history to `store.fleet`: by host and in total
+    #[arg(long, conflicts_with = "send")]
+    fleet: bool,
     /// The configuration file
     #[arg(
         long,
@@ -55,7 +58,14 @@ pub(super) fn run(
     let Some(config) = super::load(&arguments.config, surroundings, err)? else {
         return Ok(Status::Misused);
     };
-    if !config.store.path.exists() {
+    if arguments.fleet && config.store.fleet.is_none() {
+        writeln!(
+            err,
+            "--fleet: store.fleet.url is not set; write where the fleet's sidecars copy their history"
+        )?;
+        return Ok(Status::Misused);
+    }
+    if !arguments.fleet && !config.store.path.exists() {
         writeln!(
             err,
             "there is no store at {} (store.path): bootwatch run makes it, and a report is made of what it holds",
@@ -87,7 +97,10 @@ async fn make(
     let week = arguments
         .week
         .unwrap_or_else(|| Week::of(clock::now(), &zone).previous());
-    let reckoned = reports::reckon(config, &config.store.path, week).await?;
+    let reckoned = match config.store.fleet.as_ref().filter(|_| arguments.fleet) {
+        Some(url) => reports::reckon_fleet(config, url, week).await?,
+        None => reports::reckon(config, &config.store.path, week).await?,
+    };
     let voice = reports::voice_of(config);
     let text = match arguments.format {
         Format::Html => report::html(&reckoned, &voice),

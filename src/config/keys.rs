@@ -355,6 +355,12 @@ const BEFORE_RULES: &[Key] = &[
               `basic_auth_users`. It is read anew when it changes, and so are the certificate and key.",
     },
     key(
+        "web.public",
+        Shape::Flag,
+        "false",
+        "Show everybody `/public`, users or not: whether VMs boot, since when, and the last 30 days; no id, address, name or text.",
+    ),
+    key(
         "rules.BootFailureRate.enabled",
         Shape::Flag,
         "true",

@@ -34,7 +34,7 @@ use serde::{Serialize, Serializer};
 use crate::core::event::{Failure, Stage, Timestamp, VmType};
 use advice::Advice;
 use coverage::Coverage;
-use figures::{Figures, Kind};
+use figures::{Figures, HostTally, Kind};
 use incident::{IncidentFact, IncidentFigures};
 use sample::{Quantile, Quantiles};
 use share::{COMPARED, Change, Share};
@@ -76,6 +76,8 @@ pub struct Facts {
     /// Stretches of this week and the last in which all sources were fresh.
     pub seen: Vec<Range<Timestamp>>,
     pub seen_before: Vec<Range<Timestamp>>,
+    /// The same of this week by host, of a fleet; empty of one host.
+    pub seen_of: BTreeMap<String, Vec<Range<Timestamp>>>,
     pub month: Month,
     pub incidents: Vec<IncidentFact>,
     /// What became of synthetic runs, by word; empty where none are made.
@@ -161,10 +163,20 @@ pub struct Apart {
     pub total: Share,
 }
 
+/// One host of a fleet, or the only one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HostFigures {
     pub host: String,
+    /// Of browser boots.
     pub ready: Share,
+    pub interval: Option<share::Interval>,
+    pub cli_ready: Share,
+    pub time_to_ready: Quantiles,
+    /// Failed browser boots by class.
+    pub causes: BTreeMap<Failure, u64>,
+    pub incidents: u64,
+    /// Seconds of the week that were seen of it; `None` where it is the only one.
+    pub seen: Option<Share>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -303,11 +315,8 @@ impl Report {
             (b.failed.k, a.vm_type, a.failure).cmp(&(a.failed.k, b.vm_type, b.failure))
         });
         let total = rate(total, total_before, comparable);
-        let hosts: Vec<HostFigures> = hosts
-            .into_iter()
-            .map(|(host, ready)| HostFigures { host, ready })
-            .collect();
         let incidents: Vec<IncidentFigures> = incident::figures(facts.incidents);
+        let hosts = hosted(hosts, &incidents, facts.seen_of, &range);
         let mut report = Report {
             week: facts.week,
             zone: facts.zone_name,
@@ -391,11 +400,42 @@ fn kind(
         judged,
         rate: rate(this.share(), then.share(), comparable && judged),
         with_maintenance,
-        time_to_end: sample::censored(&mut this.ready_ms.clone(), &mut this.given_up_ms),
+        time_to_end: sample::censored(&mut this.ready_ms, &this.given_up_ms),
         distribution: this.ready_ms.histogram(&EDGES),
         time_to_ready: this.ready_ms.quantiles(),
         time_to_ready_before: then.ready_ms.quantiles(),
     }
+}
+
+/// Every host that had a boot that counts, an incident or a sidecar.
+fn hosted(
+    mut tallies: BTreeMap<String, HostTally>,
+    incidents: &[IncidentFigures],
+    mut seen: BTreeMap<String, Vec<Range<Timestamp>>>,
+    week: &Range<Timestamp>,
+) -> Vec<HostFigures> {
+    let is_fleet = !seen.is_empty();
+    let of_seen = seen.keys().map(String::as_str);
+    let of_incidents = incidents.iter().map(|incident| incident.host.as_str());
+    for host in of_seen.chain(of_incidents.filter(|_| is_fleet)) {
+        if !tallies.contains_key(host) {
+            tallies.insert(host.to_owned(), HostTally::default());
+        }
+    }
+    tallies
+        .into_iter()
+        .map(|(host, mut tally)| HostFigures {
+            ready: tally.ready,
+            interval: tally.ready.interval(),
+            cli_ready: tally.cli,
+            time_to_ready: tally.ready_ms.quantiles(),
+            causes: tally.failures,
+            incidents: incidents.iter().filter(|one| one.host == host).count() as u64,
+            seen: is_fleet
+                .then(|| Coverage::of(week, seen.remove(&host).unwrap_or_default()).seconds),
+            host,
+        })
+        .collect()
 }
 
 fn excluded(vm_type: VmType, kind: &Kind) -> Vec<ExclusionFigures> {

@@ -72,6 +72,7 @@ fn head(report: &Report, voice: &Voice) -> Markup {
                 (report.week.monday().strftime("%-d %B %Y").to_string()) " to "
                 (report.week.sunday().strftime("%-d %B %Y").to_string())
                 ", " (report.zone)
+                @if report.hosts.len() > 1 { ", " (words::grouped(report.hosts.len() as u64)) " hosts" }
             }
             p.headline { (words::headline(report)) }
             @if report.coverage.partial {
@@ -198,18 +199,30 @@ fn hosts(report: &Report) -> Markup {
     html! {
         @if report.hosts.len() > 1 {
             table {
-                caption { "Browser boots by host" }
-                thead { tr { th scope="col" { "Host" } th.n scope="col" { "Ready" } th.n scope="col" { "Share" } th.n scope="col" { "95 % interval" } } }
+                caption { "Browser boots by host" @if report.hosts.len() > words::HOSTS { ", the least reliable first" } }
+                thead { tr {
+                    th scope="col" { "Host" } th.n scope="col" { "Ready" } th.n scope="col" { "Share" }
+                    th.n scope="col" { "95 % interval" } th.n scope="col" { "p50" } th.n scope="col" { "p95" }
+                    th scope="col" { "Why they failed" } th.n scope="col" { "Incidents" } th.n scope="col" { "Seen" }
+                } }
                 tbody {
-                    @for host in &report.hosts {
+                    @for host in words::hosts(report) {
                         tr {
                             th scope="row" { (host.host) }
                             td.n { (words::count(host.ready)) }
                             td.n { (words::value(host.ready)) }
                             td.n { (words::interval(host.ready).unwrap_or_default()) }
+                            td.n { (words::quantile(host.time_to_ready.p50)) }
+                            td.n { (words::quantile(host.time_to_ready.p95)) }
+                            td { (words::classes(host)) }
+                            td.n { (words::grouped(host.incidents)) }
+                            td.n { (host.seen.map_or_else(|| "–".to_owned(), words::value)) }
                         }
                     }
                 }
+            }
+            @if report.hosts.len() > words::HOSTS {
+                p { "and " (words::grouped((report.hosts.len() - words::HOSTS) as u64)) " more hosts, which the JSON lists." }
             }
         }
     }

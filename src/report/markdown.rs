@@ -115,14 +115,7 @@ fn boots(text: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
     if report.hosts.len() > 1 {
-        for host in &report.hosts {
-            writeln!(
-                text,
-                "- host {}: {}",
-                plain(&host.host),
-                words::full(host.ready)
-            )?;
-        }
+        hosts(text, report)?;
     }
     writeln!(text, "\n| day | browser boots ready |\n| --- | ---: |")?;
     for day in &report.days {
@@ -133,6 +126,31 @@ fn boots(text: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(text, "| {} | {ready} |", day.date)?;
     }
     Ok(())
+}
+
+fn hosts(text: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n| host | browser boots ready | p50 | p95 | why they failed | incidents | seen |\n\
+         | --- | ---: | ---: | ---: | --- | ---: | ---: |"
+    )?;
+    for host in words::hosts(report) {
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            plain(&host.host),
+            words::full(host.ready),
+            words::quantile(host.time_to_ready.p50),
+            words::quantile(host.time_to_ready.p95),
+            words::classes(host),
+            host.incidents,
+            host.seen.map_or_else(|| "–".to_owned(), words::value)
+        )?;
+    }
+    match report.hosts.len().checked_sub(words::HOSTS + 1) {
+        Some(more) => writeln!(text, "\nand {} more hosts, which the JSON lists.", more + 1),
+        None => Ok(()),
+    }
 }
 
 fn causes(text: &mut String, report: &Report) -> std::fmt::Result {

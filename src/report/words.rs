@@ -7,7 +7,7 @@ use crate::core::report::advice::Advice;
 use crate::core::report::incident::IncidentFigures;
 use crate::core::report::sample::{Quantile, Quantiles};
 use crate::core::report::share::{Change, Share};
-use crate::core::report::{Rate, Report, growth};
+use crate::core::report::{HostFigures, Rate, Report, growth};
 
 /// How times and links are written.
 #[derive(Clone, Debug)]
@@ -154,6 +154,41 @@ pub(super) fn kind(vm_type: VmType) -> String {
 /// A word of a vocabulary as people write it.
 pub(super) fn plain(word: &str) -> String {
     word.replace('_', " ")
+}
+
+/// Hosts that are told of by themselves: mails are clipped.
+pub(super) const HOSTS: usize = 50;
+
+/// By name; of a large fleet the least reliable ones.
+pub(super) fn hosts(report: &Report) -> Vec<&HostFigures> {
+    let mut hosts: Vec<&HostFigures> = report.hosts.iter().collect();
+    if hosts.len() > HOSTS {
+        let share = |host: &HostFigures| host.ready.value().unwrap_or(1.0);
+        hosts.sort_by(|a, b| {
+            let by_share = share(a).total_cmp(&share(b));
+            by_share.then_with(|| a.host.cmp(&b.host))
+        });
+        hosts.truncate(HOSTS);
+    }
+    hosts
+}
+
+/// `agent refused 12, guest died 1`: the most frequent three.
+pub(super) fn classes(host: &HostFigures) -> String {
+    let mut classes: Vec<(u64, &str)> = host
+        .causes
+        .iter()
+        .map(|(failure, boots)| (*boots, failure.as_str()))
+        .collect();
+    classes.sort_by(|a, b| (b.0, a.1).cmp(&(a.0, b.1)));
+    let told = classes.iter().take(3);
+    let told: Vec<String> = told
+        .map(|(boots, failure)| format!("{} {}", plain(failure), grouped(*boots)))
+        .collect();
+    match told.is_empty() {
+        true => "–".to_owned(),
+        false => told.join(", "),
+    }
 }
 
 /// The week in a sentence or two.

@@ -7,7 +7,12 @@
 //!
 //! An outage of days is caught up batch by batch. A row that PostgreSQL refuses for what it holds is skipped, logged and
 //! counted: it must not hold up the others. Rows that the local retention pruned stay in the fleet's history.
+//!
+//! What a week's report needs besides (what was seen, who was told, how synthetic runs ended) is little, and is copied
+//! whole whenever it changed ([`aside`]).
 
+mod aside;
+mod reader;
 mod remote;
 
 use std::os::unix::fs::MetadataExt;
@@ -26,6 +31,7 @@ use super::error::StoreError;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use crate::config::Secret;
 
+pub use reader::{FleetHistory, FleetIncident};
 pub use remote::SQL as FLEET_SQL;
 
 /// Rows of one step.
@@ -58,6 +64,8 @@ pub enum FleetError {
     Version { found: i32, known: i32 },
     #[error("copy to the fleet's database")]
     Copy(#[source] sqlx::Error),
+    #[error("read the fleet's database")]
+    Read(#[source] sqlx::Error),
     #[error("the fleet's database did not answer within {PATIENCE:?}")]
     Silent,
     #[error(transparent)]
@@ -109,6 +117,7 @@ pub struct Fleet {
     /// The rows of the next step; one by one while the bad one of a batch is looked for.
     rows: i64,
     figures: FleetFigures,
+    aside: aside::Asides,
 }
 
 impl Fleet {
@@ -122,6 +131,7 @@ impl Fleet {
             remote: None,
             rows: ROWS,
             figures: FleetFigures::default(),
+            aside: aside::Asides::default(),
         })
     }
 
@@ -170,6 +180,7 @@ impl Fleet {
             // What is in doubt is begun anew: both ends close with their connection.
             self.remote = None;
             self.local = None;
+            self.aside = aside::Asides::default();
         }
         done
     }
@@ -229,6 +240,11 @@ impl Fleet {
             more |= left > 0;
             behind += left;
         }
+        if !more {
+            self.aside
+                .copy(local, remote, &self.host, &self.path)
+                .await?;
+        }
         self.figures.behind = behind;
         Ok(more)
     }
@@ -240,6 +256,7 @@ impl Fleet {
         let file = (facts.dev(), facts.ino());
         if let Some(old) = self.local.take_if(|local| local.file != file) {
             old.raw.close().await.ok();
+            self.aside = aside::Asides::default();
         }
         if self.local.is_none() {
             let raw = options(&self.path).read_only(true).connect().await;

@@ -28,10 +28,19 @@ pub const SKIPPED: &str = "skipped";
 
 /// How the runs that began in a range ended, and how many; what is not judged yet is none of them. A request that was
 /// turned away has a row of its own as a skip.
+///
+/// [`NEWEST`] says the same of each by itself.
 pub(super) const TALLY: &str = "SELECT word, count(*) FROM (
         SELECT CASE WHEN state = 'skipped' THEN 'skipped_' || (intent ->> '$.reason') ELSE intent ->> '$.result' END AS word
         FROM synthetic WHERE started_at >= ? AND started_at < ?)
     WHERE word IS NOT NULL AND word <> 'skipped' GROUP BY word ORDER BY word";
+
+/// How the newest runs ended, a few weeks of them, as a JSON array.
+pub(super) const NEWEST: &str = "SELECT json_group_array(json_object('id', id, 'started_at', started_at, 'word', word))
+    FROM (SELECT id, started_at,
+            CASE WHEN state = 'skipped' THEN 'skipped_' || (intent ->> '$.reason') ELSE intent ->> '$.result' END AS word
+        FROM (SELECT * FROM synthetic ORDER BY id DESC LIMIT 4000) ORDER BY id)
+    WHERE word IS NOT NULL AND word <> 'skipped'";
 
 pub(super) const NOTE: &str = "INSERT INTO synthetic (id, state, intent, vm_id, session_id, started_at, ended_at)
     SELECT value ->> 'id', value ->> 'state', value ->> 'intent', value ->> 'vm_id', value ->> 'session_id',

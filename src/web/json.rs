@@ -59,6 +59,12 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
         "GET /api/v1/messages",
         "what was sent to whom, newest first; incident, cursor, limit",
     ),
+    (
+        "GET /api/v1/synthetic",
+        "boots that bootwatch makes itself: the latest, what runs, what would forbid one",
+    ),
+    ("POST /api/v1/synthetic/runs", "a synthetic boot now"),
+    ("POST /api/v1/fixes", "mark a fix"),
     ("GET /api/v1/image", "the golden image as last audited"),
     ("GET /api/v1/reports", "the archive of weekly reports"),
     (

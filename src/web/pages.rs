@@ -14,6 +14,8 @@ mod layout;
 mod now;
 mod operate;
 mod outcome;
+mod public;
+mod synthetic;
 mod system;
 mod text;
 mod why;
@@ -47,6 +49,8 @@ use crate::core::desk::View;
 use crate::core::event::{Timestamp, UserKey, VmType};
 use crate::core::state::{Because, Look, Verdict, judge};
 
+/// Shown to everybody, where that is configured.
+pub(super) const PUBLIC: &str = "/public";
 const HTML: &str = "text/html; charset=utf-8";
 /// The first page is written at most so often.
 const TICK: Duration = Duration::from_secs(1);
@@ -71,6 +75,8 @@ pub(super) struct Site {
 #[derive(Default)]
 struct Kept {
     written: Option<(Instant, Written)>,
+    /// The page for everybody.
+    public: Option<(Instant, Written)>,
     day: Option<(Instant, Day)>,
     month: Option<(Instant, Month)>,
 }
@@ -107,6 +113,8 @@ pub(super) struct Page<'a> {
     pub(super) now: Timestamp,
     pub(super) live: &'a Live,
     pub(super) view: &'a View,
+    /// The boots that bootwatch makes, as `/api/v1/synthetic` shows them.
+    pub(super) synthetic: &'a serde_json::Value,
     pub(super) verdict: Verdict,
     pub(super) tell: &'a dyn Fn(&Incident) -> Words,
     /// Where the causes' runbooks are.
@@ -150,8 +158,10 @@ impl Site {
     pub(super) fn with_page<T>(&self, work: impl FnOnce(&Page<'_>) -> T) -> T {
         let live = Arc::clone(&self.faces.live.borrow());
         let view = Arc::clone(&self.faces.operators.view.borrow());
+        let synthetic = Arc::clone(&self.faces.operators.synthetic.view.borrow());
         let now = clock::now();
         work(&Page {
+            synthetic: &synthetic,
             host: &self.faces.host,
             version: self.faces.version,
             zone: &self.faces.zone,
@@ -201,6 +211,27 @@ impl Site {
         let html = self.whole("Now", "/", |page| now::body(page, day, month));
         let written = Written::of(html);
         kept.written = Some((moment, written.clone()));
+        written
+    }
+
+    /// The page for everybody, as of this tick.
+    async fn public_page(&self) -> Written {
+        let mut kept = self.now.lock().await;
+        let moment = clock::monotonic();
+        let fresh = |at: Instant, age: Duration| moment.duration_since(at) < age;
+        if let Some((at, written)) = &kept.public
+            && fresh(*at, TICK)
+        {
+            return written.clone();
+        }
+        let month = kept.month.as_ref();
+        if !month.is_some_and(|(at, _)| fresh(*at, MONTH_AGE)) {
+            kept.month = Some((moment, self.read_month(clock::now()).await));
+        }
+        let none = Month::default();
+        let month = kept.month.as_ref().map_or(&none, |(_, month)| month);
+        let written = Written::of(self.with_page(|page| public::body(page, month)));
+        kept.public = Some((moment, written.clone()));
         written
     }
 
@@ -391,8 +422,13 @@ impl Written {
 }
 
 pub(super) fn router(site: Arc<Site>) -> Router {
+    let public = match site.faces.public {
+        true => Router::new().route(PUBLIC, get(anybody)),
+        false => Router::new(),
+    };
     Router::new()
         .route("/", get(first))
+        .merge(public)
         .route("/boots", get(boots::list))
         .route("/boots/{id}", get(boot::one))
         .route("/incidents", get(incidents::list))
@@ -403,6 +439,10 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/system", get(system::system))
         .merge(operate::router())
         .with_state(site)
+}
+
+async fn anybody(Shared(site): Known, headers: HeaderMap) -> Response {
+    site.public_page().await.answer(&headers)
 }
 
 async fn first(Shared(site): Known, headers: HeaderMap) -> Response {

@@ -73,6 +73,7 @@ pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
     let door = Door {
         guard: Arc::clone(&faces.guard),
         token: faces.operators.token.clone(),
+        public: faces.public,
     };
     let shown = Shown {
         events: Events::new(faces.live.clone(), stop),
@@ -107,10 +108,22 @@ pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
 struct Door {
     guard: Arc<Guard>,
     token: Option<Secret>,
+    /// [`pages::PUBLIC`] is for everybody.
+    public: bool,
+}
+
+impl Door {
+    /// The page for everybody and what it is drawn with; nothing else.
+    fn stands_open(&self, path: &str) -> bool {
+        self.public && [pages::PUBLIC, pages::STYLE, pages::ICON].contains(&path)
+    }
 }
 
 /// Nothing is told to whoever may not look, not even what there is.
 async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    if door.stands_open(request.uri().path()) {
+        return next.run(request).await;
+    }
     match door.guard.may(request.headers(), door.token.as_ref()).await {
         May::Look => next.run(request).await,
         May::Not => {

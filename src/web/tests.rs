@@ -67,6 +67,7 @@ fn faces(metrics: Render, ready: watch::Receiver<Readiness>, operators: Operator
         }),
         settings: Vec::new(),
         guard: Arc::new(Guard::open_to_all()),
+        public: false,
     }
 }
 

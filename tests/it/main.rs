@@ -50,6 +50,7 @@ mod fleet_real;
 mod winston;
 
 mod report;
+mod report_fleet;
 mod rows_sample;
 
 mod run_conditions;

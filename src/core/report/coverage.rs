@@ -70,6 +70,47 @@ impl Coverage {
     }
 }
 
+/// The stretches in which everybody saw everything, of those in which each did; nobody at all sees nothing.
+#[must_use]
+pub fn together<'a>(
+    each: impl IntoIterator<Item = &'a Vec<Range<Timestamp>>>,
+) -> Vec<Range<Timestamp>> {
+    let mut each = each.into_iter().map(|stretches| joined(stretches));
+    let Some(mut all) = each.next() else {
+        return Vec::new();
+    };
+    for one in each {
+        let (mut both, mut a, mut b) = (Vec::new(), 0, 0);
+        while let (Some(here), Some(there)) = (all.get(a), one.get(b)) {
+            let from = here.start.max(there.start);
+            let to = here.end.min(there.end);
+            if from < to {
+                both.push(from..to);
+            }
+            match here.end < there.end {
+                true => a += 1,
+                false => b += 1,
+            }
+        }
+        all = both;
+    }
+    all
+}
+
+/// In order, and without overlaps.
+fn joined(stretches: &[Range<Timestamp>]) -> Vec<Range<Timestamp>> {
+    let mut sorted = stretches.to_vec();
+    sorted.sort_by_key(|stretch| stretch.start);
+    let mut joined: Vec<Range<Timestamp>> = Vec::with_capacity(sorted.len());
+    for stretch in sorted {
+        match joined.last_mut() {
+            Some(last) if stretch.start <= last.end => last.end = last.end.max(stretch.end),
+            _ => joined.push(stretch),
+        }
+    }
+    joined
+}
+
 fn note(gaps: &mut Vec<Gap>, from: Timestamp, to: Timestamp) {
     if to.since(from) >= SHORTEST_MS {
         gaps.push(Gap { from, to });
@@ -106,6 +147,19 @@ mod tests {
         let coverage = Coverage::of(&stretch(0, 24), seen);
         assert!(coverage.gaps.is_empty() && coverage.is_whole());
         assert_eq!(coverage.seconds.value(), Some(1.0));
+    }
+
+    #[test]
+    fn a_fleet_saw_what_each_of_its_hosts_saw() {
+        let one = vec![stretch(0, 10), stretch(5, 12), stretch(20, 30)];
+        let other = vec![stretch(8, 22), stretch(24, 40)];
+        assert_eq!(
+            together([&one, &other]),
+            [stretch(8, 12), stretch(20, 22), stretch(24, 30)]
+        );
+        assert_eq!(together([&other, &one]), together([&one, &other]));
+        assert!(together([&one, &Vec::new()]).is_empty(), "one was blind");
+        assert!(together([]).is_empty());
     }
 
     #[test]

@@ -88,6 +88,18 @@ impl Kind {
     }
 }
 
+/// What one host's boots did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostTally {
+    /// Ready browser boots of those judged.
+    pub ready: Share,
+    /// The same of CLI boots.
+    pub cli: Share,
+    /// Of browser boots.
+    pub ready_ms: Sample,
+    pub failures: BTreeMap<Failure, u64>,
+}
+
 /// What an image's boots did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ImageTally {
@@ -103,8 +115,7 @@ pub struct Figures {
     /// Ends of the week's days.
     day_ends: [Timestamp; 7],
     pub kinds: BTreeMap<VmType, Kind>,
-    /// Ready browser boots of those judged, by host.
-    pub hosts: BTreeMap<String, Share>,
+    pub hosts: BTreeMap<String, HostTally>,
     pub images: BTreeMap<String, ImageTally>,
     /// Ready of bootwatch's own boots that ended.
     pub synthetic: Share,
@@ -182,14 +193,32 @@ impl Figures {
                 kind.stages.entry(*stage).or_default().add(ms);
             }
         }
+        self.host(boot, share);
         if boot.vm_type == VmType::Browser {
-            match self.hosts.get_mut(boot.host) {
-                Some(host) => *host += share,
-                None => {
-                    self.hosts.insert(boot.host.to_owned(), share);
-                }
-            }
             self.image(boot, share.rest());
+        }
+    }
+
+    fn host(&mut self, boot: &BootFact<'_>, share: Share) {
+        if !self.hosts.contains_key(boot.host) {
+            self.hosts
+                .insert(boot.host.to_owned(), HostTally::default());
+        }
+        let Some(host) = self.hosts.get_mut(boot.host) else {
+            return;
+        };
+        if boot.vm_type == VmType::Cli {
+            host.cli += share;
+            return;
+        }
+        host.ready += share;
+        if share.k == 1 {
+            boot.ready_ms
+                .into_iter()
+                .for_each(|ms| host.ready_ms.add(ms));
+        } else {
+            let failure = boot.failure.unwrap_or(Failure::Unknown);
+            *host.failures.entry(failure).or_default() += 1;
         }
     }
 

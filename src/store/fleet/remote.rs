@@ -7,10 +7,13 @@ use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use super::{FleetError, Kind};
 
 /// The version of the tables that this program copies into.
-const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// The tables, for whoever creates them by hand.
-pub const SQL: &str = include_str!("schema.sql");
+pub const SQL: &str = concat!(include_str!("schema.sql"), include_str!("schema_2.sql"));
+
+/// What version 1 lacks.
+const SECOND: &str = include_str!("schema_2.sql");
 
 /// A number that only bootwatch locks: of many sidecars that start at once, one creates the tables.
 const LOCK: i64 = 0x626f_6f74_7761;
@@ -28,10 +31,11 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
     if !known {
         create(remote, exists).await.map_err(FleetError::Create)?;
     }
-    let found: i32 = sqlx::query_scalar("SELECT version FROM bootwatch.version")
-        .fetch_one(remote)
-        .await
-        .map_err(FleetError::Copy)?;
+    let found = version(remote).await.map_err(FleetError::Copy)?;
+    let found = match found {
+        1 => upgrade(remote).await.map_err(FleetError::Create)?,
+        found => found,
+    };
     if found != VERSION {
         return Err(FleetError::Version {
             found,
@@ -39,6 +43,27 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
         });
     }
     Ok(())
+}
+
+pub(super) async fn version(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT version FROM bootwatch.version")
+        .fetch_one(remote)
+        .await
+}
+
+/// From version 1, unless another sidecar was quicker.
+async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let mut transaction = remote.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    if version(&mut transaction).await? == 1 {
+        sqlx::raw_sql(SECOND).execute(&mut *transaction).await?;
+    }
+    let found = version(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(found)
 }
 
 async fn create(remote: &mut PgConnection, exists: &'static str) -> Result<(), sqlx::Error> {

@@ -7,7 +7,7 @@ use super::chart::{self, Bar};
 use super::layout::tag;
 use super::outcome::{self, ORDER};
 use super::text::{self, ago, count, percent, seconds};
-use super::{DAYS, Day, HOUR_MS, Month, Page, banner};
+use super::{DAYS, Day, HOUR_MS, Month, Page, banner, synthetic};
 use crate::core::desk::Standing;
 use crate::core::event::{Outcome, Timestamp, VmType};
 use crate::core::image::Verdict;
@@ -28,7 +28,7 @@ pub(super) fn body(page: &Page<'_>, day: &Day, month: &Month) -> Markup {
             div.grid {
                 section.card.w4 aria-labelledby="h-ready" { (time_to_ready(day, month)) }
                 section.card.w4 aria-labelledby="h-image" { (image(page)) }
-                section.card.w4 aria-labelledby="h-synthetic" { (synthetic()) }
+                section.card.w4 aria-labelledby="h-synthetic" { (synthetic::card(page, page.synthetic)) }
             }
             div.grid {
                 section.card.w6 aria-labelledby="h-sources" { (sources(page)) }
@@ -294,13 +294,6 @@ fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
     }
 }
 
-fn synthetic() -> Markup {
-    html! {
-        h2 id="h-synthetic" { "Synthetic boots" }
-        p.soft { "Where bootwatch boots VMs by itself, no figure here counts them; the list of boots marks them." }
-    }
-}
-
 fn sources(page: &Page<'_>) -> Markup {
     html! {
         h2 id="h-sources" { "Sources" }
@@ -397,7 +390,7 @@ fn days_of(page: &Page<'_>, month: &Month) -> Vec<DayBar> {
     days
 }
 
-fn days(page: &Page<'_>, month: &Month) -> Markup {
+pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
     let days = days_of(page, month);
     let bars: Vec<Bar> = days
         .iter()

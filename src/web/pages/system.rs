@@ -12,7 +12,7 @@ use super::super::model::{MessageLine, ReportLine};
 use super::layout::tag;
 use super::now::verdict_tag;
 use super::text::{self, ago};
-use super::{HTML, Page, Site, incidents, page, sorry, unread};
+use super::{HTML, Page, Site, incidents, page, sorry, synthetic, unread};
 use crate::config::Shown;
 
 /// A report is one file that is also mailed and kept: its style is in it, and so are its drawings. It runs nothing.
@@ -73,6 +73,7 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
                 }
             }
             (image(page))
+            (synthetic::system(page, page.synthetic, settings))
             section.card aria-labelledby="h-outbox" {
                 h2 id="h-outbox" { "The last messages" }
                 @match messages {

@@ -139,3 +139,57 @@ async fn a_form_needs_the_token_and_must_come_from_here() {
     let answer = ask(&server, "GET", "/alerts/silence").await;
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
 }
+
+/// Runs as the one that makes them shows them.
+fn runs() -> serde_json::Value {
+    let run = |result: &str, more: serde_json::Value| {
+        let mut run = serde_json::json!({
+            "started_at": "2025-10-18T01:52:07Z", "result": result, "failure": null, "reason": null,
+            "stopped_in": null, "total_seconds": 38.25, "cleaned_up": true,
+        });
+        for (key, value) in more.as_object().unwrap() {
+            run[key] = value.clone();
+        }
+        run
+    };
+    let mut runs = vec![
+        run(
+            "skipped",
+            serde_json::json!({ "reason": "slots", "total_seconds": null }),
+        ),
+        run(
+            "failed",
+            serde_json::json!({ "failure": "agent_refused", "stopped_in": "agent_start", "cleaned_up": false }),
+        ),
+        run("errored", serde_json::json!({ "reason": "<b>odd</b>" })),
+    ];
+    runs.extend((0..7).map(|_| run("passed", serde_json::json!({}))));
+    serde_json::json!({
+        "enabled": true, "next_run_at": "2025-10-18T02:52:07Z", "blocked_by": "maintenance", "running": null,
+        "runs": runs,
+    })
+}
+
+#[tokio::test]
+async fn synthetic_boots_are_shown_by_result_and_what_was_not_begun_says_nothing_of_vms() {
+    let mut operators = operators(None).0;
+    operators.synthetic.view = watch::channel(Arc::new(runs())).1;
+    let faces = faces(two_lines(), watch::channel(Readiness::ready()).1, operators);
+    let server = start_with(Limits::default(), faces).await;
+    let now = ask(&server, "GET", "/").await;
+    // 7 passed and 1 failed; Wilson of 7 of 8.
+    assert!(
+        now.contains("<strong>87.5 %</strong> ready: 7 of 8"),
+        "{now}"
+    );
+    assert!(now.contains("52.9 % to 97.8 %"), "{now}");
+    assert!(now.contains("agent refused") && now.contains("Held back now: maintenance"));
+    let system = ask(&server, "GET", "/system").await;
+    assert!(system.contains("id=\"synthetic\"") && system.contains("Schedule"));
+    assert!(system.contains("not yet"), "one is not cleaned up");
+    assert!(system.contains("&lt;b&gt;odd") && !system.contains("<b>odd"));
+
+    let server = start(Limits::default(), two_lines()).await;
+    let now = ask(&server, "GET", "/").await;
+    assert!(now.contains("makes no boots of its own"), "{now}");
+}

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::core::desk::{Standing, View};
 use operators::operators;
 
 /// A certificate of its own for `localhost`, and its key.
@@ -165,4 +166,85 @@ async fn whoever_is_not_known_is_shown_nothing() {
     send(&mut stream, "GET /-/healthy HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic YWRhOnJpZ2h0\r\n\r\n").await;
     let answer = read_all(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// A host with an open incident, of which everything says who, where and why.
+fn told(faces: &mut Faces) {
+    let now = crate::clock::now();
+    let value = serde_json::json!({
+        "key": "bw-5f2c0a", "host": "vmhost-1", "vm_type": "browser", "family": "Guest", "cause": "agent_refused",
+        "first_bad_at": now, "fired_at": now, "resolved_at": null, "good_since": null,
+        "members": [], "others": [], "evidence": ["connect ECONNREFUSED 192.168.100.17:8080"],
+        "boots": [], "update_due": null, "flapping": false,
+    });
+    let incident = serde_json::from_value(value).unwrap();
+    let view = View {
+        incidents: vec![Standing {
+            incident,
+            acknowledged: None,
+            held: None,
+            is_told: true,
+        }],
+        ..View::default()
+    };
+    faces.operators.view = watch::channel(Arc::new(view)).1;
+    faces.live = watch::channel(Arc::new(Live {
+        at: Some(now.plus_ms(60_000)),
+        last_boot: Some(now),
+        findings: vec!["ghost 192.168.100.17".to_owned()],
+        ..Live::default()
+    }))
+    .1;
+}
+
+#[tokio::test]
+async fn the_page_for_everybody_says_whether_vms_boot_and_nothing_of_who_where_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yml");
+    let hash = bcrypt::hash("right", 4).unwrap();
+    std::fs::write(&file, format!("basic_auth_users:\n  ada: {hash}\n")).unwrap();
+    let with = |public: bool| {
+        let mut faces = faces(
+            two_lines(),
+            watch::channel(Readiness::ready()).1,
+            operators(None).0,
+        );
+        told(&mut faces);
+        faces.guard = Arc::new(Guard::read(&file).unwrap());
+        faces.public = public;
+        start_with(Limits::default(), faces)
+    };
+    let server = with(true).await;
+    let page = ask(&server, "GET", "/public").await;
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    assert!(
+        page.contains("Browser VMs fail to boot") && page.contains("class=\"state s-d"),
+        "{page}"
+    );
+    for secret in [
+        "5f2c0a",
+        "vmhost",
+        "controller",
+        "192.168",
+        "ECONNREFUSED",
+        "refused",
+        "words of",
+        "/incidents",
+        "/boots",
+        "1.2.3",
+    ] {
+        assert!(!page.contains(secret), "{secret}: {page}");
+    }
+    let style = ask(&server, "GET", "/assets/style.css").await;
+    assert!(style.starts_with("HTTP/1.1 200 "));
+    for path in ["/", "/public/", "/api/v1/state", "/metrics", "/incidents"] {
+        let answer = ask(&server, "GET", path).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
+    }
+    let answer = ask(&server, "POST", "/public").await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+
+    let server = with(false).await;
+    let answer = ask(&server, "GET", "/public").await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
