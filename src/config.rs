@@ -43,7 +43,7 @@ pub use image::Image;
 pub use notify::{
     Alertmanager, Channel, Email, Notifier, PagerDuty, Security, Slack, SlackTarget, Webhook,
 };
-pub use otlp::{Otlp, OtlpProtocol};
+pub use otlp::{Otlp, OtlpCompression, OtlpProtocol};
 pub use probe::Probe;
 pub use problem::{Problem, Problems};
 pub use report::Report;

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::document::Settings;
 use super::problem::Problems;
-use super::secret::{Endpoint, Secret};
+use super::secret::{self, Endpoint, Secret};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otlp {
@@ -18,6 +18,9 @@ pub struct Otlp {
     pub headers: Vec<(String, Secret)>,
     /// Further roots to trust, beside the machine's.
     pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub client_file: Option<PathBuf>,
+    pub compression: OtlpCompression,
     pub timeout: Duration,
     pub traces: bool,
     pub metrics: bool,
@@ -32,6 +35,27 @@ pub enum OtlpProtocol {
     Grpc,
     /// Protobuf in a POST; `/v1/traces` and `/v1/metrics` stand behind the endpoint.
     Http,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpCompression {
+    None,
+    Gzip,
+}
+
+const COMPRESSIONS: [(&str, OtlpCompression); 2] = [
+    ("none", OtlpCompression::None),
+    ("gzip", OtlpCompression::Gzip),
+];
+
+pub(super) fn compression_names() -> Vec<&'static str> {
+    COMPRESSIONS.iter().map(|(name, _)| *name).collect()
+}
+
+fn compression(settings: &Settings) -> OtlpCompression {
+    let written: String = settings.read("otlp.compression");
+    let known = COMPRESSIONS.iter().find(|(name, _)| *name == written);
+    known.map_or(OtlpCompression::None, |(_, compression)| *compression)
 }
 
 const PROTOCOLS: [(&str, OtlpProtocol); 2] =
@@ -68,6 +92,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
         && let Err(problem) = headers(&secret)
     {
         problems.add("otlp.headers", problem);
+    }
+    // It holds a private key.
+    if let Some(path) = settings.maybe::<PathBuf>("otlp.client_file")
+        && let Err(problem) = secret::closed(&path)
+    {
+        problems.add("otlp.client_file", problem);
     }
     let Some(endpoint) = settings.maybe::<Endpoint>("otlp.endpoint") else {
         return;
@@ -157,6 +187,8 @@ pub(super) fn read(settings: &Settings) -> Option<Otlp> {
             .and_then(|secret| headers(&secret).ok())
             .unwrap_or_default(),
         ca_file: settings.maybe("otlp.ca_file"),
+        client_file: settings.maybe("otlp.client_file"),
+        compression: compression(settings),
         timeout: settings.read("otlp.timeout"),
         traces: settings.read("otlp.traces"),
         metrics: settings.read("otlp.metrics"),

@@ -102,15 +102,16 @@ pub(super) fn locate(written: &str, credentials: Option<&Path>, beside: &Path) -
     }
 }
 
-/// The one line that a secret's file holds, or what is wrong with the file. The message never holds the secret.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| {
-        format!(
-            "{} cannot be read: {error}; correct the path or the permissions",
-            quoted(path)
-        )
-    };
-    let facts = std::fs::metadata(path).map_err(cannot)?;
+fn unread(path: &Path, error: &std::io::Error) -> String {
+    format!(
+        "{} cannot be read: {error}; correct the path or the permissions",
+        quoted(path)
+    )
+}
+
+/// A file with a secret in it is there, and not for everybody.
+pub(super) fn closed(path: &Path) -> Result<(), String> {
+    let facts = std::fs::metadata(path).map_err(|error| unread(path, &error))?;
     let mode = facts.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
         return Err(format!(
@@ -119,7 +120,13 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
             path.display()
         ));
     }
-    let text = std::fs::read_to_string(path).map_err(cannot)?;
+    Ok(())
+}
+
+/// The one line that a secret's file holds, or what is wrong with the file. The message never holds the secret.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    closed(path)?;
+    let text = std::fs::read_to_string(path).map_err(|error| unread(path, &error))?;
     let secret = text.trim_end_matches(['\n', '\r']);
     match secret.lines().count() {
         0 => Err(format!(

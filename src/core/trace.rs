@@ -361,6 +361,9 @@ fn span_of(boot: &Boot, trace: TraceId, parent: SpanId, stage: Stage, took: Stag
     if took.coarse {
         attributes.push(("bootwatch.coarse", Value::Flag(true)));
     }
+    if took.by_console {
+        attributes.push(("bootwatch.by_console", Value::Flag(true)));
+    }
     let status = if failed {
         // The class belongs to the stage in which the boot stopped; another one's trouble has no class of its own.
         let class = match (boot.failed_stage == Some(stage), boot.failure) {

@@ -352,6 +352,7 @@ fn any_value_in_any_place_is_judged() {
     for (name, secret) in [
         ("authorization", word),
         ("otlp.headers", "authorization=x\n"),
+        ("otlp-client.pem", word),
         ("password", word),
         ("routing_key", word),
         ("token", word),

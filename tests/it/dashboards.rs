@@ -141,6 +141,12 @@ fn dashboards_are_laid_out_soundly() {
                 "{place}: what does it show?"
             );
             assert_eq!(panel["datasource"]["uid"], "${datasource}", "{place}");
+            for link in panel["links"].as_array().into_iter().flatten() {
+                // Grafana's schema wants them of every link.
+                for field in ["type", "icon", "tooltip", "tags", "asDropdown", "keepTime"] {
+                    assert!(!link[field].is_null(), "{place}: a link without {field}");
+                }
+            }
             assert!(
                 panel["fieldConfig"]["defaults"]["unit"].is_string(),
                 "{place}: it has no unit"

@@ -59,6 +59,10 @@ fn the_unit_names_what_the_program_and_the_package_have() {
         "target/packaging/man/*.gz",
         "config.example.toml",
         "etc/bootwatch/bootwatch.toml",
+        "docs/runbooks/*.md",
+        "dashboards/*.json",
+        // It makes the user, and its absence would fail the installation.
+        "systemd | systemd-standalone-sysusers",
     ] {
         assert!(manifest.contains(file), "the package lacks {file}");
     }

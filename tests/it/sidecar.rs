@@ -126,10 +126,15 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, Stri
 }
 
 /// Waits for a condition, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(DEADLINE, what, holds);
+}
+
+/// For what takes a machine under load longer than most.
+pub(crate) fn within(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = bootwatch::clock::Stopwatch::start();
     while !holds() {
-        assert!(began.elapsed() < DEADLINE, "not in time: {what}");
+        assert!(began.elapsed() < deadline, "not in time: {what}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(5));
     }

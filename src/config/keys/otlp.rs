@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{Fallback, Key, MINUTE, SECOND, key};
-use crate::config::otlp::protocol_names;
+use crate::config::otlp::{compression_names, protocol_names};
 use crate::config::shape::Shape;
 
-pub(super) const OTLP: [Key; 10] = [
+pub(super) const OTLP: [Key; 12] = [
     Key {
         path: "otlp.endpoint",
         shape: Shape::Endpoint,
@@ -41,11 +41,27 @@ pub(super) const OTLP: [Key; 10] = [
         },
         doc: "A further certificate authority, in PEM, that the collector's certificate may be signed by.",
     },
+    Key {
+        path: "otlp.client_file",
+        shape: Shape::Path,
+        default: Fallback::Absent {
+            example: "\"/etc/bootwatch/otlp-client.pem\"",
+            otherwise: "none is shown",
+        },
+        doc: "A client certificate with its chain and its private key, all in PEM in this one file, for a collector that \
+              asks for one.",
+    },
     key(
         "otlp.insecure",
         Shape::Flag,
         "false",
         "Allow an endpoint on another machine without TLS.",
+    ),
+    key(
+        "otlp.compression",
+        Shape::Name(compression_names, "compression"),
+        "\"none\"",
+        "What requests are packed with: `gzip` or `none`. Every collector unpacks gzip, some other receivers do not.",
     ),
     key(
         "otlp.timeout",

@@ -187,6 +187,22 @@ fn a_failure_is_a_status_with_its_class() {
 }
 
 #[test]
+fn a_stage_says_who_told_its_end_and_nothing_where_it_is_as_usual() {
+    let mut boot = ready();
+    if let Some(stage) = &mut boot.stages[Stage::AgentStart as usize] {
+        stage.by_console = true;
+    }
+    let trace = trace(&boot);
+    let told = |stage, key| fact(span(&trace, stage), key);
+    assert_eq!(
+        told("agent_start", "bootwatch.by_console"),
+        Some(&Value::Flag(true))
+    );
+    assert_eq!(told("agent_start", "bootwatch.coarse"), None);
+    assert_eq!(told("guest_network", "bootwatch.by_console"), None);
+}
+
+#[test]
 fn what_was_cancelled_or_lost_is_neither_well_nor_an_error() {
     for outcome in [Outcome::Cancelled, Outcome::Lost] {
         let mut boot = failed();

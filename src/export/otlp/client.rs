@@ -5,11 +5,16 @@
 //! and its connection is found dead by the kernel or by HTTP/2's own pings.
 
 use std::error::Error;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -20,14 +25,15 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use reqwest::{Url, redirect};
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
 use super::retry::{Answer, by_code, by_status};
 use crate::clock;
-use crate::config::{Otlp, OtlpProtocol};
+use crate::config::{Otlp, OtlpCompression, OtlpProtocol};
 use crate::core::backoff::retry_after;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -40,13 +46,19 @@ const WHY: usize = 200;
 /// Why nothing can be sent with this configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    #[error("{} cannot be read: {error}; correct otlp.ca_file or the permissions", path.display())]
+    #[error("{} cannot be read: {error}; correct {key} or the permissions", path.display())]
     Unread {
         path: PathBuf,
+        key: &'static str,
         error: std::io::Error,
     },
     #[error("{} holds no certificate in PEM: {error}; correct otlp.ca_file", path.display())]
     NoCertificate { path: PathBuf, error: String },
+    #[error(
+        "{} does not hold a certificate and its private key in PEM; correct otlp.client_file",
+        path.display()
+    )]
+    NoIdentity { path: PathBuf },
     #[error("the client for otlp.endpoint cannot be made: {0}")]
     NoClient(String),
 }
@@ -55,6 +67,7 @@ pub enum Unusable {
 #[derive(Debug)]
 pub(super) struct Way {
     timeout: Duration,
+    packed: bool,
     kind: Kind,
 }
 
@@ -74,7 +87,11 @@ enum Kind {
 impl Way {
     pub(super) fn open(settings: &Otlp) -> Result<Way, Unusable> {
         let ca = match &settings.ca_file {
-            Some(path) => Some(read_ca(path.clone())?),
+            Some(path) => Some(read_pem(path.clone(), "otlp.ca_file")?),
+            None => None,
+        };
+        let ours = match &settings.client_file {
+            Some(path) => Some(read_identity(path.clone())?),
             None => None,
         };
         let mut headers = HeaderMap::new();
@@ -88,11 +105,12 @@ impl Way {
             }
         }
         let kind = match settings.protocol {
-            OtlpProtocol::Grpc => grpc(settings, headers, ca)?,
-            OtlpProtocol::Http => by_http(settings, headers, ca)?,
+            OtlpProtocol::Grpc => grpc(settings, headers, ca, ours)?,
+            OtlpProtocol::Http => by_http(settings, headers, ca, ours)?,
         };
         Ok(Way {
             timeout: settings.timeout,
+            packed: settings.compression == OtlpCompression::Gzip,
             kind,
         })
     }
@@ -102,9 +120,15 @@ impl Way {
         let kind = match &self.kind {
             Kind::Grpc { endpoint, headers } => {
                 let channel = endpoint.connect_lazy();
+                let mut traces = TraceServiceClient::new(channel.clone());
+                let mut metrics = MetricsServiceClient::new(channel);
+                if self.packed {
+                    traces = traces.send_compressed(CompressionEncoding::Gzip);
+                    metrics = metrics.send_compressed(CompressionEncoding::Gzip);
+                }
                 Connected::Grpc(Box::new(Grpc {
-                    traces: TraceServiceClient::new(channel.clone()),
-                    metrics: MetricsServiceClient::new(channel),
+                    traces,
+                    metrics,
                     headers: headers.clone(),
                 }))
             }
@@ -120,15 +144,31 @@ impl Way {
         };
         Client {
             timeout: self.timeout,
+            packed: self.packed,
             kind,
         }
     }
 }
 
-fn read_ca(path: PathBuf) -> Result<(PathBuf, Vec<u8>), Unusable> {
+fn read_pem(path: PathBuf, key: &'static str) -> Result<(PathBuf, Vec<u8>), Unusable> {
     match std::fs::read(&path) {
         Ok(pem) => Ok((path, pem)),
-        Err(error) => Err(Unusable::Unread { path, error }),
+        Err(error) => Err(Unusable::Unread { path, key, error }),
+    }
+}
+
+/// What a collector is shown that asks who we are, as either client takes it.
+struct Ours {
+    pem: Vec<u8>,
+    identity: reqwest::Identity,
+}
+
+/// Never with the reason: it might quote the key.
+fn read_identity(path: PathBuf) -> Result<Ours, Unusable> {
+    let (path, pem) = read_pem(path, "otlp.client_file")?;
+    match reqwest::Identity::from_pem(&pem) {
+        Ok(identity) => Ok(Ours { pem, identity }),
+        Err(_) => Err(Unusable::NoIdentity { path }),
     }
 }
 
@@ -136,6 +176,7 @@ fn grpc(
     settings: &Otlp,
     headers: HeaderMap,
     ca: Option<(PathBuf, Vec<u8>)>,
+    ours: Option<Ours>,
 ) -> Result<Kind, Unusable> {
     // Never with the reason where it would quote the URL.
     let unusable = |error: &dyn Error| Unusable::NoClient(chain(error));
@@ -153,6 +194,10 @@ fn grpc(
         if let Some((path, pem)) = ca {
             certificates(path, &pem)?;
             tls = tls.ca_certificate(Certificate::from_pem(pem));
+        }
+        if let Some(Ours { pem, .. }) = ours {
+            // Certificates and key are told apart by their PEM labels.
+            tls = tls.identity(Identity::from_pem(&pem, &pem));
         }
         endpoint = endpoint.tls_config(tls).map_err(|error| unusable(&error))?;
     }
@@ -179,6 +224,7 @@ fn by_http(
     settings: &Otlp,
     headers: HeaderMap,
     ca: Option<(PathBuf, Vec<u8>)>,
+    ours: Option<Ours>,
 ) -> Result<Kind, Unusable> {
     let whole = settings.endpoint.expose().to_string();
     let url = |path: &str| {
@@ -199,8 +245,13 @@ fn by_http(
     if traces.scheme() == "http" {
         // The machine's certificates are neither needed nor, on a bare one, there.
         client = client.tls_certs_only([]);
-    } else if let Some((path, pem)) = ca {
-        client = client.tls_certs_merge(certificates(path, &pem)?);
+    } else {
+        if let Some((path, pem)) = ca {
+            client = client.tls_certs_merge(certificates(path, &pem)?);
+        }
+        if let Some(ours) = ours {
+            client = client.identity(ours.identity);
+        }
     }
     let client = client
         .build()
@@ -214,6 +265,8 @@ fn by_http(
 
 pub(super) struct Client {
     timeout: Duration,
+    /// By gRPC the channel's own business.
+    packed: bool,
     kind: Connected,
 }
 
@@ -242,7 +295,8 @@ impl Client {
                 answer.map_or_else(of_status, |answer| of_traces(answer.into_inner()))
             }
             Connected::Http { client, traces, .. } => {
-                post(client, traces, message.encode_to_vec(), |body| {
+                let body = Body::of(&message, self.packed);
+                post(client, traces, body, |body| {
                     ExportTraceServiceResponse::decode(body).map(of_traces)
                 })
                 .await
@@ -261,7 +315,8 @@ impl Client {
             Connected::Http {
                 client, metrics, ..
             } => {
-                post(client, metrics, message.encode_to_vec(), |body| {
+                let body = Body::of(&message, self.packed);
+                post(client, metrics, body, |body| {
                     ExportMetricsServiceResponse::decode(body).map(of_metrics)
                 })
                 .await
@@ -316,16 +371,49 @@ fn of_status(status: Status) -> Answer {
     }
 }
 
+struct Body {
+    bytes: Vec<u8>,
+    packed: bool,
+}
+
+impl Body {
+    fn of(message: &impl Message, pack: bool) -> Body {
+        let bytes = message.encode_to_vec();
+        if !pack {
+            return Body {
+                bytes,
+                packed: false,
+            };
+        }
+        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+        let packed = packer.write_all(&bytes).and_then(|()| packer.finish());
+        // Into memory nothing fails; if it did, the plain bytes are as good.
+        match packed {
+            Ok(packed) => Body {
+                bytes: packed,
+                packed: true,
+            },
+            Err(_) => Body {
+                bytes,
+                packed: false,
+            },
+        }
+    }
+}
+
 async fn post(
     client: &reqwest::Client,
     url: &Url,
-    body: Vec<u8>,
+    body: Body,
     read: impl FnOnce(&[u8]) -> Result<Answer, prost::DecodeError>,
 ) -> Answer {
-    let request = client
+    let mut request = client
         .post(url.clone())
         .header(CONTENT_TYPE, "application/x-protobuf")
-        .body(body);
+        .body(body.bytes);
+    if body.packed {
+        request = request.header(CONTENT_ENCODING, "gzip");
+    }
     let answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) => {

@@ -4,13 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
 
 use bootwatch::app::Start;
-use bootwatch::clock::Stopwatch;
 
 use super::traces::play;
-use crate::sidecar::{Pager, Sidecar, eventually, get, log};
+use crate::sidecar::{DEADLINE, Pager, Sidecar, eventually, get, log, within};
 
 /// Listens, and is never there; the kernel takes the connections.
 fn black_hole() -> (TcpListener, SocketAddr) {
@@ -81,10 +80,11 @@ fn an_hour_of_boots_before_a_black_hole_leaves_no_lag_and_flat_memory() {
     // At 900 boots an hour; each boot settles a quarter of an hour after its end.
     let mut boots = 0.0;
     let mut resident = Vec::new();
-    for hours_ago in [8, 6, 4] {
+    for hours_ago in [14, 12, 10, 8, 6] {
         let truths = play(&log, hours_ago, &["healthy", "agent-missing"], 900);
         boots += truths.len() as f64;
-        eventually("every boot is counted and nothing is left to read", || {
+        let what = "every boot is counted and nothing is left to read";
+        within(4 * DEADLINE, what, || {
             program.metric("bootwatch_boots_total", "") >= boots
                 && program.metric("bootwatch_log_lag_bytes", "") == 0.0
         });
@@ -92,18 +92,22 @@ fn an_hour_of_boots_before_a_black_hole_leaves_no_lag_and_flat_memory() {
         resident.push(program.metric("process_resident_memory_bytes", ""));
     }
     let dropped = "result=\"dropped\",signal=\"traces\"";
-    assert!(
-        program.metric("bootwatch_otlp_items_total", dropped) > 500.0,
-        "the oldest went"
-    );
+    eventually("the oldest go", || {
+        program.metric("bootwatch_otlp_items_total", dropped) > 1_500.0
+    });
     let exported = "result=\"exported\"";
     assert_eq!(program.metric("bootwatch_otlp_items_total", exported), 0.0);
-    let grown = resident[2] - resident[1];
     println!("resident bytes after each hour: {resident:?}");
-    // The queue was full before that hour began. One without a bound would hold some 15 MB more after it.
-    assert!(grown < 12e6, "an hour with a full queue took {grown} bytes");
+    // The queue was full before these three hours began. One without a bound would hold some 45 MB more after them;
+    // what the store and the allocator hold for a while when the machine is busy is there once, not each hour.
+    let grown = resident[4] - resident[1];
+    assert!(
+        grown < 30e6,
+        "three hours with a full queue took {grown} bytes"
+    );
 }
 
+/// The last request is given a minute by its own timeout; the end does not wait for it.
 #[test]
 fn a_receiver_that_hangs_does_not_hold_up_the_end() {
     for protocol in ["grpc", "http"] {
@@ -111,7 +115,9 @@ fn a_receiver_that_hangs_does_not_hold_up_the_end() {
         let pager = Pager::start();
         let (hole, otlp) = black_hole();
         hole.set_nonblocking(true).unwrap();
-        let more = format!("[otlp]\nendpoint = \"http://{otlp}\"\nprotocol = \"{protocol}\"\n");
+        let more = format!(
+            "[otlp]\nendpoint = \"http://{otlp}\"\nprotocol = \"{protocol}\"\ntimeout = \"1m\"\n"
+        );
         let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
         sidecar.wait_until_ready();
         play(&log, 4, &["healthy"], 3);
@@ -121,11 +127,10 @@ fn a_receiver_that_hangs_does_not_hold_up_the_end() {
             held = hole.accept().ok();
             held.is_some()
         });
-        let stopping = Stopwatch::start();
-        sidecar.stop().unwrap();
-        let took = stopping.elapsed();
-        println!("{protocol}: ended in {took:?}");
-        assert!(took < Duration::from_secs(5), "{protocol}: {took:?}");
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(sidecar.stop().is_ok()));
+        let ended = told.recv_timeout(DEADLINE);
+        assert_eq!(ended, Ok(true), "{protocol}: it ends in time, and well");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A collector over gRPC or HTTP that keeps what it is sent and answers as it is told.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -64,6 +66,8 @@ pub(crate) enum Reply {
 pub(crate) struct Told {
     pub(crate) message: ExportTraceServiceRequest,
     pub(crate) authorization: Option<String>,
+    /// What it was packed with.
+    pub(crate) packed: Option<String>,
     /// It was taken.
     pub(crate) taken: bool,
 }
@@ -87,7 +91,7 @@ impl Keeper {
     fn traces(
         &self,
         message: ExportTraceServiceRequest,
-        authorization: Option<&str>,
+        headers: &HeaderMap,
     ) -> (Reply, ExportTraceServiceResponse) {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let reply = (self.reply)(number);
@@ -95,9 +99,14 @@ impl Keeper {
             Reply::Partly(spans) => Some(spans),
             Reply::Take | Reply::Http(..) | Reply::Grpc(..) => None,
         };
+        let header = |name: &str| {
+            let value = headers.get(name)?.to_str();
+            value.ok().map(str::to_owned)
+        };
         let told = Told {
             message,
-            authorization: authorization.map(str::to_owned),
+            authorization: header("authorization"),
+            packed: header("grpc-encoding").or_else(|| header("content-encoding")),
             taken: matches!(reply, Reply::Take | Reply::Partly(_)),
         };
         // A test that has seen enough is not there any more.
@@ -121,13 +130,8 @@ impl TraceService for Service {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        let authorization = request.metadata().get("authorization");
-        let authorization = authorization
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let (reply, answer) = self
-            .0
-            .traces(request.into_inner(), authorization.as_deref());
+        let headers = request.metadata().clone().into_headers();
+        let (reply, answer) = self.0.traces(request.into_inner(), &headers);
         match reply {
             Reply::Grpc(code, Some(wish)) => {
                 let details = ErrorDetails::with_retry_info(Some(wish));
@@ -161,10 +165,8 @@ async fn http_traces(
     body: Bytes,
 ) -> Response {
     assert_eq!(headers[header::CONTENT_TYPE], "application/x-protobuf");
-    let message = ExportTraceServiceRequest::decode(body).unwrap();
-    let authorization = headers.get(header::AUTHORIZATION);
-    let authorization = authorization.and_then(|value| value.to_str().ok());
-    let (reply, answer) = keeper.traces(message, authorization);
+    let message = ExportTraceServiceRequest::decode(&unpacked(&headers, body)[..]).unwrap();
+    let (reply, answer) = keeper.traces(message, &headers);
     match reply {
         Reply::Http(status, wish) => {
             let status = StatusCode::from_u16(status).unwrap();
@@ -178,10 +180,31 @@ async fn http_traces(
     }
 }
 
-async fn http_metrics(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
-    let message = ExportMetricsServiceRequest::decode(body).unwrap();
+/// As collectors do with what says that it is packed.
+fn unpacked(headers: &HeaderMap, body: Bytes) -> Vec<u8> {
+    if headers.get(header::CONTENT_ENCODING).is_none() {
+        return body.to_vec();
+    }
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&body[..])
+        .read_to_end(&mut plain)
+        .unwrap();
+    plain
+}
+
+async fn http_metrics(
+    State(keeper): State<Arc<Keeper>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let message = ExportMetricsServiceRequest::decode(&unpacked(&headers, body)[..]).unwrap();
     drop(keeper.metrics.send(message));
     protobuf(&ExportMetricsServiceResponse::default())
+}
+
+fn identity(keys: &Path) -> Identity {
+    let file = |name: &str| std::fs::read(keys.join(name)).unwrap();
+    Identity::from_pem(file("server.pem"), file("server.key"))
 }
 
 impl Receiver {
@@ -199,14 +222,22 @@ impl Receiver {
 
     /// Over gRPC and TLS, with a certificate and its key in that folder.
     pub(crate) fn encrypted(keys: &Path) -> Receiver {
-        let file = |name: &str| std::fs::read(keys.join(name)).unwrap();
-        let identity = Identity::from_pem(file("server.pem"), file("server.key"));
-        Receiver::serving(Protocol::Grpc, Some(identity), |_| Reply::Take)
+        let tls = ServerTlsConfig::new().identity(identity(keys));
+        Receiver::serving(Protocol::Grpc, Some(tls), |_| Reply::Take)
+    }
+
+    /// And only for those who show that very certificate themselves.
+    pub(crate) fn encrypted_both_ways(keys: &Path) -> Receiver {
+        let known = Certificate::from_pem(std::fs::read(keys.join("server.pem")).unwrap());
+        let tls = ServerTlsConfig::new()
+            .identity(identity(keys))
+            .client_ca_root(known);
+        Receiver::serving(Protocol::Grpc, Some(tls), |_| Reply::Take)
     }
 
     fn serving(
         protocol: Protocol,
-        identity: Option<Identity>,
+        tls: Option<ServerTlsConfig>,
         reply: impl Fn(usize) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -230,14 +261,19 @@ impl Receiver {
             Protocol::Grpc => {
                 let service = Service(keeper);
                 let mut server = Server::builder();
-                if let Some(identity) = identity {
+                if let Some(tls) = tls {
                     bootwatch::notify::install_tls();
-                    let tls = ServerTlsConfig::new().identity(identity);
                     server = server.tls_config(tls).unwrap();
                 }
                 let server = server
-                    .add_service(TraceServiceServer::new(service.clone()))
-                    .add_service(MetricsServiceServer::new(service));
+                    .add_service(
+                        TraceServiceServer::new(service.clone())
+                            .accept_compressed(CompressionEncoding::Gzip),
+                    )
+                    .add_service(
+                        MetricsServiceServer::new(service)
+                            .accept_compressed(CompressionEncoding::Gzip),
+                    );
                 runtime
                     .handle()
                     .spawn(server.serve_with_incoming(TcpIncoming::from(listener)));

@@ -66,3 +66,40 @@ fn headers_reach_a_collector_whose_certificate_is_trusted_and_no_other() {
     assert_eq!(told.authorization.as_deref(), Some("Bearer hunter2"));
     sidecar.stop().unwrap();
 }
+
+#[test]
+fn a_collector_that_asks_who_we_are_is_shown_the_client_certificate() {
+    let (folder, log) = log();
+    make_keys(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let client = file("client.pem");
+    let both = [file("server.key"), file("server.pem")].map(|path| std::fs::read(path).unwrap());
+    std::fs::write(&client, both.concat()).unwrap();
+    std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (pager, receiver) = (Pager::start(), Receiver::encrypted_both_ways(folder.path()));
+    let settings = |more: &str| {
+        format!(
+            "[otlp]\nendpoint = \"https://{}\"\nca_file = {:?}\ninterval = \"1s\"\n{more}",
+            receiver.address,
+            file("server.pem")
+        )
+    };
+
+    let sidecar = Sidecar::start(&log, pager.address, &settings(""), Start::default());
+    sidecar.wait_until_ready();
+    play(&log, 5, &["healthy"], 2);
+    play(&log, 4, &["healthy"], 1);
+    eventually("metrics are given up", || {
+        let dropped = "result=\"dropped\",signal=\"metrics\"";
+        sidecar.metric("bootwatch_otlp_items_total", dropped) >= 1.0
+    });
+    sidecar.stop().unwrap();
+    assert!(receiver.so_far().is_empty(), "it takes from anybody");
+
+    let shown = settings(&format!("client_file = {client:?}\n"));
+    let sidecar = Sidecar::start(&log, pager.address, &shown, Start::default());
+    sidecar.wait_until_ready();
+    play(&log, 3, &["healthy"], 1);
+    assert!(receiver.traces().taken);
+    sidecar.stop().unwrap();
+}

@@ -68,3 +68,24 @@ fn headers_are_not_shown() {
     assert_eq!(headers[0].0, "authorization");
     assert_eq!(headers[0].1.expose(), "Bearer hunter2");
 }
+
+#[test]
+fn a_client_certificate_has_its_key_with_it_and_is_not_for_everybody() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.pem");
+    let settings = format!("endpoint = \"https://collector.example:4317\"\nclient_file = {file:?}");
+    let said = read(&settings).unwrap_err().to_string();
+    assert!(
+        said.contains("otlp.client_file") && said.contains("cannot be read"),
+        "{said}"
+    );
+    std::fs::write(&file, "").unwrap();
+    let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode));
+    mode(0o644).unwrap();
+    let said = read(&settings).unwrap_err().to_string();
+    assert!(said.contains("open to every user"), "{said}");
+    mode(0o640).unwrap();
+    let otlp = read(&settings).unwrap().otlp.unwrap();
+    assert_eq!(otlp.client_file, Some(file));
+}

@@ -260,3 +260,23 @@ fn the_same_boots_told_again_and_another_way_are_the_very_same_traces() {
         .into();
     assert_eq!(all[0], all[1]);
 }
+
+#[test]
+fn requests_are_packed_where_that_is_asked_for() {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        for (asked, packed) in [("none", None), ("gzip", Some("gzip"))] {
+            let (_folder, log) = log();
+            let (pager, receiver) = (Pager::start(), Receiver::start(protocol));
+            let more = format!("{}compression = \"{asked}\"\n", receiver.settings());
+            let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+            sidecar.wait_until_ready();
+            play(&log, 4, &["healthy"], 2);
+            play(&log, 3, &["healthy"], 1);
+            let told = receiver.traces();
+            assert_eq!(told.packed.as_deref(), packed, "{protocol:?}");
+            assert!(!told.message.resource_spans.is_empty());
+            assert!(!receiver.metrics().resource_metrics.is_empty());
+            sidecar.stop().unwrap();
+        }
+    }
+}
