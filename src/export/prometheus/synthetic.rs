@@ -88,6 +88,10 @@ impl Synthetic {
         for result in SyntheticResult::ALL {
             self.runs.make([*result as usize]);
         }
+        // A reason that has not come up is a line at zero and no hole in a panel.
+        for reason in SkipReason::ALL {
+            self.skipped.make([*reason as usize]);
+        }
         for place in 0..CLEANED.len() {
             self.cleaned.make([place]);
         }
