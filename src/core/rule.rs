@@ -344,6 +344,24 @@ pub enum Stretch {
     Span(i64),
 }
 
+/// The stretch of boots in words: `last 20 boots`, `last hour`.
+impl std::fmt::Display for Stretch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stretch::Last(boots) => write!(f, "last {boots} boots"),
+            Stretch::Span(3_600_000) => f.write_str("last hour"),
+            Stretch::Span(86_400_000) => f.write_str("last day"),
+            Stretch::Span(ms) if ms % 86_400_000 == 0 => {
+                write!(f, "last {} days", ms / 86_400_000)
+            }
+            Stretch::Span(ms) if ms % 3_600_000 == 0 => {
+                write!(f, "last {} hours", ms / 3_600_000)
+            }
+            Stretch::Span(ms) => write!(f, "last {} min", ms / 60_000),
+        }
+    }
+}
+
 /// What a rule says at a moment, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {

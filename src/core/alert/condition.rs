@@ -4,10 +4,10 @@
 //! by one clock, which alone moves these alerts: nothing of the past can fire one. How boots end the engine knows by
 //! itself (`OWN`), and judges as soon as it is told.
 
-use super::incident::{Family, Reason, Trouble};
+use super::incident::Trouble;
 use super::keep::Place;
 use super::state::{Seen, Transition, Waits};
-use super::{Effect, Engine, Subject, changed};
+use super::{Effect, Engine, Family, Reason, Subject, changed};
 use crate::core::condition::{self, Fact, Facts, Level};
 use crate::core::event::Timestamp;
 use crate::core::rule::{RuleName, Said};

@@ -5,9 +5,9 @@
 //! likelier by a margin; then it is told once, in an update under the same key, and no more often than every five
 //! minutes. That a verdict has lost its ground is not worth waking anybody: it is shown with whatever is told next.
 
-use super::incident::{Family, is_image};
+use super::incident::is_image;
 use super::keep::Place;
-use super::{Effect, Engine, Incident, Subject, course};
+use super::{Effect, Engine, Family, Incident, Subject, course};
 use crate::core::diagnosis::{
     self, Diagnosis, Evidence, FLOOR, Sign, Signs, Span, Verdict, diagnose,
 };

@@ -43,16 +43,10 @@ fn first(host: &str, at: Timestamp) -> Incident {
     let (vm_type, cause) = (VmType::Browser, Failure::AgentRefused);
     let family = Family::of(cause);
     let began = |minutes: i64| at.plus_ms(-minutes * MINUTE);
+    let subject = vm_type.into();
+    let key = format!("drill-{}", key(host, subject, family, at, [0; 2]));
     Incident {
-        key: format!("drill-{}", key(host, vm_type.into(), family, at, [0; 2])),
-        host: host.to_owned(),
-        subject: vm_type.into(),
-        family,
-        cause: cause.into(),
         first_bad_at: began(8),
-        fired_at: at,
-        resolved_at: None,
-        good_since: None,
         members: vec![member(
             RuleName::ConnectionRefusedSpike,
             Count { bad: 3, of: 3 },
@@ -73,19 +67,7 @@ fn first(host: &str, at: Timestamp) -> Incident {
                 failure: Some(cause),
             })
             .collect(),
-        update_due: None,
-        flapping: false,
-        before: None,
-        image_line: None,
-        console_of: None,
-        console: Vec::new(),
-        image: None,
-        turned: false,
-        diagnosis: None,
-        verdict_told: None,
-        verdict_told_at: None,
-        news: None,
-        fix: None,
+        ..Incident::begun(key, host, (subject, family, cause.into()), at)
     }
 }
 

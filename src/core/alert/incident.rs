@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnose::News;
 use super::keep::Place;
-use super::remarks::Remarks;
-use super::{Cause, Effect, Engine, Subject};
+use super::notification::notify;
+use super::{Cause, Effect, Engine, Family, Kind, Reason, Subject};
 use crate::core::boot::Boot;
 use crate::core::condition::Condition;
 use crate::core::diagnosis::{self, Diagnosis, Verdict};
@@ -20,133 +20,6 @@ const EVIDENCE: usize = 3;
 const NAMED_BOOTS: usize = 5;
 /// Resolved incidents kept.
 pub(super) const CLOSED: usize = 200;
-
-/// Causes that are one trouble to whoever is paged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Family {
-    /// The VM was made and did not become ready.
-    Guest,
-    /// The VM could not be made.
-    Creation,
-    /// The controller itself.
-    Controller,
-    /// The budget of failures is used up slowly: a ticket of its own, so that it neither hides a page nor holds one open.
-    Budget,
-    /// Boots become slower.
-    Slowness,
-    /// Sessions that came to nothing.
-    Sessions,
-    /// The pool of addresses, and what holds them without need.
-    Addresses,
-    /// The controller's database.
-    Database,
-    /// The reading of the controller's log.
-    Log,
-    /// bootwatch's own store.
-    Store,
-    /// The delivery of messages.
-    Notifiers,
-    /// The understanding of the log.
-    Records,
-    /// Synthetic boots.
-    Synthetic,
-    /// Faults of the golden image that are not known to be fatal.
-    Image,
-}
-
-impl Family {
-    #[must_use]
-    pub fn of(failure: Failure) -> Family {
-        match failure {
-            Failure::GuestDied
-            | Failure::GuestUnreachable
-            | Failure::AgentRefused
-            | Failure::AgentTimeout
-            | Failure::AgentReset
-            | Failure::AgentUnhealthy
-            | Failure::VncNotReady
-            | Failure::AgentLate
-            | Failure::Unknown => Family::Guest,
-            Failure::IpPoolExhausted
-            | Failure::TapFailed
-            | Failure::SnapshotCloneFailed
-            | Failure::AgentInjectionFailed
-            | Failure::ConfigFailed
-            | Failure::RecordFailed
-            | Failure::FirecrackerFailed
-            | Failure::StepTimeout => Family::Creation,
-            Failure::NotStarted | Failure::NoAttempt | Failure::ControllerRestarted => {
-                Family::Controller
-            }
-        }
-    }
-
-    /// Pages and tickets have no family in common: a page never joins an incident that woke nobody.
-    #[must_use]
-    pub fn of_condition(condition: Condition) -> Family {
-        match condition {
-            Condition::SessionsIncomplete => Family::Sessions,
-            Condition::IpPoolLow | Condition::GhostVms => Family::Addresses,
-            Condition::ControllerSilent => Family::Controller,
-            Condition::DatabaseUnreachable | Condition::DatabaseBlind => Family::Database,
-            Condition::LogUnreadable | Condition::LogLagging => Family::Log,
-            Condition::StoreUnwritable => Family::Store,
-            Condition::NotifierFailing => Family::Notifiers,
-            Condition::RecordsUnparsed | Condition::BootsUntold | Condition::LogClockWrong => {
-                Family::Records
-            }
-            Condition::SyntheticFailing => Family::Synthetic,
-            // Why the boots fail that are of this family.
-            Condition::GoldenImageBroken => Family::Guest,
-            Condition::GoldenImageSuspect => Family::Image,
-        }
-    }
-
-    /// Of boots that failed so, by the rule that says it.
-    fn under(rule: RuleName, failure: Failure) -> Family {
-        match rule {
-            RuleName::BootBudgetBurnTicket => Family::Budget,
-            _ => Family::of(failure),
-        }
-    }
-
-    pub(super) const ALL: [Family; 14] = [
-        Family::Guest,
-        Family::Creation,
-        Family::Controller,
-        Family::Budget,
-        Family::Slowness,
-        Family::Sessions,
-        Family::Addresses,
-        Family::Database,
-        Family::Log,
-        Family::Store,
-        Family::Notifiers,
-        Family::Records,
-        Family::Synthetic,
-        Family::Image,
-    ];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Family::Guest => "guest",
-            Family::Creation => "creation",
-            Family::Controller => "controller",
-            Family::Budget => "budget",
-            Family::Slowness => "slowness",
-            Family::Sessions => "sessions",
-            Family::Addresses => "addresses",
-            Family::Database => "database",
-            Family::Log => "log",
-            Family::Store => "store",
-            Family::Notifiers => "notifiers",
-            Family::Records => "records",
-            Family::Synthetic => "synthetic",
-            Family::Image => "image",
-        }
-    }
-}
 
 /// One alert within an incident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -233,76 +106,6 @@ pub struct Incident {
     /// What may have helped, and the boots since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<Fix>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    Firing,
-    Update,
-    Resolved,
-}
-
-/// Why a notification is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reason {
-    FirstAlert,
-    FurtherAlert,
-    Flapping,
-    /// Most boots fail of something else now.
-    CauseChanged,
-    /// More is known, and something else is likelier than what was told.
-    VerdictChanged,
-    /// Boots fail as before, although something was fixed.
-    FixNotConfirmed,
-    AllResolved,
-    /// The last of its alerts belongs to a rule that was removed or switched off: nobody looks any more.
-    RuleRemoved,
-    /// It still fires, and nobody acknowledged it.
-    Repeat,
-    /// What held it back has ended.
-    HeldBack,
-    /// A silence that still silences something ends soon.
-    SilenceEnding,
-    Acknowledged,
-    /// Too many incidents at once.
-    Storm,
-}
-
-impl Reason {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::FirstAlert => "first_alert",
-            Reason::FurtherAlert => "further_alert",
-            Reason::Flapping => "flapping",
-            Reason::CauseChanged => "cause_changed",
-            Reason::VerdictChanged => "verdict_changed",
-            Reason::FixNotConfirmed => "fix_not_confirmed",
-            Reason::AllResolved => "all_resolved",
-            Reason::RuleRemoved => "rule_removed",
-            Reason::Repeat => "repeat",
-            Reason::HeldBack => "held_back",
-            Reason::SilenceEnding => "silence_ending",
-            Reason::Acknowledged => "acknowledged",
-            Reason::Storm => "storm",
-        }
-    }
-
-    /// Whether it is for those who read along, and must wake nobody.
-    #[must_use]
-    pub fn is_notice(self) -> bool {
-        matches!(self, Reason::SilenceEnding | Reason::Acknowledged)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Notification {
-    pub kind: Kind,
-    pub reason: Reason,
-    pub at: Timestamp,
-    pub incident: Incident,
-    #[serde(default, skip_serializing_if = "Remarks::is_empty")]
-    pub remarks: Remarks,
 }
 
 /// What an alert that fires is about.
@@ -410,46 +213,25 @@ impl Engine {
             }
             return;
         }
-        let asks_why = cause.failure().is_some() || is_image(cause);
-        let diagnosis = subject
-            .vm_type()
-            .filter(|_| asks_why)
-            .and_then(|vm_type| self.diagnosed(vm_type, first_bad_at, now));
-        let incident = Incident {
-            key: self.key(subject, family, now),
-            host: self.settings.host.clone(),
-            subject,
-            family,
-            cause,
+        let mut incident = Incident {
             first_bad_at,
-            fired_at: now,
-            resolved_at: None,
-            good_since: None,
             members: vec![member],
             others,
-            evidence,
             boots,
-            update_due: None,
             flapping,
-            before: None,
-            image_line: None,
-            console_of: None,
-            console: Vec::new(),
-            image: None,
-            turned: false,
-            diagnosis,
-            verdict_told: None,
-            verdict_told_at: None,
-            news: None,
-            fix: None,
-        };
-        let mut incident = Incident {
-            image_line: is_image(cause)
-                .then(|| incident.evidence.first().cloned())
-                .flatten(),
+            image_line: is_image(cause).then(|| evidence.first().cloned()).flatten(),
+            evidence,
             image: change,
-            ..incident
+            ..Incident::begun(
+                self.key(subject, family, now),
+                &self.settings.host,
+                (subject, family, cause),
+                now,
+            )
         };
+        if let Some(vm_type) = subject.vm_type().filter(|_| incident.asks_why()) {
+            incident.diagnosis = self.diagnosed(vm_type, first_bad_at, now);
+        }
         let reason = if flapping {
             Reason::Flapping
         } else {
@@ -646,20 +428,22 @@ impl Incident {
         line.chain(others).take(EVIDENCE).collect()
     }
 
-    /// About nothing: what a channel's test is about.
-    #[must_use]
-    pub fn test(host: &str, at: Timestamp, resolved: bool) -> Incident {
-        let (subject, cause) = (Subject::Boots(VmType::Browser), Failure::Unknown);
-        let family = Family::of(cause);
+    /// One that begins now, of which nothing more is known.
+    pub(super) fn begun(
+        key: String,
+        host: &str,
+        (subject, family, cause): (Subject, Family, Cause),
+        at: Timestamp,
+    ) -> Incident {
         Incident {
-            key: format!("test-{}", key(host, subject, family, at, [0, 0])),
+            key,
             host: host.to_owned(),
             subject,
             family,
-            cause: cause.into(),
+            cause,
             first_bad_at: at,
             fired_at: at,
-            resolved_at: resolved.then_some(at),
+            resolved_at: None,
             good_since: None,
             members: Vec::new(),
             others: Vec::new(),
@@ -678,6 +462,18 @@ impl Incident {
             verdict_told_at: None,
             news: None,
             fix: None,
+        }
+    }
+
+    /// About nothing: what a channel's test is about.
+    #[must_use]
+    pub fn test(host: &str, at: Timestamp, resolved: bool) -> Incident {
+        let (subject, cause) = (Subject::Boots(VmType::Browser), Failure::Unknown);
+        let family = Family::of(cause);
+        let key = format!("test-{}", key(host, subject, family, at, [0, 0]));
+        Incident {
+            resolved_at: resolved.then_some(at),
+            ..Incident::begun(key, host, (subject, family, cause.into()), at)
         }
     }
 
@@ -780,16 +576,6 @@ pub(super) fn class_of(result: AttemptResult) -> Failure {
     crate::core::failure::of_wait(&[rung])
 }
 
-fn notify(kind: Kind, reason: Reason, at: Timestamp, incident: &Incident, out: &mut Vec<Effect>) {
-    out.push(Effect::Notify(Box::new(Notification {
-        kind,
-        reason,
-        at,
-        incident: incident.clone(),
-        remarks: Remarks::default(),
-    })));
-}
-
 /// 32 hex digits of host, subject, family, and what had been read when it fired: the newest boot's end, how many boots
 /// there were, and how many incidents had closed.
 pub(super) fn key(
@@ -802,22 +588,4 @@ pub(super) fn key(
     let (family, [boots, closed]) = (family.as_str(), counts);
     let place = format!("{host}\0{subject}\0{family}\0{}\0{boots}\0{closed}", at.0);
     format!("{:032x}", UserKey::from_text(place.as_bytes()).0)
-}
-
-/// The stretch of boots in words: `last 20 boots`, `last hour`.
-impl std::fmt::Display for Stretch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stretch::Last(boots) => write!(f, "last {boots} boots"),
-            Stretch::Span(3_600_000) => f.write_str("last hour"),
-            Stretch::Span(86_400_000) => f.write_str("last day"),
-            Stretch::Span(ms) if ms % 86_400_000 == 0 => {
-                write!(f, "last {} days", ms / 86_400_000)
-            }
-            Stretch::Span(ms) if ms % 3_600_000 == 0 => {
-                write!(f, "last {} hours", ms / 3_600_000)
-            }
-            Stretch::Span(ms) => write!(f, "last {} min", ms / 60_000),
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! Readings of the rules that have mathematics of their own: the budget's burn, and how long boots take.
 
-use super::incident::{Family, Trouble, named};
+use super::incident::{Trouble, named};
 use super::state::AlertState;
-use super::{Engine, PerType, Subject};
+use super::{Engine, Family, PerType, Subject};
 use crate::core::burn::{self, Look, PAIRS, Pair, Terms};
 use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::{
