@@ -94,8 +94,8 @@ pub(super) fn view() -> String {
 
 /// What [`Written::last`] is bound to.
 const WRITE: &str = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const FORGET_AHEAD: &str = "DELETE FROM state WHERE kind IN (SELECT value FROM json_each(?))";
-/// A slice of state, and one of boots, that goes ahead.
+/// What is forgotten, a slice of state, and one of boots, that go ahead.
+static FORGET_AHEAD: LazyLock<String> = LazyLock::new(|| FORGET_STATE.replace("{forgotten}", "?"));
 static STATE_AHEAD: LazyLock<String> = LazyLock::new(|| SET_STATE.replace("{state}", "?"));
 static CLEAR_AHEAD: LazyLock<String> = LazyLock::new(|| CLEAR_STATE.replace("{cleared}", "?"));
 static BOOTS_AHEAD: LazyLock<String> = LazyLock::new(|| {
@@ -169,7 +169,8 @@ impl<'a> Written<'a> {
     /// What goes ahead of [`Written::last`] in the same transaction: each is made when it is asked for.
     pub(super) fn ahead(&self) -> impl Iterator<Item = Trip> + '_ {
         // What is forgotten is forgotten before anything of it is set anew, and nothing is removed before all is set.
-        let forgotten = (!self.set.is_empty()).then(|| (FORGET_AHEAD, bound([self.forgotten()])));
+        let forgotten =
+            (!self.set.is_empty()).then(|| (FORGET_AHEAD.as_str(), bound([self.forgotten()])));
         let set = self
             .set
             .iter()

@@ -64,6 +64,22 @@ pub struct Tally {
     pub boots: u64,
 }
 
+/// A row of `vm_type, origin, outcome, failure, count(*)`.
+pub(super) type Counted = (String, String, Option<String>, Option<String>, i64);
+
+impl Tally {
+    /// `None`: its words are not known to this version.
+    pub(super) fn of((vm_type, origin, outcome, failure, boots): Counted) -> Option<Tally> {
+        Some(Tally {
+            vm_type: VmType::from_word(&vm_type)?,
+            origin: Origin::from_word(&origin)?,
+            outcome: outcome.as_deref().and_then(Outcome::from_word),
+            failure: failure.as_deref().and_then(Failure::from_word),
+            boots: u64::try_from(boots).unwrap_or(0),
+        })
+    }
+}
+
 #[derive(Debug)]
 pub struct History {
     path: PathBuf,
@@ -129,7 +145,6 @@ impl History {
 
     /// Counts the boots that began in `range`, without reading them.
     pub async fn tally(&mut self, range: Range<Timestamp>) -> Result<Vec<Tally>, StoreError> {
-        type Counted = (String, String, Option<String>, Option<String>, i64);
         let rows: Vec<Counted> = sqlx::query_as(
             "SELECT vm_type, origin, outcome, failure, count(*) FROM boot
              WHERE started_at >= ? AND started_at < ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
@@ -139,18 +154,7 @@ impl History {
         .fetch_all(&mut self.raw)
         .await
         .map_err(|error| self.cannot(error))?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(vm_type, origin, outcome, failure, boots)| {
-                Some(Tally {
-                    vm_type: VmType::from_word(&vm_type)?,
-                    origin: Origin::from_word(&origin)?,
-                    outcome: outcome.as_deref().and_then(Outcome::from_word),
-                    failure: failure.as_deref().and_then(Failure::from_word),
-                    boots: u64::try_from(boots).unwrap_or(0),
-                })
-            })
-            .collect())
+        Ok(rows.into_iter().filter_map(Tally::of).collect())
     }
 
     /// The incidents that fired in `range`, in order.

@@ -82,15 +82,27 @@ impl Known {
             .collect()
     }
 
-    /// Notes rows that are in the version that is known, of those that may still change, as seen in this look.
-    pub(super) fn unchanged(&mut self, table: Table, versions: &HashMap<&str, u64>) {
-        let round = self.round;
+    /// Notes rows that are in the version that is known, of those that may still change, as seen in this look; their
+    /// keys.
+    pub(super) fn unchanged<'a>(
+        &mut self,
+        table: Table,
+        versions: &HashMap<&'a str, u64>,
+    ) -> HashSet<&'a str> {
+        let mut unchanged = HashSet::new();
         for entry in self.rows[table as usize].values_mut() {
-            let found = entry.open.as_deref().and_then(|key| versions.get(key));
-            if found.is_some() && entry.version.as_ref() == found {
-                entry.round = round;
+            let found = entry
+                .open
+                .as_deref()
+                .and_then(|key| versions.get_key_value(key));
+            if let Some((key, version)) = found
+                && entry.version == Some(*version)
+            {
+                entry.round = self.round;
+                unchanged.insert(*key);
             }
         }
+        unchanged
     }
 
     /// Rows of a full window that were not seen in this look, though they are not asked for by key.

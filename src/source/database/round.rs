@@ -161,10 +161,9 @@ impl Round<'_> {
                 .iter()
                 .filter_map(|cells| Some((cells.first()?.as_deref()?, version(cells)?)))
                 .collect();
-            self.memory.known.unchanged(table, &versions);
+            let unchanged = self.memory.known.unchanged(table, &versions);
             found.extend(keys_of(&answer));
-            let unseen: HashSet<String> = self.memory.known.unseen(table).into_iter().collect();
-            changed.retain(|key| found.contains(key) && unseen.contains(key));
+            changed.retain(|key| found.contains(key) && !unchanged.contains(key.as_str()));
         }
         if !changed.is_empty() {
             let statement = self.layout.read(table, &Read::Keys(&changed));

@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{FleetError, remote, remote_options};
 use crate::config::Secret;
-use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
+use crate::core::event::Timestamp;
 use crate::core::report::BootFact;
-use crate::store::history::Tally;
+use crate::store::history::{Counted, Tally};
 use crate::store::line::{self, Lines};
 use crate::store::row::IncidentRow;
 
@@ -126,7 +126,6 @@ impl FleetHistory {
 
     /// Counts the boots of all hosts that began in `range`.
     pub async fn tally(&mut self, range: Range<Timestamp>) -> Result<Vec<Tally>, FleetError> {
-        type Counted = (String, String, Option<String>, Option<String>, i64);
         let rows: Vec<Counted> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT vm_type, origin, outcome, failure, count(*) FROM bootwatch.boots WHERE {}
              GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
@@ -135,18 +134,7 @@ impl FleetHistory {
         .fetch_all(&mut self.raw)
         .await
         .map_err(FleetError::Read)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(vm_type, origin, outcome, failure, boots)| {
-                Some(Tally {
-                    vm_type: VmType::from_word(&vm_type)?,
-                    origin: Origin::from_word(&origin)?,
-                    outcome: outcome.as_deref().and_then(Outcome::from_word),
-                    failure: failure.as_deref().and_then(Failure::from_word),
-                    boots: u64::try_from(boots).unwrap_or(0),
-                })
-            })
-            .collect())
+        Ok(rows.into_iter().filter_map(Tally::of).collect())
     }
 
     /// The incidents of all hosts that fired in `range`, in order.
