@@ -7,19 +7,18 @@
 //!
 //! Later versions' wording is accepted beside the earlier one: a variant is one more pattern here and nothing elsewhere.
 
-use std::net::Ipv4Addr;
+mod metadata;
 
 use memchr::memmem;
 
+use metadata::Fields;
+
 use crate::controller::catalogue;
-use crate::controller::clock::iso_utc;
 use crate::controller::console;
-use crate::controller::fields::{self, Value};
+use crate::controller::fields;
 use crate::controller::framing::{self, Record};
 use crate::core::console::MarkSet;
-use crate::core::event::{
-    AttemptError, EventKind, SessionId, Timestamp, UserKey, VmId, VmType, WaitLimits,
-};
+use crate::core::event::{AttemptError, EventKind, SessionId, Timestamp, VmId, WaitLimits};
 use crate::core::probe::{Answerer, Body};
 
 /// The controller quotes 500 characters of each.
@@ -566,83 +565,15 @@ fn unknown(text: &[u8]) -> Decoded<'_> {
     Decoded::Unknown(split(text).0)
 }
 
-/// The fields that events are made of.
-#[derive(Default)]
-struct Fields<'a> {
-    body: Option<&'a [u8]>,
-    module: Option<&'a [u8]>,
-    vm: Option<VmId>,
-    ip: Option<Ipv4Addr>,
-    user: Option<&'a [u8]>,
-    session: Option<SessionId>,
-    vm_type: Option<VmType>,
-    error: Option<&'a [u8]>,
-    code_text: Option<&'a [u8]>,
-    code_number: Option<i32>,
-    signalled: bool,
-    status: Option<u16>,
-    elapsed: Option<u32>,
-    total_time: Option<u32>,
-    max_wait: Option<u32>,
-    initial_delay: Option<u32>,
-    start_time: Option<Timestamp>,
-    failed_at: Option<Timestamp>,
-    archived: Option<&'a [u8]>,
-}
-
-impl<'a> Fields<'a> {
-    fn user(&self) -> Option<UserKey> {
-        self.user.map(UserKey::from_text)
-    }
-
-    fn take(&mut self, key: &'a [u8], value: Value<'a>) {
-        match key {
-            b"module" => self.module = value.text(),
-            b"vmIP" | b"ipAddress" | b"internalIP" | b"browserVMIP" => {
-                self.ip = value.text().and_then(ipv4)
-            }
-            b"elapsed" => self.elapsed = value.whole(),
-            b"vmId" | b"browserVMId" => self.vm = value.text().and_then(VmId::parse),
-            b"error" => self.error = value.text(),
-            b"body" => self.body = value.text(),
-            b"code" => match value {
-                Value::Text(code) => self.code_text = Some(code),
-                other => {
-                    self.code_number = other.integer().and_then(|code| i32::try_from(code).ok())
-                }
-            },
-            b"signal" => self.signalled = value.text().is_some(),
-            b"userId" => self.user = value.text(),
-            b"sessionId" => self.session = value.text().and_then(SessionId::parse),
-            b"vmType" => {
-                self.vm_type = match value {
-                    Value::Text(b"browser") => Some(VmType::Browser),
-                    Value::Text(b"cli") => Some(VmType::Cli),
-                    _ => None,
-                }
-            }
-            b"status" => self.status = value.whole().and_then(|status| u16::try_from(status).ok()),
-            b"totalTime" => self.total_time = value.whole(),
-            b"maxWaitMs" => self.max_wait = value.whole(),
-            b"initialDelayMs" => self.initial_delay = value.whole(),
-            b"startTime" => self.start_time = value.text().and_then(iso_utc),
-            b"failedAt" => self.failed_at = value.text().and_then(iso_utc),
-            b"archivedPath" => self.archived = value.text(),
-            _ => {}
-        }
-    }
-}
-
 /// Reads the metadata and makes the event, or says that the record is not whole.
 #[inline]
 fn need<'a>(
     metadata: &'a [u8],
     event: impl FnOnce(&Fields<'a>) -> Option<EventKind<'a>>,
 ) -> Decoded<'a> {
-    let mut fields = Fields::default();
-    if !fields::scan(metadata, &mut |key, value| fields.take(key, value)) {
+    let Some(fields) = Fields::read(metadata) else {
         return Decoded::Unparsed;
-    }
+    };
     event(&fields).map_or(Decoded::Unparsed, Decoded::Event)
 }
 
@@ -663,10 +594,9 @@ fn need_of<'a>(
 /// What the agent answered. A body of no known shape says nothing; it is guest text, of which nothing is kept.
 fn agent_said(metadata: &[u8]) -> Decoded<'_> {
     const LONGEST: usize = 4_096;
-    let mut fields = Fields::default();
-    if !fields::scan(metadata, &mut |key, value| fields.take(key, value)) {
+    let Some(fields) = Fields::read(metadata) else {
         return Decoded::Ignored;
-    }
+    };
     let (Some(ip), Some(body)) = (fields.ip, fields.body) else {
         return Decoded::Ignored;
     };
@@ -679,37 +609,6 @@ fn agent_said(metadata: &[u8]) -> Decoded<'_> {
             guest_at: body.timestamp,
         }),
     }
-}
-
-/// Four numbers and three dots; faster than going through text.
-fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0u8; 4];
-    let mut at = 0;
-    let mut digits = 0;
-    let mut number = 0u16;
-    for byte in text {
-        match byte {
-            b'0'..=b'9' => {
-                number = number * 10 + u16::from(byte - b'0');
-                digits += 1;
-                if number > 255 || digits > 3 {
-                    return None;
-                }
-            }
-            b'.' if digits > 0 && at < 3 => {
-                octets[at] = u8::try_from(number).ok()?;
-                at += 1;
-                number = 0;
-                digits = 0;
-            }
-            _ => return None,
-        }
-    }
-    if at != 3 || digits == 0 {
-        return None;
-    }
-    octets[3] = u8::try_from(number).ok()?;
-    Some(Ipv4Addr::from(octets))
 }
 
 #[cfg(test)]

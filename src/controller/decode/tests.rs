@@ -1,7 +1,11 @@
 //! Decoding: each message that matters, in each form, and text that only looks like one.
 
+use std::net::Ipv4Addr;
+
 use super::*;
+use crate::controller::clock::iso_utc;
 use crate::controller::framing::Framer;
+use crate::core::event::{UserKey, VmType};
 
 const VM: &str = "vm-70fa35e6-87ef-44c1-b852-d1de3517af9c";
 const USER: &str = "03a074cc-0db3-45c5-af42-5b655cb70f83";
