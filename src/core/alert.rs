@@ -30,6 +30,7 @@ mod incident;
 mod keep;
 mod measure;
 mod notification;
+mod per_type;
 mod remarks;
 mod state;
 mod subject;
@@ -39,43 +40,36 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
-
 pub use drill::drill;
 pub use family::Family;
 pub use incident::{Incident, Member, NamedBoot, Other};
 use keep::Place;
 pub use notification::{Kind, Notification, Reason};
+use per_type::{NewGeneration, Overdue, PerType, judged};
 pub use remarks::{Acknowledged, Digest, HeldBack, Remarks, SilenceEnds};
 use state::{AlertState, Seen, Transition, Waits};
 pub use subject::{Cause, Subject};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
-use crate::core::burn::{Budget, PERIOD_MS};
+use crate::core::burn::PERIOD_MS;
 use crate::core::condition::ConditionSettings;
 use crate::core::diagnosis::{self, Surroundings};
-use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
+use crate::core::event::{AttemptResult, Origin, Timestamp, VmId, VmType};
 use crate::core::generations::Generations;
 use crate::core::image::Sighting;
-use crate::core::readiness::Readiness;
-use crate::core::rule::{self, Reading, RuleName, RuleSettings, Severity, Sight, Stretch};
+use crate::core::rule::{RuleName, RuleSettings, Severity, Stretch};
 use crate::core::saved::Touched;
-use crate::core::slowness::{Learns, Times};
+use crate::core::slowness::Learns;
 use crate::core::synthetic::{SyntheticBoots, SyntheticRun};
 use crate::core::untold::Untold;
-use crate::core::window::{Count, Judged, Settled, Window};
+use crate::core::window::{Count, Settled};
 
 /// A record may be stamped a little ahead; more than this is a wrong clock and would stretch the windows.
 const AHEAD_MS: i64 = 120_000;
 const MAX_OVERDUE: usize = 10_000;
-/// What is usual fades over about so many boots.
-const USUAL_BOOTS: f64 = 500.0;
 /// How far back boots of the other kinds are counted, and how many where that holds none.
 const OTHERS_MS: i64 = 3_600_000;
 const OTHERS_LAST: usize = 20;
-/// However usual failures have become, more than this is not accepted as such.
-const MOST_USUAL: f64 = 0.3;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -102,41 +96,6 @@ impl Default for Settings {
             group_wait_ms: 30_000,
         }
     }
-}
-
-/// A boot in flight that has waited longer than healthy boots do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Overdue {
-    result: AttemptResult,
-    began: Timestamp,
-    waited_ms: u32,
-    deadline_ms: Option<u32>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    died: bool,
-}
-
-impl Overdue {
-    /// The class that it would fail with.
-    fn failure(&self) -> Failure {
-        match self.died {
-            true => Failure::GuestDied,
-            false => incident::class_of(self.result),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct PerType {
-    window: Window,
-    ever_ready: bool,
-    readiness: Readiness,
-    overdue: HashMap<VmId, Overdue>,
-    budget: Budget,
-    times: Times,
-    /// The newest boot's end: windows are judged as of then.
-    newest: Option<Timestamp>,
-    /// The share of boots that each rule usually counts as bad.
-    usual: BTreeMap<RuleName, f64>,
 }
 
 /// One alert as others see it.
@@ -760,117 +719,5 @@ fn changed(rule: RuleName, subject: Subject, transition: Transition, at: Timesta
         severity: rule.severity(),
         to: transition.as_str(),
         at,
-    })
-}
-
-/// Whether a sample of the time-to-ready began a new generation of them.
-type NewGeneration = bool;
-
-impl PerType {
-    /// Learns from a boot what is usual; a rule that is firing learns nothing.
-    fn learn(
-        &mut self,
-        boot: &Boot,
-        judged: &Judged,
-        learns: impl Fn(RuleName) -> bool,
-    ) -> Option<NewGeneration> {
-        let mut learnt = None;
-        if judged.failure.is_none() {
-            self.ever_ready = true;
-            if let Some(waited) = boot.waited_ms() {
-                learnt = Some(self.readiness.learn(waited));
-            }
-        }
-        for rule in RuleName::BOOTS {
-            if rule.learns() && learns(*rule) {
-                let bad = judged.failure.is_some_and(|failure| rule.counts(failure));
-                let usual = self.usual.entry(*rule).or_insert(0.0);
-                *usual += (f64::from(u8::from(bad)) - *usual) / USUAL_BOOTS;
-            }
-        }
-        learnt
-    }
-
-    fn reading(
-        &self,
-        rule: RuleName,
-        settings: &RuleSettings,
-        state: &AlertState,
-        worst: f64,
-        now: Timestamp,
-    ) -> Reading {
-        if rule.burns() {
-            return self.burn(rule, settings, state, worst, now);
-        }
-        if rule.times() {
-            return self.slow(rule, settings, state, now);
-        }
-        let overdue = self
-            .overdue
-            .values()
-            .filter(|overdue| {
-                rule.counts_overdue(overdue.result) && self.is_overdue(overdue, settings)
-            })
-            .count();
-        let learnt = self.usual.get(&rule).copied().unwrap_or(0.0);
-        let sight = Sight {
-            window: &self.window,
-            overdue: u32::try_from(overdue).unwrap_or(u32::MAX),
-            settled: state.settled(),
-            now,
-            usual: learnt.min(MOST_USUAL).max(settings.tolerated),
-            worst: state.worst(),
-            since_fired: state.boots_since(self.window.added()),
-        };
-        rule::read(rule, settings, sight)
-    }
-
-    /// Whether a boot in flight has waited longer than healthy boots do, by this rule's factor.
-    fn is_overdue(&self, boot: &Overdue, settings: &RuleSettings) -> bool {
-        self.readiness
-            .overdue_after_ms(settings.min_ready, settings.factor, boot.deadline_ms)
-            .is_some_and(|limit| f64::from(boot.waited_ms) > limit)
-    }
-
-    /// The present run of good boots, of those since the alert fired: how many, and when its first one ended. What the
-    /// window holds is known best; where it holds good ones only, the run may be longer.
-    fn good_run(&self, rule: RuleName, state: &AlertState) -> (u64, Option<Timestamp>) {
-        let since_fired = state.boots_since(self.window.added());
-        let held = || self.window.last(Timestamp::MIN);
-        let bad = |boot: &&Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
-        if let Some(run) = state.good()
-            && !held().any(|boot| bad(&boot))
-        {
-            return (run.boots.min(since_fired), Some(run.since));
-        }
-        held()
-            .take_while(|boot| !bad(boot))
-            .take(usize::try_from(since_fired).unwrap_or(usize::MAX))
-            .fold((0, None), |(good, _), boot| (good + 1, Some(boot.ended_at)))
-    }
-}
-
-/// A boot that counts for or against: lost and cancelled ones do neither, synthetic ones are judged by themselves.
-fn judged(boot: &Boot) -> Option<Judged> {
-    if boot.origin == Origin::Synthetic {
-        return None;
-    }
-    let failure = match boot.outcome? {
-        Outcome::Ready => None,
-        Outcome::Failed => Some(boot.failure.unwrap_or(Failure::Unknown)),
-        Outcome::Cancelled | Outcome::Lost => return None,
-    };
-    Some(Judged {
-        vm: boot.vm,
-        session: boot.session,
-        started_at: boot.started_at,
-        ended_at: boot.ended_at?,
-        failure,
-        evidence: if failure.is_some() {
-            boot.evidence.clone()
-        } else {
-            Vec::new()
-        },
-        signs: diagnosis::of_boot(boot),
     })
 }

@@ -5,8 +5,10 @@ mod measure;
 
 use super::*;
 use crate::core::boot::AttemptEnded;
-use crate::core::event::{AttemptError, Provenance};
+use crate::core::event::{AttemptError, Failure, Outcome, Provenance};
 use crate::core::failure::Rung;
+use crate::core::readiness::Readiness;
+use crate::core::window::Judged;
 
 /// An engine and a clock; boots are told one after another.
 struct Story {
