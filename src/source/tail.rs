@@ -20,10 +20,10 @@
 //!   least 5 s apart after its rotation. A line beyond 1 MiB comes in pieces. NUL bytes are passed on.
 //! - **Back-pressure**: a full channel stops the reading, never the watching: new generations are still opened in time,
 //!   so that their bytes outlive their names. Nothing is dropped.
-//! - **Speed**: on an idle log a wake is served at once. A busy one, where a write comes within `batch_window` of the
-//!   last read, is read at that beat and its writes wake nobody, until a beat finds nothing. What a beat has read is
-//!   delivered at once if a line of it is `urgent`; other lines are gathered for up to `gather_for`, because to wake
-//!   everything that follows costs ten times what the reading does.
+//! - **Speed**: on an idle log a wake is served at once, and so is a burst of a busy one, where a write comes within two
+//!   `batch_window`s of the last read. Writes that come within half a window wake nobody: they are read at its end.
+//!   What was read of a busy log is delivered at once if a line of it is `urgent`; other lines are gathered for up to
+//!   `gather_for`, because to wake everything that follows costs ten times what the reading does.
 //!
 //! inotify only shortens the sleep; polling alone gives the same stream, later.
 
@@ -40,7 +40,6 @@ mod wake;
 mod walk;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -185,8 +184,7 @@ pub async fn run<C: From<Checkpoint>>(
     let epoch = clock::monotonic();
     let now = || clock::monotonic().duration_since(epoch);
     let mut wakes = Wakes::new(options.inotify);
-    let batch_window = options.batch_window;
-    let mut pace = Pace::new(batch_window);
+    let mut pace = Pace::new(options.batch_window, options.gather_for);
     let directory = options.directory().to_owned();
     let mut follower = Follower::new(options, checkpoint, Box::new(Disk));
     // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
@@ -194,10 +192,10 @@ pub async fn run<C: From<Checkpoint>>(
     follower.look(now());
     publish(&stats, &follower, &wakes);
 
+    // The busy log was read since it was last asked whether anything came.
+    let mut beaten = false;
     loop {
-        // A busy log's writes are not waited for; its rotations always are.
-        let awaited = follower.newest().filter(|_| !pace.is_beating());
-        wakes.watch_file(awaited);
+        wakes.watch_file(follower.newest());
         let mut sent = 0_u32;
         let mut came = false;
         while let Some(event) = follower.next(now()) {
@@ -225,15 +223,15 @@ pub async fn run<C: From<Checkpoint>>(
             sent = sent.saturating_add(1);
             if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
-                if !pace.is_beating() {
-                    wakes.watch_file(follower.newest());
-                }
+                wakes.watch_file(follower.newest());
             }
         }
         if pace.is_beating() {
-            if !came {
-                // Busy no more. Between this read and the watch something may be written, so it is read once again.
-                pace.stop();
+            if came {
+                pace.delivered(now());
+            } else if std::mem::take(&mut beaten) {
+                // Busy no more. What was told of writes is taken, so it is read once again.
+                pace.stop(&wakes);
                 follower.read_again();
                 continue;
             }
@@ -242,7 +240,7 @@ pub async fn run<C: From<Checkpoint>>(
                 tokio::select! {
                     biased;
                     () = wakes.directory() => break true,
-                    () = pace.beat() => {}
+                    () = pace.beat(now, &wakes) => beaten = true,
                 }
                 if stop.is_cancelled() || events.is_closed() {
                     return;
@@ -264,9 +262,8 @@ pub async fn run<C: From<Checkpoint>>(
         }
         publish(&stats, &follower, &wakes);
 
-        // Idle. A write that comes now is read at once if the last read is long enough ago, else at the end of its
-        // window; rotations are looked at immediately in any case. (Timers fire up to a millisecond late.)
-        let window = epoch + follower.last_read() + batch_window.saturating_sub(TIMER_SLACK);
+        // Idle: a write is read at once if the last read is long enough ago, else the log is busy; rotations are looked
+        // at immediately in any case.
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -275,12 +272,11 @@ pub async fn run<C: From<Checkpoint>>(
                 wakes.watch_directory(&directory);
                 follower.look(now());
             }
-            () = async { sleep_until(window).await; wakes.file().await } => {
-                // Written within the window: the next write is likely to be, too.
-                if clock::monotonic() < window + 2 * TIMER_SLACK {
-                    pace.start();
+            () = wakes.written() => {
+                beaten = pace.written(now(), &wakes);
+                if beaten {
+                    follower.wake(now());
                 }
-                follower.wake(now());
             }
             () = sleep_until(epoch + follower.next_look()) => {
                 wakes.watch_directory(&directory);
@@ -289,8 +285,6 @@ pub async fn run<C: From<Checkpoint>>(
         }
     }
 }
-
-const TIMER_SLACK: Duration = Duration::from_millis(1);
 
 fn publish(stats: &watch::Sender<TailStats>, follower: &Follower, wakes: &Wakes) {
     let mut figures = follower.stats();

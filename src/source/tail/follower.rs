@@ -152,11 +152,6 @@ impl Follower {
         self.next_look
     }
 
-    /// When the log was last read on a wake, or gave bytes.
-    pub(super) fn last_read(&self) -> Duration {
-        self.last_read
-    }
-
     /// The newest generation's number and descriptor.
     pub(super) fn newest(&self) -> Option<(u32, RawFd)> {
         let newest = self.generations.last()?;

@@ -11,7 +11,8 @@ pub struct TailOptions {
     pub poll_active: Duration,
     /// Sleep between two looks once it has been silent for a while.
     pub poll_idle: Duration,
-    /// Reads of a busy log are at least this far apart. Zero reads at every wake.
+    /// What is written within half of this after a read is read at its end, with all that came until then. Zero reads at
+    /// every wake.
     pub batch_window: Duration,
     /// How long lines of a busy log are gathered that are not `urgent`. Zero delivers what each read gave.
     pub gather_for: Duration,

@@ -1,7 +1,9 @@
 //! The beat at which a busy log is read.
 //!
-//! While a log is written faster than it is read, being told of each write is a wake for nothing, and so is a timer of
-//! the runtime, which wakes more than once on its way to a time it has to round. The kernel's own timer wakes once.
+//! A log that is written in bursts is read at each of them, when the kernel tells of it: that costs a third of a timer
+//! that goes off while the machine is idle, and nothing waits. Writes that come faster than twice a window are not
+//! waited for: what the kernel tells is left untaken, so that it merges the next write with it and wakes nobody, and
+//! the log is read at the end of the window. Now and then a burst is waited for again.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -12,67 +14,306 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::wake;
+use super::wake::{self, Wakes};
+
+/// So many writes in a row that come too early are a stream.
+const EARLY: u32 = 4;
+/// A stream is read at the end of so many windows before a burst is waited for again.
+const WINDOWS: u32 = 50;
+
+/// When to read, decided without timers or channels.
+#[derive(Debug)]
+struct Rhythm {
+    window: Duration,
+    /// A burst that follows on the last one after longer than this is not waited for.
+    patience: Duration,
+    beat: Beat,
+    read_at: Option<Duration>,
+    delivered_at: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beat {
+    /// The log is not busy.
+    Rest,
+    /// At the next write; so many before it came too early.
+    Write { early: u32 },
+    /// At the end of the window, since the last write came too early.
+    Window { early: u32 },
+    /// At the end of this window and so many more.
+    Windows { left: u32 },
+}
+
+impl Rhythm {
+    /// Something was written: whether to read it at once. If not, nothing is asked before the window's end.
+    fn written(&mut self, now: Duration) -> bool {
+        let since = self.read_at.map(|at| now.saturating_sub(at));
+        let early = match self.beat {
+            Beat::Write { early } => early,
+            _ if since.is_none_or(|since| since >= 2 * self.window) => {
+                self.read_at = Some(now);
+                return true;
+            }
+            _ => {
+                self.delivered_at = now;
+                0
+            }
+        };
+        if since.is_none_or(|since| since >= self.window / 2) {
+            self.beat = Beat::Write { early: 0 };
+            self.read_at = Some(now);
+            return true;
+        }
+        self.beat = match early + 1 {
+            EARLY.. => Beat::Windows { left: WINDOWS },
+            early => Beat::Window { early },
+        };
+        false
+    }
+
+    /// The time is over that [`Rhythm::until`] gave: the log is read.
+    fn over(&mut self, now: Duration) {
+        self.read_at = Some(now);
+        self.beat = match self.beat {
+            Beat::Window { early } => Beat::Write { early },
+            // The next one that is early makes it a stream again.
+            Beat::Windows { left: 0 } => Beat::Write { early: EARLY - 1 },
+            Beat::Windows { left } => Beat::Windows { left: left - 1 },
+            other => other,
+        };
+    }
+
+    /// How long the next write is waited for, or no write at all.
+    fn until(&self) -> Option<Duration> {
+        match self.beat {
+            Beat::Rest => None,
+            Beat::Write { .. } => Some(self.delivered_at + self.patience),
+            Beat::Window { .. } | Beat::Windows { .. } => Some(self.read_at? + self.window),
+        }
+    }
+
+    fn waits_for_writes(&self) -> bool {
+        matches!(self.beat, Beat::Write { .. })
+    }
+}
 
 pub(super) struct Pace {
-    /// `None`: the log is read at every wake, or the kernel gave no timer.
+    rhythm: Rhythm,
+    /// The kernel's own: one of the runtime wakes more than once on its way to a time that it has to round. `None`: the
+    /// log is read at every write, or the kernel gave none.
     timer: Option<AsyncFd<OwnedFd>>,
-    period: Timespec,
-    beating: bool,
+    /// What the timer is set to.
+    set: Option<Duration>,
 }
 
 impl Pace {
-    pub(super) fn new(period: Duration) -> Pace {
+    /// `patience` is how long what was read may be kept from those who wait for it.
+    pub(super) fn new(window: Duration, patience: Duration) -> Pace {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = (!period.is_zero())
+        let timer = (!window.is_zero())
             .then(|| wake::registered(timerfd_create(TimerfdClockId::Monotonic, flags).ok()?));
         Pace {
-            timer: timer.flatten(),
-            period: Timespec {
-                tv_sec: i64::try_from(period.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: period.subsec_nanos().into(),
+            rhythm: Rhythm {
+                window,
+                patience: patience.max(2 * window),
+                beat: Beat::Rest,
+                read_at: None,
+                delivered_at: Duration::ZERO,
             },
-            beating: false,
+            timer: timer.flatten(),
+            set: None,
         }
     }
 
     pub(super) fn is_beating(&self) -> bool {
-        self.beating
+        self.rhythm.beat != Beat::Rest
     }
 
-    /// The first beat comes a period from now. Without a timer nothing changes.
-    pub(super) fn start(&mut self) {
-        self.beating = self.set(self.period);
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.set(Timespec::default());
-        self.beating = false;
-    }
-
-    fn set(&self, period: Timespec) -> bool {
-        let times = Itimerspec {
-            it_interval: period,
-            it_value: period,
-        };
-        self.timer.as_ref().is_some_and(|timer| {
-            timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &times).is_ok()
-        })
-    }
-
-    /// The next beat; one that passed while nobody waited counts.
-    pub(super) async fn beat(&self) {
-        match &self.timer {
-            Some(timer) => match timer.readable().await {
-                Ok(mut ready) => {
-                    // Reading it is what sets it going again.
-                    let mut expiries = [0; 8];
-                    rustix::io::read(timer.get_ref(), &mut expiries).ok();
-                    ready.clear_ready();
-                }
-                Err(_) => std::future::pending().await,
-            },
-            None => std::future::pending().await,
+    /// A log at rest was written to: whether to read it at once. Without a timer it always is.
+    pub(super) fn written(&mut self, now: Duration, wakes: &Wakes) -> bool {
+        let at_once = self.timer.is_none() || self.rhythm.written(now);
+        if at_once {
+            wakes.take_file();
         }
+        at_once
+    }
+
+    /// Something of the log was delivered.
+    pub(super) fn delivered(&mut self, now: Duration) {
+        self.rhythm.delivered_at = now;
+    }
+
+    /// The log is not busy any more.
+    pub(super) fn stop(&mut self, wakes: &Wakes) {
+        self.rhythm.beat = Beat::Rest;
+        // What was written until now is read next anyway.
+        wakes.take_file();
+    }
+
+    /// The next beat, at which the log is to be read. To be dropped halfway loses nothing.
+    pub(super) async fn beat(&mut self, now: impl Fn() -> Duration, wakes: &Wakes) {
+        loop {
+            self.set_timer(now());
+            let over = match self.rhythm.waits_for_writes() {
+                true => tokio::select! {
+                    biased;
+                    () = wakes.written() => false,
+                    () = expired(self.timer.as_ref()) => true,
+                },
+                false => {
+                    expired(self.timer.as_ref()).await;
+                    true
+                }
+            };
+            if over {
+                // What it was set to is behind, so that it is set anew whatever it is set to.
+                self.set = None;
+                self.rhythm.over(now());
+            } else if !self.rhythm.written(now()) {
+                continue;
+            }
+            if self.rhythm.waits_for_writes() {
+                wakes.take_file();
+            }
+            return;
+        }
+    }
+
+    fn set_timer(&mut self, now: Duration) {
+        let until = self.rhythm.until();
+        let (Some(timer), Some(at)) = (&self.timer, until) else {
+            return;
+        };
+        if self.set == until {
+            return;
+        }
+        // Nothing left is one nanosecond: zero would take the timer back.
+        let left = at.saturating_sub(now).max(Duration::from_nanos(1));
+        let times = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            },
+        };
+        if timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &times).is_ok() {
+            self.set = until;
+        }
+    }
+}
+
+/// The timer has gone off; setting it is what makes it go off again.
+async fn expired(timer: Option<&AsyncFd<OwnedFd>>) {
+    match timer {
+        Some(timer) => match timer.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(20);
+
+    fn rhythm() -> Rhythm {
+        Rhythm {
+            window: WINDOW,
+            patience: Duration::from_millis(250),
+            beat: Beat::Rest,
+            read_at: None,
+            delivered_at: Duration::ZERO,
+        }
+    }
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_log_at_rest_is_read_at_once_and_rests_on() {
+        let mut rhythm = rhythm();
+        for ms in [0, 40, 1_000, 1_040] {
+            assert!(rhythm.written(at(ms)), "{ms}");
+            assert_eq!(rhythm.until(), None, "{ms}");
+        }
+    }
+
+    #[test]
+    fn bursts_are_read_at_once_and_the_timer_only_ends_the_waiting_for_them() {
+        let mut rhythm = rhythm();
+        for ms in (0..2_000).step_by(20) {
+            assert!(rhythm.written(at(ms)), "{ms}");
+        }
+        assert!(rhythm.waits_for_writes());
+        rhythm.delivered_at = at(1_900);
+        assert_eq!(rhythm.until(), Some(at(2_150)));
+    }
+
+    #[test]
+    fn a_write_that_comes_too_early_is_read_at_the_end_of_the_window() {
+        let mut rhythm = rhythm();
+        assert!(rhythm.written(at(100)));
+        assert!(!rhythm.written(at(109)));
+        assert!(!rhythm.waits_for_writes());
+        assert_eq!(rhythm.until(), Some(at(120)));
+        rhythm.over(at(120));
+        assert!(rhythm.waits_for_writes());
+        assert!(rhythm.written(at(130)));
+    }
+
+    /// A write a millisecond, for two seconds.
+    #[test]
+    fn a_stream_is_read_once_a_window_and_wakes_nobody_in_between() {
+        let mut rhythm = rhythm();
+        let (mut reads, mut wakes) = (Vec::new(), 0);
+        for ms in 0..2_000 {
+            if rhythm.until() == Some(at(ms)) {
+                wakes += 1;
+                rhythm.over(at(ms));
+                reads.push(ms);
+            }
+            if rhythm.beat == Beat::Rest || rhythm.waits_for_writes() {
+                wakes += 1;
+                if rhythm.written(at(ms)) {
+                    reads.push(ms);
+                }
+            }
+        }
+        let furthest = reads.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert_eq!(furthest, Some(20), "{reads:?}");
+        assert!(reads.len() <= 101, "{}", reads.len());
+        // Besides the reads: a write that was early at first, and one after each second.
+        assert!(wakes <= reads.len() + 7, "{wakes} wakes, {}", reads.len());
+    }
+
+    #[test]
+    fn a_stream_that_becomes_bursts_is_noticed() {
+        let mut rhythm = rhythm();
+        for ms in 0..200 {
+            if rhythm.until() == Some(at(ms)) {
+                rhythm.over(at(ms));
+            }
+            if rhythm.beat == Beat::Rest || rhythm.waits_for_writes() {
+                rhythm.written(at(ms));
+            }
+        }
+        let mut ms = 200;
+        while !rhythm.waits_for_writes() {
+            ms += 20;
+            assert!(ms < 2_000, "{rhythm:?}");
+            rhythm.over(at(ms));
+        }
+        for _ in 0..10 {
+            ms += 20;
+            assert!(rhythm.written(at(ms)));
+        }
+        assert!(rhythm.waits_for_writes());
     }
 }

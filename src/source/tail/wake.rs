@@ -4,10 +4,12 @@
 //! The kernel merges a write's event with the one before it while that is unread, so a flood costs one event a batch.
 //! Nothing depends on any event arriving: an instance that cannot be made, or a watch that cannot be set, means polling.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init, remove_watch};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub(super) struct Wakes {
@@ -98,11 +100,26 @@ impl Wakes {
         }
     }
 
-    /// Something was written to the watched file.
-    pub(super) async fn file(&self) {
-        match &self.instances {
-            Some(instances) => drained(&instances.file).await,
-            None => std::future::pending().await,
+    /// Something was written to the watched file. Until it is taken, further writes are merged with it and wake nobody.
+    pub(super) async fn written(&self) {
+        let Some(instances) = &self.instances else {
+            return std::future::pending().await;
+        };
+        match instances.file.readable().await {
+            Ok(mut ready) => ready.retain_ready(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes what was told of writes, so that the next one is told.
+    pub(super) fn take_file(&self) {
+        if let Some(instances) = &self.instances {
+            let taken = instances.file.try_io(Interest::READABLE, |instance| {
+                while drain(instance) + LARGEST_EVENT > BUFFER {}
+                // Empty: the descriptor is edge-triggered, so a write after this read is a new edge.
+                Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
+            });
+            debug_assert!(taken.is_err(), "nothing is left");
         }
     }
 
