@@ -37,7 +37,7 @@ const FORGET_STATE: &str =
     "DELETE FROM state WHERE kind IN (SELECT value FROM json_each({forgotten}))";
 const SET_SEQUENCE: &str = "UPDATE meta SET sequence = {sequence} WHERE sequence <> {sequence}";
 const SET_DETAIL: &str = "INSERT INTO boot_detail (boot_id, detail)
-    SELECT value ->> 'boot_id', coalesce(value -> 'detail', {detail}) FROM json_each({boots}) WHERE true
+    SELECT key, value FROM json_each({details}) WHERE true
     ON CONFLICT (boot_id) DO UPDATE SET detail = excluded.detail";
 
 /// The columns of the view: what a batch is as one row, in the order in which it is bound.
@@ -46,7 +46,7 @@ const COLUMNS: [&str; 12] = [
     "state",
     "cleared",
     "boots",
-    "detail",
+    "details",
     "incidents",
     "value",
     "outbox",
@@ -75,7 +75,7 @@ pub(super) fn view() -> String {
         set_boots(),
         SET_DETAIL.to_owned(),
         set_incidents(),
-        outbox::QUEUE.to_owned(),
+        outbox::QUEUE.replace("{messages}", &objects("outbox")),
         operation::RECORD.to_owned(),
         trial::NOTE.to_owned(),
         SET_SEQUENCE.to_owned(),
@@ -102,8 +102,14 @@ static BOOTS_AHEAD: LazyLock<String> = LazyLock::new(|| {
     [set_boots(), SET_DETAIL.to_owned()]
         .join(";\n")
         .replace("{boots}", "?")
-        .replace("{detail}", "NULL")
+        .replace("{details}", "?")
 });
+
+/// The objects of an array as rows, each under the name of `value`. SQLite would write an object out again for each of
+/// the columns that are taken of it; behind a limit it does so once.
+pub(super) fn objects(array: &str) -> String {
+    format!("(SELECT value FROM json_each({{{array}}}) LIMIT -1)")
+}
 
 /// Writes rows given as JSON objects; the column `whole` takes JSON as it is.
 fn upsert(table: &str, key: &str, names: &[&str], rows: &str, whole: Option<&str>) -> String {
@@ -117,9 +123,10 @@ fn upsert(table: &str, key: &str, names: &[&str], rows: &str, whole: Option<&str
         false => format!("value ->> '{name}'"),
     };
     format!(
-        "INSERT INTO {table} ({}) SELECT {} FROM json_each({{{rows}}}) WHERE true ON CONFLICT ({key}) DO UPDATE SET {}",
+        "INSERT INTO {table} ({}) SELECT {} FROM {} WHERE true ON CONFLICT ({key}) DO UPDATE SET {}",
         list(&str::to_owned),
         list(&taken),
+        objects(rows),
         list(&|name| format!("{name} = excluded.{name}")),
     )
 }
@@ -181,8 +188,8 @@ impl<'a> Written<'a> {
             Some((CLEAR_AHEAD.as_str(), bound([Some(text)])))
         });
         let boots = self.boots.iter().map(|(first, slice)| {
-            let [text, _] = boots(slice, *first, false);
-            (BOOTS_AHEAD.as_str(), bound([text.clone(), text]))
+            let texts = [boots(slice, *first), details(slice)];
+            (BOOTS_AHEAD.as_str(), bound(texts))
         });
         forgotten.into_iter().chain(set).chain(cleared).chain(boots)
     }
@@ -199,8 +206,11 @@ impl<'a> Written<'a> {
             ],
             false => [None, None, None],
         };
-        let [boots, detail] = match self.boots.is_empty() {
-            true => boots(&batch.boots, self.sequence + 1, true),
+        let [boots, details] = match self.boots.is_empty() {
+            true => [
+                boots(&batch.boots, self.sequence + 1),
+                details(&batch.boots),
+            ],
             false => [None, None],
         };
         let first = self.sequence + 1 + i64::try_from(batch.boots.len()).unwrap_or(0);
@@ -219,7 +229,7 @@ impl<'a> Written<'a> {
             set,
             cleared,
             boots,
-            detail,
+            details,
             text(incidents.collect()),
             value,
             text(messages.collect()),
@@ -265,7 +275,7 @@ fn slices(state: &[StateChange]) -> Vec<&[StateChange]> {
 fn set(state: &[StateChange]) -> Option<String> {
     let pieces = state.iter().filter_map(|change| {
         let value = change.value.as_deref()?;
-        Some((change.kind, change.key.as_str(), value))
+        Some((format!("{} {}", change.kind, change.key), value))
     });
     text_of_pairs(pieces)
 }
@@ -278,17 +288,18 @@ fn cleared_of(state: &[StateChange]) -> Option<String> {
     (!pieces.is_empty()).then(|| text_of_pieces(&pieces))
 }
 
-/// Numbered from `first` on; and beside them, where that may be, the detail of one that is alone.
-fn boots(rows: &[BootRow], first: i64, may_be_alone: bool) -> [Option<String>; 2] {
-    let detail = match rows {
-        [one] if may_be_alone => Some(one.detail()),
-        _ => None,
-    };
-    let values: Vec<Value> = (first..)
+/// Numbered from `first` on.
+fn boots(rows: &[BootRow], first: i64) -> Option<String> {
+    let rows: Vec<Value> = (first..)
         .zip(rows)
-        .map(|(number, row)| row.to_json(number, detail.is_none()))
+        .map(|(number, row)| row.to_json(number))
         .collect();
-    [(!values.is_empty()).then(|| text_of(values)), detail]
+    (!rows.is_empty()).then(|| text_of(rows))
+}
+
+/// What belongs to them, by their ids.
+fn details(rows: &[BootRow]) -> Option<String> {
+    text_of_pairs(rows.iter().map(|row| (row.boot_id.as_str(), row.detail())))
 }
 
 fn bound<const N: usize>(texts: [Option<String>; N]) -> SqliteArguments {

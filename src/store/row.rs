@@ -160,8 +160,8 @@ impl BootRow {
         one_text(&self.detail)
     }
 
-    /// Its columns by name, `changed` with them; `whole`: `detail`, too.
-    pub(super) fn to_json(&self, changed: i64, whole: bool) -> Value {
+    /// Its columns by name, `changed` with them.
+    pub(super) fn to_json(&self, changed: i64) -> Value {
         let mut columns = Map::new();
         for (name, value) in [
             ("boot_id", json!(self.boot_id)),
@@ -181,9 +181,6 @@ impl BootRow {
             ("changed", json!(changed)),
         ] {
             columns.insert(name.to_owned(), value);
-        }
-        if whole {
-            columns.insert("detail".to_owned(), json!(self.detail));
         }
         for (stage, span) in &self.detail.stages {
             if span.outcome == StageOutcome::Completed {
@@ -287,9 +284,9 @@ pub(super) fn text_of_pieces<T: Serialize>(rows: &[T]) -> String {
     storable(serde_json::to_string(rows).expect("tuples of text are JSON"))
 }
 
-/// State as one JSON object of texts, by kind and key; none of none. What is there twice is there twice, in order.
-pub(super) fn text_of_pairs<'a>(
-    pieces: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
+/// Texts by their names as one JSON object; none of none. What is there twice is there twice, in order.
+pub(super) fn text_of_pairs(
+    pairs: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
 ) -> Option<String> {
     let mut text = String::new();
     let mut put = |sign: &str, piece: &str| {
@@ -297,9 +294,9 @@ pub(super) fn text_of_pairs<'a>(
         text.push_str(&serde_json::to_string(piece).expect("text is JSON"));
     };
     let mut sign = "{";
-    for (kind, key, value) in pieces {
-        put(sign, &format!("{kind} {key}"));
-        put(":", value);
+    for (name, value) in pairs {
+        put(sign, name.as_ref());
+        put(":", value.as_ref());
         sign = ",";
     }
     if text.is_empty() {

@@ -29,6 +29,8 @@ struct Rhythm {
     patience: Duration,
     beat: Beat,
     read_at: Option<Duration>,
+    /// The last read was not made at a write, so that it does not tell how close the next one follows.
+    by_timer: bool,
     delivered_at: Duration,
 }
 
@@ -51,6 +53,7 @@ impl Rhythm {
         let early = match self.beat {
             Beat::Write { early } => early,
             _ if since.is_none_or(|since| since >= 2 * self.window) => {
+                self.by_timer = false;
                 self.read_at = Some(now);
                 return true;
             }
@@ -59,8 +62,10 @@ impl Rhythm {
                 0
             }
         };
-        if since.is_none_or(|since| since >= self.window / 2) {
-            self.beat = Beat::Write { early: 0 };
+        let by_timer = std::mem::take(&mut self.by_timer);
+        if by_timer || since.is_none_or(|since| since >= self.window / 2) {
+            let early = if by_timer { early } else { 0 };
+            self.beat = Beat::Write { early };
             self.read_at = Some(now);
             return true;
         }
@@ -74,6 +79,7 @@ impl Rhythm {
     /// The time is over that [`Rhythm::until`] gave: the log is read.
     fn over(&mut self, now: Duration) {
         self.read_at = Some(now);
+        self.by_timer = true;
         self.beat = match self.beat {
             Beat::Window { early } => Beat::Write { early },
             // The next one that is early makes it a stream again.
@@ -118,6 +124,7 @@ impl Pace {
                 patience: patience.max(2 * window),
                 beat: Beat::Rest,
                 read_at: None,
+                by_timer: false,
                 delivered_at: Duration::ZERO,
             },
             timer: timer.flatten(),
@@ -228,6 +235,7 @@ mod tests {
             patience: Duration::from_millis(250),
             beat: Beat::Rest,
             read_at: None,
+            by_timer: false,
             delivered_at: Duration::ZERO,
         }
     }
@@ -265,7 +273,14 @@ mod tests {
         assert_eq!(rhythm.until(), Some(at(120)));
         rhythm.over(at(120));
         assert!(rhythm.waits_for_writes());
-        assert!(rhythm.written(at(130)));
+        assert!(
+            rhythm.written(at(123)),
+            "the timer's read tells nothing of the writer"
+        );
+        assert!(!rhythm.written(at(124)));
+        rhythm.over(at(143));
+        assert!(rhythm.written(at(144)) && rhythm.written(at(164)));
+        assert_eq!(rhythm.beat, Beat::Write { early: 0 });
     }
 
     /// A write a millisecond, for two seconds.
@@ -288,9 +303,9 @@ mod tests {
         }
         let furthest = reads.windows(2).map(|pair| pair[1] - pair[0]).max();
         assert_eq!(furthest, Some(20), "{reads:?}");
-        assert!(reads.len() <= 101, "{}", reads.len());
-        // Besides the reads: a write that was early at first, and one after each second.
-        assert!(wakes <= reads.len() + 7, "{wakes} wakes, {}", reads.len());
+        // One a window, and those made at writes to find out that it is a stream: at first, and once a second.
+        assert!(reads.len() <= 101 + 6, "{}", reads.len());
+        assert!(wakes <= reads.len() + 6, "{wakes} wakes, {}", reads.len());
     }
 
     #[test]
