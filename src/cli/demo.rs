@@ -49,8 +49,9 @@ const SEED: u64 = 20_251_018;
 /// The golden image is rebuilt without the agent, and with it again, so long after the start.
 const BROKEN_AT: i64 = 12_000;
 const FIXED_AT: i64 = 32_000;
-/// A synthetic boot is asked for so long after the image was broken.
+/// A synthetic boot is asked for so long after the image was broken, and so long after it was mended.
 const TRIAL_AFTER: Duration = Duration::from_secs(6);
+const TRIAL_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// The account of synthetic boots, and the token that asks for one.
 const ACCOUNT: u128 = 0x5e1f_0000_0000_4000_8000_0000_0000_0001;
 const TOKEN: &str = "demo-token-of-this-machine";
@@ -135,7 +136,7 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
         .no_proxy()
         .build()
         .context("prepare the demo's HTTP client")?;
-    let mut asked = false;
+    let mut asked = 0;
     let ending = loop {
         tokio::select! {
             ended = &mut sidecar => {
@@ -151,9 +152,13 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
                     story.metrics(&text, watch.elapsed())?;
                 }
                 let passed = watch.elapsed();
-                let due = story.broken_since(passed).is_some_and(|since| since >= TRIAL_AFTER);
-                if due && !asked {
-                    asked = ask_for_a_trial(&client, address).await;
+                let due = match (story.broken_since(passed), story.fixed_since(passed)) {
+                    (Some(since), _) => u32::from(since >= TRIAL_AFTER),
+                    (None, Some(since)) if since >= TRIAL_AGAIN_AFTER => 2,
+                    _ => 0,
+                };
+                if asked < due && ask_for_a_trial(&client, address).await {
+                    asked = due;
                 }
                 let view = client.get(format!("http://{address}/api/v1/synthetic")).send().await;
                 if let Ok(answer) = view && let Ok(text) = answer.text().await

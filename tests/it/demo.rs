@@ -35,6 +35,7 @@ fn the_demo_pages_once_names_the_cause_and_tells_the_end() {
     assert!(page.contains("Not affected: CLI boots"), "{page}");
     assert!(told.contains("No row contradicts the log."), "{told}");
     assert_eq!(with("A synthetic boot"), 1, "{told}");
+    assert_eq!(with("Another synthetic boot passes"), 1, "{told}");
     assert!(told.contains("agent_refused, stopped in agent"), "{told}");
     assert!(!told.contains("VMs, 0 sessions failed"), "{told}");
     assert!(!told.contains('\x1b'), "no colours where nobody sees them");

@@ -29,8 +29,9 @@ pub(super) struct Story<'a> {
     resolved_at: Option<Duration>,
     /// What the controller's tables say was told.
     compared: bool,
-    /// How the synthetic boot went was told.
+    /// How the synthetic boots went was told: the one that failed, and the one after the fix.
     tried: bool,
+    tried_again: bool,
     /// What was told of why.
     why: String,
     /// The rules that the page and its updates named.
@@ -43,6 +44,8 @@ pub(super) struct Story<'a> {
 const INDENT: usize = 7;
 /// How long an audience may look at the happy end.
 const AFTERMATH: Duration = Duration::from_secs(3);
+/// And for so long if the last synthetic boot has not passed by then.
+const LAST_WORD: Duration = Duration::from_secs(15);
 /// Lines of evidence shown.
 const EVIDENCE_LINES: usize = 3;
 const BOLD: &str = "\x1b[1m";
@@ -64,6 +67,7 @@ impl<'a> Story<'a> {
             resolved_at: None,
             compared: false,
             tried: false,
+            tried_again: false,
             why: String::new(),
             told: Vec::new(),
             moving: false,
@@ -174,27 +178,42 @@ impl<'a> Story<'a> {
         Some(at.saturating_sub(broken))
     }
 
-    /// What the sidecar's own boot met, once it is known.
+    /// How long it has been mended.
+    pub(super) fn fixed_since(&self, at: Duration) -> Option<Duration> {
+        self.fixed_at.map(|fixed| at.saturating_sub(fixed))
+    }
+
+    /// What the sidecar's own boots met, once it is known.
     pub(super) fn trial(&mut self, view: &Value, at: Duration) -> std::io::Result<()> {
         let run = match view["running"].is_null() {
             true => &view["runs"][0],
             false => &view["running"],
         };
-        let (Some("failed"), false) = (run["result"].as_str(), self.tried) else {
-            return Ok(());
-        };
-        self.tried = true;
         let word = |key: &str| clean(run[key].as_str().unwrap_or("unknown"));
-        self.at(
-            at,
-            YELLOW,
-            "A synthetic boot, bootwatch's own, finds it too: no user is needed for that.",
-        )?;
-        self.detail(&format!(
-            "{}, stopped in {}; its VM is cancelled, and nothing of it will be left.",
-            word("failure"),
-            word("stopped_in"),
-        ))
+        match run["result"].as_str() {
+            Some("failed") if !self.tried => {
+                self.tried = true;
+                self.at(
+                    at,
+                    YELLOW,
+                    "A synthetic boot, bootwatch's own, finds it too: no user is needed for that.",
+                )?;
+                self.detail(&format!(
+                    "{}, stopped in {}; its VM is cancelled, and nothing of it will be left.",
+                    word("failure"),
+                    word("stopped_in"),
+                ))
+            }
+            Some("passed") if self.tried && !self.tried_again => {
+                self.tried_again = true;
+                self.at(
+                    at,
+                    GREEN,
+                    "Another synthetic boot passes: the agent answers, and VNC behind it.",
+                )
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn page(&mut self, page: &Value, at: Duration) -> std::io::Result<()> {
@@ -318,8 +337,12 @@ impl<'a> Story<'a> {
 
     /// Told, and the figures have been well for a moment.
     pub(super) fn is_told(&self, at: Duration) -> bool {
+        let wait = match self.tried_again {
+            true => AFTERMATH,
+            false => LAST_WORD,
+        };
         self.resolved_at
-            .is_some_and(|resolved| at >= resolved + AFTERMATH)
+            .is_some_and(|resolved| at >= resolved + wait)
     }
 
     pub(super) fn ends(&mut self) -> std::io::Result<Ending> {
