@@ -25,6 +25,7 @@ mod known;
 mod options;
 mod round;
 mod state;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;

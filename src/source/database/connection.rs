@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::postgres::PgConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::error::DatabaseError;
 use super::options::{DatabaseOptions, Server};
+use super::written::written;
 use crate::core::query::{Cells, Statement};
 
 /// Read-only, one snapshot, and limits that never let us stand in the controller's way. All of it ends with the
@@ -55,6 +56,25 @@ impl Connection {
         self.run("begin a transaction", sql).await
     }
 
+    /// Begins a transaction and asks its first question, in one turn where the database takes both at once.
+    pub(super) async fn begin_with(
+        &mut self,
+        action: &'static str,
+        statement: &Statement,
+    ) -> Result<Vec<Cells>, DatabaseError> {
+        match &mut self.link {
+            // The limits hold from the statement behind them on.
+            Link::Postgres(link) => {
+                let sql = format!("{BEGIN}; {}", written(statement));
+                read(link, self.deadline, action, sql).await
+            }
+            Link::Sqlite(_) => {
+                self.begin().await?;
+                self.rows(action, statement).await
+            }
+        }
+    }
+
     pub(super) async fn commit(&mut self) -> Result<(), DatabaseError> {
         self.run("end a transaction", "COMMIT").await
     }
@@ -79,33 +99,43 @@ impl Connection {
         action: &'static str,
         statement: &Statement,
     ) -> Result<Vec<Cells>, DatabaseError> {
-        let sql = AssertSqlSafe(statement.sql.clone());
         match &mut self.link {
-            Link::Postgres(link) => {
-                // Not persistent: the statement has no name, so that nothing of it outlives the transaction.
-                let mut query: Query<'_, Postgres, _> = sqlx::query(sql).persistent(false);
-                for value in &statement.values {
-                    query = query.bind(value);
-                }
-                let rows = bounded(self.deadline, action, query.fetch_all(link)).await?;
-                rows.iter()
-                    .map(|row| (0..row.len()).map(|at| row.try_get(at)).collect())
-                    .collect::<Result<_, _>>()
-                    .map_err(|error| DatabaseError::asking(action, error))
-            }
+            Link::Postgres(link) => read(link, self.deadline, action, written(statement)).await,
             Link::Sqlite(link) => {
+                let sql = AssertSqlSafe(statement.sql.clone());
                 let mut query: Query<'_, Sqlite, _> = sqlx::query(sql).persistent(false);
                 for value in &statement.values {
                     query = query.bind(value);
                 }
                 let rows = bounded(self.deadline, action, query.fetch_all(link)).await?;
-                rows.iter()
-                    .map(|row| (0..row.len()).map(|at| row.try_get(at)).collect())
-                    .collect::<Result<_, _>>()
-                    .map_err(|error| DatabaseError::asking(action, error))
+                texts(action, &rows)
             }
         }
     }
+}
+
+/// What statements without values answer, all of it.
+async fn read(
+    link: &mut PgConnection,
+    deadline: Duration,
+    action: &'static str,
+    sql: String,
+) -> Result<Vec<Cells>, DatabaseError> {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+    let rows = bounded(deadline, action, sql.fetch_all(link)).await?;
+    texts(action, &rows)
+}
+
+fn texts<R>(action: &'static str, rows: &[R]) -> Result<Vec<Cells>, DatabaseError>
+where
+    R: sqlx::Row,
+    usize: sqlx::ColumnIndex<R>,
+    for<'r> Option<String>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+{
+    rows.iter()
+        .map(|row| (0..row.len()).map(|at| row.try_get(at)).collect())
+        .collect::<Result<_, _>>()
+        .map_err(|error| DatabaseError::asking(action, error))
 }
 
 async fn bounded<T>(

@@ -40,9 +40,8 @@ pub async fn examine(
 ) -> Result<Examination, DatabaseError> {
     let mut connection = Connection::open(options).await?;
     let layout = super::learn(&mut connection, tables).await?;
-    connection.begin().await?;
     let mut found = Examination {
-        replica: state::read(&mut connection).await?.replica,
+        replica: state::begin(&mut connection).await?.replica,
         ..Examination::default()
     };
     for table in Table::ALL {

@@ -43,9 +43,8 @@ struct Gathered {
 impl Round<'_> {
     pub(super) async fn look(mut self) -> Result<Polled, Ended> {
         let mut gathered = Gathered::default();
-        self.connection.begin().await?;
         let watch = Stopwatch::start();
-        let state = state::read(self.connection).await?;
+        let state = state::begin(self.connection).await?;
         gathered.took.push((Query::State, watch.elapsed()));
         let changed = self
             .memory

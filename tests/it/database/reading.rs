@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bootwatch::core::event::{SessionId, VmId};
+use bootwatch::core::event::{SessionId, Timestamp, VmId};
 use bootwatch::core::query::Table;
 use bootwatch::core::row::{Row, RowKey, SessionStatus, VmStatus};
 use bootwatch::source::database::Resume;
@@ -257,6 +257,113 @@ async fn odd_rows_stop_nothing() {
     assert_eq!(odd.destroyed_at, None);
     assert_eq!(polled.odd, 3);
     assert!(polled.unreadable >= 2, "{}", polled.unreadable);
+}
+
+/// Values stand in the statements' text, so a key must mean itself there, whatever the server makes of backslashes.
+#[tokio::test]
+async fn a_key_of_quotes_and_backslashes_is_asked_for_as_it_is() {
+    let keys = [
+        r"'",
+        r"''",
+        r"\",
+        r"\'",
+        r"\\''",
+        r"'; SELECT pg_sleep(60); --",
+        r"\'; SELECT pg_sleep(60); --",
+        r"$1",
+        r"$$",
+        r#"""#,
+        r"E'\x27'",
+        "é\n\t'",
+    ];
+    for strings in ["on", "off"] {
+        let database = shared().database().await;
+        database.restore_controller_run().await;
+        let name = &database.name;
+        database
+            .run(&format!(
+                "ALTER DATABASE \"{name}\" SET standard_conforming_strings = {strings};
+                 ALTER DATABASE \"{name}\" SET IntervalStyle = sql_standard;
+                 ALTER DATABASE \"{name}\" SET extra_float_digits = -15"
+            ))
+            .await;
+        // Of one time, so that each page begins behind such a key.
+        for key in keys {
+            let key = key.replace('\\', "\\\\").replace('\'', "''");
+            database
+                .run(&format!(
+                    "INSERT INTO vms (vm_id, vm_type, type, status, created_at)
+                     VALUES (E'{key}', 'cli', 'cli', 'destroyed', now()::date)"
+                ))
+                .await;
+        }
+        // A key that is no UUID's text and still reads as one; it is asked for by itself once it is old.
+        database
+            .run(
+                "INSERT INTO vms (vm_id, vm_type, type, status, created_at) VALUES
+                   (E'\\tvm-00000000-0000-0000-0000-000000000001 ', 'cli', 'cli', 'running', now() - interval '1 day'),
+                   ('vm-00000000-0000-0000-0000-000000000002', 'cli', 'cli', 'destroyed', now()::date)",
+            )
+            .await;
+        let mut options = options(&database_of(&database));
+        options.page = 1;
+        let mut watched = Watched::of(options, "public", None);
+        let polled = watched.polled().await;
+        assert_eq!(polled.unreadable, keys.len() as u64, "{strings}");
+        assert_eq!(watched.count(Table::Vms), 99, "{strings}");
+        database
+            .run("UPDATE vms SET status = 'destroyed' WHERE vm_id LIKE '%000000000001 '")
+            .await;
+        watched.fresh_look().await;
+        assert!(
+            watched.rows[&RowKey::Vm(VmId(1))].is_final(),
+            "asked for by its key"
+        );
+    }
+}
+
+#[tokio::test]
+async fn times_are_exact_before_the_epoch_too_and_in_columns_without_a_zone() {
+    for kind in ["timestamptz", "timestamp"] {
+        let database = shared().database().await;
+        database
+            .run(&format!(
+                "CREATE TABLE vms (vm_id text, status text, created_at {kind}, destroyed_at {kind}, last_heartbeat {kind});
+                 CREATE TABLE auth_sessions (session_id text, status text, created_at {kind});
+                 INSERT INTO vms VALUES
+                   ('vm-00000000-0000-0000-0000-000000000001', 'running', '2024-02-29 23:59:59.999999+00',
+                    NULL, '0001-01-01 00:00:00+00'),
+                   ('vm-00000000-0000-0000-0000-000000000002', 'running', '1970-01-01 00:00:00.001999+00',
+                    NULL, '9999-12-30 23:59:59.999999+00'),
+                   ('vm-00000000-0000-0000-0000-000000000003', 'destroyed', '2400-01-01 00:00:00.000001+00',
+                    '1969-12-31 23:59:59.999999+00', 'infinity'),
+                   ('vm-00000000-0000-0000-0000-000000000004', 'destroyed', '2400-01-01 00:00:00.999999+00',
+                    '-infinity', '12000-01-01 00:00:00+00')"
+            ))
+            .await;
+        let mut watched = Watched::start(&database.url());
+        let polled = watched.polled().await;
+        assert_eq!((polled.odd, polled.unreadable), (0, 0), "{kind}");
+        let times = |id: u128| match &watched.rows[&RowKey::Vm(VmId(id))] {
+            Row::Vm(row) => {
+                let other = |at: Option<Timestamp>| at.map(|at| at.0);
+                (
+                    row.created_at.0,
+                    other(row.destroyed_at),
+                    other(row.last_heartbeat),
+                )
+            }
+            Row::Session(_) => unreachable!("a VM"),
+        };
+        for (id, wanted) in [
+            (1, (1_709_251_199_999, None, Some(-62_135_596_800_000))),
+            (2, (1, None, Some(253_402_214_399_999))),
+            (3, (13_569_465_600_000, Some(-1), None)),
+            (4, (13_569_465_600_999, None, None)),
+        ] {
+            assert_eq!(times(id), wanted, "{kind}, row {id}");
+        }
+    }
 }
 
 #[tokio::test]
