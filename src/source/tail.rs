@@ -223,8 +223,12 @@ pub async fn run<C: From<Checkpoint>>(
             sent = sent.saturating_add(1);
             if sent > 2 && (wakes.take_directory() || now() >= follower.next_look()) {
                 follower.look(now());
-                wakes.watch_file(follower.newest());
             }
+        }
+        if wakes.watch_file(follower.newest()) {
+            // A successor was found meanwhile. What was written to it before it was watched is read now.
+            follower.read_again();
+            continue;
         }
         if pace.is_beating() {
             if came {
@@ -235,12 +239,13 @@ pub async fn run<C: From<Checkpoint>>(
                 follower.read_again();
                 continue;
             }
-            // Fifty times a second on a busy machine: all that can be asked at the beat is not waited for.
+            // Fifty times a second on a busy machine: what can be asked at the end of a window is not waited for.
             let looks = loop {
                 tokio::select! {
                     biased;
+                    () = stop.cancelled(), if pace.waits_for_writes() => return,
                     () = wakes.directory() => break true,
-                    () = pace.beat(now, &wakes) => beaten = true,
+                    () = pace.beat(now, follower.next_look(), &wakes) => beaten = true,
                 }
                 if stop.is_cancelled() || events.is_closed() {
                     return;

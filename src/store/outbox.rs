@@ -128,7 +128,7 @@ pub(super) const QUEUE: &str = "INSERT INTO outbox
     (id, incident, transition, receiver, dedup_key, payload, created_at, due, state, ended_at)
     SELECT value ->> 'id', value ->> 'incident', value ->> 'transition', value ->> 'receiver', value ->> 'dedup_key',
            coalesce(value ->> 'payload', {payload}), value ->> 'created_at', value ->> 'due', value ->> 'state', value ->> 'ended_at'
-    FROM {messages}";
+    FROM {messages} WHERE true";
 
 /// The payload of them all, where they have but one: a page to several receivers is written as a text once.
 pub(super) fn one_payload(messages: &[NewMessage]) -> Option<&str> {

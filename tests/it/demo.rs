@@ -1,4 +1,4 @@
-//! `bootwatch demo --once`, the real program in real time: the whole story, about forty seconds of it.
+//! `bootwatch demo --once`, the real program in real time: the whole story, about fifty seconds of it.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;

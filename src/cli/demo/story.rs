@@ -42,6 +42,9 @@ pub(super) struct Story<'a> {
 
 /// The columns that the time takes.
 const INDENT: usize = 7;
+/// A synthetic boot is asked for so long after the image was broken, and so long after it was mended.
+const TRIAL_AFTER_BREAK: Duration = Duration::from_secs(6);
+const TRIAL_AFTER_FIX: Duration = Duration::from_secs(2);
 /// How long an audience may look at the happy end.
 const AFTERMATH: Duration = Duration::from_secs(3);
 /// And for so long if the last synthetic boot has not passed by then.
@@ -172,15 +175,14 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// How long the image has been broken, while it is.
-    pub(super) fn broken_since(&self, at: Duration) -> Option<Duration> {
-        let broken = self.broken_at.filter(|_| self.fixed_at.is_none())?;
-        Some(at.saturating_sub(broken))
-    }
-
-    /// How long it has been mended.
-    pub(super) fn fixed_since(&self, at: Duration) -> Option<Duration> {
-        self.fixed_at.map(|fixed| at.saturating_sub(fixed))
+    /// Whether it is time for a synthetic boot: one while the image is broken, and one once it is mended.
+    pub(super) fn wants_a_trial(&self, at: Duration) -> bool {
+        let since = |then: Duration| at.saturating_sub(then);
+        match (self.broken_at, self.fixed_at) {
+            (_, Some(fixed)) => self.tried && !self.tried_again && since(fixed) >= TRIAL_AFTER_FIX,
+            (Some(broken), None) => !self.tried && since(broken) >= TRIAL_AFTER_BREAK,
+            (None, None) => false,
+        }
     }
 
     /// What the sidecar's own boots met, once it is known.
@@ -204,7 +206,7 @@ impl<'a> Story<'a> {
                     word("stopped_in"),
                 ))
             }
-            Some("passed") if self.tried && !self.tried_again => {
+            Some("passed") if !self.tried_again => {
                 self.tried_again = true;
                 self.at(
                     at,

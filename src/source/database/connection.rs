@@ -63,7 +63,7 @@ impl Connection {
         statement: &Statement,
     ) -> Result<Vec<Cells>, DatabaseError> {
         match &mut self.link {
-            // The limits hold from the statement behind them on.
+            // The limits hold from the statement behind them on (of the server's own from version 11 on; ours always).
             Link::Postgres(link) => {
                 let sql = format!("{BEGIN}; {}", written(statement));
                 read(link, self.deadline, action, sql).await

@@ -100,7 +100,7 @@ impl Follower {
         self.read_again();
     }
 
-    /// The same, by the beat of a busy log: that nothing came does not put off the answer to the next wake.
+    /// The same, where nobody was woken: lines are not gathered for longer because of it.
     pub(super) fn read_again(&mut self) {
         if let Some(current) = self.generations.get_mut(self.current) {
             current.at_end = false;

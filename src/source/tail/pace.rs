@@ -157,10 +157,20 @@ impl Pace {
         wakes.take_file();
     }
 
-    /// The next beat, at which the log is to be read. To be dropped halfway loses nothing.
-    pub(super) async fn beat(&mut self, now: impl Fn() -> Duration, wakes: &Wakes) {
+    pub(super) fn waits_for_writes(&self) -> bool {
+        self.rhythm.waits_for_writes()
+    }
+
+    /// The next beat, at which the log is to be read: while writes are waited for, not later than `latest`. To be dropped
+    /// halfway loses nothing.
+    pub(super) async fn beat(
+        &mut self,
+        now: impl Fn() -> Duration,
+        latest: Duration,
+        wakes: &Wakes,
+    ) {
         loop {
-            self.set_timer(now());
+            self.set_timer(now(), latest);
             let over = match self.rhythm.waits_for_writes() {
                 true => tokio::select! {
                     biased;
@@ -186,8 +196,11 @@ impl Pace {
         }
     }
 
-    fn set_timer(&mut self, now: Duration) {
-        let until = self.rhythm.until();
+    fn set_timer(&mut self, now: Duration, latest: Duration) {
+        let until = match self.rhythm.waits_for_writes() {
+            true => self.rhythm.until().map(|until| until.min(latest)),
+            false => self.rhythm.until(),
+        };
         let (Some(timer), Some(at)) = (&self.timer, until) else {
             return;
         };
