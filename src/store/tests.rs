@@ -172,6 +172,14 @@ async fn what_was_committed_is_there_after_a_restart() {
     let mut history = history(&store).await;
     let runs = history.synthetic_runs(EVER).await.unwrap();
     assert_eq!(runs, [("skipped_slots".to_owned(), 1)].into());
+    let mut told = Vec::new();
+    for behind in 0..4 {
+        let at = NOW.plus_ms(7);
+        let place = (behind > 0).then_some(TrialPlace { at, behind });
+        let page = history.newest_trials(place, 1).await.unwrap();
+        told.extend(page.into_iter().map(|row| row.id));
+    }
+    assert_eq!(told, [7, 6, 5]);
     let mut boots = Vec::new();
     history.boots(EVER, |boot| boots.push(boot)).await.unwrap();
     assert_eq!(boots, first.boots);
