@@ -25,6 +25,7 @@ use crate::core::fix::Fix;
 use crate::core::report::coverage;
 use crate::core::report::figures::Figures;
 use crate::core::report::incident::IncidentFact;
+use crate::core::report::share::Share;
 use crate::core::report::week::Week;
 use crate::core::report::{Facts, Month, Report, Terms};
 use crate::core::rule::Severity;
@@ -188,13 +189,13 @@ impl Span {
         }
     }
 
-    /// What the budget's period has beside the week.
+    /// What the budget's period has before the two weeks, whose boots are read anyway.
     fn earlier(&self) -> Range<Timestamp> {
-        self.range.end.plus_ms(-MONTH_MS)..self.range.start
+        self.range.end.plus_ms(-MONTH_MS)..self.range_before.start
     }
 
     fn report(self, found: Found) -> Report {
-        let month = month(&self.this, &found.month);
+        let month = month(&self.this, &self.before, &found.month);
         Report::of(Facts {
             week: self.week,
             zone: self.zone,
@@ -229,10 +230,17 @@ fn objective(config: &Config) -> f64 {
     budget.or(rate).unwrap_or(0.95)
 }
 
-/// The browser boots that count, of the 30 days that end with the week: the week's own were counted already.
-fn month(this: &Figures, earlier: &[Tally]) -> Month {
-    let own = this.kinds.get(&VmType::Browser).map(|kind| kind.share());
-    let own = own.unwrap_or_default();
+/// The browser boots that count, of the 30 days that end with the week: those of this week and the last were counted
+/// already. Before this week those of maintenances are among them.
+fn month(this: &Figures, before: &Figures, earlier: &[Tally]) -> Month {
+    let mut own = Share::default();
+    if let Some(kind) = this.kinds.get(&VmType::Browser) {
+        own += kind.share();
+    }
+    if let Some(kind) = before.kinds.get(&VmType::Browser) {
+        own += kind.share();
+        own += kind.maintained;
+    }
     let mut month = Month {
         failed: own.n - own.k,
         judged: own.n,

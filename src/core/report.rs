@@ -477,12 +477,14 @@ fn caused(vm_type: VmType, this: &Kind, then: &Kind, comparable: bool) -> Vec<Ca
 }
 
 fn staged(vm_type: VmType, this: &mut Kind, then: &mut Kind) -> Vec<StageFigures> {
+    let samples = this.stages.iter_mut().zip(&mut then.stages);
     Stage::ALL
         .iter()
-        .filter_map(|stage| {
+        .zip(samples)
+        .filter_map(|(stage, (completed, before))| {
             let broken = this.broken.get(stage).copied().unwrap_or(0);
-            let completed = this.stages.remove(stage).unwrap_or_default().quantiles();
-            let before = then.stages.remove(stage).unwrap_or_default().quantiles();
+            let completed = completed.quantiles();
+            let before = before.quantiles();
             (completed.n + broken > 0).then_some(StageFigures {
                 vm_type,
                 stage: *stage,
