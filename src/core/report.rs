@@ -368,6 +368,12 @@ impl Report {
         report
     }
 
+    /// Whether it is over all hosts of a fleet.
+    #[must_use]
+    pub fn is_of_fleet(&self) -> bool {
+        self.hosts.iter().any(|host| host.seen.is_some())
+    }
+
     /// Of one kind.
     #[must_use]
     pub fn kind(&self, vm_type: VmType) -> Option<&KindFigures> {
