@@ -25,7 +25,7 @@ pub struct Picture {
     pub png: Vec<u8>,
 }
 
-const SECTION: &str = "padding:14px 0 0;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
+const SECTION: &str = "padding:20px 22px;overflow-wrap:anywhere;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
 const H2: &str = "margin:14px 0 4px;font:bold 17px/1.3 Arial,Helvetica,sans-serif;color:#222a33";
 const P: &str = "margin:6px 0";
 const CELL: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top";
@@ -92,7 +92,7 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
             }
             body style="margin:0;padding:0;background:#f4f5f7" {
                 table role="presentation" width="100%" cellpadding="0" cellspacing="0" { tr { td align="center" style="padding:16px 8px" {
-                    table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style={ "padding:20px 22px;" (SECTION) } {
+                    table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style=(SECTION) {
                         p style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" { "Weekly boot reliability, " (report.zone) }
                         h1 style="margin:0;font:bold 26px/1.3 Arial,Helvetica,sans-serif;color:#222a33" { "Week " (report.week) }
                         p style="margin:10px 0;font-size:16px" { (words::headline(report)) }
