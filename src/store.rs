@@ -54,7 +54,7 @@ pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};
 pub use saved::Saved;
 pub use schema::version;
-pub use trial::{SKIPPED, TrialRow};
+pub use trial::{SKIPPED, TrialPlace, TrialRow};
 pub use upkeep::Upkeep;
 
 /// Where the store is and how long it remembers.

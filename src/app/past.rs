@@ -13,14 +13,17 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::synthetic;
 use crate::core::alert::Incident;
 use crate::core::console::ConsoleEvidence;
 use crate::core::diagnosis;
 use crate::core::event::{Origin, Stage, StageOutcome, Timestamp, VmType};
-use crate::store::{BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage};
+use crate::store::{
+    BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage, TrialPlace,
+};
 use crate::web::{
-    ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, Unread,
-    Wanted,
+    ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, RunLine,
+    Unread, Wanted,
 };
 
 const AT_A_TIME: usize = 2;
@@ -147,6 +150,20 @@ impl Past for StorePast {
         self.ask(move |mut history| async move {
             let rows = history.newest_operations(subject.as_deref(), limit).await?;
             Ok(rows.into_iter().map(act).collect())
+        })
+    }
+
+    fn runs(&self, place: Option<(Timestamp, u32)>, limit: u16) -> Answered<Vec<RunLine>> {
+        self.ask(move |mut history| async move {
+            let place = place.map(|(at, behind)| TrialPlace { at, behind });
+            let rows = history.newest_trials(place, limit).await?;
+            Ok(rows
+                .iter()
+                .map(|row| RunLine {
+                    started_at: row.started_at,
+                    shown: synthetic::shown_row(row),
+                })
+                .collect())
         })
     }
 

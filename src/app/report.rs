@@ -25,6 +25,7 @@ use crate::core::fix::Fix;
 use crate::core::report::coverage;
 use crate::core::report::figures::Figures;
 use crate::core::report::incident::IncidentFact;
+use crate::core::report::share::Share;
 use crate::core::report::week::Week;
 use crate::core::report::{Facts, Month, Report, Terms};
 use crate::core::rule::Severity;
@@ -40,6 +41,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(60);
 const LAST_WAIT: Duration = Duration::from_secs(3_600);
 /// A moment that lies far away is waited for in pieces, so that a clock that is set meanwhile is noticed.
 const NAP: Duration = Duration::from_secs(600);
+/// A fleet's database that has not told the weeks by then has been lost on the way.
+const FLEET_PATIENCE: Duration = Duration::from_secs(1_800);
 /// Nobody is sent a report that is this late.
 const GIVEN_UP_MS: i64 = 2 * 86_400_000;
 
@@ -188,13 +191,13 @@ impl Span {
         }
     }
 
-    /// What the budget's period has beside the week.
+    /// What the budget's period has before the two weeks, whose boots are read anyway.
     fn earlier(&self) -> Range<Timestamp> {
-        self.range.end.plus_ms(-MONTH_MS)..self.range.start
+        self.range.end.plus_ms(-MONTH_MS)..self.range_before.start
     }
 
     fn report(self, found: Found) -> Report {
-        let month = month(&self.this, &found.month);
+        let month = month(&self.this, &self.before, &found.month);
         Report::of(Facts {
             week: self.week,
             zone: self.zone,
@@ -229,10 +232,17 @@ fn objective(config: &Config) -> f64 {
     budget.or(rate).unwrap_or(0.95)
 }
 
-/// The browser boots that count, of the 30 days that end with the week: the week's own were counted already.
-fn month(this: &Figures, earlier: &[Tally]) -> Month {
-    let own = this.kinds.get(&VmType::Browser).map(|kind| kind.share());
-    let own = own.unwrap_or_default();
+/// The browser boots that count, of the 30 days that end with the week: those of this week and the last were counted
+/// already. Before this week those of maintenances are among them.
+fn month(this: &Figures, before: &Figures, earlier: &[Tally]) -> Month {
+    let mut own = Share::default();
+    if let Some(kind) = this.kinds.get(&VmType::Browser) {
+        own += kind.share();
+    }
+    if let Some(kind) = before.kinds.get(&VmType::Browser) {
+        own += kind.share();
+        own += kind.maintained;
+    }
     let mut month = Month {
         failed: own.n - own.k,
         judged: own.n,
@@ -355,8 +365,13 @@ impl Hits {
 /// A report as it is kept.
 #[must_use]
 pub fn stored(report: &Report, voice: &Voice, now: Timestamp) -> StoredReport {
+    let zone = &report.zone;
     StoredReport {
-        zone: report.zone.clone(),
+        // A host that makes both its own and its fleet's keeps both, and each recipient gets both.
+        zone: match report.is_of_fleet() {
+            true => format!("{zone}, all hosts"),
+            false => zone.clone(),
+        },
         week: report.week.to_string(),
         revision: 0,
         made_at: now,
@@ -380,8 +395,9 @@ pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
         ..=1 => ("", String::new()),
         _ => ("Revised: ", format!("-{revision}")),
     };
+    let of_fleet = if report.is_of_fleet() { "fleet-" } else { "" };
     Letter {
-        id: format!("report-{}{suffix}", report.week),
+        id: format!("report-{of_fleet}{}{suffix}", report.week),
         list: "report",
         subject: format!("{revised}{subject}"),
         text,
@@ -495,7 +511,14 @@ async fn nap(wait: Duration) {
 /// Makes one week's report, keeps it where it says something new, and mails it to whoever has not got it.
 async fn make(config: &Config, week: Week, mailed: bool) -> anyhow::Result<()> {
     let voice = voice_of(config);
-    let report = reckon(config, &config.store.path, week).await?;
+    let report = match config.store.fleet.as_ref().filter(|_| config.report.fleet) {
+        None => reckon(config, &config.store.path, week).await?,
+        Some(url) => {
+            let reckoned = tokio::time::timeout(FLEET_PATIENCE, reckon_fleet(config, url, week));
+            let reckoned = reckoned.await;
+            reckoned.context("the fleet's database does not answer in time")??
+        }
+    };
     // A week of which nothing is known was before the first start.
     if report.kinds.is_empty() && report.coverage.seconds.k == 0 {
         return Ok(());

@@ -489,9 +489,7 @@ impl Task {
             .take(SHOWN)
             .map(|past| match past {
                 Shown::Trial(trial) => shown(trial),
-                Shown::Skipped { at, reason } => json!({
-                    "started_at": rfc3339(*at), "result": "skipped", "reason": reason.as_str(),
-                }),
+                Shown::Skipped { at, reason } => skipped(*at, Some(reason.as_str())),
             })
             .collect();
         let view = json!({
@@ -543,6 +541,25 @@ fn row(trial: &Trial) -> Option<TrialRow> {
 fn rfc3339(at: Timestamp) -> Option<String> {
     let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
     Some(at.to_string())
+}
+
+/// One that was not begun, as it is shown.
+fn skipped(at: Timestamp, reason: Option<&str>) -> Value {
+    json!({ "started_at": rfc3339(at), "result": "skipped", "reason": reason })
+}
+
+/// An entry of the journal as it is shown. Of one that this version cannot read its time is.
+pub(super) fn shown_row(row: &TrialRow) -> Value {
+    if row.state == SKIPPED {
+        let intent: Value = serde_json::from_str(&row.intent).unwrap_or_default();
+        return skipped(row.started_at, intent["reason"].as_str());
+    }
+    match serde_json::from_str(&row.intent) {
+        Ok(trial) => shown(&trial),
+        Err(_) => {
+            json!({ "started_at": rfc3339(row.started_at), "state": row.state, "result": null })
+        }
+    }
 }
 
 /// A run as it is shown: without its mark, which proves to us alone that a request was ours.

@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long)]
     send: bool,
     /// Over all hosts that copy their history to `store.fleet`: by host and in total
-    #[arg(long, conflicts_with = "send")]
+    #[arg(long)]
     fleet: bool,
     /// The configuration file
     #[arg(
@@ -65,7 +65,8 @@ pub(super) fn run(
         )?;
         return Ok(Status::Misused);
     }
-    if !arguments.fleet && !config.store.path.exists() {
+    // Who got it is noted in the store.
+    if (!arguments.fleet || arguments.send) && !config.store.path.exists() {
         writeln!(
             err,
             "there is no store at {} (store.path): bootwatch run makes it, and a report is made of what it holds",

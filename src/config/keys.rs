@@ -470,6 +470,13 @@ const AFTER_RULES: &[Key] = &[
         },
         doc: "The notifier of type `email` whose recipients get the report, each once a week.",
     },
+    key(
+        "report.fleet",
+        Shape::Flag,
+        "false",
+        "Make the scheduled report over all hosts of `store.fleet`, in the place of this host's own. On one sidecar of a fleet \
+         alone: what each recipient got is noted in its store.",
+    ),
     Key {
         path: "heartbeat.url",
         shape: Shape::Endpoint,

@@ -13,6 +13,8 @@ pub struct Report {
     pub timezone: Zone,
     /// The name of a mail notifier whose recipients get it; `None`: it is only kept.
     pub channel: Option<String>,
+    /// Over all hosts of the fleet.
+    pub fleet: bool,
 }
 
 pub(super) fn read(settings: &Settings) -> Report {
@@ -21,6 +23,7 @@ pub(super) fn read(settings: &Settings) -> Report {
         schedule: schedule.and_then(|text| Schedule::parse(&text).ok()),
         timezone: settings.read("report.timezone"),
         channel: settings.maybe("report.channel"),
+        fleet: settings.read("report.fleet"),
     }
 }
 
@@ -31,6 +34,16 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     let schedule: Option<String> = settings.maybe("report.schedule");
     if let Some(Err(problem)) = schedule.as_deref().map(Schedule::parse) {
         problems.add("report.schedule", problem);
+    }
+    let of_fleet: bool = settings.read("report.fleet");
+    if of_fleet
+        && !settings.is_written("store.fleet.url")
+        && !settings.is_written("store.fleet.url_file")
+    {
+        problems.add(
+            "report.fleet",
+            "there is no fleet to report of; write store.fleet.url, or take fleet = true away",
+        );
     }
     let channel: Option<String> = settings.maybe("report.channel");
     if let Some(channel) = channel

@@ -368,6 +368,12 @@ impl Report {
         report
     }
 
+    /// Whether it is over all hosts of a fleet.
+    #[must_use]
+    pub fn is_of_fleet(&self) -> bool {
+        self.hosts.iter().any(|host| host.seen.is_some())
+    }
+
     /// Of one kind.
     #[must_use]
     pub fn kind(&self, vm_type: VmType) -> Option<&KindFigures> {
@@ -477,12 +483,14 @@ fn caused(vm_type: VmType, this: &Kind, then: &Kind, comparable: bool) -> Vec<Ca
 }
 
 fn staged(vm_type: VmType, this: &mut Kind, then: &mut Kind) -> Vec<StageFigures> {
+    let samples = this.stages.iter_mut().zip(&mut then.stages);
     Stage::ALL
         .iter()
-        .filter_map(|stage| {
+        .zip(samples)
+        .filter_map(|(stage, (completed, before))| {
             let broken = this.broken.get(stage).copied().unwrap_or(0);
-            let completed = this.stages.remove(stage).unwrap_or_default().quantiles();
-            let before = then.stages.remove(stage).unwrap_or_default().quantiles();
+            let completed = completed.quantiles();
+            let before = before.quantiles();
             (completed.n + broken > 0).then_some(StageFigures {
                 vm_type,
                 stage: *stage,

@@ -25,7 +25,7 @@ pub struct Picture {
     pub png: Vec<u8>,
 }
 
-const SECTION: &str = "padding:14px 0 0;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
+const SECTION: &str = "padding:20px 22px;overflow-wrap:anywhere;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
 const H2: &str = "margin:14px 0 4px;font:bold 17px/1.3 Arial,Helvetica,sans-serif;color:#222a33";
 const P: &str = "margin:6px 0";
 const CELL: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top";
@@ -60,14 +60,24 @@ fn subject(report: &Report) -> String {
     } else {
         ""
     };
+    let week = match report.hosts.len() {
+        hosts if report.is_of_fleet() => {
+            let many = if hosts == 1 { "" } else { "s" };
+            format!(
+                "{}, {} host{many}",
+                report.week,
+                words::grouped(hosts as u64)
+            )
+        }
+        _ => report.week.to_string(),
+    };
     match report.kind(VmType::Browser).map(|kind| kind.rate.ready) {
         Some(ready) if ready.n > 0 => format!(
-            "Boot reliability {}: {} of browser boots ready, {}{partial}",
-            report.week,
+            "Boot reliability {week}: {} of browser boots ready, {}{partial}",
             words::value(ready),
             words::count(ready)
         ),
-        _ => format!("Boot reliability {}: no browser boot{partial}", report.week),
+        _ => format!("Boot reliability {week}: no browser boot{partial}"),
     }
 }
 
@@ -82,7 +92,7 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
             }
             body style="margin:0;padding:0;background:#f4f5f7" {
                 table role="presentation" width="100%" cellpadding="0" cellspacing="0" { tr { td align="center" style="padding:16px 8px" {
-                    table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style={ "padding:20px 22px;" (SECTION) } {
+                    table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style=(SECTION) {
                         p style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" { "Weekly boot reliability, " (report.zone) }
                         h1 style="margin:0;font:bold 26px/1.3 Arial,Helvetica,sans-serif;color:#222a33" { "Week " (report.week) }
                         p style="margin:10px 0;font-size:16px" { (words::headline(report)) }
@@ -94,6 +104,7 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
                         h2 style=(H2) { "Budget" }
                         p style=(P) { (words::budget(report)) }
                         (rates(report))
+                        (hosts(report))
                         (incidents(report, voice))
                         h2 style=(H2) { "What was seen, and what does not count" }
                         p style=(P) { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
@@ -136,6 +147,31 @@ fn rates(report: &Report) -> Markup {
                     }
                     td style=(CELL) { (words::quantile(kind.time_to_ready.p50)) ", " (words::quantile(kind.time_to_ready.p95)) }
                 }
+            }
+        }
+    }
+}
+
+/// Of a fleet: how each host's browser boots went.
+fn hosts(report: &Report) -> Markup {
+    html! {
+        @if report.hosts.len() > 1 {
+            h2 style=(H2) { "Browser boots by host" @if report.hosts.len() > words::HOSTS { ", the least reliable first" } }
+            table cellpadding="0" cellspacing="0" width="100%" {
+                tr { @for title in ["Host", "Ready", "Share", "p50, p95", "Why they failed", "Seen"] { th style=(CELL) { strong { (title) } } } }
+                @for host in words::hosts(report) {
+                    tr {
+                        td style=(CELL) { (host.host) }
+                        td style=(CELL) { (words::count(host.ready)) }
+                        td style=(CELL) { (words::value(host.ready)) }
+                        td style=(CELL) { (words::quantile(host.time_to_ready.p50)) ", " (words::quantile(host.time_to_ready.p95)) }
+                        td style=(CELL) { (words::classes(host)) }
+                        td style=(CELL) { (host.seen.map_or_else(|| "–".to_owned(), words::value)) }
+                    }
+                }
+            }
+            @if report.hosts.len() > words::HOSTS {
+                p style=(P) { "and " (words::grouped((report.hosts.len() - words::HOSTS) as u64)) " more hosts, which the JSON lists." }
             }
         }
     }

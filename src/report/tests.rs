@@ -238,3 +238,23 @@ fn a_late_outcome_is_news_only_by_a_point() {
     another.incidents.clear();
     assert!(headline_differs(&kept, &another));
 }
+
+#[test]
+fn late_pages_are_told_in_words_that_fit_their_number() {
+    for (counts, says) in [
+        ((1, 1, 0), "The one incident that paged was told more than"),
+        ((1, 0, 1), "The one incident that paged was told to nobody."),
+        ((3, 1, 0), "Of 3 incidents that paged, 1 was told more than"),
+        (
+            (3, 0, 2),
+            "Of 3 incidents that paged, 2 were told to nobody.",
+        ),
+        (
+            (5, 2, 1),
+            "Of 5 incidents that paged, 2 were told more than",
+        ),
+    ] {
+        let told = super::words::late_pages(counts.0, counts.1, counts.2);
+        assert!(told.starts_with(says), "{told}");
+    }
+}

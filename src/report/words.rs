@@ -173,6 +173,28 @@ pub(super) fn hosts(report: &Report) -> Vec<&HostFigures> {
     hosts
 }
 
+/// How many of those that paged were told late, or to nobody.
+pub(super) fn late_pages(pages: u64, late: u64, untold: u64) -> String {
+    const LATE: &str = "more than 10 min after the first bad boot";
+    let were = |count: u64| if count == 1 { "was" } else { "were" };
+    match (pages, late, untold) {
+        (1, _, 0) => format!("The one incident that paged was told {LATE}."),
+        (1, ..) => "The one incident that paged was told to nobody.".to_owned(),
+        (_, _, 0) => format!(
+            "Of {pages} incidents that paged, {late} {} told {LATE}.",
+            were(late)
+        ),
+        (_, 0, _) => format!(
+            "Of {pages} incidents that paged, {untold} {} told to nobody.",
+            were(untold)
+        ),
+        _ => format!(
+            "Of {pages} incidents that paged, {late} {} told {LATE}, and {untold} to nobody.",
+            were(late)
+        ),
+    }
+}
+
 /// `agent refused 12, guest died 1`: the most frequent three.
 pub(super) fn classes(host: &HostFigures) -> String {
     let mut classes: Vec<(u64, &str)> = host
@@ -377,10 +399,7 @@ pub(super) fn advice(advice: &Advice) -> (String, String) {
         } => (
             "Make pages arrive sooner: look at the channels, thresholds and synthetic boots."
                 .to_owned(),
-            format!(
-                "Of {pages} incidents that paged, {late} were told more than 10 min after the first bad boot and {untold} to \
-                 nobody."
-            ),
+            late_pages(*pages, *late, *untold),
         ),
         Advice::CloseGaps { seen, gaps } => (
             "Close the gaps in what is watched.".to_owned(),

@@ -8,10 +8,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
-use tokio::sync::Mutex;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Row};
 
 use super::archive::{ListedReport, StoredReport};
 use super::connection::options;
@@ -28,7 +27,10 @@ pub use recent::BootFilter;
 
 /// Rows in memory at a time.
 const PAGE: i64 = 1_000;
-const SLICE_MS: i64 = 3_600_000;
+/// A part of a range that is one text: this bounds what is in memory.
+const SLICE_MS: i64 = 900_000;
+/// Texts that wait to be counted.
+const SLICES: usize = 2;
 
 static BOOTS: LazyLock<String> = LazyLock::new(|| {
     let names: Vec<&str> = BOOT_COLUMNS.iter().map(|(name, _)| name.as_str()).collect();
@@ -39,20 +41,13 @@ static BOOTS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A slice's lines as one text. The index holds them ready-made, which SQLite does not see by itself.
-const FACTS: &str = "SELECT group_concat(fact, char(10)) FROM boot INDEXED BY boot_fact WHERE started_at >= ? AND started_at < ?";
+/// A range's lines, a slice of it as one text. Rows by themselves would each be handed over from the connection's thread.
+const FACTS: &str = "WITH RECURSIVE slice (since) AS (VALUES (?1) UNION ALL SELECT since + ?3 FROM slice WHERE since + ?3 < ?2)
+    SELECT (SELECT group_concat(fact, char(10)) FROM boot_fact
+            WHERE started_at >= since AND started_at < min(since + ?3, ?2){others})
+    FROM slice";
 const MAINTAINED: &str =
     "boot_id IN (SELECT boot_id FROM boot_detail WHERE detail ->> 'maintenance')";
-
-/// The parts of a range that are read at once: hours, which bounds the text in memory.
-fn slices(range: Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
-    let mut at = range.start;
-    std::iter::from_fn(move || {
-        let start = at;
-        at = at.plus_ms(SLICE_MS).min(range.end);
-        (start < at).then_some(start..at)
-    })
-}
 
 /// Boots that ended alike, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,8 +214,7 @@ impl History {
     /// The boots that began in `range`, with what a report counts and nothing else: a fraction of what
     /// [`History::boots`] reads. In order, but that those of a maintenance come last.
     ///
-    /// An hour's boots come as one text, and two connections take turns, so that a million boots wait for no row: while
-    /// one hour is counted the next two are being read.
+    /// A connection of their own reads them, a quarter of an hour as one text, and goes on while those before are counted.
     pub async fn facts(
         &mut self,
         range: Range<Timestamp>,
@@ -234,40 +228,36 @@ impl History {
         .fetch_one(&mut self.raw)
         .await
         .map_err(|error| self.cannot(error))?;
-        let statement = match maintained {
-            Some(_) => format!("{FACTS} AND NOT {MAINTAINED}"),
-            None => FACTS.to_owned(),
+        let others = match maintained {
+            Some(_) => format!(" AND NOT {MAINTAINED}"),
+            None => String::new(),
         };
-        let second = options(&self.path).read_only(true).connect().await;
-        let mut second = second.map_err(|error| self.cannot(error))?;
-        let cannot = |error: sqlx::Error| StoreError::new("read", &self.path, error);
-        let (mut lines, mut count) = (Lines::default(), 0);
-        {
-            let readers = [Mutex::new(&mut self.raw), Mutex::new(&mut second)];
-            let mut texts = stream::iter(slices(range).enumerate().map(|(number, slice)| {
-                let (readers, statement) = (&readers, statement.as_str());
-                async move {
-                    let mut raw = readers[number % 2].lock().await;
-                    sqlx::query_scalar::<_, Option<String>>(AssertSqlSafe(statement))
-                        .bind(slice.start.0)
-                        .bind(slice.end.0)
-                        .fetch_one(&mut **raw)
-                        .await
+        let options = options(&self.path).row_buffer_size(SLICES).read_only(true);
+        let reader = options.connect().await;
+        let mut reader = reader.map_err(|error| self.cannot(error))?;
+        let mut lines = Lines::default();
+        let counted = async {
+            let mut count = 0;
+            let mut slices = sqlx::query(AssertSqlSafe(FACTS.replace("{others}", &others)))
+                .bind(range.start.0)
+                .bind(range.end.0)
+                .bind(SLICE_MS)
+                .fetch(&mut reader);
+            while let Some(slice) = slices.try_next().await? {
+                if let Some(text) = slice.try_get(0)? {
+                    count += lines.read(text, false, &mut each)?;
                 }
-            }))
-            .buffered(2);
-            while let Some(text) = texts.try_next().await.map_err(cannot)? {
-                let text = text.unwrap_or_default();
-                count += lines
-                    .read(&text, false, &mut each)
-                    .map_err(|error| cannot(error.into()))?;
             }
+            Ok(count)
+        };
+        let counted = counted.await;
+        reader.close().await.ok();
+        let count: u64 = counted.map_err(|error| self.cannot(error))?;
+        let maintained = maintained.unwrap_or_default();
+        match lines.read(&maintained, true, &mut each) {
+            Ok(more) => Ok(count + more),
+            Err(error) => Err(self.cannot(error.into())),
         }
-        second.close().await.ok();
-        count += lines
-            .read(&maintained.unwrap_or_default(), true, &mut each)
-            .map_err(|error| cannot(error.into()))?;
-        Ok(count)
     }
 
     /// The stretches in which the log was read whole.

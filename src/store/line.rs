@@ -8,6 +8,10 @@ use crate::core::report::BootFact;
 const FIELDS: usize = 20;
 /// At its beginning, and mostly those of the line before.
 const WORDS: usize = 5;
+/// Beginnings that are remembered.
+const MOST_KNOWN: usize = 64;
+/// As many always fit.
+const MOST_DIGITS: usize = 18;
 
 #[derive(Clone, Copy, Debug)]
 struct Words {
@@ -21,8 +25,8 @@ struct Words {
 /// Reads lines one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// The beginning of the last line, and what it says.
-    known: Option<(String, Words)>,
+    /// Beginnings of lines, and what they say: few differ, and those that are met most come first.
+    known: Vec<(String, Words)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,22 +56,21 @@ impl Lines {
     }
 
     fn fact<'l>(&mut self, line: &'l str, maintenance: bool) -> Result<BootFact<'l>, BadLine> {
-        let mut bars = line.bytes().enumerate().filter(|(_, byte)| *byte == b'|');
-        let (end, _) = bars.nth(WORDS - 1).ok_or(BadLine("too few fields"))?;
-        let (words, rest) = line.split_at(end);
-        let words = self.words(words)?;
-        let mut fields = rest.split('|').skip(1);
-        let mut next = || fields.next().ok_or(BadLine("too few fields"));
-        let started_at = number(next()?)?.ok_or(BadLine("no time"))?;
-        let ended_at = number(next()?)?;
-        let ready_ms = short(next()?)?;
+        let (words, end) = self.words(line)?;
+        let mut figures = Figures {
+            line: line.as_bytes(),
+            at: end + 1,
+        };
+        let started_at = figures.next()?.ok_or(BadLine("no time"))?;
+        let ended_at = figures.next()?;
+        let ready_ms = figures.short()?;
         let mut stages = [None; 10];
         for stage in &mut stages {
-            *stage = short(next()?)?;
+            *stage = figures.short()?;
         }
-        let image = Some(next()?).filter(|image| !image.is_empty());
-        let host = next()?;
-        if fields.next().is_some() {
+        let names = line.get(figures.at..).unwrap_or_default();
+        let (image, host) = names.split_once('|').ok_or(BadLine("too few fields"))?;
+        if host.contains('|') {
             return Err(BadLine("too many fields"));
         }
         Ok(BootFact {
@@ -82,16 +85,27 @@ impl Lines {
             ended_at: ended_at.map(Timestamp),
             ready_ms,
             stages,
-            image,
+            image: Some(image).filter(|image| !image.is_empty()),
         })
     }
 
-    fn words(&mut self, text: &str) -> Result<Words, BadLine> {
-        if let Some((known, words)) = &self.known
-            && known == text
-        {
-            return Ok(*words);
+    /// What the words at the beginning say, and where the bar behind them is.
+    fn words(&mut self, line: &str) -> Result<(Words, usize), BadLine> {
+        let begins = |(known, _): &(String, Words)| {
+            let behind = line.as_bytes().get(known.len());
+            line.starts_with(known.as_str()) && behind == Some(&b'|')
+        };
+        if let Some(at) = self.known.iter().position(begins) {
+            let (known, words) = &self.known[at];
+            let found = (*words, known.len());
+            if at > 0 {
+                self.known.swap(at, at - 1);
+            }
+            return Ok(found);
         }
+        let mut bars = line.bytes().enumerate().filter(|(_, byte)| *byte == b'|');
+        let (end, _) = bars.nth(WORDS - 1).ok_or(BadLine("too few fields"))?;
+        let (text, _) = line.split_at(end);
         let mut fields = text.split('|');
         let mut next = || fields.next().unwrap_or_default();
         let words = Words {
@@ -101,29 +115,48 @@ impl Lines {
             failure: Failure::from_word(next()),
             failed_stage: Stage::from_word(next()),
         };
-        self.known = Some((text.to_owned(), words));
-        Ok(words)
+        self.known.truncate(MOST_KNOWN);
+        self.known.push((text.to_owned(), words));
+        Ok((words, end))
     }
 }
 
-fn number(field: &str) -> Result<Option<i64>, BadLine> {
-    match field {
-        "" => Ok(None),
-        digits => digits
-            .parse()
-            .map(Some)
-            .map_err(|_| BadLine("no number where one belongs")),
-    }
+/// The figures of a line, one after the other: each ends with a bar.
+struct Figures<'l> {
+    line: &'l [u8],
+    at: usize,
 }
 
-/// Durations beyond 49 days are none that a report counts with.
-fn short(field: &str) -> Result<Option<u32>, BadLine> {
-    match field {
-        "" => Ok(None),
-        digits => digits
-            .parse()
-            .map(Some)
-            .map_err(|_| BadLine("no duration where one belongs")),
+impl Figures<'_> {
+    /// `None`: there is nothing between the bars.
+    fn next(&mut self) -> Result<Option<i64>, BadLine> {
+        let rest = self.line.get(self.at..).unwrap_or_default();
+        let (negative, digits) = match rest {
+            [b'-', digits @ ..] => (true, digits),
+            digits => (false, digits),
+        };
+        let mut figure: i64 = 0;
+        for (read, byte) in digits.iter().enumerate() {
+            match byte {
+                b'|' if read == 0 && negative => break,
+                b'|' => {
+                    self.at += read + 1 + usize::from(negative);
+                    let signed = if negative { -figure } else { figure };
+                    return Ok((read > 0).then_some(signed));
+                }
+                b'0'..=b'9' if read < MOST_DIGITS => {
+                    figure = figure * 10 + i64::from(byte - b'0');
+                }
+                _ => break,
+            }
+        }
+        Err(BadLine("no figure where one belongs"))
+    }
+
+    /// Durations beyond 49 days are none that a report counts with.
+    fn short(&mut self) -> Result<Option<u32>, BadLine> {
+        let figure = self.next()?.map(u32::try_from).transpose();
+        figure.map_err(|_| BadLine("no duration where one belongs"))
     }
 }
 
@@ -217,6 +250,10 @@ mod tests {
             line("browser|user|ready|||1000", 15),
             line("toaster|user|ready|||1000", 14),
             line("browser|user|ready|||x", 14),
+            line("browser|user|ready|||-", 14),
+            line("browser|user|ready|||1234567890123456789", 14),
+            line("browser|user|ready|||1000||4294967296", 12),
+            line("browser|user|ready|||1000||-1", 12),
             line("browser|user|ready|||", 14),
         ] {
             let refused = Lines::default().read(&bad, false, &mut |_| {});

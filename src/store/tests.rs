@@ -172,6 +172,14 @@ async fn what_was_committed_is_there_after_a_restart() {
     let mut history = history(&store).await;
     let runs = history.synthetic_runs(EVER).await.unwrap();
     assert_eq!(runs, [("skipped_slots".to_owned(), 1)].into());
+    let mut told = Vec::new();
+    for behind in 0..4 {
+        let at = NOW.plus_ms(7);
+        let place = (behind > 0).then_some(TrialPlace { at, behind });
+        let page = history.newest_trials(place, 1).await.unwrap();
+        told.extend(page.into_iter().map(|row| row.id));
+    }
+    assert_eq!(told, [7, 6, 5]);
     let mut boots = Vec::new();
     history.boots(EVER, |boot| boots.push(boot)).await.unwrap();
     assert_eq!(boots, first.boots);
@@ -183,6 +191,45 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(history.incidents(EVER).await.unwrap(), first.incidents);
     assert_eq!(history.messages(EVER).await.unwrap(), saved.unsent);
     history.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_report_reads_follows_its_boot_as_it_changes_moves_and_is_forgotten() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let hour = 3_600_000;
+    let mut boots: Vec<BootRow> = (0..5)
+        .map(|number| boot(number, NOW.plus_ms(i64::try_from(number).unwrap() * hour)))
+        .collect();
+    let commit = async |store: &mut Store, boots: &[BootRow]| {
+        let batch = Batch {
+            boots: boots.to_vec(),
+            ..Batch::default()
+        };
+        store.commit(&batch).await.unwrap();
+    };
+    commit(&mut store, &boots).await;
+    boots[1].started_at = NOW.plus_ms(-90_000);
+    boots[2].ready_ms = Some(77);
+    boots[3].detail.maintenance = true;
+    commit(&mut store, &boots[1..4]).await;
+    let read = async |store: &Store| {
+        let mut read = Vec::new();
+        let mut history = history(store).await;
+        let week = NOW.plus_ms(-hour)..NOW.plus_ms(100 * hour);
+        let count = history.facts(week, |fact| {
+            assert_eq!(fact.host, "host-1");
+            read.push((fact.started_at, fact.ready_ms, fact.maintenance));
+        });
+        assert_eq!(count.await.unwrap(), read.len() as u64);
+        read
+    };
+    let told = |boot: &BootRow| (boot.started_at, boot.ready_ms, boot.detail.maintenance);
+    let expected = [1, 0, 2, 4, 3].map(|number: usize| told(&boots[number]));
+    assert_eq!(read(&store).await, expected, "that of a maintenance last");
+    store.upkeep(NOW.plus_ms(400 * DAY + 1)).await.unwrap();
+    let expected = [2, 4, 3].map(|number: usize| told(&boots[number]));
+    assert_eq!(read(&store).await, expected);
 }
 
 #[tokio::test]

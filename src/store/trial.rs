@@ -63,7 +63,21 @@ impl TrialRow {
     }
 }
 
-type Columns = (
+/// The runs behind a place, newest first. Of a request that was turned away its skip is told.
+pub(super) const BEHIND: &str =
+    "SELECT id, state, intent, vm_id, session_id, started_at, ended_at FROM synthetic
+    WHERE started_at <= ? AND (state = 'skipped' OR intent ->> '$.result' IS NOT 'skipped')
+    ORDER BY started_at DESC, id DESC LIMIT ? OFFSET ?";
+
+/// A place in the list of runs: that moment, behind so many that began at it. An entry's id is no part of it, for it is
+/// made of the mark that proves that a request was ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialPlace {
+    pub at: Timestamp,
+    pub behind: u32,
+}
+
+pub(super) type Columns = (
     i64,
     String,
     String,
@@ -84,7 +98,13 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Vec<TrialRow>, sq
     .bind(READ)
     .fetch_all(raw)
     .await?;
-    let row = |(id, state, intent, vm_id, session_id, started_at, ended_at): Columns| TrialRow {
+    Ok(rows.into_iter().map(row).collect())
+}
+
+pub(super) fn row(
+    (id, state, intent, vm_id, session_id, started_at, ended_at): Columns,
+) -> TrialRow {
+    TrialRow {
         id,
         state,
         intent,
@@ -92,6 +112,5 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Vec<TrialRow>, sq
         session_id,
         started_at: Timestamp(started_at),
         ended_at: ended_at.map(Timestamp),
-    };
-    Ok(rows.into_iter().map(row).collect())
+    }
 }

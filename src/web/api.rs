@@ -71,7 +71,6 @@ pub(super) fn router(operators: Operators) -> Router {
         .route("/api/v1/silences/{id}", delete(expire))
         .route("/api/v1/maintenance", get(maintenance).post(start))
         .route("/api/v1/maintenance/{id}", delete(end))
-        .route("/api/v1/synthetic", get(runs::shown))
         .route("/api/v1/synthetic/runs", post(runs::wanted))
         .route("/api/v1/fixes", post(mark))
         .with_state(Arc::new(operators))

@@ -2,6 +2,8 @@
 //!
 //! [`ROUTES`] is the list: `/api/v1` answers with it, and a test holds `docs/api.md` against it.
 
+mod own;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -61,7 +63,7 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ),
     (
         "GET /api/v1/synthetic",
-        "boots that bootwatch makes itself: the latest, what runs, what would forbid one",
+        "boots that bootwatch makes itself, newest first, what runs, what would forbid one; cursor, limit",
     ),
     ("POST /api/v1/synthetic/runs", "a synthetic boot now"),
     ("POST /api/v1/fixes", "mark a fix"),
@@ -88,6 +90,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/api/v1/incidents/{id}", get(incident))
         .route("/api/v1/alerts", get(alerts))
         .route("/api/v1/messages", get(messages))
+        .route("/api/v1/synthetic", get(own::runs))
         .route("/api/v1/image", get(image))
         .route("/api/v1/reports", get(reports))
         .route("/api/v1/system", get(system))

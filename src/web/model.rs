@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::core::alert::{AlertView, Incident};
 use crate::core::boot::StageSpan;
 use crate::core::diagnosis::Diagnosis;
@@ -198,6 +200,14 @@ pub struct ReportLine {
     pub headline: String,
 }
 
+/// A boot that bootwatch made itself, or did not begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunLine {
+    pub started_at: Timestamp,
+    /// As it is shown.
+    pub shown: Value,
+}
+
 /// The past cannot be read; why, for whoever looks after bootwatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread(pub String);
@@ -235,6 +245,8 @@ pub trait Past: fmt::Debug + Send + Sync {
         limit: u16,
     ) -> Answered<Vec<MessageLine>>;
     fn acts(&self, subject: Option<String>, limit: u16) -> Answered<Vec<ActLine>>;
+    /// bootwatch's own runs, newest first: from that moment back, behind so many that began at it.
+    fn runs(&self, place: Option<(Timestamp, u32)>, limit: u16) -> Answered<Vec<RunLine>>;
     fn reports(&self) -> Answered<Vec<ReportLine>>;
     /// One archived report as HTML.
     fn report(&self, week: String) -> Answered<Option<String>>;
@@ -282,6 +294,10 @@ impl Past for NoPast {
     }
 
     fn acts(&self, _: Option<String>, _: u16) -> Answered<Vec<ActLine>> {
+        NoPast::says()
+    }
+
+    fn runs(&self, _: Option<(Timestamp, u32)>, _: u16) -> Answered<Vec<RunLine>> {
         NoPast::says()
     }
 

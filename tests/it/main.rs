@@ -13,6 +13,7 @@ mod database;
 mod demo;
 mod detection;
 mod diagnosis;
+mod mailserver;
 mod metrics;
 mod notify_test;
 mod operators;

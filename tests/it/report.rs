@@ -1,9 +1,7 @@
 //! The weekly report, from a store that holds a week: as a user asks for it, and as it is mailed by itself.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Output};
 
 use bootwatch::core::event::{Failure, Outcome};
 use bootwatch::core::report::week::Week;
@@ -11,67 +9,9 @@ use bootwatch::store::{Batch, BootRow, SKIPPED, StateChange, Store, TrialRow};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::sidecar::{DEADLINE, Pager, Sidecar};
+use crate::mailserver::MailServer;
+use crate::sidecar::{Pager, Sidecar};
 use crate::store::{self, settings};
-
-/// A real mail server without secrets; it ends with the test.
-struct MailServer {
-    child: Child,
-    port: u16,
-    mails: mpsc::Receiver<Value>,
-}
-
-impl MailServer {
-    fn start() -> MailServer {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mailserver.py");
-        let mut child = Command::new("/usr/bin/python3")
-            .arg(script)
-            .args(["plain", "-", "-", "-"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 with aiosmtpd runs (scripts/test installs it)");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines
-            .next()
-            .expect("the mail server says its port (scripts/test installs python3-aiosmtpd)")
-            .unwrap()
-            .parse()
-            .unwrap();
-        let (tell, mails) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if tell.send(serde_json::from_str(&line).unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        MailServer { child, port, mails }
-    }
-
-    fn next(&self) -> Value {
-        self.mails.recv_timeout(DEADLINE).expect("a mail arrives")
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.mails.try_recv().is_err()
-    }
-
-    fn notifier(&self, to: &str) -> String {
-        format!(
-            "[notify.team]\ntype = \"email\"\nserver = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\n\
-             from = \"bootwatch@ops.example\"\nto = [{to}]\n",
-            self.port
-        )
-    }
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
 
 /// A boot of the week, `minutes` after its beginning.
 fn boot(week: Week, number: u32, minutes: i64, failure: Option<Failure>) -> BootRow {
@@ -357,7 +297,7 @@ async fn kept(folder: &Path) -> Vec<(String, i64)> {
 #[test]
 fn what_cannot_be_a_schedule_or_a_channel_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let more = "[report]\nschedule = \"Monday 8:00\"\nchannel = \"team\"\n";
+    let more = "[report]\nschedule = \"Monday 8:00\"\nchannel = \"team\"\nfleet = true\n";
     let output = report(&configuration(folder.path(), more), &[]);
     assert_eq!(output.status.code(), Some(2));
     let text = said(&output);
@@ -367,6 +307,10 @@ fn what_cannot_be_a_schedule_or_a_channel_is_refused() {
     );
     assert!(
         text.contains("\"team\" is no notifier of type email"),
+        "{text}"
+    );
+    assert!(
+        text.contains("report.fleet: there is no fleet to report of"),
         "{text}"
     );
 }

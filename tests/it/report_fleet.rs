@@ -14,7 +14,9 @@ use bootwatch::store::{
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::mailserver::MailServer;
 use crate::postgres::{Database, shared};
+use crate::sidecar::{Pager, Sidecar};
 use crate::store;
 
 const MINUTE: i64 = 60_000;
@@ -272,6 +274,98 @@ async fn a_fleet_s_report_needs_a_fleet_and_reads_only() {
     let output = report(&config, &["--fleet"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("store.fleet.url is not set"));
+}
+
+#[tokio::test]
+async fn a_fleet_s_week_is_mailed_once_to_each_recipient_beside_the_host_s_own() {
+    let database = shared().database().await;
+    three(&database).await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = MailServer::start();
+    let config = configuration(folder.path(), &database.url());
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    text.push_str("channel = \"team\"\n");
+    text.push_str(&server.notifier("\"team@ops.example\""));
+    std::fs::write(&config, text).unwrap();
+    let output = report(&config, &["--fleet", "--send"]);
+    assert_eq!(output.status.code(), Some(2), "nowhere to note who got it");
+    assert!(said(&output).contains("there is no store at"));
+    let settings = Settings {
+        path: folder.path().join("none.db"),
+        ..store::settings(folder.path())
+    };
+    let opened = Store::open(settings, store::NOW).await.unwrap();
+    opened.store.close().await;
+    let output = report(&config, &["--fleet", "--send"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let mail = server.next();
+    let subject =
+        "Boot reliability 2025-W42, 3 hosts: 86.9 % of browser boots ready, 139 of 160 (partial)";
+    assert_eq!(mail["headers"]["Subject"], subject);
+    let html = mail["html"].as_str().unwrap();
+    assert!(html.contains("Browser boots by host") && html.contains("vmhost-2"));
+    let again = said(&report(&config, &["--fleet", "--send"]));
+    assert!(
+        again.contains("team@ops.example: has it already"),
+        "{again}"
+    );
+    let own = said(&report(&config, &["--send"]));
+    assert!(own.contains("team@ops.example: taken"), "{own}");
+    let subject = server.next()["headers"]["Subject"].clone();
+    assert_eq!(
+        subject,
+        "Boot reliability 2025-W42: no browser boot (partial)"
+    );
+    assert!(server.is_quiet());
+}
+
+#[test]
+fn one_sidecar_of_a_fleet_mails_the_fleet_s_week_by_schedule() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let database = runtime.block_on(shared().database());
+    let last = Week::of(bootwatch::clock::now(), &TimeZone::UTC).previous();
+    let hours = last.range(&TimeZone::UTC).start.since(start()) / (60 * MINUTE);
+    for (name, failed) in [("vmhost-1", 0), ("vmhost-2", 20)] {
+        let mut boots = boots(name, 50, failed, 30_000);
+        for boot in &mut boots {
+            boot.started_at = boot.started_at.plus_ms(hours * 60 * MINUTE);
+            boot.ended_at = boot.ended_at.map(|at| at.plus_ms(hours * 60 * MINUTE));
+        }
+        let batch = Batch {
+            boots,
+            ..Batch::default()
+        };
+        runtime.block_on(host(&database, name, batch, hours..hours + 168));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = MailServer::start();
+    let log = folder.path().join("bootwatch.log");
+    std::fs::write(&log, "").unwrap();
+    let url = folder.path().join("url");
+    std::fs::write(&url, database.url()).unwrap();
+    std::fs::set_permissions(&url, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let today = jiff::Timestamp::from_millisecond(bootwatch::clock::now().0).unwrap();
+    let today = TimeZone::UTC.to_datetime(today).date();
+    let more = format!(
+        "[store.fleet]\nurl_file = {url:?}\n[report]\ntimezone = \"UTC\"\nschedule = \"{}\"\nchannel = \"team\"\n\
+         fleet = true\n{}",
+        today.strftime("%a 00:00"),
+        server.notifier("\"team@ops.example\"")
+    );
+    let pager = Pager::start();
+    for round in 0..2 {
+        let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
+        if round == 0 {
+            let subject = server.next()["headers"]["Subject"].clone();
+            let expected = format!(
+                "Boot reliability {last}, 2 hosts: 80.0 % of browser boots ready, 80 of 100"
+            );
+            assert_eq!(subject, expected);
+        }
+        sidecar.wait_until_ready();
+        sidecar.stop().unwrap();
+    }
+    assert!(server.is_quiet(), "nobody gets it twice");
 }
 
 #[tokio::test]

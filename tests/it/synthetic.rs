@@ -9,7 +9,7 @@ mod world;
 use bootwatch::simulator::{Habit, Version};
 use serde_json::Value;
 
-use world::{ACCOUNT, World};
+use world::{ACCOUNT, Program, World};
 
 /// One run from the wish to the proof that nothing is left.
 fn played(version: Version, habit: Habit, scenario: &str) -> (World, Value) {
@@ -305,6 +305,30 @@ fn a_creation_that_fails_is_a_failed_boot_of_its_class_and_the_next_run_follows(
                 assert_eq!(run["cleaned_up"], true, "{run}");
             }
             assert_eq!(world.standing(ACCOUNT, &[]), Vec::<String>::new());
+            told_a_page_at_a_time(&program);
         }
     }
+}
+
+/// Both runs, one after the other, and what was skipped beside them.
+fn told_a_page_at_a_time(program: &Program) {
+    let all = program.eventually("the journal has both", |view| {
+        let runs = view["runs"].as_array()?;
+        (view["next"].is_null() && runs.len() >= 2).then(|| runs.clone())
+    });
+    let mut told = Vec::new();
+    let mut query = "?limit=1".to_owned();
+    loop {
+        let page = program.view_of(&query);
+        told.extend(page["runs"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        query = format!("?limit=1&cursor={next}");
+    }
+    let begun = |runs: &[Value]| -> Vec<Value> {
+        runs.iter().map(|run| run["started_at"].clone()).collect()
+    };
+    assert_eq!(begun(&told), begun(&all));
+    assert_eq!(told[1]["cleaned_up"], true, "{told:?}");
 }

@@ -69,7 +69,8 @@ pub struct Kind {
     pub ready_ms: Sample,
     /// How long failed boots took until they were given up.
     pub given_up_ms: Sample,
-    pub stages: BTreeMap<Stage, Sample>,
+    /// Of the stages that completed, in their order.
+    pub stages: [Sample; 10],
     pub broken: BTreeMap<Stage, u64>,
     /// Ready boots of those judged, by the week's days.
     pub days: [Share; 7],
@@ -98,6 +99,24 @@ pub struct HostTally {
     /// Of browser boots.
     pub ready_ms: Sample,
     pub failures: BTreeMap<Failure, u64>,
+}
+
+impl HostTally {
+    fn add(&mut self, boot: &BootFact<'_>, share: Share) {
+        if boot.vm_type == VmType::Cli {
+            self.cli += share;
+            return;
+        }
+        self.ready += share;
+        if share.k == 1 {
+            boot.ready_ms
+                .into_iter()
+                .for_each(|ms| self.ready_ms.add(ms));
+        } else {
+            let failure = boot.failure.unwrap_or(Failure::Unknown);
+            *self.failures.entry(failure).or_default() += 1;
+        }
+    }
 }
 
 /// What an image's boots did.
@@ -188,10 +207,8 @@ impl Figures {
                 *kind.broken.entry(stage).or_default() += 1;
             }
         }
-        for (stage, ms) in Stage::ALL.iter().zip(boot.stages) {
-            if let Some(ms) = ms {
-                kind.stages.entry(*stage).or_default().add(ms);
-            }
+        for (stage, ms) in kind.stages.iter_mut().zip(boot.stages) {
+            ms.into_iter().for_each(|ms| stage.add(ms));
         }
         self.host(boot, share);
         if boot.vm_type == VmType::Browser {
@@ -200,26 +217,12 @@ impl Figures {
     }
 
     fn host(&mut self, boot: &BootFact<'_>, share: Share) {
-        if !self.hosts.contains_key(boot.host) {
-            self.hosts
-                .insert(boot.host.to_owned(), HostTally::default());
+        if let Some(host) = self.hosts.get_mut(boot.host) {
+            return host.add(boot, share);
         }
-        let Some(host) = self.hosts.get_mut(boot.host) else {
-            return;
-        };
-        if boot.vm_type == VmType::Cli {
-            host.cli += share;
-            return;
-        }
-        host.ready += share;
-        if share.k == 1 {
-            boot.ready_ms
-                .into_iter()
-                .for_each(|ms| host.ready_ms.add(ms));
-        } else {
-            let failure = boot.failure.unwrap_or(Failure::Unknown);
-            *host.failures.entry(failure).or_default() += 1;
-        }
+        let mut host = HostTally::default();
+        host.add(boot, share);
+        self.hosts.insert(boot.host.to_owned(), host);
     }
 
     fn image(&mut self, boot: &BootFact<'_>, failed: Share) {

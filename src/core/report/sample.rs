@@ -1,8 +1,11 @@
 //! Durations and their quantiles.
 //!
-//! Every duration is kept as it is; a quantile is of nearest rank (the smallest sample that at least that share of all
+//! Every duration counts as it is; a quantile is of nearest rank (the smallest sample that at least that share of all
 //! do not exceed), and never a mean of quantiles. A quantile of few samples is a story about one boot, so p95 needs 20
 //! of them and p99 100; otherwise it says how few there are.
+//!
+//! Few durations are kept one by one. Of many it is counted how often each millisecond is among them, which is as exact,
+//! takes the memory of the stretch that they lie in instead of that of their number, and leaves nothing to sort.
 
 use serde::{Serialize, Serializer};
 
@@ -11,10 +14,21 @@ pub const P95: u64 = 20;
 /// Samples that a p99 needs.
 pub const P99: u64 = 100;
 
+/// So many are kept one by one.
+const FEW: usize = 1 << 16;
+/// Milliseconds that are counted together.
+const PAGE: usize = 1 << 10;
+/// Of many, those within 70 minutes are counted; longer ones are rare and kept one by one.
+const PAGES: usize = 1 << 12;
+
 /// Milliseconds, in any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    ms: Vec<u32>,
+    /// Where there are pages: only those beyond them.
+    single: Vec<u32>,
+    /// How often there is each millisecond, page by page; empty as long as there are few.
+    pages: Vec<Option<Box<[u32; PAGE]>>>,
+    counted: u64,
 }
 
 /// A quantile in milliseconds, or why there is none.
@@ -64,35 +78,71 @@ pub struct Quantiles {
 
 impl Sample {
     pub fn add(&mut self, ms: u32) {
-        self.ms.push(ms);
+        if !self.count(ms) {
+            self.single.push(ms);
+            if self.pages.is_empty() && self.single.len() >= FEW {
+                self.pages = vec![None; PAGES];
+                let all = std::mem::take(&mut self.single);
+                all.into_iter().for_each(|ms| self.add(ms));
+            }
+        }
+    }
+
+    /// Whether it has a page.
+    fn count(&mut self, ms: u32) -> bool {
+        let (page, at) = (ms as usize / PAGE, ms as usize % PAGE);
+        let Some(page) = self.pages.get_mut(page) else {
+            return false;
+        };
+        page.get_or_insert_with(|| Box::new([0; PAGE]))[at] += 1;
+        self.counted += 1;
+        true
     }
 
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.ms.len() as u64
+        self.counted + self.single.len() as u64
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ms.is_empty()
+        self.len() == 0
+    }
+
+    /// Those that are counted, ascending, with how often there is each.
+    fn counts(&self) -> impl Iterator<Item = (u32, u32)> {
+        let pages = (0u32..).step_by(PAGE).zip(&self.pages);
+        pages
+            .filter_map(|(from, page)| Some((from, page.as_deref()?)))
+            .flat_map(|(from, page)| (from..).zip(page.iter().copied()))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    #[must_use]
+    pub fn shortest(&self) -> Option<u32> {
+        let counted = self.counts().next().map(|(ms, _)| ms);
+        counted.or_else(|| self.single.iter().min().copied())
     }
 
     /// How many there are in each stretch that ends at one of `edges` (ascending), and beyond the last.
     #[must_use]
     pub fn histogram(&self, edges: &[u32]) -> Vec<u64> {
         let mut counts = vec![0; edges.len() + 1];
-        for ms in &self.ms {
-            counts[edges.partition_point(|edge| edge < ms)] += 1;
+        let single = self.single.iter().map(|ms| (*ms, 1));
+        for (ms, count) in self.counts().chain(single) {
+            counts[edges.partition_point(|edge| *edge < ms)] += u64::from(count);
         }
         counts
     }
 
-    /// Each is selected, which is cheaper than to put millions in order; they are left in another order.
+    /// What is kept one by one is left in another order.
     #[must_use]
     pub fn quantiles(&mut self) -> Quantiles {
         let n = self.len();
         let mut of = |share: f64, least: u64| match n >= least {
-            true => nearest_rank(&mut self.ms, share).map_or(Quantile::TooFew, Quantile::Ms),
+            true => self
+                .ranked(rank(n, share))
+                .map_or(Quantile::TooFew, Quantile::Ms),
             false => Quantile::TooFew,
         };
         Quantiles {
@@ -102,6 +152,23 @@ impl Sample {
             p99: of(0.99, P99),
         }
     }
+
+    /// The smallest but `rank - 1`. What is kept one by one is longer than what is counted, and selected, which is
+    /// cheaper than to put it in order.
+    fn ranked(&mut self, rank: u64) -> Option<u32> {
+        if let Some(rank) = rank.checked_sub(self.counted + 1) {
+            let at = usize::try_from(rank).ok();
+            let at = at.filter(|at| *at < self.single.len())?;
+            return Some(*self.single.select_nth_unstable(at).1);
+        }
+        let mut below = 0;
+        self.counts()
+            .find(|(_, count)| {
+                below += u64::from(*count);
+                below >= rank
+            })
+            .map(|(ms, _)| ms)
+    }
 }
 
 /// Times to an end that not all of them reached: `given_up` holds how long those took that never did. A quantile is
@@ -110,13 +177,15 @@ impl Sample {
 #[must_use]
 pub fn censored(ended: &mut Sample, given_up: &Sample) -> Quantiles {
     let n = ended.len() + given_up.len();
-    let shortest = given_up.ms.iter().min().copied().unwrap_or(0);
+    let shortest = given_up.shortest().unwrap_or(0);
     let mut of = |share: f64, least: u64| {
         if n < least || n == 0 {
             return Quantile::TooFew;
         }
         let rank = rank(n, share);
-        ranked(&mut ended.ms, rank).map_or(Quantile::Above(shortest), Quantile::Ms)
+        ended
+            .ranked(rank)
+            .map_or(Quantile::Above(shortest), Quantile::Ms)
     };
     Quantiles {
         n,
@@ -135,17 +204,6 @@ pub fn censored(ended: &mut Sample, given_up: &Sample) -> Quantiles {
 )]
 fn rank(n: u64, share: f64) -> u64 {
     ((n as f64 * share).ceil() as u64).clamp(1, n.max(1))
-}
-
-fn nearest_rank(ms: &mut [u32], share: f64) -> Option<u32> {
-    let rank = rank(ms.len() as u64, share);
-    ranked(ms, rank)
-}
-
-/// The smallest but `rank - 1`.
-fn ranked(ms: &mut [u32], rank: u64) -> Option<u32> {
-    let at = usize::try_from(rank - 1).ok().filter(|at| *at < ms.len())?;
-    Some(*ms.select_nth_unstable(at).1)
 }
 
 #[cfg(test)]
@@ -187,6 +245,42 @@ mod tests {
         let all = censored(&mut sample([]), &sample([15_000]));
         assert_eq!(all.p50, Quantile::Above(15_000));
         assert_eq!(censored(&mut sample([]), &sample([])).p50, Quantile::TooFew);
+    }
+
+    /// Against the same kept and put in order, around the number from which they are counted.
+    #[test]
+    fn many_are_as_exact_as_few() {
+        for n in [FEW - 1, FEW, FEW + 1, 3 * FEW] {
+            let mut seed: u32 = 7;
+            let mut all: Vec<u32> = (0..n)
+                .map(|number| {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    match number % 37 {
+                        // Far beyond what is counted, and at its end.
+                        0 => u32::MAX - seed % 50_000,
+                        1 => 4_194_300 + seed % 8,
+                        _ => seed % 300_000,
+                    }
+                })
+                .collect();
+            let mut sample = sample(all.iter().copied());
+            let counts = sample.histogram(&super::super::EDGES);
+            all.sort_unstable();
+            let nth = |share| all[usize::try_from(rank(n as u64, share)).unwrap() - 1];
+            let quantiles = sample.quantiles();
+            assert_eq!(quantiles.n, n as u64);
+            assert_eq!(quantiles.p50, Quantile::Ms(nth(0.5)));
+            assert_eq!(quantiles.p95, Quantile::Ms(nth(0.95)));
+            assert_eq!(quantiles.p99, Quantile::Ms(nth(0.99)));
+            for at in [1, n / 3, n - n / 37, n - 1, n] {
+                assert_eq!(sample.ranked(at as u64), Some(all[at - 1]), "{at} of {n}");
+            }
+            assert_eq!(sample.ranked(n as u64 + 1), None);
+            assert_eq!(sample.shortest(), all.first().copied());
+            assert_eq!(counts.iter().sum::<u64>(), n as u64);
+            let within = all.iter().filter(|ms| **ms <= 5_000).count();
+            assert_eq!(counts[0], within as u64);
+        }
     }
 
     #[test]

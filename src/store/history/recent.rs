@@ -11,6 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::operation::OperationRow;
 use crate::store::outbox::StoredMessage;
 use crate::store::row::{BOOT_COLUMNS, BootRow, IncidentRow};
+use crate::store::trial::{self, TrialPlace, TrialRow};
 
 /// Each condition holds where it is not asked for. The table is ordered by its time, so a page reads no more than it
 /// shows where nothing rare is asked for.
@@ -166,6 +167,22 @@ impl History {
         .fetch_all(&mut self.raw)
         .await
         .map_err(|error| self.cannot(error))
+    }
+
+    /// How bootwatch's own runs went, newest first.
+    pub async fn newest_trials(
+        &mut self,
+        place: Option<TrialPlace>,
+        limit: u16,
+    ) -> Result<Vec<TrialRow>, StoreError> {
+        let rows: Vec<trial::Columns> = sqlx::query_as(trial::BEHIND)
+            .bind(place.map_or(i64::MAX, |place| place.at.0))
+            .bind(i64::from(limit))
+            .bind(place.map_or(0, |place| i64::from(place.behind)))
+            .fetch_all(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))?;
+        Ok(rows.into_iter().map(trial::row).collect())
     }
 
     /// What operators did last, newest first: about one subject or all.

@@ -1,4 +1,4 @@
-//! Synthetic boots over HTTP: how the latest went, and one now.
+//! Synthetic boots over HTTP: what is shown of them, and one now.
 
 use std::sync::Arc;
 
@@ -35,11 +35,6 @@ impl Synthetic {
 pub struct RunAsk {
     /// The guard that forbids it; `None`: it begins, if the controller is well.
     pub answer: oneshot::Sender<Option<SkipReason>>,
-}
-
-pub(super) async fn shown(State(known): Known) -> Response {
-    let view = Arc::clone(&known.synthetic.view.borrow());
-    said(StatusCode::OK, &view)
 }
 
 pub(super) async fn wanted(State(known): Known, request: Request<Body>) -> Response {

@@ -297,7 +297,7 @@ pub(super) fn silence(page: &Page<'_>, incident: Option<&Incident>) -> Markup {
             @if !page.operable { (closed()) } @else {
                 form method="post" action="/alerts/silence" {
                     div.fields {
-                        label { "What (label=value, all must match)" input name="matchers" value=(matchers) required placeholder="rule=BootFailureRate"; }
+                        label.wide { "What (label=value, all must match)" input name="matchers" value=(matchers) required placeholder="rule=BootFailureRate"; }
                         label { "For how long" input name="expires_in" value="2h" required; }
                         label { "Why" input name="reason" required maxlength="500"; }
                         (who())

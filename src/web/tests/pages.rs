@@ -171,6 +171,21 @@ fn runs() -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn the_latest_synthetic_boots_are_told_without_a_store_and_older_ones_are_not() {
+    let mut operators = operators(None).0;
+    operators.synthetic.view = watch::channel(Arc::new(runs())).1;
+    let faces = faces(two_lines(), watch::channel(Readiness::ready()).1, operators);
+    let server = start_with(Limits::default(), faces).await;
+    let answer = ask(&server, "GET", "/api/v1/synthetic?limit=5").await;
+    assert!(answer.contains("\"next\":null") && answer.contains("\"agent_refused\""));
+    let answer = ask(&server, "GET", "/api/v1/synthetic?cursor=1760752327000.1").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let server = start(Limits::default(), two_lines()).await;
+    let answer = ask(&server, "GET", "/api/v1/synthetic").await;
+    assert!(answer.ends_with("{\"enabled\":false}\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn synthetic_boots_are_shown_by_result_and_what_was_not_begun_says_nothing_of_vms() {
     let mut operators = operators(None).0;
     operators.synthetic.view = watch::channel(Arc::new(runs())).1;

@@ -374,7 +374,12 @@ impl Program {
     }
 
     pub(super) fn view(&self) -> Value {
-        self.answers("GET", "/api/v1/synthetic", "").1
+        self.view_of("")
+    }
+
+    pub(super) fn view_of(&self, query: &str) -> Value {
+        let path = format!("/api/v1/synthetic{query}");
+        self.answers("GET", &path, "").1
     }
 
     pub(super) fn metrics(&self) -> String {
