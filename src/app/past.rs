@@ -182,9 +182,9 @@ impl Past for StorePast {
         })
     }
 
-    fn report(&self, week: String) -> Answered<Option<String>> {
+    fn report(&self, week: String, zone: Option<String>) -> Answered<Option<String>> {
         self.ask(|mut history| async move {
-            let report = history.report(&week).await?;
+            let report = history.report(&week, zone.as_deref()).await?;
             Ok(report.map(|report| report.html))
         })
     }

@@ -98,7 +98,7 @@ pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<
     Ok(span.report(Found {
         seen,
         seen_before,
-        seen_of: BTreeMap::new(),
+        seen_of: None,
         month: tally,
         incidents: hits.incidents,
         synthetic_runs,
@@ -145,7 +145,7 @@ pub async fn reckon_fleet(config: &Config, url: &Secret, week: Week) -> anyhow::
     Ok(span.report(Found {
         seen: coverage::together(seen_of.values()),
         seen_before: coverage::together(before.values()),
-        seen_of,
+        seen_of: Some(seen_of),
         month,
         incidents: hits.incidents,
         synthetic_runs,
@@ -168,7 +168,8 @@ struct Span {
 struct Found {
     seen: Vec<Range<Timestamp>>,
     seen_before: Vec<Range<Timestamp>>,
-    seen_of: BTreeMap<String, Vec<Range<Timestamp>>>,
+    /// Of a fleet.
+    seen_of: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
     /// The boots of [`Span::earlier`].
     month: Vec<Tally>,
     incidents: Vec<IncidentFact>,
@@ -233,7 +234,7 @@ fn objective(config: &Config) -> f64 {
 }
 
 /// The browser boots that count, of the 30 days that end with the week: those of this week and the last were counted
-/// already. Before this week those of maintenances are among them.
+/// already.
 fn month(this: &Figures, before: &Figures, earlier: &[Tally]) -> Month {
     let mut own = Share::default();
     if let Some(kind) = this.kinds.get(&VmType::Browser) {
@@ -241,7 +242,6 @@ fn month(this: &Figures, before: &Figures, earlier: &[Tally]) -> Month {
     }
     if let Some(kind) = before.kinds.get(&VmType::Browser) {
         own += kind.share();
-        own += kind.maintained;
     }
     let mut month = Month {
         failed: own.n - own.k,
@@ -368,7 +368,7 @@ pub fn stored(report: &Report, voice: &Voice, now: Timestamp) -> StoredReport {
     let zone = &report.zone;
     StoredReport {
         // A host that makes both its own and its fleet's keeps both, and each recipient gets both.
-        zone: match report.is_of_fleet() {
+        zone: match report.of_fleet {
             true => format!("{zone}, all hosts"),
             false => zone.clone(),
         },
@@ -395,7 +395,7 @@ pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
         ..=1 => ("", String::new()),
         _ => ("Revised: ", format!("-{revision}")),
     };
-    let of_fleet = if report.is_of_fleet() { "fleet-" } else { "" };
+    let of_fleet = if report.of_fleet { "fleet-" } else { "" };
     Letter {
         id: format!("report-{of_fleet}{}{suffix}", report.week),
         list: "report",
@@ -479,7 +479,7 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
         let wait = if done == Some(due.week) && late > REVISED_FOR_MS {
             remaining(due.next)
         } else {
-            match make(&config, due.week, late < GIVEN_UP_MS).await {
+            match make(&config, due.week, late < GIVEN_UP_MS, &stop).await {
                 Ok(()) => {
                     failures = 0;
                     done = Some(due.week);
@@ -508,19 +508,36 @@ async fn nap(wait: Duration) {
     tokio::time::sleep(wait.min(NAP)).await;
 }
 
+/// A week of which nothing is known: it was before the first start, or nothing of it was copied yet.
+#[must_use]
+pub fn is_unknown(report: &Report) -> bool {
+    report.kinds.is_empty() && report.coverage.seconds.k == 0
+}
+
 /// Makes one week's report, keeps it where it says something new, and mails it to whoever has not got it.
-async fn make(config: &Config, week: Week, mailed: bool) -> anyhow::Result<()> {
+///
+/// A stop ends the reckoning, which may wait for a fleet's database; what is being mailed is mailed and noted first.
+async fn make(
+    config: &Config,
+    week: Week,
+    mailed: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let voice = voice_of(config);
-    let report = match config.store.fleet.as_ref().filter(|_| config.report.fleet) {
-        None => reckon(config, &config.store.path, week).await?,
-        Some(url) => {
-            let reckoned = tokio::time::timeout(FLEET_PATIENCE, reckon_fleet(config, url, week));
-            let reckoned = reckoned.await;
-            reckoned.context("the fleet's database does not answer in time")??
+    let reckoned = stop.run_until_cancelled(async {
+        match config.store.fleet.as_ref().filter(|_| config.report.fleet) {
+            None => reckon(config, &config.store.path, week).await,
+            Some(url) => {
+                let reckoned = reckon_fleet(config, url, week);
+                let reckoned = tokio::time::timeout(FLEET_PATIENCE, reckoned).await;
+                reckoned.context("the fleet's database does not answer in time")?
+            }
         }
+    });
+    let Some(report) = reckoned.await.transpose()? else {
+        return Ok(());
     };
-    // A week of which nothing is known was before the first start.
-    if report.kinds.is_empty() && report.coverage.seconds.k == 0 {
+    if is_unknown(&report) {
         return Ok(());
     }
     let mut archive = Archive::open(&config.store.path).await?;

@@ -119,6 +119,13 @@ async fn make(
     if !arguments.send {
         return Ok(Status::Fine);
     }
+    if reports::is_unknown(&reckoned) {
+        writeln!(
+            err,
+            "--send: nothing is known of week {week}, so nothing was mailed"
+        )?;
+        return Ok(Status::Wrong);
+    }
     let Some(mut postman) = reports::postman(config)? else {
         return Ok(Status::Misused);
     };

@@ -76,8 +76,8 @@ pub struct Facts {
     /// Stretches of this week and the last in which all sources were fresh.
     pub seen: Vec<Range<Timestamp>>,
     pub seen_before: Vec<Range<Timestamp>>,
-    /// The same of this week by host, of a fleet; empty of one host.
-    pub seen_of: BTreeMap<String, Vec<Range<Timestamp>>>,
+    /// The same of this week by host, of a fleet; `None`: it is a host's own.
+    pub seen_of: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
     pub month: Month,
     pub incidents: Vec<IncidentFact>,
     /// What became of synthetic runs, by word; empty where none are made.
@@ -87,6 +87,9 @@ pub struct Facts {
 /// The report of one week, as figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// Whether it is over all hosts of a fleet.
+    #[serde(skip)]
+    pub of_fleet: bool,
     pub week: Week,
     pub zone: String,
     #[serde(serialize_with = "rfc3339")]
@@ -316,8 +319,10 @@ impl Report {
         });
         let total = rate(total, total_before, comparable);
         let incidents: Vec<IncidentFigures> = incident::figures(facts.incidents);
+        let of_fleet = facts.seen_of.is_some();
         let hosts = hosted(hosts, &incidents, facts.seen_of, &range);
         let mut report = Report {
+            of_fleet,
             week: facts.week,
             zone: facts.zone_name,
             from: range.start,
@@ -368,12 +373,6 @@ impl Report {
         report
     }
 
-    /// Whether it is over all hosts of a fleet.
-    #[must_use]
-    pub fn is_of_fleet(&self) -> bool {
-        self.hosts.iter().any(|host| host.seen.is_some())
-    }
-
     /// Of one kind.
     #[must_use]
     pub fn kind(&self, vm_type: VmType) -> Option<&KindFigures> {
@@ -417,10 +416,11 @@ fn kind(
 fn hosted(
     mut tallies: BTreeMap<String, HostTally>,
     incidents: &[IncidentFigures],
-    mut seen: BTreeMap<String, Vec<Range<Timestamp>>>,
+    seen: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
     week: &Range<Timestamp>,
 ) -> Vec<HostFigures> {
-    let is_fleet = !seen.is_empty();
+    let is_fleet = seen.is_some();
+    let mut seen = seen.unwrap_or_default();
     let of_seen = seen.keys().map(String::as_str);
     let of_incidents = incidents.iter().map(|incident| incident.host.as_str());
     for host in of_seen.chain(of_incidents.filter(|_| is_fleet)) {

@@ -61,7 +61,7 @@ fn subject(report: &Report) -> String {
         ""
     };
     let week = match report.hosts.len() {
-        hosts if report.is_of_fleet() => {
+        hosts if report.of_fleet => {
             let many = if hosts == 1 { "" } else { "s" };
             format!(
                 "{}, {} host{many}",

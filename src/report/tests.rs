@@ -70,7 +70,7 @@ fn golden() -> Report {
             start.plus_ms(103 * HOUR)..range.end,
         ],
         seen_before: vec![week.previous().range(&zone)],
-        seen_of: BTreeMap::new(),
+        seen_of: None,
         month: Month {
             failed: 49,
             judged: 1_000,
@@ -205,7 +205,7 @@ fn an_empty_week_is_laid_out_too() {
         before: Figures::new(ends(week.previous())),
         seen: Vec::new(),
         seen_before: Vec::new(),
-        seen_of: BTreeMap::new(),
+        seen_of: None,
         week,
         zone: zone.clone(),
         zone_name: "UTC".to_owned(),

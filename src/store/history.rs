@@ -138,12 +138,12 @@ impl History {
             .map_err(|error| self.cannot(error))
     }
 
-    /// Counts the boots that began in `range`, without reading them.
+    /// Counts the boots that began in `range` and touched no maintenance, without reading them.
     pub async fn tally(&mut self, range: Range<Timestamp>) -> Result<Vec<Tally>, StoreError> {
-        let rows: Vec<Counted> = sqlx::query_as(
+        let rows: Vec<Counted> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT vm_type, origin, outcome, failure, count(*) FROM boot
-             WHERE started_at >= ? AND started_at < ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-        )
+             WHERE started_at >= ? AND started_at < ? AND NOT {MAINTAINED} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        )))
         .bind(range.start.0)
         .bind(range.end.0)
         .fetch_all(&mut self.raw)
@@ -284,10 +284,17 @@ impl History {
         .map_err(|error| self.cannot(error))
     }
 
-    /// One week's report, in the zone in which it was made last.
-    pub async fn report(&mut self, week: &str) -> Result<Option<StoredReport>, StoreError> {
-        sqlx::query_as("SELECT * FROM report WHERE week = ? ORDER BY made_at DESC LIMIT 1")
+    /// One week's report of one zone, or of all the one made last.
+    pub async fn report(
+        &mut self,
+        week: &str,
+        zone: Option<&str>,
+    ) -> Result<Option<StoredReport>, StoreError> {
+        sqlx::query_as(
+            "SELECT * FROM report WHERE week = ? AND zone = coalesce(?, zone) ORDER BY made_at DESC LIMIT 1",
+        )
             .bind(week)
+            .bind(zone)
             .fetch_optional(&mut self.raw)
             .await
             .map_err(|error| self.cannot(error))

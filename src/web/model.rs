@@ -248,8 +248,8 @@ pub trait Past: fmt::Debug + Send + Sync {
     /// bootwatch's own runs, newest first: from that moment back, behind so many that began at it.
     fn runs(&self, place: Option<(Timestamp, u32)>, limit: u16) -> Answered<Vec<RunLine>>;
     fn reports(&self) -> Answered<Vec<ReportLine>>;
-    /// One archived report as HTML.
-    fn report(&self, week: String) -> Answered<Option<String>>;
+    /// One archived report as HTML: of that zone, or the one made last.
+    fn report(&self, week: String, zone: Option<String>) -> Answered<Option<String>>;
 }
 
 /// There is no store: every question is answered with that.
@@ -305,7 +305,7 @@ impl Past for NoPast {
         NoPast::says()
     }
 
-    fn report(&self, _: String) -> Answered<Option<String>> {
+    fn report(&self, _: String, _: Option<String>) -> Answered<Option<String>> {
         NoPast::says()
     }
 }

@@ -30,7 +30,7 @@ fn week(week: &str, zone: &str) -> Story {
             before: Figures::new(ends(week.previous(), &zone)),
             seen: vec![week.range(&zone)],
             seen_before: vec![week.previous().range(&zone)],
-            seen_of: BTreeMap::new(),
+            seen_of: None,
             zone,
             zone_name,
             terms: Terms { objective: 0.95 },

@@ -127,7 +127,7 @@ impl FleetHistory {
     /// Counts the boots of all hosts that began in `range`.
     pub async fn tally(&mut self, range: Range<Timestamp>) -> Result<Vec<Tally>, FleetError> {
         let rows: Vec<Counted> = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT vm_type, origin, outcome, failure, count(*) FROM bootwatch.boots WHERE {}
+            "SELECT vm_type, origin, outcome, failure, count(*) FROM bootwatch.boots WHERE {} AND NOT {MAINTAINED}
              GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             within("started_at", &range)
         )))

@@ -11,7 +11,7 @@ INSERT INTO boot_fact (started_at, boot_id, fact) SELECT started_at, boot_id, fa
 CREATE TRIGGER boot_fact_begun AFTER INSERT ON boot BEGIN
     INSERT INTO boot_fact (started_at, boot_id, fact) VALUES (NEW.started_at, NEW.boot_id, NEW.fact);
 END;
-CREATE TRIGGER boot_fact_changed AFTER UPDATE ON boot BEGIN
+CREATE TRIGGER boot_fact_changed AFTER UPDATE ON boot WHEN NEW.fact IS NOT OLD.fact OR NEW.boot_id <> OLD.boot_id BEGIN
     UPDATE boot_fact SET started_at = NEW.started_at, boot_id = NEW.boot_id, fact = NEW.fact
     WHERE started_at = OLD.started_at AND boot_id = OLD.boot_id;
 END;

@@ -62,6 +62,9 @@ fn together(mut latest: Vec<Value>, lines: Vec<Value>, running: &Value) -> Vec<V
     let skipped = |run: &Value| run["result"] == "skipped";
     let same =
         |a: &Value, b: &Value| a["started_at"] == b["started_at"] && skipped(a) == skipped(b);
+    if lines.is_empty() {
+        return latest;
+    }
     let mut runs = Vec::new();
     for line in lines {
         if running.is_object() && same(&line, running) {
@@ -73,9 +76,6 @@ fn together(mut latest: Vec<Value>, lines: Vec<Value>, running: &Value) -> Vec<V
         } else {
             runs.push(line);
         }
-    }
-    if runs.is_empty() {
-        return latest;
     }
     runs
 }
@@ -118,7 +118,12 @@ mod tests {
             "written",
         ];
         assert_eq!(told, expected);
+        let alone = vec![json!({ "started_at": "6", "result": null })];
         let only = vec![run("5", "passed", "known")];
+        assert!(
+            together(only.clone(), alone, &running).is_empty(),
+            "a page of what runs now"
+        );
         assert_eq!(together(only.clone(), Vec::new(), &Value::Null), only);
     }
 

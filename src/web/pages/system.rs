@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::super::model::{MessageLine, ReportLine};
 use super::layout::tag;
@@ -156,7 +157,7 @@ fn archive(page: &Page<'_>, reports: &[ReportLine]) -> Markup {
             @if reports.is_empty() { p.soft { "No report is in the archive yet." } }
             ul.plain.list {
                 @for report in reports {
-                    li { a.title href={ "/reports/" (report.week) } { "Week " (report.week) } p.small { (report.headline) }
+                    li { a.title href=(address(report, reports)) { "Week " (report.week) } p.small { (report.headline) }
                         p.small.soft {
                             "made " (page.moment(report.made_at)) ", days of " (report.zone)
                             @if report.revision > 1 { ", revision " (report.revision) }
@@ -167,8 +168,28 @@ fn archive(page: &Page<'_>, reports: &[ReportLine]) -> Markup {
     }
 }
 
-pub(super) async fn report(Shared(site): Shared<Arc<Site>>, Path(week): Path<String>) -> Response {
-    match site.past().report(week).await {
+/// A week alone, or with the zone where it was reported by the days of several.
+fn address(report: &ReportLine, all: &[ReportLine]) -> String {
+    let ReportLine { week, zone, .. } = report;
+    if all.iter().filter(|one| one.week == *week).count() < 2 {
+        return format!("/reports/{week}");
+    }
+    let zone = serde_urlencoded::to_string([("zone", zone)]).unwrap_or_default();
+    format!("/reports/{week}?{zone}")
+}
+
+/// Of which days, where a week was reported by the days of more than one zone.
+#[derive(Debug, Deserialize)]
+pub(super) struct OfZone {
+    zone: Option<String>,
+}
+
+pub(super) async fn report(
+    Shared(site): Shared<Arc<Site>>,
+    Path(week): Path<String>,
+    Query(of): Query<OfZone>,
+) -> Response {
+    match site.past().report(week, of.zone).await {
         Ok(Some(html)) => (
             [(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, REPORT)],
             html,
@@ -182,5 +203,36 @@ pub(super) async fn report(Shared(site): Shared<Arc<Site>>, Path(week): Path<Str
             "It is not in the archive.",
         ),
         Err(why) => unread(&site, "/reports", &why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Timestamp;
+
+    #[test]
+    fn reports_of_one_week_have_addresses_of_their_own() {
+        let line = |week: &str, zone: &str| ReportLine {
+            zone: zone.to_owned(),
+            week: week.to_owned(),
+            revision: 1,
+            made_at: Timestamp(0),
+            headline: String::new(),
+        };
+        let all = [
+            line("2025-W42", "Europe/Berlin"),
+            line("2025-W42", "Europe/Berlin, all hosts"),
+            line("2025-W41", "Europe/Berlin"),
+        ];
+        let addresses: Vec<String> = all.iter().map(|one| address(one, &all)).collect();
+        assert_eq!(
+            addresses,
+            [
+                "/reports/2025-W42?zone=Europe%2FBerlin",
+                "/reports/2025-W42?zone=Europe%2FBerlin%2C+all+hosts",
+                "/reports/2025-W41",
+            ]
+        );
     }
 }
