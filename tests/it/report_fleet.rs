@@ -294,7 +294,15 @@ async fn a_fleet_s_week_is_mailed_once_to_each_recipient_beside_the_host_s_own()
         path: folder.path().join("none.db"),
         ..store::settings(folder.path())
     };
-    let opened = Store::open(settings, store::NOW).await.unwrap();
+    let mut opened = Store::open(settings, store::NOW).await.unwrap();
+    let output = report(&config, &["--send"]);
+    assert_eq!(output.status.code(), Some(1), "the host has seen nothing");
+    assert!(said(&output).contains("nothing is known of week 2025-W42"));
+    let batch = Batch {
+        boots: boots("vmhost-1", 2, 1, 30_000),
+        ..Batch::default()
+    };
+    opened.store.commit(&batch).await.unwrap();
     opened.store.close().await;
     let output = report(&config, &["--fleet", "--send"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -314,7 +322,7 @@ async fn a_fleet_s_week_is_mailed_once_to_each_recipient_beside_the_host_s_own()
     let subject = server.next()["headers"]["Subject"].clone();
     assert_eq!(
         subject,
-        "Boot reliability 2025-W42: no browser boot (partial)"
+        "Boot reliability 2025-W42: 50.0 % of browser boots ready, 1 of 2 (partial)"
     );
     assert!(server.is_quiet());
 }
