@@ -237,11 +237,10 @@ fn objective(config: &Config) -> f64 {
 /// already.
 fn month(this: &Figures, before: &Figures, earlier: &[Tally]) -> Month {
     let mut own = Share::default();
-    if let Some(kind) = this.kinds.get(&VmType::Browser) {
-        own += kind.share();
-    }
-    if let Some(kind) = before.kinds.get(&VmType::Browser) {
-        own += kind.share();
+    for week in [this, before] {
+        if let Some(kind) = week.kinds.get(&VmType::Browser) {
+            own += kind.share();
+        }
     }
     let mut month = Month {
         failed: own.n - own.k,

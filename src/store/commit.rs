@@ -108,7 +108,7 @@ static BOOTS_AHEAD: LazyLock<String> = LazyLock::new(|| {
 /// The objects of an array as rows, each under the name of `value`. SQLite would write an object out again for each of
 /// the columns that are taken of it; behind a limit it does so once, where what selects of it has a WHERE: else the two
 /// are made one again.
-pub(super) fn objects(array: &str) -> String {
+fn objects(array: &str) -> String {
     format!("(SELECT value FROM json_each({{{array}}}) LIMIT -1)")
 }
 

@@ -170,12 +170,17 @@ fn runs() -> serde_json::Value {
     })
 }
 
-#[tokio::test]
-async fn the_latest_synthetic_boots_are_told_without_a_store_and_older_ones_are_not() {
+/// One whose bootwatch has made [`runs`].
+async fn with_runs() -> Server {
     let mut operators = operators(None).0;
     operators.synthetic.view = watch::channel(Arc::new(runs())).1;
     let faces = faces(two_lines(), watch::channel(Readiness::ready()).1, operators);
-    let server = start_with(Limits::default(), faces).await;
+    start_with(Limits::default(), faces).await
+}
+
+#[tokio::test]
+async fn the_latest_synthetic_boots_are_told_without_a_store_and_older_ones_are_not() {
+    let server = with_runs().await;
     let answer = ask(&server, "GET", "/api/v1/synthetic?limit=5").await;
     assert!(answer.contains("\"next\":null") && answer.contains("\"agent_refused\""));
     let answer = ask(&server, "GET", "/api/v1/synthetic?cursor=1760752327000.1").await;
@@ -187,10 +192,7 @@ async fn the_latest_synthetic_boots_are_told_without_a_store_and_older_ones_are_
 
 #[tokio::test]
 async fn synthetic_boots_are_shown_by_result_and_what_was_not_begun_says_nothing_of_vms() {
-    let mut operators = operators(None).0;
-    operators.synthetic.view = watch::channel(Arc::new(runs())).1;
-    let faces = faces(two_lines(), watch::channel(Readiness::ready()).1, operators);
-    let server = start_with(Limits::default(), faces).await;
+    let server = with_runs().await;
     let now = ask(&server, "GET", "/").await;
     // 7 passed and 1 failed; Wilson of 7 of 8.
     assert!(
