@@ -17,17 +17,21 @@
 //!
 //! Nothing is judged by single rows: `judge_rows` follows a whole poll, so that the rows' order makes no difference.
 
+mod keep;
+mod verdict;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use self::verdict::ended_at;
 use super::{Boot, Observation, Tracker};
 use crate::core::event::{
-    Failure, Origin, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
+    Origin, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
-use crate::core::row::{Row, RowKey, SessionRow, Verdict, VmRow};
-use crate::core::saved::{Changes, REST, RestoreError, Saved, Touched};
+use crate::core::row::{Row, RowKey, SessionRow, VmRow};
+use crate::core::saved::{Changes, RestoreError, Touched};
 
 /// `Provenance::source` of a boot that only rows told of.
 pub const ROWS: u16 = u16::MAX;
@@ -645,140 +649,4 @@ impl Rows {
             self.remember(RowKey::Session(session.session), known);
         }
     }
-
-    /// How the boot ended, if rows alone can tell by now.
-    fn verdict(&self, watched: &Watched, as_of: Timestamp) -> Option<Verdict> {
-        let session = watched.session.as_ref();
-        if let Some(verdict) = session.and_then(SessionRow::verdict) {
-            return Some(match &watched.vm {
-                // The session knows of no step, but no process ever came.
-                Some(vm)
-                    if verdict.failure == Some(Failure::Unknown) && vm.never_started(as_of) =>
-                {
-                    Verdict::never_started()
-                }
-                _ => verdict,
-            });
-        }
-        // A session gets its VM once the VM was made: then only the note of its process was lost.
-        let made = session.is_some_and(|session| session.vm.is_some());
-        if let Some(vm) = watched
-            .vm
-            .as_ref()
-            .filter(|vm| !made && vm.never_started(as_of))
-            && !self.was_waited_for(vm)
-        {
-            return Some(Verdict::never_started());
-        }
-        if watched
-            .vm
-            .as_ref()
-            .is_some_and(|vm| self.was_waited_for(vm))
-        {
-            return Some(Verdict::READY);
-        }
-        (as_of.since(watched.created_at()) >= LOST_MS).then_some(Verdict::LOST)
-    }
-
-    /// Whether a CLI VM was ready: the request that provisioned it went on to its browser VM.
-    fn was_waited_for(&self, vm: &VmRow) -> bool {
-        if vm.vm_type != Some(VmType::Cli) || vm.user.is_none() {
-            return false;
-        }
-        let first = vm.created_at.plus_ms(-REQUEST_MS);
-        self.sessions_of(vm.user, first, vm.created_at)
-    }
-
-    /// Whether a session of the user's that was made between these times has its VM.
-    fn sessions_of(&self, user: Option<UserKey>, first: Timestamp, last: Timestamp) -> bool {
-        // A session's rows lie under its VM's age, at most a request later.
-        let range = (first, RowKey::Vm(VmId(0)))..(last.plus_ms(REQUEST_MS), RowKey::Vm(VmId(0)));
-        self.by_age.range(range).any(|(_, key)| {
-            let session = self.watched.get(key).and_then(|w| w.session.as_ref());
-            session.is_some_and(|session| {
-                session.user == user
-                    && session.vm.is_some()
-                    && (first..=last).contains(&session.created_at)
-            })
-        })
-    }
-
-    pub(super) fn save_everything(&mut self) {
-        self.touched = Touched::default();
-    }
-
-    fn changes(&mut self) -> Changes {
-        let whole = self.touched.is_everything() || self.touched_known.is_everything();
-        if whole {
-            self.touched = Touched::default();
-            self.touched_known = Touched::default();
-            self.saved_rest = None;
-        }
-        let mut changes = Changes {
-            whole,
-            ..Changes::default()
-        };
-        for key in self.touched.take(self.watched.keys().copied()) {
-            changes.put_or_remove(format!("{WATCHED}{key}"), self.watched.get(&key));
-        }
-        for key in self.touched_known.take(self.known.keys().copied()) {
-            changes.put_or_remove(format!("{KNOWN}{key}"), self.known.get(&key));
-        }
-        let rest = Rest {
-            version: VERSION,
-            floor: self.floor,
-            parts: self.watched.len() + self.known.len(),
-        };
-        if self.saved_rest != Some(rest) {
-            changes.put(REST, &rest);
-            self.saved_rest = Some(rest);
-        }
-        changes
-    }
-
-    fn restore<K: Into<String>, V: Into<String>>(
-        parts: impl IntoIterator<Item = (K, V)>,
-    ) -> Result<Rows, RestoreError> {
-        let mut rows = Rows::default();
-        let mut saved = Saved::new("rows of boots", parts);
-        let Some(rest) = saved.rest::<Rest>(VERSION)? else {
-            return Ok(rows);
-        };
-        saved.counts(rest.parts)?;
-        rows.floor = rest.floor;
-        let mut order = Vec::new();
-        for (name, text) in saved.iter() {
-            if let Some(key) = name.strip_prefix(WATCHED).and_then(RowKey::parse) {
-                rows.put(key, saved.read(name, text)?);
-            } else if let Some(key) = name.strip_prefix(KNOWN).and_then(RowKey::parse) {
-                let known: Known = saved.read(name, text)?;
-                rows.known.insert(key, known);
-                order.push((known.at, key));
-            } else {
-                saved.ensure(false, name, "it names no row")?;
-            }
-        }
-        order.sort_unstable();
-        rows.known_order = order.into_iter().map(|(_, key)| key).collect();
-        rows.touched = Touched::nothing();
-        rows.touched_known = Touched::nothing();
-        rows.saved_rest = Some(rest);
-        Ok(rows)
-    }
-}
-
-/// When the boot ended, as nearly as rows tell: a failed VM is destroyed at once; otherwise it was seen by `as_of`.
-fn ended_at(watched: &Watched, outcome: Outcome, as_of: Timestamp) -> Timestamp {
-    let created_at = watched.created_at();
-    let latest = created_at.plus_ms(LOST_MS);
-    if outcome == Outcome::Lost {
-        return latest;
-    }
-    let destroyed_at = watched.vm.as_ref().and_then(|vm| vm.destroyed_at);
-    let destroyed_at = destroyed_at.filter(|_| outcome == Outcome::Failed);
-    let seen = match watched.live {
-        true => as_of,
-        false => created_at,
-    };
-    destroyed_at.unwrap_or(seen).min(latest).max(created_at)
 }
