@@ -139,6 +139,8 @@ pub struct Store {
     /// The last number given to a changed boot or incident.
     sequence: i64,
     last_message: MessageId,
+    /// What these two become if a commit came about whose answer nobody waited for.
+    given_up: Option<(i64, MessageId)>,
 }
 
 /// A store that was opened.
@@ -179,6 +181,7 @@ impl Store {
                 _lock: lock,
                 sequence: ready.sequence,
                 last_message: ready.last_message,
+                given_up: None,
             },
             saved: ready.saved,
             set_aside,
@@ -198,15 +201,22 @@ impl Store {
         if batch.is_empty() {
             return Ok(Committed::default());
         }
+        // No number is given twice.
+        if let Some(given) = self.given_up.take() {
+            (self.sequence, self.last_message) = given;
+        }
         let written = Written::of(batch, self.sequence, self.last_message);
-        let sequence = written.sequence();
-        let durability = batch.durability();
-        self.connection
-            .write(durability, &written, &batch.marks)
-            .await?;
-        self.sequence = sequence;
         let first = self.last_message + 1;
-        self.last_message += i64::try_from(batch.outbox.len()).unwrap_or(0);
+        let last = self.last_message + i64::try_from(batch.outbox.len()).unwrap_or(0);
+        let given = (written.sequence(), last);
+        self.given_up = Some(given);
+        let done = self
+            .connection
+            .write(batch.durability(), &written, &batch.marks)
+            .await;
+        self.given_up = None;
+        done?;
+        (self.sequence, self.last_message) = given;
         Ok(Committed {
             messages: (first..=self.last_message).collect(),
         })
@@ -221,8 +231,16 @@ impl Store {
         self.commit(&batch).await.map(|_| ())
     }
 
+    /// Writes a batch to the tables that was only laid ahead of them: one with messages, when [`Store::commit`] has
+    /// answered. It is as safe there, but seen by nobody. To be called when the messages have left; whatever is committed
+    /// next does it, too.
+    pub async fn settle(&mut self) -> Result<(), StoreError> {
+        self.connection.settle().await
+    }
+
     /// Messages that are queued, or of which a try has begun, in the order in which they were queued.
     pub async fn unsent(&mut self) -> Result<Vec<StoredMessage>, StoreError> {
+        self.connection.settle().await?;
         let raw = self.connection.raw("read").await?;
         let unsent = outbox::unsent(raw).await;
         unsent.map_err(|error| StoreError::new("read", self.connection.path(), error))
@@ -259,6 +277,12 @@ impl Store {
 
     /// Carries the log over into the database and closes it. Dropping the store loses nothing either.
     pub async fn close(mut self) {
+        if let Err(error) = self.connection.settle().await {
+            tracing::warn!(
+                error = format!("{:#}", anyhow::Error::new(error)),
+                "what was committed last is written to its tables by the next start"
+            );
+        }
         self.connection.close().await;
     }
 }
@@ -319,6 +343,10 @@ async fn start(
     let path = &settings.path;
     let raw = connection.raw("open").await?;
     let copy = schema::migrate(raw, path, &settings.host, now).await?;
+    if let Err(error) = connection.settle_found().await {
+        return Err(no_tables_of_ours(error).into());
+    }
+    let raw = connection.raw("open").await?;
     let read = async {
         let saved = saved::read(raw).await?;
         let sequence: i64 = sqlx::query_scalar("SELECT sequence FROM meta")
@@ -334,20 +362,19 @@ async fn start(
         ] {
             let _newest: Option<i64> = sqlx::query_scalar(newest).fetch_one(&mut *raw).await?;
         }
-        Ok((saved, sequence, last_message))
+        Ok::<_, sqlx::Error>((saved, sequence, last_message))
     };
     match read.await {
         Ok((saved, sequence, last_message)) => Ok((saved, sequence, last_message, copy)),
-        Err(error) => {
-            // Tables of this version that do not answer are no tables of ours.
-            let refused = Kind::of_sql(&error) == Kind::Other;
-            let error = StoreError::new("open", path, error);
-            Err(match refused {
-                true => error.found_corrupt(),
-                false => error,
-            }
-            .into())
-        }
+        Err(error) => Err(no_tables_of_ours(StoreError::new("open", path, error)).into()),
+    }
+}
+
+/// Tables of this version that do not answer are no tables of ours.
+fn no_tables_of_ours(error: StoreError) -> StoreError {
+    match error.kind() {
+        Kind::Other => error.found_corrupt(),
+        _ => error,
     }
 }
 

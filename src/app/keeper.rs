@@ -373,6 +373,9 @@ impl Keeper {
             answer.give(saved);
         }
         self.remember(committed);
+        if saved && !self.shelf.settle().await {
+            self.remember(None);
+        }
     }
 
     /// Writes entries of the synthetic journal, and says whether they are on the disk.

@@ -6,6 +6,10 @@
 //! (`json_each`; of NULL it makes no row). A long text of a row that is alone in its batch travels beside it as it is:
 //! to wrap it in JSON and unwrap it again would cost more than to write it.
 //!
+//! The same row may lie ahead of the tables (`ahead`): a batch whose messages wait for the disk is put there, which is a
+//! few pages instead of the dozens that tables and indexes take, and written to the tables when they have left. Its
+//! removal is what writes it ([`SETTLE`]), so that it is in the one place or in the other.
+//!
 //! A large batch, such as the first look at a database makes, is the same transaction in several trips: one text of all
 //! of it, with the copies that the library and SQLite make of a text, would be most of what the program ever holds in
 //! memory. Only one slice of it is a text at a time.
@@ -40,7 +44,7 @@ const SET_DETAIL: &str = "INSERT INTO boot_detail (boot_id, detail)
     SELECT key, value FROM json_each({details}) WHERE true
     ON CONFLICT (boot_id) DO UPDATE SET detail = excluded.detail";
 
-/// The columns of the view: what a batch is as one row, in the order in which it is bound.
+/// What a batch is as one row, in the order in which it is bound: the columns of the view, and of `ahead` behind its id.
 const COLUMNS: [&str; 12] = [
     "forgotten",
     "state",
@@ -66,7 +70,7 @@ fn set_incidents() -> String {
     upsert("incident", "key", &names, "incidents", Some("value"))
 }
 
-/// The view that takes batches, of the connection alone: it and its trigger are not in the file.
+/// The view that takes batches, and what writes one that lies ahead: they are the connection's alone, and not in the file.
 pub(super) fn view() -> String {
     let statements = [
         FORGET_STATE.to_owned(),
@@ -80,20 +84,31 @@ pub(super) fn view() -> String {
         trial::NOTE.to_owned(),
         SET_SEQUENCE.to_owned(),
     ];
-    let mut body = statements.join(";\n");
-    for column in COLUMNS {
-        body = body.replace(&format!("{{{column}}}"), &format!("NEW.{column}"));
-    }
+    let body = |row: &str| {
+        let mut body = statements.join(";\n");
+        for column in COLUMNS {
+            body = body.replace(&format!("{{{column}}}"), &format!("{row}.{column}"));
+        }
+        body
+    };
     format!(
         "CREATE TEMP VIEW IF NOT EXISTS batch ({}) AS SELECT {};
-         CREATE TEMP TRIGGER IF NOT EXISTS batch_written INSTEAD OF INSERT ON batch BEGIN {body}; END;",
+         CREATE TEMP TRIGGER IF NOT EXISTS batch_written INSTEAD OF INSERT ON batch BEGIN {}; END;
+         CREATE TEMP TRIGGER IF NOT EXISTS batch_settled AFTER DELETE ON ahead BEGIN {}; END;",
         COLUMNS.join(", "),
-        COLUMNS.map(|_| "NULL").join(", ")
+        COLUMNS.map(|_| "NULL").join(", "),
+        body("NEW"),
+        body("OLD"),
     )
 }
 
+/// Writes what lies ahead to the tables. Of nothing it is nothing.
+pub(super) const SETTLE: &str = "DELETE FROM ahead";
+
 /// What [`Written::last`] is bound to.
 const WRITE: &str = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+/// The same, ahead of the tables.
+const LAY: &str = "INSERT INTO ahead VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 /// What is forgotten, a slice of state, and one of boots, that go ahead.
 static FORGET_AHEAD: LazyLock<String> = LazyLock::new(|| FORGET_STATE.replace("{forgotten}", "?"));
 static STATE_AHEAD: LazyLock<String> = LazyLock::new(|| SET_STATE.replace("{state}", "?"));
@@ -168,6 +183,12 @@ impl<'a> Written<'a> {
         }
     }
 
+    /// Somebody waits for it, and it is one row: it may lie ahead of the tables for a moment.
+    pub(super) fn may_lie_ahead(&self) -> bool {
+        let small = self.set.is_empty() && self.boots.is_empty();
+        small && !self.batch.outbox.is_empty() && self.batch.marks.is_empty()
+    }
+
     /// The last number that a row of it has.
     pub(super) fn sequence(&self) -> i64 {
         let rows = self.batch.boots.len() + self.batch.incidents.len();
@@ -239,7 +260,11 @@ impl<'a> Written<'a> {
             text(batch.trials.iter().map(TrialRow::to_json).collect()),
         ]);
         arguments.add(self.sequence()).ok();
-        (WRITE, arguments)
+        let statement = match self.may_lie_ahead() {
+            true => LAY,
+            false => WRITE,
+        };
+        (statement, arguments)
     }
 
     fn forgotten(&self) -> Option<String> {

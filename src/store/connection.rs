@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
+use futures_util::TryStreamExt as _;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor as _};
 
 use super::commit::{self, Written};
 use super::error::{Kind, StoreError};
@@ -17,8 +18,8 @@ const BUSY: Duration = Duration::from_millis(200);
 const BEGINNING: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
 
 /// Of the connection. The log is carried over by `Store::upkeep`, when nobody waits; the automatic limit (16 MiB) is for
-/// a day when that cannot run.
-const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4096; \
+/// a day when that cannot run. Pages of the file are the kernel's to cache: what a commit needs of them is here.
+const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024; PRAGMA wal_autocheckpoint = 4096; \
      PRAGMA journal_size_limit = 16777216; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; \
      PRAGMA cell_size_check = ON;";
 
@@ -30,6 +31,9 @@ pub(super) enum Durability {
     /// The machine's: the disk has it.
     Power,
 }
+
+/// As a connection is left, so that a page's commit has nothing to set.
+const AT_REST: Durability = Durability::Power;
 
 impl Durability {
     fn setting(self) -> &'static str {
@@ -49,6 +53,8 @@ pub(super) struct Connection {
     durability: Option<Durability>,
     /// It has the view that batches are put into.
     has_view: bool,
+    /// A batch may lie ahead of the tables: an earlier connection may have left one.
+    has_ahead: bool,
     /// A transaction may be open: its future was dropped, or its end failed.
     in_doubt: bool,
 }
@@ -60,6 +66,7 @@ impl Connection {
             raw: None,
             durability: None,
             has_view: false,
+            has_ahead: true,
             in_doubt: false,
         };
         connection.raw("open").await?;
@@ -83,6 +90,7 @@ impl Connection {
                     .map_err(|error| StoreError::new(action, &self.path, error))?;
                 self.durability = None;
                 self.has_view = false;
+                self.has_ahead = true;
                 self.in_doubt = false;
                 raw
             }
@@ -119,14 +127,14 @@ impl Connection {
     }
 
     /// A whole transaction: what is written, then the marks. Of a small batch without marks it is one statement, in one
-    /// trip to the connection's thread.
+    /// trip to the connection's thread. What lies ahead goes before it.
     pub(super) async fn write(
         &mut self,
         durability: Durability,
         written: &Written<'_>,
         marks: &[Mark],
     ) -> Result<(), StoreError> {
-        self.give_view().await?;
+        self.settle().await?;
         let mut ahead = written.ahead().peekable();
         let (statement, arguments) = written.last();
         if !marks.is_empty() || ahead.peek().is_some() {
@@ -148,10 +156,36 @@ impl Connection {
             let done = done.await;
             return self.end(done).await;
         }
-        // A statement without a transaction around it is one.
-        let statements = match self.durability == Some(durability) {
-            true => statement.to_owned(),
-            false => format!("{};\n{statement}", durability.setting()),
+        // Said first: who gives up waiting does not know what comes about.
+        self.has_ahead = written.may_lie_ahead();
+        self.alone(durability, statement, arguments).await
+    }
+
+    /// Writes a batch that lies ahead to the tables. One that was laid there outlives a power failure; so does what it
+    /// becomes, for the log keeps both in their order.
+    pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
+        self.give_view().await?;
+        if self.has_ahead {
+            let nothing = SqliteArguments::default();
+            self.alone(Durability::Process, commit::SETTLE, nothing)
+                .await?;
+            self.has_ahead = false;
+        }
+        Ok(())
+    }
+
+    /// A statement without a transaction around it is one.
+    async fn alone(
+        &mut self,
+        durability: Durability,
+        statement: &str,
+        arguments: SqliteArguments,
+    ) -> Result<(), StoreError> {
+        let set = durability.setting();
+        let statements = match durability {
+            Durability::Power if self.durability == Some(durability) => statement.to_owned(),
+            Durability::Power => format!("{set};\n{statement}"),
+            Durability::Process => format!("{set};\n{statement};\n{}", AT_REST.setting()),
         };
         self.durability = None;
         let doubted = self.in_doubt;
@@ -159,16 +193,33 @@ impl Connection {
         if doubted {
             roll_back(raw).await;
         }
-        let done = sqlx::query_with(AssertSqlSafe(statements), arguments)
-            .execute(raw)
-            .await;
+        let alone = statements.len() == statement.len();
+        let query = sqlx::query_with(AssertSqlSafe(statements), arguments);
+        let done = match alone {
+            // What it did is known; that nothing follows is told by another wake, which is not waited for.
+            true => raw.execute_many(query).try_next().await.map(|_| ()),
+            false => query.execute(raw).await.map(|_| ()),
+        };
         match done {
-            Ok(_) => {
-                self.durability = Some(durability);
+            Ok(()) => {
+                self.durability = Some(AT_REST);
                 self.in_doubt = false;
                 Ok(())
             }
             Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// The same at a start, where mostly nothing lies ahead.
+    pub(super) async fn settle_found(&mut self) -> Result<(), StoreError> {
+        let raw = self.raw("open").await?;
+        let found = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ahead)")
+            .fetch_one(raw)
+            .await;
+        self.has_ahead = found.map_err(|error| StoreError::new("open", &self.path, error))?;
+        match self.has_ahead {
+            true => self.settle().await,
+            false => Ok(()),
         }
     }
 
@@ -195,12 +246,17 @@ impl Connection {
     /// Commits what was done since [`Connection::begin`], or undoes it.
     pub(super) async fn end<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         let done = match (done, &mut self.raw) {
-            (Ok(value), Some(raw)) => sqlx::query("COMMIT").execute(raw).await.map(|_| value),
+            (Ok(value), Some(raw)) => {
+                let statements = format!("COMMIT;\n{}", AT_REST.setting());
+                let ended = sqlx::query(AssertSqlSafe(statements)).execute(raw).await;
+                ended.map(|_| value)
+            }
             (done, _) => done,
         };
         match done {
             Ok(value) => {
                 self.in_doubt = false;
+                self.durability = Some(AT_REST);
                 Ok(value)
             }
             Err(error) => Err(self.failed(error).await),

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
+use super::commit;
 use super::connection::options;
 use super::outbox::{self, StoredMessage};
 use super::trial::{self, TrialRow};
@@ -71,13 +72,78 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
     })
 }
 
+/// The same where nothing may be written: a batch that lies ahead is worked into copies of the tables, in memory.
+async fn read_only(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Error> {
+    sqlx::raw_sql("PRAGMA temp_store = MEMORY")
+        .execute(&mut *raw)
+        .await?;
+    if lies_ahead(raw).await? {
+        copy_tables(raw).await?;
+        sqlx::raw_sql(AssertSqlSafe(commit::view()))
+            .execute(&mut *raw)
+            .await?;
+        sqlx::raw_sql(commit::SETTLE).execute(&mut *raw).await?;
+    }
+    read(raw).await
+}
+
+/// A store of an older version has no place for it.
+async fn lies_ahead(raw: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let known: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'ahead')",
+    )
+    .fetch_one(&mut *raw)
+    .await?;
+    match known {
+        true => {
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ahead)")
+                .fetch_one(raw)
+                .await
+        }
+        false => Ok(false),
+    }
+}
+
+/// A temporary table hides the file's of the same name. History is not read here, so that of it there is only the shape.
+async fn copy_tables(raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    // Of each table, which rows.
+    const COPIED: [(&str, &str); 9] = [
+        ("ahead", "true"),
+        ("meta", "true"),
+        ("state", "true"),
+        ("outbox", "state IN ('queued', 'sending')"),
+        ("synthetic", "true"),
+        ("operation", "false"),
+        ("incident", "false"),
+        // What its columns generate could not be copied.
+        ("boot", ""),
+        ("boot_detail", "false"),
+    ];
+    let shape = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
+    for (table, rows) in COPIED {
+        let made: String = sqlx::query_scalar(shape)
+            .bind(table)
+            .fetch_one(&mut *raw)
+            .await?;
+        let made = made.replacen("CREATE TABLE", "CREATE TEMP TABLE", 1);
+        let copied = match rows {
+            "" => String::new(),
+            _ => format!("INSERT INTO temp.{table} SELECT * FROM main.{table} WHERE {rows}"),
+        };
+        sqlx::raw_sql(AssertSqlSafe(format!("{made};\n{copied}")))
+            .execute(&mut *raw)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Reads what it can of a damaged file, all of it or nothing, and leaves the file as it is: where to go on may be whole
 /// where history is not.
 pub(super) async fn salvage(path: &Path) -> Option<Saved> {
     let alone = !super::file::beside(path, "-wal").exists();
     let options = options(path).read_only(true).immutable(alone);
     let mut raw = options.connect().await.ok()?;
-    let saved = read(&mut raw).await;
+    let saved = read_only(&mut raw).await;
     raw.close().await.ok();
     saved
         .inspect_err(|error| tracing::debug!(%error, "nothing can be read of the damaged store"))
@@ -102,7 +168,7 @@ pub(super) async fn read_in_distress(path: &Path) -> Option<Saved> {
         }) else {
             continue;
         };
-        let saved = read(&mut raw).await;
+        let saved = read_only(&mut raw).await;
         raw.close().await.ok();
         match saved {
             Ok(saved) => return Some(saved),

@@ -1,5 +1,6 @@
 //! The store on real files.
 
+mod ahead;
 mod corrupt;
 mod outbox;
 mod upgrade;
@@ -375,6 +376,7 @@ async fn a_batch_that_fails_at_any_row_leaves_nothing() {
             ..Batch::default()
         };
         store.commit(&before).await.unwrap();
+        store.settle().await.unwrap();
         let dump = dump(&store).await;
         let trigger = format!(
             "CREATE TRIGGER broken {when} ON {table} BEGIN SELECT RAISE(ABORT, 'this row cannot be written'); END"

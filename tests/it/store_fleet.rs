@@ -50,6 +50,7 @@ async fn boots_and_incidents_are_copied_and_what_changes_is_copied_again() {
     let mut store = open(folder.path()).await.store;
     commit_boots(&mut store, 1..1_200).await;
     store.commit(&batch(5_000)).await.unwrap();
+    store.settle().await.unwrap();
     let mut fleet = fleet(&database.url(), folder.path(), "host-1");
     assert!(fleet.step().await.unwrap(), "a batch is not all");
     assert_eq!(fleet.figures().behind, 700);

@@ -69,11 +69,10 @@ impl Shelf {
         if self.store.is_none() && !self.reopen().await {
             return None;
         }
-        let store = self.store.as_mut()?;
         if self.pending.is_empty() {
-            self.well();
-            return Some(Vec::new());
+            return self.settle().await.then(Vec::new);
         }
+        let store = self.store.as_mut()?;
         let taken = self.pending.take();
         let watch = Stopwatch::start();
         let done = store.commit(&taken.batch).await;
@@ -92,6 +91,23 @@ impl Shelf {
                 self.pending.put_back(taken);
                 self.broke(error).await;
                 None
+            }
+        }
+    }
+
+    /// Writes what was committed ahead of the tables to them; whether that went well.
+    pub(super) async fn settle(&mut self) -> bool {
+        let Some(store) = &mut self.store else {
+            return false;
+        };
+        match store.settle().await {
+            Ok(()) => {
+                self.well();
+                true
+            }
+            Err(error) => {
+                self.broke(error).await;
+                false
             }
         }
     }
