@@ -20,7 +20,7 @@ use crate::core::console::{
 use crate::core::event::{EventKind, Outcome, Timestamp, VmId};
 use crate::core::redact;
 use crate::export::Recorder;
-use crate::source::console::{Ask, ConsoleOptions, Follower, Listener, Stream};
+use crate::source::console::{ABSENT, Ask, ConsoleOptions, Follower, Listener, Stream};
 
 /// News on their way to the owner. When it is full the follower waits.
 const NEWS: usize = 64;
@@ -86,19 +86,31 @@ pub(super) fn start(
         inotify: true,
     };
     let (stop, recorder) = (stop.clone(), Arc::clone(recorder));
+    let mut desk = Desk {
+        news: news_tx,
+        vms: BTreeMap::new(),
+        recorder,
+    };
     let work = async move {
-        let until = stop.clone();
-        let follow = move || {
-            let mut desk = Desk {
-                news: news_tx,
-                vms: BTreeMap::new(),
-                recorder,
+        let mut follower = Follower::new(options);
+        while !stop.is_cancelled() {
+            let until = stop.clone();
+            let follow = move || {
+                follower.run(&mut asked, &until, &mut desk);
+                (follower, asked, desk)
             };
-            Follower::new(options).run(&mut asked, &until, &mut desk);
-        };
-        if let Err(error) = tokio::task::spawn_blocking(follow).await {
-            tracing::error!(%error, "the consoles' follower failed: boots have no console evidence");
-            stop.cancelled().await;
+            match tokio::task::spawn_blocking(follow).await {
+                Ok(rests) => (follower, asked, desk) = rests,
+                Err(error) => {
+                    tracing::error!(%error, "the consoles' follower failed: boots have no console evidence");
+                    return stop.cancelled().await;
+                }
+            }
+            // There is no folder. What is asked meanwhile waits.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(ABSENT) => {}
+            }
         }
     };
     (Consoles { asks, news }, work)

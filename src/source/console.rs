@@ -7,7 +7,8 @@
 //!
 //! These are bytes: what they mean is told by whoever listens. Bounded: so many VMs at once, so much of a console at
 //! once; what is skipped is told as a gap. Names that are no VM's, links and things that are no plain files are left
-//! alone. It blocks, and so runs on a thread of its own; nothing waits for it.
+//! alone. It blocks, and so runs on a thread of its own; nothing waits for it. Where there is no folder no thread waits for
+//! one: whoever runs it tries again later.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -42,8 +43,10 @@ const LINGER_MS: i64 = 60_000;
 /// A guest that writes without end is read so often and not oftener.
 const PAUSE: Duration = Duration::from_millis(5);
 const LOOK: Duration = Duration::from_millis(50);
-/// Without inotify, or with nothing to follow.
+/// With nothing to follow.
 const IDLE: Duration = Duration::from_millis(500);
+/// A folder that cannot be read is looked for so often.
+pub const ABSENT: Duration = Duration::from_secs(5);
 
 /// Where the directories are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +124,7 @@ struct Open {
     gap: bool,
 }
 
-/// Follows consoles until `stop`.
+/// Follows consoles.
 pub struct Follower {
     options: ConsoleOptions,
     inotify: Option<OwnedFd>,
@@ -157,7 +160,8 @@ impl Follower {
         }
     }
 
-    /// Looks again and again. What is asked is answered in the next look, within 50 ms.
+    /// Looks again and again, until `stop` or a look that finds no folder and has nothing to follow. What is asked is
+    /// answered in the next look, within 50 ms.
     pub fn run(
         &mut self,
         asks: &mut mpsc::Receiver<Ask>,
@@ -170,6 +174,9 @@ impl Follower {
                 self.asked(ask, clock::now(), listener);
             }
             listener.told();
+            if self.readable == Some(false) && self.vms.is_empty() {
+                return;
+            }
             self.wait();
             std::thread::sleep(PAUSE);
         }
@@ -586,6 +593,19 @@ mod tests {
                 .iter()
                 .all(|note| !note.contains("old"))
         );
+    }
+
+    #[test]
+    fn without_a_folder_it_answers_and_comes_back() {
+        let mut scene = Scene::new();
+        fs::remove_dir(&scene.users).unwrap();
+        fs::write(scene.archive.join("kept.log"), "kept").unwrap();
+        let (asks, mut asked) = mpsc::channel(1);
+        let (vm, name) = (VmId(1), "kept.log".to_owned());
+        asks.try_send(Ask::Archived { vm, name }).unwrap();
+        let stop = CancellationToken::new();
+        scene.follower.run(&mut asked, &stop, &mut scene.notes);
+        assert_eq!(scene.notes.0, ["1 archived kept"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One path name is one endless stream, whatever happens to the files underneath.
 //!
 //! [`run`] follows `x.log` through winston's rotation (`x.log` becomes `x1.log`, `x1.log` becomes `x2.log` …), through
-//! truncation, absence, late files and remounts, and sends what it reads as [`TailEvent`]s. It is one future; it starts
-//! no task and keeps nothing on disk.
+//! truncation, absence, late files and remounts, and sends what it reads as [`TailEvent`]s. It is one future, with a thread
+//! that reads a busy log and ends with it; it starts no task and keeps nothing on disk.
 //!
 //! # What is promised
 //!
@@ -23,10 +23,12 @@
 //! - **Speed**: on an idle log a wake is served at once, and so is a burst of a busy one, where a write comes within two
 //!   `batch_window`s of the last read. Writes that come within half a window wake nobody: they are read at its end.
 //!   What was read of a busy log is delivered at once if a line of it is `urgent`; other lines are gathered for up to
-//!   `gather_for`, because to wake everything that follows costs ten times what the reading does.
+//!   `gather_for`, because to wake everything that follows costs ten times what the reading does. While they are, no
+//!   write wakes the runtime (see `beat.rs`).
 //!
 //! inotify only shortens the sleep; polling alone gives the same stream, later.
 
+mod beat;
 mod checkpoint;
 mod disk;
 mod family;
@@ -40,18 +42,20 @@ mod wake;
 mod walk;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use beat::{Stretch, Thread};
 pub use checkpoint::{Checkpoint, Mark, Position};
 use disk::Disk;
 use follower::Follower;
 pub use identity::{FileId, Head};
 pub use options::{StartAt, TailError, TailOptions, Urgent};
-use pace::Pace;
+use pace::Rhythm;
 use wake::Wakes;
 
 /// What the follower has to say, in the order in which it happened to the stream.
@@ -184,7 +188,12 @@ pub async fn run<C: From<Checkpoint>>(
     let epoch = clock::monotonic();
     let now = || clock::monotonic().duration_since(epoch);
     let mut wakes = Wakes::new(options.inotify);
-    let mut pace = Pace::new(options.batch_window, options.gather_for);
+    let mut thread = Thread::new(&wakes, epoch);
+    // A log without a thread that could beat is read at every write.
+    let window = thread
+        .as_ref()
+        .map_or(Duration::ZERO, |_| options.batch_window);
+    let mut rhythm = Rhythm::new(window, options.gather_for);
     let directory = options.directory().to_owned();
     let mut follower = Follower::new(options, checkpoint, Box::new(Disk));
     // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
@@ -230,34 +239,27 @@ pub async fn run<C: From<Checkpoint>>(
             follower.read_again();
             continue;
         }
-        if pace.is_beating() {
+        if let Some(thread) = thread.as_mut().filter(|_| rhythm.is_beating()) {
             if came {
-                pace.delivered(now());
+                rhythm.delivered(now());
             } else if std::mem::take(&mut beaten) {
-                // Busy no more. What was told of writes is taken, so it is read once again.
-                pace.stop(&wakes);
+                // Busy no more. What was written until now is read once again.
+                rhythm.rest();
+                wakes.return_to_file();
                 follower.read_again();
                 continue;
             }
-            // Fifty times a second on a busy machine: what can be asked at the end of a window is not waited for.
-            let looks = loop {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled(), if pace.waits_for_writes() => return,
-                    () = wakes.directory() => break true,
-                    () = pace.beat(now, follower.next_look(), &wakes) => beaten = true,
-                }
-                if stop.is_cancelled() || events.is_closed() {
-                    return;
-                }
-                let now = now();
-                if now >= follower.next_look() {
-                    break true;
-                }
-                if !follower.gather(now) {
-                    break false;
-                }
+            wakes.leave_file();
+            let stretch = Stretch::new(follower, rhythm);
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = events.closed() => return,
+                ended = thread.beat(stretch) => ended,
             };
+            let looks = ended.looks;
+            beaten |= ended.beaten;
+            (follower, rhythm) = (ended.follower, ended.rhythm);
             if looks {
                 wakes.watch_directory(&directory);
                 follower.look(now());
@@ -278,8 +280,9 @@ pub async fn run<C: From<Checkpoint>>(
                 follower.look(now());
             }
             () = wakes.written() => {
-                beaten = pace.written(now(), &wakes);
+                beaten = rhythm.written(now());
                 if beaten {
+                    wakes.take_file();
                     follower.wake(now());
                 }
             }

@@ -35,7 +35,7 @@ pub(super) trait Handle: Send {
     fn descriptor(&self) -> Option<RawFd>;
 }
 
-/// The real file system, asked directly from the task that follows: what the controller just wrote is in the page
+/// The real file system, asked directly by whoever follows: what the controller just wrote is in the page
 /// cache, so a read takes a microsecond or two, while a trip through a pool of blocking threads would take tens.
 pub(super) struct Disk;
 

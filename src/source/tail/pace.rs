@@ -5,16 +5,7 @@
 //! waited for: what the kernel tells is left untaken, so that it merges the next write with it and wakes nobody, and
 //! the log is read at the end of the window. Now and then a burst is waited for again.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-use tokio::io::unix::AsyncFd;
-
-use super::wake::{self, Wakes};
 
 /// So many writes in a row that come too early are a stream.
 const EARLY: u32 = 4;
@@ -23,7 +14,7 @@ const WINDOWS: u32 = 50;
 
 /// When to read, decided without timers or channels.
 #[derive(Debug)]
-struct Rhythm {
+pub(super) struct Rhythm {
     window: Duration,
     /// A burst that follows on the last one after longer than this is not waited for.
     patience: Duration,
@@ -47,8 +38,36 @@ enum Beat {
 }
 
 impl Rhythm {
+    /// `patience` is how long what was read may be kept from those who wait for it. With a `window` of zero a log is
+    /// never busy.
+    pub(super) fn new(window: Duration, patience: Duration) -> Rhythm {
+        Rhythm {
+            window,
+            patience: patience.max(2 * window),
+            beat: Beat::Rest,
+            read_at: None,
+            by_timer: false,
+            delivered_at: Duration::ZERO,
+        }
+    }
+
+    /// The log is busy.
+    pub(super) fn is_beating(&self) -> bool {
+        self.beat != Beat::Rest
+    }
+
+    /// It is not busy any more.
+    pub(super) fn rest(&mut self) {
+        self.beat = Beat::Rest;
+    }
+
+    /// Something of the log was delivered.
+    pub(super) fn delivered(&mut self, now: Duration) {
+        self.delivered_at = now;
+    }
+
     /// Something was written: whether to read it at once. If not, nothing is asked before the window's end.
-    fn written(&mut self, now: Duration) -> bool {
+    pub(super) fn written(&mut self, now: Duration) -> bool {
         let since = self.read_at.map(|at| now.saturating_sub(at));
         let early = match self.beat {
             Beat::Write { early } => early,
@@ -77,7 +96,7 @@ impl Rhythm {
     }
 
     /// The time is over that [`Rhythm::until`] gave: the log is read.
-    fn over(&mut self, now: Duration) {
+    pub(super) fn over(&mut self, now: Duration) {
         self.read_at = Some(now);
         self.by_timer = true;
         self.beat = match self.beat {
@@ -90,7 +109,7 @@ impl Rhythm {
     }
 
     /// How long the next write is waited for, or no write at all.
-    fn until(&self) -> Option<Duration> {
+    pub(super) fn until(&self) -> Option<Duration> {
         match self.beat {
             Beat::Rest => None,
             Beat::Write { .. } => Some(self.delivered_at + self.patience),
@@ -98,141 +117,8 @@ impl Rhythm {
         }
     }
 
-    fn waits_for_writes(&self) -> bool {
-        matches!(self.beat, Beat::Write { .. })
-    }
-}
-
-pub(super) struct Pace {
-    rhythm: Rhythm,
-    /// The kernel's own: one of the runtime wakes more than once on its way to a time that it has to round. `None`: the
-    /// log is read at every write, or the kernel gave none.
-    timer: Option<AsyncFd<OwnedFd>>,
-    /// What the timer is set to.
-    set: Option<Duration>,
-}
-
-impl Pace {
-    /// `patience` is how long what was read may be kept from those who wait for it.
-    pub(super) fn new(window: Duration, patience: Duration) -> Pace {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = (!window.is_zero())
-            .then(|| wake::registered(timerfd_create(TimerfdClockId::Monotonic, flags).ok()?));
-        Pace {
-            rhythm: Rhythm {
-                window,
-                patience: patience.max(2 * window),
-                beat: Beat::Rest,
-                read_at: None,
-                by_timer: false,
-                delivered_at: Duration::ZERO,
-            },
-            timer: timer.flatten(),
-            set: None,
-        }
-    }
-
-    pub(super) fn is_beating(&self) -> bool {
-        self.rhythm.beat != Beat::Rest
-    }
-
-    /// A log at rest was written to: whether to read it at once. Without a timer it always is.
-    pub(super) fn written(&mut self, now: Duration, wakes: &Wakes) -> bool {
-        let at_once = self.timer.is_none() || self.rhythm.written(now);
-        if at_once {
-            wakes.take_file();
-        }
-        at_once
-    }
-
-    /// Something of the log was delivered.
-    pub(super) fn delivered(&mut self, now: Duration) {
-        self.rhythm.delivered_at = now;
-    }
-
-    /// The log is not busy any more.
-    pub(super) fn stop(&mut self, wakes: &Wakes) {
-        self.rhythm.beat = Beat::Rest;
-        // What was written until now is read next anyway.
-        wakes.take_file();
-    }
-
     pub(super) fn waits_for_writes(&self) -> bool {
-        self.rhythm.waits_for_writes()
-    }
-
-    /// The next beat, at which the log is to be read: while writes are waited for, not later than `latest`. To be dropped
-    /// halfway loses nothing.
-    pub(super) async fn beat(
-        &mut self,
-        now: impl Fn() -> Duration,
-        latest: Duration,
-        wakes: &Wakes,
-    ) {
-        loop {
-            self.set_timer(now(), latest);
-            let over = match self.rhythm.waits_for_writes() {
-                true => tokio::select! {
-                    biased;
-                    () = wakes.written() => false,
-                    () = expired(self.timer.as_ref()) => true,
-                },
-                false => {
-                    expired(self.timer.as_ref()).await;
-                    true
-                }
-            };
-            if over {
-                // What it was set to is behind, so that it is set anew whatever it is set to.
-                self.set = None;
-                self.rhythm.over(now());
-            } else if !self.rhythm.written(now()) {
-                continue;
-            }
-            if self.rhythm.waits_for_writes() {
-                wakes.take_file();
-            }
-            return;
-        }
-    }
-
-    fn set_timer(&mut self, now: Duration, latest: Duration) {
-        let until = match self.rhythm.waits_for_writes() {
-            true => self.rhythm.until().map(|until| until.min(latest)),
-            false => self.rhythm.until(),
-        };
-        let (Some(timer), Some(at)) = (&self.timer, until) else {
-            return;
-        };
-        if self.set == until {
-            return;
-        }
-        // Nothing left is one nanosecond: zero would take the timer back.
-        let left = at.saturating_sub(now).max(Duration::from_nanos(1));
-        let times = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            },
-        };
-        if timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &times).is_ok() {
-            self.set = until;
-        }
-    }
-}
-
-/// The timer has gone off; setting it is what makes it go off again.
-async fn expired(timer: Option<&AsyncFd<OwnedFd>>) {
-    match timer {
-        Some(timer) => match timer.readable().await {
-            Ok(mut ready) => ready.clear_ready(),
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
+        matches!(self.beat, Beat::Write { .. })
     }
 }
 
@@ -243,14 +129,7 @@ mod tests {
     const WINDOW: Duration = Duration::from_millis(20);
 
     fn rhythm() -> Rhythm {
-        Rhythm {
-            window: WINDOW,
-            patience: Duration::from_millis(250),
-            beat: Beat::Rest,
-            read_at: None,
-            by_timer: false,
-            delivered_at: Duration::ZERO,
-        }
+        Rhythm::new(WINDOW, Duration::from_millis(250))
     }
 
     fn at(ms: u64) -> Duration {
@@ -267,13 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn without_a_window_a_log_is_never_busy() {
+        let mut rhythm = Rhythm::new(Duration::ZERO, Duration::from_millis(250));
+        for ms in [0, 0, 1, 1, 2] {
+            assert!(rhythm.written(at(ms)) && !rhythm.is_beating(), "{ms}");
+        }
+    }
+
+    #[test]
     fn bursts_are_read_at_once_and_the_timer_only_ends_the_waiting_for_them() {
         let mut rhythm = rhythm();
         for ms in (0..2_000).step_by(20) {
             assert!(rhythm.written(at(ms)), "{ms}");
         }
         assert!(rhythm.waits_for_writes());
-        rhythm.delivered_at = at(1_900);
+        rhythm.delivered(at(1_900));
         assert_eq!(rhythm.until(), Some(at(2_150)));
     }
 

@@ -3,10 +3,13 @@
 //!
 //! The kernel merges a write's event with the one before it while that is unread, so a flood costs one event a batch.
 //! Nothing depends on any event arriving: an instance that cannot be made, or a watch that cannot be set, means polling.
+//!
+//! While the log is busy the runtime is not told of writes: a thread of its own asks the same instances (`beat.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init, remove_watch};
 use tokio::io::Interest;
@@ -20,8 +23,10 @@ pub(super) struct Wakes {
 }
 
 struct Instances {
-    folder: AsyncFd<OwnedFd>,
-    file: AsyncFd<OwnedFd>,
+    folder: AsyncFd<Arc<OwnedFd>>,
+    file: Arc<OwnedFd>,
+    /// The runtime's place for `file`, while it is to be told of writes.
+    writes: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
 /// Room for many events; the largest one takes about 270 bytes.
@@ -31,9 +36,11 @@ const LARGEST_EVENT: usize = 272;
 impl Wakes {
     pub(super) fn new(wanted: bool) -> Wakes {
         let instances = wanted.then(|| {
+            let (folder, file) = (instance()?, instance()?);
             Some(Instances {
-                folder: instance()?,
-                file: instance()?,
+                folder: registered(folder)?,
+                writes: Some(registered(Arc::clone(&file))?),
+                file,
             })
         });
         Wakes {
@@ -41,6 +48,13 @@ impl Wakes {
             folder_is_watched: false,
             file: None,
         }
+    }
+
+    /// The folder's instance and the file's, for whoever waits for them without the runtime.
+    pub(super) fn descriptors(&self) -> Option<(Arc<OwnedFd>, Arc<OwnedFd>)> {
+        let instances = self.instances.as_ref()?;
+        let folder = Arc::clone(instances.folder.get_ref());
+        Some((folder, Arc::clone(&instances.file)))
     }
 
     /// Whether the kernel would wake us at a rotation.
@@ -79,7 +93,7 @@ impl Wakes {
         let old = self.file.take();
         if let Some((generation, descriptor)) = newest {
             let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
-            if let Ok(watch) = add_watch(instances.file.get_ref(), &path, WatchFlags::MODIFY) {
+            if let Ok(watch) = add_watch(&instances.file, &path, WatchFlags::MODIFY) {
                 self.file = Some((generation, descriptor, watch));
             }
         }
@@ -87,9 +101,9 @@ impl Wakes {
         if let Some((_, _, watch)) = old
             && self.file.is_none_or(|(_, _, new)| new != watch)
         {
-            remove_watch(instances.file.get_ref(), watch).ok();
+            remove_watch(&instances.file, watch).ok();
             // The kernel tells of the end of a watch as of a write. What was written until now is read next anyway.
-            while drain(instances.file.get_ref()) > 0 {}
+            while drain(&instances.file) > 0 {}
         }
         self.file.is_some()
     }
@@ -104,10 +118,11 @@ impl Wakes {
 
     /// Something was written to the watched file. Until it is taken, further writes are merged with it and wake nobody.
     pub(super) async fn written(&self) {
-        let Some(instances) = &self.instances else {
+        let writes = self.instances.as_ref().and_then(|all| all.writes.as_ref());
+        let Some(writes) = writes else {
             return std::future::pending().await;
         };
-        match instances.file.readable().await {
+        match writes.readable().await {
             Ok(mut ready) => ready.retain_ready(),
             Err(_) => std::future::pending().await,
         }
@@ -115,14 +130,31 @@ impl Wakes {
 
     /// Takes what was told of writes, so that the next one is told.
     pub(super) fn take_file(&self) {
-        if let Some(instances) = &self.instances {
-            let taken: io::Result<()> = instances.file.try_io(Interest::READABLE, |instance| {
-                while drain(instance) + LARGEST_EVENT > BUFFER {}
+        let writes = self.instances.as_ref().and_then(|all| all.writes.as_ref());
+        if let Some(writes) = writes {
+            let taken: io::Result<()> = writes.try_io(Interest::READABLE, |instance| {
+                take(instance);
                 // Empty: the descriptor is edge-triggered, so a write after this read is a new edge.
                 Err(io::Error::from(io::ErrorKind::WouldBlock))
             });
             // Always that nothing is left.
             taken.ok();
+        }
+    }
+
+    /// The runtime is not told of writes any more.
+    pub(super) fn leave_file(&mut self) {
+        if let Some(instances) = &mut self.instances {
+            instances.writes = None;
+        }
+    }
+
+    /// The runtime is told of writes again, of those from now on.
+    pub(super) fn return_to_file(&mut self) {
+        if let Some(instances) = &mut self.instances {
+            take(&instances.file);
+            // What is written in between is told of as well: a descriptor that has something comes with an edge.
+            instances.writes = registered(Arc::clone(&instances.file));
         }
     }
 
@@ -135,16 +167,22 @@ impl Wakes {
     }
 }
 
-fn instance() -> Option<AsyncFd<OwnedFd>> {
-    registered(init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?)
+fn instance() -> Option<Arc<OwnedFd>> {
+    let instance = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+    Some(Arc::new(instance))
 }
 
 #[expect(
     deprecated,
     reason = "its successor is unsafe to call, for types whose descriptor may change; an OwnedFd's never does"
 )]
-pub(super) fn registered(descriptor: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    AsyncFd::new(descriptor).ok()
+fn registered(instance: Arc<OwnedFd>) -> Option<AsyncFd<Arc<OwnedFd>>> {
+    AsyncFd::new(instance).ok()
+}
+
+/// Takes all events that there are.
+pub(super) fn take(instance: &OwnedFd) {
+    while drain(instance) + LARGEST_EVENT > BUFFER {}
 }
 
 /// Takes what events there are; how many bytes they were.
@@ -153,7 +191,7 @@ fn drain(instance: &OwnedFd) -> usize {
     rustix::io::read(instance.as_fd(), &mut buffer).unwrap_or(0)
 }
 
-async fn drained(instance: &AsyncFd<OwnedFd>) {
+async fn drained(instance: &AsyncFd<Arc<OwnedFd>>) {
     loop {
         let Ok(mut ready) = instance.readable().await else {
             return std::future::pending().await;
@@ -174,6 +212,7 @@ async fn drained(instance: &AsyncFd<OwnedFd>) {
 mod tests {
     use std::io::Write;
     use std::os::fd::AsRawFd;
+    use std::time::Duration;
 
     use super::*;
 
@@ -184,16 +223,31 @@ mod tests {
         wakes.watch_file(Some((0, file.as_raw_fd())));
         file.write_all(b"1\n").unwrap();
         let instances = wakes.instances.as_ref().unwrap();
-        assert!(drain(instances.file.get_ref()) > 0, "the write is told");
+        assert!(drain(&instances.file) > 0, "the write is told");
 
         file.write_all(b"2\n").unwrap();
         wakes.watch_file(None);
         let instances = wakes.instances.as_ref().unwrap();
-        assert_eq!(drain(instances.file.get_ref()), 0, "nothing is told");
+        assert_eq!(drain(&instances.file), 0, "nothing is told");
 
         wakes.watch_file(Some((0, file.as_raw_fd())));
         file.write_all(b"3\n").unwrap();
         let instances = wakes.instances.as_ref().unwrap();
-        assert!(drain(instances.file.get_ref()) > 0, "the next one is");
+        assert!(drain(&instances.file) > 0, "the next one is");
+    }
+    #[tokio::test]
+    async fn what_is_written_once_the_runtime_is_told_again_is_told() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut wakes = Wakes::new(true);
+        wakes.watch_file(Some((0, file.as_raw_fd())));
+        wakes.leave_file();
+        file.write_all(b"1\n").unwrap();
+        wakes.return_to_file();
+        for text in [b"2\n", b"3\n"] {
+            file.write_all(text).unwrap();
+            let told = tokio::time::timeout(Duration::from_secs(20), wakes.written());
+            told.await.expect("within the deadline");
+            wakes.take_file();
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! [`run`] itself: its channel, its stop, its wakes.
 
+use std::thread::{self, ThreadId};
+
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -219,4 +221,92 @@ async fn a_busy_logs_urgent_line_takes_along_those_that_waited() {
     let done = tokio::time::timeout(seconds(20), follow).await;
     done.expect("within the deadline");
     assert!(written.starts_with(&came));
+}
+
+/// A log whose lines wait, for as long as a test takes, and that tells on which thread each beat asked about them.
+fn beating(log: &Log) -> (TailOptions, mpsc::Receiver<ThreadId>) {
+    let (told, beats) = mpsc::channel(1);
+    let mut options = log.options();
+    options.poll_active = seconds(60);
+    options.poll_idle = seconds(60);
+    options.gather_for = seconds(60);
+    options.urgent = Urgent::new(move |_| {
+        told.try_send(thread::current().id()).ok();
+        false
+    });
+    (options, beats)
+}
+
+impl Log {
+    /// Writes until a beat reads some of it, and says on which thread it did.
+    async fn keep_busy(&self, beats: &mut mpsc::Receiver<ThreadId>) -> ThreadId {
+        let writes = async {
+            loop {
+                self.write("x\n");
+                if let Ok(beat) = tokio::time::timeout(Duration::from_millis(1), beats.recv()).await
+                {
+                    return beat.expect("somebody follows");
+                }
+            }
+        };
+        let read = tokio::time::timeout(seconds(20), writes).await;
+        read.expect("within the deadline")
+    }
+}
+
+#[tokio::test]
+async fn a_busy_log_beats_on_another_thread_where_a_rotation_is_noticed() {
+    let log = Log::new();
+    let (options, mut beats) = beating(&log);
+    let mut live = follow(options, 8);
+    live.until(|stats| stats.inotify).await;
+    for n in 0..5 {
+        assert_ne!(log.keep_busy(&mut beats).await, thread::current().id());
+        log.rotate();
+        log.write(format!("{n}\n"));
+        let mut text = live.text().await;
+        while !text.ends_with(&format!("x\n{n}\n")) {
+            text += &live.text().await;
+        }
+    }
+    live.until(|stats| stats.rotations >= 5).await;
+}
+
+#[tokio::test]
+async fn a_busy_log_that_nobody_follows_any_more_is_let_go_at_once() {
+    let ends: [fn(Live); 3] = [
+        |live| live.task.abort(),
+        |live| live.stop.cancel(),
+        |live| drop(live.events),
+    ];
+    for end in ends {
+        let log = Log::new();
+        let (options, mut beats) = beating(&log);
+        let mut live = follow(options, 8);
+        live.until(|stats| stats.inotify).await;
+        log.keep_busy(&mut beats).await;
+        end(live);
+        // The thread holds the other end.
+        let let_go = async { while beats.recv().await.is_some() {} };
+        let gone = tokio::time::timeout(seconds(20), let_go).await;
+        gone.expect("within the deadline");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_on_the_thread_is_one_of_the_follower() {
+    let log = Log::new();
+    let (mut options, _) = beating(&log);
+    options.urgent = Urgent::new(|_| panic!("as a test wants"));
+    let mut live = follow(options, 8);
+    live.until(|stats| stats.inotify).await;
+    let writes = async {
+        while !live.task.is_finished() {
+            log.write("x\n");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let ended = tokio::time::timeout(seconds(20), writes).await;
+    ended.expect("within the deadline");
+    assert!(live.task.await.unwrap_err().is_panic());
 }

@@ -1,0 +1,192 @@
+//! A busy log is read on a thread of its own, outside the runtime.
+//!
+//! A beat is short: the kernel tells of a write, the log is read, and mostly what came may wait. Through the runtime
+//! that costs twice what it does itself, since the scheduler and everything around a task have left the caches between
+//! two bursts. So the follower's state is lent to a thread that does nothing but wait and read, and comes back when there
+//! is something to hand on: about four times a second, and at once for an urgent line or a change in the folder.
+//!
+//! A log at rest is not read here: for a single line the way through a thread would be the longer one.
+
+use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::follower::Follower;
+use super::pace::Rhythm;
+use super::wake::{Wakes, take};
+use crate::clock;
+
+/// The thread that waits for work, or works. It ends when this is dropped.
+pub(super) struct Thread {
+    work: SyncSender<Work>,
+    end: Arc<OwnedFd>,
+    /// `None` once it panicked.
+    running: Option<JoinHandle<()>>,
+}
+
+/// A stretch, and where it goes back to.
+type Work = (Stretch, oneshot::Sender<Stretch>);
+
+/// What is waited for.
+struct Signals {
+    /// Readable for good once nobody waits for the stretch.
+    end: Arc<OwnedFd>,
+    folder: Arc<OwnedFd>,
+    file: Arc<OwnedFd>,
+}
+
+/// What a busy log's thread works on, from one delivery to the next.
+pub(super) struct Stretch {
+    pub(super) follower: Follower,
+    pub(super) rhythm: Rhythm,
+    /// The log was read.
+    pub(super) beaten: bool,
+    /// It ended because the folder is to be looked at.
+    pub(super) looks: bool,
+}
+
+impl Thread {
+    /// `None` where the kernel does not tell of writes, or has no thread to give. Times are counted from `epoch`.
+    pub(super) fn new(wakes: &Wakes, epoch: Instant) -> Option<Thread> {
+        let (folder, file) = wakes.descriptors()?;
+        let end = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+        let end = Arc::new(end);
+        let signals = Signals {
+            end: Arc::clone(&end),
+            folder,
+            file,
+        };
+        let (work, given) = sync_channel::<Work>(1);
+        let working = move || {
+            for (mut stretch, back) in given {
+                stretch.run(&signals, || clock::monotonic().duration_since(epoch));
+                // Nobody waits for it any more: then it ends here.
+                back.send(stretch).ok();
+            }
+        };
+        let running = thread::Builder::new()
+            .name("tail".to_owned())
+            .spawn(working);
+        Some(Thread {
+            work,
+            end,
+            running: Some(running.ok()?),
+        })
+    }
+
+    /// Beats until there is something to hand on. To be dropped halfway loses the stretch. A panic of the thread is one
+    /// of the caller.
+    pub(super) async fn beat(&mut self, stretch: Stretch) -> Stretch {
+        let (back, ended) = oneshot::channel();
+        // There is place: a stretch is given once the last one is back.
+        self.work.try_send((stretch, back)).ok();
+        if let Ok(stretch) = ended.await {
+            return stretch;
+        }
+        // It is on its way out, so that joining it does not wait.
+        match self.running.take().map(JoinHandle::join) {
+            Some(Err(panic)) => resume_unwind(panic),
+            _ => panic!("the thread ends only when it is let go"),
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Only a counter that is full refuses, and that one is readable.
+        rustix::io::write(&*self.end, &1_u64.to_ne_bytes()).ok();
+    }
+}
+
+impl Stretch {
+    pub(super) fn new(follower: Follower, rhythm: Rhythm) -> Stretch {
+        Stretch {
+            follower,
+            rhythm,
+            beaten: false,
+            looks: false,
+        }
+    }
+
+    /// It blocks, for no longer than lines are gathered or until the next look at the folder, whichever is sooner.
+    fn run(&mut self, signals: &Signals, now: impl Fn() -> Duration) {
+        loop {
+            match signals.wait(self.left(now()), self.rhythm.waits_for_writes()) {
+                Woken::End => return,
+                Woken::Folder => {
+                    self.looks = true;
+                    return;
+                }
+                Woken::Written if !self.rhythm.written(now()) => continue,
+                Woken::Written => {}
+                Woken::Late => self.rhythm.over(now()),
+            }
+            self.beaten = true;
+            if self.rhythm.waits_for_writes() {
+                // Before the read, so that what is written after it is told of.
+                take(&signals.file);
+            }
+            let now = now();
+            if now >= self.follower.next_look() {
+                self.looks = true;
+                return;
+            }
+            if !self.follower.gather(now) {
+                return;
+            }
+        }
+    }
+
+    /// How long is waited at most. A window is not cut short by the next look.
+    fn left(&self, now: Duration) -> Duration {
+        let look = self.follower.next_look();
+        let at = match self.rhythm.waits_for_writes() {
+            true => self.rhythm.until().map_or(look, |until| until.min(look)),
+            false => self.rhythm.until().unwrap_or(look),
+        };
+        at.saturating_sub(now)
+    }
+}
+
+/// What ended the waiting.
+enum Woken {
+    End,
+    Folder,
+    Written,
+    /// Nothing did for so long. So says a wait that was interrupted: to read too early costs a read.
+    Late,
+}
+
+impl Signals {
+    /// What was told of the folder is taken; what was told of the file is not.
+    fn wait(&self, longest: Duration, for_writes: bool) -> Woken {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: longest.subsec_nanos().into(),
+        };
+        let mut all =
+            [&self.end, &self.folder, &self.file].map(|one| PollFd::new(one, PollFlags::IN));
+        let waited = if for_writes { 3 } else { 2 };
+        let some = all.get_mut(..waited).unwrap_or_default();
+        if poll(some, Some(&timeout)).is_err() {
+            return Woken::Late;
+        }
+        let [end, folder, file] = all.map(|one| !one.revents().is_empty());
+        match () {
+            () if end => Woken::End,
+            () if folder => {
+                take(&self.folder);
+                Woken::Folder
+            }
+            () if file => Woken::Written,
+            () => Woken::Late,
+        }
+    }
+}
