@@ -14,8 +14,8 @@
 //!   [`History::check`] finds it. A start reads what it needs and the newest rows, not the whole file.
 //! - One process at a time, by a lock beside the file. Readers ([`History`], [`Fleet`]) have connections of their own.
 //!
-//! A commit waits for the disk, and for at most 200 ms for another program that holds the file; it never waits for the
-//! network.
+//! A commit waits for the disk, and for at most 200 ms for another program that holds the file, twice that where a batch
+//! lies ahead of it; it never waits for the network.
 
 mod archive;
 mod commit;
@@ -253,6 +253,7 @@ impl Store {
             boots: self.settings.keep_boots,
             incidents: self.settings.keep_incidents,
         };
+        self.connection.settle().await?;
         let raw = self.connection.begin(Durability::Process).await?;
         let done = upkeep::prune(raw, keep, now).await;
         let done = self.connection.end(done).await?;

@@ -149,11 +149,20 @@ impl Ring {
         let oldest = now.0 - span_ms;
         let begins = oldest.div_euclid(self.width_ms) + 1..=now.0.div_euclid(self.width_ms);
         let mut count = Count::default();
-        for cell in self.cells.values() {
+        let mut add = |cell: &Cell| {
             if begins.contains(&cell.number) {
                 count.bad = count.bad.saturating_add(cell.bad);
                 count.of = count.of.saturating_add(cell.of);
             }
+        };
+        // A short span is looked up, of a long one all is passed over.
+        let long = begins.end().saturating_sub(*begins.start());
+        match usize::try_from(long) {
+            Ok(long) if long < self.cells.len() => begins
+                .clone()
+                .filter_map(|number| self.cells.get(&self.place_of(number)))
+                .for_each(add),
+            _ => self.cells.values().for_each(&mut add),
         }
         count
     }

@@ -269,6 +269,7 @@ pub async fn run<C: From<Checkpoint>>(
         }
         publish(&stats, &follower, &wakes);
 
+        wakes.insist_on_file();
         // Idle: a write is read at once if the last read is long enough ago, else the log is busy; rotations are looked
         // at immediately in any case.
         tokio::select! {

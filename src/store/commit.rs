@@ -8,7 +8,8 @@
 //!
 //! The same row may lie ahead of the tables (`ahead`): a batch whose messages wait for the disk is put there, which is a
 //! few pages instead of the dozens that tables and indexes take, and written to the tables when they have left. Its
-//! removal is what writes it ([`SETTLE`]), so that it is in the one place or in the other.
+//! removal is what writes it ([`SETTLE`]), so that it is in the one place or in the other. So the names in these texts
+//! are part of the file's format, like the columns: a change of them is a step of the schema.
 //!
 //! A large batch, such as the first look at a database makes, is the same transaction in several trips: one text of all
 //! of it, with the copies that the library and SQLite make of a text, would be most of what the program ever holds in

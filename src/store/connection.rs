@@ -230,6 +230,13 @@ impl Connection {
         if self.has_view {
             return Ok(());
         }
+        let doubted = self.in_doubt;
+        let raw = self.raw("write").await?;
+        if doubted {
+            // What is made within a transaction that is undone later would be gone with it.
+            roll_back(raw).await;
+            self.in_doubt = false;
+        }
         let raw = self.raw("write").await?;
         match sqlx::raw_sql(AssertSqlSafe(commit::view()))
             .execute(raw)

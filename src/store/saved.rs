@@ -72,19 +72,34 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
     })
 }
 
-/// The same where nothing may be written: a batch that lies ahead is worked into copies of the tables, in memory.
+/// The same where nothing may be written: a batch that lies ahead is worked into copies of the tables, in memory. One that
+/// fits in no table is left out: a page that is told again is better than a start that knows nothing.
 async fn read_only(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Error> {
     sqlx::raw_sql("PRAGMA temp_store = MEMORY")
         .execute(&mut *raw)
         .await?;
     if lies_ahead(raw).await? {
-        copy_tables(raw).await?;
-        sqlx::raw_sql(AssertSqlSafe(commit::view()))
-            .execute(&mut *raw)
-            .await?;
-        sqlx::raw_sql(commit::SETTLE).execute(&mut *raw).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut *raw).await?;
+        let settled = settle_copies(raw).await;
+        let end = match &settled {
+            Ok(()) => "COMMIT",
+            Err(error) => {
+                tracing::warn!(%error, "what was committed last cannot be read");
+                "ROLLBACK"
+            }
+        };
+        sqlx::raw_sql(end).execute(&mut *raw).await?;
     }
     read(raw).await
+}
+
+async fn settle_copies(raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    copy_tables(raw).await?;
+    sqlx::raw_sql(AssertSqlSafe(commit::view()))
+        .execute(&mut *raw)
+        .await?;
+    sqlx::raw_sql(commit::SETTLE).execute(raw).await?;
+    Ok(())
 }
 
 /// A store of an older version has no place for it.

@@ -95,12 +95,14 @@ impl Shelf {
         }
     }
 
-    /// Writes what was committed ahead of the tables to them; whether that went well.
+    /// Writes what was committed ahead of the tables to them; whether that went well. It is safe where it is: that
+    /// another program holds the file for a moment is no trouble of ours, and the next step of upkeep tries again.
     pub(super) async fn settle(&mut self) -> bool {
         let Some(store) = &mut self.store else {
             return false;
         };
         match store.settle().await {
+            Err(error) if error.kind() == store::Kind::Locked && self.trouble.is_none() => false,
             Ok(()) => {
                 self.well();
                 true

@@ -158,6 +158,15 @@ impl Wakes {
         }
     }
 
+    /// A log at rest: should the runtime not have taken it back when it was asked to, it is asked again.
+    pub(super) fn insist_on_file(&mut self) {
+        if let Some(instances) = &mut self.instances
+            && instances.writes.is_none()
+        {
+            instances.writes = registered(Arc::clone(&instances.file));
+        }
+    }
+
     /// The same as [`Wakes::directory`], asked without waiting and without the runtime's help.
     pub(super) fn take_directory(&self) -> bool {
         match &self.instances {

@@ -153,4 +153,19 @@ async fn what_fits_in_no_table_is_no_batch_of_ours() {
     drop(store);
     let opened = open(folder.path()).await;
     assert!(opened.set_aside.is_some());
+    let known = opened.saved.of_kind("tracker").collect::<Vec<_>>();
+    assert_eq!(
+        known,
+        [("a", "1"), ("b", "2"), ("c", "3")],
+        "what was whole"
+    );
+    assert_eq!(opened.saved.unsent.len(), 1);
+}
+
+#[tokio::test]
+async fn upkeep_finds_it_in_its_tables() {
+    let folder = folder();
+    let (mut store, [_, page]) = laid(folder.path()).await;
+    store.upkeep(NOW).await.unwrap();
+    assert_eq!(read(&store).await.0, page.boots);
 }
