@@ -98,11 +98,21 @@ impl Connection {
         Ok(self.raw.insert(raw))
     }
 
+    /// The connection, outside of any transaction: one that may be open is undone.
+    async fn free(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        self.raw("write").await?;
+        if let Some(raw) = self.raw.as_mut().filter(|_| self.in_doubt) {
+            roll_back(raw).await;
+            self.in_doubt = false;
+        }
+        self.raw("write").await
+    }
+
     pub(super) async fn begin(
         &mut self,
         durability: Durability,
     ) -> Result<&mut SqliteConnection, StoreError> {
-        self.raw("write").await?;
+        self.free().await?;
         if let Err(error) = self.try_begin(durability).await {
             return Err(self.failed(error).await);
         }
@@ -113,9 +123,6 @@ impl Connection {
         let Some(raw) = &mut self.raw else {
             return Ok(());
         };
-        if self.in_doubt {
-            roll_back(raw).await;
-        }
         if self.durability != Some(durability) {
             self.durability = None;
             sqlx::query(durability.setting()).execute(&mut *raw).await?;
@@ -181,21 +188,18 @@ impl Connection {
         statement: &str,
         arguments: SqliteArguments,
     ) -> Result<(), StoreError> {
+        self.free().await?;
         let set = durability.setting();
+        let as_it_rests = durability == AT_REST && self.durability == Some(AT_REST);
         let statements = match durability {
-            Durability::Power if self.durability == Some(durability) => statement.to_owned(),
-            Durability::Power => format!("{set};\n{statement}"),
+            _ if as_it_rests => statement.to_owned(),
+            AT_REST => format!("{set};\n{statement}"),
             Durability::Process => format!("{set};\n{statement};\n{}", AT_REST.setting()),
         };
         self.durability = None;
-        let doubted = self.in_doubt;
         let raw = self.raw("write").await?;
-        if doubted {
-            roll_back(raw).await;
-        }
-        let alone = statements.len() == statement.len();
         let query = sqlx::query_with(AssertSqlSafe(statements), arguments);
-        let done = match alone {
+        let done = match as_it_rests {
             // What it did is known; that nothing follows is told by another wake, which is not waited for.
             true => raw.execute_many(query).try_next().await.map(|_| ()),
             false => query.execute(raw).await.map(|_| ()),
@@ -203,7 +207,6 @@ impl Connection {
         match done {
             Ok(()) => {
                 self.durability = Some(AT_REST);
-                self.in_doubt = false;
                 Ok(())
             }
             Err(error) => Err(self.failed(error).await),
@@ -230,14 +233,8 @@ impl Connection {
         if self.has_view {
             return Ok(());
         }
-        let doubted = self.in_doubt;
-        let raw = self.raw("write").await?;
-        if doubted {
-            // What is made within a transaction that is undone later would be gone with it.
-            roll_back(raw).await;
-            self.in_doubt = false;
-        }
-        let raw = self.raw("write").await?;
+        // What is made within a transaction that is undone later would be gone with it.
+        let raw = self.free().await?;
         match sqlx::raw_sql(AssertSqlSafe(commit::view()))
             .execute(raw)
             .await

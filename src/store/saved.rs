@@ -122,17 +122,16 @@ async fn lies_ahead(raw: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
 /// A temporary table hides the file's of the same name. History is not read here, so that of it there is only the shape.
 async fn copy_tables(raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     // Of each table, which rows.
-    const COPIED: [(&str, &str); 9] = [
-        ("ahead", "true"),
-        ("meta", "true"),
-        ("state", "true"),
-        ("outbox", "state IN ('queued', 'sending')"),
-        ("synthetic", "true"),
-        ("operation", "false"),
-        ("incident", "false"),
-        // What its columns generate could not be copied.
-        ("boot", ""),
-        ("boot_detail", "false"),
+    const COPIED: [(&str, Option<&str>); 9] = [
+        ("ahead", Some("true")),
+        ("meta", Some("true")),
+        ("state", Some("true")),
+        ("outbox", Some("state IN ('queued', 'sending')")),
+        ("synthetic", Some("true")),
+        ("operation", None),
+        ("incident", None),
+        ("boot", None),
+        ("boot_detail", None),
     ];
     let shape = "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?";
     for (table, rows) in COPIED {
@@ -142,8 +141,10 @@ async fn copy_tables(raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
             .await?;
         let made = made.replacen("CREATE TABLE", "CREATE TEMP TABLE", 1);
         let copied = match rows {
-            "" => String::new(),
-            _ => format!("INSERT INTO temp.{table} SELECT * FROM main.{table} WHERE {rows}"),
+            None => String::new(),
+            Some(rows) => {
+                format!("INSERT INTO temp.{table} SELECT * FROM main.{table} WHERE {rows}")
+            }
         };
         sqlx::raw_sql(AssertSqlSafe(format!("{made};\n{copied}")))
             .execute(&mut *raw)

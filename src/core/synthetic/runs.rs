@@ -277,16 +277,21 @@ fn nothing_is_sent_before_the_intent_is_on_the_disk() {
     );
 }
 
-fn quiet(saved: Vec<Trial>) -> Canary {
-    let settings = Settings {
+/// So many boots a day, and hardly any schedule.
+fn daily(budget: u64) -> Settings {
+    Settings {
         trial: settings(VncMatters::Off),
         limits: Limits {
-            budget: 3,
+            budget,
             busy: 2,
             reserve: 0,
         },
         schedule: Schedule::new(24 * 60 * MINUTE, 7),
-    };
+    }
+}
+
+fn quiet(saved: Vec<Trial>) -> Canary {
+    let settings = daily(3);
     let mut canary = Canary::new(settings, saved, NOON);
     let room = Room {
         sighted: true,
@@ -690,15 +695,7 @@ fn what_was_never_seen_to_go_forbids_others_for_half_an_hour_and_no_longer() {
     trial.clean = Some(false);
     trial.ended_at = Some(NOON);
     trial.done_at = Some(NOON);
-    let settings = Settings {
-        trial: settings(VncMatters::Off),
-        limits: Limits {
-            budget: 96,
-            busy: 2,
-            reserve: 0,
-        },
-        schedule: Schedule::new(24 * 60 * MINUTE, 7),
-    };
+    let settings = daily(96);
     let mut canary = Canary::new(settings, vec![trial], NOON);
     let room = Room {
         sighted: true,

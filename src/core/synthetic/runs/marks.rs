@@ -238,15 +238,7 @@ fn a_session_that_the_answer_named_is_ours_whatever_arrived_beside_it() {
 
 #[test]
 fn nothing_is_begun_while_somebody_else_uses_the_account() {
-    let settings = Settings {
-        trial: settings(VncMatters::Off),
-        limits: Limits {
-            budget: 96,
-            busy: 2,
-            reserve: 0,
-        },
-        schedule: Schedule::new(24 * 60 * MINUTE, 7),
-    };
+    let settings = daily(96);
     let room = Room {
         sighted: true,
         ..Room::default()
