@@ -21,6 +21,8 @@
 //! Memory is bounded: `LAST` boots one by one, and durations counted in buckets of 5 % width, in two generations so that
 //! old boots fade.
 
+mod learnt;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
@@ -31,6 +33,8 @@ use crate::core::boot::Boot;
 use crate::core::event::{Stage, StageOutcome, Timestamp, VmType, words};
 use crate::core::rule;
 use crate::core::window::Count;
+
+pub use learnt::{Learnt, Percentile, exceedances};
 
 words! {
     /// What takes too long.
@@ -57,12 +61,6 @@ pub const LAST: usize = 60;
 const LAST_SPAN_MS: i64 = 24 * 3_600_000;
 /// All that are kept of so long are.
 const RECENT_MS: i64 = 15 * 60_000;
-/// Boots of one generation.
-const GENERATION: u32 = 500;
-/// Buckets a doubling, which makes each about 5 % wide.
-const BUCKETS_A_DOUBLING: f64 = 14.0;
-/// Longer durations are nonsense.
-const MAX_MS: u32 = 3_600_000;
 
 /// Stages that are judged: those that end before the boot does.
 pub const STAGES: &[Stage] = &[
@@ -76,133 +74,6 @@ pub const STAGES: &[Stage] = &[
     Stage::GuestNetwork,
     Stage::AgentStart,
 ];
-
-/// How durations were, in buckets: few numbers, and a percentile that is at most 5 % too long.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Durations(BTreeMap<u16, u32>);
-
-impl Durations {
-    fn add(&mut self, ms: u32) {
-        *self.0.entry(bucket(ms)).or_insert(0) += 1;
-    }
-
-    fn count(&self) -> u32 {
-        self.0
-            .values()
-            .fold(0, |sum: u32, of| sum.saturating_add(*of))
-    }
-}
-
-fn bucket(ms: u32) -> u16 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 0 and 14 times 22 doublings"
-    )]
-    let bucket = (f64::from(ms.clamp(1, MAX_MS)).log2() * BUCKETS_A_DOUBLING).ceil() as u16;
-    bucket
-}
-
-/// The longest duration of a bucket.
-fn longest(bucket: u16) -> f64 {
-    (f64::from(bucket) / BUCKETS_A_DOUBLING).exp2()
-}
-
-/// What was learnt of one stage.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Learnt {
-    recent: Durations,
-    /// The generation before.
-    before: Durations,
-}
-
-/// A percentile, and the order statistic that it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Percentile {
-    pub ms: f64,
-    /// It is the `rank`-th smallest of `of`.
-    pub rank: u32,
-    pub of: u32,
-}
-
-impl Learnt {
-    pub fn add(&mut self, ms: u32) {
-        if self.recent.count() >= GENERATION {
-            self.before = std::mem::take(&mut self.recent);
-        }
-        self.recent.add(ms);
-    }
-
-    #[must_use]
-    pub fn boots(&self) -> u32 {
-        self.recent.count() + self.before.count()
-    }
-
-    /// The 95th percentile by nearest rank, rounded up to its bucket's end.
-    #[must_use]
-    pub fn p95(&self) -> Option<Percentile> {
-        let of = self.boots();
-        let rank = of - of / 20;
-        // Both from the shortest on, side by side: this is asked at every boot.
-        let [mut recent, mut before] =
-            [&self.recent, &self.before].map(|both| both.0.iter().peekable());
-        let mut seen = 0;
-        loop {
-            let next = [recent.peek(), before.peek()].into_iter().flatten();
-            let bucket = *next.map(|(bucket, _)| *bucket).min()?;
-            for durations in [&mut recent, &mut before] {
-                if let Some((_, count)) = durations.next_if(|(at, _)| **at == bucket) {
-                    seen += count;
-                }
-            }
-            if seen >= rank.max(1) {
-                let ms = longest(bucket);
-                // Everything up to the bucket's end.
-                return Some(Percentile { ms, rank: seen, of });
-            }
-        }
-    }
-
-    fn is_sound(&self) -> bool {
-        let fits = |durations: &Durations| {
-            durations
-                .0
-                .iter()
-                .all(|(at, count)| *at <= bucket(MAX_MS) && *count > 0)
-                && durations
-                    .0
-                    .values()
-                    .map(|count| u64::from(*count))
-                    .sum::<u64>()
-                    <= u64::from(GENERATION)
-        };
-        fits(&self.recent) && fits(&self.before)
-    }
-}
-
-/// The chance that `k` or more of `n` later boots lie beyond the percentile, if nothing has changed.
-#[must_use]
-pub fn exceedances(k: u32, n: u32, percentile: Percentile) -> f64 {
-    if k == 0 {
-        return 1.0;
-    }
-    if k > n {
-        return 0.0;
-    }
-    let beyond = f64::from(percentile.of - percentile.rank + 1);
-    let within = f64::from(percentile.rank);
-    let mut term: f64 = (0..n)
-        .map(|i| (within + f64::from(i)) / (beyond + within + f64::from(i)))
-        .product();
-    let mut below = 0.0;
-    for j in 0..k {
-        below += term;
-        let (done, rest) = (f64::from(j), f64::from(n.saturating_sub(j)));
-        term *=
-            rest / (done + 1.0) * (done + beyond) / (rest - 1.0 + within).max(f64::MIN_POSITIVE);
-    }
-    (1.0 - below).clamp(0.0, 1.0)
-}
 
 /// One boot's duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -552,80 +423,12 @@ fn whole(ms: f64) -> u32 {
 mod tests {
     use super::*;
 
-    fn learnt(durations: impl IntoIterator<Item = u32>) -> Learnt {
-        let mut learnt = Learnt::default();
-        durations.into_iter().for_each(|ms| learnt.add(ms));
-        learnt
-    }
-
     /// A generator of our own: what is judged must be the same on every machine.
     fn random(seed: &mut u64) -> u64 {
         *seed = seed
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         *seed >> 33
-    }
-
-    #[test]
-    fn a_percentile_is_at_most_a_bucket_too_long() {
-        for ms in [1, 7, 100, 3_200, 45_000, 3_600_000] {
-            let p95 = learnt([ms; 100]).p95().expect("a hundred boots");
-            let (found, exact) = (p95.ms, f64::from(ms));
-            assert!(
-                found >= exact * 0.999 && found <= exact * 1.06,
-                "{found} for {exact}"
-            );
-            assert_eq!((p95.rank, p95.of), (100, 100));
-        }
-        let p95 = learnt(1..=1_000).p95().expect("boots");
-        assert!(
-            (950.0..=1_000.0).contains(&p95.ms) && p95.rank >= 950,
-            "{p95:?}"
-        );
-        assert_eq!(Learnt::default().p95(), None);
-    }
-
-    #[test]
-    fn old_boots_fade_and_memory_is_bounded() {
-        let learnt = learnt((0..50_000u32).map(|n| if n < 49_000 { 9_000 } else { 100 }));
-        assert_eq!(learnt.boots(), 1_000);
-        assert!(learnt.p95().expect("boots").ms < 110.0);
-        assert!(learnt.recent.0.len() + learnt.before.0.len() < 10);
-    }
-
-    #[test]
-    fn the_number_of_exceedances_has_the_chances_of_its_distribution() {
-        // The greatest of m is exceeded by one later value with the chance 1 / (m + 1).
-        let greatest = Percentile {
-            ms: 0.0,
-            rank: 9,
-            of: 9,
-        };
-        assert!((exceedances(1, 1, greatest) - 0.1).abs() < 1e-12);
-        // By two of two with 1 / (m + 1) times 2 / (m + 2).
-        assert!((exceedances(2, 2, greatest) - 0.1 * 2.0 / 11.0).abs() < 1e-12);
-        // Of very many boots, the binomial distribution's.
-        let many = Percentile {
-            ms: 0.0,
-            rank: 9_500_000,
-            of: 10_000_000,
-        };
-        let binomial = binomial::tail(6, 20, 0.05);
-        assert!((exceedances(6, 20, many) / binomial - 1.0).abs() < 1e-4);
-        assert!(
-            exceedances(
-                6,
-                20,
-                Percentile {
-                    ms: 0.0,
-                    rank: 95,
-                    of: 100
-                }
-            ) > 2.0 * binomial,
-            "few teach less"
-        );
-        assert_eq!(exceedances(0, 20, many), 1.0);
-        assert_eq!(exceedances(21, 20, many), 0.0);
     }
 
     #[test]
