@@ -295,6 +295,7 @@ impl Engine {
         let clearing = self
             .alerts
             .iter()
+            .filter(|(_, state)| state.is_firing())
             .filter_map(|((rule, _), state)| {
                 let settings = self.settings.rules.get(rule)?;
                 state.next_due(settings.keep_firing_ms)

@@ -148,21 +148,24 @@ impl Ring {
     fn within(&self, now: Timestamp, span_ms: i64) -> Count {
         let oldest = now.0 - span_ms;
         let begins = oldest.div_euclid(self.width_ms) + 1..=now.0.div_euclid(self.width_ms);
-        let mut count = Count::default();
-        let mut add = |cell: &Cell| {
-            if begins.contains(&cell.number) {
-                count.bad = count.bad.saturating_add(cell.bad);
-                count.of = count.of.saturating_add(cell.of);
-            }
+        // The window's cells lie in a row, which may go round the ring's end.
+        let stretches = begins.end().saturating_sub(*begins.start());
+        let (first, last) = (self.place_of(*begins.start()), self.place_of(*begins.end()));
+        let (row, round) = match stretches {
+            ..0 => return Count::default(),
+            _ if stretches >= self.places => (0..=usize::MAX, None),
+            _ if first <= last => (first..=last, None),
+            _ => (first..=usize::MAX, Some(0..=last)),
         };
-        // A short span is looked up, of a long one all is passed over.
-        let long = begins.end().saturating_sub(*begins.start());
-        match usize::try_from(long) {
-            Ok(long) if long < self.cells.len() => begins
-                .clone()
-                .filter_map(|number| self.cells.get(&self.place_of(number)))
-                .for_each(add),
-            _ => self.cells.values().for_each(&mut add),
+        let mut count = Count::default();
+        for (_, cell) in [Some(row), round]
+            .into_iter()
+            .flatten()
+            .flat_map(|row| self.cells.range(row))
+            .filter(|(_, cell)| begins.contains(&cell.number))
+        {
+            count.bad = count.bad.saturating_add(cell.bad);
+            count.of = count.of.saturating_add(cell.of);
         }
         count
     }
@@ -423,6 +426,23 @@ mod tests {
                 fires(bad, of, 0.01) && !fires(bad - 1, of, 0.01),
                 "{bad} of {of}"
             );
+        }
+    }
+
+    #[test]
+    fn a_window_is_all_its_cells_wherever_in_the_ring_they_lie() {
+        let mut ring = Ring::new(MINUTE, 100 * MINUTE);
+        for minute in (0..250).filter(|minute| minute % 7 != 3) {
+            ring.add(Timestamp(minute * MINUTE), minute % 5 == 0);
+        }
+        for now in (0..400).map(|minute| Timestamp(minute * MINUTE + 1)) {
+            for minutes in [-1, 0, 1, 2, 50, 99, 100, 101, 1_000] {
+                let begins = now.0 / MINUTE - minutes + 1..=now.0 / MINUTE;
+                let inside = |cell: &&Cell| begins.contains(&cell.number);
+                let wanted = ring.cells.values().filter(inside).map(|cell| cell.of);
+                let found = ring.within(now, minutes * MINUTE).of;
+                assert_eq!(found, wanted.sum::<u32>(), "{now:?}, {minutes} minutes");
+            }
         }
     }
 

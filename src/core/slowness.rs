@@ -376,20 +376,21 @@ impl Seen {
             p95_ms: 0,
             slow: Vec::new(),
         };
-        let mut all = Vec::new();
-        for sample in last {
+        let mut all = [0; LAST];
+        for (place, sample) in all.iter_mut().zip(last) {
             let is_slow = slow(sample);
             seen.count.of += 1;
             seen.count.bad += u32::from(is_slow);
             seen.good += u32::from(seen.count.bad == 0 && sample.boot > since.fired);
-            all.push(sample.ms);
+            *place = sample.ms;
             if is_slow {
                 seen.slow.push(sample.boot);
             }
         }
-        all.sort_unstable();
+        let all = all.get_mut(..seen.count.of as usize)?;
         let rank = all.len() - all.len() / 20;
-        seen.p95_ms = *all.get(rank.checked_sub(1)?)?;
+        let (_, p95_ms, _) = all.select_nth_unstable(rank.checked_sub(1)?);
+        seen.p95_ms = *p95_ms;
         Some(seen)
     }
 

@@ -5,6 +5,7 @@
 //! settled is told by their number (`since`), because a log's clock may be set back.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,9 +53,20 @@ pub(in crate::core) struct Ever {
     by_class: [u64; Failure::ALL.len()],
 }
 
+/// What every rule counts of a bucket. What only few need lies apart, so that an hour is 6 kB to read and not 40.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Head {
+    number: i64,
+    ready: u32,
+    failed: u32,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
-    buckets: Vec<Bucket>,
+    /// Empty, or a ring of `BUCKETS`.
+    heads: Vec<Head>,
+    /// The same buckets' failed boots by class.
+    by_class: Vec<[u32; Failure::ALL.len()]>,
     recent: VecDeque<Judged>,
     ever: Ever,
 }
@@ -99,20 +111,22 @@ impl Window {
         let number = boot.ended_at.0.div_euclid(BUCKET_MS);
         self.make_buckets();
         let index = place_of(number);
-        let bucket = &mut self.buckets[index];
-        if bucket.number < number {
-            *bucket = Bucket {
+        let (head, by_class) = (&mut self.heads[index], &mut self.by_class[index]);
+        if head.number < number {
+            *head = Head {
                 number,
-                ..Bucket::default()
+                ready: 0,
+                failed: 0,
             };
+            *by_class = Default::default();
         }
         // A boot that ended more than the ring's span before the newest one has no bucket any more.
-        if bucket.number == number {
+        if head.number == number {
             match boot.failure {
-                None => bucket.ready += 1,
+                None => head.ready += 1,
                 Some(failure) => {
-                    bucket.failed += 1;
-                    bucket.by_class[failure as usize] += 1;
+                    head.failed += 1;
+                    by_class[failure as usize] += 1;
                 }
             }
         }
@@ -148,12 +162,14 @@ impl Window {
     }
 
     fn make_buckets(&mut self) {
-        if self.buckets.is_empty() {
-            let empty = Bucket {
+        if self.heads.is_empty() {
+            let empty = Head {
                 number: i64::MIN,
-                ..Bucket::default()
+                ready: 0,
+                failed: 0,
             };
-            self.buckets = vec![empty; BUCKETS];
+            self.heads = vec![empty; BUCKETS];
+            self.by_class = vec![Default::default(); BUCKETS];
         }
     }
 
@@ -169,26 +185,21 @@ impl Window {
         // A bucket counts when its whole stretch lies inside; the newest is still being filled.
         let numbers = oldest.div_euclid(BUCKET_MS) + i64::from(oldest.rem_euclid(BUCKET_MS) > 0)
             ..=now.0.div_euclid(BUCKET_MS);
-        let (mut ready, mut failed, mut counted) = (0, 0, 0);
-        let classes = || Failure::ALL.iter().filter(|failure| bad(**failure));
         // A rule about every class needs no look at single ones, and most stretches hold no failed boot.
-        let every = classes().count() == Failure::ALL.len();
-        let places: Vec<usize> = if every {
-            Vec::new()
-        } else {
-            classes().map(|failure| *failure as usize).collect()
-        };
-        for bucket in self
-            .buckets
-            .iter()
-            .filter(|bucket| numbers.contains(&bucket.number))
-        {
-            ready += bucket.ready;
-            failed += bucket.failed;
-            if bucket.failed > 0 {
-                counted += places
+        let every = Failure::ALL.iter().all(|failure| bad(*failure));
+        let (mut ready, mut failed, mut counted) = (0, 0, 0);
+        for index in self.ring(&numbers) {
+            let head = &self.heads[index];
+            if !numbers.contains(&head.number) {
+                continue;
+            }
+            ready += head.ready;
+            failed += head.failed;
+            if head.failed > 0 && !every {
+                counted += Failure::ALL
                     .iter()
-                    .map(|place| bucket.by_class[*place])
+                    .filter(|failure| bad(**failure))
+                    .map(|failure| self.by_class[index][*failure as usize])
                     .sum::<u32>();
             }
         }
@@ -196,6 +207,16 @@ impl Window {
             bad: if every { failed } else { counted },
             of: ready + failed,
         }
+    }
+
+    /// The buckets that these stretches have in the ring: at most once around.
+    fn ring(&self, numbers: &RangeInclusive<i64>) -> impl Iterator<Item = usize> {
+        let stretches = numbers.end().saturating_sub(*numbers.start()) + 1;
+        let most = usize::try_from(stretches).unwrap_or(0);
+        let first = place_of(*numbers.start());
+        (first..self.heads.len())
+            .chain(0..first.min(self.heads.len()))
+            .take(most)
     }
 
     /// The last boots that ended at or after `from`, the last to be heard of first: one that is heard of late hides
@@ -254,14 +275,19 @@ impl Window {
         self.ever
     }
 
-    pub(in crate::core) fn bucket(&self, index: usize) -> Option<&Bucket> {
-        let bucket = self.buckets.get(index)?;
-        (bucket.number != i64::MIN).then_some(bucket)
+    pub(in crate::core) fn bucket(&self, index: usize) -> Option<Bucket> {
+        let head = self.heads.get(index)?;
+        (head.number != i64::MIN).then(|| Bucket {
+            number: head.number,
+            ready: head.ready,
+            failed: head.failed,
+            by_class: self.by_class[index],
+        })
     }
 
     /// The indices of buckets in use.
     pub(in crate::core) fn used(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.buckets.len()).filter(|index| self.bucket(*index).is_some())
+        (0..self.heads.len()).filter(|index| self.bucket(*index).is_some())
     }
 
     /// The last boots with their numbers.
@@ -284,7 +310,12 @@ impl Window {
         self.make_buckets();
         let known = bucket.number != i64::MIN && place_of(bucket.number) == index;
         if known {
-            self.buckets[index] = bucket;
+            self.heads[index] = Head {
+                number: bucket.number,
+                ready: bucket.ready,
+                failed: bucket.failed,
+            };
+            self.by_class[index] = bucket.by_class;
         }
         known
     }
@@ -396,6 +427,34 @@ mod tests {
             window.within(Timestamp(99_999_000), SPAN_MS, refused),
             Count::default()
         );
+    }
+
+    #[test]
+    fn a_window_is_all_its_buckets_wherever_in_the_ring_they_lie() {
+        let mut window = Window::default();
+        let ended: Vec<i64> = (0..9_000).filter(|second| second % 7 < 3).collect();
+        for second in &ended {
+            let failed = (second % 3 == 0).then_some(Failure::GuestDied);
+            window.add(boot(*second, failed));
+        }
+        // The ring is not filled at first, and holds the last hour then.
+        let held = 9_000 - SPAN_MS / 1_000;
+        for now in (held..13_000).step_by(10) {
+            for span in [-10, 0, 10, 300, 3_590, 3_600] {
+                let inside = |second: &&i64| (now - span..now + 10).contains(*second);
+                let wanted: Vec<&i64> = ended.iter().filter(inside).collect();
+                let wanted: Vec<_> = wanted
+                    .into_iter()
+                    .filter(|second| **second >= held)
+                    .collect();
+                let bad = wanted.iter().filter(|second| **second % 3 == 0).count();
+                let found = window.within(Timestamp(now * 1_000), span * 1_000, |failure| {
+                    failure == Failure::GuestDied
+                });
+                let found = (found.bad as usize, found.of as usize);
+                assert_eq!(found, (bad, wanted.len()), "{now} s, {span} s");
+            }
+        }
     }
 
     #[test]

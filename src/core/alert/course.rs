@@ -38,7 +38,7 @@ impl Engine {
                 let rules: Vec<RuleName> = open.map(|member| member.rule).collect();
                 let bad = self.latest_bad(vm_type, &rules);
                 let cause = most(&bad, least).filter(|cause| incident.cause != *cause)?;
-                Some((*place, cause, bad))
+                Some((*place, cause, bad.into_iter().cloned().collect::<Vec<_>>()))
             })
             .collect();
         let wait = self.settings.group_wait_ms;
@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// The last bad boots that any of the rules counts, newest first.
-    fn latest_bad(&self, vm_type: VmType, rules: &[RuleName]) -> Vec<Judged> {
+    fn latest_bad(&self, vm_type: VmType, rules: &[RuleName]) -> Vec<&Judged> {
         let counted = |failure: Failure| rules.iter().any(|rule| rule.counts(failure));
         let last = self
             .types
@@ -77,7 +77,6 @@ impl Engine {
             .flatten()
             .filter(|boot| boot.failure.is_some_and(counted))
             .take(LATEST)
-            .cloned()
             .collect()
     }
 
@@ -103,7 +102,7 @@ impl Engine {
 }
 
 /// What nearly all of them died of.
-fn most(bad: &[Judged], least: usize) -> Option<Failure> {
+fn most(bad: &[&Judged], least: usize) -> Option<Failure> {
     let wanted = least.max(bad.len().saturating_sub(1)).min(MOST);
     let mut failures = bad.iter().filter_map(|boot| boot.failure);
     failures.find(|failure| {

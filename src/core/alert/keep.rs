@@ -355,7 +355,7 @@ impl Engine {
             }
             Place::Bucket(vm_type, index) => {
                 let bucket = of(vm_type).and_then(|of_type| of_type.window.bucket(index));
-                changes.put_or_remove(key, bucket);
+                changes.put_or_remove(key, bucket.as_ref());
             }
             Place::Boot(vm_type, place) => {
                 let boot = of(vm_type).and_then(|of_type| of_type.window.at_place(place));

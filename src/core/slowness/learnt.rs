@@ -13,17 +13,32 @@ const MAX_MS: u32 = 3_600_000;
 
 /// How durations were, in buckets: few numbers, and a percentile that is at most 5 % too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Durations(BTreeMap<u16, u32>);
+#[serde(from = "BTreeMap<u16, u32>", into = "BTreeMap<u16, u32>")]
+struct Durations {
+    buckets: BTreeMap<u16, u32>,
+    /// The sum of the counts.
+    of: u32,
+}
 
 impl Durations {
     fn add(&mut self, ms: u32) {
-        *self.0.entry(bucket(ms)).or_insert(0) += 1;
+        *self.buckets.entry(bucket(ms)).or_insert(0) += 1;
+        self.of += 1;
     }
+}
 
-    fn count(&self) -> u32 {
-        self.0
+impl From<BTreeMap<u16, u32>> for Durations {
+    fn from(buckets: BTreeMap<u16, u32>) -> Durations {
+        let of = buckets
             .values()
-            .fold(0, |sum: u32, of| sum.saturating_add(*of))
+            .fold(0, |sum: u32, count| sum.saturating_add(*count));
+        Durations { buckets, of }
+    }
+}
+
+impl From<Durations> for BTreeMap<u16, u32> {
+    fn from(durations: Durations) -> BTreeMap<u16, u32> {
+        durations.buckets
     }
 }
 
@@ -61,7 +76,7 @@ pub struct Percentile {
 
 impl Learnt {
     pub fn add(&mut self, ms: u32) {
-        if self.recent.count() >= GENERATION {
+        if self.recent.of >= GENERATION {
             self.before = std::mem::take(&mut self.recent);
         }
         self.recent.add(ms);
@@ -69,42 +84,48 @@ impl Learnt {
 
     #[must_use]
     pub fn boots(&self) -> u32 {
-        self.recent.count() + self.before.count()
+        self.recent.of.saturating_add(self.before.of)
     }
 
     /// The 95th percentile by nearest rank, rounded up to its bucket's end.
     #[must_use]
     pub fn p95(&self) -> Option<Percentile> {
         let of = self.boots();
-        let rank = of - of / 20;
-        // Both from the shortest on, side by side: this is asked at every boot.
+        let rank = (of - of / 20).max(1);
+        // Both from the longest on, side by side: the 20th part of the boots lies there.
         let [mut recent, mut before] =
-            [&self.recent, &self.before].map(|both| both.0.iter().peekable());
-        let mut seen = 0;
+            [&self.recent, &self.before].map(|both| both.buckets.iter().rev().peekable());
+        // Those up to the end of the bucket that is looked at.
+        let mut up_to = of;
         loop {
             let next = [recent.peek(), before.peek()].into_iter().flatten();
-            let bucket = *next.map(|(bucket, _)| *bucket).min()?;
+            let bucket = *next.map(|(bucket, _)| *bucket).max()?;
+            let mut below = up_to;
             for durations in [&mut recent, &mut before] {
                 if let Some((_, count)) = durations.next_if(|(at, _)| **at == bucket) {
-                    seen += count;
+                    below = below.saturating_sub(*count);
                 }
             }
-            if seen >= rank.max(1) {
+            if below < rank {
                 let ms = longest(bucket);
-                // Everything up to the bucket's end.
-                return Some(Percentile { ms, rank: seen, of });
+                return Some(Percentile {
+                    ms,
+                    rank: up_to,
+                    of,
+                });
             }
+            up_to = below;
         }
     }
 
     pub(super) fn is_sound(&self) -> bool {
         let fits = |durations: &Durations| {
             durations
-                .0
+                .buckets
                 .iter()
                 .all(|(at, count)| *at <= bucket(MAX_MS) && *count > 0)
                 && durations
-                    .0
+                    .buckets
                     .values()
                     .map(|count| u64::from(*count))
                     .sum::<u64>()
@@ -172,7 +193,7 @@ mod tests {
         let learnt = learnt((0..50_000u32).map(|n| if n < 49_000 { 9_000 } else { 100 }));
         assert_eq!(learnt.boots(), 1_000);
         assert!(learnt.p95().expect("boots").ms < 110.0);
-        assert!(learnt.recent.0.len() + learnt.before.0.len() < 10);
+        assert!(learnt.recent.buckets.len() + learnt.before.buckets.len() < 10);
     }
 
     #[test]
