@@ -1,7 +1,7 @@
 # bootwatch in an image of its own: built with cargo and a C compiler, run as a user that may write its state and nothing else.
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY Cargo.toml Cargo.lock rust-toolchain.toml build.rs ./
 COPY src ./src
 COPY benches ./benches
 COPY tests/it/main.rs ./tests/it/main.rs
