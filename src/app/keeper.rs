@@ -341,12 +341,17 @@ impl Keeper {
         let Keeper {
             shelf, receivers, ..
         } = self;
+        let saves = shelf.trouble.is_none();
         let mut unsaved = None;
         let committed = {
             let mut commit = pin!(shelf.commit());
             let in_time = tokio::time::timeout(PAGE_WAITS, commit.as_mut());
-            // While the disk is at it there is time to lay them out.
-            let laid_out = async { lay_out(receivers, &mut leaving) };
+            // While the disk is at it there is time to lay them out. Where it is not, they will say so, and look different.
+            let laid_out = async {
+                if saves {
+                    lay_out(receivers, &mut leaving);
+                }
+            };
             match tokio::join!(biased; in_time, laid_out).0 {
                 Ok(committed) => committed,
                 // The disk hangs. The page does not wait for it, but what was begun is not given up halfway.

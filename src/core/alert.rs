@@ -461,6 +461,11 @@ impl Engine {
             self.touch_learnt(vm_type, learnt);
         }
         self.prove_fixes(vm_type, now);
+        // What is opened now is diagnosed as it is opened.
+        let open: Vec<(Subject, Family)> = match failure {
+            Some(_) => self.incidents.keys().copied().collect(),
+            None => Vec::new(),
+        };
         self.judge(
             vm_type,
             |rule| counted && rule.times() || failure.is_some_and(|failure| rule.counts(failure)),
@@ -469,7 +474,7 @@ impl Engine {
         );
         if failure.is_some() {
             self.follow_cause(vm_type, course::MOST, now);
-            self.diagnose_anew(now);
+            self.diagnose(&open, now);
         }
         self.send_updates(now, out);
     }

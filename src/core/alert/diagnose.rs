@@ -211,18 +211,20 @@ impl Engine {
 
     /// Diagnoses every open incident about boots anew.
     pub(super) fn diagnose_anew(&mut self, now: Timestamp) {
-        let places: Vec<(Subject, Family)> = self
-            .incidents
-            .iter()
-            .filter(|(_, incident)| incident.asks_why())
-            .map(|(place, _)| *place)
-            .collect();
+        let all: Vec<(Subject, Family)> = self.incidents.keys().copied().collect();
+        self.diagnose(&all, now);
+    }
+
+    /// Diagnoses some anew: those of them that are open and about boots.
+    pub(super) fn diagnose(&mut self, places: &[(Subject, Family)], now: Timestamp) {
         for place in places {
-            let found = self.incidents.get(&place).and_then(|incident| {
+            let asking = self.incidents.get(place);
+            let asking = asking.filter(|incident| incident.asks_why());
+            let found = asking.and_then(|incident| {
                 self.diagnosed(place.0.vm_type()?, incident.first_bad_at, now)
             });
             let wait = self.settings.group_wait_ms;
-            let (Some(found), Some(incident)) = (found, self.incidents.get_mut(&place)) else {
+            let (Some(found), Some(incident)) = (found, self.incidents.get_mut(place)) else {
                 continue;
             };
             let known = incident.diagnosis.as_ref();
