@@ -1,14 +1,16 @@
 //! From `write()` of the line that decides to the page's arrival over HTTP on loopback, whole process.
 //!
 //! ```text
-//! cargo bench --bench page -- [--trials N] [--load-trials N] [--lines PER_SECOND] [--store FOLDER]
+//! cargo bench --bench page -- [--trials N] [--load-trials N] [--lines PER_SECOND] [--store FOLDER | --nothing-kept]
 //!                             [--floor PROGRAM] [--stack SCRIPT --profiles a,b]
 //! ```
 //!
 //! Each trial is a fresh `bootwatch run` that has already sent one page and its resolve, so that its connection is warm
 //! and its code is paged in; then the third failing boot's last line is written and timed. The processes are started and
 //! brought so far a few at a time and timed one by one, each after a silence; the others sleep meanwhile. The receiver
-//! is a thread on a plain socket. The page's row is committed with `synchronous=FULL` before it leaves, always.
+//! is a thread on a plain socket. The page's row is committed with `synchronous=FULL` before it leaves, always; but with
+//! `--nothing-kept` there is no place for a store, and it pages from memory, as on a day when the disk fails: what is
+//! left is our own work, beside a floor that keeps nothing either.
 //!
 //! Then the same with other requests' lines written beside it at a rate (`--lines`).
 //!
@@ -54,6 +56,7 @@ fn main() {
         stores: arguments
             .text("--store")
             .map_or_else(std::env::temp_dir, PathBuf::from),
+        kept: !arguments.has("--nothing-kept"),
     };
     let floor = arguments.text("--floor");
     let stack = arguments.text("--stack");
@@ -89,11 +92,17 @@ fn main() {
             full,
             "",
         );
-        ratios += &against(&idle, none, &format!("nothing kept, {pauses}"), 5.0);
-        ratios += &against(&idle, full, &format!("commit, {pauses}"), 2.5);
+        ratios += &match places.kept {
+            true => against(&idle, full, &format!("commit, {pauses}"), 2.5),
+            false => against(&idle, none, &format!("nothing kept, {pauses}"), 5.0),
+        };
     }
+    let kept = match places.kept {
+        true => "commit with synchronous=FULL",
+        false => "nothing kept",
+    };
     row(
-        "bootwatch, idle log, commit with synchronous=FULL, after 60 ms and more",
+        &format!("bootwatch, idle log, {kept}, after 60 ms and more"),
         quantiles(&idle),
         &format!("{ratios}p99 3 ms"),
     );
@@ -126,6 +135,10 @@ impl Arguments {
         self.0.get(at + 1).cloned()
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|argument| argument == name)
+    }
+
     fn number(&self, name: &str, otherwise: u64) -> u64 {
         match self.text(name) {
             Some(text) => text
@@ -139,6 +152,8 @@ impl Arguments {
 struct Places {
     logs: PathBuf,
     stores: PathBuf,
+    /// Otherwise where the store should be there can be none.
+    kept: bool,
 }
 
 /// p50, p90, p99 and the greatest, in milliseconds, of so many.
@@ -302,6 +317,8 @@ struct Trial {
     sidecar: Sidecar,
     last: String,
     third: Vec<String>,
+    /// What it says once it can be given a log.
+    ready: &'static str,
     _folders: [tempfile::TempDir; 2],
 }
 
@@ -316,7 +333,15 @@ impl Trial {
             .open(&log)
             .expect("the log");
         let (pages, receiver) = pager();
-        let sidecar = start(folder.path(), stores.path(), &log, receiver);
+        // Nothing can be below a file.
+        let (store, ready) = match places.kept {
+            true => (stores.path(), "200 OK"),
+            false => (
+                Path::new("/dev/null"),
+                "not ready\n- the store cannot be written",
+            ),
+        };
+        let sidecar = start(folder.path(), store, &log, receiver);
         let mut third = failing(number * 100 + 22);
         let last = third.pop().expect("a last line");
         Trial {
@@ -327,6 +352,7 @@ impl Trial {
             sidecar,
             last: format!("{last}\n"),
             third,
+            ready,
             _folders: [folder, stores],
         }
     }
@@ -334,7 +360,7 @@ impl Trial {
     /// A first incident.
     fn fail(&self) {
         let web = &self.sidecar.web;
-        wait_for(web, "GET /-/ready HTTP/1.0\r\n\r\n", "200");
+        wait_for(web, "GET /-/ready HTTP/1.0\r\n\r\n", self.ready);
         for boot in 0..3 {
             write(&self.file, &failing(self.number * 100 + boot));
         }
@@ -441,12 +467,7 @@ fn wait_for(address: &str, request: &str, wanted: &str) {
             let asked = stream
                 .write_all(request.as_bytes())
                 .and_then(|()| stream.read_to_string(&mut answer));
-            if asked.is_ok()
-                && answer
-                    .lines()
-                    .next()
-                    .is_some_and(|status| status.contains(wanted))
-            {
+            if asked.is_ok() && answer.contains(wanted) {
                 return;
             }
         }
