@@ -27,10 +27,24 @@ use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of, text_of_pairs, text_of
 use super::trial::{self, TrialRow};
 use super::{Batch, BootRow, StateChange};
 
-/// As much state as one text holds, by the length of its keys and values: what is beyond goes ahead in texts like it.
-const SLICE: usize = 128 << 10;
-/// The same of boots, by number: a boot is some 2 KB of text.
-const SLICE_BOOTS: usize = 64;
+/// What one text holds; what is beyond goes ahead in texts like it.
+#[derive(Clone, Copy)]
+struct Slice {
+    /// The length of state's keys and values.
+    state: usize,
+    /// Boots: each is some 2 KB of text.
+    boots: usize,
+}
+
+const SLICE: Slice = Slice {
+    state: 32 << 10,
+    boots: 16,
+};
+/// Where somebody waits for it: more is one row, which may lie ahead of the tables.
+const AWAITED: Slice = Slice {
+    state: 128 << 10,
+    boots: 64,
+};
 
 /// A key is its kind, a space, and the rest: no kind holds a space. Plain texts of an object are taken as they are.
 const SET_STATE: &str = "INSERT INTO state (kind, key, value)
@@ -166,14 +180,18 @@ pub(super) struct Written<'a> {
 impl<'a> Written<'a> {
     /// `sequence` is the last number given so far, `message` the last message's.
     pub(super) fn of(batch: &'a Batch, sequence: i64, message: i64) -> Written<'a> {
-        let mut set = slices(&batch.state);
+        let slice = match batch.outbox.is_empty() {
+            true => SLICE,
+            false => AWAITED,
+        };
+        let mut set = slices(&batch.state, slice.state);
         if set.len() == 1 {
             set.clear();
         }
         let mut boots = Vec::new();
-        if batch.boots.len() > SLICE_BOOTS {
-            let firsts = (sequence + 1..).step_by(SLICE_BOOTS);
-            boots.extend(firsts.zip(batch.boots.chunks(SLICE_BOOTS)));
+        if batch.boots.len() > slice.boots {
+            let firsts = (sequence + 1..).step_by(slice.boots);
+            boots.extend(firsts.zip(batch.boots.chunks(slice.boots)));
         }
         Written {
             batch,
@@ -279,12 +297,12 @@ impl<'a> Written<'a> {
     }
 }
 
-/// State in slices of about [`SLICE`]; none of none.
-fn slices(state: &[StateChange]) -> Vec<&[StateChange]> {
+/// State in slices of about `most`; none of none.
+fn slices(state: &[StateChange], most: usize) -> Vec<&[StateChange]> {
     let mut slices = Vec::new();
     let mut rest = state;
     while !rest.is_empty() {
-        let mut room = SLICE;
+        let mut room = most;
         let fits = |change: &&StateChange| {
             let length = change.key.len() + change.value.as_ref().map_or(0, String::len);
             let fits = room > 0;

@@ -18,8 +18,10 @@ const BUSY: Duration = Duration::from_millis(200);
 const BEGINNING: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
 
 /// Of the connection. The log is carried over by `Store::upkeep`, when nobody waits; the automatic limit (16 MiB) is for
-/// a day when that cannot run. Pages of the file are the kernel's to cache: what a commit needs of them is here.
-const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024; PRAGMA wal_autocheckpoint = 4096; \
+/// a day when that cannot run. Pages of the file are the kernel's to cache: here are the few that every commit needs,
+/// and for as long as a transaction lasts what it has changed, up to 4 MiB.
+const SETTINGS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256; PRAGMA cache_spill = 1024; \
+     PRAGMA wal_autocheckpoint = 4096; \
      PRAGMA journal_size_limit = 16777216; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; \
      PRAGMA cell_size_check = ON;";
 

@@ -302,6 +302,11 @@ impl History {
 
     /// Reads every page of the file. A minute's work on a large one, and so no part of a start.
     pub async fn check(&mut self) -> Result<(), StoreError> {
+        // What is read is too much to keep, and the kernel has what is asked for again.
+        sqlx::raw_sql("PRAGMA cache_size = -64")
+            .execute(&mut self.raw)
+            .await
+            .map_err(|error| self.cannot(error))?;
         let said: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&mut self.raw)
             .await

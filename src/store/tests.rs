@@ -436,6 +436,25 @@ fn large() -> Batch {
     }
 }
 
+/// A page beside 40 boots does not wait for tables and indexes; nobody waits for the same boots alone.
+#[test]
+fn a_batch_that_is_awaited_is_one_row_for_longer() {
+    let mut batch = Batch {
+        state: (0..40)
+            .map(|number| state(&format!("part {number}"), Some(&"x".repeat(2_000))))
+            .collect(),
+        boots: (0..40).map(|number| boot(number, NOW)).collect(),
+        outbox: vec![message("i", "firing")],
+        ..Batch::default()
+    };
+    let written = Written::of(&batch, 0, 0);
+    assert!(written.may_lie_ahead() && written.ahead().next().is_none());
+    batch.outbox.clear();
+    let written = Written::of(&batch, 0, 0);
+    let trips = written.ahead().count();
+    assert!(!written.may_lie_ahead() && trips >= 6, "{trips} trips");
+}
+
 #[tokio::test]
 async fn a_batch_of_many_texts_is_one_commit_in_their_order() {
     let folder = folder();
