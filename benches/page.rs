@@ -8,7 +8,7 @@
 //! Each trial is a fresh `bootwatch run` that has already sent one page and its resolve, so that its connection is warm
 //! and its code is paged in; then the third failing boot's last line is written and timed. The processes are started and
 //! brought so far a few at a time and timed one by one, each after a silence; the others sleep meanwhile. The receiver
-//! is a thread on a plain socket. The page's row is committed with `synchronous=FULL` before it leaves, always; but with
+//! is a thread on a plain socket. The page's row is committed with `synchronous=FULL` before it leaves. With
 //! `--nothing-kept` there is no place for a store, and it pages from memory, as on a day when the disk fails: what is
 //! left is our own work, beside a floor that keeps nothing either.
 //!
@@ -107,7 +107,7 @@ fn main() {
         &format!("{ratios}p99 3 ms"),
     );
     row(
-        &format!("bootwatch, {lines} lines/s beside it"),
+        &format!("bootwatch, {lines} lines/s beside it, {kept}"),
         quantiles(&busy),
         "p99 25 ms",
     );

@@ -346,7 +346,8 @@ impl Keeper {
         let committed = {
             let mut commit = pin!(shelf.commit());
             let in_time = tokio::time::timeout(PAGE_WAITS, commit.as_mut());
-            // While the disk is at it there is time to lay them out. Where it is not, they will say so, and look different.
+            // While the disk is at it there is time to lay them out. Of late it was not: most likely they will say so, and
+            // their workers lay them out then.
             let laid_out = async {
                 if saves {
                     lay_out(receivers, &mut leaving);

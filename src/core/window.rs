@@ -35,7 +35,8 @@ pub struct Judged {
     pub signs: Signs,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A bucket as it is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::core) struct Bucket {
     /// Which stretch of `BUCKET_MS` since the epoch this bucket counts.
     number: i64,
@@ -53,7 +54,7 @@ pub(in crate::core) struct Ever {
     by_class: [u64; Failure::ALL.len()],
 }
 
-/// What every rule counts of a bucket. What only few need lies apart, so that an hour is 6 kB to read and not 40.
+/// What every rule counts of a bucket. What only few need lies apart, so that an hour is 6 kB to read and not 35.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Head {
     number: i64,
