@@ -301,8 +301,13 @@ fn an_image_without_the_agent_is_one_page_that_names_what_is_missing() {
     let last = told.last().unwrap().to_string();
     assert!(last.contains("confirmed, 0 of "), "{last}");
     let key = page["groupKey"].as_str().unwrap();
-    let (_, text) = sidecar.get(&format!("/api/v1/incidents/{key}"));
-    let shown: Value = serde_json::from_str(&text).unwrap();
+    // A page does not wait for what is shown.
+    let mut shown = Value::Null;
+    eventually("the incident's end is shown", || {
+        let (_, text) = sidecar.get(&format!("/api/v1/incidents/{key}"));
+        shown = serde_json::from_str(&text).unwrap();
+        !shown["resolved_at"].is_null()
+    });
     assert_eq!(shown["diagnosis"]["verdict"], "agent_missing", "{shown:#}");
     assert_eq!(shown["fix"]["standing"], "confirmed", "{shown:#}");
     assert_eq!(shown["fix"]["failed_since"], 0, "{shown:#}");
