@@ -62,6 +62,16 @@ struct Head {
     failed: u32,
 }
 
+impl Head {
+    fn empty(number: i64) -> Head {
+        Head {
+            number,
+            ready: 0,
+            failed: 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
     /// Empty, or a ring of `BUCKETS`.
@@ -114,11 +124,7 @@ impl Window {
         let index = place_of(number);
         let (head, by_class) = (&mut self.heads[index], &mut self.by_class[index]);
         if head.number < number {
-            *head = Head {
-                number,
-                ready: 0,
-                failed: 0,
-            };
+            *head = Head::empty(number);
             *by_class = Default::default();
         }
         // A boot that ended more than the ring's span before the newest one has no bucket any more.
@@ -164,12 +170,7 @@ impl Window {
 
     fn make_buckets(&mut self) {
         if self.heads.is_empty() {
-            let empty = Head {
-                number: i64::MIN,
-                ready: 0,
-                failed: 0,
-            };
-            self.heads = vec![empty; BUCKETS];
+            self.heads = vec![Head::empty(i64::MIN); BUCKETS];
             self.by_class = vec![Default::default(); BUCKETS];
         }
     }

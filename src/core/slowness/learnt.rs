@@ -124,12 +124,7 @@ impl Learnt {
                 .buckets
                 .iter()
                 .all(|(at, count)| *at <= bucket(MAX_MS) && *count > 0)
-                && durations
-                    .buckets
-                    .values()
-                    .map(|count| u64::from(*count))
-                    .sum::<u64>()
-                    <= u64::from(GENERATION)
+                && durations.of <= GENERATION
         };
         fits(&self.recent) && fits(&self.before)
     }
@@ -169,6 +164,7 @@ mod tests {
         durations.into_iter().for_each(|ms| learnt.add(ms));
         learnt
     }
+
     #[test]
     fn a_percentile_is_at_most_a_bucket_too_long() {
         for ms in [1, 7, 100, 3_200, 45_000, 3_600_000] {
