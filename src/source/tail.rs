@@ -177,7 +177,8 @@ pub struct TailStats {
 
 /// Follows the log until `stop` is cancelled or the receiver is gone.
 ///
-/// `stats` is brought up to date at the start, when the follower becomes idle and at every poll.
+/// `stats` is brought up to date at the start, when the follower becomes idle, at every poll, and where the log is busy
+/// whenever something of it is delivered.
 pub async fn run<C: From<Checkpoint>>(
     options: TailOptions,
     checkpoint: Option<Checkpoint>,
@@ -260,11 +261,11 @@ pub async fn run<C: From<Checkpoint>>(
             let looks = ended.looks;
             beaten |= ended.beaten;
             (follower, rhythm) = (ended.follower, ended.rhythm);
+            wakes.watch_directory(&directory);
             if looks {
-                wakes.watch_directory(&directory);
                 follower.look(now());
-                publish(&stats, &follower, &wakes);
             }
+            publish(&stats, &follower, &wakes);
             continue;
         }
         publish(&stats, &follower, &wakes);

@@ -3,7 +3,7 @@
 //! A beat is short: the kernel tells of a write, the log is read, and mostly what came may wait. Through the runtime
 //! that costs twice what it does itself, since the scheduler and everything around a task have left the caches between
 //! two bursts. So the follower's state is lent to a thread that does nothing but wait and read, and comes back when there
-//! is something to hand on: about four times a second, and at once for an urgent line or a change in the folder.
+//! is something to hand on: about once a second, and at once for an urgent line or a change in the folder.
 //!
 //! A log at rest is not read here: for a single line the way through a thread would be the longer one.
 
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::follower::Follower;
+use super::generation::Gathered;
 use super::pace::Rhythm;
 use super::wake::{Wakes, take};
 use crate::clock;
@@ -48,7 +49,7 @@ pub(super) struct Stretch {
     pub(super) rhythm: Rhythm,
     /// The log was read.
     pub(super) beaten: bool,
-    /// It ended because the folder is to be looked at.
+    /// It ended because something happened in the folder.
     pub(super) looks: bool,
 }
 
@@ -115,31 +116,34 @@ impl Stretch {
         }
     }
 
-    /// It blocks, for no longer than lines are gathered or until the next look at the folder, whichever is sooner.
-    fn run(&mut self, signals: &Signals, now: impl Fn() -> Duration) {
+    /// It blocks, for no longer than lines are gathered. Looks at the folder that are due are made on the way.
+    fn run(&mut self, signals: &Signals, clock: impl Fn() -> Duration) {
+        let mut now = clock();
         loop {
-            match signals.wait(self.left(now()), self.rhythm.waits_for_writes()) {
+            let woken = signals.wait(self.left(now), self.rhythm.waits_for_writes());
+            now = clock();
+            match woken {
                 Woken::End => return,
                 Woken::Folder => {
                     self.looks = true;
                     return;
                 }
-                Woken::Written if !self.rhythm.written(now()) => continue,
+                Woken::Written if !self.rhythm.written(now) => continue,
                 Woken::Written => {}
-                Woken::Late => self.rhythm.over(now()),
+                Woken::Late => self.rhythm.over(now),
             }
             self.beaten = true;
             if self.rhythm.waits_for_writes() {
                 // Before the read, so that what is written after it is told of.
                 take(&signals.file);
             }
-            let now = now();
             if now >= self.follower.next_look() {
-                self.looks = true;
-                return;
+                self.follower.look(now);
             }
-            if !self.follower.gather(now) {
-                return;
+            match self.follower.gather(now) {
+                Gathered::Kept => {}
+                Gathered::Nothing if self.rhythm.is_patient(now) => {}
+                Gathered::Nothing | Gathered::Speaks => return,
             }
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::checkpoint::{Checkpoint, Mark, Position};
 use super::disk::Files;
 use super::family::Family;
-use super::generation::{Generation, Retry, Step};
+use super::generation::{Gathered, Generation, Retry, Step};
 use super::identity::{Fit, align, fit};
 use super::options::TailOptions;
 use super::resume::{Start, first_start, resume};
@@ -107,9 +107,9 @@ impl Follower {
         }
     }
 
-    /// The same, where what came may wait: true if it does, and nothing is to be said yet. Lines wait only at the end of
-    /// the newest file, for at most `gather_for`, and none that is urgent does.
-    pub(super) fn gather(&mut self, now: Duration) -> bool {
+    /// The same, where what came may wait. Lines wait only at the end of the newest file, for at most `gather_for`, and
+    /// none that is urgent does.
+    pub(super) fn gather(&mut self, now: Duration) -> Gathered {
         let newest = self.current + 1 == self.generations.len();
         let late = now.saturating_sub(self.last_read) >= self.options.gather_for;
         let quiet = newest && !late && !self.late_pending && self.ready.is_empty();
@@ -119,7 +119,7 @@ impl Follower {
             }
             _ => {
                 self.read_again();
-                false
+                Gathered::Speaks
             }
         }
     }
@@ -134,7 +134,7 @@ impl Follower {
                 true => self.options.poll_active,
                 false => self.options.poll_idle,
             };
-        self.late_pending = true;
+        self.late_pending = self.current > 0;
         let looked = match self.starting {
             Some(_) => self.try_start(now),
             None => self.look_for_successors(now),

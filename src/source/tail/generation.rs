@@ -10,6 +10,8 @@ use super::options::Urgent;
 
 /// Bytes asked for at once. Small enough that a full channel of chunks stays small, and that no source starves another.
 pub(super) const READ: usize = 64 * 1024;
+/// So much waits for more at most.
+pub(super) const MOST_GATHERED: usize = 512 * 1024;
 /// A line longer than this is delivered in pieces.
 pub(super) const MAX_LINE: usize = 1024 * 1024;
 
@@ -26,6 +28,16 @@ pub(super) enum Step {
     /// What was read is not there any more.
     Truncated,
     Failed(io::Error),
+}
+
+/// What a read of lines that may wait gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// Something, and it waits.
+    Kept,
+    Nothing,
+    /// The next step has something to say.
+    Speaks,
 }
 
 /// What one read gave.
@@ -143,26 +155,31 @@ impl Generation {
         }
     }
 
-    /// Reads once and delivers nothing. True if what is held may wait for more: the end was met, it is not much, and
-    /// no line of it is `urgent`. False where nothing came, and where the next step has something to say.
-    pub(super) fn gather(&mut self, scratch: &mut Vec<u8>, urgent: &Urgent) -> bool {
+    /// Reads once and delivers nothing. What is held may wait for more if the end was met, it is not much, and no line of
+    /// it is `urgent`.
+    pub(super) fn gather(&mut self, scratch: &mut Vec<u8>, urgent: &Urgent) -> Gathered {
         let from = match memchr::memrchr(b'\n', &self.held) {
             Some(at) => at + 1,
             None => 0,
         };
-        let waits = self.offset >= self.history_end
-            && matches!(self.fill(scratch), Fill::New)
-            && self.at_end
-            && self.held.len() < READ;
-        if !waits {
-            self.at_end = false;
-            return false;
+        let filled = self.fill(scratch);
+        let waits =
+            self.at_end && self.held.len() < MOST_GATHERED && self.offset >= self.history_end;
+        match filled {
+            Fill::Nothing if waits => return Gathered::Nothing,
+            Fill::New if waits => {}
+            _ => {
+                self.at_end = false;
+                return Gathered::Speaks;
+            }
         }
         let new = self.held.get(from..).unwrap_or_default();
         let lines = memchr::memrchr(b'\n', new).and_then(|at| new.get(..=at));
-        let hurries = lines.is_some_and(|lines| urgent.is(lines));
-        self.at_end = !hurries;
-        !hurries
+        if lines.is_some_and(|lines| urgent.is(lines)) {
+            self.at_end = false;
+            return Gathered::Speaks;
+        }
+        Gathered::Kept
     }
 
     /// Reads once into what is held. The read begins at the up to 64 bytes before the place reached, so that one call

@@ -117,6 +117,11 @@ impl Rhythm {
         }
     }
 
+    /// The next write is waited for, and there is time left.
+    pub(super) fn is_patient(&self, now: Duration) -> bool {
+        self.waits_for_writes() && self.until().is_some_and(|until| now < until)
+    }
+
     pub(super) fn waits_for_writes(&self) -> bool {
         matches!(self.beat, Beat::Write { .. })
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::disk::{Disk, Files};
 use super::follower::Follower;
+use super::generation::Gathered;
 use super::{Checkpoint, StartAt, TailEvent, TailOptions, TailStats, Urgent};
 
 /// `x.log` and its family.
@@ -128,13 +129,13 @@ impl Tail {
         self.drain()
     }
 
-    /// A beat of a busy log; false if what it read, if anything, waits.
-    fn beat(&mut self) -> bool {
-        let waits = self.follower.gather(self.now);
-        if !waits {
+    /// A beat of a busy log. What it says is heard.
+    fn beat(&mut self) -> Gathered {
+        let gathered = self.follower.gather(self.now);
+        if gathered == Gathered::Speaks {
             self.drain();
         }
-        !waits
+        gathered
     }
 
     fn drain(&mut self) -> &mut Self {
