@@ -46,7 +46,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -58,6 +58,7 @@ pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;
 use crate::config::{Config, Zone};
+use crate::controller::haste::MayPage;
 use crate::core::diagnosis::Homes;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::{OtlpSetup, Recorder, Setup};
@@ -176,13 +177,13 @@ impl App {
 
         let stop_source = CancellationToken::new();
         let place = restored.place.clone();
-        let overdue_from = Arc::new(AtomicU32::new(0));
+        let may_page = Arc::new(MayPage::default());
         let health = Arc::new(Health::default());
         let Start { at, systemd } = start;
         let begin = following::Begins {
             at,
             place,
-            overdue_from: Arc::clone(&overdue_from),
+            may_page: Arc::clone(&may_page),
         };
         let (chunks, stats) = following::start(&config, begin, &health, &stop_source, &mut tasks)?;
         // Set when the shutdown begins: the moment by which everything must have ended.
@@ -334,7 +335,7 @@ impl App {
                 stopping: stop_source.clone(),
                 health,
                 shown: receivers.shown,
-                overdue_from,
+                may_page,
                 asks,
                 feedback,
                 view: view_tx,

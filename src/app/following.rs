@@ -1,7 +1,6 @@
 //! Where records come from: the log's file or the journal, followed by a task of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,20 +12,20 @@ use super::journal;
 use super::place::{Place, SourceEvent};
 use super::supervisor::Supervisor;
 use crate::config::{Config, LogSource};
-use crate::controller::haste;
+use crate::controller::haste::{self, MayPage};
 use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
 
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
-/// A busy log's lines that can page nobody are gathered for so long.
-const GATHER: Duration = Duration::from_millis(250);
+/// A busy log's lines that can page nobody are gathered for so long: what they show is asked for no more often.
+const GATHER: Duration = Duration::from_secs(1);
 
 /// Where the source begins.
 pub(super) struct Begins {
     pub(super) at: Option<StartAt>,
     pub(super) place: Option<Place>,
-    /// Failed health checks of boots that have waited for less are not urgent: the owner says so.
-    pub(super) overdue_from: Arc<AtomicU32>,
+    /// Which failed health checks are urgent: the owner says so.
+    pub(super) may_page: Arc<MayPage>,
 }
 
 pub(super) fn start(
@@ -39,7 +38,7 @@ pub(super) fn start(
     let Begins {
         at,
         place,
-        overdue_from,
+        may_page,
     } = begin;
     let (chunks_tx, chunks) = mpsc::channel(CHUNKS);
     let (stats_tx, stats) = watch::channel(TailStats::default());
@@ -50,9 +49,7 @@ pub(super) fn start(
             options.poll_active = config.log.follow.poll_active;
             options.poll_idle = config.log.follow.poll_idle;
             options.gather_for = GATHER;
-            options.urgent = Urgent::new(move |lines| {
-                haste::is_urgent(lines, overdue_from.load(Ordering::Relaxed))
-            });
+            options.urgent = Urgent::new(move |lines| haste::is_urgent(lines, &may_page));
             options.start = at.unwrap_or(StartAt::Beginning);
             // It looks at least as often as it polls.
             health.patient(Part::Follower, 3 * config.log.follow.poll_idle);

@@ -10,7 +10,6 @@ mod operators;
 mod showing;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -36,13 +35,14 @@ use hearing::Apart;
 use crate::clock::{self, SteadyClock};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
+use crate::controller::haste::MayPage;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{AlertChanged, Effect, Engine};
 use crate::core::boot::{LogSight, Observation, Tracker};
 use crate::core::console::ConsoleNews;
 use crate::core::desk::{self, Desk};
 use crate::core::diagnosis::{Homes, Looks};
-use crate::core::event::{Event, Timestamp, VmId};
+use crate::core::event::{AttemptError, Event, Timestamp, VmId};
 use crate::core::row::Row;
 use crate::core::stall::Stalls;
 use crate::core::synthetic::SyntheticRun;
@@ -81,8 +81,8 @@ pub(super) struct Reach {
     pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
-    /// After so many milliseconds a boot in flight may be overdue.
-    pub(super) overdue_from: Arc<AtomicU32>,
+    /// After how long a wait a boot in flight may page.
+    pub(super) may_page: Arc<MayPage>,
     /// What operators want.
     pub(super) asks: mpsc::Receiver<Ask>,
     /// What became of messages.
@@ -693,10 +693,12 @@ impl Owner {
         if self.operators_due || self.shown_as_of != self.engine.learned() {
             self.show_operators();
         }
-        let overdue_from = self.engine.overdue_from_ms().unwrap_or(u32::MAX);
-        self.reach
-            .overdue_from
-            .store(overdue_from, Ordering::Relaxed);
+        let from_ms = |error| self.engine.overdue_from_ms(error);
+        self.reach.may_page.set(
+            from_ms(AttemptError::Refused),
+            // No rule tells the others apart.
+            from_ms(AttemptError::Timeout),
+        );
         if self.live_due {
             self.show_live();
         }

@@ -1,27 +1,59 @@
 //! Which lines of a busy log nobody may wait for: those that can make an alert fire.
 //!
 //! Every end of a boot that counts against it is told at level ERROR. A boot in flight counts once a health check that
-//! failed, level WARN, shows that it has waited for too long. What is told at INFO or DEBUG pages nobody: starts, steps,
-//! good ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with
-//! a record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line.
+//! failed, level WARN, shows that it has waited for too long; where what counts such failures fires already, not even
+//! then. An answer of any status counts against nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good
+//! ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with a
+//! record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::decode::{Decoded, decode};
 use super::framing::{self, Record};
-use crate::core::event::EventKind;
+use crate::core::event::{AttemptError, EventKind};
 
-/// Whether one of these whole lines is urgent. A boot in flight that has waited for less than `overdue_from_ms` is not
-/// overdue to any rule.
+/// From how long a wait on, in milliseconds, a health check that fails may page: written by who judges boots, read by
+/// who reads lines. At first from 0 on.
+#[derive(Debug, Default)]
+pub struct MayPage {
+    refused_from: AtomicU32,
+    other_from: AtomicU32,
+}
+
+impl MayPage {
+    /// For refused ones and for all others. `None`: it pages nobody, however long the boot has waited.
+    pub fn set(&self, refused_from_ms: Option<u32>, other_from_ms: Option<u32>) {
+        for (from, ms) in [
+            (&self.refused_from, refused_from_ms),
+            (&self.other_from, other_from_ms),
+        ] {
+            from.store(ms.unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether such an error may page after so long a wait, or after one that is not known.
+    fn after(&self, error: AttemptError, waited_ms: Option<u32>) -> bool {
+        let from = match error {
+            AttemptError::Refused => &self.refused_from,
+            _ => &self.other_from,
+        };
+        let from = from.load(Ordering::Relaxed);
+        from < u32::MAX && waited_ms.is_none_or(|waited| waited >= from)
+    }
+}
+
+/// Whether one of these whole lines is urgent.
 #[must_use]
-pub fn is_urgent(lines: &[u8], overdue_from_ms: u32) -> bool {
+pub fn is_urgent(lines: &[u8], may_page: &MayPage) -> bool {
     let mut from = 0;
     memchr::memchr_iter(b'\n', lines).any(|end| {
         let line = lines.get(from..end).unwrap_or_default();
         from = end + 1;
-        is_urgent_line(line, overdue_from_ms)
+        is_urgent_line(line, may_page)
     })
 }
 
-fn is_urgent_line(line: &[u8], overdue_from_ms: u32) -> bool {
+fn is_urgent_line(line: &[u8], may_page: &MayPage) -> bool {
     let Some(header) = framing::header(line) else {
         return true;
     };
@@ -34,11 +66,13 @@ fn is_urgent_line(line: &[u8], overdue_from_ms: u32) -> bool {
         header,
     };
     match decode(&record) {
-        Decoded::Event(EventKind::AttemptFailed { elapsed_ms, .. }) => {
-            elapsed_ms.is_none_or(|waited| waited >= overdue_from_ms)
-        }
+        Decoded::Event(EventKind::AttemptFailed {
+            error, elapsed_ms, ..
+        }) => may_page.after(error, elapsed_ms),
+        Decoded::Event(EventKind::AttemptRejected { .. } | EventKind::VncNotReady { .. })
+        | Decoded::Ignored
+        | Decoded::Unknown(_) => false,
         Decoded::Event(_) | Decoded::Unparsed => true,
-        Decoded::Ignored | Decoded::Unknown(_) => false,
     }
 }
 
@@ -48,8 +82,14 @@ mod tests {
 
     const WAIT: &str = "2025-10-18 01:52:07 [WARN]: [WAIT-VM-READY] Health check failed {\"module\":\"browser-auth\",\"vmIP\":\"192.168.100.17\",\"error\":\"connect ECONNREFUSED 192.168.100.17:8080\",\"code\":\"ECONNREFUSED\",\"elapsed\":9035}\n";
 
+    fn from(refused: Option<u32>, other: Option<u32>) -> MayPage {
+        let may_page = MayPage::default();
+        may_page.set(refused, other);
+        may_page
+    }
+
     fn is(lines: &str) -> bool {
-        is_urgent(lines.as_bytes(), 45_000)
+        is_urgent(lines.as_bytes(), &from(Some(45_000), Some(45_000)))
     }
 
     #[test]
@@ -68,8 +108,10 @@ mod tests {
     #[test]
     fn a_failed_health_check_is_urgent_once_its_boot_may_be_overdue() {
         assert!(!is(WAIT));
-        assert!(is_urgent(WAIT.as_bytes(), 9_035));
-        assert!(!is_urgent(WAIT.as_bytes(), 9_036));
+        for (refused, urgent) in [(0, true), (9_035, true), (9_036, false)] {
+            let may_page = from(Some(refused), None);
+            assert_eq!(is_urgent(WAIT.as_bytes(), &may_page), urgent, "{refused}");
+        }
         assert!(is(&WAIT.replace("9035", "45000")));
         assert!(
             is(&WAIT.replace(",\"elapsed\":9035", "")),
@@ -79,6 +121,25 @@ mod tests {
         assert!(is(&WAIT.replace(":9035}", ":")), "torn");
         let quoted = WAIT.replace("connect ECONN", "\\\"elapsed\\\":99999 connect ECONN");
         assert!(!is(&quoted), "an error's text is not the field");
+    }
+
+    #[test]
+    fn what_fires_already_is_not_waited_for() {
+        let reset = WAIT.replace("ECONNREFUSED", "ECONNRESET");
+        for (line, other) in [(WAIT, &*reset), (&*reset, WAIT)] {
+            let refused_fires = line == WAIT;
+            let may_page = match refused_fires {
+                true => from(None, Some(9_000)),
+                false => from(Some(9_000), None),
+            };
+            assert!(!is_urgent(line.as_bytes(), &may_page));
+            assert!(!is_urgent(
+                line.replace(",\"elapsed\":9035", "").as_bytes(),
+                &may_page
+            ));
+            assert!(is_urgent(other.as_bytes(), &may_page));
+        }
+        assert!(is_urgent(WAIT.as_bytes(), &MayPage::default()), "at first");
     }
 
     #[test]
@@ -93,7 +154,7 @@ mod tests {
             ),
             (
                 "2025-10-18 01:52:07 [WARN]: [WAIT-VM-READY] Response not OK {\"vmIP\":\"192.168.100.17\",\"status\":500}",
-                true,
+                false,
             ),
             (
                 "2025-10-18 01:52:07 [ERROR]: noVNC WebSocket proxy error {\"error\":\"connect ECONNREFUSED\"}",

@@ -54,7 +54,7 @@ use crate::core::boot::{AttemptEnded, Boot, Observation};
 use crate::core::burn::PERIOD_MS;
 use crate::core::condition::ConditionSettings;
 use crate::core::diagnosis::{self, Surroundings};
-use crate::core::event::{AttemptResult, Origin, Timestamp, VmId, VmType};
+use crate::core::event::{AttemptError, AttemptResult, Origin, Timestamp, VmId, VmType};
 use crate::core::generations::Generations;
 use crate::core::image::Sighting;
 use crate::core::rule::{RuleName, RuleSettings, Severity, Stretch};
@@ -353,16 +353,23 @@ impl Engine {
         self.types.get(&vm_type)?.readiness.p99_ms()
     }
 
-    /// No boot in flight that has waited for less than so many milliseconds is overdue to any rule; `None`: none is,
-    /// however long it has waited.
+    /// No boot in flight that has waited for less than so many milliseconds makes an alert fire because its health checks
+    /// end so; `None`: none does, however long it has waited, since nothing counts it or what does fires already.
     #[must_use]
-    pub fn overdue_from_ms(&self) -> Option<u32> {
-        let readiness = &self.types.get(&VmType::Browser)?.readiness;
+    pub fn overdue_from_ms(&self, error: AttemptError) -> Option<u32> {
+        // Only browser VMs are asked for their health.
+        let vm_type = VmType::Browser;
+        let readiness = &self.types.get(&vm_type)?.readiness;
         self.settings
             .rules
-            .values()
-            .filter(|rule| rule.enabled)
-            .filter_map(|rule| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
+            .iter()
+            .filter(|(rule, settings)| {
+                let state = self.alerts.get(&(**rule, Subject::Boots(vm_type)));
+                settings.enabled
+                    && rule.counts_overdue(AttemptResult::Error(error))
+                    && state.is_some_and(|state| !state.is_firing())
+            })
+            .filter_map(|(_, rule)| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
             .min_by(f64::total_cmp)
             .map(whole_ms)
     }

@@ -298,6 +298,35 @@ fn hopeless_boots_page_before_the_controller_gives_up() {
 }
 
 #[test]
+fn what_fires_already_no_longer_wait_makes_fire() {
+    let mut story = Story::new();
+    let from = |story: &Story, error| story.engine.overdue_from_ms(error);
+    assert_eq!(
+        from(&story, AttemptError::Refused),
+        None,
+        "nothing is learnt"
+    );
+    story.boots(&"r".repeat(20));
+    let limit = from(&story, AttemptError::Refused);
+    assert!(limit.is_some_and(|limit| limit < 60_000), "{limit:?}");
+    assert_eq!(from(&story, AttemptError::Reset), limit);
+    assert_eq!(from(&story, AttemptError::Timeout), limit);
+    for vm in 1_000..1_003 {
+        story.attempt(vm, 62_000, REFUSED);
+    }
+    assert_eq!(story.rules(0), [RuleName::ConnectionRefusedSpike]);
+    assert_eq!(from(&story, AttemptError::Refused), None);
+    assert_eq!(from(&story, AttemptError::Reset), limit);
+    for vm in 1_000..1_003 {
+        story.attempt(vm, 64_000, AttemptResult::Ok);
+    }
+    story.boots(&"r".repeat(20));
+    story.pass(600_000);
+    assert_eq!(story.kinds().last(), Some(&Kind::Resolved));
+    assert_eq!(from(&story, AttemptError::Refused), limit, "and may again");
+}
+
+#[test]
 fn no_data_never_resolves() {
     let mut story = Story::new();
     story.boots("xxx");
