@@ -18,7 +18,7 @@ use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
 /// Chunks on their way from the source to the owner. When it is full the source stops reading: the file is the buffer.
 const CHUNKS: usize = 64;
 /// A busy log's lines that can page nobody are gathered for so long: what they show is asked for no more often.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_millis(500);
 
 /// Where the source begins.
 pub(super) struct Begins {

@@ -11,7 +11,7 @@ use super::options::Urgent;
 /// Bytes asked for at once. Small enough that a full channel of chunks stays small, and that no source starves another.
 pub(super) const READ: usize = 64 * 1024;
 /// So much waits for more at most.
-pub(super) const MOST_GATHERED: usize = 512 * 1024;
+pub(super) const MOST_GATHERED: usize = 256 * 1024;
 /// A line longer than this is delivered in pieces.
 pub(super) const MAX_LINE: usize = 1024 * 1024;
 
