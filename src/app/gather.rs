@@ -2,7 +2,8 @@
 //!
 //! Everything that follows from what was read up to the checkpoint is in the same batch as the checkpoint, and nothing
 //! that follows from later. A notification is handed over at once; the rest when nothing was added for
-//! [`COMMIT_AFTER`], or when it has waited for [`COMMIT_EVERY`].
+//! [`COMMIT_AFTER`], or when it has waited for [`COMMIT_EVERY`]. While the store cannot be written a notification is
+//! handed over by itself, and the rest as soon as the keeper has taken it: nothing is written down before it leaves.
 //! The keeper's channel holds one batch: while it is full the owner goes on gathering, so the disk's pace is never the
 //! log's.
 
@@ -73,6 +74,8 @@ pub(super) struct Gather {
     answers: Vec<Answering>,
     /// Since when something waits, and when something was added last.
     waits: Option<Waits>,
+    /// A notification went ahead of what belongs to it.
+    ahead: bool,
     /// The open incidents' rows are behind.
     incidents: bool,
     /// An earlier run watched a database, and this one does not.
@@ -110,6 +113,7 @@ impl Gather {
             operations: Vec::new(),
             answers: Vec::new(),
             waits: None,
+            ahead: false,
             incidents: false,
             forgets_database: false,
         }
@@ -183,7 +187,11 @@ impl Gather {
     /// When something is to be handed over that can wait until then.
     pub(super) fn next_due(&self) -> Option<Instant> {
         // While the keeper is busy, its readiness wakes, not the time.
-        (self.keeper.capacity() > 0).then_some(self.waits?.until())
+        let waits = self.waits.filter(|_| self.keeper.capacity() > 0)?;
+        Some(match self.ahead {
+            true => waits.since,
+            false => waits.until(),
+        })
     }
 
     /// Completes when the keeper takes a batch again that could not be handed over in time.
@@ -206,20 +214,30 @@ impl Gather {
 
     fn is_due(&self) -> bool {
         let over = |waits: Waits| clock::monotonic() >= waits.until();
-        !self.notices.is_empty() || !self.answers.is_empty() || self.waits.is_some_and(over)
+        !self.notices.is_empty()
+            || !self.answers.is_empty()
+            || self.ahead
+            || self.waits.is_some_and(over)
     }
 
-    /// Hands over what is due, if the keeper has room; whether a notification is among it.
-    pub(super) fn hand_over(&mut self, machines: Machines<'_>) -> bool {
+    /// Hands over what is due, if the keeper has room; whether a notification is among it. `away`: the store cannot be
+    /// written.
+    pub(super) fn hand_over(&mut self, machines: Machines<'_>, away: bool) -> bool {
         if !self.is_due() {
             return false;
         }
         let Ok(permit) = self.keeper.clone().try_reserve_owned() else {
             return false;
         };
-        let handed = self.taken(machines);
-        let notifies = !handed.notices.is_empty();
-        permit.send(handed);
+        let notifies = !self.notices.is_empty();
+        self.ahead = away && notifies;
+        permit.send(match self.ahead {
+            true => Handed {
+                notices: std::mem::take(&mut self.notices),
+                ..Handed::default()
+            },
+            false => self.taken(machines),
+        });
         notifies
     }
 
@@ -312,4 +330,81 @@ fn add(batch: &mut Batch, kind: &'static str, changes: Changes) {
             key: part.key,
             value: part.value,
         }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::clock::Zone;
+    use crate::core::alert::drill;
+    use crate::core::event::Timestamp;
+    use crate::core::{alert, desk};
+
+    struct Scene {
+        gather: Gather,
+        handed: mpsc::Receiver<Handed>,
+        reader: Reader,
+        tracker: Tracker,
+        engine: Engine,
+        desk: Desk,
+        _anew: watch::Sender<u64>,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let (keeper, handed) = mpsc::channel(1);
+            let (anew, wanted) = watch::channel(0);
+            let zone = Zone::Named(jiff::tz::TimeZone::UTC);
+            let mut scene = Scene {
+                gather: Gather::new("h".to_owned(), keeper, wanted, None),
+                handed,
+                reader: Reader::new(0, zone),
+                tracker: Tracker::new(|_, _| String::new()),
+                engine: Engine::new(alert::Settings::default()),
+                desk: Desk::new(desk::Settings::default()),
+                _anew: anew,
+            };
+            let [firing, ..] = drill("h", [Timestamp(0); 3]);
+            scene.gather.notify(Arc::new(firing));
+            scene
+        }
+
+        /// Whether a notification left, and what did: notifications, parts of the state.
+        fn hand_over(&mut self, away: bool) -> (bool, Option<(usize, usize)>) {
+            let machines = Machines {
+                reader: &mut self.reader,
+                tracker: &mut self.tracker,
+                engine: &mut self.engine,
+                desk: &mut self.desk,
+                existing: None,
+                own: None,
+            };
+            let notifies = self.gather.hand_over(machines, away);
+            let handed = self.handed.try_recv().ok();
+            let what = handed.map(|handed| (handed.notices.len(), handed.batch.state.len()));
+            (notifies, what)
+        }
+    }
+
+    #[test]
+    fn a_notification_is_handed_over_with_what_belongs_to_it() {
+        let mut scene = Scene::new();
+        let (notifies, what) = scene.hand_over(false);
+        assert!(notifies && what.is_some_and(|(notices, state)| notices == 1 && state > 0));
+        assert_eq!(scene.gather.next_due(), None);
+        assert_eq!(scene.hand_over(false), (false, None));
+    }
+
+    #[test]
+    fn without_a_store_it_goes_ahead_and_the_rest_follows_at_once() {
+        for away in [true, false] {
+            let mut scene = Scene::new();
+            assert_eq!(scene.hand_over(true), (true, Some((1, 0))));
+            let due = scene.gather.next_due();
+            assert!(due.is_some_and(|at| at <= clock::monotonic()), "{due:?}");
+            let (notifies, what) = scene.hand_over(away);
+            assert!(!notifies && what.is_some_and(|(notices, state)| notices == 0 && state > 0));
+            assert_eq!(scene.gather.next_due(), None);
+        }
+    }
 }

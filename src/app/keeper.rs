@@ -297,38 +297,13 @@ impl Keeper {
             notices,
             answers,
         } = handed;
-        let mut leaving = Vec::new();
-        let mut messages = Vec::new();
-        for notification in notices {
-            let Ok(payload) = serde_json::to_string(&*notification) else {
-                tracing::error!("a notification cannot be written; it is sent and not kept");
-                continue;
-            };
-            self.resort.leaves(&notification);
-            for place in 0..self.receivers.len() {
-                if notification.reason.is_notice() && !self.receivers[place].takes_notices {
-                    continue;
-                }
-                let ticket = self.ticket();
-                let receiver = &self.receivers[place].name;
-                let message = new_message(&notification, receiver, payload.clone());
-                messages.push(Ticketed { ticket, message });
-                self.owed.insert(
-                    ticket,
-                    Owed {
-                        place,
-                        notification: Arc::clone(&notification),
-                        stored: None,
-                    },
-                );
-                leaving.push(Leaving {
-                    place,
-                    ticket,
-                    notification: Arc::clone(&notification),
-                    message: None,
-                });
-            }
+        let mut leaving = self.owe(notices);
+        let tickets: Vec<u64> = leaving.iter().map(|one| one.ticket).collect();
+        if !leaving.is_empty() && self.shelf.is_away() {
+            // They will not be kept before the next try: nothing is written down that they would wait for.
+            self.send(&mut leaving, true).await;
         }
+        let messages = self.messages(&tickets);
         self.shelf.pending.add(batch, messages);
         if leaving.is_empty() {
             let committed = self.shelf.commit().await;
@@ -365,15 +340,7 @@ impl Keeper {
         };
         let saved = committed.is_some();
         if unsaved.is_none() {
-            send(
-                &self.receivers,
-                &mut leaving,
-                !saved,
-                &self.recorder,
-                &self.health,
-            );
-            // It leaves before anything else is done about it.
-            tokio::task::yield_now().await;
+            self.send(&mut leaving, !saved).await;
         }
         for answer in answers {
             answer.give(saved);
@@ -382,6 +349,81 @@ impl Keeper {
         if saved && !self.shelf.settle().await {
             self.remember(None);
         }
+    }
+
+    /// Every receiver that takes it is owed each notification.
+    fn owe(&mut self, notices: Vec<Arc<Notification>>) -> Vec<Leaving> {
+        let mut leaving = Vec::new();
+        for notification in notices {
+            self.resort.leaves(&notification);
+            for place in 0..self.receivers.len() {
+                if notification.reason.is_notice() && !self.receivers[place].takes_notices {
+                    continue;
+                }
+                let ticket = self.ticket();
+                self.owed.insert(
+                    ticket,
+                    Owed {
+                        place,
+                        notification: Arc::clone(&notification),
+                        stored: None,
+                    },
+                );
+                leaving.push(Leaving {
+                    place,
+                    ticket,
+                    notification: Arc::clone(&notification),
+                    message: None,
+                });
+            }
+        }
+        leaving
+    }
+
+    /// What the store keeps of messages that are owed.
+    fn messages(&self, tickets: &[u64]) -> Vec<Ticketed> {
+        let mut messages = Vec::new();
+        // Messages of one notification stand side by side: it is written once.
+        let mut written: Option<(&Arc<Notification>, String)> = None;
+        for ticket in tickets {
+            let Some(owed) = self.owed.get(ticket) else {
+                continue;
+            };
+            let Some(channel) = self.channels.get(owed.place) else {
+                continue;
+            };
+            let notification = &owed.notification;
+            let payload = match written.take() {
+                Some((same, payload)) if Arc::ptr_eq(same, notification) => payload,
+                _ => match serde_json::to_string(&**notification) {
+                    Ok(payload) => payload,
+                    Err(_) => {
+                        tracing::error!(
+                            "a notification cannot be written; it is sent and not kept"
+                        );
+                        continue;
+                    }
+                },
+            };
+            messages.push(Ticketed {
+                ticket: *ticket,
+                message: new_message(notification, channel, payload.clone()),
+            });
+            written = Some((notification, payload));
+        }
+        messages
+    }
+
+    /// They leave before anything else is done about them.
+    async fn send(&mut self, leaving: &mut Vec<Leaving>, unsaved: bool) {
+        send(
+            &self.receivers,
+            leaving,
+            unsaved,
+            &self.recorder,
+            &self.health,
+        );
+        tokio::task::yield_now().await;
     }
 
     /// Writes entries of the synthetic journal, and says whether they are on the disk.
@@ -415,21 +457,12 @@ impl Keeper {
 
     /// The new file holds none of the messages that the old one held.
     fn owe_again(&mut self) {
-        let mut messages = Vec::new();
-        for (ticket, owed) in &mut self.owed {
-            let Some(channel) = self.channels.get(owed.place) else {
-                continue;
-            };
-            if owed.stored.take().is_some()
-                && let Ok(payload) = serde_json::to_string(&*owed.notification)
-            {
-                let message = new_message(&owed.notification, channel, payload);
-                messages.push(Ticketed {
-                    ticket: *ticket,
-                    message,
-                });
-            }
-        }
+        let lost: Vec<u64> = self
+            .owed
+            .iter_mut()
+            .filter_map(|(ticket, owed)| owed.stored.take().map(|_| *ticket))
+            .collect();
+        let messages = self.messages(&lost);
         self.shelf.pending.add_older(messages);
     }
 

@@ -662,14 +662,16 @@ impl Owner {
                 }
             }
         }
-        self.gather.hand_over(Machines {
+        let machines = Machines {
             reader: &mut self.reader,
             tracker: &mut self.tracker,
             engine: &mut self.engine,
             desk: &mut self.desk,
             existing: self.existing.as_mut(),
             own: self.own.as_mut(),
-        })
+        };
+        let away = self.reach.health.store_failing().is_some();
+        self.gather.hand_over(machines, away)
     }
 
     /// Shows others how things stand, where they are behind.

@@ -37,7 +37,7 @@ impl Pending {
     pub(super) fn add(&mut self, newer: Batch, messages: Vec<Ticketed>) {
         if self.batch.is_empty() {
             self.batch = newer;
-        } else {
+        } else if !newer.is_empty() {
             let older = std::mem::take(&mut self.batch);
             self.batch = merged(older, newer);
         }
