@@ -233,6 +233,7 @@ impl Gather {
         self.ahead = away && notifies;
         permit.send(match self.ahead {
             true => Handed {
+                ahead: true,
                 notices: std::mem::take(&mut self.notices),
                 ..Handed::default()
             },
@@ -312,6 +313,7 @@ impl Gather {
         }
         self.waits = None;
         Handed {
+            ahead: false,
             batch,
             notices,
             answers: std::mem::take(&mut self.answers),

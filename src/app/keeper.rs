@@ -59,6 +59,8 @@ const TICK: Duration = Duration::from_secs(5);
 /// What follows from a stretch of the log.
 #[derive(Debug, Default)]
 pub(super) struct Handed {
+    /// The notifications go ahead of their batch, which is in the next one: the store cannot be written.
+    pub(super) ahead: bool,
     pub(super) batch: Batch,
     /// Each goes to every receiver.
     pub(super) notices: Vec<Arc<Notification>>,
@@ -293,17 +295,23 @@ impl Keeper {
 
     async fn take(&mut self, handed: Handed) {
         let Handed {
+            ahead,
             batch,
             notices,
             answers,
         } = handed;
         let mut leaving = self.owe(notices);
         let tickets: Vec<u64> = leaving.iter().map(|one| one.ticket).collect();
-        if !leaving.is_empty() && self.shelf.is_away() {
+        if !leaving.is_empty() && (ahead || self.shelf.is_away()) {
             // They will not be kept before the next try: nothing is written down that they would wait for.
             self.send(&mut leaving, true).await;
         }
         let messages = self.messages(&tickets);
+        if ahead {
+            self.shelf.pending.hold(messages);
+            self.remember(None);
+            return;
+        }
         self.shelf.pending.add(batch, messages);
         if leaving.is_empty() {
             let committed = self.shelf.commit().await;

@@ -695,7 +695,7 @@ impl Owner {
         if self.operators_due || self.shown_as_of != self.engine.learned() {
             self.show_operators();
         }
-        let from_ms = |error| self.engine.overdue_from_ms(error);
+        let from_ms = |error| self.engine.may_fire_from_ms(error);
         self.reach.may_page.set(
             from_ms(AttemptError::Refused),
             // No rule tells the others apart.

@@ -356,18 +356,20 @@ impl Engine {
     /// No boot in flight that has waited for less than so many milliseconds makes an alert fire because its health checks
     /// end so; `None`: none does, however long it has waited, since nothing counts it or what does fires already.
     #[must_use]
-    pub fn overdue_from_ms(&self, error: AttemptError) -> Option<u32> {
+    pub fn may_fire_from_ms(&self, error: AttemptError) -> Option<u32> {
         // Only browser VMs are asked for their health.
         let vm_type = VmType::Browser;
         let readiness = &self.types.get(&vm_type)?.readiness;
         self.settings
             .rules
             .iter()
-            .filter(|(rule, settings)| {
-                let state = self.alerts.get(&(**rule, Subject::Boots(vm_type)));
-                settings.enabled
-                    && rule.counts_overdue(AttemptResult::Error(error))
-                    && state.is_some_and(|state| !state.is_firing())
+            .filter(|(rule, _)| {
+                let alert = (**rule, Subject::Boots(vm_type));
+                rule.counts_overdue(AttemptResult::Error(error))
+                    && self
+                        .alerts
+                        .get(&alert)
+                        .is_some_and(|state| !state.is_firing())
             })
             .filter_map(|(_, rule)| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
             .min_by(f64::total_cmp)

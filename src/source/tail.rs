@@ -178,7 +178,7 @@ pub struct TailStats {
 /// Follows the log until `stop` is cancelled or the receiver is gone.
 ///
 /// `stats` is brought up to date at the start, when the follower becomes idle, at every poll, and where the log is busy
-/// whenever something of it is delivered.
+/// whenever something of it was delivered; lines that are gathered since are not in it.
 pub async fn run<C: From<Checkpoint>>(
     options: TailOptions,
     checkpoint: Option<Checkpoint>,
@@ -251,6 +251,7 @@ pub async fn run<C: From<Checkpoint>>(
                 continue;
             }
             wakes.leave_file();
+            publish(&stats, &follower, &wakes);
             let stretch = Stretch::new(follower, rhythm);
             let ended = tokio::select! {
                 biased;
@@ -259,13 +260,14 @@ pub async fn run<C: From<Checkpoint>>(
                 ended = thread.beat(stretch) => ended,
             };
             let looks = ended.looks;
+            if looks || ended.looked {
+                wakes.watch_directory(&directory);
+            }
             beaten |= ended.beaten;
             (follower, rhythm) = (ended.follower, ended.rhythm);
-            wakes.watch_directory(&directory);
             if looks {
                 follower.look(now());
             }
-            publish(&stats, &follower, &wakes);
             continue;
         }
         publish(&stats, &follower, &wakes);

@@ -20,6 +20,8 @@ pub(super) struct Pending {
     batch: Batch,
     /// Of the batch's messages, in their order.
     tickets: Vec<u64>,
+    /// Messages that are committed with the next batch that is added, and not before: they follow from it.
+    held: Vec<Ticketed>,
 }
 
 /// What is being committed.
@@ -41,10 +43,15 @@ impl Pending {
             let older = std::mem::take(&mut self.batch);
             self.batch = merged(older, newer);
         }
-        for Ticketed { ticket, message } in messages {
+        let held = std::mem::take(&mut self.held);
+        for Ticketed { ticket, message } in held.into_iter().chain(messages) {
             self.tickets.push(ticket);
             self.batch.outbox.push(message);
         }
+    }
+
+    pub(super) fn hold(&mut self, messages: Vec<Ticketed>) {
+        self.held.extend(messages);
     }
 
     /// Messages that were made before all those that wait.
@@ -66,7 +73,15 @@ impl Pending {
     /// A message ended that is not in the store yet: it will be there as one that has ended.
     pub(super) fn ended(&mut self, ticket: u64, state: MessageState) {
         let place = self.tickets.iter().position(|known| *known == ticket);
-        if let Some(message) = place.and_then(|place| self.batch.outbox.get_mut(place)) {
+        let message = match place {
+            Some(place) => self.batch.outbox.get_mut(place),
+            None => self
+                .held
+                .iter_mut()
+                .find(|held| held.ticket == ticket)
+                .map(|held| &mut held.message),
+        };
+        if let Some(message) = message {
             message.state = state;
         }
     }
@@ -158,4 +173,58 @@ fn latest<T, K: std::hash::Hash + Eq>(
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Timestamp;
+    use crate::store::StateChange;
+
+    fn message(ticket: u64) -> Ticketed {
+        let message = NewMessage {
+            incident: "i".to_owned(),
+            transition: "firing".to_owned(),
+            receiver: format!("r{ticket}"),
+            dedup_key: "i".to_owned(),
+            payload: String::new(),
+            created_at: Timestamp(0),
+            due: Timestamp(0),
+            state: MessageState::Queued,
+        };
+        Ticketed { ticket, message }
+    }
+
+    fn batch(key: &str) -> Batch {
+        Batch {
+            state: vec![StateChange {
+                kind: "engine",
+                key: key.to_owned(),
+                value: None,
+            }],
+            ..Batch::default()
+        }
+    }
+
+    #[test]
+    fn what_is_held_comes_with_the_next_batch_as_it_has_ended_by_then() {
+        let mut pending = Pending::default();
+        pending.add(batch("a"), vec![message(1)]);
+        pending.hold(vec![message(2), message(3)]);
+        pending.ended(3, MessageState::Sent);
+        let taken = pending.take();
+        assert_eq!(
+            (taken.tickets.as_slice(), taken.batch.state.len()),
+            (&[1][..], 1)
+        );
+        pending.put_back(taken);
+        pending.add(batch("b"), vec![message(4)]);
+        let Taken { batch, tickets } = pending.take();
+        assert_eq!(tickets, [1, 2, 3, 4]);
+        let states: Vec<_> = batch.outbox.iter().map(|one| one.state).collect();
+        let queued = MessageState::Queued;
+        assert_eq!(states, [queued, queued, MessageState::Sent, queued]);
+        assert_eq!(batch.state.len(), 2);
+        assert!(pending.is_empty());
+    }
 }

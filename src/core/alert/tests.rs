@@ -298,9 +298,9 @@ fn hopeless_boots_page_before_the_controller_gives_up() {
 }
 
 #[test]
-fn what_fires_already_no_longer_wait_makes_fire() {
+fn of_what_fires_already_no_wait_makes_an_alert_fire() {
     let mut story = Story::new();
-    let from = |story: &Story, error| story.engine.overdue_from_ms(error);
+    let from = |story: &Story, error| story.engine.may_fire_from_ms(error);
     assert_eq!(
         from(&story, AttemptError::Refused),
         None,

@@ -51,6 +51,8 @@ pub(super) struct Stretch {
     pub(super) beaten: bool,
     /// It ended because something happened in the folder.
     pub(super) looks: bool,
+    /// The folder was looked at on the way.
+    pub(super) looked: bool,
 }
 
 impl Thread {
@@ -113,6 +115,7 @@ impl Stretch {
             rhythm,
             beaten: false,
             looks: false,
+            looked: false,
         }
     }
 
@@ -139,11 +142,17 @@ impl Stretch {
             }
             if now >= self.follower.next_look() {
                 self.follower.look(now);
+                self.looked = true;
             }
             match self.follower.gather(now) {
                 Gathered::Kept => {}
                 Gathered::Nothing if self.rhythm.is_patient(now) => {}
-                Gathered::Nothing | Gathered::Speaks => return,
+                Gathered::Nothing => {
+                    // What was gathered until now is said; the log is at rest only where there is nothing.
+                    self.follower.read_again();
+                    return;
+                }
+                Gathered::Speaks => return,
             }
         }
     }
@@ -192,5 +201,109 @@ impl Signals {
             () if file => Woken::Written,
             () => Woken::Late,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::source::tail::disk::Disk;
+    use crate::source::tail::{StartAt, TailEvent, TailOptions, Urgent};
+
+    const WINDOW: Duration = Duration::from_millis(20);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Of a log that holds `0`, which was read; looks are due every 10 ms.
+    fn stretch(log: &Path, rhythm: Rhythm) -> Stretch {
+        fs::write(log, "0\n").unwrap();
+        let mut options = TailOptions::new(log).unwrap();
+        options.start = StartAt::Beginning;
+        options.poll_active = at(10);
+        options.poll_idle = at(10);
+        options.gather_for = PATIENCE;
+        options.urgent = Urgent::new(|_| false);
+        let mut follower = Follower::new(options, None, Box::new(Disk));
+        follower.look(at(0));
+        let mut stretch = Stretch::new(follower, rhythm);
+        assert_eq!(said(&mut stretch), "0\n");
+        stretch
+    }
+
+    fn said(stretch: &mut Stretch) -> String {
+        let mut text = Vec::new();
+        while let Some(event) = stretch.follower.next(at(100)) {
+            if let TailEvent::Chunk { bytes, .. } = event {
+                text.extend_from_slice(&bytes);
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    fn append(log: &Path, text: &str) {
+        let before = fs::read_to_string(log).unwrap_or_default();
+        fs::write(log, before + text).unwrap();
+    }
+
+    /// Runs it where nobody is told of anything, on a clock that moves 10 ms each time it is read; how often it was.
+    fn run(stretch: &mut Stretch) -> u64 {
+        let silent =
+            || Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
+        let signals = Signals {
+            end: silent(),
+            folder: silent(),
+            file: silent(),
+        };
+        let read = Cell::new(0);
+        stretch.run(&signals, || {
+            read.set(read.get() + 1);
+            at(100 + 10 * read.get())
+        });
+        read.get()
+    }
+
+    #[test]
+    fn a_look_that_is_due_is_made_while_lines_are_gathered() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("x.log");
+        let mut rhythm = Rhythm::new(WINDOW, PATIENCE);
+        assert!(rhythm.written(at(80)) && rhythm.written(at(100)));
+        assert!(rhythm.waits_for_writes());
+        let mut stretch = stretch(&log, rhythm);
+        append(&log, "1\n");
+        fs::rename(&log, folder.path().join("x1.log")).unwrap();
+        append(&log, "2\n");
+        let times = run(&mut stretch);
+        assert!(times < 10, "it was not found at the first look: {times}");
+        assert!(stretch.looked && !stretch.looks);
+        assert_eq!(said(&mut stretch), "1\n2\n");
+    }
+
+    #[test]
+    fn what_was_gathered_of_a_stream_is_said_when_nothing_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("x.log");
+        let mut rhythm = Rhythm::new(WINDOW, PATIENCE);
+        for ms in 0..100 {
+            if rhythm.until() == Some(at(ms)) {
+                rhythm.over(at(ms));
+            } else if rhythm.waits_for_writes() || !rhythm.is_beating() {
+                rhythm.written(at(ms));
+            }
+        }
+        assert!(rhythm.is_beating() && !rhythm.waits_for_writes());
+        let mut stretch = stretch(&log, rhythm);
+        append(&log, "1\n");
+        let times = run(&mut stretch);
+        assert!(times < 20, "{times}");
+        assert!(stretch.beaten);
+        assert_eq!(said(&mut stretch), "1\n");
     }
 }

@@ -8,9 +8,9 @@ use super::disk::{Handle, Stat, read_full};
 use super::identity::{FileId, GUARD, Guard, Head};
 use super::options::Urgent;
 
-/// Bytes asked for at once. Small enough that a full channel of chunks stays small, and that no source starves another.
+/// Bytes asked for at once. Small enough that no source starves another.
 pub(super) const READ: usize = 64 * 1024;
-/// So much waits for more at most.
+/// So much waits for more at most; with what one read adds to it, the largest chunk of a busy log.
 pub(super) const MOST_GATHERED: usize = 256 * 1024;
 /// A line longer than this is delivered in pieces.
 pub(super) const MAX_LINE: usize = 1024 * 1024;

@@ -14,7 +14,8 @@ pub struct TailOptions {
     /// What is written within half of this after a read is read at its end, with all that came until then. Zero reads at
     /// every wake.
     pub batch_window: Duration,
-    /// How long lines of a busy log are gathered that are not `urgent`. Zero delivers what each read gave.
+    /// How long lines of a busy log are gathered that are not `urgent`, up to 256 KiB of them. Zero delivers what each read
+    /// gave.
     pub gather_for: Duration,
     /// Which lines are delivered as soon as they are read.
     pub urgent: Urgent,
