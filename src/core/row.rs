@@ -277,6 +277,14 @@ impl RowKey {
 
 impl Row {
     #[must_use]
+    pub fn user(&self) -> Option<UserKey> {
+        match self {
+            Row::Vm(row) => row.user,
+            Row::Session(row) => row.user,
+        }
+    }
+
+    #[must_use]
     pub fn key(&self) -> RowKey {
         match self {
             Row::Vm(row) => RowKey::Vm(row.vm),

@@ -45,10 +45,7 @@ fn sums_up(run: &Value) {
 }
 
 fn passes(version: Version, habit: Habit) -> (World, Value) {
-    passed(played(version, habit, "healthy"))
-}
-
-fn passed((world, run): (World, Value)) -> (World, Value) {
+    let (world, run) = played(version, habit, "healthy");
     assert_eq!(run["result"], "passed", "{run}");
     assert_eq!(run["cleaned_up"], true, "{run}");
     assert_eq!(run["answerer"], "agent", "{run}");
@@ -88,16 +85,9 @@ fn a_slow_interface_is_waited_for() {
 
 #[test]
 fn a_cancellation_that_destroys_nothing_is_tried_again_and_judged_by_what_is_there() {
-    // Long enough that it is asked to cancel before the controller destroys the VM by itself, on a busy machine too.
-    let limit = 180_000;
-    let (world, run) = passed(played_for(
-        limit,
-        Version::Oct,
-        Habit::CancelsNothing,
-        "healthy",
-    ));
-    println!("{run}");
-    assert!(!world.cancelled().is_empty(), "{run}");
+    let (world, run) = passes(Version::Oct, Habit::CancelsNothing);
+    assert!(!world.cancelled().is_empty());
+    drop(run);
 }
 
 /// What only a look of our own can tell: the controller calls each of these ready.

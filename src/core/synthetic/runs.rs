@@ -756,6 +756,44 @@ fn session_row(status: SessionStatus, filled: bool) -> Row {
     })
 }
 
+/// A row that does not change is told once; the log may be read later.
+#[test]
+fn a_row_that_is_read_before_the_log_tells_of_its_session_counts() {
+    let mut story = Story::begin();
+    story.rows = RowsSeen::Seen;
+    let Row::Session(ours) = session_row(SessionStatus::AwaitingUserAuth, true) else {
+        unreachable!();
+    };
+    let other = |id| SessionRow {
+        session: SessionId(id),
+        ..ours.clone()
+    };
+    let theirs = SessionRow {
+        user: None,
+        ..other(1)
+    };
+    assert!(!story.traces.row(&Row::Session(theirs)));
+    assert!(story.traces.row(&Row::Session(ours.clone())));
+    for id in 1..16 {
+        story.traces.row(&Row::Session(other(id)));
+    }
+    let text = serde_json::to_string(&story.traces).unwrap();
+    story.traces = Traces::restore(OURS, Some(&text));
+    story.created().passes(900);
+    story.looks(&[AGENT]).ready();
+    story.sees().passes(1_000);
+    assert_eq!(story.ended().unwrap().result, SyntheticResult::Passed);
+
+    // Of very many the oldest is forgotten, and what is kept can be read again.
+    let mut traces = Traces::new(OURS);
+    for id in 0..1_000 {
+        traces.row(&Row::Session(other(id)));
+    }
+    let text = serde_json::to_string(&traces).unwrap();
+    assert!(text.len() < 16 * 400, "{}", text.len());
+    assert_eq!(Traces::restore(OURS, Some(&text)), traces);
+}
+
 /// The controller's memory has VM and address, whatever its row says: that is what users met.
 #[test]
 fn fields_that_the_row_leaves_empty_fail_the_run_in_their_phase() {

@@ -27,6 +27,8 @@ use crate::core::row::{Row, SessionStatus, VmStatus};
 const KEPT: usize = 16;
 /// Requests without a mark that are remembered while they are not accepted.
 const MOST_UNMARKED: usize = 64;
+/// Rows that are remembered until the log tells whose they are.
+const MOST_EARLY: usize = 16;
 /// So far from its mark a request may be accepted: a controller that copies an image does nothing else meanwhile.
 const MARK_REACHES_MS: i64 = 100_000;
 /// Requests of the account that are accepted so close together cannot be told apart.
@@ -156,6 +158,10 @@ pub struct Traces {
     /// When requests without a mark arrived that were not accepted yet, oldest first.
     #[serde(default)]
     unmarked: VecDeque<Timestamp>,
+    /// Rows of the account's that were read before the log told of their session or VM, oldest first: a row that does not
+    /// change is not told again.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    early: VecDeque<Row>,
 }
 
 impl Traces {
@@ -167,6 +173,7 @@ impl Traces {
             mark: None,
             crowded: false,
             unmarked: VecDeque::new(),
+            early: VecDeque::new(),
         }
     }
 
@@ -176,6 +183,7 @@ impl Traces {
         text.and_then(|text| serde_json::from_str::<Traces>(text).ok())
             .filter(|saved| saved.user == user && saved.traces.len() <= KEPT)
             .filter(|saved| saved.unmarked.len() <= MOST_UNMARKED)
+            .filter(|saved| saved.early.len() <= MOST_EARLY)
             .unwrap_or_else(|| Traces::new(user))
     }
 
@@ -187,7 +195,13 @@ impl Traces {
     /// Takes one event of the log; says whether anything changed.
     pub fn observe(&mut self, event: &Event<'_>) -> bool {
         let settled = self.settle(event.at);
-        self.take(event) || settled
+        let changed = self.take(event);
+        if changed {
+            for row in std::mem::take(&mut self.early) {
+                self.row(&row);
+            }
+        }
+        changed || settled
     }
 
     fn settle(&mut self, at: Timestamp) -> bool {
@@ -404,6 +418,13 @@ impl Traces {
 
     /// Takes a row of the controller's database.
     pub fn row(&mut self, row: &Row) -> bool {
+        let known = self.traces.iter().any(|trace| match row {
+            Row::Vm(row) => trace.vm == Some(row.vm),
+            Row::Session(row) => trace.session == Some(row.session),
+        });
+        if !known {
+            return self.early(row);
+        }
         match row {
             Row::Vm(row) => self.of_vm(row.vm, |trace| trace.row = Some(row.status)),
             Row::Session(row) => self.of_session(row.session, |trace| {
@@ -416,6 +437,18 @@ impl Traces {
                 }
             }),
         }
+    }
+
+    fn early(&mut self, row: &Row) -> bool {
+        if row.user() != Some(self.user) {
+            return false;
+        }
+        self.early.retain(|older| older.key() != row.key());
+        if self.early.len() == MOST_EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back(row.clone());
+        true
     }
 
     fn of_vm(&mut self, vm: VmId, change: impl FnOnce(&mut Trace)) -> bool {
