@@ -15,8 +15,8 @@ use crate::config::{Config, LogSource};
 use crate::controller::haste::{self, MayPage};
 use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
 
-/// Chunks on their way from the source to the owner, of 64 KiB where much is read and seldom more. When it is full the source
-/// stops reading: the file is the buffer.
+/// Chunks on their way from the source to the owner, of 64 KiB where much is read and seldom more. When it is full the
+/// source stops reading: the file is the buffer.
 const CHUNKS: usize = 16;
 /// A busy log's lines that can page nobody are gathered for so long: what they show is asked for no more often.
 const GATHER: Duration = Duration::from_millis(500);

@@ -74,8 +74,6 @@ pub(super) struct Gather {
     answers: Vec<Answering>,
     /// Since when something waits, and when something was added last.
     waits: Option<Waits>,
-    /// A notification went ahead of what belongs to it.
-    ahead: bool,
     /// The open incidents' rows are behind.
     incidents: bool,
     /// An earlier run watched a database, and this one does not.
@@ -86,11 +84,16 @@ pub(super) struct Gather {
 struct Waits {
     since: Instant,
     newest: Instant,
+    /// A notification went ahead of what belongs to it.
+    at_once: bool,
 }
 
 impl Waits {
     fn until(self) -> Instant {
-        (self.since + COMMIT_EVERY).min(self.newest + COMMIT_AFTER)
+        match self.at_once {
+            true => self.since,
+            false => (self.since + COMMIT_EVERY).min(self.newest + COMMIT_AFTER),
+        }
     }
 }
 
@@ -113,7 +116,6 @@ impl Gather {
             operations: Vec::new(),
             answers: Vec::new(),
             waits: None,
-            ahead: false,
             incidents: false,
             forgets_database: false,
         }
@@ -180,6 +182,7 @@ impl Gather {
         let waits = self.waits.get_or_insert(Waits {
             since: now,
             newest: now,
+            at_once: false,
         });
         waits.newest = now;
     }
@@ -187,11 +190,7 @@ impl Gather {
     /// When something is to be handed over that can wait until then.
     pub(super) fn next_due(&self) -> Option<Instant> {
         // While the keeper is busy, its readiness wakes, not the time.
-        let waits = self.waits.filter(|_| self.keeper.capacity() > 0)?;
-        Some(match self.ahead {
-            true => waits.since,
-            false => waits.until(),
-        })
+        (self.keeper.capacity() > 0).then_some(self.waits?.until())
     }
 
     /// Completes when the keeper takes a batch again that could not be handed over in time.
@@ -214,10 +213,7 @@ impl Gather {
 
     fn is_due(&self) -> bool {
         let over = |waits: Waits| clock::monotonic() >= waits.until();
-        !self.notices.is_empty()
-            || !self.answers.is_empty()
-            || self.ahead
-            || self.waits.is_some_and(over)
+        !self.notices.is_empty() || !self.answers.is_empty() || self.waits.is_some_and(over)
     }
 
     /// Hands over what is due, if the keeper has room; whether a notification is among it. `away`: the store cannot be
@@ -230,13 +226,8 @@ impl Gather {
             return false;
         };
         let notifies = !self.notices.is_empty();
-        self.ahead = away && notifies;
-        permit.send(match self.ahead {
-            true => Handed {
-                ahead: true,
-                notices: std::mem::take(&mut self.notices),
-                ..Handed::default()
-            },
+        permit.send(match away && notifies {
+            true => self.ahead(),
             false => self.taken(machines),
         });
         notifies
@@ -250,6 +241,18 @@ impl Gather {
         let handed = self.taken(machines);
         if self.keeper.send(handed).await.is_err() {
             tracing::error!("the keeper ended before the last of the log was handed over");
+        }
+    }
+
+    /// The notifications alone; the rest follows at once.
+    fn ahead(&mut self) -> Handed {
+        if let Some(waits) = &mut self.waits {
+            waits.at_once = true;
+        }
+        Handed {
+            ahead: true,
+            notices: std::mem::take(&mut self.notices),
+            ..Handed::default()
         }
     }
 

@@ -302,16 +302,15 @@ impl Keeper {
         } = handed;
         let mut leaving = self.owe(notices);
         let tickets: Vec<u64> = leaving.iter().map(|one| one.ticket).collect();
-        if !leaving.is_empty() && (ahead || self.shelf.is_away()) {
-            // They will not be kept before the next try: nothing is written down that they would wait for.
-            self.send(&mut leaving, true).await;
-        }
-        let messages = self.messages(&tickets);
         if ahead {
+            // Nothing is written down that they would wait for.
+            self.send(&mut leaving, true).await;
+            let messages = self.messages(&tickets);
             self.shelf.pending.hold(messages);
             self.remember(None);
             return;
         }
+        let messages = self.messages(&tickets);
         self.shelf.pending.add(batch, messages);
         if leaving.is_empty() {
             let committed = self.shelf.commit().await;

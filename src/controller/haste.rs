@@ -4,8 +4,8 @@
 //! failed, level WARN, shows that it has waited for too long; where what counts such failures fires already, not even
 //! then. An answer of any status counts against nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good
 //! ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with a
-//! record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line; so do an alert that
-//! only waits for its `for` to be over, and a check read just before what counts it resolves.
+//! record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line. It is wrong
+//! about an alert that only waits for its `for` to be over, and a check read just before what counts it resolves.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -59,16 +59,10 @@ impl Shelf {
     /// Commits what waits, unless the store is known to be in trouble. The messages that are kept now, or `None`: they
     /// are not.
     pub(super) async fn commit(&mut self) -> Option<Vec<(u64, MessageId)>> {
-        match self.is_away() {
-            true => None,
-            false => self.commit_now().await,
+        match &self.trouble {
+            Some(trouble) if clock::monotonic() < trouble.retry_at => None,
+            _ => self.commit_now().await,
         }
-    }
-
-    /// The store is known to be in trouble, and it is not time to try again.
-    pub(super) fn is_away(&self) -> bool {
-        let retry_at = self.trouble.as_ref().map(|trouble| trouble.retry_at);
-        retry_at.is_some_and(|at| clock::monotonic() < at)
     }
 
     pub(super) async fn commit_now(&mut self) -> Option<Vec<(u64, MessageId)>> {

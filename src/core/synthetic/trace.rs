@@ -21,7 +21,7 @@ use crate::core::boot::Boot;
 use crate::core::event::{
     AttemptError, Event, EventKind, Failure, Outcome, SessionId, Timestamp, UserKey, VmId, VmType,
 };
-use crate::core::row::{Row, SessionStatus, VmStatus};
+use crate::core::row::{Row, RowKey, SessionStatus, VmStatus};
 
 /// Requests that are remembered.
 const KEPT: usize = 16;
@@ -198,7 +198,12 @@ impl Traces {
         let changed = self.take(event);
         if changed {
             for row in std::mem::take(&mut self.early) {
-                self.row(&row);
+                match self.knows(row.key()) {
+                    true => {
+                        self.told_by(&row);
+                    }
+                    false => self.early.push_back(row),
+                }
             }
         }
         changed || settled
@@ -418,13 +423,20 @@ impl Traces {
 
     /// Takes a row of the controller's database.
     pub fn row(&mut self, row: &Row) -> bool {
-        let known = self.traces.iter().any(|trace| match row {
-            Row::Vm(row) => trace.vm == Some(row.vm),
-            Row::Session(row) => trace.session == Some(row.session),
-        });
-        if !known {
-            return self.early(row);
+        match self.knows(row.key()) {
+            true => self.told_by(row),
+            false => self.keeps(row),
         }
+    }
+
+    fn knows(&self, key: RowKey) -> bool {
+        self.traces.iter().any(|trace| match key {
+            RowKey::Vm(vm) => trace.vm == Some(vm),
+            RowKey::Session(session) => trace.session == Some(session),
+        })
+    }
+
+    fn told_by(&mut self, row: &Row) -> bool {
         match row {
             Row::Vm(row) => self.of_vm(row.vm, |trace| trace.row = Some(row.status)),
             Row::Session(row) => self.of_session(row.session, |trace| {
@@ -439,7 +451,8 @@ impl Traces {
         }
     }
 
-    fn early(&mut self, row: &Row) -> bool {
+    /// Keeps a row that may turn out to be one of ours.
+    fn keeps(&mut self, row: &Row) -> bool {
         if row.user() != Some(self.user) {
             return false;
         }

@@ -207,12 +207,11 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::fs;
-    use std::path::Path;
 
     use super::*;
     use crate::source::tail::disk::Disk;
-    use crate::source::tail::{StartAt, TailEvent, TailOptions, Urgent};
+    use crate::source::tail::tests::Log;
+    use crate::source::tail::{TailEvent, Urgent};
 
     const WINDOW: Duration = Duration::from_millis(20);
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -222,10 +221,9 @@ mod tests {
     }
 
     /// Of a log that holds `0`, which was read; looks are due every 10 ms.
-    fn stretch(log: &Path, rhythm: Rhythm) -> Stretch {
-        fs::write(log, "0\n").unwrap();
-        let mut options = TailOptions::new(log).unwrap();
-        options.start = StartAt::Beginning;
+    fn stretch(log: &Log, rhythm: Rhythm) -> Stretch {
+        log.write("0\n");
+        let mut options = log.options();
         options.poll_active = at(10);
         options.poll_idle = at(10);
         options.gather_for = PATIENCE;
@@ -247,11 +245,6 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
-    fn append(log: &Path, text: &str) {
-        let before = fs::read_to_string(log).unwrap_or_default();
-        fs::write(log, before + text).unwrap();
-    }
-
     /// Runs it where nobody is told of anything, on a clock that moves 10 ms each time it is read; how often it was.
     fn run(stretch: &mut Stretch) -> u64 {
         let silent =
@@ -271,15 +264,14 @@ mod tests {
 
     #[test]
     fn a_look_that_is_due_is_made_while_lines_are_gathered() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("x.log");
+        let log = Log::new();
         let mut rhythm = Rhythm::new(WINDOW, PATIENCE);
         assert!(rhythm.written(at(80)) && rhythm.written(at(100)));
         assert!(rhythm.waits_for_writes());
         let mut stretch = stretch(&log, rhythm);
-        append(&log, "1\n");
-        fs::rename(&log, folder.path().join("x1.log")).unwrap();
-        append(&log, "2\n");
+        log.write("1\n");
+        log.rotate_without_new_base();
+        log.write("2\n");
         let times = run(&mut stretch);
         assert!(times < 10, "it was not found at the first look: {times}");
         assert!(stretch.looked && !stretch.looks);
@@ -288,8 +280,7 @@ mod tests {
 
     #[test]
     fn what_was_gathered_of_a_stream_is_said_when_nothing_follows() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("x.log");
+        let log = Log::new();
         let mut rhythm = Rhythm::new(WINDOW, PATIENCE);
         for ms in 0..100 {
             if rhythm.until() == Some(at(ms)) {
@@ -300,7 +291,7 @@ mod tests {
         }
         assert!(rhythm.is_beating() && !rhythm.waits_for_writes());
         let mut stretch = stretch(&log, rhythm);
-        append(&log, "1\n");
+        log.write("1\n");
         let times = run(&mut stretch);
         assert!(times < 20, "{times}");
         assert!(stretch.beaten);

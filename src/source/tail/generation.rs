@@ -166,20 +166,20 @@ impl Generation {
         let waits =
             self.at_end && self.held.len() < MOST_GATHERED && self.offset >= self.history_end;
         match filled {
-            Fill::Nothing if waits => return Gathered::Nothing,
-            Fill::New if waits => {}
+            Fill::Nothing if waits => Gathered::Nothing,
+            Fill::New if waits && !self.hurries(from, urgent) => Gathered::Kept,
             _ => {
                 self.at_end = false;
-                return Gathered::Speaks;
+                Gathered::Speaks
             }
         }
+    }
+
+    /// Whether one of the whole lines that are held from there on is urgent.
+    fn hurries(&self, from: usize, urgent: &Urgent) -> bool {
         let new = self.held.get(from..).unwrap_or_default();
         let lines = memchr::memrchr(b'\n', new).and_then(|at| new.get(..=at));
-        if lines.is_some_and(|lines| urgent.is(lines)) {
-            self.at_end = false;
-            return Gathered::Speaks;
-        }
-        Gathered::Kept
+        lines.is_some_and(|lines| urgent.is(lines))
     }
 
     /// Reads once into what is held. The read begins at the up to 64 bytes before the place reached, so that one call

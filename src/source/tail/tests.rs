@@ -19,14 +19,14 @@ use super::generation::Gathered;
 use super::{Checkpoint, StartAt, TailEvent, TailOptions, TailStats, Urgent};
 
 /// `x.log` and its family.
-struct Log {
+pub(super) struct Log {
     directory: tempfile::TempDir,
 }
 
 impl Log {
     const FILES: u32 = 5;
 
-    fn new() -> Log {
+    pub(super) fn new() -> Log {
         Log {
             directory: tempfile::tempdir().unwrap(),
         }
@@ -40,12 +40,12 @@ impl Log {
         self.directory.path().join(name)
     }
 
-    fn write(&self, text: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, text: impl AsRef<[u8]>) {
         append(&self.path(0), text);
     }
 
     /// Rename 3 to 4, 2 to 3, 1 to 2, base to 1; the new base is not there yet.
-    fn rotate_without_new_base(&self) {
+    pub(super) fn rotate_without_new_base(&self) {
         for number in (0..Log::FILES - 1).rev() {
             if self.path(number).exists() {
                 fs::rename(self.path(number), self.path(number + 1)).unwrap();
@@ -67,7 +67,7 @@ impl Log {
             .unwrap();
     }
 
-    fn options(&self) -> TailOptions {
+    pub(super) fn options(&self) -> TailOptions {
         TailOptions::new(self.path(0)).unwrap()
     }
 }
