@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use bootwatch::clock::Stopwatch;
 use serde_json::Value;
 
-use crate::postgres::free_port;
-use crate::sidecar::get;
+use crate::program::Running;
+use crate::prometheus::{Prometheus, Unanswered, last_lines};
 use crate::tree;
 
 const FOLDER: &str = "dashboards/";
@@ -209,42 +208,7 @@ fn every_runbook_that_a_panel_links_to_is_written() {
     }
 }
 
-/// A program that is stopped when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 const PATIENCE: Duration = Duration::from_secs(180);
-
-fn ask(prometheus: SocketAddr, expression: &str) -> Result<Vec<f64>, String> {
-    let encoded: String = expression
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect();
-    let (status, body) = get(prometheus, &format!("/api/v1/query?query={encoded}"))
-        .map_err(|error| error.to_string())?;
-    if status != 200 {
-        return Err(body);
-    }
-    let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
-    let samples = answer["data"]["result"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    Ok(samples
-        .iter()
-        .filter_map(|sample| sample["value"][1].as_str()?.parse::<f64>().ok())
-        .collect())
-}
 
 /// As Grafana would send it, for everything there is.
 fn filled(expression: &str) -> String {
@@ -257,37 +221,69 @@ fn filled(expression: &str) -> String {
         .replace("$boot_stage", "agent_start")
 }
 
+/// A demo that runs, and what it has said.
+struct Demo {
+    lines: mpsc::Receiver<String>,
+    heard: Vec<String>,
+    folder: PathBuf,
+    _running: Running,
+}
+
+impl Demo {
+    const SAID: &str = "demo.said";
+
+    fn start(folder: &Path) -> Demo {
+        let said = std::fs::File::create(folder.join(Demo::SAID)).unwrap();
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+            .arg("demo")
+            .env("TMPDIR", folder)
+            .stdout(Stdio::piped())
+            .stderr(said)
+            .spawn()
+            .unwrap();
+        let told = BufReader::new(demo.stdout.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in told.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Demo {
+            lines,
+            heard: Vec::new(),
+            folder: folder.to_owned(),
+            _running: Running::from(demo),
+        }
+    }
+
+    /// Reads on until a line tells what is waited for.
+    fn until<T>(&mut self, what: &str, tells: impl Fn(&str) -> Option<T>) -> T {
+        let began = Stopwatch::start();
+        loop {
+            let left = PATIENCE.saturating_sub(began.elapsed());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|error| {
+                let said = last_lines(&self.folder.join(Demo::SAID));
+                panic!("{what}: {error}\n{}\n{said}", self.heard.join("\n"))
+            });
+            if let Some(found) = tells(&line) {
+                return found;
+            }
+            self.heard.push(line);
+        }
+    }
+}
+
 #[test]
 fn every_panel_is_answered_after_the_demo_s_incident() {
     let folder = tempfile::tempdir().unwrap();
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
-        .arg("demo")
-        .env("TMPDIR", folder.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let told = BufReader::new(demo.stdout.take().unwrap());
-    let _demo = Running(demo);
-    let (tell, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in told.lines().map_while(Result::ok) {
-            if tell.send(line).is_err() {
-                return;
-            }
-        }
+    let mut demo = Demo::start(folder.path());
+    let metrics = demo.until("it says where its metrics are", |line| {
+        let (_, rest) = line.split_once("http://")?;
+        let (address, path) = rest.split_once('/')?;
+        path.starts_with("metrics").then(|| address.to_owned())
     });
-    let metrics = loop {
-        let line = lines
-            .recv_timeout(PATIENCE)
-            .expect("the demo says where its metrics are");
-        if let Some((_, rest)) = line.split_once("http://")
-            && line.contains("/metrics")
-        {
-            break rest.split('/').next().unwrap().to_owned();
-        }
-    };
-    let prometheus = SocketAddr::from(([127, 0, 0, 1], free_port()));
     std::fs::write(
         folder.path().join("prometheus.yml"),
         format!(
@@ -295,27 +291,11 @@ fn every_panel_is_answered_after_the_demo_s_incident() {
         ),
     )
     .unwrap();
-    let server = Command::new("prometheus")
-        .arg("--config.file=prometheus.yml")
-        .arg("--storage.tsdb.path=data")
-        .arg(format!("--web.listen-address={prometheus}"))
-        .current_dir(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("prometheus: {error} (scripts/test installs it)"));
-    let _server = Running(server);
+    let prometheus = Prometheus::start(folder.path(), &[]);
 
-    let began = Stopwatch::start();
-    loop {
-        let left = PATIENCE.saturating_sub(began.elapsed());
-        let line = lines
-            .recv_timeout(left)
-            .expect("the demo's incident resolves");
-        if line.contains("RESOLVED") {
-            break;
-        }
-    }
+    demo.until("its incident resolves", |line| {
+        line.contains("RESOLVED").then_some(())
+    });
     let mut waiting: Vec<(String, String, String)> = dashboards()
         .iter()
         .flat_map(|(path, dashboard)| {
@@ -326,10 +306,15 @@ fn every_panel_is_answered_after_the_demo_s_incident() {
         .collect();
     let began = Stopwatch::start();
     loop {
+        let mut unreachable = None;
         waiting.retain(
-            |(path, title, expression)| match ask(prometheus, expression) {
-                Ok(values) => !values.iter().any(|value| value.is_finite()),
-                Err(error) => panic!("{path}, {title}: {expression}: {error}"),
+            |(path, title, expression)| match prometheus.ask(expression) {
+                Ok(samples) => !samples.iter().any(|(_, value)| value.is_finite()),
+                Err(Unanswered::Unreachable(error)) => {
+                    unreachable = Some(error);
+                    true
+                }
+                Err(Unanswered::Refused(error)) => panic!("{path}, {title}: {expression}: {error}"),
             },
         );
         if waiting.is_empty() {
@@ -341,15 +326,17 @@ fn every_panel_is_answered_after_the_demo_s_incident() {
             .collect();
         assert!(
             began.elapsed() < PATIENCE,
-            "no data:\n{}",
-            silent.join("\n")
+            "no data:\n{}\nPrometheus: {unreachable:?} {}",
+            silent.join("\n"),
+            prometheus.said()
         );
         std::thread::park_timeout(Duration::from_millis(500));
     }
     for (path, dashboard) in dashboards() {
         for annotation in annotations(&dashboard) {
             let expression = filled(annotation["expr"].as_str().unwrap());
-            assert!(ask(prometheus, &expression).is_ok(), "{path}: {expression}");
+            let answer = prometheus.ask(&expression);
+            assert!(answer.is_ok(), "{path}: {expression}: {answer:?}");
         }
     }
 }

@@ -6,7 +6,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bootwatch::clock;
@@ -19,7 +18,9 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::fleet::exported;
-use crate::postgres::free_port;
+use crate::ports::free_port;
+use crate::program::Running;
+use crate::prometheus::{Prometheus, last_lines};
 use crate::sidecar::{Pager, get};
 use crate::tree;
 
@@ -27,40 +28,15 @@ use crate::tree;
 const PATIENCE: Duration = Duration::from_secs(120);
 const MINUTE: i64 = 60_000;
 
-/// A program that is stopped when dropped.
-struct Running(Child);
-
-impl Running {
-    fn start(program: &str, arguments: &[String], folder: &Path, said: &str) -> Running {
-        let file = std::fs::File::create(folder.join(said)).unwrap();
-        let child = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"));
-        Running(child)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already, and the test has said why.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 /// The three programs, and who is told.
 struct Fleet {
     folder: tempfile::TempDir,
     log: PathBuf,
     bootwatch: SocketAddr,
-    prometheus: SocketAddr,
+    prometheus: Prometheus,
     alertmanager: SocketAddr,
     pager: Pager,
-    _running: [Running; 3],
+    _running: [Running; 2],
 }
 
 fn address() -> SocketAddr {
@@ -71,7 +47,7 @@ impl Fleet {
     fn start() -> Fleet {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
-        let [bootwatch, prometheus, alertmanager] = [(); 3].map(|()| address());
+        let [bootwatch, alertmanager] = [(); 2].map(|()| address());
         let pager = Pager::start();
         let log = at.join("master-controller.log");
         write(
@@ -126,19 +102,9 @@ impl Fleet {
                 at,
                 "alertmanager.said",
             ),
-            Running::start(
-                "prometheus",
-                &[
-                    "--config.file=prometheus.yml".to_owned(),
-                    "--storage.tsdb.path=prometheus".to_owned(),
-                    format!("--web.listen-address={prometheus}"),
-                    // Sends what has changed at once, and the rest as often as this.
-                    "--rules.alert.resend-delay=1s".to_owned(),
-                ],
-                at,
-                "prometheus.said",
-            ),
         ];
+        // It sends what has changed at once, and the rest as often as this.
+        let prometheus = Prometheus::start(at, &["--rules.alert.resend-delay=1s"]);
         let fleet = Fleet {
             folder,
             log,
@@ -149,9 +115,13 @@ impl Fleet {
             _running: running,
         };
         fleet.until("all three serve", || {
-            [fleet.bootwatch, fleet.prometheus, fleet.alertmanager]
-                .into_iter()
-                .all(|address| get(address, "/-/ready").is_ok_and(|(status, _)| status == 200))
+            [
+                fleet.bootwatch,
+                fleet.prometheus.address,
+                fleet.alertmanager,
+            ]
+            .into_iter()
+            .all(|address| get(address, "/-/ready").is_ok_and(|(status, _)| status == 200))
         });
         fleet
     }
@@ -160,16 +130,14 @@ impl Fleet {
         let began = clock::Stopwatch::start();
         while !holds() {
             if began.elapsed() > PATIENCE {
-                let said = ["bootwatch", "alertmanager", "prometheus"].map(|name| {
-                    let text =
-                        std::fs::read_to_string(self.folder.path().join(format!("{name}.said")))
-                            .unwrap_or_default();
-                    let lines: Vec<&str> = text.lines().rev().take(5).collect();
-                    format!("{name}: {}", lines.join("\n"))
+                let said = ["bootwatch", "alertmanager"].map(|name| {
+                    let file = self.folder.path().join(format!("{name}.said"));
+                    format!("{name}: {}", last_lines(&file))
                 });
                 panic!(
-                    "not in time: {what}\n{}\nALERTS: {:?}",
+                    "not in time: {what}\n{}\nprometheus: {}\nALERTS: {:?}",
                     said.join("\n"),
+                    self.prometheus.said(),
                     self.ask("ALERTS")
                 );
             }
@@ -179,27 +147,7 @@ impl Fleet {
 
     /// What Prometheus knows of an expression: labels and value.
     fn ask(&self, expr: &str) -> Vec<(Value, f64)> {
-        let encoded: String = expr
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => char::from(byte).to_string(),
-                other => format!("%{other:02X}"),
-            })
-            .collect();
-        let Ok((200, body)) = get(self.prometheus, &format!("/api/v1/query?query={encoded}"))
-        else {
-            return Vec::new();
-        };
-        let answer: Value = serde_json::from_str(&body).unwrap();
-        let result = answer["data"]["result"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let value = |sample: &Value| sample["value"][1].as_str().unwrap().parse().unwrap();
-        result
-            .iter()
-            .map(|sample| (sample["metric"].clone(), value(sample)))
-            .collect()
+        self.prometheus.ask(expr).unwrap_or_default()
     }
 
     fn sum(&self, expr: &str) -> f64 {

@@ -20,6 +20,7 @@ mod operators;
 mod otlp;
 mod packaging;
 mod pages;
+mod ports;
 mod postgres;
 mod tree;
 
@@ -28,6 +29,7 @@ mod analyze_sample;
 mod hostile;
 mod image;
 mod program;
+mod prometheus;
 
 mod simulator;
 mod simulator_agents;

@@ -4,7 +4,7 @@
 //! [`shared`] gives the tests that run at the same time one cluster, and each of them a database of its own; a test
 //! that stops the server or needs settings of its own starts one with [`Cluster::start`].
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
+use crate::ports::free_port;
 use crate::tree;
 
 /// Every cluster's superuser and its password.
@@ -343,12 +344,6 @@ pub(crate) async fn run(connection: &mut PgConnection, sql: &str) {
         .execute(connection)
         .await
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A program that Debian keeps out of an ordinary user's PATH.

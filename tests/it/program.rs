@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -59,4 +59,36 @@ pub(crate) fn answer(files: &[&str], input: &[u8]) -> Value {
         String::from_utf8_lossy(&output.stderr)
     );
     serde_json::from_slice(&output.stdout).expect("the answer is JSON")
+}
+
+/// A program that is stopped when dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts a program in a folder, where a file keeps what it says to its standard error.
+    pub(crate) fn start(program: &str, arguments: &[String], folder: &Path, said: &str) -> Running {
+        let file = std::fs::File::create(folder.join(said)).unwrap();
+        let child = Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"));
+        Running(child)
+    }
+}
+
+impl From<Child> for Running {
+    fn from(child: Child) -> Running {
+        Running(child)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already, and the test has said why.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }

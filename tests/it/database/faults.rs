@@ -11,7 +11,8 @@ use bootwatch::source::database::DatabaseEvent;
 use sqlx::ConnectOptions;
 
 use super::watched::{Watched, database, options};
-use crate::postgres::{Cluster, PASSWORD, SUPERUSER, free_port, run, shared};
+use crate::ports::free_port;
+use crate::postgres::{Cluster, PASSWORD, SUPERUSER, run, shared};
 
 fn is_up(event: &DatabaseEvent) -> Option<()> {
     (*event == DatabaseEvent::Up).then_some(())
