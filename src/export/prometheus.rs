@@ -8,6 +8,7 @@ mod database;
 mod family;
 mod image;
 mod log;
+mod notifications;
 mod operators;
 mod otlp;
 mod probes;
@@ -37,9 +38,10 @@ use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
 use console::Consoles;
 use database::Database;
-use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, DELIVERY_SECONDS, Family, QUERY_SECONDS};
+use family::{ATTEMPT_SECONDS, ATTEMPTS, BOOT_SECONDS, Family};
 use image::Images;
 use log::Logs;
+use notifications::Notifications;
 use operators::Operators;
 use otlp::Otlp;
 use probes::Probes;
@@ -80,21 +82,12 @@ pub(super) struct Prometheus {
     beats: bool,
     firing: Table<IntGaugeVec, 2>,
     transitions: Table<IntCounterVec, 3>,
-    channels: Vec<String>,
-    sent: Vec<&'static str>,
-    notifications: Table<IntCounterVec, 2>,
-    delivery: Table<HistogramVec, 2>,
-    waiting: Table<IntGaugeVec, 1>,
-    broken: Table<IntGaugeVec, 1>,
-    heartbeats: Table<IntCounterVec, 1>,
+    notifications: Notifications,
     tracker: Tracker,
     logs: Logs,
     stores: Stores,
     operators: Operators,
     database: Database,
-    /// What is asked of the database, and how long it takes.
-    queries: Vec<&'static str>,
-    asked: Table<HistogramVec, 1>,
     consoles: Consoles,
     synthetic: Synthetic,
     images: Images,
@@ -129,11 +122,8 @@ impl Prometheus {
         let results = label::health_results();
         let mut channels = setup.channels.clone();
         channels.push(label::OTHER.to_owned());
-        let sent = words(setup.results.iter().copied().chain([label::OTHER]));
         let logs = Logs::new(&family, &setup.sources);
         let stores = Stores::new(&family, logs.up(), channels.clone());
-
-        let operators = Operators::new(&family);
 
         family.build_info(setup.version);
         let mut prometheus = Prometheus {
@@ -237,49 +227,12 @@ impl Prometheus {
                     words(label::ALERT_STATES.into_iter().chain([label::OTHER])),
                 ],
             ),
-            notifications: Table::new(
-                family.counter(
-                    "notifications_total",
-                    "What became of notifications, and of each try to send one.",
-                    &["channel", "result"],
-                ),
-                [channels.clone(), sent.clone()],
+            notifications: Notifications::new(
+                &family,
+                &setup.channels,
+                &setup.results,
+                channels,
             ),
-            delivery: Table::new(
-                family.histogram(
-                    "notification_delivery_seconds",
-                    "From the decision to notify to the receiver's answer.",
-                    DELIVERY_SECONDS,
-                    &["channel", "result"],
-                ),
-                [channels.clone(), sent],
-            ),
-            waiting: Table::new(
-                family.gauge(
-                    "notifications_waiting",
-                    "Notifications that wait to be sent, or to be tried again.",
-                    &["channel"],
-                ),
-                [channels.clone()],
-            ),
-            broken: Table::new(
-                family.gauge(
-                    "notification_channel_broken",
-                    "Whether a channel refuses us, so that only a person can make it work again.",
-                    &["channel"],
-                ),
-                [channels],
-            ),
-            heartbeats: Table::new(
-                family.counter(
-                    "heartbeats_total",
-                    "Signs of life that were sent, were not taken, or were withheld because bootwatch is not well.",
-                    &["result"],
-                ),
-                [words(label::HEARTBEATS)],
-            ),
-            channels: setup.channels.clone(),
-            sent: setup.results.clone(),
             tracker: Tracker {
                 controller_stalls: family.single(
                     "controller_stalls_total",
@@ -312,18 +265,8 @@ impl Prometheus {
             },
             logs,
             stores,
-            operators,
-            database: Database::new(&family),
-            queries: setup.queries.clone(),
-            asked: Table::new(
-                family.histogram(
-                    "database_poll_duration_seconds",
-                    "How long a question to the controller's database took.",
-                    QUERY_SECONDS,
-                    &["query"],
-                ),
-                [words(setup.queries.iter().copied().chain([label::OTHER]))],
-            ),
+            operators: Operators::new(&family),
+            database: Database::new(&family, &setup.queries),
             consoles: Consoles::new(&family),
             images: Images::new(&family),
             probes: Probes::new(&family),
@@ -341,7 +284,7 @@ impl Prometheus {
             registry,
         };
         prometheus.zero();
-        if !setup.queries.is_empty() {
+        if prometheus.database.is_watched() {
             prometheus.database.zero();
         }
         if setup.synthetic {
@@ -397,19 +340,8 @@ impl Prometheus {
                 self.transitions.make([*rule as usize, severity, state]);
             }
         }
-        for channel in 0..self.channels.len() {
-            for result in 0..self.sent.len() {
-                self.notifications.make([channel, result]);
-            }
-            self.waiting.make([channel]);
-            self.broken.make([channel]);
-        }
-        if self.beats {
-            for result in 0..label::HEARTBEATS.len() - 1 {
-                self.heartbeats.make([result]);
-            }
-        }
-        if !self.queries.is_empty() {
+        self.notifications.zero(self.beats);
+        if self.database.is_watched() {
             self.database_up(false);
         }
         for label in Bounded::ALL {
@@ -468,12 +400,9 @@ impl Prometheus {
     }
 
     pub(super) fn heartbeat(&self, result: &str) {
-        let known = label::HEARTBEATS.iter().position(|known| *known == result);
-        let result = known.unwrap_or_else(|| {
+        if !self.notifications.heartbeat(result) {
             self.overflowed(Bounded::Result);
-            label::HEARTBEATS.len() - 1
-        });
-        self.heartbeats.at([result]).inc();
+        }
     }
 
     pub(super) fn alerts(&self, firing: impl Iterator<Item = RuleName>) {
@@ -530,12 +459,9 @@ impl Prometheus {
     }
 
     pub(super) fn database_asked(&self, query: &str, took: Duration) {
-        let known = self.queries.iter().position(|known| *known == query);
-        let query = known.unwrap_or_else(|| {
+        if !self.database.asked(query, took) {
             self.overflowed(Bounded::Query);
-            self.queries.len()
-        });
-        self.asked.at([query]).observe(took.as_secs_f64());
+        }
     }
 
     pub(super) fn reads(&self, source: &str, figures: &ReadFigures) {
@@ -577,21 +503,17 @@ impl Prometheus {
     }
 
     pub(super) fn notification(&self, channel: &str, result: &str, latency: Option<Duration>) {
-        let known = self.sent.iter().position(|known| *known == result);
-        let result = known.unwrap_or_else(|| {
+        let result = self.notifications.result(result).unwrap_or_else(|other| {
             self.overflowed(Bounded::Result);
-            self.sent.len()
+            other
         });
-        let place = [self.channel(channel), result];
-        self.notifications.at(place).inc();
-        if let Some(latency) = latency {
-            self.delivery.at(place).observe(latency.as_secs_f64());
-        }
+        self.notifications
+            .tried(self.channel(channel), result, latency);
     }
 
     pub(super) fn waiting(&self, channel: &str, notifications: usize) {
-        let waiting = i64::try_from(notifications).unwrap_or(i64::MAX);
-        self.waiting.at([self.channel(channel)]).set(waiting);
+        self.notifications
+            .waiting(self.channel(channel), notifications);
     }
 
     pub(super) fn store_write(&self, result: &str, took: Duration) {
@@ -637,9 +559,7 @@ impl Prometheus {
     }
 
     pub(super) fn broken(&self, channel: &str, broken: bool) {
-        self.broken
-            .at([self.channel(channel)])
-            .set(i64::from(broken));
+        self.notifications.broken(self.channel(channel), broken);
     }
 
     pub(super) fn probed(&self, look: &Look) {
@@ -692,10 +612,9 @@ impl Prometheus {
     }
 
     fn channel(&self, name: &str) -> usize {
-        let known = self.channels.iter().position(|known| known == name);
-        known.unwrap_or_else(|| {
+        self.notifications.channel(name).unwrap_or_else(|other| {
             self.overflowed(Bounded::Channel);
-            self.channels.len()
+            other
         })
     }
 

@@ -1,8 +1,11 @@
-//! What the database's rows tell: VMs, sessions, addresses, and where the sources do not fit together.
+//! The controller's database: what it is asked and how long that takes, and what its rows tell: VMs, sessions,
+//! addresses, and where the sources do not fit together.
 
-use ::prometheus::{IntCounterVec, IntGaugeVec};
+use std::time::Duration;
 
-use super::family::Family;
+use ::prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+
+use super::family::{Family, QUERY_SECONDS};
 use super::table::{Followed, Table, words};
 use crate::core::event::VmType;
 use crate::core::finding::FindingKind;
@@ -19,10 +22,13 @@ pub(super) struct Database {
     incomplete: Table<IntGaugeVec, 0>,
     findings: Table<IntGaugeVec, 1>,
     addresses: Table<IntGaugeVec, 1>,
+    /// What is asked, and how long it takes; empty where no database is watched.
+    queries: Vec<&'static str>,
+    asked: Table<HistogramVec, 1>,
 }
 
 impl Database {
-    pub(super) fn new(family: &Family<'_>) -> Database {
+    pub(super) fn new(family: &Family<'_>, queries: &[&'static str]) -> Database {
         let vm_types = VmType::ALL.iter().map(|vm_type| vm_type.as_str());
         Database {
             vms: Table::new(
@@ -66,7 +72,29 @@ impl Database {
                 ),
                 [words(AddressState::ALL.iter().map(|state| state.as_str()))],
             ),
+            queries: queries.to_vec(),
+            asked: Table::new(
+                family.histogram(
+                    "database_poll_duration_seconds",
+                    "How long a question to the controller's database took.",
+                    QUERY_SECONDS,
+                    &["query"],
+                ),
+                [words(queries.iter().copied().chain([label::OTHER]))],
+            ),
         }
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        !self.queries.is_empty()
+    }
+
+    /// Says whether the question is one that is known.
+    pub(super) fn asked(&self, query: &str, took: Duration) -> bool {
+        let known = self.queries.iter().position(|known| *known == query);
+        let place = known.unwrap_or(self.queries.len());
+        self.asked.at([place]).observe(took.as_secs_f64());
+        known.is_some()
     }
 
     /// A database is watched: what rules ask about is there from now on. The pool is not: none free would be untrue.
