@@ -19,7 +19,7 @@ mod resort;
 mod retry;
 mod slack;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod webhook;
 mod worker;

@@ -16,6 +16,8 @@
 mod outcomes;
 mod pending;
 mod shelf;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

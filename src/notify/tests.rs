@@ -30,7 +30,7 @@ pub(super) fn endpoint(scheme: &str, address: SocketAddr, path: &str) -> Endpoin
     Endpoint::parse(&format!("{scheme}://{address}{path}")).unwrap()
 }
 
-pub(super) fn webhook(scheme: &str, address: SocketAddr) -> Channel {
+pub(crate) fn webhook(scheme: &str, address: SocketAddr) -> Channel {
     Channel::Webhook(Webhook {
         url: endpoint(scheme, address, "/hunter2?token=hunter2"),
         timeout: TIMEOUT,
@@ -96,6 +96,6 @@ pub(super) fn notifier(channel: Channel) -> Notifier {
     }
 }
 
-pub(super) fn sender(channel: Channel) -> Sender {
+pub(crate) fn sender(channel: Channel) -> Sender {
     Sender::new(&notifier(channel), context()).unwrap()
 }

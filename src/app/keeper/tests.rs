@@ -1,0 +1,187 @@
+//! The keeper as a whole, with a real store, or none yet, and a receiver's worker that is asked what it was given.
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::core::alert::drill;
+use crate::core::event::Timestamp;
+use crate::export;
+use crate::notify::tests as notifying;
+use crate::store::IncidentRow;
+
+/// All of the time there is here.
+const ALL: std::ops::Range<Timestamp> = Timestamp(0)..Timestamp(10);
+/// Where the store lies.
+const FOLDER: &str = "state";
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A keeper that runs, and everybody around it.
+struct Scene {
+    folder: TempDir,
+    path: PathBuf,
+    orders: mpsc::Sender<Handed>,
+    given: mpsc::Receiver<Notice>,
+    outcomes: Arc<Outcomes>,
+    feedback: mpsc::Receiver<Feedback>,
+    working: mpsc::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Scene {
+    /// With a store, or with none, because a file stands where its folder should be.
+    #[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
+    async fn new(has_store: bool) -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FOLDER).join("bootwatch.db");
+        if !has_store {
+            std::fs::write(folder.path().join(FOLDER), "").unwrap();
+        }
+        let day = Duration::from_secs(86_400);
+        let settings = store::Settings {
+            path: path.clone(),
+            host: "h".to_owned(),
+            keep_boots: day,
+            keep_incidents: day,
+        };
+        let opened = open(&settings).await.unwrap();
+        assert_eq!(opened.store.is_some(), has_store);
+        let (worker, given) = mpsc::channel(8);
+        // Nobody is sent anything here.
+        let nowhere = notifying::webhook("http", ([127, 0, 0, 1], 9).into());
+        let receiver = Receiver {
+            name: "ops".to_owned(),
+            worker,
+            sender: Arc::new(notifying::sender(nowhere)),
+            takes_notices: true,
+        };
+        let (fed_back, feedback) = mpsc::channel(8);
+        let outcomes = Arc::new(Outcomes::default());
+        let (working, workers) = mpsc::channel(1);
+        let keeper = Keeper::new(Begin {
+            settings,
+            store: opened.store,
+            set_aside: opened.set_aside,
+            unsent: Vec::new(),
+            receivers: vec![receiver],
+            feedback: fed_back,
+            resort: Arc::new(LastResort::new(["ops".to_owned()])),
+            outcomes: Arc::clone(&outcomes),
+            recorder: Arc::new(Recorder::new(&export::Setup::default())),
+            health: Arc::new(Health::default()),
+            anew: watch::channel(0).0,
+            journal_anew: watch::channel(JournalAnew::default()).0,
+            journal: mpsc::channel(1).1,
+            workers,
+        });
+        let (orders, handed) = mpsc::channel(1);
+        Scene {
+            folder,
+            path,
+            orders,
+            given,
+            outcomes,
+            feedback,
+            working,
+            running: tokio::spawn(keeper.run(handed)),
+        }
+    }
+
+    async fn hand(&self, handed: Handed) {
+        self.orders.send(handed).await.unwrap();
+    }
+
+    async fn given(&mut self) -> Notice {
+        let given = tokio::time::timeout(DEADLINE, self.given.recv()).await;
+        given.expect("a page leaves").unwrap()
+    }
+
+    /// Ends it as the program does, first the owner, then the workers; then the messages and the incidents that the
+    /// store holds.
+    async fn end(self) -> (Vec<StoredMessage>, Vec<IncidentRow>) {
+        drop((self.orders, self.working));
+        let ended = tokio::time::timeout(DEADLINE, self.running).await;
+        ended.expect("it ends").unwrap();
+        let mut history = History::open(&self.path).await.unwrap();
+        let incidents = history.incidents(ALL).await.unwrap();
+        (history.messages(ALL).await.unwrap(), incidents)
+    }
+}
+
+/// A page, and the incident that it tells of.
+fn page() -> (Arc<Notification>, Batch) {
+    let [firing, ..] = drill("h", [Timestamp(0); 3]);
+    let batch = Batch {
+        incidents: vec![IncidentRow(firing.incident.clone())],
+        ..Batch::default()
+    };
+    (Arc::new(firing), batch)
+}
+
+#[tokio::test]
+async fn a_page_that_the_store_took_leaves_laid_out_and_is_kept() {
+    let mut scene = Scene::new(true).await;
+    let (firing, batch) = page();
+    scene
+        .hand(Handed {
+            batch,
+            notices: vec![firing],
+            ..Handed::default()
+        })
+        .await;
+    let notice = scene.given().await;
+    assert!(!notice.unsaved && notice.message.is_some());
+    let (messages, incidents) = scene.end().await;
+    let [message] = messages.try_into().unwrap();
+    assert_eq!(message.receiver, "ops");
+    assert_eq!((message.state, incidents.len()), (MessageState::Queued, 1));
+}
+
+#[tokio::test]
+async fn without_a_store_a_page_goes_ahead_and_is_kept_later_as_it_has_ended() {
+    for (outcome, state) in [
+        (Some(Outcome::Sent), MessageState::Sent),
+        (Some(Outcome::Expired), MessageState::Dead),
+        (None, MessageState::Queued),
+    ] {
+        let mut scene = Scene::new(false).await;
+        let (firing, batch) = page();
+        scene
+            .hand(Handed {
+                ahead: true,
+                notices: vec![firing],
+                ..Handed::default()
+            })
+            .await;
+        let notice = scene.given().await;
+        assert!(notice.unsaved, "nobody is told that it is not kept");
+        if let Some(outcome) = outcome {
+            scene.outcomes.note(notice.ticket, outcome);
+            let told = tokio::time::timeout(DEADLINE, scene.feedback.recv()).await;
+            let incident = notice.notification.incident.key.clone();
+            let expected = match state {
+                MessageState::Sent => Feedback::Delivered { incident },
+                _ => Feedback::Dead {
+                    channel: "ops".to_owned(),
+                    incident,
+                    outcome,
+                },
+            };
+            assert_eq!(told.unwrap(), Some(expected));
+        }
+        scene
+            .hand(Handed {
+                batch,
+                ..Handed::default()
+            })
+            .await;
+        std::fs::remove_file(scene.folder.path().join(FOLDER)).unwrap();
+        assert!(
+            scene.given.try_recv().is_err(),
+            "the page left a second time"
+        );
+        let (messages, incidents) = scene.end().await;
+        let [message] = messages.try_into().unwrap();
+        assert_eq!((message.state, incidents.len()), (state, 1));
+    }
+}
