@@ -6,7 +6,8 @@
 GENERATOR_FOLDER holds gen_log.py (an endless iterator `records(seed)` of controller lines); MTAIL_PROGRAMS is a folder
 of mtail programs that count the same things. Both follow one log, written in bursts of 20 lines. Prints each process's
 share of a core by the scheduler's own nanoseconds (so that other work on the machine does not count), their ratio round
-by round and its median, resident memory, the same on an idle log, and how long a scrape of /metrics takes.
+by round and its median, resident memory, the same on an idle log, and how long a scrape of /metrics takes. Beside them runs
+beat.c (built with cc): what a program takes that reads in batches of at most 20 ms and does nothing with the lines.
 """
 import argparse
 import glob
@@ -83,6 +84,9 @@ def main():
         ["mtail", "-address", "127.0.0.1", "-port", "0", "-progs", arguments.programs, "-logs", log, "-logtostderr"],
         stderr=subprocess.DEVNULL,
     )
+    beat = os.path.join(folder, "beat")
+    subprocess.run(["cc", "-O2", "-o", beat, os.path.join(os.path.dirname(os.path.abspath(__file__)), "beat.c")], check=True)
+    processes["beat"] = subprocess.Popen([beat, log])
     lines = gen_log.records(7)
 
     def write():
@@ -106,7 +110,7 @@ def main():
             threads = ", ".join(f"{name} {share:.2f}" for name, share in sorted(shares["bootwatch"][1].items()))
             print(
                 f"round {number + 1}, {arguments.rate} lines/s: bootwatch {shares['bootwatch'][0]:.3f} % of a core ({threads}), "
-                f"mtail {shares['mtail'][0]:.3f} %, ratio {ratios[-1]:.2f}",
+                f"mtail {shares['mtail'][0]:.3f} %, ratio {ratios[-1]:.2f}; reading alone {shares['beat'][0]:.3f} %",
                 flush=True,
             )
         print(f"ratio, median of {len(ratios)}: {statistics.median(ratios):.2f} (allowed {ALLOWED_RATIO})")
