@@ -97,11 +97,15 @@ pub fn is_answer(result: AttemptResult) -> bool {
     }
 }
 
+/// One attempt of so many is an oddity.
+const FEW: u64 = 10;
+
 /// The class of a wait that timed out.
 ///
 /// A boot climbs: unreachable, refused, answered. What lies below the last progress is normal booting and does not
-/// count; among the rest the most frequent result wins, a tie goes to the higher. Connections that were reset twice or
-/// more among refusals mean that something listens and dies, so refusals do not outvote them.
+/// count; among the rest the most frequent result wins, a tie goes to the higher. Time-outs and resets are progress where
+/// they and what follows them are at least a tenth of the attempts: the odd one among refusals is none. Connections
+/// that were reset twice or more among refusals mean that something listens and dies, so refusals do not outvote them.
 #[must_use]
 pub fn of_wait(ladder: &[Rung]) -> Failure {
     if ladder.iter().all(|rung| rung.count == 0) {
@@ -114,9 +118,16 @@ pub fn of_wait(ladder: &[Rung]) -> Failure {
         .unwrap_or(0);
     // From the first answer on, leading refusals were the agent starting, if anything else came after them.
     let rest = &ladder[first_answer..];
+    let attempts = |rungs: &[Rung]| rungs.iter().map(|rung| u64::from(rung.count)).sum::<u64>();
     let started = rest
         .iter()
-        .position(|rung| height(rung.result).is_some_and(|height| height > Height::Refused));
+        .position(|rung| height(rung.result).is_some_and(|height| height > Height::Refused))
+        .filter(|from| {
+            let since = &rest[*from..];
+            let answered =
+                |rung: &Rung| matches!(height(rung.result), Some(Height::Unhealthy | Height::Vnc));
+            since.iter().any(answered) || FEW * attempts(since) >= attempts(rest)
+        });
     let judged = &rest[started.unwrap_or(0)..];
     let mut counts = [0u32; 6];
     for rung in judged {
@@ -341,6 +352,21 @@ mod tests {
         ];
         for (text, wanted) in table {
             assert_eq!(of_wait(&ladder(text)), wanted, "{text}");
+        }
+        // Of many attempts one at the end is no progress either, unless it is an answer.
+        for (most, last, wanted) in [
+            ("r", "t", Failure::AgentRefused),
+            ("r", "x", Failure::AgentRefused),
+            ("r", "tr", Failure::AgentRefused),
+            ("r", "xx", Failure::AgentReset),
+            ("r", "ttttttt", Failure::AgentTimeout),
+            ("u", "t", Failure::GuestUnreachable),
+            ("u", "r", Failure::AgentRefused),
+            ("r", "5", Failure::AgentUnhealthy),
+            ("r", "v", Failure::VncNotReady),
+        ] {
+            let text = most.repeat(58) + last;
+            assert_eq!(of_wait(&ladder(&text)), wanted, "58 times {most}, {last}");
         }
     }
 
