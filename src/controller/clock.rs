@@ -3,7 +3,8 @@
 //! Lines carry `YYYY-MM-DD HH:MM:SS` of the host's zone and no zone. The zone is given by name, or learnt from the log
 //! itself: some records carry a UTC instant beside the local stamp, and the offset between them, rounded to 15 minutes,
 //! is the zone's offset at that moment. A stamp that occurs twice (the hour after summer time ends) takes the reading
-//! nearest to the record before it that does not step back; one that never occurs is shifted forward and counted.
+//! that its record's own instant tells, or else the one nearest to the record before it that does not step back; one that
+//! never occurs is shifted forward and counted.
 
 use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -135,12 +136,28 @@ impl LocalClock {
                 let Some(read) = self.read(stamp) else { return };
                 if naive - read.0 == offset {
                     self.counts.contradictions = 0;
+                } else if self.is_either_reading(stamp, offset) {
+                    self.counts.contradictions = 0;
+                    self.last = Timestamp(naive - offset);
                 } else {
                     self.counts.contradictions = self.counts.contradictions.saturating_add(1);
                     self.counts.told_offset_ms = Some(offset);
                 }
             }
         }
+    }
+}
+
+impl LocalClock {
+    /// Whether this stamp occurs twice, once at this offset.
+    fn is_either_reading(&self, stamp: &[u8], offset_ms: i64) -> bool {
+        let Zone::Named(zone) = &self.zone else {
+            return false;
+        };
+        let civil = stamp.first_chunk().and_then(civil);
+        let offset = civil.map(|civil| zone.to_ambiguous_timestamp(civil).offset());
+        let is = |offset: jiff::tz::Offset| i64::from(offset.seconds()) * 1_000 == offset_ms;
+        matches!(offset, Some(AmbiguousOffset::Fold { before, after }) if is(before) || is(after))
     }
 }
 
@@ -318,6 +335,22 @@ mod tests {
             clock.read(b"2025-10-26 03:00:00"),
             Some(utc("2025-10-26T02:00:00.000Z"))
         );
+    }
+
+    #[test]
+    fn the_hour_that_occurs_twice_is_the_second_where_a_record_tells_so() {
+        let mut clock = berlin();
+        clock.read(b"2025-10-26 01:40:00");
+        clock.learn(b"2025-10-26 02:10:00", utc("2025-10-26T01:09:59.900Z"));
+        assert_eq!(
+            clock.read(b"2025-10-26 02:10:00"),
+            Some(utc("2025-10-26T01:10:00.000Z"))
+        );
+        assert_eq!(
+            clock.read(b"2025-10-26 02:10:05"),
+            Some(utc("2025-10-26T01:10:05.000Z"))
+        );
+        assert_eq!(clock.counts().contradictions, 0);
     }
 
     #[test]
