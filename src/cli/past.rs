@@ -100,10 +100,33 @@ pub(super) fn replay(
             None => kept.push(input),
         }
     }
-    let peeks: Vec<(Option<PathBuf>, Peek)> = kept
+    let looked: Vec<Peek> = kept
         .iter()
-        .map(|input| (input.path.clone(), peek(&input.head, &input.tail)))
+        .map(|input| peek(&input.head, &input.tail))
         .collect();
+    let mains: Vec<Option<String>> = looked
+        .iter()
+        .map(|one| {
+            let mut others = kept.iter().zip(&looked);
+            let (main, _) = others.find(|(_, other)| one.is_errors_of(other))?;
+            Some(main.name())
+        })
+        .collect();
+    let mut peeks: Vec<(Option<PathBuf>, Peek)> = Vec::new();
+    let mut told: Vec<Input> = Vec::new();
+    for ((input, peek), main) in kept.into_iter().zip(looked).zip(mains) {
+        match main {
+            Some(main) => notes.push(format!(
+                "{}: skipped: it holds nothing but errors, which the controller writes to {main} as well",
+                input.name()
+            )),
+            None => {
+                peeks.push((input.path.clone(), peek));
+                told.push(input);
+            }
+        }
+    }
+    let kept = told;
     let ordered = archive::in_order(kept, |input| {
         // Of two that begin alike the longer one goes first: the other repeats it.
         peek(&input.head, &[])
@@ -401,8 +424,23 @@ struct Peek {
     told: Option<(Vec<u8>, Timestamp)>,
     /// VMs whose creation begins there.
     created: Vec<VmId>,
-    /// The last record's time, as if its stamp were UTC.
+    /// The first and the last record's time, as if their stamps were UTC.
+    began: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// There are records, and all of them are errors.
+    only_errors: bool,
+}
+
+impl Peek {
+    /// Whether this is an error log, by whatever name, beside a log of all levels that tells of the same time.
+    fn is_errors_of(&self, other: &Peek) -> bool {
+        let meet = || {
+            let before = self.began? <= other.last?;
+            let after = other.began? <= self.last?;
+            Some(before && after)
+        };
+        self.only_errors && !other.only_errors && meet() == Some(true)
+    }
 }
 
 fn peek(head: &[u8], tail: &[u8]) -> Peek {
@@ -414,6 +452,11 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
         crate::controller::framing::header(line).and_then(|_| line.first_chunk::<19>().copied())
     };
     let first = text.split(|byte| *byte == b'\n').find_map(stamp);
+    let mut levels = [text.as_slice(), tail]
+        .into_iter()
+        .flat_map(|text| text.split(|byte| *byte == b'\n'))
+        .filter_map(|line| line.get(crate::controller::framing::header(line)?.level));
+    let only_errors = first.is_some() && levels.all(|level| level == b"ERROR");
     let mut created = Vec::new();
     let mut told = None;
     let mut look = |bytes: &[u8]| {
@@ -455,7 +498,9 @@ fn peek(head: &[u8], tail: &[u8]) -> Peek {
         offset_ms,
         told,
         created,
+        began: first.and_then(|stamp| utc.read(&stamp)),
         last: last.and_then(|stamp| utc.read(&stamp)),
+        only_errors,
     }
 }
 

@@ -219,6 +219,40 @@ fn the_same_lines_in_a_second_form_or_twice_are_counted_once() {
     assert!(notes.len() >= 2, "what was skipped is said: {notes:?}");
 }
 
+#[test]
+fn an_error_log_of_another_name_is_not_counted_again_and_is_read_where_it_is_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut files = rotated(folder.path(), false);
+    let mut errors = Vec::new();
+    let mut is_error = false;
+    for stretch in STRETCHES {
+        for line in bytes(&format!("{stretch}.log")).split_inclusive(|byte| *byte == b'\n') {
+            if let Some(level) = line.get(19..).filter(|rest| rest.starts_with(b" [")) {
+                is_error = level.starts_with(b" [ERROR]");
+            }
+            if is_error {
+                errors.extend(line);
+            }
+        }
+    }
+    let path = folder.path().join("failures.log");
+    std::fs::write(&path, errors).expect("written");
+    let path = path.to_str().expect("text").to_owned();
+    let alone = answer(&[&path], b"");
+    assert!(alone["boots"]["failed"].as_u64() > Some(0), "{alone}");
+    files.insert(0, path);
+    let given: Vec<&str> = files.iter().map(String::as_str).collect();
+    let answer = answer(&given, b"");
+    compare("errors beside", &whole_truth(), &answer);
+    let without: Vec<&str> = given[1..].to_vec();
+    assert_eq!(
+        answer["boots"],
+        crate::program::answer(&without, b"")["boots"]
+    );
+    let notes = answer["notes"].to_string();
+    assert!(notes.contains("failures.log: skipped"), "{notes}");
+}
+
 /// The console's lines as journald hands them out; `entry` writes one.
 fn journal(stretch: &str, mut entry: impl FnMut(&mut Vec<u8>, usize, &[u8])) -> Vec<u8> {
     let text = bytes(&format!("{stretch}.console.log.gz"));
