@@ -400,6 +400,12 @@ fn plain(message: &[u8]) -> Decoded<'_> {
                 session: f.session?,
             })
         }),
+        b"Reusing existing CLI VM" => need(metadata, |f| {
+            Some(EventKind::CliReused {
+                user: f.user()?,
+                vm: f.vm,
+            })
+        }),
         b"VM ready" => need_of(metadata, b"cli-streaming", |f| {
             Some(EventKind::CliReady { ip: f.ip? })
         }),
@@ -408,6 +414,7 @@ fn plain(message: &[u8]) -> Decoded<'_> {
         }
         b"Destroying VM" => need(metadata, |f| Some(EventKind::Destroying { vm: f.vm? })),
         b"Starting Master Controller..." => Decoded::Event(EventKind::ControllerStarting),
+        b"Master Controller started" => Decoded::Event(EventKind::ControllerStarted),
         b"SIGTERM received, shutting down gracefully..."
         | b"SIGINT received, shutting down gracefully..." => {
             Decoded::Event(EventKind::ControllerStopping)
@@ -522,7 +529,17 @@ fn attempt_error(code: Option<&[u8]>, error: Option<&[u8]>) -> AttemptError {
             Some(b"Request timeout") => AttemptError::Timeout,
             Some(b"socket hang up") => AttemptError::Reset,
             Some(error) if starts(error, b"fetch failed") => AttemptError::FetchFailed,
-            _ => AttemptError::Other,
+            Some(error) if starts(error, b"Parse Error: Expected HTTP/") => AttemptError::BadHttp,
+            Some(error) if starts(error, b"Parse Error") => AttemptError::BadHttpOther,
+            // `connect ECONNREFUSED 192.168.100.17:8080`, `read ECONNRESET`: the code is a word of it.
+            Some(error) => error
+                .split(|byte| *byte == b' ')
+                .find(|word| {
+                    word.first() == Some(&b'E')
+                        && word.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'_'))
+                })
+                .map_or(AttemptError::Other, |code| attempt_error(Some(code), None)),
+            None => AttemptError::Other,
         },
     }
 }

@@ -49,6 +49,7 @@ use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
+use ending::{CRASHING_MS, STOPPING_MS};
 
 pub use account::{Boot, StageSpan};
 pub use rows::{LogSight, ROWS};
@@ -145,7 +146,11 @@ struct Entry {
     /// Its process ended and nobody had destroyed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     died_at: Option<Timestamp>,
-    /// The controller went away, or said that it would; any later word of this boot takes it back.
+    /// Its user's next request went on with it, ready or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    reused: bool,
+    /// The controller went away, or said that it would; a later word of this boot takes it back, unless a controller
+    /// that is ending says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     orphaned: Option<Orphaned>,
     last_seen: Timestamp,
@@ -183,6 +188,12 @@ impl Evidence {
 }
 
 impl Entry {
+    /// The log says something of the boot.
+    fn speaks(&mut self, at: Timestamp) {
+        self.last_seen = self.last_seen.max(at);
+        self.orphaned = self.orphaned.filter(|orphaned| at < orphaned.until);
+    }
+
     /// Whether the log shows the wait's beginning, or that it had no limit and so no attempt.
     fn waited(&self) -> bool {
         let unlimited = |limits: WaitLimits| limits.deadline_ms.is_none();
@@ -194,6 +205,9 @@ impl Entry {
 struct Orphaned {
     at: Timestamp,
     restarted: bool,
+    /// A controller that ends may speak of its boots until then.
+    #[serde(default)]
+    until: Timestamp,
 }
 
 /// What could not be told, and what was given up.
@@ -248,6 +262,8 @@ pub struct Tracker {
     next_sweep: Timestamp,
     next_expire: Timestamp,
     counts: TrackerCounts,
+    /// When the controller last started.
+    started_at: Option<Timestamp>,
     rows: rows::Rows,
     /// The golden image, oldest first; bounded. It is told anew after a start.
     sightings: VecDeque<Sighting>,
@@ -277,6 +293,7 @@ impl Tracker {
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
+            started_at: None,
             rows: rows::Rows::default(),
             sightings: VecDeque::new(),
             synthetic: BTreeSet::new(),
@@ -333,16 +350,19 @@ impl Tracker {
 
     /// Takes one event; what follows from it is added to `out`.
     pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
-        if event.at > self.newest {
-            let jumped = event.at.since(self.newest) > JUMP_MS;
-            self.newest = event.at;
-            if jumped {
-                // After a gap the boots in flight, or a restart's banner, are heard before anything is given up.
-                self.next_sweep = event.at.plus_ms(AFTER_JUMP_MS);
-            } else if event.at >= self.next_sweep {
-                self.sweep(out);
-            }
+        let jumped = event.at.since(self.newest) > JUMP_MS;
+        self.newest = self.newest.max(event.at);
+        self.hear(event, out);
+        if jumped {
+            // After a gap the boots in flight, or a restart's banner, are heard before anything is given up.
+            self.next_sweep = event.at.plus_ms(AFTER_JUMP_MS);
+        } else if event.at >= self.next_sweep {
+            // A boot that was silent until now has been heard.
+            self.sweep(out);
         }
+    }
+
+    fn hear(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
         match event.kind {
             EventKind::StepDone {
                 vm,
@@ -404,6 +424,7 @@ impl Tracker {
             } => self.handed_over(event, vm, user, session, ip, out),
             EventKind::HandOverFailed { user, session } => self.hand_over_failed(user, session),
             EventKind::CliReady { ip } => self.cli_ready(event, ip, out),
+            EventKind::CliReused { user, vm } => self.cli_reused(user, vm),
             EventKind::RequestAccepted { user } => self.request_accepted(event, user, out),
             EventKind::SessionOpened { user, session } => {
                 self.session_opened(event, user, session, out)
@@ -420,7 +441,7 @@ impl Tracker {
             EventKind::RequestMarked { .. }
             | EventKind::RequestUnmarked
             | EventKind::Destroyed { .. } => {}
-            EventKind::Destroying { vm } => self.destroying(event, vm),
+            EventKind::Destroying { vm } => self.destroying(event, vm, out),
             EventKind::ProcessExited {
                 vm,
                 code: _,
@@ -429,10 +450,10 @@ impl Tracker {
             // Who reads it tells of it.
             EventKind::ConsoleArchived { .. } => {}
             EventKind::ConsoleQuoted { vm, said } => self.quoted(vm, said, event.at, out),
-            EventKind::ControllerStarting => self.controller_gone(event, true, out),
-            EventKind::ControllerStopping | EventKind::ControllerCrashed => {
-                self.controller_gone(event, false, out)
-            }
+            EventKind::ControllerStarting => self.controller_starts(event.at, out),
+            EventKind::ControllerStarted => self.controller_started(event.at, out),
+            EventKind::ControllerStopping => self.controller_ends(event.at, STOPPING_MS),
+            EventKind::ControllerCrashed => self.controller_ends(event.at, CRASHING_MS),
         }
     }
 
@@ -526,6 +547,7 @@ impl Tracker {
             destroyed: false,
             attempted: false,
             died_at: None,
+            reused: false,
             orphaned: None,
             last_seen: at,
             network_up: None,
@@ -562,8 +584,7 @@ impl Tracker {
             return false;
         };
         if entry.boot.is_open() {
-            entry.last_seen = entry.last_seen.max(at);
-            entry.orphaned = None;
+            entry.speaks(at);
             return true;
         }
         entry.boot.late_marks = entry.boot.late_marks.saturating_add(1);

@@ -406,6 +406,8 @@ pub struct WaitLimits {
 pub enum EventKind<'a> {
     // The controller itself.
     ControllerStarting,
+    /// It listens: a moment after it said that it starts, where that line was not torn.
+    ControllerStarted,
     ControllerStopping,
     ControllerCrashed,
 
@@ -529,6 +531,11 @@ pub enum EventKind<'a> {
     },
     CliReady {
         ip: Ipv4Addr,
+    },
+    /// A request goes on with a CLI VM that is there, in whatever state.
+    CliReused {
+        user: UserKey,
+        vm: Option<VmId>,
     },
 
     // The session after the boot.

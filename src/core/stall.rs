@@ -56,6 +56,7 @@ impl Stalls {
         if matches!(
             event.kind,
             EventKind::ControllerStarting
+                | EventKind::ControllerStarted
                 | EventKind::ControllerStopping
                 | EventKind::ControllerCrashed
         ) {

@@ -90,6 +90,10 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             E::ControllerStarting,
         ),
         (
+            r#"Master Controller started {"module":"server","http":"http://0.0.0.0:4000","ws":"ws://0.0.0.0:4000"}"#,
+            E::ControllerStarted,
+        ),
+        (
             r#"SIGTERM received, shutting down gracefully... {"module":"server"}"#,
             E::ControllerStopping,
         ),
@@ -307,6 +311,10 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             },
         ),
         (
+            r#"Reusing existing CLI VM {"module":"browser-auth","userId":$U,"vmId":$V,"status":"failed","vmIP":$I}"#,
+            E::CliReused { user, vm: Some(vm) },
+        ),
+        (
             r#"VM ready {"module":"cli-streaming","vmIP":$I}"#,
             E::CliReady { ip },
         ),
@@ -385,6 +393,20 @@ fn each_attempt_error_is_its_code_or_else_its_text() {
             AttemptError::Reset,
         ),
         (r#""error":"socket hang up""#, AttemptError::Reset),
+        (
+            r#""error":"connect ECONNREFUSED 192.168.100.17:8080""#,
+            AttemptError::Refused,
+        ),
+        (
+            r#""error":"connect EHOSTUNREACH 192.168.100.17:8080 - Local (0.0.0.0:0)""#,
+            AttemptError::HostUnreachable,
+        ),
+        (r#""error":"read ECONNRESET""#, AttemptError::Reset),
+        (
+            r#""error":"Parse Error: Expected HTTP/, RTSP/ or ICE/""#,
+            AttemptError::BadHttp,
+        ),
+        (r#""error":"no such thing""#, AttemptError::Other),
         (
             r#""error":"Parse Error: Expected HTTP/, RTSP/ or ICE/","code":"HPE_INVALID_CONSTANT""#,
             AttemptError::BadHttp,

@@ -21,6 +21,13 @@ const RESTART_GRACE_MS: i64 = 30_000;
 const CLI_RESTART_GRACE_MS: i64 = 75_000;
 /// A controller that announced its end may take this long, and its boots' last words with it.
 const STOPPING_GRACE_MS: i64 = 60_000;
+/// It ends at once after a crash, by force half a minute after the signal, and is stopped by force then, too.
+pub(super) const CRASHING_MS: i64 = 5_000;
+pub(super) const STOPPING_MS: i64 = 35_000;
+/// It listens so soon after it said that it starts.
+const STARTING_MS: i64 = 60_000;
+/// A wait that goes on says something at least every seven seconds.
+const BETWEEN_ATTEMPTS_MS: i64 = 8_000;
 /// Copying an image may take minutes, during which nothing is logged.
 const CREATING_SILENCE_MS: i64 = 15 * 60_000;
 const WAITING_SILENCE_MS: i64 = 5 * 60_000;
@@ -262,11 +269,12 @@ impl Tracker {
         {
             entry.boot.limits.get_or_insert_default();
         }
+        let answered_at = self.answered_at(slot);
         if let Some(ip) = ip {
             self.addresses.take_wait_of(ip, slot);
         }
         if !timed_out && (agent_up || failure::is_after_ready(error)) {
-            self.ready(slot, event.at, out);
+            self.ready(slot, answered_at.unwrap_or(event.at), out);
             return;
         }
         self.wait_is_over(slot, event.at, out);
@@ -287,16 +295,33 @@ impl Tracker {
         }
     }
 
-    pub(super) fn destroying(&mut self, event: &Event<'_>, vm: VmId) {
+    pub(super) fn destroying(&mut self, event: &Event<'_>, vm: VmId, out: &mut Vec<Observation>) {
         let Some(slot) = self.by_vm.get(&vm).copied() else {
             return;
         };
+        if let Some(at) = self.ready_unsaid(slot, event.at) {
+            self.ready(slot, at, out);
+        }
         if let Some(entry) = self.entry_mut(slot) {
             entry.destroyed = true;
             if entry.boot.is_open() {
                 entry.last_seen = entry.last_seen.max(event.at);
             }
         }
+    }
+
+    /// When a boot in flight got ready whose ready line was lost: its agent's 200 was the last that was heard of its
+    /// wait, for longer than a wait is ever silent.
+    fn ready_unsaid(&mut self, slot: Slot, now: Timestamp) -> Option<Timestamp> {
+        self.answered_at(slot)
+            .filter(|at| now.since(*at) >= BETWEEN_ATTEMPTS_MS)
+    }
+
+    /// When the agent of a boot in flight answered 200, if that was the last of its wait.
+    fn answered_at(&mut self, slot: Slot) -> Option<Timestamp> {
+        let entry = self.entry(slot).filter(|entry| entry.boot.is_open())?;
+        let wait = self.addresses.wait_of(entry.boot.ip?, slot)?;
+        (wait.answered == Some(200)).then_some(wait.last_seen)
     }
 
     pub(super) fn process_exited(&mut self, event: &Event<'_>, vm: VmId) {
@@ -314,33 +339,46 @@ impl Tracker {
         self.keep_evidence(slot, event.record);
     }
 
-    /// The controller has started (again), or is about to end: no open boot's flow can be taken for granted.
-    pub(super) fn controller_gone(
-        &mut self,
-        event: &Event<'_>,
-        restarted: bool,
-        out: &mut Vec<Observation>,
-    ) {
-        if restarted {
-            self.counts.controller_starts += 1;
-            out.push(Observation::ControllerStarted { at: event.at });
-        }
-        let orphaned = Some(Orphaned {
-            at: event.at,
-            restarted,
+    /// No open boot's flow can be taken for granted: the processes that the last controller began ended with it.
+    pub(super) fn controller_starts(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
+        self.started_at = Some(at);
+        self.counts.controller_starts += 1;
+        out.push(Observation::ControllerStarted { at });
+        self.orphan(Orphaned {
+            at,
+            restarted: true,
+            until: at,
         });
+        self.addresses.orphan();
+    }
+
+    /// Where a kill tore the last line of the controller before it, the line that says that this one starts is its end.
+    pub(super) fn controller_started(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
+        let said = |started: Timestamp| at.since(started) < STARTING_MS;
+        if !self.started_at.is_some_and(said) {
+            self.controller_starts(at, out);
+        }
+    }
+
+    /// The controller has said that it ends, which may take it so long.
+    pub(super) fn controller_ends(&mut self, at: Timestamp, takes_ms: i64) {
+        self.orphan(Orphaned {
+            at,
+            restarted: false,
+            until: at.plus_ms(takes_ms),
+        });
+    }
+
+    fn orphan(&mut self, orphaned: Orphaned) {
         let in_flight: Vec<Slot> = self.open.values().copied().collect();
         for slot in in_flight {
             if let Some(entry) = self.entry_mut(slot)
-                && (restarted || entry.orphaned.is_none())
+                && (orphaned.restarted || entry.orphaned.is_none())
             {
-                entry.orphaned = orphaned;
+                entry.orphaned = Some(orphaned);
             }
         }
-        if restarted {
-            self.addresses.orphan();
-        }
-        self.orphan_requests(event.at, restarted);
+        self.orphan_requests(orphaned);
     }
 
     /// Ends what time has ended, and lets go of what has been kept long enough.
@@ -348,8 +386,13 @@ impl Tracker {
         let now = self.newest;
         self.next_sweep = now.plus_ms(SWEEP_MS);
         for slot in 0..Slot::try_from(self.entries.len()).unwrap_or(Slot::MAX) {
-            if let Some((outcome, failure)) = self.expired(slot, now) {
-                self.end(slot, outcome, failure, None, now, out);
+            let Some((outcome, failure)) = self.expired(slot, now) else {
+                continue;
+            };
+            match self.answered_at(slot) {
+                // Of a wait that was cut off after the agent's answer nobody knows better.
+                Some(at) if failure == Some(Failure::Unknown) => self.ready(slot, at, out),
+                _ => self.end(slot, outcome, failure, None, now, out),
             }
         }
         self.sweep_requests(now, out);

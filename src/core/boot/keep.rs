@@ -26,6 +26,8 @@ pub(super) struct Rest {
     next_place: u64,
     next_request: u64,
     counts: TrackerCounts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<Timestamp>,
     held: Held,
 }
 
@@ -132,6 +134,7 @@ impl Tracker {
         tracker.next_sweep = rest.next_sweep;
         tracker.next_expire = rest.next_expire;
         tracker.counts = rest.counts;
+        tracker.started_at = rest.started_at;
         tracker.saved_rest = Some(rest);
         Ok(tracker)
     }
@@ -145,6 +148,7 @@ impl Tracker {
             next_place: self.next_place,
             next_request: self.requests.next(),
             counts: self.counts,
+            started_at: self.started_at,
             held: self.held(),
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::creation::error_hash;
 use super::{Boot, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
 use crate::core::event::{
-    Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmType,
+    Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
 use crate::core::lease::Slot;
 use crate::core::row::RowKey;
@@ -35,6 +35,9 @@ struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slot: Option<Slot>,
     cancelled: bool,
+    /// It went on with a CLI VM that was there, and so asks for its browser VM before an older one that made one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    reuses: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     orphaned: Option<Orphaned>,
 }
@@ -47,7 +50,7 @@ pub(super) struct Requests {
     /// Every request by number, oldest first, to give up the oldest when there are too many.
     order: BTreeMap<u64, UserKey>,
     next: u64,
-    /// The newest CLI boot of each user: its failure is told only by the user's failed request.
+    /// The newest CLI boot of each user.
     cli: HashMap<UserKey, Slot>,
     /// Users of whom something changed since they were last saved.
     touched: Touched<UserKey>,
@@ -130,6 +133,7 @@ impl Tracker {
             session,
             slot: None,
             cancelled: false,
+            reuses: false,
             orphaned: None,
         });
         self.requests.order.insert(number, user);
@@ -187,6 +191,21 @@ impl Tracker {
         slot
     }
 
+    /// The user's newest request needs no CLI VM of its own. That says nothing of the one that is there.
+    pub(super) fn cli_reused(&mut self, user: UserKey, vm: Option<VmId>) {
+        let by_vm = vm.and_then(|vm| self.by_vm.get(&vm).copied());
+        let cli = by_vm.or_else(|| self.requests.cli.get(&user).copied());
+        if let Some(entry) = cli.and_then(|slot| self.entry_mut(slot)) {
+            entry.reused = true;
+        }
+        let mut requests = self.requests.of_mut(user).into_iter().flatten();
+        if let Some(request) =
+            requests.rfind(|r| r.session.is_none() && r.slot.is_none() && r.orphaned.is_none())
+        {
+            request.reuses = true;
+        }
+    }
+
     pub(super) fn session_opened(
         &mut self,
         event: &Event<'_>,
@@ -201,7 +220,10 @@ impl Tracker {
         // The browser VM is asked for only once the user's CLI VM is there: its own line was lost.
         if let Some(cli) = self.requests.cli.get(&user).copied()
             && self.entry(cli).is_some_and(|entry| {
-                entry.boot.is_open() && entry.phase == Phase::Created && entry.orphaned.is_none()
+                entry.boot.is_open()
+                    && entry.phase == Phase::Created
+                    && entry.orphaned.is_none()
+                    && !entry.reused
             })
         {
             self.ready(cli, event.at, out);
@@ -216,7 +238,7 @@ impl Tracker {
         match requests.and_then(|list| {
             list.iter_mut()
                 .filter(|r| r.session.is_none() && r.slot.is_none())
-                .min_by_key(|r| r.orphaned.is_some())
+                .min_by_key(|r| (r.orphaned.is_some(), !r.reuses))
         }) {
             Some(request) => {
                 request.session = Some(session);
@@ -315,8 +337,7 @@ impl Tracker {
             return;
         }
         if error.starts_with(b"VM not ready after")
-            && let Some(cli) = self.requests.cli.get(&user).copied()
-            && self.entry(cli).is_some_and(|entry| entry.boot.is_open())
+            && let Some(cli) = self.oldest_cli(user)
         {
             self.keep_error(cli, error);
             self.keep_evidence(cli, event.record);
@@ -360,6 +381,18 @@ impl Tracker {
         }
     }
 
+    /// Of a user's CLI boots the one whose wait ends first: all of them are given the same time.
+    fn oldest_cli(&self, user: UserKey) -> Option<Slot> {
+        let mut in_flight = self.open.values().copied();
+        in_flight.find(|slot| {
+            self.entry(*slot).is_some_and(|entry| {
+                entry.boot.user == Some(user)
+                    && entry.boot.vm_type == Some(VmType::Cli)
+                    && entry.phase == Phase::Created
+            })
+        })
+    }
+
     pub(super) fn cancel_request(&mut self, session: SessionId) {
         let user = self.requests.by_session.get(&session).copied();
         let list = user.and_then(|user| self.requests.of_mut(user));
@@ -370,14 +403,14 @@ impl Tracker {
         }
     }
 
-    pub(super) fn orphan_requests(&mut self, at: Timestamp, restarted: bool) {
+    pub(super) fn orphan_requests(&mut self, orphaned: Orphaned) {
         let Requests {
             by_user, touched, ..
         } = &mut self.requests;
         for (user, list) in by_user {
             for request in list {
-                if request.slot.is_none() && (restarted || request.orphaned.is_none()) {
-                    request.orphaned = Some(Orphaned { at, restarted });
+                if request.slot.is_none() && (orphaned.restarted || request.orphaned.is_none()) {
+                    request.orphaned = Some(orphaned);
                     touched.mark(*user);
                 }
             }

@@ -122,8 +122,7 @@ impl Tracker {
             && entry.boot.is_open()
         {
             entry.attempted = true;
-            entry.last_seen = entry.last_seen.max(event.at);
-            entry.orphaned = None;
+            entry.speaks(event.at);
         }
     }
 
@@ -185,8 +184,7 @@ impl Tracker {
         entry.boot.waited_from = Some(start);
         let open = entry.boot.is_open();
         if open {
-            entry.last_seen = entry.last_seen.max(event.at);
-            entry.orphaned = None;
+            entry.speaks(event.at);
         }
         let (vm, user) = (entry.boot.vm, entry.boot.user);
         // Of a boot whose end rows told already, no end will be told that takes it out of those in flight.

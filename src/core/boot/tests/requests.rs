@@ -252,3 +252,69 @@ fn the_boots_of_a_synthetic_user_say_so_whether_a_vm_was_begun_or_not() {
         ]
     );
 }
+
+#[test]
+fn a_cli_vm_that_a_second_request_goes_on_with_is_not_ready_for_that() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).made(100, 1, VmType::Cli, 2);
+    let reused = EventKind::CliReused {
+        user: user(1),
+        vm: Some(vm(1)),
+    };
+    story
+        .tell(20_000, accepted(1))
+        .tell(20_000, reused)
+        .tell(20_000, opened(1, 7));
+    assert_eq!(story.outcome(1), None);
+    let kind = EventKind::CreateStarted {
+        vm: vm(7),
+        user: user(1),
+        vm_type: VmType::Browser,
+        started_at: None,
+    };
+    story.tell(20_000, kind);
+    story.tell(
+        62_000,
+        request_failed(1, None, "VM not ready after 60000ms"),
+    );
+    assert_eq!(story.outcome(1), failed(Failure::Unknown));
+    assert_eq!(story.outcome(7), None);
+    let boots = story.finish();
+    let first = boots.iter().find(|boot| boot.vm.is_none());
+    assert!(
+        first
+            .is_some_and(|boot| boot.started_at == Timestamp(START)
+                && boot.failure == Some(Failure::NotStarted)),
+        "{first:?}"
+    );
+}
+
+#[test]
+fn of_two_cli_vms_of_one_user_the_older_fails_first() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(500, accepted(1));
+    let mut made = |ms, number, address| {
+        let kind = EventKind::CreateStarted {
+            vm: vm(number),
+            user: user(1),
+            vm_type: VmType::Cli,
+            started_at: None,
+        };
+        story.tell(ms, kind);
+        let kind = EventKind::Created {
+            vm: vm(number),
+            ip: Some(ip(address)),
+            vm_type: Some(VmType::Cli),
+            total_ms: Some(1_410),
+        };
+        story.tell(ms + 1_410, kind);
+    };
+    made(100, 1, 2);
+    made(3_000, 2, 3);
+    let error = "VM not ready after 60000ms";
+    story.tell(61_500, request_failed(1, None, error));
+    assert_eq!(story.outcome(1), failed(Failure::Unknown));
+    assert_eq!(story.outcome(2), None);
+    story.tell(64_400, request_failed(1, None, error));
+    assert_eq!(story.outcome(2), failed(Failure::Unknown));
+}

@@ -114,3 +114,47 @@ fn a_gap_in_the_log_is_no_reason_to_give_up_a_boot_that_speaks_after_it() {
     story.wait(600_000, 2).answers(600_000, 2, 10);
     assert_eq!(story.outcome(1), READY);
 }
+
+#[test]
+fn a_start_whose_first_line_was_torn_is_known_by_the_next_and_counted_once() {
+    for torn in [false, true] {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+        if !torn {
+            story.tell(9_000, BANNER);
+        }
+        story.tell(10_000, EventKind::ControllerStarted);
+        story.created(45_000, 2, 3);
+        assert_eq!(story.outcome(1), RESTARTED, "torn: {torn}");
+        assert_eq!(story.tracker.counts().controller_starts, 1);
+    }
+}
+
+#[test]
+fn what_a_controller_says_while_it_ends_takes_nothing_back() {
+    for (end, takes_ms) in [
+        (EventKind::ControllerStopping, 35_000),
+        (EventKind::ControllerCrashed, 5_000),
+    ] {
+        for (survives, outcome) in [(false, Some(Outcome::Lost)), (true, None)] {
+            let mut story = Story::new();
+            story.created(0, 1, 2).wait(1_500, 2).tell(3_000, end);
+            story.fails(1_500, 2, 4_000, REFUSED);
+            if survives {
+                story.fails(1_500, 2, 2_000 + takes_ms, REFUSED);
+            }
+            assert_eq!(story.settled(1).outcome, outcome, "{end:?}");
+        }
+    }
+}
+
+#[test]
+fn a_boot_whose_copy_froze_the_controller_is_heard_before_it_is_given_up() {
+    let mut story = Story::new();
+    story.create_started(0, 1, VmType::Browser);
+    // A second instance, whose port is taken.
+    story.tell(2_000, BANNER);
+    story.step(47_000, 1, 3, 47_000, None);
+    story.advance(60_000);
+    assert_eq!(story.outcome(1), None);
+}

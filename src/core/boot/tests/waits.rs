@@ -248,3 +248,61 @@ fn a_cli_vm_is_ready_by_its_one_line_and_has_no_attempts() {
     assert_eq!(story.outcome(1), READY);
     assert!(story.settled(1).attempts.is_empty());
 }
+
+/// The agent's 200 is there, and the lines after it are lost.
+fn answered(story: &mut Story) {
+    story
+        .created(0, 1, 2)
+        .wait(1_500, 2)
+        .refusals(1_500, 2, 3)
+        .attempt(1_500, 2, 6_010);
+    let kind = EventKind::AttemptAnswered {
+        ip: ip(2),
+        status: 200,
+    };
+    story.tell(7_600, kind);
+}
+
+#[test]
+fn a_boot_whose_ready_line_was_lost_is_ready_since_its_agents_answer() {
+    let destroying = EventKind::Destroying { vm: vm(1) };
+    for (later, outcome) in [(5_000, CANCELLED), (300_000, READY)] {
+        let mut story = Story::new();
+        answered(&mut story);
+        story.tell(7_600 + later, destroying);
+        for minute in 1..16 {
+            story.created(
+                400_000 + minute * 50_000,
+                10 + minute.unsigned_abs() as u128,
+                20,
+            );
+        }
+        assert_eq!(story.outcome(1), outcome);
+    }
+    let mut story = Story::new();
+    answered(&mut story);
+    story.flow_failed(307_600, 1, "OAuth flow timeout");
+    assert_eq!(story.outcome(1), READY);
+    let ready_ms = story.settled(1).ready_ms;
+    assert!(ready_ms.is_some_and(|ms| ms < 8_000), "{ready_ms:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_while_the_controller_waits_before_its_first_attempt_loses_none() {
+    let mut story = Story::new();
+    let hour = 3_600_000;
+    story.created(0, 1, 2);
+    let limits = WaitLimits {
+        deadline_ms: Some(120_000),
+        initial_delay_ms: 45_000,
+    };
+    let kind = EventKind::WaitStarted { ip: ip(2), limits };
+    story.tell(1_500, kind);
+    for attempt in 0..10 {
+        story.fails(1_500 - hour, 2, 45_000 + attempt * 2_000, REFUSED);
+    }
+    story.timed_out(121_500 - hour, 2);
+    let boot = story.settled(1);
+    assert_eq!(boot.failure, Some(Failure::AgentRefused));
+    assert_eq!(count(&boot, AttemptResult::Error(REFUSED)), 10);
+}
