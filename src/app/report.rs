@@ -109,8 +109,14 @@ pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<
 /// something of it was seen or begun, and the week as seen where it was seen of each.
 ///
 /// # Errors
-/// The database cannot be read.
+/// The database cannot be read, or has not answered in half an hour.
 pub async fn reckon_fleet(config: &Config, url: &Secret, week: Week) -> anyhow::Result<Report> {
+    tokio::time::timeout(FLEET_PATIENCE, reckon_hosts(config, url, week))
+        .await
+        .context("the fleet's database does not answer in time")?
+}
+
+async fn reckon_hosts(config: &Config, url: &Secret, week: Week) -> anyhow::Result<Report> {
     let mut history = FleetHistory::open(url).await?;
     let mut span = Span::of(config, week);
     let range = span.range.clone();
@@ -526,11 +532,7 @@ async fn make(
     let reckoned = stop.run_until_cancelled(async {
         match config.store.fleet.as_ref().filter(|_| config.report.fleet) {
             None => reckon(config, &config.store.path, week).await,
-            Some(url) => {
-                let reckoned = reckon_fleet(config, url, week);
-                let reckoned = tokio::time::timeout(FLEET_PATIENCE, reckoned).await;
-                reckoned.context("the fleet's database does not answer in time")?
-            }
+            Some(url) => reckon_fleet(config, url, week).await,
         }
     });
     let Some(report) = reckoned.await.transpose()? else {

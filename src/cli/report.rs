@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use indicatif::ProgressBar;
 
 use super::Status;
 use crate::app::report as reports;
@@ -99,7 +101,16 @@ async fn make(
         .week
         .unwrap_or_else(|| Week::of(clock::now(), &zone).previous());
     let reckoned = match config.store.fleet.as_ref().filter(|_| arguments.fleet) {
-        Some(url) => reports::reckon_fleet(config, url, week).await?,
+        Some(url) => {
+            // Millions of boots take a minute; it draws itself on a terminal only.
+            let spinner = ProgressBar::new_spinner().with_message(format!(
+                "reading week {week} of all hosts from the fleet's database"
+            ));
+            spinner.enable_steady_tick(Duration::from_millis(120));
+            let reckoned = reports::reckon_fleet(config, url, week).await;
+            spinner.finish_and_clear();
+            reckoned?
+        }
         None => reports::reckon(config, &config.store.path, week).await?,
     };
     let voice = reports::voice_of(config);
