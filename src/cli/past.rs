@@ -104,11 +104,14 @@ pub(super) fn replay(
         .iter()
         .map(|input| peek(&input.head, &input.tail))
         .collect();
-    let mains: Vec<Option<String>> = looked
+    let mains: Vec<Option<String>> = kept
         .iter()
-        .map(|one| {
+        .zip(&looked)
+        .map(|(input, one)| {
             let mut others = kept.iter().zip(&looked);
-            let (main, _) = others.find(|(_, other)| one.is_errors_of(other))?;
+            let (main, _) = others.find(|(main, other)| {
+                one.is_errors_of(other) && !archive::is_one_family(input, main)
+            })?;
             Some(main.name())
         })
         .collect();
@@ -435,8 +438,9 @@ impl Peek {
     /// Whether this is an error log, by whatever name, beside a log of all levels that tells of the same time.
     fn is_errors_of(&self, other: &Peek) -> bool {
         let meet = || {
-            let before = self.began? <= other.last?;
-            let after = other.began? <= self.last?;
+            // Pieces of one log meet in a second at most.
+            let before = self.began? < other.last?;
+            let after = other.began? < self.last?;
             Some(before && after)
         };
         self.only_errors && !other.only_errors && meet() == Some(true)

@@ -14,6 +14,7 @@ use memchr::memmem;
 use metadata::Fields;
 
 use crate::controller::catalogue;
+use crate::controller::clock::iso_utc;
 use crate::controller::console;
 use crate::controller::fields;
 use crate::controller::framing::{self, Record};
@@ -49,8 +50,9 @@ pub fn decode<'a>(record: &Record<'a>) -> Decoded<'a> {
 
 /// The UTC instant that a record carries beside its local stamp, if it is one of those that do.
 #[must_use]
-pub fn own_instant(kind: &EventKind<'_>) -> Option<Timestamp> {
+pub fn own_instant(kind: &EventKind<'_>, record: &Record<'_>) -> Option<Timestamp> {
     match kind {
+        EventKind::RequestMarked { .. } | EventKind::RequestUnmarked => entered_at(record),
         EventKind::CreateStarted { started_at, .. } => *started_at,
         EventKind::CreateFailed { failed_at, .. } => *failed_at,
         _ => None,
@@ -172,6 +174,17 @@ fn entry(message: &[u8]) -> Decoded<'_> {
         Some(mark) => EventKind::RequestMarked { mark },
         None => EventKind::RequestUnmarked,
     })
+}
+
+/// When a request reached the controller, as its first line says.
+fn entered_at(record: &Record<'_>) -> Option<Timestamp> {
+    let mut at = None;
+    fields::scan(split(record.message()).1?, &mut |key, value| {
+        if key == b"timestamp" {
+            at = value.text().and_then(iso_utc);
+        }
+    });
+    at
 }
 
 fn mark_of(rest: &[u8]) -> Option<u64> {

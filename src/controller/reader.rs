@@ -212,7 +212,7 @@ impl Inner {
         kind: crate::core::event::EventKind<'_>,
         sink: &mut impl FnMut(&Event<'_>),
     ) {
-        if let Some(utc) = decode::own_instant(&kind) {
+        if let Some(utc) = decode::own_instant(&kind, record) {
             self.clock.learn(record.stamp(), utc);
         }
         let Some(at) = self.clock.read(record.stamp()) else {

@@ -49,7 +49,7 @@ use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
-use ending::{CRASHING_MS, STOPPING_MS};
+use ending::STOPPING_MS;
 
 pub use account::{Boot, StageSpan};
 pub use rows::{LogSight, ROWS};
@@ -63,6 +63,8 @@ const KEEP_ENDED_MS: i64 = 15 * 60_000;
 const JUMP_MS: i64 = 60_000;
 /// A health check speaks at least every seven seconds.
 const AFTER_JUMP_MS: i64 = 10_000;
+/// A wait that lives is not silent for so long.
+const FREEZE_MS: i64 = 10_000;
 const MAX_RUNGS: usize = 64;
 /// At one attempt each 2 s: more than eight minutes.
 const MAX_ATTEMPTS: usize = 256;
@@ -262,8 +264,10 @@ pub struct Tracker {
     next_sweep: Timestamp,
     next_expire: Timestamp,
     counts: TrackerCounts,
-    /// When the controller last started.
-    started_at: Option<Timestamp>,
+    /// The newest record's time: unlike `newest` not moved on by time alone.
+    heard: Timestamp,
+    /// A controller has said that it starts, and not yet that it listens.
+    starting_since: Option<Timestamp>,
     rows: rows::Rows,
     /// The golden image, oldest first; bounded. It is told anew after a start.
     sightings: VecDeque<Sighting>,
@@ -293,7 +297,8 @@ impl Tracker {
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
-            started_at: None,
+            heard: Timestamp::MIN,
+            starting_since: None,
             rows: rows::Rows::default(),
             sightings: VecDeque::new(),
             synthetic: BTreeSet::new(),
@@ -350,16 +355,24 @@ impl Tracker {
 
     /// Takes one event; what follows from it is added to `out`.
     pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
-        let jumped = event.at.since(self.newest) > JUMP_MS;
+        let jumped = event.at.since(self.newest) > JUMP_MS
+            || (event.at.since(self.heard) > FREEZE_MS && self.has_orphans());
         self.newest = self.newest.max(event.at);
+        self.heard = self.heard.max(event.at);
         self.hear(event, out);
         if jumped {
-            // After a gap the boots in flight, or a restart's banner, are heard before anything is given up.
+            // After a gap, or where a copy of the image may have frozen everything, the boots in flight, or a restart's
+            // banner, are heard before anything is given up.
             self.next_sweep = event.at.plus_ms(AFTER_JUMP_MS);
         } else if event.at >= self.next_sweep {
             // A boot that was silent until now has been heard.
             self.sweep(out);
         }
+    }
+
+    fn has_orphans(&self) -> bool {
+        let mut entries = self.open.values().filter_map(|slot| self.entry(*slot));
+        entries.any(|entry| entry.orphaned.is_some())
     }
 
     fn hear(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
@@ -453,7 +466,7 @@ impl Tracker {
             EventKind::ControllerStarting => self.controller_starts(event.at, out),
             EventKind::ControllerStarted => self.controller_started(event.at, out),
             EventKind::ControllerStopping => self.controller_ends(event.at, STOPPING_MS),
-            EventKind::ControllerCrashed => self.controller_ends(event.at, CRASHING_MS),
+            EventKind::ControllerCrashed => self.controller_crashes(event.at),
         }
     }
 

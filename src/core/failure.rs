@@ -104,7 +104,7 @@ const FEW: u64 = 10;
 ///
 /// A boot climbs: unreachable, refused, answered. What lies below the last progress is normal booting and does not
 /// count; among the rest the most frequent result wins, a tie goes to the higher. Time-outs and resets are progress where
-/// they and what follows them are at least a tenth of the attempts: the odd one among refusals is none. Connections
+/// they and what follows them are more than a tenth of the attempts: the odd one among refusals is none. Connections
 /// that were reset twice or more among refusals mean that something listens and dies, so refusals do not outvote them.
 #[must_use]
 pub fn of_wait(ladder: &[Rung]) -> Failure {
@@ -126,7 +126,7 @@ pub fn of_wait(ladder: &[Rung]) -> Failure {
             let since = &rest[*from..];
             let answered =
                 |rung: &Rung| matches!(height(rung.result), Some(Height::Unhealthy | Height::Vnc));
-            since.iter().any(answered) || FEW * attempts(since) >= attempts(rest)
+            since.iter().any(answered) || FEW * attempts(since) > attempts(rest)
         });
     let judged = &rest[started.unwrap_or(0)..];
     let mut counts = [0u32; 6];

@@ -20,8 +20,7 @@ pub type Slot = u32;
 const SLACK_MS: i64 = 400;
 /// A line whose range misses the only open wait by more than this is not its line.
 const TOLERANCE_MS: i64 = 4_000;
-/// Two lines of one wait are at most an attempt and a pause apart, unless the controller is busy, or it had to be
-/// silent at first.
+/// Two lines of one wait are at most an attempt and a pause apart, unless the controller is busy.
 const MAX_STEP_MS: u32 = 30_000;
 /// Boots remembered per address.
 const MAX_HOLDERS: usize = 8;
@@ -209,7 +208,12 @@ impl Addresses {
             return None;
         };
         let step = elapsed_ms.checked_sub(wait.last_elapsed)?;
-        if step > MAX_STEP_MS.saturating_add(wait.limits.initial_delay_ms) {
+        // At first it had to be silent.
+        let delay = wait
+            .limits
+            .initial_delay_ms
+            .saturating_sub(wait.last_elapsed);
+        if step > MAX_STEP_MS.saturating_add(delay) {
             return None;
         }
         (wait.earliest, wait.latest) = range(at, elapsed_ms);

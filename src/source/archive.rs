@@ -267,6 +267,13 @@ pub fn repeats_another(input: &Input, others: &[Input]) -> Option<String> {
         .map(Input::name)
 }
 
+/// Whether two inputs are pieces of one rotated log, by their names.
+#[must_use]
+pub fn is_one_family(one: &Input, other: &Input) -> bool {
+    let name = |input: &Input| input.path.as_deref().and_then(family).map(|(name, _)| name);
+    name(one).is_some() && name(one) == name(other)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -642,3 +642,20 @@ fn a_failed_process_quotes_its_console_and_only_marks_are_taken() {
         });
     }
 }
+
+#[test]
+fn a_request_says_when_it_came() {
+    let line = r#"[REQUEST-ENTRY] Incoming request {"module":"server","requestId":"r","method":"POST","url":"/api/auth/start?x=\"timestamp\":\"2020-01-01T00:00:00.000Z\"","ip":"127.0.0.1","timestamp":"2025-10-18T01:52:07.123Z"}"#;
+    for log in [file(line), console(line)] {
+        let mut framer = Framer::default();
+        let mut told = None;
+        let mut sink = |record: Record<'_>| {
+            if let Decoded::Event(kind) = decode(&record) {
+                told = own_instant(&kind, &record);
+            }
+        };
+        framer.push(log.as_bytes(), &mut sink);
+        framer.finish(&mut sink);
+        assert_eq!(told, iso_utc(b"2025-10-18T01:52:07.123Z"), "{log}");
+    }
+}

@@ -21,13 +21,17 @@ const RESTART_GRACE_MS: i64 = 30_000;
 const CLI_RESTART_GRACE_MS: i64 = 75_000;
 /// A controller that announced its end may take this long, and its boots' last words with it.
 const STOPPING_GRACE_MS: i64 = 60_000;
-/// It ends at once after a crash, by force half a minute after the signal, and is stopped by force then, too.
-pub(super) const CRASHING_MS: i64 = 5_000;
+/// It ends three seconds after a promise was rejected, and by force half a minute after the signal.
+const CRASHING_MS: i64 = 5_000;
 pub(super) const STOPPING_MS: i64 = 35_000;
-/// It listens so soon after it said that it starts.
-const STARTING_MS: i64 = 60_000;
+/// It listens so soon after it said that it starts, however long its database takes.
+const STARTING_MS: i64 = 10 * 60_000;
+/// A copy of an image freezes the controller for no longer.
+const FROZEN_MS: i64 = 90_000;
 /// A wait that goes on says something at least every seven seconds.
 const BETWEEN_ATTEMPTS_MS: i64 = 8_000;
+/// VNC is asked for up to five seconds, and the desktop then given as long.
+const DESKTOP_MS: i64 = 13_000;
 /// Copying an image may take minutes, during which nothing is logged.
 const CREATING_SILENCE_MS: i64 = 15 * 60_000;
 const WAITING_SILENCE_MS: i64 = 5 * 60_000;
@@ -274,7 +278,8 @@ impl Tracker {
             self.addresses.take_wait_of(ip, slot);
         }
         if !timed_out && (agent_up || failure::is_after_ready(error)) {
-            self.ready(slot, answered_at.unwrap_or(event.at), out);
+            let at = answered_at.map_or(event.at, |(at, _)| at);
+            self.ready(slot, at, out);
             return;
         }
         self.wait_is_over(slot, event.at, out);
@@ -300,7 +305,7 @@ impl Tracker {
             return;
         };
         if let Some(at) = self.ready_unsaid(slot, event.at) {
-            self.ready(slot, at, out);
+            self.ready_since(slot, at, out);
         }
         if let Some(entry) = self.entry_mut(slot) {
             entry.destroyed = true;
@@ -313,15 +318,31 @@ impl Tracker {
     /// When a boot in flight got ready whose ready line was lost: its agent's 200 was the last that was heard of its
     /// wait, for longer than a wait is ever silent.
     fn ready_unsaid(&mut self, slot: Slot, now: Timestamp) -> Option<Timestamp> {
-        self.answered_at(slot)
-            .filter(|at| now.since(*at) >= BETWEEN_ATTEMPTS_MS)
+        let (at, more_follows) = self.answered_at(slot)?;
+        let silent_ms = match more_follows {
+            true => DESKTOP_MS,
+            false => BETWEEN_ATTEMPTS_MS,
+        };
+        (now.since(at) >= silent_ms).then_some(at)
     }
 
-    /// When the agent of a boot in flight answered 200, if that was the last of its wait.
-    fn answered_at(&mut self, slot: Slot) -> Option<Timestamp> {
-        let entry = self.entry(slot).filter(|entry| entry.boot.is_open())?;
-        let wait = self.addresses.wait_of(entry.boot.ip?, slot)?;
-        (wait.answered == Some(200)).then_some(wait.last_seen)
+    /// When the agent of a boot in flight answered 200, if that was the last of its wait, and nobody's end explains the
+    /// silence; and whether a later version has still to ask for VNC then and to wait for the desktop.
+    fn answered_at(&mut self, slot: Slot) -> Option<(Timestamp, bool)> {
+        let entry = self.entry(slot)?;
+        let goes_on = entry.boot.is_open() && entry.orphaned.is_none() && entry.died_at.is_none();
+        let ip = entry.boot.ip.filter(|_| goes_on)?;
+        let wait = self.addresses.wait_of(ip, slot)?;
+        let answered = wait.answered == Some(200) && !wait.orphaned;
+        answered.then_some((wait.last_seen, wait.limits.initial_delay_ms > 0))
+    }
+
+    /// A boot whose ready line was lost.
+    fn ready_since(&mut self, slot: Slot, at: Timestamp, out: &mut Vec<Observation>) {
+        if let Some(ip) = self.entry(slot).and_then(|entry| entry.boot.ip) {
+            self.addresses.take_wait_of(ip, slot);
+        }
+        self.ready(slot, at, out);
     }
 
     pub(super) fn process_exited(&mut self, event: &Event<'_>, vm: VmId) {
@@ -341,7 +362,7 @@ impl Tracker {
 
     /// No open boot's flow can be taken for granted: the processes that the last controller began ended with it.
     pub(super) fn controller_starts(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
-        self.started_at = Some(at);
+        self.starting_since = Some(at);
         self.counts.controller_starts += 1;
         out.push(Observation::ControllerStarted { at });
         self.orphan(Orphaned {
@@ -354,9 +375,17 @@ impl Tracker {
 
     /// Where a kill tore the last line of the controller before it, the line that says that this one starts is its end.
     pub(super) fn controller_started(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
-        let said = |started: Timestamp| at.since(started) < STARTING_MS;
-        if !self.started_at.is_some_and(said) {
+        let starting = self.starting_since.take();
+        if starting.is_none_or(|since| at.since(since).abs() > STARTING_MS) {
             self.controller_starts(at, out);
+            self.starting_since = None;
+        }
+    }
+
+    /// One that was still starting found its port taken: the other goes on.
+    pub(super) fn controller_crashes(&mut self, at: Timestamp) {
+        if self.starting_since.take().is_none() {
+            self.controller_ends(at, CRASHING_MS);
         }
     }
 
@@ -390,8 +419,10 @@ impl Tracker {
                 continue;
             };
             match self.answered_at(slot) {
-                // Of a wait that was cut off after the agent's answer nobody knows better.
-                Some(at) if failure == Some(Failure::Unknown) => self.ready(slot, at, out),
+                // The answer was all that it waited for.
+                Some((at, false)) if failure == Some(Failure::Unknown) => {
+                    self.ready_since(slot, at, out);
+                }
                 _ => self.end(slot, outcome, failure, None, now, out),
             }
         }
@@ -425,7 +456,13 @@ impl Tracker {
                 (true, Some(VmType::Cli)) => CLI_RESTART_GRACE_MS,
                 (true, _) => RESTART_GRACE_MS + delay,
             };
-            if now.since(orphaned.at) >= grace {
+            // While nobody says anything the boot may be frozen with all others: then time alone needs more.
+            let silent = if orphaned.restarted {
+                grace.max(FROZEN_MS)
+            } else {
+                grace
+            };
+            if self.heard.since(orphaned.at) >= grace || now.since(orphaned.at) >= silent {
                 return Some((Outcome::Lost, Some(Failure::ControllerRestarted)));
             }
             // However long it was silent before: the restart is why.

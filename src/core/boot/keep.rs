@@ -27,7 +27,9 @@ pub(super) struct Rest {
     next_request: u64,
     counts: TrackerCounts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    started_at: Option<Timestamp>,
+    heard: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    starting_since: Option<Timestamp>,
     held: Held,
 }
 
@@ -134,7 +136,8 @@ impl Tracker {
         tracker.next_sweep = rest.next_sweep;
         tracker.next_expire = rest.next_expire;
         tracker.counts = rest.counts;
-        tracker.started_at = rest.started_at;
+        tracker.heard = rest.heard.unwrap_or(rest.newest);
+        tracker.starting_since = rest.starting_since;
         tracker.saved_rest = Some(rest);
         Ok(tracker)
     }
@@ -148,7 +151,8 @@ impl Tracker {
             next_place: self.next_place,
             next_request: self.requests.next(),
             counts: self.counts,
-            started_at: self.started_at,
+            heard: Some(self.heard),
+            starting_since: self.starting_since,
             held: self.held(),
         }
     }

@@ -24,6 +24,8 @@ use crate::core::saved::Touched;
 const SILENCE_MS: i64 = 15 * 60_000;
 const RESTART_GRACE_MS: i64 = 75_000;
 const MAX_PER_USER: usize = 16;
+/// The controller waits 60 seconds for a CLI VM.
+const CLI_WAIT_MS: i64 = 75_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Request {
@@ -191,17 +193,31 @@ impl Tracker {
         slot
     }
 
-    /// The user's newest request needs no CLI VM of its own. That says nothing of the one that is there.
+    /// A request needs no CLI VM of its own. That says nothing of the one that is there. It is the oldest that was made
+    /// after that VM was begun: an older one began it.
     pub(super) fn cli_reused(&mut self, user: UserKey, vm: Option<VmId>) {
-        let by_vm = vm.and_then(|vm| self.by_vm.get(&vm).copied());
-        let cli = by_vm.or_else(|| self.requests.cli.get(&user).copied());
+        let cli = match vm {
+            Some(vm) => self.by_vm.get(&vm).copied(),
+            None => self.requests.cli.get(&user).copied(),
+        };
+        let mut begun_at = Timestamp::MIN;
         if let Some(entry) = cli.and_then(|slot| self.entry_mut(slot)) {
             entry.reused = true;
+            begun_at = entry.boot.started_at;
         }
-        let mut requests = self.requests.of_mut(user).into_iter().flatten();
-        if let Some(request) =
-            requests.rfind(|r| r.session.is_none() && r.slot.is_none() && r.orphaned.is_none())
-        {
+        let waiting = self
+            .requests
+            .of_mut(user)
+            .into_iter()
+            .flatten()
+            .filter(|r| {
+                r.session.is_none() && r.slot.is_none() && r.orphaned.is_none() && !r.reuses
+            });
+        // Of requests before the VM, which the log's whole seconds may make of one of the same second, the newest.
+        if let Some(request) = waiting.min_by_key(|r| match r.at > begun_at {
+            true => (0, r.number),
+            false => (1, u64::MAX - r.number),
+        }) {
             request.reuses = true;
         }
     }
@@ -337,7 +353,7 @@ impl Tracker {
             return;
         }
         if error.starts_with(b"VM not ready after")
-            && let Some(cli) = self.oldest_cli(user)
+            && let Some(cli) = self.oldest_cli(user, event.at)
         {
             self.keep_error(cli, error);
             self.keep_evidence(cli, event.record);
@@ -381,16 +397,21 @@ impl Tracker {
         }
     }
 
-    /// Of a user's CLI boots the one whose wait ends first: all of them are given the same time.
-    fn oldest_cli(&self, user: UserKey) -> Option<Slot> {
-        let mut in_flight = self.open.values().copied();
-        in_flight.find(|slot| {
-            self.entry(*slot).is_some_and(|entry| {
-                entry.boot.user == Some(user)
-                    && entry.boot.vm_type == Some(VmType::Cli)
-                    && entry.phase == Phase::Created
-            })
-        })
+    /// Of a user's CLI boots the one whose wait ends first: all of them are given the same time. One that has had more,
+    /// or whose controller is gone, is it only where there is no other.
+    fn oldest_cli(&self, user: UserKey, now: Timestamp) -> Option<Slot> {
+        let of_user = |slot: &Slot| {
+            let entry = self.entry(*slot)?;
+            let waits = entry.boot.user == Some(user)
+                && entry.boot.vm_type == Some(VmType::Cli)
+                && entry.phase == Phase::Created;
+            let over = now.since(entry.last_seen) > CLI_WAIT_MS;
+            waits.then_some((entry.orphaned.is_some() || over, *slot))
+        };
+        let in_flight = self.open.values().filter_map(of_user);
+        in_flight
+            .min_by_key(|(doubtful, _)| *doubtful)
+            .map(|(_, slot)| slot)
     }
 
     pub(super) fn cancel_request(&mut self, session: SessionId) {

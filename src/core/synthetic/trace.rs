@@ -318,7 +318,7 @@ impl Traces {
             }
             EventKind::Destroying { vm } => self.of_vm(vm, |trace| trace.destroying += 1),
             EventKind::Destroyed { vm } => self.of_vm(vm, |trace| trace.destroyed += 1),
-            EventKind::ControllerStarting => {
+            EventKind::ControllerStarting | EventKind::ControllerStarted => {
                 // What a controller had begun it does not go on with.
                 self.mark = None;
                 self.crowded = false;

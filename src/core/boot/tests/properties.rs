@@ -18,7 +18,7 @@ pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
         Just(&b"OAuth timeout: nobody came"[..]),
         Just(&b""[..]),
     ];
-    let kind = (who, address, elapsed, 0u8..7, error, 0u8..33).prop_map(
+    let kind = (who, address, elapsed, 0u8..7, error, 0u8..36).prop_map(
         |(who, address, elapsed_ms, step, error, kind)| {
             let (vm, user, session, ip) = (vm(who), user(who % 2), session(who), ip(address));
             let some_ip = Some(ip);
@@ -35,6 +35,12 @@ pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
             match kind {
                 0 => EventKind::ControllerStarting,
                 1 => EventKind::ControllerStopping,
+                33 => EventKind::ControllerStarted,
+                34 => EventKind::ControllerCrashed,
+                35 => EventKind::CliReused {
+                    user,
+                    vm: (step > 3).then_some(vm),
+                },
                 2 => EventKind::RequestAccepted { user },
                 3 => EventKind::SessionOpened { user, session },
                 4 => EventKind::RequestFailed {

@@ -290,6 +290,28 @@ fn a_cli_vm_that_a_second_request_goes_on_with_is_not_ready_for_that() {
 }
 
 #[test]
+fn requests_that_go_on_with_a_cli_vm_of_before_keep_their_order() {
+    let mut story = Story::new();
+    let reused = EventKind::CliReused {
+        user: user(1),
+        vm: Some(vm(9)),
+    };
+    story.tell(0, accepted(1)).tell(1_000, accepted(1));
+    story.tell(1_000, reused).tell(1_000, reused);
+    story.tell(1_000, opened(1, 7)).tell(2_000, opened(1, 8));
+    let error = "IP pool exhausted";
+    story
+        .tell(3_000, request_failed(1, Some(7), error))
+        .tell(4_000, request_failed(1, Some(8), error));
+    let starts: Vec<_> = story
+        .finish()
+        .iter()
+        .map(|boot| (boot.session, boot.started_at.since(Timestamp(START))))
+        .collect();
+    assert_eq!(starts, [(Some(session(7)), 0), (Some(session(8)), 1_000)]);
+}
+
+#[test]
 fn of_two_cli_vms_of_one_user_the_older_fails_first() {
     let mut story = Story::new();
     story.tell(0, accepted(1)).tell(500, accepted(1));

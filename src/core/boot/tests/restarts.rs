@@ -11,8 +11,20 @@ fn a_restart_ends_the_boots_that_say_no_more_as_lost() {
     story.tell(9_000, BANNER);
     assert_eq!(story.outcome(1), None, "not before the grace is over");
     story.created(45_000, 2, 3);
+    assert_eq!(story.outcome(1), None, "it may speak now, too");
+    story.created(56_000, 3, 4);
     assert_eq!(story.outcome(1), RESTARTED);
     assert_eq!(story.tracker.counts().controller_starts, 1);
+}
+
+#[test]
+fn where_nothing_is_written_after_a_restart_its_boots_are_lost_when_no_copy_takes_so_long() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    story.tell(9_000, BANNER).advance(98_000);
+    assert_eq!(story.outcome(1), None);
+    story.advance(99_000);
+    assert_eq!(story.outcome(1), RESTARTED);
 }
 
 #[test]
@@ -35,6 +47,7 @@ fn a_restart_after_a_long_downtime_is_still_why_its_boots_are_lost() {
     story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
     let later = 3 * 3_600_000;
     story.tell(later, BANNER).created(later + 60_000, 2, 3);
+    story.advance(later + 70_000);
     assert_eq!(story.outcome(1), RESTARTED);
 }
 
@@ -77,7 +90,7 @@ fn after_a_restart_answers_belong_to_the_new_wait_on_the_address() {
         .fails(10_500, 2, 0, REFUSED);
     story.answers(10_500, 2, 2_000);
     assert_eq!(story.outcome(2), READY);
-    story.advance(60_000);
+    story.advance(98_000);
     assert_eq!(story.outcome(1), RESTARTED);
 }
 
@@ -124,10 +137,33 @@ fn a_start_whose_first_line_was_torn_is_known_by_the_next_and_counted_once() {
             story.tell(9_000, BANNER);
         }
         story.tell(10_000, EventKind::ControllerStarted);
-        story.created(45_000, 2, 3);
+        story.created(45_000, 2, 3).advance(55_000);
         assert_eq!(story.outcome(1), RESTARTED, "torn: {torn}");
         assert_eq!(story.tracker.counts().controller_starts, 1);
+        // Again soon after: what started has listened, so this is another one.
+        story.tell(58_000, EventKind::ControllerStarted);
+        assert_eq!(story.tracker.counts().controller_starts, 2);
     }
+    let mut slow = Story::new();
+    slow.tell(0, BANNER)
+        .tell(70_000, EventKind::ControllerStarted);
+    assert_eq!(slow.tracker.counts().controller_starts, 1);
+}
+
+#[test]
+fn the_crash_of_a_second_instance_is_not_the_first_ones() {
+    let mut story = Story::new();
+    story
+        .tell(0, BANNER)
+        .tell(500, EventKind::ControllerStarted);
+    story
+        .created(1_000, 1, 2)
+        .wait(2_500, 2)
+        .tell(3_000, BANNER);
+    story.fails(2_500, 2, 1_000, REFUSED);
+    story.tell(4_000, EventKind::ControllerCrashed);
+    story.fails(2_500, 2, 3_000, REFUSED);
+    assert_eq!(story.settled(1).outcome, None);
 }
 
 #[test]
@@ -152,9 +188,15 @@ fn what_a_controller_says_while_it_ends_takes_nothing_back() {
 fn a_boot_whose_copy_froze_the_controller_is_heard_before_it_is_given_up() {
     let mut story = Story::new();
     story.create_started(0, 1, VmType::Browser);
+    story.created(0, 2, 3).wait(1_500, 3).refusals(1_500, 3, 1);
     // A second instance, whose port is taken.
     story.tell(2_000, BANNER);
-    story.step(47_000, 1, 3, 47_000, None);
-    story.advance(60_000);
-    assert_eq!(story.outcome(1), None);
+    // All that time nothing is written, and the log is read all the same.
+    for ms in [20_000, 40_000, 49_000] {
+        story.advance(ms);
+    }
+    story.step(49_000, 1, 3, 49_000, None);
+    story.fails(1_500, 3, 48_000, REFUSED);
+    story.advance(61_000);
+    assert_eq!((story.outcome(1), story.outcome(2)), (None, None));
 }

@@ -279,6 +279,19 @@ fn a_boot_whose_ready_line_was_lost_is_ready_since_its_agents_answer() {
         }
         assert_eq!(story.outcome(1), outcome);
     }
+    // The controller that would have gone on with it ended, or its process did.
+    let died = EventKind::ProcessExited {
+        vm: vm(1),
+        code: Some(0),
+        signalled: false,
+    };
+    for end in [EventKind::ControllerStarting, died] {
+        let mut story = Story::new();
+        answered(&mut story);
+        story.tell(12_000, end).tell(40_000, destroying);
+        story.advance(900_000);
+        assert_ne!(story.outcome(1), READY, "{end:?}");
+    }
     let mut story = Story::new();
     answered(&mut story);
     story.flow_failed(307_600, 1, "OAuth flow timeout");
