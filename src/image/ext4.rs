@@ -95,6 +95,9 @@ fn u64_of(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// Among the compatible features, and in the state.
+const JOURNAL: u32 = 0x4;
+const CLEAN: u16 = 1;
 const RECOVER: u32 = 0x4;
 const WIDE: u32 = 0x80;
 const SEED: u32 = 0x2000;
@@ -208,14 +211,17 @@ impl<'a> Volume<'a> {
             inodes,
             inodes_per_group,
             inode_size,
-            groups_at: (u64::from(u32_at(raw, 0x14)) + 1) * block_size,
+            // Behind the block that holds the superblock, which with clusters may not be the first data block.
+            groups_at: (1_024 / block_size + 1) * block_size,
             group_size,
             seed: has_checksums.then_some(seed),
             disk: Disk {
                 bytes: blocks
                     .checked_mul(block_size)
                     .ok_or(Ext4Error::Damaged("the number of blocks"))?,
-                needs_recovery: incompatible & RECOVER != 0,
+                // Without a journal the state alone tells that it was not unmounted.
+                needs_recovery: incompatible & RECOVER != 0
+                    || (u32_at(raw, 0x5c) & JOURNAL == 0 && u16_at(raw, 0x3a) & CLEAN == 0),
                 has_errors: u16_at(raw, 0x3a) & 2 != 0,
             },
             uuid,

@@ -60,6 +60,13 @@ fn judged(path: &str, file: &File) -> (Verdict, String) {
     if file.size == 0 {
         return (Verdict::Fail, "empty".to_owned());
     }
+    if !file.text.is_empty() && file.text.bytes().all(|byte| byte == 0) {
+        let reason = format!(
+            "{} bytes, and all of them zero: it was never written out",
+            file.size
+        );
+        return (Verdict::Fail, reason);
+    }
     if !file.text.contains(MARK) {
         let reason = format!(
             "looks like a placeholder ({} bytes): it answers health checks, but knows no sessions",

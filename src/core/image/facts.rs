@@ -93,18 +93,37 @@ impl Content {
             },
             [b'#', b'!', rest @ ..] => {
                 let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-                let line = String::from_utf8_lossy(line);
-                let mut words = line.split_ascii_whitespace();
-                match (words.next(), words.next()) {
-                    (Some(env), Some(named)) if env.ends_with("/env") => {
-                        Content::Script(named.to_owned())
-                    }
-                    (Some(named), _) => Content::Script(named.to_owned()),
-                    (None, _) => Content::Other,
+                match interpreter(&String::from_utf8_lossy(line)) {
+                    Some(named) => Content::Script(named),
+                    None => Content::Other,
                 }
             }
             _ => Content::Other,
         }
+    }
+}
+
+/// Whom the kernel runs for the words behind `#!`: a path, as it is to the last byte, and one argument at most. `env`
+/// looks for its argument, and cuts it into words only for `-S`.
+fn interpreter(line: &str) -> Option<String> {
+    let blank = [' ', '\t'];
+    let line = line.trim_matches(blank);
+    let (path, argument) = line.split_once(blank).unwrap_or((line, ""));
+    let argument = argument.trim_start_matches(blank);
+    if path.ends_with("/env") {
+        let named = match argument.strip_prefix("-S") {
+            Some(words) => words
+                .split(blank)
+                .find(|word| !word.is_empty() && !word.contains('='))?,
+            None => argument,
+        };
+        return (!named.is_empty()).then(|| named.to_owned());
+    }
+    match path {
+        "" => None,
+        // Services begin in `/`.
+        path if !path.starts_with('/') => Some(format!("/{path}")),
+        path => Some(path.to_owned()),
     }
 }
 

@@ -234,6 +234,19 @@ fn driver(desk: &mut Desk<'_>, folder: &str) -> Option<String> {
             return Some(path);
         }
     }
+    // A module that was built apart lies elsewhere; depmod has listed it.
+    if let Seen::File(file) = desk.text(&format!("{folder}/modules.dep")) {
+        let listed = file.text.lines().filter_map(|line| line.split_once(':'));
+        let named = |(path, _): (&str, &str)| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            name.starts_with("virtio_net.ko")
+                .then(|| format!("{folder}/{path}"))
+        };
+        let paths: Vec<String> = listed.filter_map(named).collect();
+        if let Some(path) = paths.into_iter().find(|path| desk.is_file(path)) {
+            return Some(path);
+        }
+    }
     let list = format!("{folder}/modules.builtin");
     match desk.text(&list) {
         Seen::File(file) if file.text.contains("/virtio_net.ko") => Some(list),

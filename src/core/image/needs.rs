@@ -3,6 +3,7 @@
 use super::facts::{Desk, Seen};
 use super::start::{FOLDERS, agent_of};
 use super::table::says;
+use super::unit::SPECIFIER;
 use super::{Check, Finding, Verdict};
 
 const ONLINE: &str = "network-online.target";
@@ -18,6 +19,9 @@ pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
     };
     if !folder.starts_with('/') {
         return says(CHECK, Verdict::Pass, agent.path, "none that must exist");
+    }
+    if folder.contains('%') {
+        return says(CHECK, Verdict::Unknown, folder, SPECIFIER);
     }
     match desk.stat(folder) {
         Seen::Folder(_) => says(CHECK, Verdict::Pass, folder, "there"),

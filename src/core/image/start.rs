@@ -1,9 +1,11 @@
 //! Does anything start the agent? The unit, its enabling, the program and its script; `needs` has what else it depends on.
 
+use std::collections::BTreeMap;
+
 use super::agent::OBSOLETE;
 use super::facts::{Content, Desk, Seen};
 use super::table::says;
-use super::unit::{Command, Unit};
+use super::unit::{Command, SPECIFIER, Unit};
 use super::{Check, Finding, Verdict};
 
 /// Names of the agent's unit, the usual one first.
@@ -20,7 +22,8 @@ pub(super) const FOLDERS: &[&str] = &[
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+/// The target that is reached at boot, and the folders that say what belongs to it.
+const PULLS: &[&str] = &["multi-user.target.wants", "multi-user.target.requires"];
 /// For documentation: any program is accepted that exists and can be run.
 pub(super) const PROGRAMS: &[&str] = &[
     "`/usr/bin/node`",
@@ -61,23 +64,23 @@ enum Found {
     Unreadable(String),
 }
 
-/// The first that is enabled, else the first.
+/// The first that is enabled and can be read, else the first that is enabled, else the first.
 fn found(desk: &mut Desk<'_>) -> Found {
-    let mut first = None;
+    let (mut enabled, mut first) = (None, None);
     for name in UNITS {
         for folder in FOLDERS {
             let path = format!("{folder}/{name}");
-            let is_enabled = !matches!(desk.stat(&format!("{WANTS}/{name}")), Seen::Absent);
             let this = match desk.text(&path) {
                 Seen::Absent => continue,
                 Seen::File(file) => {
                     let mut unit = Unit::default();
                     unit.read(&file.text);
+                    let resolved = file.resolved.clone();
                     read_drop_ins(desk, name, &mut unit);
                     Found::Unit(Box::new(Agent {
                         name,
                         path,
-                        resolved: file.resolved.clone(),
+                        resolved,
                         unit,
                     }))
                 }
@@ -92,30 +95,51 @@ fn found(desk: &mut Desk<'_>) -> Found {
                     Found::Spoilt(path, "not a file".to_owned())
                 }
             };
-            if is_enabled {
-                return this;
+            match (&this, pull_of(desk, name)) {
+                (Found::Unit(_), Some(_)) => return this,
+                (_, Some(_)) => drop(enabled.get_or_insert(this)),
+                (_, None) => drop(first.get_or_insert(this)),
             }
-            first.get_or_insert(this);
             break;
         }
     }
-    first.unwrap_or(Found::Nothing)
+    enabled.or(first).unwrap_or(Found::Nothing)
+}
+
+/// What has systemd start the unit with the target: the first entry of its name, wherever links may lie.
+fn pull_of<'a>(desk: &mut Desk<'a>, name: &str) -> Option<(String, &'a Seen)> {
+    let places = FOLDERS.iter().flat_map(|folder| {
+        PULLS
+            .iter()
+            .map(move |pulls| format!("{folder}/{pulls}/{name}"))
+    });
+    let mut found = places.map(|place| {
+        let seen = desk.stat(&place);
+        (place, seen)
+    });
+    found.find(|(_, seen)| !matches!(seen, Seen::Absent))
 }
 
 fn masked(path: String) -> Found {
     Found::Spoilt(path, "masked: systemd will never start it".to_owned())
 }
 
+/// In the order of their names; of one name the first place counts, where it may be masked.
 fn read_drop_ins(desk: &mut Desk<'_>, name: &str, unit: &mut Unit) {
-    for folder in FOLDERS.iter().rev() {
+    let mut places: BTreeMap<String, String> = BTreeMap::new();
+    for folder in FOLDERS {
         let folder = format!("{folder}/{name}.d");
-        let mut names: Vec<&String> = desk.names(&folder).iter().collect();
-        names.retain(|name| name.ends_with(".conf"));
-        names.sort();
-        for drop_in in names {
-            if let Seen::File(file) = desk.text(&format!("{folder}/{drop_in}")) {
-                unit.read(&file.text);
+        for drop_in in desk.names(&folder) {
+            if drop_in.ends_with(".conf") {
+                places
+                    .entry(drop_in.clone())
+                    .or_insert_with(|| format!("{folder}/{drop_in}"));
             }
+        }
+    }
+    for place in places.values() {
+        if let Seen::File(file) = desk.text(place) {
+            unit.read(&file.text);
         }
     }
 }
@@ -145,6 +169,12 @@ pub(super) fn unit(desk: &mut Desk<'_>) -> Vec<Finding> {
             Verdict::Fail,
             agent.path,
             "has no ExecStart: it starts nothing",
+        ),
+        Found::Unit(agent) if agent.unit.is_refused() => says(
+            CHECK,
+            Verdict::Fail,
+            agent.path,
+            "has more than one ExecStart, of which only a oneshot service may have more: systemd refuses it",
         ),
         Found::Unit(agent) => says(CHECK, Verdict::Pass, agent.path, "starts the agent"),
         Found::Nothing => {
@@ -196,10 +226,21 @@ pub(super) fn enabled(desk: &mut Desk<'_>) -> Vec<Finding> {
         Ok(agent) => agent,
         Err(findings) => return findings,
     };
-    let link = format!("{WANTS}/{}", agent.name);
-    match desk.stat(&link) {
+    let Some((link, seen)) = pull_of(desk, agent.name) else {
+        return elsewhere(desk, &agent);
+    };
+    match seen {
         Seen::File(file) if file.resolved == agent.resolved => {
             says(CHECK, Verdict::Pass, link, "enabled")
+        }
+        // Where its folder is a link, its own place is another one of that name.
+        Seen::File(file)
+            if PULLS
+                .iter()
+                .any(|pulls| file.resolved.contains(&format!("/{pulls}/"))) =>
+        {
+            let reason = "a file and no link: systemd ignores it";
+            says(CHECK, Verdict::Fail, link, reason)
         }
         Seen::File(file) => {
             let reason = format!("leads to {}, not to {}", file.resolved, agent.path);
@@ -211,12 +252,12 @@ pub(super) fn enabled(desk: &mut Desk<'_>) -> Vec<Finding> {
         }
         Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, link, "cannot be read"),
         Seen::Other { .. } | Seen::Folder(_) => says(CHECK, Verdict::Fail, link, "not a unit"),
-        Seen::Absent => elsewhere(desk, &agent, link),
+        Seen::Absent => elsewhere(desk, &agent),
     }
 }
 
 /// Other targets start it only where they are reached.
-fn elsewhere(desk: &mut Desk<'_>, agent: &Agent, link: String) -> Vec<Finding> {
+fn elsewhere(desk: &mut Desk<'_>, agent: &Agent) -> Vec<Finding> {
     for target in [
         "graphical.target",
         "default.target",
@@ -231,7 +272,7 @@ fn elsewhere(desk: &mut Desk<'_>, agent: &Agent, link: String) -> Vec<Finding> {
     says(
         Check::Enabled,
         Verdict::Fail,
-        link,
+        format!("{}/{}/{}", FOLDERS[0], PULLS[0], agent.name),
         "not enabled: nothing starts the unit at boot",
     )
 }
@@ -258,8 +299,10 @@ pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
         Ok(found) => found,
         Err(findings) => return findings,
     };
-    if command.program.contains('%') {
-        let reason = "named by a specifier of systemd, which is not followed";
+    if let Some(reason) = command
+        .unfollowed()
+        .filter(|_| !command.program.starts_with('/') || command.program.contains(['%', '$']))
+    {
         return says(CHECK, Verdict::Unknown, command.program, reason);
     }
     let (path, verdict, reason) = runnable(desk, &command.program, 0);
@@ -272,6 +315,9 @@ pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
         .any(|node| runnable(desk, node, 0).1 == Verdict::Pass)
     {
         return says(CHECK, verdict, path, reason);
+    }
+    if let Some(reason) = command.unfollowed() {
+        return says(CHECK, Verdict::Unknown, path, reason);
     }
     let reason = format!(
         "{} is a shell that starts Node.js, and neither this nor {} can be run",
@@ -349,6 +395,9 @@ pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
         Ok(found) => found,
         Err(findings) => return findings,
     };
+    if let Some(reason) = command.unfollowed() {
+        return says(CHECK, Verdict::Unknown, agent.path, reason);
+    }
     let Some(named) = command.script() else {
         let reason = format!("{} is given no script", command.program);
         return says(CHECK, Verdict::Pass, agent.path, reason);
@@ -359,6 +408,9 @@ pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
         );
         return says(CHECK, Verdict::Fail, agent.path, reason);
     };
+    if path.contains('%') {
+        return says(CHECK, Verdict::Unknown, path, SPECIFIER);
+    }
     match desk.stat(&path) {
         Seen::File(file) if file.size == 0 => says(CHECK, Verdict::Fail, path, "empty"),
         Seen::File(_) if path.starts_with(OBSOLETE) => {

@@ -13,6 +13,8 @@ pub(super) struct Command {
     pub(super) arguments: Vec<String>,
 }
 
+/// Why a name with one is not looked for.
+pub(super) const SPECIFIER: &str = "named by a specifier of systemd, which is not followed";
 /// A hostile unit may be a megabyte of directives.
 const MAX_DIRECTIVES: usize = 2_000;
 
@@ -79,27 +81,52 @@ impl Unit {
             .collect()
     }
 
-    /// What `ExecStart` runs; a service has one, and the last wins where it has more.
+    /// What `ExecStart` runs.
     pub(super) fn starts(&self) -> Option<Command> {
         let line = self.last("Service", "ExecStart")?;
         let mut words = words(line).into_iter();
-        let program = words.next()?;
-        let program = program.trim_start_matches(['-', '@', ':', '+', '!', '|']);
-        let mut command = Command {
+        let named = words.next()?;
+        let program = named.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+        if named
+            .strip_suffix(program)
+            .is_some_and(|marks| marks.contains('@'))
+        {
+            // What the program is told to be called.
+            words.next();
+        }
+        let command = Command {
             program: program.to_owned(),
             arguments: words.collect(),
         };
-        // `/usr/bin/env -S A=b node x` runs what follows its own settings.
-        if command.program.ends_with("/env") {
-            let own = |word: &String| word.starts_with('-') || word.contains('=');
-            let mut rest = command.arguments.into_iter().skip_while(own);
-            command = Command {
-                program: rest.next()?,
-                arguments: rest.collect(),
-            };
+        match command.program.ends_with("/env") {
+            true => behind_env(command.arguments),
+            false => Some(command),
         }
-        Some(command)
     }
+
+    /// A service that is none has one `ExecStart`: systemd refuses one with more.
+    pub(super) fn is_refused(&self) -> bool {
+        let kind = self.last("Service", "Type").unwrap_or("simple");
+        kind != "oneshot" && self.all("Service", "ExecStart").len() > 1
+    }
+}
+
+/// `/usr/bin/env -S -u C A=b node x` runs what follows its own settings.
+fn behind_env(arguments: Vec<String>) -> Option<Command> {
+    let mut words = arguments.into_iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-u" | "--unset" | "-C" | "--chdir" => drop(words.next()),
+            own if own.starts_with('-') || own.contains('=') => {}
+            _ => {
+                return Some(Command {
+                    program: word,
+                    arguments: words.collect(),
+                });
+            }
+        }
+    }
+    None
 }
 
 /// Cuts a command line into words, as systemd does: quotes hold words together.
@@ -125,17 +152,83 @@ fn words(line: &str) -> Vec<String> {
 impl Command {
     /// The script that an interpreter is given.
     pub(super) fn script(&self) -> Option<&str> {
-        let name = self.program.rsplit('/').next().unwrap_or_default();
-        let interprets = ["node", "nodejs", "bash", "sh", "dash", "python3"].contains(&name);
+        let takes_value = self.options_with_values()?;
+        if self.is_given_code() {
+            return None;
+        }
         let mut arguments = self.arguments.iter();
-        arguments
-            .find(|argument| !argument.starts_with('-'))
-            .filter(|_| interprets)
-            .map(String::as_str)
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--" => return arguments.next().map(String::as_str),
+                option if takes_value.contains(&option) => drop(arguments.next()),
+                option if option.starts_with('-') => {}
+                script => return Some(script),
+            }
+        }
+        None
+    }
+
+    /// Why it cannot be told from here what runs.
+    pub(super) fn unfollowed(&self) -> Option<&'static str> {
+        let script = self.script().unwrap_or_default();
+        match () {
+            () if [&self.program, script]
+                .iter()
+                .any(|name| name.contains('%')) =>
+            {
+                Some(SPECIFIER)
+            }
+            () if [&self.program, script]
+                .iter()
+                .any(|name| name.contains('$')) =>
+            {
+                Some("named by a variable, which is not followed")
+            }
+            () if self.is_given_code() => Some("code in the unit itself, which is not followed"),
+            () => None,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.program.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Of an interpreter, the options whose value is a word of its own.
+    fn options_with_values(&self) -> Option<&'static [&'static str]> {
+        match self.name() {
+            "node" | "nodejs" => Some(&[
+                "-r",
+                "--require",
+                "--import",
+                "--loader",
+                "--experimental-loader",
+                "-C",
+                "--conditions",
+            ]),
+            "bash" | "sh" | "dash" => Some(&["-o", "+o", "-O", "+O", "--rcfile", "--init-file"]),
+            "python3" => Some(&["-W", "-X"]),
+            _ => None,
+        }
+    }
+
+    /// As `sh -c 'exec node x'` is.
+    fn is_given_code(&self) -> bool {
+        let node = matches!(self.name(), "node" | "nodejs");
+        let options = self
+            .arguments
+            .iter()
+            .map_while(|argument| argument.strip_prefix('-'));
+        self.options_with_values().is_some()
+            && options
+                .filter(|option| !option.starts_with('-'))
+                .any(|option| match node {
+                    true => matches!(option, "e" | "p" | "pe"),
+                    false => option.contains('c'),
+                })
     }
 
     pub(super) fn is_shell(&self) -> bool {
-        let name = self.program.rsplit('/').next().unwrap_or_default();
+        let name = self.name();
         ["bash", "sh", "dash"].contains(&name) || name.ends_with(".sh")
     }
 }
@@ -169,6 +262,15 @@ mod tests {
                 Some("s.js"),
             ),
             ("/usr/bin/env A=b node /x.js", "node", Some("/x.js")),
+            ("/usr/bin/env -u A node /x.js", "node", Some("/x.js")),
+            ("@/usr/bin/node agent /x.js", "/usr/bin/node", Some("/x.js")),
+            (
+                "/usr/bin/node -r dotenv/config --import ./a.mjs /x.js",
+                "/usr/bin/node",
+                Some("/x.js"),
+            ),
+            ("/bin/bash -lc 'node /x.js'", "/bin/bash", None),
+            ("/bin/bash -e -o pipefail /x.sh", "/bin/bash", Some("/x.sh")),
             ("/opt/a/start-all.sh now", "/opt/a/start-all.sh", None),
             (
                 "/bin/bash /opt/a/supervisor.sh",
@@ -183,6 +285,19 @@ mod tests {
             assert_eq!(command.script(), script, "{line}");
         }
         assert_eq!(unit("[Service]\nExecStart=\n").starts(), None);
+        for (line, followed) in [
+            ("/usr/bin/node /opt/a/server.js", true),
+            ("/usr/bin/node ${HOME}/server.js", false),
+            ("/usr/bin/node /opt/%p/server.js", false),
+            ("/bin/sh -c 'exec node x.js'", false),
+            ("/usr/bin/node -e 1", false),
+            ("/bin/bash --norc /x.sh -c", true),
+        ] {
+            let command = unit(&format!("[Service]\nExecStart={line}\n"))
+                .starts()
+                .unwrap();
+            assert_eq!(command.unfollowed().is_none(), followed, "{line}");
+        }
     }
 
     #[test]

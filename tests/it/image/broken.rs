@@ -51,6 +51,58 @@ const CASES: &[Case] = &[
         also: &[],
     },
     Case {
+        name: "the agent's file was never written out",
+        damage: |tree| {
+            tree.write(AGENT, &"\0".repeat(9_000));
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "all of them zero",
+        also: &[],
+    },
+    Case {
+        name: "a drop-in adds a second ExecStart",
+        damage: |tree| {
+            tree.write(
+                "/etc/systemd/system/vm-browser-agent.service.d/10-node.conf",
+                "[Service]\nExecStart=/usr/bin/node /opt/vm-browser-agent/server.js\n",
+            );
+        },
+        check: Check::Unit,
+        verdict: Verdict::Fail,
+        says: "more than one ExecStart",
+        also: &[],
+    },
+    Case {
+        name: "the unit was copied where a link belongs",
+        damage: |tree| {
+            tree.remove(WANTS).write(WANTS, UNIT_TEXT);
+        },
+        check: Check::Enabled,
+        verdict: Verdict::Fail,
+        says: "no link",
+        also: &[],
+    },
+    Case {
+        name: "the script that is started ends its first line as Windows does",
+        damage: |tree| {
+            unit(
+                tree,
+                "/usr/bin/node /opt/vm-browser-agent/server.js",
+                "/opt/vm-browser-agent/start-all.sh",
+            );
+            tree.program(
+                "/opt/vm-browser-agent/start-all.sh",
+                b"#!/bin/bash\r\nnode server.js\r\n",
+            );
+            tree.program("/bin/bash", &program(true));
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "not there",
+        also: &[],
+    },
+    Case {
         name: "the agent's file is empty",
         damage: |tree| {
             tree.write(AGENT, "");

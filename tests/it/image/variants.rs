@@ -91,6 +91,74 @@ fn every_way_to_start_the_agent_is_accepted() {
 }
 
 #[test]
+fn what_cannot_be_followed_is_not_called_wrong() {
+    for exec in [
+        "/bin/sh -c 'exec /opt/node-v20/bin/node /opt/vm-browser-agent/server.js'",
+        "/bin/bash -lc \"node server.js\"",
+        "/usr/bin/node ${AGENT_HOME}/server.js",
+        "/usr/bin/node -r dotenv/config /opt/vm-browser-agent/server.js",
+        "@/usr/bin/node agent /opt/vm-browser-agent/server.js",
+        "/opt/vm-browser-agent/strict.sh",
+    ] {
+        let tree = Tree::healthy();
+        let unit = UNIT_TEXT.replace("/usr/bin/node /opt/vm-browser-agent/server.js", exec);
+        tree.write(
+            UNIT,
+            &unit.replace(
+                "WorkingDirectory=/opt/vm-browser-agent",
+                "WorkingDirectory=/opt/%p",
+            ),
+        );
+        for shell in ["/usr/bin/bash", "/usr/bin/sh"] {
+            tree.program(shell, &program(true));
+        }
+        tree.link("/bin", "usr/bin").program(
+            "/opt/vm-browser-agent/strict.sh",
+            b"#!/usr/bin/env -S bash -eu\nnode server.js\n",
+        );
+        accepts(exec, &tree);
+    }
+}
+
+#[test]
+fn every_road_by_which_systemd_enables_a_unit_is_accepted() {
+    for place in [
+        "/usr/lib/systemd/system/multi-user.target.wants/vm-browser-agent.service",
+        "/etc/systemd/system/multi-user.target.requires/vm-browser-agent.service",
+    ] {
+        let tree = Tree::healthy();
+        tree.remove(WANTS).link(place, UNIT);
+        accepts(place, &tree);
+    }
+    // The unit of before is masked and still wanted; the one in its place is sound.
+    let replaced = with_unit("oauth-agent.service", UNIT_TEXT);
+    replaced.link(UNIT, "/dev/null").link(WANTS, UNIT);
+    accepts("the old one masked", &replaced);
+    let masked = Tree::healthy();
+    let drop_in = "vm-browser-agent.service.d/10-node.conf";
+    masked
+        .write(
+            &format!("/usr/lib/systemd/system/{drop_in}"),
+            "[Service]\nExecStart=\nExecStart=/usr/bin/gone\n",
+        )
+        .link(&format!("/etc/systemd/system/{drop_in}"), "/dev/null");
+    accepts("a masked drop-in", &masked);
+}
+
+#[test]
+fn a_module_that_was_built_apart_is_found_by_depmods_list() {
+    let tree = Tree::healthy();
+    let folder = "/usr/lib/modules/5.10.225";
+    tree.remove(&format!("{folder}/kernel"))
+        .write(&format!("{folder}/updates/dkms/virtio_net.ko"), "module")
+        .write(
+            &format!("{folder}/modules.dep"),
+            "kernel/fs/ext4.ko: kernel/lib/crc16.ko\nupdates/dkms/virtio_net.ko: kernel/net/failover.ko\n",
+        );
+    accepts("dkms", &tree);
+}
+
+#[test]
 fn a_drop_in_overrides_the_unit() {
     let tree = Tree::healthy();
     tree.write(UNIT, &UNIT_TEXT.replace("/usr/bin/node", "/usr/bin/gone"));
