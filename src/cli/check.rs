@@ -256,14 +256,18 @@ fn judge(found: &Examination) -> Result<String, String> {
     if found.replica {
         said.push_str("; it is a replica, so that missing rows prove nothing");
     }
-    match (found.superuser, found.can_write) {
-        (true, _) => {
-            said.push_str("; but the role is a superuser: use the one of `bootwatch db grants`")
-        }
-        (false, true) => {
-            said.push_str("; but the role may write: use the one of `bootwatch db grants`")
-        }
-        (false, false) => {}
+    let exposed = found.exposed.join(", ");
+    let but = match (found.superuser, found.can_write, exposed.as_str()) {
+        (true, _, _) => Some("is a superuser".to_owned()),
+        (false, true, "") => Some("may write".to_owned()),
+        (false, true, exposed) => Some(format!("may write, and sees {exposed}")),
+        (false, false, "") => None,
+        (false, false, exposed) => Some(format!("sees {exposed}")),
+    };
+    if let Some(but) = but {
+        said.push_str(&format!(
+            "; but the role {but}: use the one of `bootwatch db grants`"
+        ));
     }
     Ok(said)
 }

@@ -122,6 +122,12 @@ pub trait Layout: Send + Sync {
     /// The table's quoted name, to be used in a text.
     fn relation(&self, table: Table) -> String;
 
+    /// The controller's tables that must not be written, as patterns for `LIKE`; in whatever schema they are.
+    fn owned(&self) -> &'static [&'static str];
+
+    /// Those of which nothing may be seen either.
+    fn forbidden(&self) -> &'static [&'static str];
+
     fn read(&self, table: Table, read: &Read<'_>) -> Statement;
 
     /// Asks for the versions of rows by their keys: key and version in each row of the answer. `None`: only their

@@ -115,6 +115,24 @@ impl Layout for Found {
         self.shape(table).relation.clone()
     }
 
+    fn owned(&self) -> &'static [&'static str] {
+        &["vms", "auth_sessions"]
+    }
+
+    fn forbidden(&self) -> &'static [&'static str] {
+        &[
+            "provider_credentials",
+            "cli_credentials",
+            "prompts",
+            "users",
+            "profiles",
+            "mcp_user_tokens",
+            "user_api_keys",
+            "user_proxy_ports",
+            r"chat\_%",
+        ]
+    }
+
     fn read(&self, table: Table, read: &Read<'_>) -> Statement {
         self.shape(table).read(read)
     }

@@ -10,8 +10,10 @@ use crate::core::query::{Layout, Table, Tables};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Examination {
     pub tables: Vec<Visible>,
-    /// The role may change these tables.
+    /// The role may change tables of the controller's.
     pub can_write: bool,
+    /// Tables of which it should see nothing, and sees something; in order.
+    pub exposed: Vec<String>,
     /// The role may do anything.
     pub superuser: bool,
     /// A replica answered.
@@ -65,17 +67,40 @@ async fn rights(
     layout: &dyn Layout,
     found: &mut Examination,
 ) -> Result<(), DatabaseError> {
+    let texts = |texts: &[&str]| {
+        let quoted: Vec<String> = texts.iter().map(|text| format!("'{text}'")).collect();
+        quoted.join(", ")
+    };
     let may_write = Table::ALL.map(|table| {
         let name = layout.relation(table).replace('\'', "''");
         format!("has_table_privilege('{name}'::regclass, 'INSERT, UPDATE, DELETE, TRUNCATE')")
     });
+    // What lies behind the views counts as well, wherever it is. A right is none without one to its schema.
+    let reached = |patterns: &[&str], right: &str| {
+        format!(
+            "FROM pg_catalog.pg_class AS c
+             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname LIKE ANY (ARRAY[{}])
+                 AND has_schema_privilege(c.relnamespace, 'USAGE') AND {right}",
+            texts(patterns)
+        )
+    };
+    let all = [layout.owned(), layout.forbidden()].concat();
     let sql = format!(
-        "SELECT ({})::text, (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)::text",
-        may_write.join(" OR ")
+        "SELECT ({} OR EXISTS (SELECT {}))::text,
+             (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)::text,
+             (SELECT string_agg(name, ', ') FROM (SELECT DISTINCT c.relname::text AS name {} ORDER BY 1) AS exposed)",
+        may_write.join(" OR "),
+        reached(&all, "has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"),
+        reached(layout.forbidden(), "has_any_column_privilege(c.oid, 'SELECT')"),
     );
     let cells = state::one(connection, "look what this role may do", &sql).await?;
-    let is_true = |at: usize| cells.get(at).and_then(Option::as_deref) == Some("true");
-    found.can_write = is_true(0);
-    found.superuser = is_true(1);
+    let cell = |at: usize| cells.get(at).and_then(Option::as_deref);
+    found.can_write = cell(0) == Some("true");
+    found.superuser = cell(1) == Some("true");
+    let exposed = cell(2).unwrap_or_default().split(", ");
+    found.exposed = exposed
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
     Ok(())
 }

@@ -160,12 +160,40 @@ async fn what_check_says_of_a_role_fits_what_it_may_do() {
     };
     let reader = look(database.url_of(&role, "reader"), "bootwatch").await;
     assert_eq!((reader.superuser, reader.can_write), (false, false));
+    assert_eq!(reader.exposed, [] as [&str; 0]);
     assert_eq!(reader.tables[0].seen, 97);
     assert!(reader.tables.iter().all(|table| !table.blind));
     let owner = look(database.url_of(&database.role("owner"), "owner"), "public").await;
     assert_eq!((owner.superuser, owner.can_write), (false, true));
     let superuser = look(database.url(), "public").await;
     assert!(superuser.superuser);
+    // What it may do behind the views counts, too.
+    for (right, can_write, exposed) in [
+        ("INSERT ON public.vms", true, &[] as &[&str]),
+        (
+            "SELECT ON public.provider_credentials",
+            false,
+            &["provider_credentials"],
+        ),
+    ] {
+        let change = |verb: &str, word: &str| {
+            format!("GRANT USAGE ON SCHEMA public TO {role}; {verb} {right} {word} {role}")
+        };
+        database.run(&change("GRANT", "TO")).await;
+        let reader = look(database.url_of(&role, "reader"), "bootwatch").await;
+        assert_eq!(
+            (reader.can_write, reader.exposed.as_slice()),
+            (
+                can_write,
+                &exposed
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect::<Vec<_>>()[..]
+            ),
+            "{right}"
+        );
+        database.run(&change("REVOKE", "FROM")).await;
+    }
 }
 
 /// The forms that the migration and production have, not only the sample's.
