@@ -3,7 +3,7 @@
 //! A rebuilt image has new times everywhere, so times say nothing. Contents are compared in the folders that decide how
 //! a VM starts; elsewhere two files of one size count as one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -24,6 +24,8 @@ const MAX_COMPARED: u64 = 4 << 20;
 /// A root file system has some hundred thousand names.
 const MAX_NAMES: usize = 1_000_000;
 const MAX_DEPTH: usize = 64;
+/// The number of the root's inode.
+const ROOT: u32 = 2;
 /// More are counted, not listed.
 const MAX_CHANGES: usize = 10_000;
 
@@ -57,6 +59,24 @@ struct Entry {
     target: Option<String>,
 }
 
+/// Every name of an image that could be read.
+#[derive(Debug, Default)]
+struct Names {
+    entries: BTreeMap<String, Entry>,
+    /// Folders whose names are not all there; the whole image is the empty one.
+    unread: Vec<String>,
+}
+
+impl Names {
+    fn is_unread(&self, path: &str) -> bool {
+        let within = |folder: &String| {
+            let rest = path.strip_prefix(folder.as_str());
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        self.unread.iter().any(within)
+    }
+}
+
 /// Compares two images.
 ///
 /// # Errors
@@ -85,13 +105,16 @@ pub fn diff(old: &Path, new: &Path) -> Result<Diff, ImageError> {
 }
 
 fn compare(
-    (old_volume, olds): (&Volume<'_>, &BTreeMap<String, Entry>),
-    (new_volume, news): (&Volume<'_>, &BTreeMap<String, Entry>),
+    (old_volume, olds): (&Volume<'_>, &Names),
+    (new_volume, news): (&Volume<'_>, &Names),
     diff: &mut Diff,
 ) {
-    for (path, old) in olds {
-        let Some(new) = news.get(path) else {
-            diff.add(path, "removed", Some(said(old)), None);
+    for (path, old) in &olds.entries {
+        let Some(new) = news.entries.get(path) else {
+            // What lies in a folder that could not be read may be there.
+            if !news.is_unread(path) {
+                diff.add(path, "removed", Some(said(old)), None);
+            }
             continue;
         };
         if let Some((what, from, to)) = difference(old, new) {
@@ -110,8 +133,10 @@ fn compare(
             (Err(error), _) | (_, Err(error)) => complain(&mut diff.unread, path, &error),
         }
     }
-    for (path, new) in news.iter().filter(|(path, _)| !olds.contains_key(*path)) {
-        diff.add(path, "added", None, Some(said(new)));
+    for (path, new) in &news.entries {
+        if !olds.entries.contains_key(path) && !olds.is_unread(path) {
+            diff.add(path, "added", None, Some(said(new)));
+        }
     }
     diff.changes.sort_by(|one, other| one.path.cmp(&other.path));
 }
@@ -174,12 +199,15 @@ fn complain(unread: &mut Vec<String>, path: &str, error: &dyn std::fmt::Display)
 }
 
 /// Every name with what it is. What cannot be read is named, and the rest goes on.
-fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> BTreeMap<String, Entry> {
-    let mut entries = BTreeMap::new();
+fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> Names {
+    let mut found = Names::default();
+    // Links to folders are a damaged image's, or a hostile one's, and would make paths without end.
+    let mut walked = HashSet::from([ROOT]);
     let mut folders: Vec<(String, Inode)> = match volume.root() {
         Ok(root) => vec![(String::new(), root)],
         Err(error) => {
             complain(unread, "/", &error);
+            found.unread.push(String::new());
             Vec::new()
         }
     };
@@ -188,19 +216,22 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> BTreeMap<String, En
             Ok(names) => names,
             Err(error) => {
                 complain(unread, &folder, &error);
+                found.unread.push(folder);
                 continue;
             }
         };
         for (name, number) in names {
             let path = format!("{folder}/{}", String::from_utf8_lossy(&name));
-            if entries.len() >= MAX_NAMES {
+            if found.entries.len() >= MAX_NAMES {
                 complain(unread, &path, &"more names than are compared");
-                return entries;
+                found.unread.push(String::new());
+                return found;
             }
             let inode = match volume.numbered(number) {
                 Ok(inode) => inode,
                 Err(error) => {
                     complain(unread, &path, &error);
+                    found.unread.push(folder.clone());
                     continue;
                 }
             };
@@ -216,12 +247,21 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> BTreeMap<String, En
                 size: inode.size,
                 target,
             };
-            // A folder within itself is a hostile one's.
-            if inode.kind == Kind::Folder && path.matches('/').count() <= MAX_DEPTH {
-                folders.push((path.clone(), inode));
+            if inode.kind == Kind::Folder {
+                match walked.insert(number) && path.matches('/').count() <= MAX_DEPTH {
+                    true => folders.push((path.clone(), inode)),
+                    false => {
+                        complain(
+                            unread,
+                            &path,
+                            &"a folder that was met before, or lies too deep",
+                        );
+                        found.unread.push(path.clone());
+                    }
+                }
             }
-            entries.insert(path, entry);
+            found.entries.insert(path, entry);
         }
     }
-    entries
+    found
 }

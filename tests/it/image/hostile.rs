@@ -270,8 +270,10 @@ fn absurd_sizes_cost_neither_memory_nor_time() {
 fn a_folder_within_itself_ends_a_comparison() {
     let mut tree = Tree::empty();
     tree.options.extend(["-O", "^metadata_csum", "-b", "1024"]);
-    tree.folder("/loop/inner");
+    tree.folder("/loop/inner").write("/loop/inner/lost", "x");
+    tree.write("/loop/found", "x");
     let image = tree.image_called("loop.ext4", "2M");
+    let sound = tree.image_called("sound.ext4", "2M");
     let mut bytes = fs::read(&image).unwrap();
     // The entry `inner` is made to stand for the folder that holds it: find the name, take the inode of `.`.
     let name = bytes
@@ -285,6 +287,16 @@ fn a_folder_within_itself_ends_a_comparison() {
     in_time(&image);
     let found = diff(&image, &image).unwrap();
     assert_eq!(found.changes, []);
+    // What lies beyond it was not seen, and is not called removed.
+    for (old, new) in [(&sound, &image), (&image, &sound)] {
+        let found = diff(old, new).unwrap();
+        assert_eq!(found.changes, [], "{:?}", found.unread);
+        let unread = found.unread.join("\n");
+        assert!(
+            unread.contains("/loop/inner: a folder that was met before"),
+            "{unread}"
+        );
+    }
 }
 
 #[test]
