@@ -181,6 +181,8 @@ pub struct Desk {
     storm: Storm,
     /// When a configured window next begins or ends.
     window_change: Option<Timestamp>,
+    /// What was due by then has been done; nothing yet after a start.
+    ticked_at: Timestamp,
     /// The last number that was given to a silence or maintenance.
     last_id: u64,
     touched: Touched<Place>,
@@ -198,6 +200,7 @@ impl Desk {
             quiet: VecDeque::new(),
             storm: Storm::default(),
             window_change: None,
+            ticked_at: Timestamp::MIN,
             last_id: 0,
             touched: Touched::default(),
         }
@@ -285,17 +288,19 @@ impl Desk {
         }
         self.repeat(now, out);
         self.tell_digest(now, out);
+        self.ticked_at = now;
     }
 
-    /// When `tick` next has work to do.
+    /// When `tick` next has work to do: what has come due since the last one stays due, however late one asks.
     #[must_use]
-    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let silences = self.silences.values().filter(|one| !one.has_ended(now));
-        let silences = silences.map(|one| one.next_change(now));
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let done = self.ticked_at;
+        let silences = self.silences.values().filter(|one| !one.has_ended(done));
+        let silences = silences.map(|one| one.next_change(done));
         let told = self.told.values().flat_map(|told| {
             let waits = told.held.as_ref().and(told.waits_until);
             let repeats = self.repeats_at(told);
-            [waits.filter(|until| *until > now), repeats]
+            [waits.filter(|until| *until > done), repeats]
         });
         let grace = self.settings.group_wait_ms;
         let gone = self.gone.iter().map(|gone| gone.at.plus_ms(grace));
@@ -306,7 +311,7 @@ impl Desk {
             .chain(gone)
             .chain(digest)
             .chain(self.window_change)
-            .chain(by_hand.filter(|at| *at > now))
+            .chain(by_hand.filter(|at| *at > done))
             .min()
     }
 

@@ -35,23 +35,54 @@ pub const VM_NETWORKS: &[Network] = &[
     },
 ];
 
+/// A key that ends so names a secret; `-` counts as `_`.
 const SECRET_KEYS: &[&str] = &[
     "token",
     "secret",
     "password",
     "passwd",
+    "passphrase",
     "pwd",
     "apikey",
     "api_key",
+    "access_key",
+    "private_key",
+    "secret_key",
     "authorization",
     "cookie",
     "credential",
+    "credentials",
     "proxyurl",
     "code_verifier",
-    "state",
     "auth_url",
-    "client_secret",
+    "user_code",
+    "device_code",
 ];
+/// What tokens of known issuers begin with; a word that goes on is one.
+const TOKENS: &[&str] = &[
+    "sk-",
+    "rk-",
+    "pk-",
+    "xoxa-",
+    "xoxb-",
+    "xoxp-",
+    "xoxr-",
+    "xoxs-",
+    "xapp-",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "github_pat_",
+    "glpat-",
+    "ya29.",
+    "AIza",
+    "AKIA",
+    "1//0",
+    "4/0",
+];
+/// Options of programs that are given `user:password` next.
+const GIVEN_USERS: &[&str] = &["-u", "-U", "--user", "--proxy-user"];
 
 /// At most `limit` characters of `text`, safe to show.
 #[must_use]
@@ -63,23 +94,32 @@ pub fn text(text: &str, limit: usize) -> String {
     }
     let whole = cut == text.len();
     let clean = without_controls(text.get(..cut).unwrap_or_default());
-    let mut out = String::with_capacity(clean.len());
-    let mut word = String::new();
-    let mut secret_next = false;
-    for c in clean.chars() {
-        if c.is_whitespace()
-            || matches!(
-                c,
-                ',' | ';' | '"' | '\'' | '<' | '>' | '(' | ')' | '{' | '}' | '[' | ']'
-            )
-        {
-            flush(&mut word, &mut out, &mut secret_next);
-            out.push(if c.is_whitespace() { ' ' } else { c });
-        } else {
-            word.push(c);
+    let mut words = Words {
+        out: String::with_capacity(clean.len()),
+        word: String::new(),
+        key: Key::Plain,
+        next: Key::Plain,
+    };
+    let mut chars = clean.chars().peekable();
+    while let Some(c) = chars.next() {
+        let quote = matches!(c, '"' | '\'');
+        let parts = matches!(c, ',' | ';' | '<' | '>' | '(' | ')' | '{' | '}' | '[' | ']');
+        if !(c.is_whitespace() || quote || parts) {
+            words.word.push(c);
+            continue;
+        }
+        words.flush(c.is_whitespace());
+        words.out.push(if c.is_whitespace() { ' ' } else { c });
+        if quote && words.next != Key::Plain {
+            // All that is quoted, white space and all.
+            while let Some(quoted) = chars.next_if(|next| *next != c) {
+                words.word.push(quoted);
+            }
+            words.flush(false);
         }
     }
-    flush(&mut word, &mut out, &mut secret_next);
+    words.flush(false);
+    let mut out = words.out;
     if !whole || out.chars().count() > limit {
         out = out.chars().take(limit.saturating_sub(1)).collect();
         out.push('…');
@@ -87,20 +127,71 @@ pub fn text(text: &str, limit: usize) -> String {
     out
 }
 
-fn flush(word: &mut String, out: &mut String, secret_next: &mut bool) {
-    if word.is_empty() {
-        return;
+/// What a key's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Plain,
+    Secret,
+    /// An authorization code, or the code of an error.
+    Code,
+    /// `user:password`, or something else.
+    Login,
+}
+
+struct Words {
+    out: String,
+    word: String,
+    /// What the last word would be the key of, were it followed by a colon.
+    key: Key,
+    /// What the next word is.
+    next: Key,
+}
+
+impl Words {
+    fn flush(&mut self, by_space: bool) {
+        if self.word.is_empty() {
+            return;
+        }
+        let word = std::mem::take(&mut self.word);
+        // Quotes within quotes are escaped.
+        let bare = word.trim_end_matches([':', '=', '\\']);
+        if bare.is_empty() {
+            if word.contains([':', '=']) {
+                self.next = self.key;
+            }
+            self.out.push_str(&word);
+            return;
+        }
+        let hides = match self.next {
+            Key::Plain => false,
+            Key::Secret => true,
+            Key::Code => !is_error_code(bare),
+            Key::Login => bare.contains(':'),
+        };
+        if hides {
+            self.out.push_str(&masked(word.len()));
+            // `Authorization: Bearer abc` hides two words.
+            self.key = Key::Plain;
+            self.next = if is_scheme(bare) {
+                Key::Secret
+            } else {
+                Key::Plain
+            };
+            return;
+        }
+        self.out.push_str(&mask_word(&word));
+        self.key = key_of(bare);
+        let is_key = word.len() > bare.trim_end_matches('\\').len()
+            && word.contains([':', '='])
+            && word.ends_with([':', '=', '\\']);
+        self.next = match () {
+            () if ends_in_scheme(bare) => Key::Secret,
+            () if GIVEN_USERS.contains(&bare) => Key::Login,
+            // `the server's state: it did not answer` is a sentence.
+            () if is_key && !(by_space && bare.eq_ignore_ascii_case("state")) => self.key,
+            () => Key::Plain,
+        };
     }
-    let bare = word.trim_end_matches([':', '=']);
-    if *secret_next {
-        out.push_str(&masked(word.len()));
-        // `Authorization: Bearer abc` hides two words.
-        *secret_next = is_scheme(bare);
-    } else {
-        out.push_str(&mask_word(word));
-        *secret_next = ends_in_scheme(bare) || (bare.len() < word.len() && is_secret_key(bare));
-    }
-    word.clear();
 }
 
 fn is_scheme(word: &str) -> bool {
@@ -112,21 +203,27 @@ fn ends_in_scheme(word: &str) -> bool {
     is_scheme(word.rsplit(['=', ':']).next().unwrap_or(word))
 }
 
-fn is_secret_key(key: &str) -> bool {
+fn key_of(key: &str) -> Key {
     let key = key
         .rsplit(['.', '&', '?', '/'])
         .next()
         .unwrap_or(key)
-        .to_ascii_lowercase();
-    SECRET_KEYS.iter().any(|secret| {
-        key == *secret || (key.len() > secret.len() && *secret != "state" && key.ends_with(secret))
-    }) || key == "code"
+        .to_ascii_lowercase()
+        .replace('-', "_");
+    match key.as_str() {
+        "code" => Key::Code,
+        "state" => Key::Secret,
+        key if SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) => Key::Secret,
+        _ => Key::Plain,
+    }
 }
 
-/// `code=ECONNREFUSED` and `code=1` are no secrets; an authorization code is.
+/// `code=ECONNREFUSED`, `code=PGRST001` and `code=1` are no secrets; an authorization code is.
 fn is_error_code(value: &str) -> bool {
-    value.len() <= 32 && value.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-        || value.len() <= 3 && value.chars().all(|c| c.is_ascii_digit() || c == '-')
+    let all = |is: fn(char) -> bool| value.chars().all(is);
+    value.len() <= 32 && all(|c| c.is_ascii_uppercase() || c == '_')
+        || value.len() <= 10 && all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        || value.len() <= 3 && all(|c| c.is_ascii_digit() || c == '-')
 }
 
 fn masked(length: usize) -> String {
@@ -137,23 +234,55 @@ fn mask_word(word: &str) -> String {
     if let Some(at) = word.find("://") {
         return mask_url(word, at);
     }
-    if is_jwt(word) || is_long_random(word) {
+    if is_jwt(word) || is_long_random(word) || is_token(word) {
         return masked(word.len());
     }
-    if let Some((key, value)) = word.split_once('=')
-        && is_secret_key(key)
-        && !value.is_empty()
-        && !(key == "code" && is_error_code(value))
-    {
-        return format!("{key}={}", masked(value.len()));
+    for separator in ['=', ':'] {
+        if let Some((key, value)) = word.split_once(separator)
+            && !value.is_empty()
+        {
+            let hides = match key_of(key) {
+                Key::Plain | Key::Login => is_token(value),
+                Key::Secret => true,
+                Key::Code => !is_error_code(value),
+            };
+            if hides {
+                return format!("{key}{separator}{}", masked(value.len()));
+            }
+        }
     }
-    if let Some((key, value)) = word.split_once(':')
-        && is_secret_key(key)
-        && !value.is_empty()
-    {
-        return format!("{key}:{}", masked(value.len()));
+    match word.rsplit_once('@') {
+        // `user:password@proxy:10001`
+        Some((login, place)) if login.contains(':') => {
+            format!("‹credentials hidden›@{}", mask_addresses(place))
+        }
+        Some((person, place)) if is_mail(person, place) => "‹e-mail hidden›".to_owned(),
+        _ => mask_addresses(word),
     }
-    mask_addresses(word)
+}
+
+/// A token by its issuer's beginning.
+fn is_token(word: &str) -> bool {
+    let rest = TOKENS.iter().find_map(|begins| word.strip_prefix(begins));
+    rest.is_some_and(|rest| {
+        rest.len() >= 10
+            && rest.chars().all(|c| {
+                c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '+' | '=')
+            })
+    })
+}
+
+/// A person's address; `vncserver@1.service` is a unit.
+fn is_mail(person: &str, place: &str) -> bool {
+    let place = place.trim_end_matches(['.', ':']);
+    let last = place.rsplit_once('.').map_or("", |(_, last)| last);
+    !person.is_empty()
+        && last.len() >= 2
+        && last.chars().all(|c| c.is_ascii_alphabetic())
+        && ![
+            "service", "socket", "target", "timer", "mount", "path", "slice",
+        ]
+        .contains(&last)
 }
 
 /// Credentials and query of a URL go, scheme, host and path stay.
@@ -221,19 +350,31 @@ fn is_jwt(word: &str) -> bool {
         )
 }
 
-/// A token without a name: 32 or more letters and digits in one run that is neither a UUID nor a path nor a word.
+/// A token without a name: 32 or more letters and digits in one run that is neither a UUID nor a path nor a word, or
+/// 40 of both cases and digits in one name.
 fn is_long_random(word: &str) -> bool {
+    let has = |is: fn(&char) -> bool| word.chars().any(|c| is(&c));
+    let all = |others: &[char]| {
+        word.chars()
+            .all(|c| c.is_ascii_alphanumeric() || others.contains(&c))
+    };
+    if word.len() >= 40
+        && all(&['-', '_'])
+        && has(char::is_ascii_digit)
+        && has(char::is_ascii_uppercase)
+        && has(char::is_ascii_lowercase)
+    {
+        return true;
+    }
     let longest = word
         .split(['-', '/', '.', ':', '='])
         .map(str::len)
         .max()
         .unwrap_or(0);
     longest >= 32
-        && word.chars().any(|c| c.is_ascii_digit())
-        && word.chars().any(|c| c.is_ascii_alphabetic())
-        && word.chars().all(|c| {
-            c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '+' | '/' | ':')
-        })
+        && has(char::is_ascii_digit)
+        && has(char::is_ascii_alphabetic)
+        && all(&['-', '_', '.', '=', '+', '/', ':'])
 }
 
 /// Terminal sequences (with whatever final letter) and control characters go; white space becomes spaces.
@@ -298,6 +439,31 @@ mod tests {
                 "9f86d081",
             ),
             ("client 8.8.8.8:443 spoke", "8.8.8.8"),
+            (r#"{"refresh_token":"rt_Zm9vYmFy"}"#, "rt_Zm9v"),
+            (r#"{"access_token": "ya29.A0short"}"#, "A0short"),
+            (r#"{\"refresh_token\":\"rt_Zm9vYmFy\"}"#, "rt_Zm9v"),
+            (r#"{"password" : "two words, and more"}"#, "more"),
+            (r#""id_token":"abcd1234efgh""#, "abcd1234"),
+            (r#"{"code":"abcd1234efgh"}"#, "abcd1234"),
+            (r#"{"state":"abcd1234efgh"}"#, "abcd1234"),
+            ("{ username: 'u', password: 'hunter2' }", "hunter2"),
+            (
+                "proxy spuser1:hunter2pw@gate.example:10001 refused",
+                "hunter2",
+            ),
+            ("spuser:hunter2@198.51.100.7:10001", "hunter2"),
+            ("curl -u user:hunter2 http://x", "hunter2"),
+            ("x-api-key: abcd1234efgh", "abcd1234"),
+            ("invalid x-api-key: sk-ant-api03-Ab3_xY9-ZkAb3", "Ab3_xY9"),
+            ("provided: sk-proj-abcDEF123456ghiJKL7890mnoPQR.", "abcDEF"),
+            ("sk-abcDEF123456ghiJKL78", "abcDEF"),
+            ("key=sk-abcDEF123456ghiJKL78", "abcDEF"),
+            ("invalid_grant for 4/0AX4XfWhabcdefghijklmnop", "0AX4Xf"),
+            ("xoxb-123456789012-abcdefABCDEF", "abcdefABC"),
+            ("Set-Cookie: sb=abcd1234efgh; Path=/", "abcd1234"),
+            ("user_code ABCD user_code: EFGH-1234", "EFGH-1234"),
+            ("Zm9-vYm_Fyb-azQ1-eHh4_eHgx-MjM0-NTY3_ODkw-YWJj", "vYm_Fyb"),
+            ("mail of ada@example.org: unknown", "ada"),
             ("via http://10.1.2.3:8080/x", "10.1.2.3"),
         ];
         for (line, secret) in corpus {
@@ -315,6 +481,15 @@ mod tests {
             "cp: cannot stat '/var/lib/firecracker/snapshots/base/golden-browser-rootfs.ext4': No such file",
             "session a30944b3-916c-4eec-a152-85f2c6f2e5ac status 503 code 1",
             "http://192.168.100.17:8080/health",
+            "read the server's state: the database did not answer",
+            "{ code: 'ECONNREFUSED', port: 8080 }",
+            r#"{"code":"ECONNREFUSED","status":503}"#,
+            r#"{"code":"PGRST001","details":"connect failed"}"#,
+            "Got unexpected extra argument -u root",
+            "vncserver@1.service: Failed with result 'exit-code'.",
+            "token expired",
+            "golden-browser-rootfs-2025-10-18T01-52-07Z.ext4",
+            "Authentication failed: invalid_grant",
         ] {
             assert_eq!(text(line, 500), line);
         }

@@ -167,16 +167,19 @@ impl Story {
         })
     }
 
+    fn tick(&mut self) {
+        let mut out = Vec::new();
+        self.desk.tick(self.now, &mut out);
+        self.take_down(out);
+    }
+
     /// Time passes; the desk is woken whenever it wants to be, and never otherwise.
     fn pass(&mut self, ms: i64) {
         let end = self.now.plus_ms(ms);
-        while let Some(due) = self.desk.next_due(self.now).filter(|due| *due <= end) {
-            assert!(due >= self.now, "due in the past: {due:?}");
+        while let Some(due) = self.desk.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            let mut out = Vec::new();
-            self.desk.tick(self.now, &mut out);
-            self.take_down(out);
-            let next = self.desk.next_due(self.now);
+            self.tick();
+            let next = self.desk.next_due();
             assert!(next.is_none_or(|next| next > self.now), "it does not rest");
         }
         self.now = end;

@@ -1,6 +1,7 @@
 //! Silences and inhibition.
 
 use super::*;
+use crate::core::saved::Shelf;
 
 #[test]
 fn a_silenced_alert_is_paged_when_the_silence_ends_while_it_still_fires() {
@@ -40,6 +41,26 @@ fn a_silenced_alert_is_paged_when_the_silence_ends_while_it_still_fires() {
     );
     story.resolve("a");
     assert_eq!(story.done(), ["resolved a"]);
+}
+
+#[test]
+fn what_came_due_stays_due_however_late_one_wakes() {
+    for restarts in [false, true] {
+        let mut story = Story::new();
+        story.silence(&["vm_type=browser"], HOUR).unwrap();
+        story.fire(refused("a"));
+        story.done();
+        // Nobody asks while it ends.
+        story.now = story.now.plus_ms(HOUR + 7);
+        if restarts {
+            keep::restart(&mut story, &mut Shelf::default());
+        }
+        let due = story.desk.next_due();
+        assert!(due.is_some_and(|due| due <= story.now), "{due:?}");
+        story.tick();
+        assert!(story.done().contains(&"firing a held_back".to_owned()));
+        assert!(story.desk.next_due().is_none_or(|due| due > story.now));
+    }
 }
 
 #[test]
