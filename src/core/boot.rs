@@ -458,8 +458,8 @@ impl Tracker {
             EventKind::ProcessExited {
                 vm,
                 code: _,
-                signalled: _,
-            } => self.process_exited(event, vm),
+                signalled,
+            } => self.process_exited(event, vm, signalled, out),
             // Who reads it tells of it.
             EventKind::ConsoleArchived { .. } => {}
             EventKind::ConsoleQuoted { vm, said } => self.quoted(vm, said, event.at, out),

@@ -345,7 +345,13 @@ impl Tracker {
         self.ready(slot, at, out);
     }
 
-    pub(super) fn process_exited(&mut self, event: &Event<'_>, vm: VmId) {
+    pub(super) fn process_exited(
+        &mut self,
+        event: &Event<'_>,
+        vm: VmId,
+        signalled: bool,
+        out: &mut Vec<Observation>,
+    ) {
         let Some(slot) = self.by_vm.get(&vm).copied() else {
             return;
         };
@@ -353,6 +359,12 @@ impl Tracker {
             return;
         };
         if entry.destroyed || !entry.boot.is_open() {
+            return;
+        }
+        let ends = |orphaned: Orphaned| !orphaned.restarted && event.at < orphaned.until;
+        if signalled && entry.orphaned.is_some_and(ends) {
+            // The signal that ends the controller reached its guests as well.
+            self.lose(slot, Failure::ControllerRestarted, event.at, out);
             return;
         }
         entry.died_at.get_or_insert(event.at);

@@ -200,3 +200,19 @@ fn a_boot_whose_copy_froze_the_controller_is_heard_before_it_is_given_up() {
     story.advance(61_000);
     assert_eq!((story.outcome(1), story.outcome(2)), (None, None));
 }
+
+#[test]
+fn a_guest_that_is_ended_with_its_controller_did_not_die() {
+    for (signalled, outcome) in [(true, RESTARTED), (false, failed(Failure::GuestDied))] {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+        story.tell(5_000, EventKind::ControllerStopping);
+        let exited = EventKind::ProcessExited {
+            vm: vm(1),
+            code: (!signalled).then_some(1),
+            signalled,
+        };
+        story.tell(5_000, exited).timed_out(17_500, 2);
+        assert_eq!(story.outcome(1), outcome);
+    }
+}
