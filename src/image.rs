@@ -38,7 +38,7 @@ pub use host::Places;
 /// A torn view is read anew so often.
 const TRIES: usize = 3;
 /// Rounds of looking and judging; each follows one more reference (a unit, what it starts, what that is run by).
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 24;
 /// The kernel stamps changes by a clock of a few milliseconds' grain, and two within one grain look like one. A file
 /// that did not change for this long can hide no change from then on.
 const GRAIN: Duration = Duration::from_millis(20);

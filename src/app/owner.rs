@@ -555,7 +555,9 @@ impl Owner {
     /// When time alone has something to change.
     fn next_wake(&self) -> Option<Instant> {
         let engine = self.engine.next_due().map(|due| self.clock.instant_of(due));
-        let desk = self.desk.next_due().map(|due| self.clock.instant_of(due));
+        // What a silence holds back since a run before may be over by what is still to be read.
+        let desk = self.desk.next_due().filter(|_| self.catching_up.is_none());
+        let desk = desk.map(|due| self.clock.instant_of(due));
         let tracker = self.caught_up.and_then(|since| {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
             Some(since + Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000)))
@@ -599,7 +601,7 @@ impl Owner {
         }
         let now = self.clock.now();
         self.engine.tick(now, &mut self.effects);
-        if self.desk.next_due().is_some_and(|due| due <= now) {
+        if self.catching_up.is_none() && self.desk.next_due().is_some_and(|due| due <= now) {
             self.at_desk(|desk, out| desk.tick(now, out));
         }
     }

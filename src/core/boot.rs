@@ -49,7 +49,6 @@ use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
-use ending::STOPPING_MS;
 
 pub use account::{Boot, StageSpan};
 pub use rows::{LogSight, ROWS};
@@ -465,7 +464,7 @@ impl Tracker {
             EventKind::ConsoleQuoted { vm, said } => self.quoted(vm, said, event.at, out),
             EventKind::ControllerStarting => self.controller_starts(event.at, out),
             EventKind::ControllerStarted => self.controller_started(event.at, out),
-            EventKind::ControllerStopping => self.controller_ends(event.at, STOPPING_MS),
+            EventKind::ControllerStopping => self.controller_stops(event.at, out),
             EventKind::ControllerCrashed => self.controller_crashes(event.at),
         }
     }

@@ -50,13 +50,21 @@ const SECRET_KEYS: &[&str] = &[
     "secret_key",
     "authorization",
     "cookie",
-    "credential",
-    "credentials",
+    "cookies",
     "proxyurl",
     "code_verifier",
     "auth_url",
+    "tokens",
+    "passwords",
+];
+/// The same, but a word of sentences as well: `Failed to retrieve credentials: HTTP 404`.
+const SECRET_WORDS: &[&str] = &[
+    "credential",
+    "credentials",
     "user_code",
     "device_code",
+    "pass",
+    "auth",
 ];
 /// What tokens of known issuers begin with; a word that goes on is one.
 const TOKENS: &[&str] = &[
@@ -99,6 +107,7 @@ pub fn text(text: &str, limit: usize) -> String {
         word: String::new(),
         key: Key::Plain,
         next: Key::Plain,
+        in_cookie: false,
     };
     let mut chars = clean.chars().peekable();
     while let Some(c) = chars.next() {
@@ -108,14 +117,24 @@ pub fn text(text: &str, limit: usize) -> String {
             words.word.push(c);
             continue;
         }
+        let escaped = words.word.ends_with('\\');
         words.flush(c.is_whitespace());
         words.out.push(if c.is_whitespace() { ' ' } else { c });
         if quote && words.next != Key::Plain {
-            // All that is quoted, white space and all.
-            while let Some(quoted) = chars.next_if(|next| *next != c) {
+            // All that is quoted, white space and all, up to the quote that ends it.
+            let mut last = ' ';
+            while let Some(quoted) = chars.next_if(|next| *next != c || (last == '\\' && !escaped))
+            {
                 words.word.push(quoted);
+                last = quoted;
             }
             words.flush(false);
+            words.next = Key::Plain;
+            words.out.extend(chars.next());
+        } else if c == ';' && words.in_cookie {
+            words.next = Key::Secret;
+        } else if !c.is_whitespace() {
+            words.in_cookie = false;
         }
     }
     words.flush(false);
@@ -134,6 +153,10 @@ enum Key {
     Secret,
     /// An authorization code, or the code of an error.
     Code,
+    /// Of an OAuth flow, or of anything else.
+    State,
+    /// Where a sentence goes on behind it, an ordinary word.
+    Word,
     /// `user:password`, or something else.
     Login,
 }
@@ -145,6 +168,8 @@ struct Words {
     key: Key,
     /// What the next word is.
     next: Key,
+    /// A cookie was hidden, and another follows behind `;`.
+    in_cookie: bool,
 }
 
 impl Words {
@@ -162,13 +187,7 @@ impl Words {
             self.out.push_str(&word);
             return;
         }
-        let hides = match self.next {
-            Key::Plain => false,
-            Key::Secret => true,
-            Key::Code => !is_error_code(bare),
-            Key::Login => bare.contains(':'),
-        };
-        if hides {
+        if hides(self.next, bare) {
             self.out.push_str(&masked(word.len()));
             // `Authorization: Bearer abc` hides two words.
             self.key = Key::Plain;
@@ -181,17 +200,42 @@ impl Words {
         }
         self.out.push_str(&mask_word(&word));
         self.key = key_of(bare);
-        let is_key = word.len() > bare.trim_end_matches('\\').len()
-            && word.contains([':', '='])
-            && word.ends_with([':', '=', '\\']);
-        self.next = match () {
-            () if ends_in_scheme(bare) => Key::Secret,
-            () if GIVEN_USERS.contains(&bare) => Key::Login,
-            // `the server's state: it did not answer` is a sentence.
-            () if is_key && !(by_space && bare.eq_ignore_ascii_case("state")) => self.key,
-            () => Key::Plain,
+        let is_key = word.ends_with([':', '=']) || word.ends_with(":\\");
+        self.in_cookie = is_key && bare.to_ascii_lowercase().ends_with("cookie");
+        self.next = match self.key {
+            _ if ends_in_scheme(bare) => Key::Secret,
+            _ if GIVEN_USERS.contains(&bare) => Key::Login,
+            // `--password pw`
+            Key::Secret if bare.starts_with("--") && by_space => Key::Secret,
+            Key::Word | Key::State if is_key && by_space => Key::State,
+            key if is_key => key,
+            _ => Key::Plain,
         };
     }
+}
+
+/// Whether such a value is hidden.
+fn hides(key: Key, value: &str) -> bool {
+    match key {
+        Key::Plain => false,
+        Key::Secret | Key::Word => true,
+        Key::Code => !is_error_code(value),
+        // `Running` and `Not started` are states, too.
+        Key::State => {
+            !value.contains(' ')
+                && (value.len() >= 20 || value.contains(|c: char| c.is_ascii_digit()))
+        }
+        Key::Login => is_login(value),
+    }
+}
+
+/// `user:password`; neither `1000:1000` nor a unit's name.
+fn is_login(value: &str) -> bool {
+    value.split_once(':').is_some_and(|(user, password)| {
+        user.contains(|c: char| c.is_ascii_alphabetic())
+            && !user.contains('@')
+            && !password.is_empty()
+    })
 }
 
 fn is_scheme(word: &str) -> bool {
@@ -212,18 +256,32 @@ fn key_of(key: &str) -> Key {
         .replace('-', "_");
     match key.as_str() {
         "code" => Key::Code,
-        "state" => Key::Secret,
+        "state" => Key::State,
         key if SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) => Key::Secret,
+        key if SECRET_WORDS.iter().any(|word| {
+            key.strip_suffix(word)
+                .is_some_and(|before| before.is_empty() || before.ends_with('_'))
+        }) =>
+        {
+            Key::Word
+        }
         _ => Key::Plain,
     }
 }
 
-/// `code=ECONNREFUSED`, `code=PGRST001` and `code=1` are no secrets; an authorization code is.
+/// `ECONNREFUSED`, `ERR_HTTP2_ERROR`, `PGRST001`, `42501`, `invalid_grant` and `1` are no secrets; an authorization code
+/// is, and a number of six digits that somebody was sent.
 fn is_error_code(value: &str) -> bool {
     let all = |is: fn(char) -> bool| value.chars().all(is);
-    value.len() <= 32 && all(|c| c.is_ascii_uppercase() || c == '_')
-        || value.len() <= 10 && all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-        || value.len() <= 3 && all(|c| c.is_ascii_digit() || c == '-')
+    let upper = all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let is_name = value.starts_with(|c: char| c.is_ascii_alphabetic());
+    let length = value.len();
+    (length <= 3 && all(|c| c.is_ascii_alphanumeric() || c == '-'))
+        // As the standard of SQL has them.
+        || (length == 5 && upper)
+        || (length <= 10 && upper && is_name)
+        || (length <= 40 && upper && is_name && (value.contains('_') || all(|c| c.is_ascii_uppercase())))
+        || (length <= 40 && all(|c| c.is_ascii_lowercase() || c == '_'))
 }
 
 fn masked(length: usize) -> String {
@@ -234,31 +292,51 @@ fn mask_word(word: &str) -> String {
     if let Some(at) = word.find("://") {
         return mask_url(word, at);
     }
-    if is_jwt(word) || is_long_random(word) || is_token(word) {
+    if is_jwt(word) || is_long_random(word) || holds_token(word) {
         return masked(word.len());
+    }
+    // The rest of an access line's address.
+    if word.starts_with('/')
+        && let Some((path, query)) = word.split_once('?')
+        && query.contains('=')
+    {
+        return format!("{}?‹query hidden›", mask_addresses(path));
     }
     for separator in ['=', ':'] {
         if let Some((key, value)) = word.split_once(separator)
             && !value.is_empty()
         {
-            let hides = match key_of(key) {
-                Key::Plain | Key::Login => is_token(value),
-                Key::Secret => true,
-                Key::Code => !is_error_code(value),
+            let key_says = match GIVEN_USERS.contains(&key) {
+                true => Key::Login,
+                false => key_of(key),
             };
-            if hides {
+            if hides(key_says, value) {
                 return format!("{key}{separator}{}", masked(value.len()));
             }
         }
     }
     match word.rsplit_once('@') {
         // `user:password@proxy:10001`
-        Some((login, place)) if login.contains(':') => {
+        Some((login, place)) if is_login(login) && is_host(place) => {
             format!("‹credentials hidden›@{}", mask_addresses(place))
         }
         Some((person, place)) if is_mail(person, place) => "‹e-mail hidden›".to_owned(),
         _ => mask_addresses(word),
     }
+}
+
+/// A host as it stands behind a login: not a version, and no part of a path.
+fn is_host(place: &str) -> bool {
+    let (host, port) = place.split_once(':').unwrap_or((place, ""));
+    let named = host.contains('.') && host.contains(|c: char| c.is_ascii_alphabetic());
+    let numbered = !port.is_empty() && port.starts_with(|c: char| c.is_ascii_digit());
+    !place.contains('/') && (named || numbered || host.parse::<Ipv4Addr>().is_ok())
+}
+
+/// Whether a part of the word is a token, whatever stands around it.
+fn holds_token(word: &str) -> bool {
+    let apart = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '+'));
+    word.split(apart).any(is_token)
 }
 
 /// A token by its issuer's beginning.
@@ -272,17 +350,35 @@ fn is_token(word: &str) -> bool {
     })
 }
 
+/// How names of systemd's units end.
+const UNITS: &[&str] = &[
+    "service",
+    "socket",
+    "target",
+    "timer",
+    "mount",
+    "automount",
+    "path",
+    "slice",
+    "scope",
+    "swap",
+    "device",
+];
+
 /// A person's address; `vncserver@1.service` is a unit.
 fn is_mail(person: &str, place: &str) -> bool {
-    let place = place.trim_end_matches(['.', ':']);
+    let place = place
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.');
     let last = place.rsplit_once('.').map_or("", |(_, last)| last);
     !person.is_empty()
+        && !person.contains(['/', ':'])
+        && !place.contains('/')
         && last.len() >= 2
         && last.chars().all(|c| c.is_ascii_alphabetic())
-        && ![
-            "service", "socket", "target", "timer", "mount", "path", "slice",
-        ]
-        .contains(&last)
+        && !UNITS.contains(&last)
 }
 
 /// Credentials and query of a URL go, scheme, host and path stay.
@@ -297,6 +393,13 @@ fn mask_url(word: &str, at: usize) -> String {
             out.push_str(&mask_addresses(
                 authority.get(user_end + 1..).unwrap_or_default(),
             ));
+        }
+        // A password may hold what ends an authority.
+        None if authority
+            .split_once(':')
+            .is_some_and(|(_, port)| port.contains(|c: char| !c.is_ascii_digit())) =>
+        {
+            out.push_str("‹credentials hidden›");
         }
         None => out.push_str(&mask_addresses(authority)),
     }
@@ -351,7 +454,7 @@ fn is_jwt(word: &str) -> bool {
 }
 
 /// A token without a name: 32 or more letters and digits in one run that is neither a UUID nor a path nor a word, or
-/// 40 of both cases and digits in one name.
+/// 40 of both cases and digits in one name, which names that people give are not.
 fn is_long_random(word: &str) -> bool {
     let has = |is: fn(&char) -> bool| word.chars().any(|c| is(&c));
     let all = |others: &[char]| {
@@ -361,7 +464,7 @@ fn is_long_random(word: &str) -> bool {
     if word.len() >= 40
         && all(&['-', '_'])
         && has(char::is_ascii_digit)
-        && has(char::is_ascii_uppercase)
+        && word.chars().filter(char::is_ascii_uppercase).count() >= 4
         && has(char::is_ascii_lowercase)
     {
         return true;
@@ -464,6 +567,18 @@ mod tests {
             ("user_code ABCD user_code: EFGH-1234", "EFGH-1234"),
             ("Zm9-vYm_Fyb-azQ1-eHh4_eHgx-MjM0-NTY3_ODkw-YWJj", "vYm_Fyb"),
             ("mail of ada@example.org: unknown", "ada"),
+            ("to ada@example.org:25", "ada"),
+            ("code=482913", "482913"),
+            ("`sk-abcDEF123456ghiJKL78`: invalid", "abcDEF"),
+            (r#"{\"key\":\"sk-abcDEF123456ghiJKL78\"}"#, "abcDEF"),
+            ("error:key:sk-abcDEF123456ghiJKL78", "abcDEF"),
+            (r#"{"password":"ab\"cd hunter2"}"#, "hunter2"),
+            ("Cookie: _ga=GA1; session=hunter2", "hunter2"),
+            ("curl --user=user:hunter2", "hunter2"),
+            ("mysql --password hunter2", "hunter2"),
+            ("DB_PASS=hunter2 proxy_pass=hunter2 auth=hunter2", "hunter2"),
+            ("GET /cb?scope=x&access_token=hunter2", "hunter2"),
+            ("http://user:hun/ter2@x", "hun"),
             ("via http://10.1.2.3:8080/x", "10.1.2.3"),
         ];
         for (line, secret) in corpus {
@@ -490,6 +605,17 @@ mod tests {
             "token expired",
             "golden-browser-rootfs-2025-10-18T01-52-07Z.ext4",
             "Authentication failed: invalid_grant",
+            "Cannot find module '/opt/a/node_modules/@puppeteer/browsers/lib/main.js'",
+            "/opt/a/node_modules/.pnpm/express@4.18.2/node_modules/express/index.js",
+            "file:/opt/x/node_modules/@a/b npm:chalk@5.0.0 systemd-fsck@dev-vda.device",
+            "Failed to retrieve credentials: HTTP 404 Not Found",
+            "Failed to get user_code: ECONNREFUSED",
+            r#"{"code":"session_not_found","id":"i","state":"Not started"}"#,
+            "journalctl -u vncserver@:1.service; useradd -u 1000:1000 a",
+            "golden-browser-rootfs-2025-10-18T01-52-07Z",
+            "code=exited, status=203/EXEC",
+            "code: 'ERR_HTTP2_STREAM_ERROR'",
+            r#"{"token":"","error":"timeout"}"#,
         ] {
             assert_eq!(text(line, 500), line);
         }

@@ -64,16 +64,13 @@ struct Entry {
 struct Names {
     entries: BTreeMap<String, Entry>,
     /// Folders whose names are not all there; the whole image is the empty one.
-    unread: Vec<String>,
+    unread: HashSet<String>,
 }
 
 impl Names {
     fn is_unread(&self, path: &str) -> bool {
-        let within = |folder: &String| {
-            let rest = path.strip_prefix(folder.as_str());
-            rest.is_some_and(|rest| rest.starts_with('/'))
-        };
-        self.unread.iter().any(within)
+        let mut folders = path.match_indices('/').map(|(at, _)| path.split_at(at).0);
+        folders.any(|folder| self.unread.contains(folder))
     }
 }
 
@@ -207,7 +204,7 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> Names {
         Ok(root) => vec![(String::new(), root)],
         Err(error) => {
             complain(unread, "/", &error);
-            found.unread.push(String::new());
+            found.unread.insert(String::new());
             Vec::new()
         }
     };
@@ -216,7 +213,7 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> Names {
             Ok(names) => names,
             Err(error) => {
                 complain(unread, &folder, &error);
-                found.unread.push(folder);
+                found.unread.insert(folder);
                 continue;
             }
         };
@@ -224,14 +221,14 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> Names {
             let path = format!("{folder}/{}", String::from_utf8_lossy(&name));
             if found.entries.len() >= MAX_NAMES {
                 complain(unread, &path, &"more names than are compared");
-                found.unread.push(String::new());
+                found.unread.insert(String::new());
                 return found;
             }
             let inode = match volume.numbered(number) {
                 Ok(inode) => inode,
                 Err(error) => {
                     complain(unread, &path, &error);
-                    found.unread.push(folder.clone());
+                    found.unread.insert(folder.clone());
                     continue;
                 }
             };
@@ -256,7 +253,7 @@ fn entries(volume: &Volume<'_>, unread: &mut Vec<String>) -> Names {
                             &path,
                             &"a folder that was met before, or lies too deep",
                         );
-                        found.unread.push(path.clone());
+                        found.unread.insert(path.clone());
                     }
                 }
             }

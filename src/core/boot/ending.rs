@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{
-    KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, Tracker,
+    Entry, KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, Tracker,
 };
 use crate::core::event::{
     Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
@@ -23,9 +23,11 @@ const CLI_RESTART_GRACE_MS: i64 = 75_000;
 const STOPPING_GRACE_MS: i64 = 60_000;
 /// It ends three seconds after a promise was rejected, and by force half a minute after the signal.
 const CRASHING_MS: i64 = 5_000;
-pub(super) const STOPPING_MS: i64 = 35_000;
+const STOPPING_MS: i64 = 35_000;
 /// It listens so soon after it said that it starts, however long its database takes.
 const STARTING_MS: i64 = 10 * 60_000;
+/// What one signal ends is told within so long.
+const SAME_MS: i64 = 1_000;
 /// A copy of an image freezes the controller for no longer.
 const FROZEN_MS: i64 = 90_000;
 /// A wait that goes on says something at least every seven seconds.
@@ -401,8 +403,20 @@ impl Tracker {
         }
     }
 
+    /// It was told to end by a signal, which may have reached its guests first.
+    pub(super) fn controller_stops(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
+        let with_it = |entry: &Entry| entry.died_at.is_some_and(|died| at.since(died) <= SAME_MS);
+        let in_flight: Vec<Slot> = self.open.values().copied().collect();
+        for slot in in_flight {
+            if self.entry(slot).is_some_and(with_it) {
+                self.lose(slot, Failure::ControllerRestarted, at, out);
+            }
+        }
+        self.controller_ends(at, STOPPING_MS);
+    }
+
     /// The controller has said that it ends, which may take it so long.
-    pub(super) fn controller_ends(&mut self, at: Timestamp, takes_ms: i64) {
+    fn controller_ends(&mut self, at: Timestamp, takes_ms: i64) {
         self.orphan(Orphaned {
             at,
             restarted: false,

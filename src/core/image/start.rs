@@ -16,7 +16,7 @@ pub(super) const UNITS: &[&str] = &[
     "vm-api.service",
 ];
 /// Where systemd looks for units, in its order.
-pub(super) const FOLDERS: &[&str] = &[
+pub(super) const FOLDERS: [&str; 4] = [
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
@@ -66,41 +66,52 @@ enum Found {
 
 /// The first that is enabled and can be read, else the first that is enabled, else the first.
 fn found(desk: &mut Desk<'_>) -> Found {
+    // All is asked for at once: what is not looked at yet can be neither chosen nor passed over.
+    let asked: Vec<_> = UNITS
+        .iter()
+        .map(|name| {
+            let texts = FOLDERS.map(|folder| {
+                let path = format!("{folder}/{name}");
+                let seen = desk.text(&path);
+                (path, seen)
+            });
+            (*name, texts, pull_of(desk, name).is_some())
+        })
+        .collect();
     let (mut enabled, mut first) = (None, None);
-    for name in UNITS {
-        for folder in FOLDERS {
-            let path = format!("{folder}/{name}");
-            let this = match desk.text(&path) {
-                Seen::Absent => continue,
-                Seen::File(file) => {
-                    let mut unit = Unit::default();
-                    unit.read(&file.text);
-                    let resolved = file.resolved.clone();
-                    read_drop_ins(desk, name, &mut unit);
-                    Found::Unit(Box::new(Agent {
-                        name,
-                        path,
-                        resolved,
-                        unit,
-                    }))
-                }
-                Seen::Broken { target, .. } if target == "/dev/null" => masked(path),
-                Seen::Other { resolved } if resolved == "/dev/null" => masked(path),
-                Seen::Broken { link, target } => {
-                    let reason = format!("{link} links to {target}, which is not there");
-                    Found::Spoilt(path, reason)
-                }
-                Seen::Unreadable(_) => Found::Unreadable(path),
-                Seen::Folder(_) | Seen::Other { .. } => {
-                    Found::Spoilt(path, "not a file".to_owned())
-                }
-            };
-            match (&this, pull_of(desk, name)) {
-                (Found::Unit(_), Some(_)) => return this,
-                (_, Some(_)) => drop(enabled.get_or_insert(this)),
-                (_, None) => drop(first.get_or_insert(this)),
+    for (name, texts, is_enabled) in asked {
+        let there = |(_, seen): &(String, &Seen)| !matches!(seen, Seen::Absent);
+        let Some((path, seen)) = texts.into_iter().find(there) else {
+            continue;
+        };
+        let this = match seen {
+            Seen::File(file) => {
+                let mut unit = Unit::default();
+                unit.read(&file.text);
+                let resolved = file.resolved.clone();
+                read_drop_ins(desk, name, &mut unit);
+                Found::Unit(Box::new(Agent {
+                    name,
+                    path,
+                    resolved,
+                    unit,
+                }))
             }
-            break;
+            Seen::Broken { target, .. } if target == "/dev/null" => masked(path),
+            Seen::Other { resolved } if resolved == "/dev/null" => masked(path),
+            Seen::Broken { link, target } => {
+                let reason = format!("{link} links to {target}, which is not there");
+                Found::Spoilt(path, reason)
+            }
+            Seen::Unreadable(_) => Found::Unreadable(path),
+            Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => {
+                Found::Spoilt(path, "not a file".to_owned())
+            }
+        };
+        match (&this, is_enabled) {
+            (Found::Unit(_), true) => return this,
+            (_, true) => drop(enabled.get_or_insert(this)),
+            (_, false) => drop(first.get_or_insert(this)),
         }
     }
     enabled.or(first).unwrap_or(Found::Nothing)
@@ -113,11 +124,14 @@ fn pull_of<'a>(desk: &mut Desk<'a>, name: &str) -> Option<(String, &'a Seen)> {
             .iter()
             .map(move |pulls| format!("{folder}/{pulls}/{name}"))
     });
-    let mut found = places.map(|place| {
-        let seen = desk.stat(&place);
-        (place, seen)
-    });
-    found.find(|(_, seen)| !matches!(seen, Seen::Absent))
+    let seen: Vec<(String, &Seen)> = places
+        .map(|place| {
+            let seen = desk.stat(&place);
+            (place, seen)
+        })
+        .collect();
+    seen.into_iter()
+        .find(|(_, seen)| !matches!(seen, Seen::Absent))
 }
 
 fn masked(path: String) -> Found {

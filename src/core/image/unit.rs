@@ -149,23 +149,94 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// What an interpreter runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given<'a> {
+    Script(&'a str),
+    /// As `sh -c 'exec node x'` is.
+    Code,
+    Nothing,
+}
+
+/// What an option of an interpreter means for what it runs.
+enum Means {
+    Code,
+    TakesValue,
+    EndsOptions,
+    Nothing,
+}
+
+fn of_node(option: &str) -> Means {
+    match option.split_once('=').map_or(option, |(name, _)| name) {
+        "-e" | "--eval" | "-p" | "--print" | "-pe" => Means::Code,
+        _ if option.contains('=') => Means::Nothing,
+        "-r"
+        | "--require"
+        | "--import"
+        | "--loader"
+        | "--experimental-loader"
+        | "-C"
+        | "--conditions" => Means::TakesValue,
+        "--" => Means::EndsOptions,
+        _ => Means::Nothing,
+    }
+}
+
+fn of_shell(option: &str) -> Means {
+    match option {
+        "--" => Means::EndsOptions,
+        "--rcfile" | "--init-file" => Means::TakesValue,
+        _ if option.starts_with("--") => Means::Nothing,
+        // `-euo pipefail`; the code of `-c` comes behind all options.
+        _ if option.starts_with('-') && option.contains('c') => Means::Code,
+        _ if option.ends_with(['o', 'O']) => Means::TakesValue,
+        _ => Means::Nothing,
+    }
+}
+
+fn of_python(option: &str) -> Means {
+    match option {
+        "-c" | "-m" => Means::Code,
+        "-W" | "-X" => Means::TakesValue,
+        _ => Means::Nothing,
+    }
+}
+
 impl Command {
     /// The script that an interpreter is given.
     pub(super) fn script(&self) -> Option<&str> {
-        let takes_value = self.options_with_values()?;
-        if self.is_given_code() {
-            return None;
+        match self.given() {
+            Given::Script(script) => Some(script),
+            Given::Code | Given::Nothing => None,
         }
+    }
+
+    /// What an interpreter is given, by its options.
+    fn given(&self) -> Given<'_> {
+        let option: fn(&str) -> Means = match self.name() {
+            "node" | "nodejs" => of_node,
+            "bash" | "sh" | "dash" => of_shell,
+            "python3" => of_python,
+            _ => return Given::Nothing,
+        };
         let mut arguments = self.arguments.iter();
         while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--" => return arguments.next().map(String::as_str),
-                option if takes_value.contains(&option) => drop(arguments.next()),
-                option if option.starts_with('-') => {}
-                script => return Some(script),
+            let means = match argument.starts_with(['-', '+']) && argument.len() > 1 {
+                true => option(argument),
+                false => return Given::Script(argument),
+            };
+            match means {
+                Means::Code => return Given::Code,
+                Means::TakesValue => drop(arguments.next()),
+                Means::EndsOptions => {
+                    return arguments
+                        .next()
+                        .map_or(Given::Nothing, |script| Given::Script(script));
+                }
+                Means::Nothing => {}
             }
         }
-        None
+        Given::Nothing
     }
 
     /// Why it cannot be told from here what runs.
@@ -184,47 +255,15 @@ impl Command {
             {
                 Some("named by a variable, which is not followed")
             }
-            () if self.is_given_code() => Some("code in the unit itself, which is not followed"),
+            () if self.given() == Given::Code => {
+                Some("code in the unit itself, which is not followed")
+            }
             () => None,
         }
     }
 
     fn name(&self) -> &str {
         self.program.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// Of an interpreter, the options whose value is a word of its own.
-    fn options_with_values(&self) -> Option<&'static [&'static str]> {
-        match self.name() {
-            "node" | "nodejs" => Some(&[
-                "-r",
-                "--require",
-                "--import",
-                "--loader",
-                "--experimental-loader",
-                "-C",
-                "--conditions",
-            ]),
-            "bash" | "sh" | "dash" => Some(&["-o", "+o", "-O", "+O", "--rcfile", "--init-file"]),
-            "python3" => Some(&["-W", "-X"]),
-            _ => None,
-        }
-    }
-
-    /// As `sh -c 'exec node x'` is.
-    fn is_given_code(&self) -> bool {
-        let node = matches!(self.name(), "node" | "nodejs");
-        let options = self
-            .arguments
-            .iter()
-            .map_while(|argument| argument.strip_prefix('-'));
-        self.options_with_values().is_some()
-            && options
-                .filter(|option| !option.starts_with('-'))
-                .any(|option| match node {
-                    true => matches!(option, "e" | "p" | "pe"),
-                    false => option.contains('c'),
-                })
     }
 
     pub(super) fn is_shell(&self) -> bool {
@@ -292,6 +331,11 @@ mod tests {
             ("/bin/sh -c 'exec node x.js'", false),
             ("/usr/bin/node -e 1", false),
             ("/bin/bash --norc /x.sh -c", true),
+            ("/bin/bash -euo pipefail -c 'exec node x.js'", false),
+            ("/bin/bash -euo pipefail /x.sh", true),
+            ("/usr/bin/node --eval 1", false),
+            ("/usr/bin/node -r ./x -e 1", false),
+            ("/usr/bin/python3 -m agent", false),
         ] {
             let command = unit(&format!("[Service]\nExecStart={line}\n"))
                 .starts()

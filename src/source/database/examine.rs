@@ -90,7 +90,10 @@ async fn rights(
              (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)::text,
              (SELECT string_agg(name, ', ') FROM (SELECT DISTINCT c.relname::text AS name {} ORDER BY 1) AS exposed)",
         may_write.join(" OR "),
-        reached(&all, "has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"),
+        reached(
+            &all,
+            "(has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') OR has_any_column_privilege(c.oid, 'INSERT, UPDATE'))"
+        ),
         reached(layout.forbidden(), "has_any_column_privilege(c.oid, 'SELECT')"),
     );
     let cells = state::one(connection, "look what this role may do", &sql).await?;

@@ -170,6 +170,7 @@ async fn what_check_says_of_a_role_fits_what_it_may_do() {
     // What it may do behind the views counts, too.
     for (right, can_write, exposed) in [
         ("INSERT ON public.vms", true, &[] as &[&str]),
+        ("UPDATE (status) ON public.vms", true, &[]),
         (
             "SELECT ON public.provider_credentials",
             false,

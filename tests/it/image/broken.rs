@@ -74,6 +74,17 @@ const CASES: &[Case] = &[
         also: &[],
     },
     Case {
+        name: "there are units of two names, and none is enabled",
+        damage: |tree| {
+            tree.remove(WANTS)
+                .write("/etc/systemd/system/oauth-agent.service", UNIT_TEXT);
+        },
+        check: Check::Enabled,
+        verdict: Verdict::Fail,
+        says: "not enabled",
+        also: &[],
+    },
+    Case {
         name: "the unit was copied where a link belongs",
         damage: |tree| {
             tree.remove(WANTS).write(WANTS, UNIT_TEXT);

@@ -96,6 +96,7 @@ fn what_cannot_be_followed_is_not_called_wrong() {
         "/bin/sh -c 'exec /opt/node-v20/bin/node /opt/vm-browser-agent/server.js'",
         "/bin/bash -lc \"node server.js\"",
         "/usr/bin/node ${AGENT_HOME}/server.js",
+        "/bin/bash -euo pipefail -c 'exec node server.js'",
         "/usr/bin/node -r dotenv/config /opt/vm-browser-agent/server.js",
         "@/usr/bin/node agent /opt/vm-browser-agent/server.js",
         "/opt/vm-browser-agent/strict.sh",

@@ -215,4 +215,19 @@ fn a_guest_that_is_ended_with_its_controller_did_not_die() {
         story.tell(5_000, exited).timed_out(17_500, 2);
         assert_eq!(story.outcome(1), outcome);
     }
+    // Its line may be the earlier one.
+    for (before, outcome) in [(1_000, RESTARTED), (3_000, failed(Failure::GuestDied))] {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 1);
+        let exited = EventKind::ProcessExited {
+            vm: vm(1),
+            code: None,
+            signalled: true,
+        };
+        story
+            .tell(6_000 - before, exited)
+            .tell(6_000, EventKind::ControllerStopping)
+            .timed_out(17_500, 2);
+        assert_eq!(story.outcome(1), outcome);
+    }
 }
