@@ -22,6 +22,7 @@
 //! What the tracker knows survives a restart (`keep`): every change marks the boot, address or user that it touches.
 
 mod account;
+mod controller;
 mod creation;
 mod ending;
 mod guest;
@@ -61,9 +62,7 @@ const KEEP_ENDED_MS: i64 = 15 * 60_000;
 /// A longer gap between two events is a silence of the whole log, or a step of its clock.
 const JUMP_MS: i64 = 60_000;
 /// A health check speaks at least every seven seconds.
-const AFTER_JUMP_MS: i64 = 10_000;
-/// A wait that lives is not silent for so long.
-const FREEZE_MS: i64 = 10_000;
+const SPEAKS_WITHIN_MS: i64 = 10_000;
 const MAX_RUNGS: usize = 64;
 /// At one attempt each 2 s: more than eight minutes.
 const MAX_ATTEMPTS: usize = 256;
@@ -355,14 +354,14 @@ impl Tracker {
     /// Takes one event; what follows from it is added to `out`.
     pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
         let jumped = event.at.since(self.newest) > JUMP_MS
-            || (event.at.since(self.heard) > FREEZE_MS && self.has_orphans());
+            || (event.at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
         self.newest = self.newest.max(event.at);
         self.heard = self.heard.max(event.at);
         self.hear(event, out);
         if jumped {
             // After a gap, or where a copy of the image may have frozen everything, the boots in flight, or a restart's
             // banner, are heard before anything is given up.
-            self.next_sweep = event.at.plus_ms(AFTER_JUMP_MS);
+            self.next_sweep = event.at.plus_ms(SPEAKS_WITHIN_MS);
         } else if event.at >= self.next_sweep {
             // A boot that was silent until now has been heard.
             self.sweep(out);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{
-    Entry, KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, Tracker,
+    KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, Tracker,
 };
 use crate::core::event::{
     Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
@@ -21,13 +21,6 @@ const RESTART_GRACE_MS: i64 = 30_000;
 const CLI_RESTART_GRACE_MS: i64 = 75_000;
 /// A controller that announced its end may take this long, and its boots' last words with it.
 const STOPPING_GRACE_MS: i64 = 60_000;
-/// It ends three seconds after a promise was rejected, and by force half a minute after the signal.
-const CRASHING_MS: i64 = 5_000;
-const STOPPING_MS: i64 = 35_000;
-/// It listens so soon after it said that it starts, however long its database takes.
-const STARTING_MS: i64 = 10 * 60_000;
-/// What one signal ends is told within so long.
-const SAME_MS: i64 = 1_000;
 /// A copy of an image freezes the controller for no longer.
 const FROZEN_MS: i64 = 90_000;
 /// A wait that goes on says something at least every seven seconds.
@@ -372,68 +365,6 @@ impl Tracker {
         entry.died_at.get_or_insert(event.at);
         entry.last_seen = entry.last_seen.max(event.at);
         self.keep_evidence(slot, event.record);
-    }
-
-    /// No open boot's flow can be taken for granted: the processes that the last controller began ended with it.
-    pub(super) fn controller_starts(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
-        self.starting_since = Some(at);
-        self.counts.controller_starts += 1;
-        out.push(Observation::ControllerStarted { at });
-        self.orphan(Orphaned {
-            at,
-            restarted: true,
-            until: at,
-        });
-        self.addresses.orphan();
-    }
-
-    /// Where a kill tore the last line of the controller before it, the line that says that this one starts is its end.
-    pub(super) fn controller_started(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
-        let starting = self.starting_since.take();
-        if starting.is_none_or(|since| at.since(since).abs() > STARTING_MS) {
-            self.controller_starts(at, out);
-            self.starting_since = None;
-        }
-    }
-
-    /// One that was still starting found its port taken: the other goes on.
-    pub(super) fn controller_crashes(&mut self, at: Timestamp) {
-        if self.starting_since.take().is_none() {
-            self.controller_ends(at, CRASHING_MS);
-        }
-    }
-
-    /// It was told to end by a signal, which may have reached its guests first.
-    pub(super) fn controller_stops(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
-        let with_it = |entry: &Entry| entry.died_at.is_some_and(|died| at.since(died) <= SAME_MS);
-        let in_flight: Vec<Slot> = self.open.values().copied().collect();
-        for slot in in_flight {
-            if self.entry(slot).is_some_and(with_it) {
-                self.lose(slot, Failure::ControllerRestarted, at, out);
-            }
-        }
-        self.controller_ends(at, STOPPING_MS);
-    }
-
-    /// The controller has said that it ends, which may take it so long.
-    fn controller_ends(&mut self, at: Timestamp, takes_ms: i64) {
-        self.orphan(Orphaned {
-            at,
-            restarted: false,
-            until: at.plus_ms(takes_ms),
-        });
-    }
-
-    fn orphan(&mut self, orphaned: Orphaned) {
-        let in_flight: Vec<Slot> = self.open.values().copied().collect();
-        for slot in in_flight {
-            if let Some(entry) = self.entry_mut(slot)
-                && (orphaned.restarted || entry.orphaned.is_none())
-            {
-                entry.orphaned = Some(orphaned);
-            }
-        }
-        self.orphan_requests(orphaned);
     }
 
     /// Ends what time has ended, and lets go of what has been kept long enough.
