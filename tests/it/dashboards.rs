@@ -11,8 +11,8 @@ use std::time::Duration;
 use bootwatch::clock::Stopwatch;
 use serde_json::Value;
 
-use crate::program::Running;
-use crate::prometheus::{Prometheus, Unanswered, last_lines};
+use crate::program::{Running, last_lines};
+use crate::prometheus::{Prometheus, Unanswered};
 use crate::tree;
 
 const FOLDER: &str = "dashboards/";

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::fleet::exported;
 use crate::ports::free_port;
-use crate::program::Running;
-use crate::prometheus::{Prometheus, last_lines};
+use crate::program::{Running, last_lines};
+use crate::prometheus::Prometheus;
 use crate::sidecar::{Pager, get};
 use crate::tree;
 

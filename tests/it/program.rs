@@ -92,3 +92,10 @@ impl Drop for Running {
         drop(self.0.wait());
     }
 }
+
+/// The end of what a program said.
+pub(crate) fn last_lines(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::ports::free_port;
-use crate::program::Running;
+use crate::program::{Running, last_lines};
 use crate::sidecar::get;
 
 const SAID: &str = "prometheus.said";
@@ -73,11 +73,4 @@ impl Prometheus {
             })
             .collect())
     }
-}
-
-/// The end of what a program said.
-pub(crate) fn last_lines(file: &Path) -> String {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(5)..].join("\n")
 }
