@@ -122,10 +122,7 @@ pub trait Layout: Send + Sync {
     /// The table's quoted name, to be used in a text.
     fn relation(&self, table: Table) -> String;
 
-    /// The controller's tables that must not be written, as patterns for `LIKE`; in whatever schema they are.
-    fn owned(&self) -> &'static [&'static str];
-
-    /// Those of which nothing may be seen either.
+    /// Tables of the controller's of which nothing may be seen, as patterns for `LIKE`; in whatever schema they are.
     fn forbidden(&self) -> &'static [&'static str];
 
     fn read(&self, table: Table, read: &Read<'_>) -> Statement;

@@ -115,10 +115,6 @@ impl Layout for Found {
         self.shape(table).relation.clone()
     }
 
-    fn owned(&self) -> &'static [&'static str] {
-        &["vms", "auth_sessions"]
-    }
-
     fn forbidden(&self) -> &'static [&'static str] {
         &[
             "provider_credentials",
