@@ -25,6 +25,7 @@ mod account;
 mod controller;
 mod creation;
 mod ending;
+mod entry;
 mod guest;
 mod keep;
 mod probed;
@@ -44,7 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::event::{
     AttemptResult, Event, EventKind, Failure, Origin, SessionId, Stage, StageOutcome, Timestamp,
-    UserKey, VmId, VmType, WaitLimits,
+    UserKey, VmId, VmType,
 };
 use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
@@ -52,6 +53,7 @@ use crate::core::row::RowKey;
 use crate::core::saved::Touched;
 
 pub use account::{Boot, StageSpan};
+use entry::{Entry, Evidence, Orphaned, Phase};
 pub use rows::{LogSight, ROWS};
 
 pub const MAX_OPEN: usize = 10_000;
@@ -113,101 +115,6 @@ pub struct AttemptEnded {
     pub died: bool,
     /// Who asked for the boot.
     pub origin: Origin,
-}
-
-/// How far an open boot has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Phase {
-    Creating,
-    Created,
-    Waiting,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry {
-    boot: Boot,
-    phase: Phase,
-    /// `elapsed` of each ended step, by number.
-    steps: [Option<u32>; 7],
-    /// The highest step that has begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    begun: Option<u8>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    created_ms: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    injecting_since: Option<Timestamp>,
-    injection_failed: bool,
-    error_hash: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    evidence: Vec<Evidence>,
-    destroyed: bool,
-    /// A health check of its has begun.
-    attempted: bool,
-    /// Its process ended and nobody had destroyed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    died_at: Option<Timestamp>,
-    /// Its user's next request went on with it, ready or not.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    reused: bool,
-    /// The controller went away, or said that it would; a later word of this boot takes it back, unless a controller
-    /// that is ending says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    orphaned: Option<Orphaned>,
-    last_seen: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    network_up: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    agent_up: Option<Timestamp>,
-    /// When the copy of the golden image began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    copied_at: Option<Timestamp>,
-    /// Its place among the boots in flight, or among the ended ones: both count upwards from the oldest.
-    place: u64,
-    /// Since when the ended boot is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    kept_since: Option<Timestamp>,
-}
-
-/// A record kept while its boot is in flight.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Evidence {
-    /// Not yet redacted, as most boots need none: it never leaves the tracker, and is not saved either.
-    #[serde(skip)]
-    Raw(Box<[u8]>),
-    #[serde(rename = "text")]
-    Redacted(String),
-}
-
-impl Evidence {
-    fn redacted(self, excerpt: Excerpt) -> String {
-        match self {
-            Evidence::Raw(record) => excerpt(&record, EXCERPT),
-            Evidence::Redacted(text) => text,
-        }
-    }
-}
-
-impl Entry {
-    /// The log says something of the boot.
-    fn speaks(&mut self, at: Timestamp) {
-        self.last_seen = self.last_seen.max(at);
-        self.orphaned = self.orphaned.filter(|orphaned| at < orphaned.until);
-    }
-
-    /// Whether the log shows the wait's beginning, or that it had no limit and so no attempt.
-    fn waited(&self) -> bool {
-        let unlimited = |limits: WaitLimits| limits.deadline_ms.is_none();
-        self.phase == Phase::Waiting || self.boot.limits.is_some_and(unlimited)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Orphaned {
-    at: Timestamp,
-    restarted: bool,
-    /// A controller that ends may speak of its boots until then.
-    #[serde(default)]
-    until: Timestamp,
 }
 
 /// What could not be told, and what was given up.
