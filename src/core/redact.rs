@@ -4,93 +4,14 @@
 //! addresses outside the VM networks, removes control characters and terminal sequences, and bounds the length. What
 //! replaces a secret keeps a hint of its length. Works on any text; it does not need to know where it came from.
 
-use std::net::Ipv4Addr;
+mod address;
+mod key;
+mod token;
 
-/// Address ranges whose addresses may be shown: the VMs' own and this machine's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    pub address: Ipv4Addr,
-    pub prefix: u8,
-}
-
-impl Network {
-    #[must_use]
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX
-            .checked_shl(32 - u32::from(self.prefix.min(32)))
-            .unwrap_or(0);
-        (u32::from(self.address) & mask) == (u32::from(address) & mask)
-    }
-}
-
-/// The networks that VMs live in by the controller's defaults, and loopback.
-pub const VM_NETWORKS: &[Network] = &[
-    Network {
-        address: Ipv4Addr::new(192, 168, 0, 0),
-        prefix: 16,
-    },
-    Network {
-        address: Ipv4Addr::new(127, 0, 0, 0),
-        prefix: 8,
-    },
-];
-
-/// A key that ends so names a secret; `-` counts as `_`.
-const SECRET_KEYS: &[&str] = &[
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "apikey",
-    "api_key",
-    "access_key",
-    "private_key",
-    "secret_key",
-    "authorization",
-    "cookie",
-    "cookies",
-    "proxyurl",
-    "code_verifier",
-    "auth_url",
-    "tokens",
-    "passwords",
-];
-/// The same, but a word of sentences as well: `Failed to retrieve credentials: HTTP 404`.
-const SECRET_WORDS: &[&str] = &[
-    "credential",
-    "credentials",
-    "user_code",
-    "device_code",
-    "pass",
-    "auth",
-];
-/// What tokens of known issuers begin with; a word that goes on is one.
-const TOKENS: &[&str] = &[
-    "sk-",
-    "rk-",
-    "pk-",
-    "xoxa-",
-    "xoxb-",
-    "xoxp-",
-    "xoxr-",
-    "xoxs-",
-    "xapp-",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glpat-",
-    "ya29.",
-    "AIza",
-    "AKIA",
-    "1//0",
-    "4/0",
-];
-/// Options of programs that are given `user:password` next.
-const GIVEN_USERS: &[&str] = &["-u", "-U", "--user", "--proxy-user"];
+pub use address::{Network, VM_NETWORKS};
+use address::{is_host, is_mail, mask_addresses, mask_url};
+use key::{GIVEN_USERS, Key, ends_in_scheme, hides, is_login, is_scheme, key_of};
+use token::{holds_token, is_jwt, is_long_random};
 
 /// At most `limit` characters of `text`, safe to show.
 #[must_use]
@@ -146,21 +67,6 @@ pub fn text(text: &str, limit: usize) -> String {
     out
 }
 
-/// What a key's value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Plain,
-    Secret,
-    /// An authorization code, or the code of an error.
-    Code,
-    /// Of an OAuth flow, or of anything else.
-    State,
-    /// Where a sentence goes on behind it, an ordinary word.
-    Word,
-    /// `user:password`, or something else.
-    Login,
-}
-
 struct Words {
     out: String,
     word: String,
@@ -214,76 +120,6 @@ impl Words {
     }
 }
 
-/// Whether such a value is hidden.
-fn hides(key: Key, value: &str) -> bool {
-    match key {
-        Key::Plain => false,
-        Key::Secret | Key::Word => true,
-        Key::Code => !is_error_code(value),
-        // `Running` and `Not started` are states, too.
-        Key::State => {
-            !value.contains(' ')
-                && (value.len() >= 20 || value.contains(|c: char| c.is_ascii_digit()))
-        }
-        Key::Login => is_login(value),
-    }
-}
-
-/// `user:password`; neither `1000:1000` nor a unit's name.
-fn is_login(value: &str) -> bool {
-    value.split_once(':').is_some_and(|(user, password)| {
-        user.contains(|c: char| c.is_ascii_alphabetic())
-            && !user.contains('@')
-            && !password.is_empty()
-    })
-}
-
-fn is_scheme(word: &str) -> bool {
-    word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic")
-}
-
-/// `authorization=Basic`: what follows is the secret.
-fn ends_in_scheme(word: &str) -> bool {
-    is_scheme(word.rsplit(['=', ':']).next().unwrap_or(word))
-}
-
-fn key_of(key: &str) -> Key {
-    let key = key
-        .rsplit(['.', '&', '?', '/'])
-        .next()
-        .unwrap_or(key)
-        .to_ascii_lowercase()
-        .replace('-', "_");
-    match key.as_str() {
-        "code" => Key::Code,
-        "state" => Key::State,
-        key if SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) => Key::Secret,
-        key if SECRET_WORDS.iter().any(|word| {
-            key.strip_suffix(word)
-                .is_some_and(|before| before.is_empty() || before.ends_with('_'))
-        }) =>
-        {
-            Key::Word
-        }
-        _ => Key::Plain,
-    }
-}
-
-/// `ECONNREFUSED`, `ERR_HTTP2_ERROR`, `PGRST001`, `42501`, `invalid_grant` and `1` are no secrets; an authorization code
-/// is, and a number of six digits that somebody was sent.
-fn is_error_code(value: &str) -> bool {
-    let all = |is: fn(char) -> bool| value.chars().all(is);
-    let upper = all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-    let is_name = value.starts_with(|c: char| c.is_ascii_alphabetic());
-    let length = value.len();
-    (length <= 3 && all(|c| c.is_ascii_alphanumeric() || c == '-'))
-        // As the standard of SQL has them.
-        || (length == 5 && upper)
-        || (length <= 10 && upper && is_name)
-        || (length <= 40 && upper && is_name && (value.contains('_') || all(|c| c.is_ascii_uppercase())))
-        || (length <= 40 && all(|c| c.is_ascii_lowercase() || c == '_'))
-}
-
 fn masked(length: usize) -> String {
     format!("‹{length} hidden›")
 }
@@ -323,156 +159,6 @@ fn mask_word(word: &str) -> String {
         Some((person, place)) if is_mail(person, place) => "‹e-mail hidden›".to_owned(),
         _ => mask_addresses(word),
     }
-}
-
-/// A host as it stands behind a login: not a version, and no part of a path.
-fn is_host(place: &str) -> bool {
-    let (host, port) = place.split_once(':').unwrap_or((place, ""));
-    let named = host.contains('.') && host.contains(|c: char| c.is_ascii_alphabetic());
-    let numbered = !port.is_empty() && port.starts_with(|c: char| c.is_ascii_digit());
-    !place.contains('/') && (named || numbered || host.parse::<Ipv4Addr>().is_ok())
-}
-
-/// Whether a part of the word is a token, whatever stands around it.
-fn holds_token(word: &str) -> bool {
-    let apart = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '+'));
-    word.split(apart).any(is_token)
-}
-
-/// A token by its issuer's beginning.
-fn is_token(word: &str) -> bool {
-    let rest = TOKENS.iter().find_map(|begins| word.strip_prefix(begins));
-    rest.is_some_and(|rest| rest.len() >= 10)
-}
-
-/// How names of systemd's units end.
-const UNITS: &[&str] = &[
-    "service",
-    "socket",
-    "target",
-    "timer",
-    "mount",
-    "automount",
-    "path",
-    "slice",
-    "scope",
-    "swap",
-    "device",
-];
-
-/// A person's address; `vncserver@1.service` is a unit.
-fn is_mail(person: &str, place: &str) -> bool {
-    let place = place
-        .split(':')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('.');
-    let last = place.rsplit_once('.').map_or("", |(_, last)| last);
-    !person.is_empty()
-        && !person.contains(['/', ':'])
-        && !place.contains('/')
-        && last.len() >= 2
-        && last.chars().all(|c| c.is_ascii_alphabetic())
-        && !UNITS.contains(&last)
-}
-
-/// Credentials and query of a URL go, scheme, host and path stay.
-fn mask_url(word: &str, at: usize) -> String {
-    let (scheme, rest) = word.split_at(at + 3);
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let mut out = mask_addresses(scheme);
-    match authority.rfind('@') {
-        Some(user_end) => {
-            out.push_str("‹credentials hidden›@");
-            out.push_str(&mask_addresses(
-                authority.get(user_end + 1..).unwrap_or_default(),
-            ));
-        }
-        // A password may hold what ends an authority.
-        None if authority
-            .split_once(':')
-            .is_some_and(|(_, port)| port.contains(|c: char| !c.is_ascii_digit())) =>
-        {
-            out.push_str("‹credentials hidden›");
-        }
-        None => out.push_str(&mask_addresses(authority)),
-    }
-    let path_end = tail.find(['?', '#']).unwrap_or(tail.len());
-    let (path, query) = tail.split_at(path_end);
-    // A second address may hide in the path.
-    out.push_str(&if path.contains('@') || path.contains("://") {
-        masked(path.len())
-    } else {
-        mask_addresses(path)
-    });
-    if !query.is_empty() {
-        out.push_str("?‹query hidden›");
-    }
-    out
-}
-
-/// IPv4 addresses outside the VM networks become `‹address›`.
-fn mask_addresses(word: &str) -> String {
-    let mut out = String::with_capacity(word.len());
-    let mut rest = word;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
-        let (before, from) = rest.split_at(start);
-        out.push_str(before);
-        let length = from
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(from.len());
-        let (run, after) = from.split_at(length);
-        let dotted = run.trim_end_matches('.');
-        match dotted.parse::<Ipv4Addr>() {
-            Ok(address) if !VM_NETWORKS.iter().any(|network| network.contains(address)) => {
-                out.push_str("‹address›");
-                out.push_str(run.get(dotted.len()..).unwrap_or_default());
-            }
-            _ => out.push_str(run),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Three base64url parts, the first an encoded JSON object.
-fn is_jwt(word: &str) -> bool {
-    let mut parts = word.split('.');
-    word.starts_with("eyJ")
-        && word.len() > 30
-        && matches!(
-            (parts.next(), parts.next(), parts.next(), parts.next()),
-            (Some(_), Some(_), Some(_), None)
-        )
-}
-
-/// A token without a name: 32 or more letters and digits in one run that is neither a UUID nor a path nor a word, or
-/// 40 of both cases and digits in one name, which names that people give are not.
-fn is_long_random(word: &str) -> bool {
-    let has = |is: fn(&char) -> bool| word.chars().any(|c| is(&c));
-    let all = |others: &[char]| {
-        word.chars()
-            .all(|c| c.is_ascii_alphanumeric() || others.contains(&c))
-    };
-    if word.len() >= 40
-        && all(&['-', '_'])
-        && has(char::is_ascii_digit)
-        && word.chars().filter(char::is_ascii_uppercase).count() >= 4
-        && has(char::is_ascii_lowercase)
-    {
-        return true;
-    }
-    let longest = word
-        .split(['-', '/', '.', ':', '='])
-        .map(str::len)
-        .max()
-        .unwrap_or(0);
-    longest >= 32
-        && has(char::is_ascii_digit)
-        && has(char::is_ascii_alphabetic)
-        && all(&['-', '_', '.', '=', '+', '/', ':'])
 }
 
 /// Terminal sequences (with whatever final letter) and control characters go; white space becomes spaces.
