@@ -1,5 +1,10 @@
 //! Logs of the past, read in their order: what `analyze` and `backtest` share.
 
+mod chosen;
+mod form;
+mod peek;
+mod zone;
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,12 +13,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use crate::clock;
-use crate::controller::clock::{LocalClock, Zone};
-use crate::controller::journal;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::controller::shapes::Shapes;
 use crate::core::event::{Event, EventKind, Timestamp, VmId};
 use crate::source::archive::{self, Input, Problem};
+use chosen::chosen;
+use form::Form;
+use peek::{Peek, peek};
+use zone::offset_name;
+pub(super) use zone::zone_of;
 
 const CHUNK: usize = 128 << 10;
 /// Creations remembered to notice that a second file tells the same boots again.
@@ -56,23 +64,6 @@ pub(super) fn open(
     Ok((!inputs.is_empty()).then_some((inputs, problems)))
 }
 
-/// A zone given by name, or the complaint about it.
-pub(super) fn zone_of(
-    name: Option<&str>,
-    err: &mut dyn Write,
-) -> anyhow::Result<Result<Option<TimeZone>, ()>> {
-    match name.map(TimeZone::get).transpose() {
-        Ok(zone) => Ok(Ok(zone)),
-        Err(error) => {
-            writeln!(
-                err,
-                "bootwatch: --timezone: {error}; use an IANA name such as UTC or Europe/Berlin"
-            )?;
-            Ok(Err(()))
-        }
-    }
-}
-
 /// Reads every input, oldest first, and hands its events to `take`.
 pub(super) fn replay(
     inputs: Vec<Input>,
@@ -81,91 +72,17 @@ pub(super) fn replay(
     take: &mut dyn FnMut(&Event<'_>),
 ) -> Replayed {
     let mut notes = Vec::new();
-    let mut kept: Vec<Input> = Vec::new();
-    let mut repeats = Vec::new();
-    for input in &inputs {
-        repeats.push(archive::repeats_another(input, &inputs));
-    }
-    for (input, repeats) in inputs.into_iter().zip(repeats) {
-        match repeats {
-            Some(main) => {
-                notes.push(format!(
-                    "{}: skipped: the controller writes its lines to {main} as well",
-                    input.name()
-                ));
-            }
-            None if kept.iter().any(|other| archive::same(other, &input)) => {
-                notes.push(format!("{}: skipped: it was given twice", input.name()));
-            }
-            None => kept.push(input),
-        }
-    }
-    let looked: Vec<Peek> = kept
-        .iter()
-        .map(|input| peek(&input.head, &input.tail))
-        .collect();
-    let mains: Vec<Option<String>> = kept
-        .iter()
-        .zip(&looked)
-        .map(|(input, one)| {
-            let mut others = kept.iter().zip(&looked);
-            let (main, _) = others.find(|(main, other)| {
-                one.is_errors_of(other) && !archive::is_one_family(input, main)
-            })?;
-            Some(main.name())
-        })
-        .collect();
-    let mut peeks: Vec<(Option<PathBuf>, Peek)> = Vec::new();
-    let mut told: Vec<Input> = Vec::new();
-    for ((input, peek), main) in kept.into_iter().zip(looked).zip(mains) {
-        match main {
-            Some(main) => notes.push(format!(
-                "{}: skipped: it holds nothing but errors, which the controller writes to {main} as well",
-                input.name()
-            )),
-            None => {
-                peeks.push((input.path.clone(), peek));
-                told.push(input);
-            }
-        }
-    }
-    let kept = told;
+    let (kept, peeks): (Vec<Input>, Vec<Peek>) = chosen(inputs, &mut notes).into_iter().unzip();
     let ordered = archive::in_order(kept, |input| {
         // Of two that begin alike the longer one goes first: the other repeats it.
         peek(&input.head, &[])
             .first
             .map(|first| (first, std::cmp::Reverse(input.size)))
     });
-    let learnt = peeks.iter().find_map(|(_, peek)| peek.offset_ms);
-    let named = named.filter(|zone| {
-        let wrong = learnt.is_some() && is_contradicted(zone, &peeks);
-        if wrong {
-            notes.push(format!(
-                "the log's own UTC instants say that its stamps are {0}, not {1}: read as {0}",
-                offset_name(learnt.unwrap_or_default()),
-                zone.iana_name().unwrap_or("the zone given")
-            ));
-        }
-        !wrong
-    });
-    let system = TimeZone::system();
-    let zone = match (&named, learnt) {
-        (Some(zone), _) => Zone::Named(zone.clone()),
-        (None, Some(offset_ms)) => Zone::Learnt {
-            offset_ms,
-            told: true,
-        },
-        (None, None) => Zone::Named(system.clone()),
-    };
-    let shown = match (&named, learnt) {
-        (Some(zone), _) => zone.clone(),
-        (None, Some(offset_ms)) => fixed_zone(offset_ms).unwrap_or(system),
-        (None, None) => system,
-    };
-
+    let (zone, shown) = zone::zones(named, &peeks, &mut notes);
     let mut reader = Reader::new(0, zone);
     // A record stamped long after the last one is a glitch, and would make an incident years long.
-    let lasts: Option<Vec<Timestamp>> = peeks.iter().map(|(_, peek)| peek.last).collect();
+    let lasts: Option<Vec<Timestamp>> = peeks.iter().map(|peek| peek.last).collect();
     let end = lasts.and_then(|lasts| lasts.into_iter().max());
     reader.reads_at(end.unwrap_or_else(clock::now));
     let mut seen: HashSet<VmId> = HashSet::new();
@@ -223,6 +140,20 @@ pub(super) fn replay(
     reader.finish(&mut |event| take(event));
     progress.finish_and_clear();
 
+    note_doubtful_times(&reader, &mut notes);
+    Replayed {
+        files,
+        problems,
+        notes,
+        records: reader.framing().records,
+        orphan_lines: reader.framing().orphan_lines,
+        reads: reader.counts(),
+        shapes: reader.shapes().clone(),
+        zone: shown,
+    }
+}
+
+fn note_doubtful_times(reader: &Reader, notes: &mut Vec<String>) {
     if let Some(offset) = reader.clock().wrong_by() {
         notes.push(format!(
             "the log's own UTC instants say that its stamps are {}, not the zone given: times may be wrong",
@@ -240,16 +171,6 @@ pub(super) fn replay(
         notes.push(format!(
             "{ahead} records are stamped more than a day after the log's end: taken to be as old as those before them"
         ));
-    }
-    Replayed {
-        files,
-        problems,
-        notes,
-        records: reader.framing().records,
-        orphan_lines: reader.framing().orphan_lines,
-        reads: reader.counts(),
-        shapes: reader.shapes().clone(),
-        zone: shown,
     }
 }
 
@@ -291,266 +212,6 @@ fn read(
     decoder.finish(&mut |text| reader.push(text, &mut |event| take(event)));
     progress.inc(size.unwrap_or(told).saturating_sub(told));
     (bytes, decoder.missing(), error)
-}
-
-/// How the controller's lines are wrapped in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Lines,
-    Export,
-    Json,
-    Prefixed,
-}
-
-enum Unwrap {
-    Lines,
-    Export(journal::Export),
-    /// Line by line, each unwrapped by the function.
-    ByLine {
-        partial: Vec<u8>,
-        out: Vec<u8>,
-        json: bool,
-        /// Entries without a message.
-        missing: u64,
-    },
-}
-
-impl Form {
-    fn of(head: &[u8]) -> Form {
-        if journal::is_export(head) {
-            return Form::Export;
-        }
-        if journal::is_json(head) {
-            return Form::Json;
-        }
-        let mut lines = head.split(|byte| *byte == b'\n').take(200);
-        let plain = head
-            .split(|byte| *byte == b'\n')
-            .take(200)
-            .any(|line| crate::controller::framing::header(line).is_some());
-        match !plain && lines.any(|line| journal::without_prefix(line).is_some()) {
-            true => Form::Prefixed,
-            false => Form::Lines,
-        }
-    }
-
-    fn decoder(self) -> Unwrap {
-        match self {
-            Form::Lines => Unwrap::Lines,
-            Form::Export => Unwrap::Export(journal::Export::default()),
-            Form::Json => Unwrap::ByLine {
-                partial: Vec::new(),
-                out: Vec::new(),
-                json: true,
-                missing: 0,
-            },
-            Form::Prefixed => Unwrap::ByLine {
-                partial: Vec::new(),
-                out: Vec::new(),
-                json: false,
-                missing: 0,
-            },
-        }
-    }
-}
-
-impl Unwrap {
-    fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&[u8])) {
-        match self {
-            Unwrap::Lines => sink(bytes),
-            Unwrap::Export(export) => export.push(bytes, sink),
-            Unwrap::ByLine {
-                partial,
-                out,
-                json,
-                missing,
-            } => {
-                let mut rest = bytes;
-                while let Some(end) = memchr::memchr(b'\n', rest) {
-                    partial.extend_from_slice(&rest[..end]);
-                    rest = &rest[end + 1..];
-                    *missing += u64::from(!unwrap_line(partial, out, *json, sink));
-                    partial.clear();
-                }
-                if partial.len() < 8 << 20 {
-                    partial.extend_from_slice(rest);
-                }
-            }
-        }
-    }
-
-    fn finish(&mut self, sink: &mut impl FnMut(&[u8])) {
-        match self {
-            Unwrap::Lines => {}
-            Unwrap::Export(export) => export.finish(sink),
-            Unwrap::ByLine {
-                partial,
-                out,
-                json,
-                missing,
-            } => {
-                if !partial.is_empty() {
-                    *missing += u64::from(!unwrap_line(partial, out, *json, sink));
-                }
-            }
-        }
-    }
-
-    fn missing(&self) -> u64 {
-        match self {
-            Unwrap::Lines => 0,
-            Unwrap::Export(export) => export.missing,
-            Unwrap::ByLine { missing, .. } => *missing,
-        }
-    }
-}
-
-/// False if the line held no message.
-fn unwrap_line(line: &[u8], out: &mut Vec<u8>, json: bool, sink: &mut impl FnMut(&[u8])) -> bool {
-    if json {
-        if !journal::json_message(line, out) {
-            return false;
-        }
-        sink(out);
-    } else {
-        sink(journal::without_prefix(line).unwrap_or(line));
-        sink(b"\n");
-    }
-    true
-}
-
-/// What a file's ends tell without reading it all.
-struct Peek {
-    first: Option<[u8; 19]>,
-    offset_ms: Option<i64>,
-    /// A local stamp, and the UTC instant that the same record carries.
-    told: Option<(Vec<u8>, Timestamp)>,
-    /// VMs whose creation begins there.
-    created: Vec<VmId>,
-    /// The first and the last record's time, as if their stamps were UTC.
-    began: Option<Timestamp>,
-    last: Option<Timestamp>,
-    /// There are records, and all of them are errors.
-    only_errors: bool,
-}
-
-impl Peek {
-    /// Whether this is an error log, by whatever name, beside a log of all levels that tells of the same time.
-    fn is_errors_of(&self, other: &Peek) -> bool {
-        let meet = || {
-            // Pieces of one log meet in a second at most.
-            let before = self.began? < other.last?;
-            let after = other.began? < self.last?;
-            Some(before && after)
-        };
-        self.only_errors && !other.only_errors && meet() == Some(true)
-    }
-}
-
-fn peek(head: &[u8], tail: &[u8]) -> Peek {
-    let mut text = Vec::new();
-    let mut decoder = Form::of(head).decoder();
-    decoder.push(head, &mut |bytes| text.extend_from_slice(bytes));
-    decoder.finish(&mut |bytes| text.extend_from_slice(bytes));
-    let stamp = |line: &[u8]| {
-        crate::controller::framing::header(line).and_then(|_| line.first_chunk::<19>().copied())
-    };
-    let first = text.split(|byte| *byte == b'\n').find_map(stamp);
-    let mut levels = [text.as_slice(), tail]
-        .into_iter()
-        .flat_map(|text| text.split(|byte| *byte == b'\n'))
-        .filter_map(|line| line.get(crate::controller::framing::header(line)?.level));
-    let only_errors = first.is_some() && levels.all(|level| level == b"ERROR");
-    let mut created = Vec::new();
-    let mut told = None;
-    let mut look = |bytes: &[u8]| {
-        let mut reader = Reader::new(
-            0,
-            Zone::Learnt {
-                offset_ms: 0,
-                told: false,
-            },
-        );
-        let mut take = |event: &Event<'_>| {
-            if let EventKind::CreateStarted { vm, started_at, .. } = event.kind {
-                created.push(vm);
-                if let (Some(utc), Some(local)) = (started_at, event.record.get(..19)) {
-                    told.get_or_insert((local.to_vec(), utc));
-                }
-            }
-        };
-        reader.push(bytes, &mut take);
-        reader.finish(&mut take);
-    };
-    look(&text);
-    look(tail);
-    let mut utc = LocalClock::new(Zone::Learnt {
-        offset_ms: 0,
-        told: false,
-    });
-    // Only the file's end tells; what is shorter than a head is all of it.
-    let end = match tail.is_empty() && head.len() < archive::HEAD {
-        true => &text,
-        false => tail,
-    };
-    let last = end.rsplit(|byte| *byte == b'\n').find_map(stamp);
-    let offset_ms = told
-        .as_ref()
-        .and_then(|(local, utc)| offset_between(local, *utc));
-    Peek {
-        first,
-        offset_ms,
-        told,
-        created,
-        began: first.and_then(|stamp| utc.read(&stamp)),
-        last: last.and_then(|stamp| utc.read(&stamp)),
-        only_errors,
-    }
-}
-
-/// Whether every file's own instants say that its stamps are not this zone's.
-fn is_contradicted(zone: &TimeZone, peeks: &[(Option<PathBuf>, Peek)]) -> bool {
-    let mut told = peeks.iter().filter_map(|(_, peek)| peek.told.as_ref());
-    let contradicts = |(local, utc): &(Vec<u8>, Timestamp)| {
-        let mut clock = LocalClock::new(Zone::Named(zone.clone()));
-        clock.learn(local, *utc);
-        clock.counts().contradictions > 0
-    };
-    told.clone().next().is_some() && told.all(contradicts)
-}
-
-/// The zone's offset that a record with both a local stamp and a UTC instant tells.
-fn offset_between(local: &[u8], utc: Timestamp) -> Option<i64> {
-    let mut clock = LocalClock::new(Zone::Learnt {
-        offset_ms: 0,
-        told: false,
-    });
-    let naive = clock.read(local)?;
-    clock.learn(local, utc);
-    Some(naive.since(clock.read(local)?))
-}
-
-fn fixed_zone(offset_ms: i64) -> Option<TimeZone> {
-    let seconds = i32::try_from(offset_ms / 1000).ok()?;
-    if seconds == 0 {
-        return Some(TimeZone::UTC);
-    }
-    Some(TimeZone::fixed(
-        jiff::tz::Offset::from_seconds(seconds).ok()?,
-    ))
-}
-
-fn offset_name(offset_ms: i64) -> String {
-    let minutes = offset_ms / 60_000;
-    if minutes == 0 {
-        return "UTC".to_owned();
-    }
-    let sign = if minutes < 0 { '-' } else { '+' };
-    format!(
-        "UTC{sign}{:02}:{:02}",
-        minutes.abs() / 60,
-        minutes.abs() % 60
-    )
 }
 
 fn progress(total: Option<u64>) -> ProgressBar {

@@ -1,0 +1,106 @@
+//! What a file's ends tell without reading it all.
+
+use super::form::Form;
+use crate::controller::clock::{LocalClock, Zone};
+use crate::controller::framing;
+use crate::controller::reader::Reader;
+use crate::core::event::{Event, EventKind, Timestamp, VmId};
+use crate::source::archive;
+
+/// What a file's ends tell without reading it all.
+pub(super) struct Peek {
+    pub(super) first: Option<[u8; 19]>,
+    pub(super) offset_ms: Option<i64>,
+    /// A local stamp, and the UTC instant that the same record carries.
+    pub(super) told: Option<(Vec<u8>, Timestamp)>,
+    /// VMs whose creation begins there.
+    pub(super) created: Vec<VmId>,
+    /// The first and the last record's time, as if their stamps were UTC.
+    pub(super) began: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    /// There are records, and all of them are errors.
+    pub(super) only_errors: bool,
+}
+
+impl Peek {
+    /// Whether this is an error log, by whatever name, beside a log of all levels that tells of the same time.
+    pub(super) fn is_errors_of(&self, other: &Peek) -> bool {
+        let meet = || {
+            // Pieces of one log meet in a second at most.
+            let before = self.began? < other.last?;
+            let after = other.began? < self.last?;
+            Some(before && after)
+        };
+        self.only_errors && !other.only_errors && meet() == Some(true)
+    }
+}
+
+pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
+    let mut text = Vec::new();
+    let mut decoder = Form::of(head).decoder();
+    decoder.push(head, &mut |bytes| text.extend_from_slice(bytes));
+    decoder.finish(&mut |bytes| text.extend_from_slice(bytes));
+    let stamp = |line: &[u8]| framing::header(line).and_then(|_| line.first_chunk::<19>().copied());
+    let first = text.split(|byte| *byte == b'\n').find_map(stamp);
+    let mut levels = [text.as_slice(), tail]
+        .into_iter()
+        .flat_map(|text| text.split(|byte| *byte == b'\n'))
+        .filter_map(|line| line.get(framing::header(line)?.level));
+    let only_errors = first.is_some() && levels.all(|level| level == b"ERROR");
+    let mut created = Vec::new();
+    let mut told = None;
+    let mut look = |bytes: &[u8]| {
+        let mut reader = Reader::new(
+            0,
+            Zone::Learnt {
+                offset_ms: 0,
+                told: false,
+            },
+        );
+        let mut take = |event: &Event<'_>| {
+            if let EventKind::CreateStarted { vm, started_at, .. } = event.kind {
+                created.push(vm);
+                if let (Some(utc), Some(local)) = (started_at, event.record.get(..19)) {
+                    told.get_or_insert((local.to_vec(), utc));
+                }
+            }
+        };
+        reader.push(bytes, &mut take);
+        reader.finish(&mut take);
+    };
+    look(&text);
+    look(tail);
+    let mut utc = LocalClock::new(Zone::Learnt {
+        offset_ms: 0,
+        told: false,
+    });
+    // Only the file's end tells; what is shorter than a head is all of it.
+    let end = match tail.is_empty() && head.len() < archive::HEAD {
+        true => &text,
+        false => tail,
+    };
+    let last = end.rsplit(|byte| *byte == b'\n').find_map(stamp);
+    let offset_ms = told
+        .as_ref()
+        .and_then(|(local, utc)| offset_between(local, *utc));
+    Peek {
+        first,
+        offset_ms,
+        told,
+        created,
+        began: first.and_then(|stamp| utc.read(&stamp)),
+        last: last.and_then(|stamp| utc.read(&stamp)),
+        only_errors,
+    }
+}
+
+/// The zone's offset that a record with both a local stamp and a UTC instant tells.
+fn offset_between(local: &[u8], utc: Timestamp) -> Option<i64> {
+    let mut clock = LocalClock::new(Zone::Learnt {
+        offset_ms: 0,
+        told: false,
+    });
+    let naive = clock.read(local)?;
+    clock.learn(local, utc);
+    Some(naive.since(clock.read(local)?))
+}
