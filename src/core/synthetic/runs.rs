@@ -1,5 +1,7 @@
 //! A synthetic boot told step by step, on a clock that only the tests move.
 
+mod crash;
+mod failed;
 mod judged;
 mod marks;
 mod rows;
@@ -545,150 +547,6 @@ fn left(state: TrialState, session: Option<SessionId>) -> Trial {
 }
 
 #[test]
-fn after_a_crash_what_the_journal_names_is_cancelled() {
-    let mut story = Story::resume(left(TrialState::Following, Some(SESSION)));
-    story.sees();
-    assert_eq!(story.cancelled(), [SESSION]);
-}
-
-#[test]
-fn after_a_crash_before_the_answer_the_log_joins_the_mark_to_its_session() {
-    let mut story = Story::resume(left(TrialState::Intent, None));
-    // Somebody else uses the account, before and after.
-    let foreign = |session| {
-        [
-            EventKind::RequestAccepted { user: OURS },
-            EventKind::SessionOpened {
-                user: OURS,
-                session,
-            },
-            handed_over(session, FOREIGN_VM),
-        ]
-    };
-    story.now = NOON.plus_ms(-MINUTE);
-    story.log(&foreign(FOREIGN));
-    story.now = NOON.plus_ms(50);
-    story.log(&[
-        EventKind::RequestMarked { mark: MARK },
-        EventKind::RequestAccepted { user: OURS },
-        EventKind::SessionOpened {
-            user: OURS,
-            session: SESSION,
-        },
-    ]);
-    story.now = NOON.plus_ms(MINUTE);
-    story.log(&foreign(SessionId(0xf2)));
-    assert_eq!(story.cancelled(), [SESSION]);
-    story.answer_cancellations();
-    story
-        .log(&[handed_over(SESSION, VM)])
-        .log(&GONE)
-        .log(&[FLOW_ENDS]);
-    assert_eq!(story.done(), Some(true));
-}
-
-fn create_failed(vm: VmId) -> EventKind<'static> {
-    EventKind::CreateFailed {
-        vm,
-        user: None,
-        vm_type: None,
-        error: b"Failed to clone rootfs: No space left on device",
-        elapsed_ms: None,
-        failed_at: None,
-    }
-}
-
-const REQUEST_FAILS: EventKind<'static> = EventKind::RequestFailed {
-    user: OURS,
-    session: None,
-    error: b"No space left on device",
-    rejected: false,
-};
-
-/// A creation fails, as October's controller tells it: no line ever speaks of a destruction.
-fn failed_creation() -> Story {
-    let mut story = Story::begin();
-    story.told(Told::Journalled(true));
-    story.log(&[
-        EventKind::RequestMarked { mark: MARK },
-        EventKind::RequestAccepted { user: OURS },
-        EventKind::SessionOpened {
-            user: OURS,
-            session: SESSION,
-        },
-        EventKind::CreateStarted {
-            vm: VM,
-            user: OURS,
-            vm_type: VmType::Browser,
-            started_at: None,
-        },
-    ]);
-    story.told(Told::Started(Err(CallError::Failed {
-        status: 500,
-        text: "No space left on device".to_owned(),
-    })));
-    story
-}
-
-#[test]
-fn a_creation_that_failed_leaves_nothing_and_its_class_is_awaited() {
-    let mut story = failed_creation();
-    assert!(story.ended().is_none(), "the log has not told yet");
-    let mut boot = Boot::new(Some(VM), Provenance::default(), story.now);
-    boot.user = Some(OURS);
-    boot.vm_type = Some(VmType::Browser);
-    boot.outcome = Some(Outcome::Failed);
-    boot.failure = Some(Failure::SnapshotCloneFailed);
-    story.traces.boot(&boot);
-    story.log(&[create_failed(VM), REQUEST_FAILS]);
-    story.passes(6_000);
-    let run = story.ended().unwrap();
-    assert_eq!(run.result, SyntheticResult::Failed);
-    assert_eq!(run.failure, Some(Failure::SnapshotCloneFailed));
-    assert_eq!(story.done(), Some(true));
-}
-
-#[test]
-fn an_error_whose_class_the_log_never_tells_is_a_boot_that_was_not_started() {
-    let mut story = failed_creation();
-    story.passes(10_000);
-    assert_eq!(story.ended().unwrap().failure, Some(Failure::NotStarted));
-}
-
-#[test]
-fn a_vm_that_is_created_after_its_failure_is_not_gone() {
-    let started = EventKind::CreateStarted {
-        vm: VM,
-        user: OURS,
-        vm_type: VmType::Browser,
-        started_at: None,
-    };
-    let after = [
-        EventKind::Created {
-            vm: VM,
-            ip: Some(IP),
-            vm_type: None,
-            total_ms: None,
-        },
-        handed_over(SESSION, VM),
-    ];
-    for later in after {
-        let mut traces = Traces::new(OURS);
-        let accepted = EventKind::RequestAccepted { user: OURS };
-        let opened = EventKind::SessionOpened {
-            user: OURS,
-            session: SESSION,
-        };
-        for kind in [accepted, opened, started, create_failed(VM)] {
-            traces.observe(&event(NOON, kind));
-        }
-        assert!(traces.all()[0].is_gone());
-        traces.observe(&event(NOON, later));
-        assert!(!traces.all()[0].is_gone());
-    }
-}
-
-#[test]
 fn what_was_never_seen_to_go_forbids_others_for_half_an_hour_and_no_longer() {
     let mut trial = left(TrialState::Done, Some(SESSION));
     trial.vm = Some(VM);
@@ -707,6 +565,13 @@ fn what_was_never_seen_to_go_forbids_others_for_half_an_hour_and_no_longer() {
     assert_eq!(forbidden(29), Some(SkipReason::Previous));
     assert_eq!(forbidden(30), None);
 }
+
+const REQUEST_FAILS: EventKind<'static> = EventKind::RequestFailed {
+    user: OURS,
+    session: None,
+    error: b"No space left on device",
+    rejected: false,
+};
 
 fn accepted() -> EventKind<'static> {
     EventKind::RequestAccepted { user: OURS }

@@ -1,0 +1,97 @@
+//! Creations that the controller gave up.
+
+use super::*;
+
+fn create_failed(vm: VmId) -> EventKind<'static> {
+    EventKind::CreateFailed {
+        vm,
+        user: None,
+        vm_type: None,
+        error: b"Failed to clone rootfs: No space left on device",
+        elapsed_ms: None,
+        failed_at: None,
+    }
+}
+
+/// A creation fails, as October's controller tells it: no line ever speaks of a destruction.
+fn failed_creation() -> Story {
+    let mut story = Story::begin();
+    story.told(Told::Journalled(true));
+    story.log(&[
+        EventKind::RequestMarked { mark: MARK },
+        EventKind::RequestAccepted { user: OURS },
+        EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        },
+        EventKind::CreateStarted {
+            vm: VM,
+            user: OURS,
+            vm_type: VmType::Browser,
+            started_at: None,
+        },
+    ]);
+    story.told(Told::Started(Err(CallError::Failed {
+        status: 500,
+        text: "No space left on device".to_owned(),
+    })));
+    story
+}
+
+#[test]
+fn a_creation_that_failed_leaves_nothing_and_its_class_is_awaited() {
+    let mut story = failed_creation();
+    assert!(story.ended().is_none(), "the log has not told yet");
+    let mut boot = Boot::new(Some(VM), Provenance::default(), story.now);
+    boot.user = Some(OURS);
+    boot.vm_type = Some(VmType::Browser);
+    boot.outcome = Some(Outcome::Failed);
+    boot.failure = Some(Failure::SnapshotCloneFailed);
+    story.traces.boot(&boot);
+    story.log(&[create_failed(VM), REQUEST_FAILS]);
+    story.passes(6_000);
+    let run = story.ended().unwrap();
+    assert_eq!(run.result, SyntheticResult::Failed);
+    assert_eq!(run.failure, Some(Failure::SnapshotCloneFailed));
+    assert_eq!(story.done(), Some(true));
+}
+
+#[test]
+fn an_error_whose_class_the_log_never_tells_is_a_boot_that_was_not_started() {
+    let mut story = failed_creation();
+    story.passes(10_000);
+    assert_eq!(story.ended().unwrap().failure, Some(Failure::NotStarted));
+}
+
+#[test]
+fn a_vm_that_is_created_after_its_failure_is_not_gone() {
+    let started = EventKind::CreateStarted {
+        vm: VM,
+        user: OURS,
+        vm_type: VmType::Browser,
+        started_at: None,
+    };
+    let after = [
+        EventKind::Created {
+            vm: VM,
+            ip: Some(IP),
+            vm_type: None,
+            total_ms: None,
+        },
+        handed_over(SESSION, VM),
+    ];
+    for later in after {
+        let mut traces = Traces::new(OURS);
+        let accepted = EventKind::RequestAccepted { user: OURS };
+        let opened = EventKind::SessionOpened {
+            user: OURS,
+            session: SESSION,
+        };
+        for kind in [accepted, opened, started, create_failed(VM)] {
+            traces.observe(&event(NOON, kind));
+        }
+        assert!(traces.all()[0].is_gone());
+        traces.observe(&event(NOON, later));
+        assert!(!traces.all()[0].is_gone());
+    }
+}
