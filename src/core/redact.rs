@@ -1,12 +1,15 @@
 //! Text from logs, guests and databases, made safe to store and to send.
 //!
-//! Masks what may be a secret (credentials in addresses, tokens, `key=value` with a secret-like key) and IPv4
-//! addresses outside the VM networks, removes control characters and terminal sequences, and bounds the length. What
+//! Masks what may be a secret (credentials in addresses, tokens, `key=value` with a secret-like key) and addresses
+//! outside the VM networks, removes control characters and terminal sequences, and bounds the length. What
 //! replaces a secret keeps a hint of its length. Works on any text; it does not need to know where it came from.
 
 mod address;
 mod key;
 mod token;
+
+use std::iter::Peekable;
+use std::str::Chars;
 
 pub use address::{Network, VM_NETWORKS};
 use address::{is_host, is_mail, mask_addresses, mask_url};
@@ -52,6 +55,12 @@ pub fn text(text: &str, limit: usize) -> String {
             words.flush(false);
             words.next = Key::Plain;
             words.out.extend(chars.next());
+        } else if matches!(c, '{' | '[') && words.next.hides_all() {
+            let length = skip_bracket(&mut chars);
+            if length > 0 {
+                words.out.push_str(&masked(length));
+            }
+            words.next = Key::Plain;
         } else if c == ';' && words.in_cookie {
             words.next = Key::Secret;
         } else if !c.is_whitespace() {
@@ -65,6 +74,21 @@ pub fn text(text: &str, limit: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// Passes over all up to the bracket that closes the one before; how much that is. A bracket between quotes closes nothing.
+fn skip_bracket(chars: &mut Peekable<Chars<'_>>) -> usize {
+    let (mut depth, mut quoted, mut length) = (0_u32, false, 0);
+    while let Some(c) = chars.next_if(|c| depth > 0 || quoted || !matches!(c, '}' | ']')) {
+        match c {
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => depth += 1,
+            '}' | ']' if !quoted => depth -= 1,
+            _ => {}
+        }
+        length += 1;
+    }
+    length
 }
 
 struct Words {
@@ -137,6 +161,10 @@ fn mask_word(word: &str) -> String {
         && query.contains('=')
     {
         return format!("{}?‹query hidden›", mask_addresses(path));
+    }
+    // `curl -uuser:password`
+    if let Some(login) = word.strip_prefix("-u").filter(|login| is_login(login)) {
+        return format!("-u{}", masked(login.len()));
     }
     for separator in ['=', ':'] {
         if let Some((key, value)) = word.split_once(separator)
@@ -261,6 +289,15 @@ mod tests {
             ("GET /cb?scope=x&access_token=hunter2", "hunter2"),
             ("http://user:hun/ter2@x", "hun"),
             ("via http://10.1.2.3:8080/x", "10.1.2.3"),
+            ("connect ETIMEDOUT 2001:db8::7:443", "2001:db8"),
+            ("http://[2001:db8::7]:8080/x", "2001:db8"),
+            ("from ::ffff:203.0.113.7, again", "203.0.113"),
+            ("to 2001:db8::7.", "2001:db8"),
+            (r#"{"token":{"kind":"a}","value":"hunter2"}}"#, "hunter2"),
+            (r#"{"tokens":["abc","hunter2"]}"#, "hunter2"),
+            (r#"{\"credentials\":{\"a\":{\"b\":\"hunter2\"}}"#, "hunter2"),
+            ("password: [one, hunter2", "hunter2"),
+            ("curl -uuser:hunter2 x", "hunter2"),
         ];
         for (line, secret) in corpus {
             let safe = text(line, 500);
@@ -297,6 +334,11 @@ mod tests {
             "code=exited, status=203/EXEC",
             "code: 'ERR_HTTP2_STREAM_ERROR'",
             r#"{"token":"","error":"timeout"}"#,
+            r#"{"token":{},"error":"timeout"}"#,
+            "state: 2 rows; read 3 credentials: 2 are old",
+            "connect ECONNREFUSED ::1:5432",
+            "connect ECONNREFUSED ::ffff:192.168.100.17:8080",
+            "std::fmt::Error at 01:52:07 in 02:fc:00:00:00:01",
         ] {
             assert_eq!(text(line, 500), line);
         }

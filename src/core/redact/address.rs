@@ -1,6 +1,6 @@
 //! Addresses of machines, people and pages, and which of them may be shown.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::masked;
 
@@ -108,8 +108,66 @@ pub(super) fn mask_url(word: &str, at: usize) -> String {
     out
 }
 
-/// IPv4 addresses outside the VM networks become `‹address›`.
+/// Addresses outside the VM networks become `‹address›`.
 pub(super) fn mask_addresses(word: &str) -> String {
+    if word.matches(':').count() < 2 {
+        return mask_v4(word);
+    }
+    let is_part = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '.');
+    let mut out = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(start) = rest.find(is_part) {
+        let (before, from) = rest.split_at(start);
+        let length = from.find(|c| !is_part(c)).unwrap_or(from.len());
+        let (run, after) = from.split_at(length);
+        out.push_str(before);
+        // `std::fmt` is a name.
+        let apart = !out.ends_with(is_of_name) && !after.starts_with(is_of_name);
+        match v6_of(run).filter(|_| apart) {
+            Some((address, behind)) if !may_show(address) => {
+                out.push_str("‹address›");
+                out.push_str(behind);
+            }
+            _ => out.push_str(&mask_v4(run)),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// An address, and the punctuation behind it.
+fn v6_of(run: &str) -> Option<(Ipv6Addr, &str)> {
+    let all = [
+        run,
+        run.trim_end_matches('.'),
+        run.trim_end_matches([':', '.']),
+    ];
+    all.into_iter().find_map(|text| {
+        let address = text.parse().ok()?;
+        Some((address, run.get(text.len()..).unwrap_or_default()))
+    })
+}
+
+/// This machine's own, and the VMs' in the form in which Node.js writes them. It writes no brackets before a port, so that
+/// `::1:5432` is this machine's port and no other address.
+fn may_show(address: Ipv6Addr) -> bool {
+    match (address.to_ipv4_mapped(), address.segments()) {
+        (Some(mapped), _) => is_ours(mapped),
+        (None, [0, 0, 0, 0, 0, 0, 0 | 1, _]) => true,
+        _ => false,
+    }
+}
+
+fn is_ours(address: Ipv4Addr) -> bool {
+    VM_NETWORKS.iter().any(|network| network.contains(address))
+}
+
+fn mask_v4(word: &str) -> String {
     let mut out = String::with_capacity(word.len());
     let mut rest = word;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
@@ -121,7 +179,7 @@ pub(super) fn mask_addresses(word: &str) -> String {
         let (run, after) = from.split_at(length);
         let dotted = run.trim_end_matches('.');
         match dotted.parse::<Ipv4Addr>() {
-            Ok(address) if !VM_NETWORKS.iter().any(|network| network.contains(address)) => {
+            Ok(address) if !is_ours(address) => {
                 out.push_str("‹address›");
                 out.push_str(run.get(dotted.len()..).unwrap_or_default());
             }

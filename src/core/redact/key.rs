@@ -49,16 +49,23 @@ pub(super) enum Key {
     Login,
 }
 
+impl Key {
+    /// Of whatever form the value is.
+    pub(super) fn hides_all(self) -> bool {
+        matches!(self, Key::Secret | Key::Word)
+    }
+}
+
 /// Whether such a value is hidden.
 pub(super) fn hides(key: Key, value: &str) -> bool {
     match key {
         Key::Plain => false,
         Key::Secret | Key::Word => true,
         Key::Code => !is_error_code(value),
-        // `Running` and `Not started` are states, too.
+        // `Running`, `Not started` and `2` are states, too.
         Key::State => {
-            !value.contains(' ')
-                && (value.len() >= 20 || value.contains(|c: char| c.is_ascii_digit()))
+            let has_digit = || value.contains(|c: char| c.is_ascii_digit());
+            !value.contains(' ') && (value.len() >= 20 || (value.len() >= 6 && has_digit()))
         }
         Key::Login => is_login(value),
     }
