@@ -43,7 +43,7 @@ const ROUNDS: usize = 24;
 /// that did not change for this long can hide no change from then on.
 const GRAIN: Duration = Duration::from_millis(20);
 /// What is read of a file to tell what it is.
-const HEAD: usize = 256;
+const HEAD: usize = 4_096;
 
 /// What is said of an image that could not be opened: without it no VM can be cloned.
 #[must_use]

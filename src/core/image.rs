@@ -8,7 +8,9 @@
 //! Whether an agent is put into each copy at clone time is no property of the image: [`GoldenImage::given`] says what
 //! the findings mean once that is known.
 
+mod account;
 mod agent;
+mod conditions;
 mod facts;
 mod guest;
 mod needs;
@@ -60,6 +62,8 @@ words! {
         Interpreter = "interpreter",
         Script = "script",
         WorkingDirectory = "working_directory",
+        Account = "account",
+        Preconditions = "preconditions",
         Ordering = "ordering",
         Environment = "environment",
         Network = "network",

@@ -105,7 +105,7 @@ signs! {
     ImageLacksAgent = "image_lacks_agent", "the golden image lacks the agent", "the golden image has the agent";
     ImageLacksUnit = "image_lacks_unit", "the golden image has no unit that starts the agent", "the golden image has the agent's unit";
     ImageNotEnabled = "image_not_enabled", "the agent's unit is not enabled in the golden image", "the agent's unit is enabled in the golden image";
-    ImageLacksProgram = "image_lacks_program", "what the agent's unit runs is missing in the golden image", "what the agent's unit runs is in the golden image";
+    ImageLacksProgram = "image_lacks_program", "what the agent's unit needs to run is missing in the golden image", "what the agent's unit needs to run is in the golden image";
     ImageWaits = "image_waits", "the agent's unit waits for what never comes", "the agent's unit waits for nothing that never comes";
     ImageEnvironment = "image_environment", "the unit's environment file is missing or cannot be read by the supervisor", "the unit's environment file is well";
     ImageLacksModules = "image_lacks_modules", "the golden image lacks the guest kernel's network driver", "the golden image has the guest kernel's network driver";

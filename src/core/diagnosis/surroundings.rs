@@ -41,6 +41,8 @@ const CHECKS: &[(Check, Verdict, Sign)] = &[
         Verdict::Fail,
         Sign::ImageLacksProgram,
     ),
+    (Check::Account, Verdict::Fail, Sign::ImageLacksProgram),
+    (Check::Preconditions, Verdict::Fail, Sign::ImageLacksProgram),
     (Check::Ordering, Verdict::Fail, Sign::ImageWaits),
     (Check::Environment, Verdict::Fail, Sign::ImageEnvironment),
     (Check::KernelModules, Verdict::Fail, Sign::ImageLacksModules),

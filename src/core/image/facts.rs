@@ -75,8 +75,12 @@ pub struct File {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     Empty,
-    /// Its `e_machine`.
-    Program(u16),
+    Program {
+        /// Its `e_machine`.
+        machine: u16,
+        /// What it asks to be loaded by; `None` of one that needs nothing, or does not say so in its first bytes.
+        loader: Option<String>,
+    },
     /// What its `#!` names.
     Script(String),
     Other,
@@ -87,9 +91,12 @@ impl Content {
     pub fn of(head: &[u8]) -> Content {
         match head {
             [] => Content::Empty,
-            [0x7f, b'E', b'L', b'F', rest @ ..] => match rest.get(14..16) {
-                Some([low, high]) => Content::Program(u16::from_le_bytes([*low, *high])),
-                _ => Content::Other,
+            [0x7f, b'E', b'L', b'F', ..] => match short(head, 18) {
+                Some(machine) => Content::Program {
+                    machine,
+                    loader: loader(head),
+                },
+                None => Content::Other,
             },
             [b'#', b'!', rest @ ..] => {
                 let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -101,6 +108,34 @@ impl Content {
             _ => Content::Other,
         }
     }
+}
+
+/// Of a program of 64 bits, its bytes in the order of x86: the segment `PT_INTERP`.
+fn loader(head: &[u8]) -> Option<String> {
+    const PT_INTERP: u32 = 3;
+    let is_read = head.get(4..6)? == [2, 1];
+    let first = usize::try_from(long(head, 32)?).ok().filter(|_| is_read)?;
+    let (size, count) = (short(head, 54)?, short(head, 56)?);
+    (0..count).find_map(|number| {
+        let at = usize::from(size).checked_mul(usize::from(number))?;
+        let segment = head.get(first.checked_add(at)?..)?;
+        let kind = u32::from_le_bytes(*segment.first_chunk()?);
+        let from = usize::try_from(long(segment, 8)?).ok()?;
+        let length = usize::try_from(long(segment, 32)?).ok()?;
+        let named = head
+            .get(from..from.checked_add(length)?)
+            .filter(|_| kind == PT_INTERP)?;
+        let named = named.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(named).into_owned())
+    })
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// Whom the kernel runs for the words behind `#!`: a path, as it is to the last byte, and one argument at most. `env`

@@ -305,10 +305,10 @@ pub(super) fn browser(desk: &mut Desk<'_>) -> Vec<Finding> {
             Content::Script(_) if is_snap(desk, path) => {
                 Some((*path, "only a stub that asks for a snap"))
             }
-            Content::Program(kind) if !desk.facts.machine.runs(kind) => {
+            Content::Program { machine, .. } if !desk.facts.machine.runs(machine) => {
                 Some((*path, "of another machine"))
             }
-            Content::Program(_) | Content::Script(_) => {
+            Content::Program { .. } | Content::Script(_) => {
                 let reason = format!("{}, {} bytes", file.resolved, file.size);
                 return says(CHECK, Verdict::Pass, *path, reason);
             }

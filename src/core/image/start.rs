@@ -315,18 +315,18 @@ pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
     };
     if let Some(reason) = command
         .unfollowed()
-        .filter(|_| !command.program.starts_with('/') || command.program.contains(['%', '$']))
+        .filter(|_| command.program.contains(['%', '$']))
     {
         return says(CHECK, Verdict::Unknown, command.program, reason);
     }
-    let (path, verdict, reason) = runnable(desk, &command.program, 0);
+    let (path, verdict, reason) = runnable(desk, &command.program, "ExecStart", 0);
     if verdict != Verdict::Pass || !command.is_shell() {
         return says(CHECK, verdict, path, reason);
     }
     // A shell starts Node.js in its turn.
     if NODES
         .iter()
-        .any(|node| runnable(desk, node, 0).1 == Verdict::Pass)
+        .any(|node| runnable(desk, node, "ExecStart", 0).1 == Verdict::Pass)
     {
         return says(CHECK, verdict, path, reason);
     }
@@ -344,12 +344,18 @@ pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
 /// Scripts that name scripts as their interpreters.
 const MAX_INTERPRETERS: u8 = 4;
 
-fn runnable(desk: &mut Desk<'_>, program: &str, depth: u8) -> (String, Verdict, String) {
+/// Whether a program that `needed_by` names can be run: its place, the verdict, the reason.
+pub(super) fn runnable(
+    desk: &mut Desk<'_>,
+    program: &str,
+    needed_by: &str,
+    depth: u8,
+) -> (String, Verdict, String) {
     let (path, seen) = place_of(desk, program);
     let file = match seen {
         Seen::File(file) => file,
         Seen::Absent => {
-            let mut reason = "not there, and ExecStart needs it".to_owned();
+            let mut reason = format!("not there, and {needed_by} needs it");
             if path.ends_with("/bin/node") && desk.is_file("/usr/bin/nodejs") {
                 reason.push_str("; only /usr/bin/nodejs is");
             }
@@ -369,17 +375,25 @@ fn runnable(desk: &mut Desk<'_>, program: &str, depth: u8) -> (String, Verdict, 
     }
     let machine = desk.facts.machine;
     match &file.content {
-        Content::Program(kind) if machine.runs(*kind) => (
-            path,
-            Verdict::Pass,
-            format!("a program of {} bytes", file.size),
-        ),
-        Content::Program(_) => {
+        Content::Program {
+            machine: kind,
+            loader,
+        } if machine.runs(*kind) => {
+            match loader.as_deref().and_then(|loader| unloaded(desk, loader)) {
+                Some((verdict, reason)) => (path, verdict, reason),
+                None => (
+                    path,
+                    Verdict::Pass,
+                    format!("a program of {} bytes", file.size),
+                ),
+            }
+        }
+        Content::Program { .. } => {
             let reason = format!("a program of another machine than {}", machine.as_str());
             (path, Verdict::Fail, reason)
         }
         Content::Script(named) if depth < MAX_INTERPRETERS => {
-            let (_, verdict, reason) = runnable(desk, named, depth + 1);
+            let (_, verdict, reason) = runnable(desk, named, needed_by, depth + 1);
             match verdict {
                 Verdict::Pass => (path, Verdict::Pass, format!("a script, run by {named}")),
                 verdict => (
@@ -400,6 +414,40 @@ fn runnable(desk: &mut Desk<'_>, program: &str, depth: u8) -> (String, Verdict, 
             Verdict::Fail,
             "neither a program nor a script with its #! line".to_owned(),
         ),
+    }
+}
+
+/// Loaders of the usual C libraries: an image with one of them, but not the one that is asked for, is of another library.
+const LOADERS: &[&str] = &[
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+];
+
+/// Why a program that asks for this loader is not run.
+fn unloaded(desk: &mut Desk<'_>, loader: &str) -> Option<(Verdict, String)> {
+    match desk.stat(loader) {
+        Seen::File(_) => None,
+        Seen::Unreadable(_) => Some((
+            Verdict::Unknown,
+            format!("its loader {loader} cannot be read"),
+        )),
+        Seen::Absent | Seen::Broken { .. } | Seen::Folder(_) | Seen::Other { .. } => {
+            let others: Vec<&&str> = LOADERS.iter().filter(|other| desk.is_file(other)).collect();
+            Some(match others.first() {
+                Some(other) => (
+                    Verdict::Fail,
+                    format!(
+                        "it asks for the loader {loader}, which is not there ({other} is): built for another C library"
+                    ),
+                ),
+                None => (
+                    Verdict::Unknown,
+                    format!("it asks for the loader {loader}, and there is none in the image"),
+                ),
+            })
+        }
     }
 }
 

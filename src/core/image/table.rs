@@ -2,7 +2,7 @@
 
 use super::facts::{Desk, Facts, Look};
 use super::{Check, Finding, Verdict};
-use super::{agent, guest, needs, start, system};
+use super::{account, agent, conditions, guest, needs, start, system};
 
 /// One check. A new one is a word in [`Check`] and a row here.
 pub struct Row {
@@ -71,7 +71,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         check: Check::Interpreter,
-        asks: "what `ExecStart` runs exists, may be run, and is of this machine",
+        asks: "what `ExecStart` runs exists, may be run, and is of this machine and of the image's C library",
         accepts: start::PROGRAMS,
         otherwise: "`fail`",
         is_injected: true,
@@ -92,6 +92,33 @@ pub const TABLE: &[Row] = &[
         otherwise: "`fail`",
         is_injected: true,
         judge: needs::working_directory,
+    },
+    Row {
+        check: Check::Account,
+        asks: "whom it runs as exists",
+        accepts: &[
+            "root",
+            "a number",
+            "a name in `/etc/passwd` or `/etc/group`",
+            "one that `sysusers.d` makes",
+            "`DynamicUser`",
+        ],
+        otherwise: "`fail`",
+        is_injected: true,
+        judge: account::account,
+    },
+    Row {
+        check: Check::Preconditions,
+        asks: "what the unit asks for before its start holds",
+        accepts: &[
+            "no condition",
+            "paths that are as it says",
+            "programs of `ExecStartPre` and `ExecCondition` that can be run",
+            "`-` before them",
+        ],
+        otherwise: "`fail`; `unknown` conditions that are not about the image's files",
+        is_injected: true,
+        judge: conditions::preconditions,
     },
     Row {
         check: Check::Ordering,

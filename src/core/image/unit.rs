@@ -1,5 +1,7 @@
 //! A systemd unit's text, as far as a start depends on it.
 
+use std::fmt;
+
 /// Directives in their order, of the unit and its drop-ins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unit {
@@ -12,6 +14,18 @@ pub(super) struct Command {
     pub(super) program: String,
     pub(super) arguments: Vec<String>,
 }
+
+/// `ConditionPathExists=|!/x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Condition<'a> {
+    key: &'a str,
+    pub(super) value: &'a str,
+    /// One of all triggers must hold.
+    pub(super) is_trigger: bool,
+    pub(super) is_negated: bool,
+}
+
+const FAMILIES: [&str; 2] = ["Condition", "Assert"];
 
 /// Why a name with one is not looked for.
 pub(super) const SPECIFIER: &str = "named by a specifier of systemd, which is not followed";
@@ -84,24 +98,37 @@ impl Unit {
     /// What `ExecStart` runs.
     pub(super) fn starts(&self) -> Option<Command> {
         let line = self.last("Service", "ExecStart")?;
-        let mut words = words(line).into_iter();
-        let named = words.next()?;
-        let program = named.trim_start_matches(['-', '@', ':', '+', '!', '|']);
-        if named
-            .strip_suffix(program)
-            .is_some_and(|marks| marks.contains('@'))
-        {
-            // What the program is told to be called.
-            words.next();
+        command(line).map(|(command, _)| command)
+    }
+
+    /// What runs by such a directive, and whether it may fail.
+    pub(super) fn commands(&self, key: &str) -> Vec<(Command, bool)> {
+        let lines = self.all("Service", key).into_iter();
+        lines.filter_map(command).collect()
+    }
+
+    /// What must hold for a start. An empty one begins its family anew.
+    pub(super) fn conditions(&self) -> Vec<Condition<'_>> {
+        let mut conditions: Vec<Condition<'_>> = Vec::new();
+        for (section, key, value) in &self.directives {
+            let Some(family) = FAMILIES.iter().find(|family| key.starts_with(**family)) else {
+                continue;
+            };
+            if section != "Unit" {
+                continue;
+            }
+            let unmarked = value.strip_prefix('|').unwrap_or(value);
+            match value.as_str() {
+                "" => conditions.retain(|other| !other.key.starts_with(family)),
+                _ => conditions.push(Condition {
+                    key,
+                    value: unmarked.trim_start_matches('!').trim(),
+                    is_trigger: value.starts_with('|'),
+                    is_negated: unmarked.starts_with('!'),
+                }),
+            }
         }
-        let command = Command {
-            program: program.to_owned(),
-            arguments: words.collect(),
-        };
-        match command.program.ends_with("/env") {
-            true => behind_env(command.arguments),
-            false => Some(command),
-        }
+        conditions
     }
 
     /// A service that is none has one `ExecStart`: systemd refuses one with more.
@@ -109,6 +136,50 @@ impl Unit {
         let kind = self.last("Service", "Type").unwrap_or("simple");
         kind != "oneshot" && self.all("Service", "ExecStart").len() > 1
     }
+}
+
+impl Condition<'_> {
+    /// A start fails by it; by another the unit is skipped.
+    pub(super) fn is_assertion(&self) -> bool {
+        self.key.starts_with("Assert")
+    }
+
+    /// What it asks: `PathExists`.
+    pub(super) fn of(&self) -> &str {
+        let family = FAMILIES
+            .iter()
+            .find_map(|family| self.key.strip_prefix(family));
+        family.unwrap_or(self.key)
+    }
+}
+
+impl fmt::Display for Condition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trigger = if self.is_trigger { "|" } else { "" };
+        let negated = if self.is_negated { "!" } else { "" };
+        write!(f, "{}={trigger}{negated}{}", self.key, self.value)
+    }
+}
+
+/// A command line, and whether what it runs may fail.
+fn command(line: &str) -> Option<(Command, bool)> {
+    let mut words = words(line).into_iter();
+    let named = words.next()?;
+    let program = named.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+    let marks = named.strip_suffix(program).unwrap_or_default();
+    if marks.contains('@') {
+        // What the program is told to be called.
+        words.next();
+    }
+    let command = Command {
+        program: program.to_owned(),
+        arguments: words.collect(),
+    };
+    let command = match command.program.ends_with("/env") {
+        true => behind_env(command.arguments)?,
+        false => command,
+    };
+    Some((command, marks.contains('-')))
 }
 
 /// `/usr/bin/env -S -u C A=b node x` runs what follows its own settings.

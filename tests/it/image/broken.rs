@@ -3,7 +3,7 @@
 use bootwatch::core::image::{Check, Injection, Verdict, overall};
 use bootwatch::image::{Places, audit};
 
-use super::build::{AGENT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program};
+use super::build::{AGENT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program, program_loaded_by};
 use super::{objections, of};
 
 /// How an image is broken, and what must be said of it.
@@ -303,6 +303,113 @@ const CASES: &[Case] = &[
         check: Check::WorkingDirectory,
         verdict: Verdict::Fail,
         says: "/opt/gone",
+        also: &[],
+    },
+    Case {
+        name: "the user that it runs as was never made",
+        damage: |tree| {
+            unit(tree, "Type=simple", "Type=simple\nUser=agent");
+            tree.write(
+                "/etc/passwd",
+                "root:x:0:0::/root:/bin/sh\nagent2:x:7:7::/:\n",
+            );
+        },
+        check: Check::Account,
+        verdict: Verdict::Fail,
+        says: "User=agent",
+        also: &[],
+    },
+    Case {
+        name: "one of its groups was never made",
+        damage: |tree| {
+            unit(
+                tree,
+                "Type=simple",
+                "Type=simple\nSupplementaryGroups=root video",
+            );
+            tree.write("/etc/group", "root:x:0:\n");
+        },
+        check: Check::Account,
+        verdict: Verdict::Fail,
+        says: "SupplementaryGroups=video",
+        also: &[],
+    },
+    Case {
+        name: "what runs before it is not there",
+        damage: |tree| {
+            unit(
+                tree,
+                "ExecStart=",
+                "ExecStartPre=/opt/vm-browser-agent/fetch.sh\nExecStart=",
+            )
+        },
+        check: Check::Preconditions,
+        verdict: Verdict::Fail,
+        says: "ExecStartPre: not there",
+        also: &[],
+    },
+    Case {
+        name: "a condition never holds",
+        damage: |tree| {
+            unit(
+                tree,
+                "After=network.target",
+                "ConditionPathExists=/etc/agent.ready\nAfter=network.target",
+            )
+        },
+        check: Check::Preconditions,
+        verdict: Verdict::Fail,
+        says: "ConditionPathExists=/etc/agent.ready does not hold: systemd skips the unit",
+        also: &[],
+    },
+    Case {
+        name: "an assertion asks for the absence of what is there",
+        damage: |tree| {
+            unit(
+                tree,
+                "After=network.target",
+                "AssertPathExists=!/etc/environment\nAfter=network.target",
+            )
+        },
+        check: Check::Preconditions,
+        verdict: Verdict::Fail,
+        says: "AssertPathExists=!/etc/environment does not hold: the start fails",
+        also: &[],
+    },
+    Case {
+        name: "of several conditions one must hold, and none does",
+        damage: |tree| {
+            let two = "ConditionPathExists=|/a\nConditionFileIsExecutable=|/etc/environment\nAfter=network.target";
+            unit(tree, "After=network.target", two);
+        },
+        check: Check::Preconditions,
+        verdict: Verdict::Fail,
+        says: "none of ConditionPathExists=|/a, ConditionFileIsExecutable=|/etc/environment holds",
+        also: &[],
+    },
+    Case {
+        name: "Node.js was built for another C library",
+        damage: |tree| {
+            tree.program(NODE, &program_loaded_by("/lib/ld-musl-x86_64.so.1"));
+            tree.program("/lib64/ld-linux-x86-64.so.2", &program(true));
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "/lib/ld-musl-x86_64.so.1, which is not there",
+        also: &[],
+    },
+    Case {
+        name: "the shell that is given code is not there",
+        damage: |tree| {
+            unit(
+                tree,
+                "/usr/bin/node /opt",
+                "/usr/bin/env bash -c 'exec node /opt",
+            )
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "bin/bash",
         also: &[],
     },
     Case {

@@ -34,6 +34,25 @@ pub(crate) fn program(of_this_machine: bool) -> Vec<u8> {
     bytes
 }
 
+/// The same, as a compiler links it: it asks for a loader.
+pub(crate) fn program_loaded_by(loader: &str) -> Vec<u8> {
+    const HEADER: usize = 64;
+    const SEGMENT: u16 = 56;
+    let mut bytes = program(true);
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    put(32, &(HEADER as u64).to_le_bytes());
+    put(54, &SEGMENT.to_le_bytes());
+    put(56, &2_u16.to_le_bytes());
+    let segment = HEADER + usize::from(SEGMENT);
+    let named = segment + usize::from(SEGMENT);
+    put(segment, &3_u32.to_le_bytes());
+    put(segment + 8, &(named as u64).to_le_bytes());
+    put(segment + 32, &(loader.len() as u64 + 1).to_le_bytes());
+    put(named, loader.as_bytes());
+    put(named + loader.len(), &[0]);
+    bytes
+}
+
 pub(crate) struct Tree {
     folder: tempfile::TempDir,
     /// What mke2fs is told besides.

@@ -2,7 +2,7 @@
 
 use bootwatch::core::image::{Check, Verdict};
 
-use super::build::{AGENT_TEXT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program};
+use super::build::{AGENT_TEXT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program, program_loaded_by};
 use super::{objections, of};
 
 /// The healthy image with another unit in place of the usual one.
@@ -118,6 +118,69 @@ fn what_cannot_be_followed_is_not_called_wrong() {
             b"#!/usr/bin/env -S bash -eu\nnode server.js\n",
         );
         accepts(exec, &tree);
+    }
+}
+
+#[test]
+fn every_account_that_exists_is_accepted() {
+    for lines in [
+        "User=agent\nGroup=video",
+        "User=root",
+        "User=1000\nGroup=1000",
+        "User=made\nGroup=made",
+        "User=nobody\nGroup=gmade",
+        "User=unheard\nDynamicUser=yes",
+        "User=unheard\nUser=",
+    ] {
+        let tree = Tree::healthy();
+        tree.write(UNIT, &UNIT_TEXT.replace("Type=simple", lines));
+        tree.write(
+            "/etc/passwd",
+            "root:x:0:0::/root:/bin/sh\nagent:x:7:7::/:\n",
+        );
+        tree.write("/etc/group", "root:x:0:\nvideo:x:44:\n");
+        tree.write(
+            "/usr/lib/sysusers.d/agent.conf",
+            "# type name\nu made - \"The agent\"\ng gmade -\n",
+        );
+        accepts(lines, &tree);
+    }
+}
+
+#[test]
+fn what_holds_before_a_start_is_accepted() {
+    for lines in [
+        "ConditionPathExists=/etc/environment",
+        "ConditionPathExists=!/etc/agent.disabled",
+        "ConditionPathIsDirectory=/opt/vm-browser-agent\nAssertFileNotEmpty=/etc/environment",
+        "ConditionPathExists=|/etc/none\nConditionDirectoryNotEmpty=|/opt/vm-browser-agent",
+        "ConditionPathExists=/etc/none\nConditionPathExists=",
+        "ConditionPathExists=/run/agent\nConditionVirtualization=vm",
+        "[Service]\nExecStartPre=-/usr/bin/none\nExecStartPre=/usr/bin/node --version\n[Unit]",
+    ] {
+        let tree = Tree::healthy();
+        let unit = UNIT_TEXT.replace(
+            "After=network.target",
+            &format!("{lines}\nAfter=network.target"),
+        );
+        tree.write(UNIT, &unit);
+        let image = tree.audit();
+        let failed = |verdict| verdict != Verdict::Unknown;
+        let objections: Vec<_> = objections(&image)
+            .into_iter()
+            .filter(|(_, verdict)| failed(*verdict))
+            .collect();
+        assert_eq!(objections, [], "{lines}: {:#?}", image.findings);
+    }
+}
+
+#[test]
+fn a_program_whose_loader_is_there_is_accepted() {
+    for loader in ["/lib64/ld-linux-x86-64.so.2", "/opt/libc/ld.so"] {
+        let tree = Tree::healthy();
+        tree.program(NODE, &program_loaded_by(loader));
+        tree.program(loader, &program(true));
+        accepts(loader, &tree);
     }
 }
 
