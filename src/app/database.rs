@@ -197,7 +197,9 @@ impl Existing {
                 self.recorder.database_up(self.blind.is_empty());
             }
             Told::Database(DatabaseEvent::ServerChanged) => {
-                tracing::info!("the database server was restarted, or another one answers: everything is read again");
+                tracing::info!(
+                    "the database server was restarted, or another one answers: everything is read again"
+                );
             }
             Told::Host(look) => self.compare(look, tracker),
         }

@@ -65,6 +65,8 @@ const KEEP_ENDED_MS: i64 = 15 * 60_000;
 const JUMP_MS: i64 = 60_000;
 /// A health check speaks at least every seven seconds.
 const SPEAKS_WITHIN_MS: i64 = 10_000;
+/// The controller waits 60 seconds for a CLI VM, and says nothing meanwhile; some time more, and it will say no more.
+const CLI_WAIT_MS: i64 = 75_000;
 const MAX_RUNGS: usize = 64;
 /// At one attempt each 2 s: more than eight minutes.
 const MAX_ATTEMPTS: usize = 256;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{
-    KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase, Tracker,
+    CLI_WAIT_MS, KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase,
+    Tracker,
 };
 use crate::core::event::{
     Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
@@ -17,8 +18,6 @@ const SWEEP_MS: i64 = 10_000;
 const EXPIRE_MS: i64 = 60_000;
 /// A wait speaks at least every seven seconds; one that lives on after a restart's banner has spoken by then.
 const RESTART_GRACE_MS: i64 = 30_000;
-/// The CLI's wait says nothing until it ends, at most 60 seconds after it began.
-const CLI_RESTART_GRACE_MS: i64 = 75_000;
 /// A controller that announced its end may take this long, and its boots' last words with it.
 const STOPPING_GRACE_MS: i64 = 60_000;
 /// A copy of an image freezes the controller for no longer.
@@ -410,7 +409,7 @@ impl Tracker {
                 .map_or(0, |limits| i64::from(limits.initial_delay_ms));
             let grace = match (orphaned.restarted, entry.boot.vm_type) {
                 (false, _) => STOPPING_GRACE_MS,
-                (true, Some(VmType::Cli)) => CLI_RESTART_GRACE_MS,
+                (true, Some(VmType::Cli)) => CLI_WAIT_MS,
                 (true, _) => RESTART_GRACE_MS + delay,
             };
             // While nobody says anything the boot may be frozen with all others: then time alone needs more.

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::creation::error_hash;
-use super::{Boot, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
+use super::{Boot, CLI_WAIT_MS, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
 use crate::core::event::{
     Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
@@ -22,10 +22,7 @@ use crate::core::saved::Touched;
 
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
 const SILENCE_MS: i64 = 15 * 60_000;
-const RESTART_GRACE_MS: i64 = 75_000;
 const MAX_PER_USER: usize = 16;
-/// The controller waits 60 seconds for a CLI VM.
-const CLI_WAIT_MS: i64 = 75_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Request {
@@ -448,7 +445,7 @@ impl Tracker {
             };
             let gone = request
                 .orphaned
-                .filter(|orphaned| now.since(orphaned.at) >= RESTART_GRACE_MS);
+                .filter(|orphaned| now.since(orphaned.at) >= CLI_WAIT_MS);
             let failure = match gone {
                 Some(_) => Failure::ControllerRestarted,
                 None if now.since(request.at) >= SILENCE_MS => Failure::Unknown,
