@@ -38,7 +38,13 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
         let ms = at.as_millisecond().saturating_sub(now.0).max(0);
         Duration::from_millis(u64::try_from(ms).unwrap_or_default())
     };
-    Some(wish.clamp(WISH_LEAST, WISH_MOST))
+    Some(within_reason(wish))
+}
+
+/// How long is waited on a receiver's own wish.
+#[must_use]
+pub fn within_reason(wish: Duration) -> Duration {
+    wish.clamp(WISH_LEAST, WISH_MOST)
 }
 
 /// Chance for the waits: `SplitMix64` with a seed of the process. Nothing secret depends on it.
@@ -73,6 +79,14 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wish_is_obeyed_within_reason() {
+        for (wish, waited) in [(0, 1), (7, 7), (100_000, 900)] {
+            let waited = Duration::from_secs(waited);
+            assert_eq!(within_reason(Duration::from_secs(wish)), waited);
+        }
+    }
 
     #[test]
     fn the_wait_is_anywhere_below_a_bound_that_doubles_up_to_five_minutes() {

@@ -134,6 +134,26 @@ impl Trace {
         self.create_failed && !self.created && self.row != Some(VmStatus::Running)
     }
 
+    /// The controller has begun with it, and has not said how it ends.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        let begun = self.session.is_some() || self.vm.is_some();
+        begun && !self.is_given_up() && !self.went_on()
+    }
+
+    /// Its VM was created, or somebody ended it: the controller did not fail at it.
+    #[must_use]
+    pub fn went_on(&self) -> bool {
+        let ended = self
+            .outcome
+            .is_some_and(|outcome| outcome != Outcome::Failed);
+        (self.created || self.ready || ended) && !self.is_given_up()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.rejected || self.flow_ended || self.create_failed
+    }
+
     /// Its session may still be opened, as far as anybody knows.
     fn is_to_open(&self) -> bool {
         let over = self.rejected || self.flow_ended || self.outcome.is_some();

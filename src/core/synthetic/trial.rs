@@ -42,6 +42,8 @@ pub use call::{CallError, SessionAnswer, StartAnswer};
 
 /// The session is asked for at most so often: the deployed limiter allowed 100 requests in 15 minutes.
 const POLL_MS: i64 = 12_000;
+/// A run is given up no sooner than the controller was asked of it in the last while.
+const LAST_ASKED_MS: i64 = 3 * POLL_MS;
 /// The VM is looked at so often while it boots.
 const LOOK_MS: i64 = 1_000;
 /// The controller has so long to name a VM, and then to call it ready: its longest limits and half as much again.
@@ -191,6 +193,8 @@ pub struct Running {
     not_begun: Option<SkipReason>,
     /// It was told that nothing is touched.
     left_alone: bool,
+    /// Why the controller did not answer when it was asked last.
+    unreached: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -305,6 +309,7 @@ impl Running {
             again: 0,
             not_begun: None,
             left_alone: false,
+            unreached: None,
         }
     }
 
@@ -370,7 +375,12 @@ impl Running {
         let look = (!self.looking && self.address.is_some()).then_some(self.look_at);
         let each: [Option<Timestamp>; 3] = match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => return None,
-            TrialState::Joining if self.trial.ended_at.is_none() => [at(CLASS_MS), None, None],
+            TrialState::Joining if self.trial.ended_at.is_none() => match &self.trace {
+                Some(trace) if trace.is_under_way() && !trace.is_doubtful() => {
+                    [at(CREATED_MS), None, None]
+                }
+                _ => [at(CLASS_MS), None, None],
+            },
             TrialState::Joining => match &self.trace {
                 Some(trace) if trace.session.is_some() && !trace.is_doubtful() => {
                     [at(APART_MS), None, None]
@@ -559,7 +569,15 @@ impl Running {
         } else {
             CREATED_MS
         };
-        if now.since(self.since) >= most {
+        let left = most - now.since(self.since);
+        if left <= 0 {
+            if let Some(unreached) = self.unreached.take() {
+                self.trial.reason = Some(short(&unreached));
+                self.end(SyntheticResult::Errored, None, now, out);
+                self.enter(TrialState::Cancelling, now, out);
+                self.cancel(now, out);
+                return;
+            }
             let what = match self.seen.created {
                 true => "it was neither called ready nor given up in time",
                 false => "no VM was named in time",
@@ -574,7 +592,8 @@ impl Running {
             .trace
             .as_ref()
             .is_some_and(|trace| trace.vm.is_some() && !trace.ambiguous);
-        match told {
+        // Before it is given up the controller is asked all the same: one that is gone writes no log either.
+        match told && left > LAST_ASKED_MS {
             true => self.call_at = self.call_at.max(now.plus_ms(POLL_MS)),
             false => self.ask(now, out),
         }

@@ -34,7 +34,7 @@ use tonic_types::StatusExt;
 use super::retry::{Answer, by_code, by_status};
 use crate::clock;
 use crate::config::{Otlp, OtlpCompression, OtlpProtocol};
-use crate::core::backoff::retry_after;
+use crate::core::backoff::{retry_after, within_reason};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// An answer says little.
@@ -359,7 +359,8 @@ fn taken(rejected: i64, why: &str) -> Answer {
 fn of_status(status: Status) -> Answer {
     let after = status
         .get_details_retry_info()
-        .and_then(|wish| wish.retry_delay);
+        .and_then(|wish| wish.retry_delay)
+        .map(within_reason);
     // A status of the collector's own has no cause on this side.
     let answer = by_code(status.code(), after, status.source().is_none());
     match (answer, status.source()) {

@@ -57,10 +57,92 @@ fn a_creation_that_failed_leaves_nothing_and_its_class_is_awaited() {
 }
 
 #[test]
-fn an_error_whose_class_the_log_never_tells_is_a_boot_that_was_not_started() {
+fn an_error_whose_class_the_log_never_tells_has_none() {
     let mut story = failed_creation();
-    story.passes(10_000);
-    assert_eq!(story.ended().unwrap().failure, Some(Failure::NotStarted));
+    story.passes(100_000);
+    assert!(story.ended().is_none(), "it may still be created");
+    story.passes(60_000);
+    let run = story.ended().unwrap();
+    assert_eq!(run.result, SyntheticResult::Failed);
+    assert_eq!(run.failure, Some(Failure::Unknown));
+
+    let mut unheard = Story::begin();
+    unheard.told(Told::Journalled(true));
+    unheard.told(Told::Started(Err(gateway())));
+    unheard.passes(10_000);
+    assert_eq!(unheard.ended().unwrap().failure, Some(Failure::NotStarted));
+}
+
+fn gateway() -> CallError {
+    CallError::Failed {
+        status: 504,
+        text: String::new(),
+    }
+}
+
+#[test]
+fn an_error_of_the_gateway_blames_no_vm_and_what_was_begun_is_cancelled() {
+    let created = EventKind::Created {
+        vm: VM,
+        ip: Some(IP),
+        vm_type: None,
+        total_ms: None,
+    };
+    for after in [0, 3_000, 100_000] {
+        let mut story = failed_creation();
+        story.passes(after).log(&[created]);
+        story.passes(10_000);
+        let run = story.ended().unwrap();
+        assert_eq!(run.result, SyntheticResult::Errored, "{after}");
+        assert!(run.evidence[0].contains("went on"), "{:?}", run.evidence);
+        assert_eq!(story.cancelled(), [SESSION]);
+    }
+}
+
+#[test]
+fn what_was_refused_and_reached_the_controller_all_the_same_is_cancelled() {
+    let to = "http://203.0.113.77/".to_owned();
+    for error in [
+        CallError::Rejected("408".to_owned()),
+        CallError::Redirected { to },
+    ] {
+        let mut story = Story::begin();
+        story.told(Told::Journalled(true)).sees();
+        story.told(Told::Started(Err(error)));
+        assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
+        story.passes(20_000).log(&[
+            EventKind::RequestMarked { mark: MARK },
+            EventKind::RequestAccepted { user: OURS },
+            EventKind::SessionOpened {
+                user: OURS,
+                session: SESSION,
+            },
+        ]);
+        story.passes(10_000);
+        assert_eq!(story.cancelled(), [SESSION]);
+    }
+}
+
+#[test]
+fn a_controller_that_is_gone_when_the_time_is_over_is_our_own_trouble() {
+    let unreachable = || CallError::Unreachable("no connection".to_owned());
+    for (answers, result) in [
+        (Err(unreachable()), SyntheticResult::Errored),
+        (Ok(SessionAnswer::default()), SyntheticResult::Failed),
+    ] {
+        let mut story = Story::begin();
+        story.created();
+        for _ in 0..40 {
+            story.passes(10_000);
+            if story.effects.contains(&Effect::AskSession(SESSION)) {
+                story
+                    .effects
+                    .retain(|one| *one != Effect::AskSession(SESSION));
+                story.told(Told::Session(answers.clone()));
+            }
+        }
+        assert_eq!(story.ended().unwrap().result, result);
+    }
 }
 
 #[test]

@@ -3,21 +3,26 @@
 use super::super::SyntheticResult;
 use super::super::trace::{APART_MS, Trace};
 use super::{
-    AGAIN_MS, CLASS_MS, CallError, Effect, FLOW_MS, JOIN_MS, REVIVE_MS, Running, TrialState, short,
+    AGAIN_MS, CLASS_MS, CREATED_MS, CallError, Effect, FLOW_MS, JOIN_MS, REVIVE_MS, Running,
+    TrialState, short,
 };
 use crate::core::event::{Failure, Outcome, Timestamp};
 use crate::core::row::SessionStatus;
+
 impl Running {
     /// Only the log knows what became of the request.
     pub(super) fn join(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         let waited = now.since(self.since);
         if self.trial.ended_at.is_none() {
-            let failure = self.failure();
-            if failure.is_none() && waited < CLASS_MS {
+            let Some((result, failure)) = self.refused_as(waited) else {
                 return;
+            };
+            if result == SyntheticResult::Errored {
+                let said = self.trial.reason.take().unwrap_or_default();
+                let reason = format!("{said}; the controller went on with it all the same");
+                self.trial.reason = Some(short(&reason));
             }
-            let failure = failure.or(Some(Failure::NotStarted));
-            self.end(SyntheticResult::Failed, failure, now, out);
+            self.end(result, failure, now, out);
         }
         let Some(trace) = &self.trace else {
             // A request that was sent may still lie with a controller that does not read.
@@ -58,6 +63,23 @@ impl Running {
         if over && trace.vm.is_none() || waited >= FLOW_MS {
             let clean = trace.vm.is_none() || trace.is_gone();
             self.finish(clean, now, out);
+        }
+    }
+
+    /// What an error in answer to the request means, by what the log tells of it; `None` as long as it may tell more.
+    fn refused_as(&self, waited: i64) -> Option<(SyntheticResult, Option<Failure>)> {
+        let failed = |failure| Some((SyntheticResult::Failed, Some(failure)));
+        if let Some(failure) = self.failure() {
+            return failed(failure);
+        }
+        let trace = self.trace.as_ref().filter(|trace| !trace.is_doubtful());
+        match trace {
+            _ if waited < CLASS_MS => None,
+            // It came from between us and the controller, and says nothing about VMs.
+            Some(trace) if trace.went_on() => Some((SyntheticResult::Errored, None)),
+            Some(trace) if trace.is_under_way() && waited < CREATED_MS => None,
+            Some(trace) if trace.vm.is_some() => failed(Failure::Unknown),
+            _ => failed(Failure::NotStarted),
         }
     }
 

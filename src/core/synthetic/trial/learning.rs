@@ -46,11 +46,12 @@ impl Running {
                         self.leave_off(SkipReason::Limited, now, out);
                         return;
                     }
+                    // Who refused it may have passed it on first.
                     CallError::Redirected { to } => {
                         self.redirected(to, out);
-                        (SyntheticResult::Errored, false)
+                        (SyntheticResult::Errored, true)
                     }
-                    CallError::Rejected(_) => (SyntheticResult::Errored, false),
+                    CallError::Rejected(_) => (SyntheticResult::Errored, true),
                     CallError::Unreachable(_) => (SyntheticResult::Errored, false),
                     CallError::Failed { .. } => (SyntheticResult::Failed, true),
                     CallError::Unanswered(_) => (SyntheticResult::Errored, true),
@@ -84,8 +85,13 @@ impl Running {
                 self.redirected(&to, out);
                 return;
             }
-            Err(_) => return,
+            Err(error) => {
+                let gone = matches!(error, CallError::Unreachable(_) | CallError::Unanswered(_));
+                self.unreached = gone.then(|| error.said());
+                return;
+            }
         };
+        self.unreached = None;
         if answer.left.is_some_and(|left| left < FEW_LEFT) {
             self.call_at = now.plus_ms(5 * POLL_MS);
         }
