@@ -15,6 +15,8 @@ use crate::core::event::{Event, Provenance, Timestamp};
 
 /// A record's stamp may be ahead of the time of reading by an unknown zone, and no more.
 const AHEAD_MS: i64 = 24 * 3_600_000;
+/// A record that is older than the one before by more is no late one: the log's clock was set back.
+const LATE_MS: i64 = 60_000;
 /// So many records in a row may be glitches.
 const MAX_GLITCHES: u32 = 20;
 
@@ -62,9 +64,13 @@ struct Inner {
     provenance: Provenance,
     /// A file was begun.
     begun: bool,
-    /// The newest record's time, whatever it said.
+    /// The last record's time, whatever it said; one that is a little late counts not.
     newest: Option<Timestamp>,
-    /// The greatest stamp read, as text: local time, like all stamps of one controller.
+    /// The stamp of a record that says nothing of boots, whose time nobody asked for yet.
+    passed: Option<[u8; 19]>,
+    /// The latest time read of a record that says something, and its stamp as text: local time, like all stamps of one
+    /// controller.
+    furthest: Option<Timestamp>,
     last_stamp: [u8; 19],
     /// Records up to this stamp are not wanted.
     skip_to: Option<[u8; 19]>,
@@ -89,6 +95,8 @@ impl Reader {
                 },
                 begun: false,
                 newest: None,
+                passed: None,
+                furthest: None,
                 last_stamp: [0; 19],
                 skip_to: None,
                 now: None,
@@ -125,6 +133,7 @@ impl Reader {
         let inner = &mut self.inner;
         self.framer
             .push(bytes, &mut |record| inner.take(&record, sink));
+        inner.pass();
     }
 
     /// Nothing came for a while: a record that waits for more is whole.
@@ -132,12 +141,14 @@ impl Reader {
         self.moved = true;
         let inner = &mut self.inner;
         self.framer.flush(&mut |record| inner.take(&record, sink));
+        inner.pass();
     }
 
     pub fn finish(&mut self, sink: &mut impl FnMut(&Event<'_>)) {
         self.moved = true;
         let inner = &mut self.inner;
         self.framer.finish(&mut |record| inner.take(&record, sink));
+        inner.pass();
     }
 
     /// The file that is being read, and up to where: a restored reader goes on there, without `begin_file`.
@@ -188,10 +199,11 @@ impl Inner {
             return;
         }
         match decode::decode(record) {
-            Decoded::Ignored => {}
+            Decoded::Ignored => self.passed = record.stamp().first_chunk().copied(),
             Decoded::Event(kind) => self.event(record, kind, sink),
             Decoded::Unknown(text) => {
                 self.counts.unknown += 1;
+                self.passed = record.stamp().first_chunk().copied();
                 self.shapes.count(text);
             }
             Decoded::Unparsed => {
@@ -221,8 +233,10 @@ impl Inner {
         };
         let at = self.believable(at);
         self.counts.events += 1;
-        if Some(at) > self.newest {
-            self.newest = Some(at);
+        self.passed = None;
+        self.moves(at);
+        if Some(at) > self.furthest {
+            self.furthest = Some(at);
             if let Some(stamp) = record.stamp().first_chunk() {
                 self.last_stamp = *stamp;
             }
@@ -234,6 +248,21 @@ impl Inner {
             kind,
             record: record.text,
         });
+    }
+
+    /// What says nothing of boots tells the time all the same; it is read once for many.
+    fn pass(&mut self) {
+        if let Some(stamp) = self.passed.take()
+            && let Some(at) = self.clock.read(&stamp)
+        {
+            let at = self.believable(at);
+            self.moves(at);
+        }
+    }
+
+    fn moves(&mut self, at: Timestamp) {
+        let late = |newest: &Timestamp| (0..=LATE_MS).contains(&newest.since(at));
+        self.newest = Some(self.newest.filter(late).unwrap_or(at));
     }
 
     /// The record's time, unless it cannot be.
@@ -248,5 +277,40 @@ impl Inner {
             return at;
         }
         self.newest.unwrap_or(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn newest_of(lines: &[&str]) -> Option<i64> {
+        let mut reader = Reader::new(0, Zone::Named(TimeZone::UTC));
+        for line in lines {
+            let line = format!("2025-10-18 {line} {{}}\n");
+            reader.push(line.as_bytes(), &mut |_| {});
+            reader.flush(&mut |_| {});
+        }
+        // Seconds of the day.
+        reader.newest().map(|at| at.0 / 1_000 % 86_400)
+    }
+
+    const NOISE: &str = "00:01:00 [INFO]: Running VM hibernation check...";
+    const START: &str = "00:00:10 [INFO]: Starting Master Controller...";
+
+    #[test]
+    fn the_newest_record_is_the_last_whatever_it_says() {
+        assert_eq!(newest_of(&[]), None);
+        assert_eq!(newest_of(&[NOISE]), Some(60));
+        assert_eq!(newest_of(&[START, NOISE]), Some(60));
+        assert_eq!(newest_of(&[NOISE, START]), Some(60), "a little late");
+        assert_eq!(
+            newest_of(&[NOISE, "00:02:00 [INFO]: Never heard of"]),
+            Some(120)
+        );
+        let set_back = ["01:00:10 [INFO]: Never heard of", NOISE];
+        assert_eq!(newest_of(&set_back), Some(60));
     }
 }

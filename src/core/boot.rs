@@ -31,6 +31,7 @@ mod keep;
 mod probed;
 mod request;
 mod rows;
+mod time;
 mod wait;
 
 #[cfg(test)]
@@ -61,8 +62,6 @@ const MAX_ENDED: usize = 4_096;
 const MAX_ENDED_WITHOUT_VM: usize = 512;
 /// An ended boot is kept this long for late marks: longer than a cancelled boot's flow goes on (300 s and its waits).
 const KEEP_ENDED_MS: i64 = 15 * 60_000;
-/// A longer gap between two events is a silence of the whole log, or a step of its clock.
-const JUMP_MS: i64 = 60_000;
 /// A health check speaks at least every seven seconds.
 const SPEAKS_WITHIN_MS: i64 = 10_000;
 /// The controller waits 60 seconds for a CLI VM, and says nothing meanwhile; some time more, and it will say no more.
@@ -262,24 +261,9 @@ impl Tracker {
 
     /// Takes one event; what follows from it is added to `out`.
     pub fn observe(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
-        let jumped = event.at.since(self.newest) > JUMP_MS
-            || (event.at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
-        self.newest = self.newest.max(event.at);
-        self.heard = self.heard.max(event.at);
+        let jumped = self.moves(event.at);
         self.hear(event, out);
-        if jumped {
-            // After a gap, or where a copy of the image may have frozen everything, the boots in flight, or a restart's
-            // banner, are heard before anything is given up.
-            self.next_sweep = event.at.plus_ms(SPEAKS_WITHIN_MS);
-        } else if event.at >= self.next_sweep {
-            // A boot that was silent until now has been heard.
-            self.sweep(out);
-        }
-    }
-
-    fn has_orphans(&self) -> bool {
-        let mut entries = self.open.values().filter_map(|slot| self.entry(*slot));
-        entries.any(|entry| entry.orphaned.is_some())
+        self.sweep_after(event.at, jumped, out);
     }
 
     fn hear(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
@@ -375,24 +359,6 @@ impl Tracker {
             EventKind::ControllerStopping => self.controller_stops(event.at, out),
             EventKind::ControllerCrashed => self.controller_crashes(event.at),
         }
-    }
-
-    /// The log has been read up to `now` in event time; boots that time alone ends are ended.
-    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Observation>) {
-        if now > self.newest {
-            self.newest = now;
-        }
-        self.sweep(out);
-    }
-
-    /// When `advance` next has work to do.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Timestamp> {
-        (!self.open.is_empty()
-            || !self.requests.is_empty()
-            || !self.ended.is_empty()
-            || !self.ended_without_vm.is_empty())
-        .then_some(self.next_sweep)
     }
 
     /// The log has ended and nothing will follow: what the controller left behind is lost, the rest stays in flight.

@@ -21,6 +21,9 @@ struct Rest {
     provenance: Provenance,
     begun: bool,
     newest: Option<Timestamp>,
+    /// `None` of those written before it was told apart from `newest`.
+    #[serde(default)]
+    furthest: Option<Timestamp>,
     last_stamp: Option<String>,
     skip_to: Option<String>,
     glitches: u32,
@@ -88,6 +91,8 @@ impl Reader {
                 begun: rest.begun,
                 // Times of another zone say nothing in this one.
                 newest: rest.newest.filter(|_| same_zone),
+                passed: None,
+                furthest: rest.furthest.or(rest.newest).filter(|_| same_zone),
                 last_stamp: last_stamp.unwrap_or_default(),
                 skip_to,
                 now: None,
@@ -110,6 +115,7 @@ impl Reader {
             provenance: inner.provenance,
             begun: inner.begun,
             newest: inner.newest,
+            furthest: inner.furthest,
             last_stamp: text(&inner.last_stamp),
             skip_to: inner.skip_to.as_ref().and_then(text),
             glitches: inner.glitches,

@@ -93,6 +93,17 @@ impl Requests {
         }
     }
 
+    /// The log's clock was set back: nothing was asked later.
+    pub(super) fn not_after(&mut self, at: Timestamp) {
+        for (user, list) in &mut self.by_user {
+            for request in list.iter_mut().filter(|request| request.at > at) {
+                request.at = at;
+                request.orphaned = request.orphaned.map(|orphaned| orphaned.not_after(at));
+                self.touched.mark(*user);
+            }
+        }
+    }
+
     fn of(&self, user: UserKey) -> &[Request] {
         self.by_user.get(&user).map_or(&[], Vec::as_slice)
     }

@@ -231,3 +231,65 @@ fn a_guest_that_is_ended_with_its_controller_did_not_die() {
         assert_eq!(story.outcome(1), outcome);
     }
 }
+
+#[test]
+fn boots_after_a_clock_that_was_set_back_are_judged_as_ever() {
+    let hour = 3_600_000;
+    let mut story = Story::new();
+    story.created(hour, 1, 2).wait(hour + 1_500, 2);
+    story.answers(hour + 1_500, 2, 8_000);
+    story.created(0, 2, 3).wait(1_500, 3);
+    // Time passes with nothing else to hear.
+    story.advance(9_000);
+    story.refusals(1_500, 3, 7).advance(30_000);
+    assert_eq!(story.outcome(2), None);
+    let timeout = EventKind::WaitTimedOut {
+        ip: ip(3),
+        deadline_ms: Some(15_000),
+    };
+    story.tell(16_500, timeout);
+    assert_eq!(
+        story.outcome(2),
+        Some((Outcome::Failed, Some(Failure::AgentRefused)))
+    );
+}
+
+#[test]
+fn one_record_that_is_stamped_ahead_ends_no_other_boot() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2);
+    story.create_started(20 * 3_600_000, 9, VmType::Browser);
+    story.refusals(1_500, 2, 3).advance(20_000);
+    story.answers(1_500, 2, 8_000);
+    assert_eq!(story.outcome(1), READY);
+    // Its own boot says no more, and is given up in its time.
+    story.advance(20 * 60_000);
+    assert_eq!(
+        story.outcome(9),
+        Some((Outcome::Lost, Some(Failure::Unknown)))
+    );
+}
+
+#[test]
+fn what_was_begun_before_the_clock_was_set_back_is_given_up_in_its_time() {
+    let hour = 3_600_000;
+    let mut story = Story::new();
+    story.created(hour, 1, 2).wait(hour + 1_500, 2);
+    story.tell(hour + 5_000, BANNER);
+    story.created(0, 2, 3);
+    assert_eq!(story.outcome(1), None, "it may speak");
+    story.advance(100_000);
+    assert_eq!(story.outcome(1), RESTARTED);
+}
+
+#[test]
+fn what_concerns_no_boot_tells_the_time() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    story.tell(9_000, BANNER);
+    for second in 10..60 {
+        let at = Timestamp(START + second * 1_000);
+        story.tracker.goes_on(at, &mut story.said);
+    }
+    assert_eq!(story.outcome(1), RESTARTED);
+}

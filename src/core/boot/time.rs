@@ -1,0 +1,101 @@
+//! Event time as the log tells it: it goes on, jumps over a silence, or is set back.
+//!
+//! The log's clock may be set back, by a person, by a machine that starts, by a zone that was guessed wrong and is learnt;
+//! and one record may be stamped ahead of all others. Either way what comes next is the time, and nothing that was heard
+//! before it was heard later.
+
+use super::{Observation, Orphaned, SPEAKS_WITHIN_MS, Tracker};
+use crate::core::event::Timestamp;
+
+/// A longer gap between two records is a silence of the whole log, or a step of its clock.
+const JUMP_MS: i64 = 60_000;
+/// A record that is older than the newest by more is no late one.
+const BACK_MS: i64 = 60_000;
+
+impl Tracker {
+    /// A record of this time was read that concerns no boot.
+    pub fn goes_on(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
+        let jumped = self.moves(at);
+        self.sweep_after(at, jumped, out);
+    }
+
+    /// The log has been read up to `now` in event time; boots that time alone ends are ended.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Observation>) {
+        self.newest = self.newest.max(now);
+        self.sweep(out);
+    }
+
+    /// When `advance` next has work to do.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        (!self.open.is_empty()
+            || !self.requests.is_empty()
+            || !self.ended.is_empty()
+            || !self.ended_without_vm.is_empty())
+        .then_some(self.next_sweep)
+    }
+
+    /// Takes a record's time; says whether it stands apart from those before it.
+    pub(super) fn moves(&mut self, at: Timestamp) -> bool {
+        if self.newest.since(at) > BACK_MS {
+            self.set_back(at);
+            return true;
+        }
+        let jumped = at.since(self.newest) > JUMP_MS
+            || (at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
+        self.newest = self.newest.max(at);
+        self.heard = self.heard.max(at);
+        jumped
+    }
+
+    pub(super) fn sweep_after(&mut self, at: Timestamp, jumped: bool, out: &mut Vec<Observation>) {
+        if jumped {
+            // After a gap, or where a copy of the image may have frozen everything, the boots in flight, or a restart's
+            // banner, are heard before anything is given up.
+            self.next_sweep = at.plus_ms(SPEAKS_WITHIN_MS);
+        } else if at >= self.next_sweep {
+            // A boot that was silent until now has been heard.
+            self.sweep(out);
+        }
+    }
+
+    fn has_orphans(&self) -> bool {
+        let mut entries = self.open.values().filter_map(|slot| self.entry(*slot));
+        entries.any(|entry| entry.orphaned.is_some())
+    }
+
+    fn set_back(&mut self, at: Timestamp) {
+        self.newest = at;
+        self.heard = self.heard.min(at);
+        self.next_expire = self.next_expire.min(at.plus_ms(BACK_MS));
+        self.starting_since = self.starting_since.map(|since| since.min(at));
+        for slot in self.live_slots() {
+            let Some(entry) = self.entry_mut(slot) else {
+                continue;
+            };
+            entry.last_seen = entry.last_seen.min(at);
+            entry.kept_since = entry.kept_since.map(|since| since.min(at));
+            entry.orphaned = entry.orphaned.map(|orphaned| orphaned.not_after(at));
+        }
+        let kept = self
+            .ended
+            .values_mut()
+            .chain(self.ended_without_vm.values_mut());
+        for (since, _) in kept {
+            *since = (*since).min(at);
+        }
+        self.requests.not_after(at);
+    }
+}
+
+impl Orphaned {
+    /// The same, had the controller gone no later.
+    pub(super) fn not_after(self, at: Timestamp) -> Orphaned {
+        let gone = self.at.min(at);
+        Orphaned {
+            until: gone.plus_ms(self.until.since(self.at)),
+            at: gone,
+            ..self
+        }
+    }
+}
