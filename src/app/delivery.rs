@@ -102,7 +102,7 @@ async fn worker(
     } = reporting;
     let report = move |report: notify::Report| {
         match report.outcome {
-            notify::Outcome::Sent => resort.tried(&channel, true),
+            notify::Outcome::Sent | notify::Outcome::Partly => resort.tried(&channel, true),
             notify::Outcome::Retrying(_)
             | notify::Outcome::Failed(_)
             | notify::Outcome::Expired => resort.tried(&channel, false),

@@ -110,7 +110,7 @@ impl Health {
     /// What became of a message, or of one try.
     pub(super) fn channel(&self, name: &str, outcome: Outcome) {
         match outcome {
-            Outcome::Sent => self.note(name, None),
+            Outcome::Sent | Outcome::Partly => self.note(name, None),
             // Who refuses us is in trouble until somebody mends it, and then is well.
             Outcome::Retrying(_) | Outcome::Failed(Trouble::Auth) => {
                 self.note(name, Some(outcome.as_str()));

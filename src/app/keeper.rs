@@ -678,7 +678,7 @@ fn ended(outcome: Outcome) -> Option<MessageState> {
         Outcome::Replaced => Some(MessageState::Dropped),
         Outcome::Failed(_) | Outcome::Expired | Outcome::Overflow => Some(MessageState::Dead),
         // The next run sends it.
-        Outcome::Retrying(_) | Outcome::Unsent => None,
+        Outcome::Retrying(_) | Outcome::Partly | Outcome::Unsent => None,
     }
 }
 

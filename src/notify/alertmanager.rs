@@ -256,7 +256,9 @@ impl Instance {
                     retry_after.unwrap_or_else(|| retry::jittered(health.tries, jitter.draw()));
                 wish.min(self.rhythm.resend)
             }
-            Ok(()) | Err(NotifyError::Permanent { .. }) => self.rhythm.resend,
+            Ok(()) | Err(NotifyError::Partly { .. } | NotifyError::Permanent { .. }) => {
+                self.rhythm.resend
+            }
         };
         Some(now + wait)
     }
@@ -300,7 +302,8 @@ impl Health {
                 self.tries = self.tries.saturating_add(1);
                 Outcome::Retrying(error.trouble())
             }
-            NotifyError::Permanent { .. } => {
+            // It has one recipient.
+            NotifyError::Partly { .. } | NotifyError::Permanent { .. } => {
                 self.tries = 0;
                 Outcome::Failed(error.trouble())
             }

@@ -158,7 +158,10 @@ impl Receiver {
             // Nobody left to try again for, and the mail is with those it could reach.
             let alone = self.with_it(&message.id).is_empty();
             return match (round.put_off, round.refused) {
-                (Some(error), _) => Err(error),
+                (Some(error), _) if alone => Err(error),
+                (Some(error), _) => Err(NotifyError::Partly {
+                    fault: error.fault(),
+                }),
                 (None, Some(error)) if alone => Err(error),
                 _ => Ok(()),
             };
@@ -168,7 +171,9 @@ impl Receiver {
         self.remember(&message.id, &round.taken);
         leave(server).await;
         match round.put_off {
-            Some(error) => Err(error),
+            Some(error) => Err(NotifyError::Partly {
+                fault: error.fault(),
+            }),
             None => Ok(()),
         }
     }
@@ -237,7 +242,9 @@ impl Receiver {
                         "a recipient was refused"
                     );
                     match error {
-                        NotifyError::Transient { .. } => round.put_off = Some(error),
+                        NotifyError::Transient { .. } | NotifyError::Partly { .. } => {
+                            round.put_off = Some(error);
+                        }
                         NotifyError::Permanent { .. } => round.refused = Some(error),
                     }
                 }

@@ -92,6 +92,9 @@ pub enum NotifyError {
         retry_after: Option<Duration>,
         source: Option<Cause>,
     },
+    /// Some of its recipients have it, and others are to be tried again.
+    #[error("send the notification to all of its recipients: {fault}")]
+    Partly { fault: Fault },
     /// No further try of this message can help.
     #[error("send the notification: {fault}")]
     Permanent { fault: Fault, source: Option<Cause> },
@@ -157,7 +160,9 @@ impl NotifyError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            NotifyError::Transient { fault, .. } | NotifyError::Permanent { fault, .. } => *fault,
+            NotifyError::Transient { fault, .. }
+            | NotifyError::Partly { fault }
+            | NotifyError::Permanent { fault, .. } => *fault,
         }
     }
 

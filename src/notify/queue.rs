@@ -2,7 +2,8 @@
 //!
 //! A newer state of an incident takes the place of an unsent older one, so that a receiver that was away is told how
 //! things are and not how they were: what is over by the time that it can be sent pages nobody, and its end tells the
-//! whole. An end is never overtaken by what came before it. Bounded; beyond the bound the oldest goes, and is said.
+//! whole. An end is never overtaken by what came before it. What only some of its recipients could be given waits apart, each
+//! for its own time, and delays nothing. Bounded; beyond the bound the oldest goes, and is said.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) struct Entry {
     pub(super) accepted: Instant,
     /// How it is laid out.
     pub(super) form: Form,
+    /// So often some of its recipients were put off.
+    pub(super) put_off: u32,
 }
 
 impl Entry {
@@ -39,6 +42,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     entries: VecDeque<Entry>,
+    /// What some of its recipients have, and when the others are tried again.
+    apart: Vec<(Instant, Entry)>,
 }
 
 /// What a new entry cost.
@@ -53,6 +58,12 @@ pub(super) enum Displaced {
 
 impl Queue {
     pub(super) fn push(&mut self, entry: Entry) -> Displaced {
+        let older = |(_, older): &(Instant, Entry)| older.is_older_state_of(&entry);
+        if let Some(at) = self.apart.iter().position(older) {
+            let (_, older) = self.apart.swap_remove(at);
+            self.entries.push_back(entry);
+            return Displaced::Replaced(older);
+        }
         if let Some(older) = self
             .entries
             .iter_mut()
@@ -73,6 +84,12 @@ impl Queue {
         self.entries.pop_front()
     }
 
+    /// All that is left, what waits apart last.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
+        let apart = self.apart.drain(..).map(|(_, entry)| entry);
+        self.entries.drain(..).chain(apart)
+    }
+
     /// Back to the front, unless a newer state of its incident came meanwhile: then it is handed back.
     pub(super) fn give_back(&mut self, entry: Entry) -> Option<Entry> {
         if let Some(at) = self
@@ -90,6 +107,36 @@ impl Queue {
         None
     }
 
+    /// To be tried again at `due`, whatever else is sent until then; given back where a newer state of its incident waits,
+    /// or too much.
+    pub(super) fn set_apart(&mut self, due: Instant, entry: Entry) -> Displaced {
+        let newer = |newer: &Entry| entry.is_older_state_of(newer);
+        if self.entries.iter().any(newer) {
+            return Displaced::Replaced(entry);
+        }
+        if self.apart.len() >= MOST {
+            return Displaced::Overflow(entry);
+        }
+        self.apart.push((due, entry));
+        Displaced::Nothing
+    }
+
+    /// What waits apart, and is due, is next but for what waits already.
+    pub(super) fn rejoin(&mut self, now: Instant) {
+        let due = self.apart.extract_if(.., |(due, _)| *due <= now);
+        self.entries.extend(due.map(|(_, entry)| entry));
+    }
+
+    /// When something that waits apart is due.
+    pub(super) fn next_apart(&self) -> Option<Instant> {
+        self.apart.iter().map(|(due, _)| *due).min()
+    }
+
+    /// All of it is due.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.apart.iter_mut().for_each(|(due, _)| *due = now);
+    }
+
     /// Whether an incident's first page waits: its receiver has not heard of it.
     pub(super) fn holds_beginning_of(&self, incident: &str) -> bool {
         self.entries
@@ -98,9 +145,10 @@ impl Queue {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.apart.len()
     }
 
+    /// Nothing waits to be sent now.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -50,6 +50,7 @@ pub(crate) fn next(error: &NotifyError, progress: Progress, random: f64) -> Next
         }
         NotifyError::Permanent { .. } => return Next::GiveUp,
         NotifyError::Transient { retry_after, .. } => *retry_after,
+        NotifyError::Partly { .. } => None,
     };
     let after = wish.unwrap_or_else(|| jittered(tries, random));
     if age.saturating_add(after) > max_age {

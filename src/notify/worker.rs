@@ -44,6 +44,8 @@ pub enum Outcome {
     Sent,
     /// A try failed; another follows.
     Retrying(Trouble),
+    /// Some of its recipients have it; the others are tried again.
+    Partly,
     /// No further try follows.
     Failed(Trouble),
     /// It was tried for as long as it is worth.
@@ -62,6 +64,7 @@ impl Outcome {
         let troubles = Trouble::ALL;
         [
             Outcome::Sent,
+            Outcome::Partly,
             Outcome::Expired,
             Outcome::Replaced,
             Outcome::Overflow,
@@ -77,6 +80,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Sent => "sent",
+            Outcome::Partly => "partly",
             Outcome::Expired => "expired",
             Outcome::Replaced => "replaced",
             Outcome::Overflow => "overflow",
@@ -205,8 +209,10 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     async fn run(mut self, stop: impl Future<Output = Instant>) -> Vec<Unsent> {
         let mut stop = pin!(stop);
         let mut deadline: Option<Instant> = None;
-        while self.open || !self.queue.is_empty() {
+        while self.open || self.queue.len() > 0 {
             let now = clock::monotonic();
+            self.queue.rejoin(now);
+            let apart = self.queue.next_apart();
             let waits = self.wait.until.max(self.bucket.next(now));
             let waits = waits.filter(|until| *until > now);
             let idle = self.queue.is_empty();
@@ -221,15 +227,20 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             if !idle && deadline.is_some_and(too_late) {
                 break;
             }
+            let apart_too_late = |end| apart.is_some_and(|due| due >= end);
+            if idle && !self.open && deadline.is_some_and(apart_too_late) {
+                break;
+            }
             tokio::select! {
                 biased;
                 () = reached(deadline) => break,
                 end = &mut stop, if deadline.is_none() => {
                     deadline = Some(end);
-                    self.wait.cut_short();
+                    self.cut_short();
                 }
                 next = self.notifications.recv(), if self.open => self.accept(next),
                 () = reached(waits), if !idle => {}
+                () = reached(apart) => {}
             }
         }
         self.leave()
@@ -276,7 +287,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             None => self.back(entry),
         }
         if stopped {
-            self.wait.cut_short();
+            self.cut_short();
         }
         answered
     }
@@ -304,8 +315,20 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             notice,
             accepted: clock::monotonic(),
             form,
+            put_off: 0,
         };
-        match self.queue.push(entry) {
+        let displaced = self.queue.push(entry);
+        self.displaced(displaced);
+    }
+
+    /// All that is not asked to wait is tried at once: the end comes.
+    fn cut_short(&mut self) {
+        self.wait.cut_short();
+        self.queue.hurry(clock::monotonic());
+    }
+
+    fn displaced(&mut self, displaced: Displaced) {
+        match displaced {
             Displaced::Nothing => {}
             Displaced::Replaced(older) => self.say(Outcome::Replaced, Duration::ZERO, &older),
             Displaced::Overflow(oldest) => {
@@ -329,6 +352,10 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             }
             return self.say(Outcome::Sent, took, &entry);
         };
+        if let NotifyError::Partly { .. } = error {
+            self.wait = Wait::default();
+            return self.partly(entry, took, &error);
+        }
         self.broken |= error.breaks_receiver();
         let age = entry.age(now);
         let tries = self.wait.tries.saturating_add(1);
@@ -403,6 +430,39 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         }
     }
 
+    /// Who has it is not told again, and nobody waits for who has not.
+    fn partly(&mut self, mut entry: Entry, took: Duration, error: &NotifyError) {
+        let now = clock::monotonic();
+        entry.put_off = entry.put_off.saturating_add(1);
+        let progress = Progress {
+            tries: entry.put_off,
+            age: entry.age(now),
+            max_age: self.sender.max_age,
+            reduced: entry.form.reduced,
+        };
+        let (channel, incident) = (self.sender.name(), entry.message.incident.as_str());
+        let error = (error, error.chain());
+        if let Next::Again { after, .. } = retry::next(error.0, progress, (self.draw)()) {
+            tracing::warn!(
+                channel,
+                incident,
+                error = error.1,
+                again_after_ms = after.as_millis(),
+                "notification sent to some of its recipients, the others will be tried again"
+            );
+            self.say(Outcome::Partly, took, &entry);
+            let displaced = self.queue.set_apart(now + after, entry);
+            return self.displaced(displaced);
+        }
+        tracing::error!(
+            channel,
+            incident,
+            error = error.1,
+            "notification sent to some of its recipients only, and too old by now for the others"
+        );
+        self.say(Outcome::Expired, took, &entry);
+    }
+
     /// Puts back what was not sent, unless a newer state is there.
     fn back(&mut self, entry: Entry) {
         if let Some(older) = self.queue.give_back(entry) {
@@ -428,7 +488,8 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             self.accept(Some(notice));
         }
         let mut left = Vec::new();
-        while let Some(entry) = self.queue.pop() {
+        let entries: Vec<Entry> = self.queue.drain().collect();
+        for entry in entries {
             tracing::error!(
                 channel = self.sender.name(),
                 incident = entry.message.incident,

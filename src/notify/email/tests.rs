@@ -262,7 +262,7 @@ async fn one_recipient_who_is_put_off_is_tried_again_alone() {
     let message = sender.render(&story()[0]);
     for _ in 0..2 {
         let error = sender.send(&message).await.unwrap_err();
-        assert!(matches!(error, NotifyError::Transient { .. }));
+        assert!(matches!(error, NotifyError::Partly { .. }));
     }
     assert_eq!(
         heard(&transcript, "RCPT TO:<oncall@").len(),

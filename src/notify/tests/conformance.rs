@@ -124,7 +124,7 @@ async fn each_status_means_the_same_to_every_kind() {
             let about = format!("{}, {status}", specimen.name);
             let wish = match &error {
                 NotifyError::Transient { retry_after, .. } => *retry_after,
-                NotifyError::Permanent { .. } => None,
+                NotifyError::Partly { .. } | NotifyError::Permanent { .. } => None,
             };
             assert_eq!(wish, again.then(|| Duration::from_secs(17)), "{about}");
             assert_eq!(

@@ -10,7 +10,7 @@ use crate::notify::pace::Pace;
 use crate::notify::page::Context;
 use crate::notify::{Attempt, Draft, Message, Transport, fixture};
 
-/// How long each try takes, and how it ends: 1 is no answer at all, 2 nothing to be sent.
+/// How long each try takes, and how it ends: 1 is no answer at all, 2 nothing to be sent, 3 sent to some of many.
 type Script = VecDeque<(u64, u16, Option<u64>)>;
 
 /// A receiver in memory that writes down what it was sent, and when.
@@ -58,6 +58,11 @@ impl Transport for Scripted {
             match status {
                 1 => return Err(NotifyError::transient(Fault::Network)),
                 2 => return Err(NotifyError::permanent(Fault::Request)),
+                3 => {
+                    return Err(NotifyError::Partly {
+                        fault: Fault::Replied(450),
+                    });
+                }
                 _ => {}
             }
             NotifyError::of_status(status, wish.map(Duration::from_secs)).map_or(Ok(()), Err)
@@ -199,6 +204,58 @@ async fn a_refused_message_does_not_hold_up_the_next() {
     trial.work_to_the_end().await;
     assert_eq!(trial.sent(), words(&[(0, "firing 401"), (0, "firing 200")]));
     assert_eq!(trial.outcomes(), ["failed_auth", "sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_put_off_delays_nobody_else() {
+    // The first page is tried for its last recipient after 0.5, 1 and 2 s more; meanwhile another leaves at once.
+    let script = [(0, 3, None), (0, 200, None), (0, 3, None), (0, 3, None)];
+    let mut trial = Trial::new(&script);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.give(&fixture::incident(VmType::Browser, Failure::TapFailed)[0]);
+    trial.work_to_the_end().await;
+    let expected = [
+        (0, "firing 3"),
+        (0, "firing 200"),
+        (0, "firing 3"),
+        (1, "firing 3"),
+        (3, "firing 200"),
+    ];
+    assert_eq!(trial.sent(), words(&expected));
+    let outcomes = ["partly", "sent", "partly", "partly", "sent"];
+    assert_eq!(trial.outcomes(), outcomes);
+    assert!(!trial.broken.lock().unwrap().contains(&true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_put_off_is_told_the_newer_state_and_never_the_older_one() {
+    let mut trial = Trial::new(&[(0, 3, None), (7, 200, None)]);
+    let told = story(Failure::AgentRefused);
+    trial.give(&told[0]);
+    trial.give(&fixture::incident(VmType::Browser, Failure::TapFailed)[0]);
+    let into = trial.into.take().unwrap();
+    let later = async {
+        // While another page is sent the incident ends.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        into.try_send(Arc::new(told[2].clone()).into()).unwrap();
+        drop(into);
+        std::future::pending::<Instant>().await
+    };
+    trial.work(later).await;
+    let expected = [(0, "firing 3"), (0, "firing 200"), (7, "resolved 200")];
+    assert_eq!(trial.sent(), words(&expected));
+    assert_eq!(trial.outcomes(), ["partly", "replaced", "sent", "sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_put_off_is_given_up_in_the_end() {
+    let script: Vec<(u64, u16, Option<u64>)> = vec![(0, 3, None); 400];
+    let mut trial = Trial::new(&script);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    trial.work_to_the_end().await;
+    assert_eq!(trial.outcomes().last(), Some(&"expired"));
+    let last = trial.sent().last().unwrap().0;
+    assert!((5 * 3_600..6 * 3_600).contains(&last), "{last}");
 }
 
 #[tokio::test(start_paused = true)]
