@@ -61,6 +61,7 @@ pub fn zone_of(config: &Config) -> (TimeZone, String) {
 #[must_use]
 pub fn voice_of(config: &Config) -> Voice {
     Voice {
+        host: config.host.clone(),
         zone: zone_of(config).0,
         runbook_base: config.links.runbook_base.as_ref().map(ToString::to_string),
     }
@@ -400,9 +401,13 @@ pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
         ..=1 => ("", String::new()),
         _ => ("Revised: ", format!("-{revision}")),
     };
-    let of_fleet = if report.of_fleet { "fleet-" } else { "" };
+    // Letters of different hosts are different letters, to whoever tells them by their id.
+    let whose = match report.of_fleet {
+        true => "fleet".to_owned(),
+        false => atom(&voice.host),
+    };
     Letter {
-        id: format!("report-{of_fleet}{}{suffix}", report.week),
+        id: format!("report-{whose}-{}{suffix}", report.week),
         list: "report",
         subject: format!("{revised}{subject}"),
         text,
@@ -412,6 +417,15 @@ pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
             .map(|picture| (picture.cid, picture.png))
             .collect(),
     }
+}
+
+/// The name as it may stand in a message's id.
+fn atom(name: &str) -> String {
+    let atom = |c: char| match c {
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '-',
+    };
+    name.chars().map(atom).collect()
 }
 
 /// The notifier through which reports are mailed.

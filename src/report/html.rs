@@ -72,6 +72,7 @@ fn head(report: &Report, voice: &Voice) -> Markup {
                 (report.week.monday().strftime("%-d %B %Y").to_string()) " to "
                 (report.week.sunday().strftime("%-d %B %Y").to_string())
                 ", " (report.zone)
+                @if !report.of_fleet { ", host " (voice.host) }
                 @if report.hosts.len() > 1 { ", " (words::grouped(report.hosts.len() as u64)) " hosts" }
             }
             p.headline { (words::headline(report)) }

@@ -47,14 +47,14 @@ pub fn letter(report: &Report, voice: &Voice) -> Letter {
         .collect();
     let page = page(report, voice, &pictures).into_string();
     Letter {
-        subject: subject(report),
+        subject: subject(report, voice),
         text: super::markdown(report, voice),
         html: page,
         pictures: pictures.into_iter().map(|(picture, ..)| picture).collect(),
     }
 }
 
-fn subject(report: &Report) -> String {
+fn subject(report: &Report, voice: &Voice) -> String {
     let partial = if report.coverage.partial {
         " (partial)"
     } else {
@@ -69,7 +69,7 @@ fn subject(report: &Report) -> String {
                 words::grouped(hosts as u64)
             )
         }
-        _ => report.week.to_string(),
+        _ => format!("{}, {}", report.week, voice.host),
     };
     match report.kind(VmType::Browser).map(|kind| kind.rate.ready) {
         Some(ready) if ready.n > 0 => format!(
@@ -88,12 +88,16 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (subject(report)) }
+                title { (subject(report, voice)) }
             }
             body style="margin:0;padding:0;background:#f4f5f7" {
                 table role="presentation" width="100%" cellpadding="0" cellspacing="0" { tr { td align="center" style="padding:16px 8px" {
                     table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style=(SECTION) {
-                        p style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" { "Weekly boot reliability, " (report.zone) }
+                        p style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" {
+                            "Weekly boot reliability"
+                            @if !report.of_fleet { " of " (voice.host) }
+                            ", " (report.zone)
+                        }
                         h1 style="margin:0;font:bold 26px/1.3 Arial,Helvetica,sans-serif;color:#222a33" { "Week " (report.week) }
                         p style="margin:10px 0;font-size:16px" { (words::headline(report)) }
                         (advice(report))

@@ -34,10 +34,14 @@ fn write(text: &mut String, report: &Report, voice: &Voice) -> std::fmt::Result 
     writeln!(text, "# Boot reliability, week {}\n", report.week)?;
     writeln!(
         text,
-        "{} to {}, {}\n",
+        "{} to {}, {}{}\n",
         report.week.monday(),
         report.week.sunday(),
-        plain(&report.zone)
+        plain(&report.zone),
+        match report.of_fleet {
+            true => String::new(),
+            false => format!(", host {}", plain(&voice.host)),
+        }
     )?;
     writeln!(text, "**{}**\n", words::headline(report))?;
     writeln!(text, "{}\n", words::budget(report))?;

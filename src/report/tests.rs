@@ -17,6 +17,7 @@ const HOUR: i64 = 60 * MINUTE;
 
 fn voice() -> Voice {
     Voice {
+        host: "host-1".to_owned(),
         zone: TimeZone::get("Europe/Berlin").unwrap(),
         runbook_base: Some("https://wiki.example/runbooks/".to_owned()),
     }
@@ -170,7 +171,7 @@ fn a_mail_stays_below_the_size_at_which_it_is_clipped_and_brings_its_pictures() 
     assert!(!letter.html.contains("http://") && !letter.html.contains("src=\"https"));
     assert_eq!(
         letter.subject,
-        "Boot reliability 2025-W42: 85.8 % of browser boots ready, 211 of 246"
+        "Boot reliability 2025-W42, host-1: 85.8 % of browser boots ready, 211 of 246"
     );
 }
 
@@ -219,7 +220,7 @@ fn an_empty_week_is_laid_out_too() {
     assert!(charts(&report).is_empty());
     assert_eq!(
         letter(&report, &voice()).subject,
-        "Boot reliability 2026-W53: no browser boot (partial)"
+        "Boot reliability 2026-W53, host-1: no browser boot (partial)"
     );
 }
 

@@ -12,6 +12,8 @@ use crate::core::report::{HostFigures, Rate, Report, growth};
 /// How times and links are written.
 #[derive(Clone, Debug)]
 pub struct Voice {
+    /// Whose report it is, where it is of one host.
+    pub host: String,
     pub zone: TimeZone,
     /// Where runbooks are; nothing is linked without.
     pub runbook_base: Option<String>,

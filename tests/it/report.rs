@@ -211,7 +211,7 @@ async fn each_recipient_gets_a_week_once_and_a_revision_that_says_something_else
         assert_eq!(mail["defects"], serde_json::json!([]), "{mail}");
         let kinds = serde_json::json!(["text/plain", "multipart/related"]);
         assert_eq!(mail["types"], kinds);
-        let subject = "Boot reliability 2025-W42: 90.0 % of browser boots ready, 45 of 50";
+        let subject = "Boot reliability 2025-W42, host-1: 90.0 % of browser boots ready, 45 of 50";
         assert_eq!(mail["headers"]["Subject"], subject);
         assert_eq!(mail["headers"]["Auto-Submitted"], "auto-generated");
         assert!(mail["longest_line"].as_u64() <= Some(998), "{mail}");
@@ -246,7 +246,7 @@ async fn each_recipient_gets_a_week_once_and_a_revision_that_says_something_else
     let subject = server.next()["headers"]["Subject"].clone();
     assert_eq!(
         subject,
-        "Revised: Boot reliability 2025-W42: 82.0 % of browser boots ready, 41 of 50"
+        "Revised: Boot reliability 2025-W42, host-1: 82.0 % of browser boots ready, 41 of 50"
     );
 }
 
@@ -272,7 +272,7 @@ fn the_sidecar_makes_up_for_the_last_report_once_whatever_restarts() {
     let mail = server.next();
     let subject = mail["headers"]["Subject"].as_str().unwrap().to_owned();
     assert!(
-        subject.starts_with(&format!("Boot reliability {last}: 96.0 %")),
+        subject.starts_with(&format!("Boot reliability {last}, host-1: 96.0 %")),
         "{subject}"
     );
     sidecar.stop().unwrap();

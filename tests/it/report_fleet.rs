@@ -322,7 +322,7 @@ async fn a_fleet_s_week_is_mailed_once_to_each_recipient_beside_the_host_s_own()
     let subject = server.next()["headers"]["Subject"].clone();
     assert_eq!(
         subject,
-        "Boot reliability 2025-W42: 50.0 % of browser boots ready, 1 of 2 (partial)"
+        "Boot reliability 2025-W42, desk: 50.0 % of browser boots ready, 1 of 2 (partial)"
     );
     assert!(server.is_quiet());
 }

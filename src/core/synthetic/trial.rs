@@ -58,6 +58,8 @@ const SETTLED_MS: i64 = 10_000;
 pub const FLOW_MS: i64 = 360_000;
 /// A request that has not reached the log by then never will.
 const JOIN_MS: i64 = 180_000;
+/// Who turns a request away has passed it on before, if at all: it reaches the log within this time.
+const TURNED_AWAY_MS: i64 = 15_000;
 /// After an error of the controller the log has so long to say which.
 const CLASS_MS: i64 = 5_000;
 /// Between two tries to cancel that were not answered with success.
@@ -193,6 +195,8 @@ pub struct Running {
     not_begun: Option<SkipReason>,
     /// It was told that nothing is touched.
     left_alone: bool,
+    /// The request was answered with a refusal or a redirect.
+    turned_away: bool,
     /// Why the controller did not answer when it was asked last.
     unreached: Option<String>,
 }
@@ -309,6 +313,7 @@ impl Running {
             again: 0,
             not_begun: None,
             left_alone: false,
+            turned_away: false,
             unreached: None,
         }
     }
@@ -386,7 +391,7 @@ impl Running {
                     [at(APART_MS), None, None]
                 }
                 Some(_) => [at(FLOW_MS), None, None],
-                None => [at(JOIN_MS), None, None],
+                None => [at(self.join_ms()), None, None],
             },
             TrialState::Following => {
                 let most = if self.seen.created {

@@ -110,7 +110,7 @@ fn what_was_refused_and_reached_the_controller_all_the_same_is_cancelled() {
         story.told(Told::Journalled(true)).sees();
         story.told(Told::Started(Err(error)));
         assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
-        story.passes(20_000).log(&[
+        story.passes(2_000).log(&[
             EventKind::RequestMarked { mark: MARK },
             EventKind::RequestAccepted { user: OURS },
             EventKind::SessionOpened {

@@ -4,7 +4,7 @@ use super::super::SyntheticResult;
 use super::super::trace::{APART_MS, Trace};
 use super::{
     AGAIN_MS, CLASS_MS, CREATED_MS, CallError, Effect, FLOW_MS, JOIN_MS, REVIVE_MS, Running,
-    TrialState, short,
+    TURNED_AWAY_MS, TrialState, short,
 };
 use crate::core::event::{Failure, Outcome, Timestamp};
 use crate::core::row::SessionStatus;
@@ -26,7 +26,7 @@ impl Running {
         }
         let Some(trace) = &self.trace else {
             // A request that was sent may still lie with a controller that does not read.
-            if self.sighted && waited >= JOIN_MS {
+            if self.sighted && waited >= self.join_ms() {
                 self.finish(true, now, out);
             }
             return;
@@ -63,6 +63,14 @@ impl Running {
         if over && trace.vm.is_none() || waited >= FLOW_MS {
             let clean = trace.vm.is_none() || trace.is_gone();
             self.finish(clean, now, out);
+        }
+    }
+
+    /// After so long without a word of it in the log it never arrived.
+    pub(super) fn join_ms(&self) -> i64 {
+        match self.turned_away {
+            true => TURNED_AWAY_MS,
+            false => JOIN_MS,
         }
     }
 

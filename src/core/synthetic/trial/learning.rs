@@ -41,6 +41,8 @@ impl Running {
             }
             Err(error) => {
                 self.trial.reason = Some(short(&error.said()));
+                self.turned_away =
+                    matches!(error, CallError::Redirected { .. } | CallError::Rejected(_));
                 let (result, reached) = match &error {
                     CallError::Limited { .. } => {
                         self.leave_off(SkipReason::Limited, now, out);
