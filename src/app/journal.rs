@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, SourceEvent};
+use crate::clock;
 use crate::controller::journal::Export;
 use crate::source::journal::{self, JournalCheckpoint, JournalEvent, JournalOptions, JournalStats};
 use crate::source::tail::TailStats;
@@ -32,6 +33,11 @@ pub(super) async fn run(
     };
     let (entries_tx, mut entries) = mpsc::channel(ENTRIES);
     let (figures_tx, figures) = watch::channel(JournalStats::default());
+    // The place to go on from, should nothing come.
+    let mut nothing = Some(checkpoint.clone().unwrap_or_else(|| JournalCheckpoint {
+        cursor: None,
+        history_before: Some(clock::now()),
+    }));
     let unwrap = async {
         let mut export = Export::default();
         let mut offset = 0u64;
@@ -44,7 +50,8 @@ pub(super) async fn run(
                 Err(_) if caught_up || !figures.borrow().running => continue,
                 Err(_) => {
                     caught_up = true;
-                    if events.send(SourceEvent::CaughtUp).await.is_err() {
+                    let after = nothing.take().map(Place::Journal);
+                    if events.send(SourceEvent::CaughtUp { after }).await.is_err() {
                         return;
                     }
                     continue;
@@ -74,6 +81,7 @@ pub(super) async fn run(
                         history,
                     };
                     caught_up = false;
+                    nothing = None;
                     events.send(chunk).await
                 }
                 JournalEvent::Trouble { error } => {

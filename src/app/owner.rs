@@ -381,7 +381,11 @@ impl Owner {
                 self.read(|reader, mut sink| reader.finish(&mut sink));
             }
             SourceEvent::EndOfFile { .. } | SourceEvent::Rotated { .. } => {}
-            SourceEvent::CaughtUp => {
+            SourceEvent::CaughtUp { after } => {
+                // A first start is over when there was nothing to read, too.
+                if let Some(after) = after {
+                    self.gather.read_to(after);
+                }
                 self.caught_up = Some(clock::monotonic());
                 self.history = false;
                 // An earlier run may have left a record that waited for more.

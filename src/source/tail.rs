@@ -78,7 +78,10 @@ pub enum TailEvent<C = Checkpoint> {
     /// Sent again should late bytes of this generation follow.
     EndOfFile { generation: u32 },
     /// Everything that was there is delivered. Sent once per transition to idle.
-    CaughtUp,
+    CaughtUp {
+        /// Where there was nothing to deliver yet, in a log that is there: what is written from now on is no history.
+        after: Option<C>,
+    },
     /// A successor of the followed file was found and opened.
     Rotated { generation: u32 },
     /// The file shrank, or was rewritten in place. What it holds now is read from its start, under a new generation
@@ -117,7 +120,9 @@ impl TailEvent {
                 history,
             },
             TailEvent::EndOfFile { generation } => TailEvent::EndOfFile { generation },
-            TailEvent::CaughtUp => TailEvent::CaughtUp,
+            TailEvent::CaughtUp { after } => TailEvent::CaughtUp {
+                after: after.map(C::from),
+            },
             TailEvent::Rotated { generation } => TailEvent::Rotated { generation },
             TailEvent::Truncated {
                 generation,

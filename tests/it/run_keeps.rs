@@ -42,6 +42,21 @@ fn a_restart_neither_pages_again_nor_forgets_to_resolve() {
 }
 
 #[test]
+fn a_first_run_over_an_empty_log_ends_the_first_start() {
+    let (_folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let pager = Pager::start();
+    let first = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    first.wait_until_ready();
+    first.stop().unwrap();
+    play(&log, 1, "agent-missing", 3);
+    let second = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    let page = pager.next();
+    assert_eq!(page["alerts"][0]["labels"]["cause"], "agent_refused");
+    second.stop().unwrap();
+}
+
+#[test]
 fn kill_minus_nine_after_a_page_is_no_second_page() {
     let (folder, log) = log();
     let pager = Pager::start();

@@ -186,7 +186,10 @@ impl Follower {
             self.caught_up_told = told;
             return None;
         }
-        (!told).then_some(TailEvent::CaughtUp)
+        let nothing = self.last_bytes.is_none() && !self.generations.is_empty();
+        (!told).then(|| TailEvent::CaughtUp {
+            after: nothing.then(|| self.checkpoint()),
+        })
     }
 
     // Starting.

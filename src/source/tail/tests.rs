@@ -177,7 +177,7 @@ impl Tail {
             words.push(match event {
                 TailEvent::Chunk { .. } => continue,
                 TailEvent::EndOfFile { generation } => format!("end of {generation}"),
-                TailEvent::CaughtUp => "caught up".to_owned(),
+                TailEvent::CaughtUp { .. } => "caught up".to_owned(),
                 TailEvent::Rotated { generation } => format!("rotated to {generation}"),
                 TailEvent::Truncated {
                     generation,

@@ -13,7 +13,10 @@ fn lines_come_once_in_order_and_then_the_follower_is_caught_up() {
     tail.wake();
     assert!(matches!(
         tail.events.as_slice(),
-        [TailEvent::Chunk { offset: 4, .. }, TailEvent::CaughtUp]
+        [
+            TailEvent::Chunk { offset: 4, .. },
+            TailEvent::CaughtUp { after: None }
+        ]
     ));
     assert_eq!(tail.text(), "c\n");
     tail.wake().look();
