@@ -63,7 +63,7 @@ fn follow(
                         seen(count);
                     }
                     // It follows and is idle: now the writer may begin.
-                    Some(TailEvent::CaughtUp) => {
+                    Some(TailEvent::CaughtUp { .. }) => {
                         if let Some((write, file)) = write.take() {
                             writer = Some(std::thread::spawn(move || write(file)));
                         }

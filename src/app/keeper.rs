@@ -574,7 +574,12 @@ impl Keeper {
 
     /// What became of messages, into the store.
     async fn note_outcomes(&mut self) {
-        for (ticket, outcome) in self.outcomes.take() {
+        for (ticket, (tries, outcome)) in self.outcomes.take() {
+            let stored = self.owed.get(&ticket).and_then(|owed| owed.stored);
+            if let Some(id) = stored.filter(|_| tries > 0) {
+                let status = outcome.as_str().to_owned();
+                self.shelf.pending.mark(Mark::Tried { id, tries, status });
+            }
             let Some(state) = ended(outcome) else {
                 continue;
             };

@@ -275,7 +275,10 @@ async fn incidents(
 ) -> anyhow::Result<Vec<(Incident, IncidentFact)>> {
     let rows = history.incidents(range.clone()).await;
     let rows = rows.context("read the week's incidents")?;
-    let messages = history.messages(range.clone()).await;
+    // A page may be on its way for as long as it is worth anything.
+    let messages = history
+        .messages(range.start..range.end.plus_ms(86_400_000))
+        .await;
     let messages = messages.context("read the week's messages")?;
     let operations = history
         .operations(range.start..range.end.plus_ms(86_400_000))
@@ -288,8 +291,9 @@ async fn incidents(
             let delivered_at = messages
                 .iter()
                 .filter(|message| message.incident == incident.key)
+                // Whoever was away when it fired was paged by its next state.
                 .filter(|message| {
-                    message.state == MessageState::Sent && message.transition == "firing"
+                    message.state == MessageState::Sent && message.transition != "resolved"
                 })
                 .filter_map(|message| message.ended_at)
                 .min();

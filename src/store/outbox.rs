@@ -86,7 +86,7 @@ pub struct StoredMessage {
     pub payload: String,
     pub created_at: Timestamp,
     pub due: Timestamp,
-    /// Tries that were begun.
+    /// Tries that have ended.
     pub attempts: u32,
     pub state: MessageState,
     pub last_status: Option<String>,
@@ -97,19 +97,17 @@ pub struct StoredMessage {
 /// What became of a message, or of one try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// A try begins: from now on nobody knows whether it arrived.
-    Sending { id: MessageId },
+    /// It was tried so often more, the last time with this outcome.
+    Tried {
+        id: MessageId,
+        tries: u32,
+        status: String,
+    },
     Sent {
         id: MessageId,
         status: String,
         provider_ref: Option<String>,
         at: Timestamp,
-    },
-    /// This try failed; the next one is due then.
-    Failed {
-        id: MessageId,
-        status: String,
-        due: Timestamp,
     },
     Dead {
         id: MessageId,
@@ -159,17 +157,12 @@ impl NewMessage {
 impl Mark {
     pub(super) async fn write(&self, raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let open = match self {
-            Mark::Sending { id } => sqlx::query(
-                "UPDATE outbox SET state = 'sending', attempts = attempts + 1
+            Mark::Tried { id, tries, status } => sqlx::query(
+                "UPDATE outbox SET attempts = attempts + ?, last_status = ?
                      WHERE id = ? AND state IN ('queued', 'sending')",
             )
-            .bind(id),
-            Mark::Failed { id, status, due } => sqlx::query(
-                "UPDATE outbox SET state = 'queued', last_status = ?, due = ?
-                     WHERE id = ? AND state IN ('queued', 'sending')",
-            )
+            .bind(tries)
             .bind(status)
-            .bind(due.0)
             .bind(id),
             Mark::Sent {
                 id,

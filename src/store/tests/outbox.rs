@@ -18,33 +18,29 @@ async fn a_message_is_owed_until_it_was_sent() {
     let folder = folder();
     let mut store = open(folder.path()).await.store;
     let ids = queued(&mut store, &["firing", "update"]).await;
-    store.mark(Mark::Sending { id: ids[0] }).await.unwrap();
-    let due = NOW.plus_ms(5_000);
-    store
-        .mark(Mark::Failed {
-            id: ids[0],
-            status: "503".to_owned(),
-            due,
-        })
-        .await
-        .unwrap();
-    store.mark(Mark::Sending { id: ids[0] }).await.unwrap();
+    let tried = |tries| Mark::Tried {
+        id: ids[0],
+        tries,
+        status: "503".to_owned(),
+    };
+    store.mark(tried(1)).await.unwrap();
+    store.mark(tried(2)).await.unwrap();
     drop(store);
 
-    // What was being sent when the process ended may have arrived, and is owed still.
+    // What was being sent when the process ended is owed still.
     let Opened {
         mut store, saved, ..
     } = open(folder.path()).await;
     let seen: Vec<_> = saved
         .unsent
         .iter()
-        .map(|message| (message.id, message.state, message.attempts, message.due))
+        .map(|message| (message.id, message.state, message.attempts))
         .collect();
     assert_eq!(
         seen,
         [
-            (ids[0], MessageState::Sending, 2, due),
-            (ids[1], MessageState::Queued, 0, NOW)
+            (ids[0], MessageState::Queued, 3),
+            (ids[1], MessageState::Queued, 0)
         ]
     );
     assert_eq!(saved.unsent[0].last_status.as_deref(), Some("503"));
@@ -104,17 +100,16 @@ async fn what_has_ended_stays_as_it_ended() {
     let ended = history(&store).await.messages(EVER).await.unwrap();
     let at = NOW.plus_ms(1);
     for mark in [
-        Mark::Sending { id },
+        Mark::Tried {
+            id,
+            tries: 1,
+            status: status(),
+        },
         Mark::Sent {
             id,
             status: status(),
             provider_ref: None,
             at,
-        },
-        Mark::Failed {
-            id,
-            status: status(),
-            due: at,
         },
         Mark::Dead {
             id,
