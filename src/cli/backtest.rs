@@ -1,6 +1,6 @@
 //! `bootwatch backtest`: what a configuration would have paged over logs of the past.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -14,6 +14,7 @@ use crate::config::{Config, Surroundings, Zone};
 use crate::controller::excerpt::excerpt;
 use crate::core::alert::{Cause, Kind, Notification, Subject};
 use crate::core::boot::{Observation, Tracker};
+use crate::core::desk::Desk;
 use crate::core::event::Timestamp;
 use crate::core::rule::Severity;
 
@@ -112,6 +113,11 @@ pub(super) fn run(
     };
 
     let mut tracker = Tracker::new(excerpt);
+    if let Some(synthetic) = &config.synthetic {
+        tracker.set_synthetic(BTreeSet::from([synthetic.user_key()]));
+    }
+    // Nobody was there who would have started a maintenance by hand.
+    let desk = Desk::new(crate::app::desk_settings(&config));
     let mut alerts = Alerts::new(crate::app::engine_settings(&config));
     let mut observations: Vec<Observation> = Vec::new();
     let mut boots = 0u64;
@@ -121,7 +127,7 @@ pub(super) fn run(
             if matches!(observation, Observation::BootEnded(_)) {
                 boots += 1;
             }
-            alerts.observe(&observation);
+            alerts.take(&observation, !desk.sets_aside(&observation));
         }
     };
     let read = past::replay(inputs, problems, zone, &mut |event| {

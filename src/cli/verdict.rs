@@ -66,6 +66,11 @@ impl Alerts {
     }
 
     pub(super) fn observe(&mut self, observation: &Observation) {
+        self.take(observation, true);
+    }
+
+    /// The same; `counts` is whether it speaks for or against anything.
+    pub(super) fn take(&mut self, observation: &Observation, counts: bool) {
         let at = match observation {
             Observation::BootEnded(boot) => boot.ended_at.unwrap_or(boot.started_at),
             Observation::AttemptEnded(attempt) => attempt.at,
@@ -80,8 +85,12 @@ impl Alerts {
                 break;
             }
         }
-        self.engine
-            .observe(observation, self.now, &mut self.effects);
+        match counts {
+            true => self
+                .engine
+                .observe(observation, self.now, &mut self.effects),
+            false => self.engine.observe_uncounted(observation),
+        }
         self.apply();
     }
 

@@ -46,6 +46,7 @@ use storm::Storm;
 use crate::core::alert::{
     Acknowledged, HeldBack, Incident, Kind, Member, Notification, Reason, Remarks,
 };
+use crate::core::boot::Observation;
 use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::Severity;
 use crate::core::saved::Touched;
@@ -331,6 +332,23 @@ impl Desk {
     #[must_use]
     pub fn excludes(&self, began: Timestamp, ended: Timestamp) -> bool {
         self.maintenance_at(began).is_some() || self.maintenance_at(ended).is_some()
+    }
+
+    /// Whether it counts neither for nor against, because of a maintenance.
+    #[must_use]
+    pub fn sets_aside(&self, observation: &Observation) -> bool {
+        match observation {
+            Observation::BootEnded(boot)
+            | Observation::BootAmended(boot)
+            | Observation::BootEvidence(boot)
+            | Observation::BootSettled(boot) => {
+                self.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
+            }
+            Observation::AttemptEnded(attempt) => self.maintenance_at(attempt.at).is_some(),
+            Observation::StageEnded { .. }
+            | Observation::BootStarted { .. }
+            | Observation::ControllerStarted { .. } => false,
+        }
     }
 
     /// Whether nobody was told of an incident, since something holds it back.

@@ -299,6 +299,37 @@ fn backtest_says_what_would_have_paged_and_how_soon() {
 }
 
 #[test]
+fn backtest_counts_what_the_configuration_counts() {
+    let (folder, log) = log();
+    play(&log, 1, "healthy", 25);
+    play(&log, 2, "agent-missing", 5);
+    configure(folder.path(), &log, free(), free());
+    let place = folder.path().join("bootwatch.toml");
+    let plain = std::fs::read_to_string(&place).unwrap();
+    let every_day = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+        .map(|day| format!("\"{day} 00:00-12:00 UTC rebuild\", \"{day} 11:00-01:00 UTC rebuild\""))
+        .join(", ");
+    for (more, pages) in [
+        (String::new(), 1),
+        (format!("[maintenance]\nwindows = [{every_day}]\n"), 0),
+    ] {
+        std::fs::write(&place, format!("{plain}\n{more}")).unwrap();
+        let output = program(folder.path(), &["backtest", "--format", "json"])
+            .arg(&log)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&said["boots"], &said["pages"]),
+            (&30.into(), &pages.into()),
+            "{more}"
+        );
+    }
+}
+
+#[test]
 fn a_log_that_cannot_be_read_any_more_makes_it_unready_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("x.log");

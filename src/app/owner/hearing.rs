@@ -124,7 +124,7 @@ impl Hearing<'_> {
     /// What anything made it say, rows too: of a boot that only they tell of nobody knows whether an agent was put into
     /// its image, and no console and no look of ours is its.
     pub(super) fn count(&mut self, observation: &Observation, existing: Option<&mut Existing>) {
-        let maintenance = in_maintenance(observation, self.desk);
+        let maintenance = self.desk.sets_aside(observation);
         self.keep(observation, maintenance, existing);
         self.judge(observation, maintenance);
     }
@@ -177,21 +177,5 @@ impl Hearing<'_> {
             told.extend(self.image.ended(vm));
         }
         told
-    }
-}
-
-/// Whether it counts neither for nor against.
-fn in_maintenance(observation: &Observation, desk: &Desk) -> bool {
-    match observation {
-        Observation::BootEnded(boot)
-        | Observation::BootAmended(boot)
-        | Observation::BootEvidence(boot)
-        | Observation::BootSettled(boot) => {
-            desk.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
-        }
-        Observation::AttemptEnded(attempt) => desk.maintenance_at(attempt.at).is_some(),
-        Observation::StageEnded { .. }
-        | Observation::BootStarted { .. }
-        | Observation::ControllerStarted { .. } => false,
     }
 }
