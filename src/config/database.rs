@@ -1,7 +1,10 @@
 //! `[database]`: the controller's database, where it may be watched. Without a URL the watch is off.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
 
 use super::document::Settings;
 use super::problem::Problems;
@@ -49,15 +52,34 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     if !settings.is_sound("database.url") || !settings.is_sound("database.url_file") {
         return;
     }
-    let known = ["postgres://", "postgresql://", "sqlite://"];
     let url: Option<Secret> = settings.maybe("database.url");
-    if url.is_some_and(|url| !known.iter().any(|scheme| url.expose().starts_with(scheme))) {
+    let of_postgres = url.as_ref().is_some_and(|url| is_of_postgres(url.expose()));
+    if of_postgres && url.as_ref().is_some_and(|url| !is_read(url.expose())) {
+        problems.add("database.url", UNREAD);
+        return;
+    }
+    if url.is_some_and(|url| !of_postgres && !url.expose().starts_with("sqlite://")) {
         problems.add(
             "database.url",
             "not a URL of a database (not shown, it is a secret); write one such as \
              postgres://bootwatch:PASSWORD@db.example:5432/postgres",
         );
     }
+}
+
+/// Why a URL with one of its schemes is none.
+pub(super) const UNREAD: &str = "cannot be read as a URL (not shown, it is a secret): its port must be a number, and of user \
+     and password letters, digits and -._~ stand for themselves, all else is written in percent: %2F for a slash, %40 for an at";
+
+pub(super) fn is_of_postgres(url: &str) -> bool {
+    ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+}
+
+/// As those read it who connect.
+pub(super) fn is_read(url: &str) -> bool {
+    PgConnectOptions::from_str(url).is_ok()
 }
 
 pub(super) fn is_watched(settings: &Settings) -> bool {

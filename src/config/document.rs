@@ -64,6 +64,9 @@ impl Settings {
             .map(|entry| {
                 let found = self.found.get(&entry.path);
                 let value = match (found, entry.key.default) {
+                    (Some(_), _) if matches!(entry.key.shape, Shape::Account) => {
+                        "set, not shown".to_owned()
+                    }
                     (Some(setting), _) => setting.shown(),
                     (None, Fallback::Value(text)) => {
                         let default = entry.key.shape.check(&literal(text));

@@ -22,6 +22,8 @@ pub(super) enum Shape {
     Flag,
     /// One line without control characters.
     Text,
+    /// The id of an account: text that pages do not show.
+    Account,
     /// An absolute path.
     Path,
     Duration {
@@ -122,7 +124,11 @@ impl Setting {
             // Whoever writes a token into it is not asked.
             Setting::Url(url) => {
                 let host = url.host().unwrap_or_default();
-                format!("{}://{host}{}", url.scheme_str().unwrap_or("?"), url.path())
+                let port = url
+                    .port()
+                    .map_or_else(String::new, |port| format!(":{port}"));
+                let scheme = url.scheme_str().unwrap_or("?");
+                format!("{scheme}://{host}{port}{}", url.path())
             }
             Setting::Endpoint(endpoint) => endpoint.to_string(),
             Setting::Endpoints(all) => listed(all.iter().map(ToString::to_string).collect()),
@@ -192,7 +198,7 @@ impl Shape {
                 Value::Boolean(flag) => Ok(Setting::Flag(*flag)),
                 _ => Err(format!("{found} is not a switch; write true or false")),
             },
-            Shape::Text => match value.as_str() {
+            Shape::Text | Shape::Account => match value.as_str() {
                 Some(text) if is_one_line(text) => Ok(Setting::Text(text.to_owned())),
                 _ => Err(format!("{found} is not a name; write one line of text, such as \"name\"")),
             },
@@ -308,7 +314,7 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Shape::Flag => f.write_str("`true` or `false`"),
-            Shape::Text => f.write_str("text"),
+            Shape::Text | Shape::Account => f.write_str("text"),
             Shape::Path => f.write_str("absolute path"),
             Shape::Duration { min, max } => {
                 write!(

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::database::{UNREAD, is_of_postgres, is_read};
 use super::document::Settings;
 use super::environment::Surroundings;
 use super::problem::Problems;
@@ -61,9 +62,13 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
         return;
     }
     let url: Option<Secret> = settings.maybe("store.fleet.url");
-    let known = ["postgres://", "postgresql://"];
-    if let Some(url) = url
-        && !known.iter().any(|scheme| url.expose().starts_with(scheme))
+    if let Some(url) = &url
+        && is_of_postgres(url.expose())
+        && !is_read(url.expose())
+    {
+        problems.add("store.fleet.url", UNREAD);
+    } else if let Some(url) = url
+        && !is_of_postgres(url.expose())
     {
         problems.add(
             "store.fleet.url",

@@ -51,7 +51,10 @@ impl Controller {
     /// # Errors
     /// The client cannot be made, or the URL is none.
     pub fn new(base: &str) -> Result<Controller, String> {
-        let base = Url::parse(base).map_err(|error| error.to_string())?;
+        let mut base = Url::parse(base).map_err(|error| error.to_string())?;
+        // What is asked lies beneath it, wherever that is.
+        let beneath = format!("{}/", base.path().trim_end_matches('/'));
+        base.set_path(&beneath);
         let mut client = Client::builder()
             .user_agent(concat!("bootwatch/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
@@ -66,6 +69,12 @@ impl Controller {
         Ok(Controller { client, base })
     }
 
+    fn url_of(&self, path: &str) -> Result<Url, CallError> {
+        self.base
+            .join(path.trim_start_matches('/'))
+            .map_err(|error| CallError::Unreachable(error.to_string()))
+    }
+
     /// Asks once. `reading` sees status and body, and nobody else does.
     ///
     /// # Errors
@@ -75,10 +84,7 @@ impl Controller {
         ask: Ask,
         reading: impl FnOnce(u16, &[u8]) -> Result<T, CallError>,
     ) -> Result<(T, Head), CallError> {
-        let url = self
-            .base
-            .join(&ask.path)
-            .map_err(|error| CallError::Unreachable(error.to_string()))?;
+        let url = self.url_of(&ask.path)?;
         let patience = match ask.patience {
             Patience::Long => START,
             Patience::Usual => OTHERS,
@@ -212,6 +218,25 @@ mod tests {
         };
         assert!(controller.ask(ask, |_, _| Ok(())).await.is_err());
         assert_eq!(thread.join().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_lies_beneath_the_controllers_path() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        for (base, asked) in [
+            ("http://127.0.0.1:4000", "http://127.0.0.1:4000/api/x?a=b"),
+            (
+                "http://127.0.0.1:4000/ctl",
+                "http://127.0.0.1:4000/ctl/api/x?a=b",
+            ),
+            (
+                "http://127.0.0.1:4000/ctl/?t=1",
+                "http://127.0.0.1:4000/ctl/api/x?a=b",
+            ),
+        ] {
+            let controller = Controller::new(base).unwrap();
+            assert_eq!(controller.url_of("/api/x?a=b").unwrap().as_str(), asked);
+        }
     }
 
     #[test]

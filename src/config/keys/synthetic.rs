@@ -9,7 +9,7 @@ use crate::config::synthetic::{providers, vnc_words};
 pub(super) const SYNTHETIC: [Key; 8] = [
     Key {
         path: "synthetic.user_id",
-        shape: Shape::Text,
+        shape: Shape::Account,
         default: Fallback::Absent {
             example: "\"5e1f0000-0000-4000-8000-000000000001\"",
             otherwise: "no synthetic boot is made",
