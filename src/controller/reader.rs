@@ -5,11 +5,13 @@
 
 mod keep;
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::decode::{self, Decoded};
-use crate::controller::framing::{Framer, FramingCounts, Record};
+use crate::controller::framing::{self, Framer, FramingCounts, Record};
 use crate::controller::shapes::Shapes;
 use crate::core::event::{Event, Provenance, Timestamp};
 
@@ -19,6 +21,9 @@ const AHEAD_MS: i64 = 24 * 3_600_000;
 const LATE_MS: i64 = 60_000;
 /// So many records in a row may be glitches.
 const MAX_GLITCHES: u32 = 20;
+
+/// So many events of one second are remembered.
+const MAX_LAST_SECOND: usize = 1_000;
 
 /// What was read, and what could not be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,44 @@ impl ReadCounts {
         self.glued += other.glued;
         self.repeated += other.repeated;
         self.ahead += other.ahead;
+    }
+}
+
+/// The events of one second, as they were written.
+#[derive(Debug, Default)]
+struct LastSecond {
+    records: Vec<Box<[u8]>>,
+}
+
+impl LastSecond {
+    fn keep(&mut self, text: &[u8]) {
+        // A second with more is taken to be told again whole.
+        if self.records.len() <= MAX_LAST_SECOND {
+            self.records.push(text.into());
+        }
+    }
+
+    /// Whether it was told, in this form or another; each telling counts once. What says nothing of boots was.
+    fn holds(&mut self, record: &Record<'_>) -> bool {
+        let Decoded::Event(kind) = decode::decode(record) else {
+            return true;
+        };
+        if self.records.len() > MAX_LAST_SECOND {
+            return true;
+        }
+        let same = |text: &Box<[u8]>| {
+            let header = framing::header(text);
+            let known = header.map(|header| Record {
+                offset: 0,
+                text,
+                header,
+            });
+            known.is_some_and(
+                |known| matches!(decode::decode(&known), Decoded::Event(told) if told == kind),
+            )
+        };
+        let known = self.records.iter().position(same);
+        known.map(|at| self.records.swap_remove(at)).is_some()
     }
 }
 
@@ -74,6 +117,8 @@ struct Inner {
     last_stamp: [u8; 19],
     /// Records up to this stamp are not wanted.
     skip_to: Option<[u8; 19]>,
+    /// What was read of that second; `None` where nobody asks.
+    last_second: Option<LastSecond>,
     /// When it is read; not known of logs of the past.
     now: Option<Timestamp>,
     /// So many records in a row were ahead of it.
@@ -99,6 +144,7 @@ impl Reader {
                 furthest: None,
                 last_stamp: [0; 19],
                 skip_to: None,
+                last_second: None,
                 now: None,
                 glitches: 0,
             },
@@ -119,6 +165,11 @@ impl Reader {
         self.inner.provenance.generation = generation;
         self.inner.begun = true;
         self.inner.skip_to = None;
+    }
+
+    /// Another file may tell again what is read from here on: then its last second is told apart by what was said.
+    pub fn may_be_repeated(&mut self) {
+        self.inner.last_second = Some(LastSecond::default());
     }
 
     /// The file that was just begun tells again what has been read: its records up to the newest one read so far are
@@ -192,9 +243,7 @@ impl Reader {
 
 impl Inner {
     fn take(&mut self, record: &Record<'_>, sink: &mut impl FnMut(&Event<'_>)) {
-        if let Some(last) = &self.skip_to
-            && record.stamp() <= last.as_slice()
-        {
+        if self.is_repeated(record) {
             self.counts.repeated += 1;
             return;
         }
@@ -240,6 +289,14 @@ impl Inner {
             if let Some(stamp) = record.stamp().first_chunk() {
                 self.last_stamp = *stamp;
             }
+            if let Some(second) = &mut self.last_second {
+                second.records.clear();
+            }
+        }
+        if let Some(second) = &mut self.last_second
+            && record.stamp() == self.last_stamp
+        {
+            second.keep(record.text);
         }
         self.provenance.offset = record.offset;
         sink(&Event {
@@ -248,6 +305,18 @@ impl Inner {
             kind,
             record: record.text,
         });
+    }
+
+    fn is_repeated(&mut self, record: &Record<'_>) -> bool {
+        let Some(last) = &self.skip_to else {
+            return false;
+        };
+        match (record.stamp().cmp(last.as_slice()), &mut self.last_second) {
+            (Ordering::Greater, _) => false,
+            // The file before may have ended within that second.
+            (Ordering::Equal, Some(second)) => second.holds(record),
+            (Ordering::Equal, None) | (Ordering::Less, _) => true,
+        }
     }
 
     /// What says nothing of boots tells the time all the same; it is read once for many.
@@ -312,5 +381,34 @@ mod tests {
         );
         let set_back = ["01:00:10 [INFO]: Never heard of", NOISE];
         assert_eq!(newest_of(&set_back), Some(60));
+    }
+
+    #[test]
+    fn of_the_last_second_only_what_was_told_is_told_again() {
+        let line = |second: u32, vm: u32| {
+            format!(
+                "2025-10-18 00:00:{second:02} [INFO]: [VM-CREATE] Starting VM creation {{\"vmId\":\"vm-00000000-0000-4000-8000-{vm:012x}\",\"userId\":\"u\",\"vmType\":\"browser\"}}\n"
+            )
+        };
+        let first = [line(1, 1), line(2, 2), line(2, 3)].concat();
+        // The same event twice in a second is told twice.
+        let second = [
+            line(1, 1),
+            line(2, 2),
+            line(2, 3),
+            line(2, 3),
+            line(2, 4),
+            line(3, 5),
+        ]
+        .concat();
+        let mut reader = Reader::new(0, Zone::Named(TimeZone::UTC));
+        reader.may_be_repeated();
+        let mut told = 0;
+        reader.push(first.as_bytes(), &mut |_| told += 1);
+        reader.begin_file(1, 0, &mut |_| told += 1);
+        reader.skip_repeated();
+        reader.push(second.as_bytes(), &mut |_| told += 1);
+        reader.finish(&mut |_| told += 1);
+        assert_eq!((told, reader.counts().repeated), (6, 3));
     }
 }

@@ -95,6 +95,7 @@ impl Reader {
                 furthest: rest.furthest.or(rest.newest).filter(|_| same_zone),
                 last_stamp: last_stamp.unwrap_or_default(),
                 skip_to,
+                last_second: None,
                 now: None,
                 glitches: rest.glitches,
             },
