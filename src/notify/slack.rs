@@ -94,9 +94,18 @@ impl Transport for Receiver {
                 .addressed(message, channel)
                 .ok_or_else(|| NotifyError::permanent(Fault::Request))?;
             let answer = self.post.message(message, body, MOST_BYTES).await?;
-            let thread = judge_api(&answer)?;
-            self.remember(message, thread);
-            Ok(())
+            match judge_api(&answer) {
+                Ok(thread) => {
+                    self.remember(message, thread);
+                    Ok(())
+                }
+                Err(error) => {
+                    if matches!(error.fault(), Fault::Said(NO_THREAD)) {
+                        self.forget(&message.incident);
+                    }
+                    Err(error)
+                }
+            }
         })
     }
 }
@@ -129,6 +138,12 @@ impl Receiver {
             .map(|(_, thread)| thread.clone())
     }
 
+    /// The next message of it stands alone, and is a thread.
+    fn forget(&self, incident: &str) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|(known, _)| known != incident);
+    }
+
     /// The first message of an incident is its thread.
     fn remember(&self, message: &Message, thread: Option<String>) {
         let Some(thread) = thread else { return };
@@ -142,6 +157,9 @@ impl Receiver {
         threads.push_back((message.incident.clone(), thread));
     }
 }
+
+const NO_THREAD: &str = "that the incident's thread cannot be answered in";
+const UNKNOWN: &str = "no, by a word that bootwatch does not know";
 
 /// A webhook says `ok`, or a word.
 fn judge_webhook(answer: &Answer) -> Result<(), NotifyError> {
@@ -169,7 +187,17 @@ fn judge_api(answer: &Answer) -> Result<Option<String>, NotifyError> {
     };
     match serde_json::from_slice::<Said>(body) {
         Ok(said) if said.ok && answer.status == 200 => Ok(said.ts),
-        Ok(said) => Err(refusal(answer, said.error.as_bytes())),
+        Ok(said) if words::is_of_thread(said.error.as_bytes()) => {
+            Err(NotifyError::transient(Fault::Said(NO_THREAD)))
+        }
+        Ok(said) => match (
+            answer.status,
+            words::meaning(said.error.as_bytes(), answer.wish),
+        ) {
+            // It is Slack that refuses, if by a word that is not known here: to say it again would not help.
+            (200, None) if !said.ok => Err(NotifyError::permanent(Fault::Said(UNKNOWN))),
+            _ => Err(refusal(answer, said.error.as_bytes())),
+        },
         Err(_) => Err(refusal(answer, b"")),
     }
 }

@@ -262,7 +262,7 @@ impl Canary {
         });
         last.is_none_or(|trial| {
             let done_at = trial.done_at.unwrap_or(trial.started_at);
-            if now.since(done_at) >= FORGIVEN_MS {
+            if now.since(done_at).abs() >= FORGIVEN_MS {
                 return true;
             }
             let mut traces = self.traces.iter();

@@ -183,6 +183,12 @@ async fn a_bot_is_judged_by_ok_whatever_the_status() {
         (
             "200 OK",
             "{\"ok\":false,\"error\":\"hunter2\"}",
+            false,
+            Trouble::Client,
+        ),
+        (
+            "200 OK",
+            "{\"ok\":false,\"error\":\"thread_not_found\"}",
             true,
             Trouble::Client,
         ),
@@ -245,4 +251,34 @@ async fn a_bot_answers_in_the_incidents_thread_and_a_new_incident_begins_one() {
         assert_eq!(request.header("authorization"), Some("Bearer hunter2"));
         assert_eq!(body["channel"], "C0123456789");
     }
+}
+
+#[tokio::test]
+async fn where_the_thread_is_gone_the_message_stands_alone() {
+    let (address, thread) = receiver(vec![
+        Reply::Answer("200 OK", "", "{\"ok\":true,\"ts\":\"100.1\"}"),
+        Reply::Answer(
+            "200 OK",
+            "",
+            "{\"ok\":false,\"error\":\"thread_not_found\"}",
+        ),
+        Reply::Answer("200 OK", "", "{\"ok\":true,\"ts\":\"200.1\"}"),
+        Reply::Answer("200 OK", "", "{\"ok\":true,\"ts\":\"200.2\"}"),
+    ]);
+    let sender = sender(slack_bot("http", address));
+    let story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let mut failed = 0;
+    for notification in [&story[0], &story[1], &story[1], &story[2]] {
+        failed += u32::from(sender.send(&sender.render(notification)).await.is_err());
+    }
+    drop(sender);
+    let got = requests(thread).await;
+    let thread_of = |body: &[u8]| {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        body["thread_ts"].as_str().map(str::to_owned)
+    };
+    let threads: Vec<_> = got.iter().map(|request| thread_of(&request.body)).collect();
+    let own = |ts: &str| Some(ts.to_owned());
+    assert_eq!(threads, [None, own("100.1"), None, own("200.1")]);
+    assert_eq!(failed, 1);
 }

@@ -72,6 +72,30 @@ const RECEIVER: &[(&str, &str)] = &[
         "Slack says restricted_action: let the bot write to the channel",
     ),
     (
+        "restricted_action_read_only_channel",
+        "Slack says restricted_action_read_only_channel: name a channel in which the bot may write",
+    ),
+    (
+        "restricted_action_thread_only_channel",
+        "Slack says restricted_action_thread_only_channel: name a channel that takes messages of its own",
+    ),
+    (
+        "team_access_not_granted",
+        "Slack says team_access_not_granted: give the bot access to the workspace",
+    ),
+    (
+        "access_denied",
+        "Slack says access_denied: let the bot write to the channel",
+    ),
+    (
+        "ekm_access_denied",
+        "Slack says ekm_access_denied: an administrator has suspended it; ask for it",
+    ),
+    (
+        "not_allowed_token_type",
+        "Slack says not_allowed_token_type: configure a bot's token (xoxb-)",
+    ),
+    (
         "not_authed",
         "Slack says not_authed: configure the bot's token",
     ),
@@ -111,6 +135,19 @@ const PASSING: &[(&str, Fault)] = &[
     ("service_unavailable", Fault::Answered(503)),
     ("request_timeout", Fault::Answered(408)),
 ];
+
+/// The thread cannot be answered in, and the channel can.
+const THREAD: &[&str] = &[
+    "thread_not_found",
+    "cannot_reply_to_message",
+    "restricted_action_thread_locked",
+    "restricted_action_non_threadable_channel",
+];
+
+/// Whether the word is about the thread alone.
+pub(super) fn is_of_thread(said: &[u8]) -> bool {
+    THREAD.iter().any(|word| word.as_bytes() == said)
+}
 
 /// What a word means, if it is one of Slack's.
 pub(super) fn meaning(said: &[u8], wish: Option<Duration>) -> Option<NotifyError> {
