@@ -259,6 +259,11 @@ impl Recorder {
         self.prometheus.sessions_incomplete(sessions);
     }
 
+    /// Takes how many rows of the last look could not be read.
+    pub fn rows_unreadable(&self, rows: usize) {
+        self.prometheus.rows_unreadable(rows);
+    }
+
     /// Takes the open findings, by kind.
     pub fn findings(&self, counts: &[usize; FindingKind::ALL.len()]) {
         self.prometheus.findings(counts);

@@ -68,6 +68,9 @@ pub(super) struct Existing {
     sighted: Sighted,
     /// When a look was last complete, by this machine's clock.
     seen_at: Option<Timestamp>,
+    /// Rows that could not be read, of all looks, and whether it was told.
+    unreadable: u64,
+    unreadable_told: bool,
     facts: Facts,
 }
 
@@ -114,6 +117,8 @@ impl Existing {
             recorder: Arc::clone(recorder),
             sighted: Sighted::Unknown,
             seen_at: None,
+            unreadable: 0,
+            unreadable_told: false,
             facts: Facts::new(),
         };
         existing.show();
@@ -218,6 +223,7 @@ impl Existing {
                 .replica
                 .map(|replica| replica.lag.map_or(i64::MAX, lag)),
         });
+        self.note_unreadable(polled.unreadable);
         // Rows that are hidden are not absent.
         if !self.blind.is_empty() {
             self.inventory.down();
@@ -229,6 +235,21 @@ impl Existing {
         }
         self.judge();
         self.show();
+    }
+
+    /// Those of this look; `total` is of all looks.
+    fn note_unreadable(&mut self, total: u64) {
+        let rows = total.saturating_sub(std::mem::replace(&mut self.unreadable, total));
+        let told = std::mem::replace(&mut self.unreadable_told, rows > 0);
+        if rows > 0 && !told {
+            tracing::warn!(
+                rows,
+                "rows of the controller's tables bear an id or a time of another form than is known: they are counted as \
+                 bootwatch_database_rows_unreadable, and are in no other figure"
+            );
+        }
+        self.recorder
+            .rows_unreadable(usize::try_from(rows).unwrap_or(usize::MAX));
     }
 
     fn compare(&mut self, (processes, census): Look, tracker: &Tracker) {

@@ -482,6 +482,10 @@ impl Prometheus {
         self.database.incomplete(sessions);
     }
 
+    pub(super) fn rows_unreadable(&self, rows: usize) {
+        self.database.unreadable(rows);
+    }
+
     pub(super) fn findings(&self, counts: &[usize]) {
         self.database.findings(counts);
     }

@@ -94,6 +94,15 @@ fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
         first.metric("bootwatch_boots_total", "firecracker_failed") >= 1.0
     });
     assert_eq!(boots(&first), 1.0, "and no other one for its rows");
+
+    // One whose id has another form: it is in no figure, and that is told.
+    assert_eq!(first.metric("bootwatch_database_rows_unreadable", ""), 0.0);
+    let odd = "INSERT INTO vms (vm_id, user_id, vm_type, type, ip_address, status, created_at)
+         SELECT 'fc_1', user_id, vm_type, vm_type, '192.168.100.251', 'running', now() FROM vms LIMIT 1";
+    runtime.block_on(cluster.run("postgres", odd));
+    eventually("a row that cannot be read is counted", || {
+        first.metric("bootwatch_database_rows_unreadable", "") == 1.0
+    });
     first.stop().unwrap();
 
     let second = Sidecar::start(&log, pager.address, &more, Start::default());

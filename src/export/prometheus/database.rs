@@ -20,6 +20,7 @@ pub(super) struct Database {
     sessions: Vec<Followed>,
     sessions_family: IntCounterVec,
     incomplete: Table<IntGaugeVec, 0>,
+    unreadable: Table<IntGaugeVec, 0>,
     findings: Table<IntGaugeVec, 1>,
     addresses: Table<IntGaugeVec, 1>,
     /// What is asked, and how long it takes; empty where no database is watched.
@@ -52,6 +53,14 @@ impl Database {
                 family.gauge(
                     "sessions_incomplete",
                     "Sessions past their deadline whose VM's columns are empty; for the rule SessionsIncomplete.",
+                    &[],
+                ),
+                [],
+            ),
+            unreadable: Table::new(
+                family.gauge(
+                    "database_rows_unreadable",
+                    "Rows of the last look whose id or time could not be read; they are in no other figure.",
                     &[],
                 ),
                 [],
@@ -100,6 +109,7 @@ impl Database {
     /// A database is watched: what rules ask about is there from now on. The pool is not: none free would be untrue.
     pub(super) fn zero(&mut self) {
         self.incomplete.make([]);
+        self.unreadable.make([]);
         for kind in FindingKind::ALL {
             self.findings.make([*kind as usize]);
         }
@@ -131,6 +141,10 @@ impl Database {
 
     pub(super) fn incomplete(&self, sessions: usize) {
         self.incomplete.set_counts([([], sessions)].into_iter());
+    }
+
+    pub(super) fn unreadable(&self, rows: usize) {
+        self.unreadable.set_counts([([], rows)].into_iter());
     }
 
     pub(super) fn findings(&self, counts: &[usize]) {
