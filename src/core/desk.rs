@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 pub use calendar::{NoWindow, Recurring, Span};
-pub use command::{Command, Done, LONGEST_MAINTENANCE_MS, Operation, Refused};
+pub use command::{Command, Done, LONGEST_MAINTENANCE_MS, MOST_AUTHOR, Operation, Refused};
 use keep::Place;
 pub use matcher::{Label, Labels, Matcher, NoMatcher};
 pub use silence::{LONGEST_MS, SHORTEST_MS, Silence};

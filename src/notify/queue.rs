@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) accepted: Instant,
     /// How it is laid out.
     pub(super) form: Form,
+    /// No message of its incident has left before it.
+    pub(super) begins: bool,
     /// So often some of its recipients were put off.
     pub(super) put_off: u32,
 }
@@ -57,7 +59,7 @@ pub(super) enum Displaced {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, entry: Entry) -> Displaced {
+    pub(super) fn push(&mut self, mut entry: Entry) -> Displaced {
         let older = |(_, older): &(Instant, Entry)| older.is_older_state_of(&entry);
         if let Some(at) = self.apart.iter().position(older) {
             let (_, older) = self.apart.swap_remove(at);
@@ -69,6 +71,7 @@ impl Queue {
             .iter_mut()
             .find(|older| older.is_older_state_of(&entry))
         {
+            entry.begins |= older.begins;
             return Displaced::Replaced(std::mem::replace(older, entry));
         }
         let overflow = if self.entries.len() >= MOST {
@@ -98,7 +101,8 @@ impl Queue {
             .position(|newer| entry.is_older_state_of(newer))
         {
             // The newer state takes over the place, not only the content.
-            if let Some(newer) = self.entries.remove(at) {
+            if let Some(mut newer) = self.entries.remove(at) {
+                newer.begins |= entry.begins;
                 self.entries.push_front(newer);
             }
             return Some(entry);
@@ -141,7 +145,7 @@ impl Queue {
     pub(super) fn holds_beginning_of(&self, incident: &str) -> bool {
         self.entries
             .iter()
-            .any(|entry| entry.message.incident == incident && entry.message.kind == Kind::Firing)
+            .any(|entry| entry.message.incident == incident && entry.begins)
     }
 
     pub(super) fn len(&self) -> usize {

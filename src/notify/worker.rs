@@ -311,6 +311,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             _ => self.sender.render_as(notification, form),
         };
         let entry = Entry {
+            begins: notification.kind == Kind::Firing,
             message,
             notice,
             accepted: clock::monotonic(),

@@ -125,14 +125,17 @@ impl Cause {
 
 /// One thing that the store could not do. What it held before, it holds still.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} the store {}: {}", path.display(), kind.remedy())]
+#[error("{action} the store {}: {}", path.display(), if *is_folder { FOLDER } else { kind.remedy() })]
 pub struct StoreError {
     action: &'static str,
     path: PathBuf,
     kind: Kind,
+    is_folder: bool,
     #[source]
     cause: Cause,
 }
+
+const FOLDER: &str = "it is a folder; name a file in it (store.path)";
 
 impl StoreError {
     pub(super) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> StoreError {
@@ -141,6 +144,7 @@ impl StoreError {
             action,
             path: path.to_owned(),
             kind: cause.kind(),
+            is_folder: path.is_dir(),
             cause,
         }
     }

@@ -409,8 +409,14 @@ impl Written {
 
     /// The page, or that it is still the one that the client has.
     pub(super) fn answer(self, headers: &HeaderMap) -> Response {
-        let known = headers.get(IF_NONE_MATCH).map(|tag| tag.as_bytes());
-        if known == Some(self.tag.as_bytes()) {
+        let known = headers
+            .get(IF_NONE_MATCH)
+            .and_then(|tags| tags.to_str().ok());
+        let is_same = |tag: &str| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag
+        };
+        if known.is_some_and(|tags| tags.split(',').any(is_same)) {
             return (StatusCode::NOT_MODIFIED, [(ETAG, self.tag)]).into_response();
         }
         (

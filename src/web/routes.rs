@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
@@ -99,6 +100,7 @@ pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
         .merge(json::router(Arc::clone(&site)))
         .merge(pages::router(site))
         .fallback(unknown)
+        .layer(from_fn(in_json))
         .layer(from_fn_with_state(door, admit))
         .layer(map_response(guard))
 }
@@ -189,6 +191,33 @@ async fn unknown() -> Response {
         StatusCode::NOT_FOUND,
         "nothing is here; / lists what is\n".to_owned(),
     )
+}
+
+/// A refusal is a line or two.
+const MOST_REFUSAL: usize = 4 << 10;
+
+/// Who asks a program's interface is answered as programs read, also where nobody of it was reached.
+async fn in_json(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().starts_with("/api/");
+    let response = next.run(request).await;
+    let said = response.headers().get(CONTENT_TYPE);
+    let is_json = said.is_some_and(|said| said.as_bytes().starts_with(b"application/json"));
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    if !is_api || is_json || !failed {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = to_bytes(body, MOST_REFUSAL).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let error = match text.trim() {
+        "" => parts.status.canonical_reason().unwrap_or("refused"),
+        text => text,
+    };
+    let body = format!("{}\n", serde_json::json!({ "error": error }));
+    parts.headers.remove(CONTENT_LENGTH);
+    let json = HeaderValue::from_static("application/json");
+    parts.headers.insert(CONTENT_TYPE, json);
+    Response::from_parts(parts, body.into())
 }
 
 fn plain(status: StatusCode, text: String) -> Response {

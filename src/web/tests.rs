@@ -204,6 +204,32 @@ async fn only_reading_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_programs_interface_refuses_in_json() {
+    let server = start(Limits::default(), two_lines()).await;
+    for (method, path, status) in [
+        ("GET", "/api/v1/nope", "404"),
+        ("GET", "/api/v1/boots?outcome=a&outcome=b", "400"),
+        ("GET", "/api/v1/messages?limit=abc", "400"),
+        ("GET", "/api/v1/boots/%ff", "400"),
+        ("PUT", "/api/v1/state", "405"),
+    ] {
+        let answer = ask(&server, method, path).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {head}"
+        );
+        let said: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(
+            said["error"]
+                .as_str()
+                .is_some_and(|error| !error.is_empty()),
+            "{path}: {body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_panic_while_writing_metrics_is_an_answer_and_not_the_end() {
     let server = start(Limits::default(), Arc::new(|| panic!("a broken metric"))).await;
     let answer = ask(&server, "GET", "/metrics").await;

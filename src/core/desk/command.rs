@@ -5,7 +5,7 @@ use super::silence::{LONGEST_MS, SHORTEST_MS};
 use crate::core::event::Timestamp;
 
 /// An author, in characters.
-const MOST_AUTHOR: usize = 64;
+pub const MOST_AUTHOR: usize = 64;
 /// A reason or a note, in characters.
 const MOST_TEXT: usize = 500;
 pub(super) const MOST_MATCHERS: usize = 16;

@@ -360,9 +360,12 @@ async fn an_hour_without_any_answer_loses_nothing_and_what_is_late_says_so() {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         for n in 5..10 {
-            let mut end = told[2].clone();
-            end.incident.key = format!("{n:032x}");
-            into.send(Arc::new(end).into()).await.unwrap();
+            // With news in between.
+            for next in &told[1..] {
+                let mut next = next.clone();
+                next.incident.key = format!("{n:032x}");
+                into.send(Arc::new(next).into()).await.unwrap();
+            }
         }
         drop(into);
     };

@@ -129,13 +129,16 @@ impl Asked {
     }
 }
 
+/// As an outcome is asked for that is none yet.
+const IN_FLIGHT: &str = "in_progress";
+
 pub(super) async fn list(
     Shared(site): Shared<Arc<Site>>,
     Query(mut asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Response {
     // Boots in flight are on the first page, not in the store.
-    let flying = asked.outcome == "in_progress";
+    let flying = asked.outcome == IN_FLIGHT;
     if flying {
         asked.outcome.clear();
     }
@@ -148,6 +151,9 @@ pub(super) async fn list(
             return page(html, &headers);
         }
     };
+    if flying {
+        asked.outcome.push_str(IN_FLIGHT);
+    }
     let limit = wanted.limit;
     let is_first = wanted.after.is_none();
     let found = match flying {
@@ -158,7 +164,10 @@ pub(super) async fn list(
         Ok(boots) => {
             let html = site.whole("Boots", "/boots", |page| {
                 let mut shown: Vec<BootLine> = match flying || is_first && asked.is_plain() {
-                    true => page.live.flying.iter().rev().cloned().collect(),
+                    true => {
+                        let flying = page.live.flying.iter().rev();
+                        flying.filter(|boot| asked.may_be(boot)).cloned().collect()
+                    }
                     false => Vec::new(),
                 };
                 let more = boots.len() >= usize::from(limit);
@@ -172,6 +181,12 @@ pub(super) async fn list(
 }
 
 impl Asked {
+    /// Whether a boot in flight may be one that is asked for.
+    fn may_be(&self, boot: &BootLine) -> bool {
+        let is = |asked: &str, known: &str| asked.is_empty() || known == asked;
+        is(&self.vm_type, boot.vm_type.as_str()) && is(&self.origin, boot.origin.as_str())
+    }
+
     /// Nothing is filtered.
     fn is_plain(&self) -> bool {
         let filters = [
@@ -253,7 +268,7 @@ fn took(page: &Page<'_>, boot: &BootLine) -> String {
 fn filter(asked: &Asked) -> Markup {
     html! {
         form.filter.card method="get" action="/boots" role="search" aria-label="Which boots" {
-            (choice("outcome", "Outcome", &asked.outcome, Outcome::ALL.iter().map(|one| one.as_str())))
+            (choice("outcome", "Outcome", &asked.outcome, Outcome::ALL.iter().map(|one| one.as_str()).chain([IN_FLIGHT])))
             (choice("failure", "Failure", &asked.failure, Failure::ALL.iter().map(|one| one.as_str())))
             (choice("vm_type", "Kind", &asked.vm_type, VmType::ALL.iter().map(|one| one.as_str())))
             (choice("origin", "Origin", &asked.origin, Origin::ALL.iter().map(|one| one.as_str())))

@@ -21,7 +21,7 @@ use super::super::api;
 use super::{Page, Site, sorry};
 use crate::config::parse_duration;
 use crate::core::alert::Incident;
-use crate::core::desk::{Command, Matcher};
+use crate::core::desk::{Command, MOST_AUTHOR, Matcher};
 
 const MOST_BYTES: usize = 16 << 10;
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -260,7 +260,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 
 fn who() -> Markup {
     html! {
-        label { "Your name" input name="author" required maxlength="80" autocomplete="username"; }
+        label { "Your name" input name="author" required maxlength=(MOST_AUTHOR) autocomplete="username"; }
         label { "Token" input name="token" type="password" required autocomplete="off"; }
     }
 }
