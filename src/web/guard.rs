@@ -79,8 +79,9 @@ type Stamps = Vec<(PathBuf, Option<SystemTime>)>;
 
 struct Loaded {
     stamps: Stamps,
-    /// Stamps of a state that could not be used, and was told.
-    refused: Option<Stamps>,
+    /// Why the state that is there could not be used, which was told. It may name other files than the last one that
+    /// could, so it is tried whenever somebody comes.
+    refused: Option<String>,
     tls: Option<TlsAcceptor>,
     users: Arc<BTreeMap<String, String>>,
 }
@@ -154,7 +155,8 @@ impl Guard {
             return loaded;
         };
         let now = stamps(loaded.stamps.iter().map(|(path, _)| path.clone()));
-        if now == loaded.stamps || loaded.refused.as_ref() == Some(&now) {
+        if now == loaded.stamps {
+            loaded.refused = None;
             return loaded;
         }
         match load(path) {
@@ -163,8 +165,11 @@ impl Guard {
                 *loaded = new;
             }
             Err(error) => {
-                tracing::error!(%error, "the web goes on with the certificate and users that it has");
-                loaded.refused = Some(now);
+                let why = error.to_string();
+                if loaded.refused.as_ref() != Some(&why) {
+                    tracing::error!(%error, "the web goes on with the certificate and users that it has");
+                    loaded.refused = Some(why);
+                }
             }
         }
         loaded
