@@ -462,6 +462,7 @@ fn start_synthetic(
     tasks: &mut Supervisor,
 ) -> (Option<Own>, web::Synthetic) {
     let Some(settings) = config.synthetic.clone() else {
+        synthetic::tell_of_left(&synthetic::trials(&saved.trials));
         return (None, web::Synthetic::off());
     };
     let (sight_tx, sight) = watch::channel(Arc::default());

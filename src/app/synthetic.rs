@@ -179,6 +179,18 @@ pub(super) fn trials(rows: &[TrialRow]) -> Vec<Trial> {
         .collect()
 }
 
+/// What an earlier run began and did not clean up, where no synthetic boots are configured any more: nobody does.
+pub(super) fn tell_of_left(trials: &[Trial]) {
+    for trial in trials.iter().filter(|trial| trial.done_at.is_none()) {
+        tracing::warn!(
+            session = trial.session.map(tracing::field::display),
+            vm = trial.vm.map(tracing::field::display),
+            "a synthetic boot was left by an earlier run, and [synthetic] is gone: the controller ends it after five minutes; \
+             start with the section to have it cleaned up"
+        );
+    }
+}
+
 pub(super) async fn run(begin: Begin) {
     let Begin {
         config,
