@@ -74,7 +74,7 @@ impl LastSecond {
         if self.records.len() > MAX_LAST_SECOND {
             return true;
         }
-        let same = |text: &Box<[u8]>| {
+        let same = |text: &[u8]| {
             let header = framing::header(text);
             let known = header.map(|header| Record {
                 offset: 0,
@@ -85,7 +85,7 @@ impl LastSecond {
                 |known| matches!(decode::decode(&known), Decoded::Event(told) if told == kind),
             )
         };
-        let known = self.records.iter().position(same);
+        let known = self.records.iter().position(|text| same(text));
         known.map(|at| self.records.swap_remove(at)).is_some()
     }
 }

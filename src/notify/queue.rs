@@ -152,6 +152,11 @@ impl Queue {
         self.entries.len() + self.apart.len()
     }
 
+    /// Nothing waits at all.
+    pub(super) fn is_done(&self) -> bool {
+        self.entries.is_empty() && self.apart.is_empty()
+    }
+
     /// Nothing waits to be sent now.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

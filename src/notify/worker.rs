@@ -209,7 +209,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     async fn run(mut self, stop: impl Future<Output = Instant>) -> Vec<Unsent> {
         let mut stop = pin!(stop);
         let mut deadline: Option<Instant> = None;
-        while self.open || self.queue.len() > 0 {
+        while self.open || !self.queue.is_done() {
             let now = clock::monotonic();
             self.queue.rejoin(now);
             let apart = self.queue.next_apart();
