@@ -177,6 +177,15 @@ impl Link {
     }
 }
 
+impl Span {
+    /// Moved, and cut where it is too long.
+    fn lie_within(&mut self, from: Timestamp, to: Timestamp) {
+        let took = self.ended_at.since(self.started_at);
+        self.started_at = self.started_at.min(to.plus_ms(-took)).max(from);
+        self.ended_at = self.started_at.plus_ms(took).min(to);
+    }
+}
+
 /// Which golden image was there when.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
@@ -239,7 +248,12 @@ pub fn of_boot(boot: &Boot, host: &str, images: &Images) -> Option<Trace> {
         let inside_clone =
             stage == Stage::InjectAgent && boot.stage(Stage::CloneSnapshot).is_some();
         let parent = if inside_clone { clone } else { root };
-        spans.push(span_of(boot, id, parent, stage, took));
+        let mut span = span_of(boot, id, parent, stage, took);
+        // Its lines are stamped in whole seconds, what they tell of is not.
+        if let Some(parent) = spans.iter().find(|one| inside_clone && one.id == parent) {
+            span.lie_within(parent.started_at, parent.ended_at);
+        }
+        spans.push(span);
     }
     for (at, result) in boot.attempts_in_order() {
         let place = place_of(&spans, at);

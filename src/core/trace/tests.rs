@@ -141,6 +141,25 @@ fn spans_have_the_times_of_what_they_are_and_their_parents() {
 }
 
 #[test]
+fn an_injection_lies_within_the_copy_that_it_is_part_of() {
+    let clone = (T0.plus_ms(20), T0.plus_ms(1_020));
+    for (began, took, from, to) in [
+        (-900, 500, 20, 520),
+        (900, 500, 520, 1_020),
+        (0, 3_000, 20, 1_020),
+        (100, 500, 100, 600),
+    ] {
+        let mut boot = ready();
+        boot.set_stage(Stage::InjectAgent, T0.plus_ms(began), took);
+        let trace = trace(&boot);
+        let inject = span(&trace, "inject_agent");
+        let found = (inject.started_at, inject.ended_at);
+        assert_eq!(found, (T0.plus_ms(from), T0.plus_ms(to)), "{began}");
+        assert!(clone.0 <= found.0 && found.1 <= clone.1);
+    }
+}
+
+#[test]
 fn attempts_are_events_of_the_stage_in_which_they_ended() {
     let trace = trace(&ready());
     let told = |name: &str| -> Vec<(i64, String)> {
