@@ -21,6 +21,7 @@ pub mod generations;
 pub mod image;
 pub mod inventory;
 pub mod lease;
+pub mod log_time;
 pub mod probe;
 pub mod query;
 pub mod readiness;

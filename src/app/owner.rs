@@ -358,7 +358,7 @@ impl Owner {
                     self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
                 }
                 self.read(|reader, mut sink| reader.push(&bytes, &mut sink));
-                if let Some(at) = self.reader.newest() {
+                if let Some(at) = self.reader.passed_at() {
                     self.tracker.goes_on(at, &mut self.observations);
                 }
                 if !self.observations.is_empty() {

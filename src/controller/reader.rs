@@ -14,11 +14,10 @@ use crate::controller::decode::{self, Decoded};
 use crate::controller::framing::{self, Framer, FramingCounts, Record};
 use crate::controller::shapes::Shapes;
 use crate::core::event::{Event, Provenance, Timestamp};
+use crate::core::log_time::LogTime;
 
 /// A record's stamp may be ahead of the time of reading by an unknown zone, and no more.
 const AHEAD_MS: i64 = 24 * 3_600_000;
-/// A record that is older than the one before by more is no late one: the log's clock was set back.
-const LATE_MS: i64 = 60_000;
 /// So many records in a row may be glitches.
 const MAX_GLITCHES: u32 = 20;
 
@@ -56,6 +55,8 @@ impl ReadCounts {
 #[derive(Debug, Default)]
 struct LastSecond {
     records: Vec<Box<[u8]>>,
+    /// Those of the files before the one that is being read.
+    told_before: Vec<Box<[u8]>>,
 }
 
 impl LastSecond {
@@ -71,7 +72,7 @@ impl LastSecond {
         let Decoded::Event(kind) = decode::decode(record) else {
             return true;
         };
-        if self.records.len() > MAX_LAST_SECOND {
+        if self.told_before.len() > MAX_LAST_SECOND {
             return true;
         }
         let same = |text: &[u8]| {
@@ -85,8 +86,8 @@ impl LastSecond {
                 |known| matches!(decode::decode(&known), Decoded::Event(told) if told == kind),
             )
         };
-        let known = self.records.iter().position(|text| same(text));
-        known.map(|at| self.records.swap_remove(at)).is_some()
+        let known = self.told_before.iter().position(|text| same(text));
+        known.map(|at| self.told_before.swap_remove(at)).is_some()
     }
 }
 
@@ -107,10 +108,12 @@ struct Inner {
     provenance: Provenance,
     /// A file was begun.
     begun: bool,
-    /// The last record's time, whatever it said; one that is a little late counts not.
-    newest: Option<Timestamp>,
+    /// By all records, whatever they said.
+    time: LogTime,
     /// The stamp of a record that says nothing of boots, whose time nobody asked for yet.
     passed: Option<[u8; 19]>,
+    /// When the last bytes ended with such a record: its time.
+    passed_at: Option<Timestamp>,
     /// The latest time read of a record that says something, and its stamp as text: local time, like all stamps of one
     /// controller.
     furthest: Option<Timestamp>,
@@ -139,8 +142,9 @@ impl Reader {
                     ..Provenance::default()
                 },
                 begun: false,
-                newest: None,
+                time: LogTime::default(),
                 passed: None,
+                passed_at: None,
                 furthest: None,
                 last_stamp: [0; 19],
                 skip_to: None,
@@ -177,6 +181,9 @@ impl Reader {
     pub fn skip_repeated(&mut self) {
         self.moved = true;
         self.inner.skip_to = Some(self.inner.last_stamp);
+        if let Some(second) = &mut self.inner.last_second {
+            second.told_before = second.records.clone();
+        }
     }
 
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&Event<'_>)) {
@@ -235,9 +242,16 @@ impl Reader {
         &self.inner.clock
     }
 
+    /// The time by the log; `None` before its first record.
     #[must_use]
     pub fn newest(&self) -> Option<Timestamp> {
-        self.inner.newest
+        self.inner.newest()
+    }
+
+    /// The time of the last record read, where it said nothing of boots and so was no event.
+    #[must_use]
+    pub fn passed_at(&self) -> Option<Timestamp> {
+        self.inner.passed_at
     }
 }
 
@@ -283,7 +297,7 @@ impl Inner {
         let at = self.believable(at);
         self.counts.events += 1;
         self.passed = None;
-        self.moves(at);
+        self.time.take(at);
         if Some(at) > self.furthest {
             self.furthest = Some(at);
             if let Some(stamp) = record.stamp().first_chunk() {
@@ -321,17 +335,17 @@ impl Inner {
 
     /// What says nothing of boots tells the time all the same; it is read once for many.
     fn pass(&mut self) {
-        if let Some(stamp) = self.passed.take()
-            && let Some(at) = self.clock.read(&stamp)
-        {
+        let stamp = self.passed.take();
+        self.passed_at = stamp.and_then(|stamp| {
+            let at = self.clock.read(&stamp)?;
             let at = self.believable(at);
-            self.moves(at);
-        }
+            self.time.take(at);
+            Some(at)
+        });
     }
 
-    fn moves(&mut self, at: Timestamp) {
-        let late = |newest: &Timestamp| (0..=LATE_MS).contains(&newest.since(at));
-        self.newest = Some(self.newest.filter(late).unwrap_or(at));
+    fn newest(&self) -> Option<Timestamp> {
+        Some(self.time.newest).filter(|newest| *newest > Timestamp::MIN)
     }
 
     /// The record's time, unless it cannot be.
@@ -345,7 +359,7 @@ impl Inner {
         if self.glitches > MAX_GLITCHES {
             return at;
         }
-        self.newest.unwrap_or(now)
+        self.newest().unwrap_or(now)
     }
 }
 
@@ -379,7 +393,8 @@ mod tests {
             newest_of(&[NOISE, "00:02:00 [INFO]: Never heard of"]),
             Some(120)
         );
-        let set_back = ["01:00:10 [INFO]: Never heard of", NOISE];
+        let set_back = ["01:00:10 [INFO]: Never heard of", NOISE, NOISE];
+        assert_eq!(newest_of(&set_back[..2]), Some(3_610), "it may be late");
         assert_eq!(newest_of(&set_back), Some(60));
     }
 
@@ -398,6 +413,7 @@ mod tests {
             line(2, 3),
             line(2, 3),
             line(2, 4),
+            line(2, 4),
             line(3, 5),
         ]
         .concat();
@@ -409,6 +425,6 @@ mod tests {
         reader.skip_repeated();
         reader.push(second.as_bytes(), &mut |_| told += 1);
         reader.finish(&mut |_| told += 1);
-        assert_eq!((told, reader.counts().repeated), (6, 3));
+        assert_eq!((told, reader.counts().repeated), (7, 3));
     }
 }

@@ -50,6 +50,7 @@ use crate::core::event::{
 };
 use crate::core::image::Sighting;
 use crate::core::lease::{Addresses, Slot};
+use crate::core::log_time::LogTime;
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
 
@@ -166,7 +167,7 @@ pub struct Tracker {
     ended_without_vm: BTreeMap<u64, (Timestamp, Slot)>,
     next_place: u64,
     /// Event time: the newest record's.
-    newest: Timestamp,
+    time: LogTime,
     next_sweep: Timestamp,
     next_expire: Timestamp,
     counts: TrackerCounts,
@@ -199,7 +200,7 @@ impl Tracker {
             ended: BTreeMap::new(),
             ended_without_vm: BTreeMap::new(),
             next_place: 0,
-            newest: Timestamp::MIN,
+            time: LogTime::default(),
             next_sweep: Timestamp::MIN,
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
@@ -370,7 +371,7 @@ impl Tracker {
                 .entry(slot)
                 .is_some_and(|entry| entry.boot.is_open() && entry.orphaned.is_some())
             {
-                self.lose(slot, Failure::ControllerRestarted, self.newest, out);
+                self.lose(slot, Failure::ControllerRestarted, self.time.newest, out);
             }
         }
         self.finish_requests(out);
@@ -564,7 +565,7 @@ impl Tracker {
     }
 
     fn join_session(&mut self, slot: Slot, session: SessionId) {
-        self.rows.hear(RowKey::Session(session), self.newest);
+        self.rows.hear(RowKey::Session(session), self.time.newest);
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };

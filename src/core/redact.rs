@@ -290,6 +290,10 @@ mod tests {
             ("http://user:hun/ter2@x", "hun"),
             ("via http://10.1.2.3:8080/x", "10.1.2.3"),
             ("connect ETIMEDOUT 2001:db8::7:443", "2001:db8"),
+            (
+                "connect ETIMEDOUT 2001:db8:85a3:8d3:1319:8a2e:370:7348:443",
+                "2001:db8",
+            ),
             ("http://[2001:db8::7]:8080/x", "2001:db8"),
             ("from ::ffff:203.0.113.7, again", "203.0.113"),
             ("to 2001:db8::7.", "2001:db8"),

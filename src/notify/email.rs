@@ -132,9 +132,24 @@ impl Transport for Receiver {
                 _ => {}
             }
             let deadline = self.settings.timeout;
-            tokio::time::timeout(deadline, self.deliver(message))
-                .await
-                .unwrap_or_else(|_| Err(NotifyError::transient(Fault::Timeout)))
+            let delivered = tokio::time::timeout(deadline, self.deliver(message)).await;
+            let delivered =
+                delivered.unwrap_or_else(|_| Err(NotifyError::transient(Fault::Timeout)));
+            match delivered {
+                Ok(()) => {
+                    self.forget(&message.id);
+                    Ok(())
+                }
+                // Whoever it is that fails, others have it.
+                Err(error @ NotifyError::Transient { .. })
+                    if !self.with_it(&message.id).is_empty() =>
+                {
+                    Err(NotifyError::Partly {
+                        fault: error.fault(),
+                    })
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 }
@@ -260,6 +275,12 @@ impl Receiver {
             .find(|(known, _)| known == id)
             .map(|(_, who)| who.clone())
             .unwrap_or_default()
+    }
+
+    /// Nobody is tried again for it.
+    fn forget(&self, id: &str) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.retain(|(known, _)| known != id);
     }
 
     fn remember(&self, id: &str, taken: &[Address]) {

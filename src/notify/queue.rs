@@ -79,7 +79,10 @@ impl Queue {
         } else {
             None
         };
-        self.entries.push_back(entry);
+        // Before those of which somebody has heard already.
+        let heard = self.entries.iter().position(|entry| entry.put_off > 0);
+        let place = heard.unwrap_or(self.entries.len());
+        self.entries.insert(place, entry);
         overflow.map_or(Displaced::Nothing, Displaced::Overflow)
     }
 

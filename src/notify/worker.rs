@@ -355,6 +355,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         };
         if let NotifyError::Partly { .. } = error {
             self.wait = Wait::default();
+            self.broken = false;
             return self.partly(entry, took, &error);
         }
         self.broken |= error.breaks_receiver();
@@ -435,6 +436,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     fn partly(&mut self, mut entry: Entry, took: Duration, error: &NotifyError) {
         let now = clock::monotonic();
         entry.put_off = entry.put_off.saturating_add(1);
+        entry.begins = false;
         let progress = Progress {
             tries: entry.put_off,
             age: entry.age(now),

@@ -100,8 +100,8 @@ pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
         .merge(json::router(Arc::clone(&site)))
         .merge(pages::router(site))
         .fallback(unknown)
-        .layer(from_fn(in_json))
         .layer(from_fn_with_state(door, admit))
+        .layer(from_fn(in_json))
         .layer(map_response(guard))
 }
 

@@ -57,6 +57,25 @@ fn a_first_run_over_an_empty_log_ends_the_first_start() {
 }
 
 #[test]
+fn an_empty_log_that_was_named_by_mistake_makes_no_other_one_live() {
+    let (folder, log) = log();
+    let pager = Pager::start();
+    std::fs::write(&log, "").unwrap();
+    let first = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    first.wait_until_ready();
+    first.stop().unwrap();
+    // The right log, which held an incident before anybody watched it.
+    let right = folder.path().join("right.log");
+    play(&right, 1, "agent-missing", 3);
+    std::fs::rename(&right, &log).unwrap();
+    let second = Sidecar::start(&log, pager.address, QUICK, Start::default());
+    second.wait_until_ready();
+    assert_eq!(second.metric("bootwatch_boots_total", ""), 0.0);
+    second.stop().unwrap();
+    assert!(pager.so_far().is_empty());
+}
+
+#[test]
 fn kill_minus_nine_after_a_page_is_no_second_page() {
     let (folder, log) = log();
     let pager = Pager::start();

@@ -66,7 +66,23 @@ impl Pending {
         self.batch.outbox.extend(newer);
     }
 
+    /// However often a message is tried while nothing can be written, one mark says it.
     pub(super) fn mark(&mut self, mark: Mark) {
+        if let Mark::Tried { id, tries, status } = &mark {
+            let known = self.batch.marks.iter_mut().find_map(|known| match known {
+                Mark::Tried {
+                    id: same,
+                    tries,
+                    status,
+                } if same == id => Some((tries, status)),
+                _ => None,
+            });
+            if let Some((before, last)) = known {
+                *before = before.saturating_add(*tries);
+                last.clone_from(status);
+                return;
+            }
+        }
         self.batch.marks.push(mark);
     }
 

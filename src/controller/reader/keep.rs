@@ -7,6 +7,7 @@ use crate::controller::clock::{KeptClock, LocalClock, Zone};
 use crate::controller::framing::{Framer, KeptFramer};
 use crate::controller::shapes::Shapes;
 use crate::core::event::{Provenance, Timestamp};
+use crate::core::log_time::LogTime;
 use crate::core::saved::{Changes, REST, RestoreError, Saved};
 
 /// Of what is saved; a newer one is refused.
@@ -21,6 +22,8 @@ struct Rest {
     provenance: Provenance,
     begun: bool,
     newest: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_doubt: bool,
     /// `None` of those written before it was told apart from `newest`.
     #[serde(default)]
     furthest: Option<Timestamp>,
@@ -90,8 +93,15 @@ impl Reader {
                 },
                 begun: rest.begun,
                 // Times of another zone say nothing in this one.
-                newest: rest.newest.filter(|_| same_zone),
+                time: rest
+                    .newest
+                    .filter(|_| same_zone)
+                    .map_or_else(LogTime::default, |newest| LogTime {
+                        newest,
+                        in_doubt: rest.in_doubt,
+                    }),
                 passed: None,
+                passed_at: None,
                 furthest: rest.furthest.or(rest.newest).filter(|_| same_zone),
                 last_stamp: last_stamp.unwrap_or_default(),
                 skip_to,
@@ -115,7 +125,8 @@ impl Reader {
             counts: inner.counts,
             provenance: inner.provenance,
             begun: inner.begun,
-            newest: inner.newest,
+            newest: inner.newest(),
+            in_doubt: inner.time.in_doubt,
             furthest: inner.furthest,
             last_stamp: text(&inner.last_stamp),
             skip_to: inner.skip_to.as_ref().and_then(text),

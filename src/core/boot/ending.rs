@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::time::EXPIRE_MS;
 use super::{
     CLI_WAIT_MS, KEEP_ENDED_MS, MAX_ENDED, MAX_ENDED_WITHOUT_VM, Observation, Orphaned, Phase,
     Tracker,
@@ -15,7 +16,6 @@ use crate::core::lease::Slot;
 
 /// Boots in flight are looked over this often, in event time.
 const SWEEP_MS: i64 = 10_000;
-const EXPIRE_MS: i64 = 60_000;
 /// A wait speaks at least every seven seconds; one that lives on after a restart's banner has spoken by then.
 const RESTART_GRACE_MS: i64 = 30_000;
 /// A controller that announced its end may take this long, and its boots' last words with it.
@@ -76,7 +76,7 @@ impl Tracker {
         at: Timestamp,
         out: &mut Vec<Observation>,
     ) {
-        let newest = self.newest.max(at);
+        let newest = self.time.newest.max(at);
         match outcome {
             Outcome::Ready => {}
             Outcome::Failed => self.close_stage(slot, StageOutcome::TimedOut, at, out),
@@ -368,7 +368,7 @@ impl Tracker {
 
     /// Ends what time has ended, and lets go of what has been kept long enough.
     pub(super) fn sweep(&mut self, out: &mut Vec<Observation>) {
-        let now = self.newest;
+        let now = self.time.newest;
         self.next_sweep = now.plus_ms(SWEEP_MS);
         for slot in 0..Slot::try_from(self.entries.len()).unwrap_or(Slot::MAX) {
             let Some((outcome, failure)) = self.expired(slot, now) else {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::core::event::Timestamp;
 use crate::core::lease::Slot;
+use crate::core::log_time::LogTime;
 use crate::core::saved::{Changes, MAX_NUMBER, REST, RestoreError, Saved, Touched};
 
 /// Of what is saved; a newer one is refused.
@@ -21,6 +22,8 @@ const MAX_SLOTS: Slot = (MAX_OPEN + MAX_ENDED + MAX_ENDED_WITHOUT_VM + 8) as Slo
 pub(super) struct Rest {
     version: u32,
     newest: Timestamp,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_doubt: bool,
     next_sweep: Timestamp,
     next_expire: Timestamp,
     next_place: u64,
@@ -132,7 +135,10 @@ impl Tracker {
         tracker.requests.restored(rest.next_request);
         tracker.addresses.restored();
         tracker.touched = Touched::nothing();
-        tracker.newest = rest.newest;
+        tracker.time = LogTime {
+            newest: rest.newest,
+            in_doubt: rest.in_doubt,
+        };
         tracker.next_sweep = rest.next_sweep;
         tracker.next_expire = rest.next_expire;
         tracker.counts = rest.counts;
@@ -145,7 +151,8 @@ impl Tracker {
     fn rest(&self) -> Rest {
         Rest {
             version: VERSION,
-            newest: self.newest,
+            newest: self.time.newest,
+            in_doubt: self.time.in_doubt,
             next_sweep: self.next_sweep,
             next_expire: self.next_expire,
             next_place: self.next_place,

@@ -96,8 +96,12 @@ impl Requests {
     /// The log's clock was set back: nothing was asked later.
     pub(super) fn not_after(&mut self, at: Timestamp) {
         for (user, list) in &mut self.by_user {
-            for request in list.iter_mut().filter(|request| request.at > at) {
-                request.at = at;
+            let later = |request: &&mut Request| {
+                let gone = request.orphaned.map(|orphaned| orphaned.at);
+                request.at > at || gone.is_some_and(|gone| gone > at)
+            };
+            for request in list.iter_mut().filter(later) {
+                request.at = request.at.min(at);
                 request.orphaned = request.orphaned.map(|orphaned| orphaned.not_after(at));
                 self.touched.mark(*user);
             }
@@ -478,7 +482,7 @@ impl Tracker {
             }
             let slot = self.boot_without_vm(user, &request, out);
             if request.orphaned.is_some() {
-                self.lose(slot, Failure::ControllerRestarted, self.newest, out);
+                self.lose(slot, Failure::ControllerRestarted, self.time.newest, out);
             }
         }
     }

@@ -1,16 +1,15 @@
 //! Event time as the log tells it: it goes on, jumps over a silence, or is set back.
 //!
-//! The log's clock may be set back, by a person, by a machine that starts, by a zone that was guessed wrong and is learnt;
-//! and one record may be stamped ahead of all others. Either way what comes next is the time, and nothing that was heard
-//! before it was heard later.
+//! Where it is set back, nothing that was heard before was heard later. Where that is in doubt, nothing is given up.
 
-use super::{Observation, Orphaned, SPEAKS_WITHIN_MS, Tracker};
+use super::{KEEP_ENDED_MS, Observation, Orphaned, SPEAKS_WITHIN_MS, Tracker};
 use crate::core::event::Timestamp;
+use crate::core::log_time::Step;
 
 /// A longer gap between two records is a silence of the whole log, or a step of its clock.
 const JUMP_MS: i64 = 60_000;
-/// A record that is older than the newest by more is no late one.
-const BACK_MS: i64 = 60_000;
+/// Addresses are looked over this often.
+pub(super) const EXPIRE_MS: i64 = 60_000;
 
 impl Tracker {
     /// A record of this time was read that concerns no boot.
@@ -21,7 +20,11 @@ impl Tracker {
 
     /// The log has been read up to `now` in event time; boots that time alone ends are ended.
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Observation>) {
-        self.newest = self.newest.max(now);
+        self.time.newest = self.time.newest.max(now);
+        // Of a log that says no more nobody learns which time it is.
+        if self.time.in_doubt && now.since(self.heard) < KEEP_ENDED_MS {
+            return;
+        }
         self.sweep(out);
     }
 
@@ -37,15 +40,20 @@ impl Tracker {
 
     /// Takes a record's time; says whether it stands apart from those before it.
     pub(super) fn moves(&mut self, at: Timestamp) -> bool {
-        if self.newest.since(at) > BACK_MS {
-            self.set_back(at);
-            return true;
+        let before = self.time.newest;
+        match self.time.take(at) {
+            Step::On => {
+                let jumped = at.since(before) > JUMP_MS
+                    || (at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
+                self.heard = self.heard.max(at);
+                jumped
+            }
+            Step::Behind => false,
+            Step::Back => {
+                self.set_back(at);
+                true
+            }
         }
-        let jumped = at.since(self.newest) > JUMP_MS
-            || (at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
-        self.newest = self.newest.max(at);
-        self.heard = self.heard.max(at);
-        jumped
     }
 
     pub(super) fn sweep_after(&mut self, at: Timestamp, jumped: bool, out: &mut Vec<Observation>) {
@@ -53,7 +61,7 @@ impl Tracker {
             // After a gap, or where a copy of the image may have frozen everything, the boots in flight, or a restart's
             // banner, are heard before anything is given up.
             self.next_sweep = at.plus_ms(SPEAKS_WITHIN_MS);
-        } else if at >= self.next_sweep {
+        } else if at >= self.next_sweep && !self.time.in_doubt {
             // A boot that was silent until now has been heard.
             self.sweep(out);
         }
@@ -65,9 +73,8 @@ impl Tracker {
     }
 
     fn set_back(&mut self, at: Timestamp) {
-        self.newest = at;
         self.heard = self.heard.min(at);
-        self.next_expire = self.next_expire.min(at.plus_ms(BACK_MS));
+        self.next_expire = self.next_expire.min(at.plus_ms(EXPIRE_MS));
         self.starting_since = self.starting_since.map(|since| since.min(at));
         for slot in self.live_slots() {
             let Some(entry) = self.entry_mut(slot) else {

@@ -8,7 +8,7 @@ use super::{Check, Finding, Verdict};
 
 const USERS: &str = "/etc/passwd";
 const GROUPS: &str = "/etc/group";
-/// Accounts that are made at boot; `u` makes a user and a group of its name, `g` a group.
+/// Accounts that are made at boot; `u` makes a user and a group of its name, `g` a group, `m` both where they lack.
 const MADE_AT_BOOT: [&str; 3] = [
     "/etc/sysusers.d",
     "/usr/local/lib/sysusers.d",
@@ -33,9 +33,10 @@ pub(super) fn account(desk: &mut Desk<'_>) -> Vec<Finding> {
         Err(findings) => return findings,
     };
     let unit = &agent.unit;
-    let is_dynamic = unit
-        .last("Service", "DynamicUser")
-        .is_some_and(|value| ["1", "yes", "true", "on"].contains(&value));
+    let is_dynamic = unit.last("Service", "DynamicUser").is_some_and(|value| {
+        let yes = ["1", "yes", "y", "true", "t", "on"];
+        yes.iter().any(|yes| value.eq_ignore_ascii_case(yes))
+    });
     let user = unit.last("Service", "User").filter(|_| !is_dynamic);
     let group = unit.last("Service", "Group").filter(|_| !is_dynamic);
     let others = unit.all("Service", "SupplementaryGroups");
@@ -94,7 +95,13 @@ fn is_made_at_boot(desk: &mut Desk<'_>, name: &str, is_group: bool) -> bool {
     let makes = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let kind = words.next().unwrap_or_default().trim_end_matches('!');
-        (kind == "u" || (kind == "g" && is_group)) && words.next() == Some(name)
+        let (first, second) = (words.next(), words.next());
+        match kind {
+            "u" => first == Some(name),
+            "g" => is_group && first == Some(name),
+            "m" => (if is_group { second } else { first }) == Some(name),
+            _ => false,
+        }
     };
     MADE_AT_BOOT.iter().any(|folder| {
         let files = desk.names(folder).iter();

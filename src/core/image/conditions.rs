@@ -90,11 +90,7 @@ fn together(all: &[(Condition<'_>, Option<bool>)], path: &str, follows: &str) ->
 /// `None`: it is not about what the image holds.
 fn held(desk: &mut Desk<'_>, condition: &Condition<'_>) -> Option<bool> {
     let path = condition.value;
-    let is_volatile = VOLATILE.iter().any(|folder| {
-        path.strip_prefix(folder)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
-    if !path.starts_with('/') || path.contains('%') || is_volatile {
+    if !path.starts_with('/') || path.contains('%') || is_volatile(path) {
         return None;
     }
     let seen = match condition.of() {
@@ -104,6 +100,8 @@ fn held(desk: &mut Desk<'_>, condition: &Condition<'_>) -> Option<bool> {
     };
     let is = match (condition.of(), seen) {
         (_, Seen::Unreadable(_)) => return None,
+        // As `/etc/resolv.conf` does.
+        (_, Seen::Broken { target, .. }) if leads_to_volatile(target) => return None,
         ("PathExists", seen) => !matches!(seen, Seen::Absent | Seen::Broken { .. }),
         ("PathIsDirectory", Seen::Folder(_)) => true,
         ("FileNotEmpty", Seen::File(file)) => file.size > 0,
@@ -112,4 +110,19 @@ fn held(desk: &mut Desk<'_>, condition: &Condition<'_>) -> Option<bool> {
         _ => false,
     };
     Some(is != condition.is_negated)
+}
+
+fn is_volatile(path: &str) -> bool {
+    VOLATILE.iter().any(|folder| {
+        let within = path.strip_prefix(folder);
+        within.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+fn leads_to_volatile(target: &str) -> bool {
+    let mut from_root = target;
+    while let Some(rest) = from_root.strip_prefix("../") {
+        from_root = rest;
+    }
+    is_volatile(&format!("/{}", from_root.trim_start_matches('/')))
 }

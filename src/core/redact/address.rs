@@ -142,11 +142,10 @@ fn is_of_name(c: char) -> bool {
 
 /// An address, and the punctuation behind it.
 fn v6_of(run: &str) -> Option<(Ipv6Addr, &str)> {
-    let all = [
-        run,
-        run.trim_end_matches('.'),
-        run.trim_end_matches([':', '.']),
-    ];
+    let plain = run.trim_end_matches([':', '.']);
+    // All eight groups, and the port without brackets behind them.
+    let before_port = plain.rsplit_once(':').map_or("", |(address, _)| address);
+    let all = [run, run.trim_end_matches('.'), plain, before_port];
     all.into_iter().find_map(|text| {
         let address = text.parse().ok()?;
         Some((address, run.get(text.len()..).unwrap_or_default()))

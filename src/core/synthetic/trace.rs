@@ -134,11 +134,10 @@ impl Trace {
         self.create_failed && !self.created && self.row != Some(VmStatus::Running)
     }
 
-    /// The controller has begun with it, and has not said how it ends.
+    /// The controller accepted it, and has not said how it ends: it may first make the account's other VM.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        let begun = self.session.is_some() || self.vm.is_some();
-        begun && !self.is_given_up() && !self.went_on()
+        !self.is_given_up() && !self.went_on()
     }
 
     /// Its VM was created, or somebody ended it: the controller did not fail at it.

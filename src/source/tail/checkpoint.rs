@@ -8,6 +8,10 @@ pub struct Checkpoint {
     /// Oldest to newest: the file being read, and its predecessors as far as the family may still hold them.
     /// Only files of which something was read: an empty file proves nothing, and costs nothing to read again.
     pub files: Vec<Mark>,
+    /// Of a log that held nothing yet: the file, when it was made. Without it nobody could tell such a log from another
+    /// one that takes its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty: Option<(FileId, Option<i64>)>,
     /// The number that the next generation gets.
     pub next_generation: u32,
     /// Up to here the log was there before the first start.

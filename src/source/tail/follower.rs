@@ -21,7 +21,7 @@ use super::family::Family;
 use super::generation::{Gathered, Generation, Retry, Step};
 use super::identity::{Fit, align, fit};
 use super::options::TailOptions;
-use super::resume::{Start, first_start, resume};
+use super::resume::{Start, first_start, is_that_empty_log, resume};
 use super::walk::{Failure, Found, Unreadable, Walk, walk};
 use super::{LossReason, TailEvent, TailStats};
 
@@ -208,6 +208,12 @@ impl Follower {
         }
         let begun = match &checkpoint {
             None => first_start(walk.found, self.options.start),
+            // Another log has taken its name: it was never begun with.
+            Some(checkpoint)
+                if checkpoint.files.is_empty() && !is_that_empty_log(checkpoint, &walk.found) =>
+            {
+                first_start(walk.found, self.options.start)
+            }
             Some(checkpoint) => resume(walk.found, checkpoint.clone()),
         };
         match begun {
@@ -609,8 +615,13 @@ impl Follower {
             Some(waiting) if waiting.number > newest => waiting.number,
             _ => self.next_generation,
         };
+        let current = self.generations.get(self.current);
+        let empty = current
+            .filter(|_| files.is_empty())
+            .map(|file| (file.id, file.born()));
         Checkpoint {
             files,
+            empty,
             next_generation,
             history_end: self.history_end,
         }

@@ -299,6 +299,10 @@ impl Generation {
         })
     }
 
+    pub(super) fn born(&self) -> Option<i64> {
+        self.born
+    }
+
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }

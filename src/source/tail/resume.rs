@@ -58,9 +58,18 @@ pub(super) fn first_start(found: Vec<Found>, start: StartAt) -> io::Result<Start
     })
 }
 
+/// Whether this is the log of which the checkpoint says that nothing of it was read.
+pub(super) fn is_that_empty_log(checkpoint: &Checkpoint, found: &[Found]) -> bool {
+    checkpoint.empty.is_some_and(|(id, born)| {
+        let same = |file: &Found| file.stat.id == id && (born.is_none() || file.stat.born == born);
+        found.iter().any(same)
+    })
+}
+
 pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<Start> {
     let Checkpoint {
         files: mut marks,
+        empty: _,
         next_generation,
         history_end,
     } = checkpoint;

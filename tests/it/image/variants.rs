@@ -129,7 +129,8 @@ fn every_account_that_exists_is_accepted() {
         "User=1000\nGroup=1000",
         "User=made\nGroup=made",
         "User=nobody\nGroup=gmade",
-        "User=unheard\nDynamicUser=yes",
+        "User=unheard\nDynamicUser=Yes",
+        "User=member\nGroup=membergroup",
         "User=unheard\nUser=",
     ] {
         let tree = Tree::healthy();
@@ -141,7 +142,7 @@ fn every_account_that_exists_is_accepted() {
         tree.write("/etc/group", "root:x:0:\nvideo:x:44:\n");
         tree.write(
             "/usr/lib/sysusers.d/agent.conf",
-            "# type name\nu made - \"The agent\"\ng gmade -\n",
+            "# type name\nu made - \"The agent\"\ng gmade -\nm member membergroup\n",
         );
         accepts(lines, &tree);
     }
@@ -156,6 +157,7 @@ fn what_holds_before_a_start_is_accepted() {
         "ConditionPathExists=|/etc/none\nConditionDirectoryNotEmpty=|/opt/vm-browser-agent",
         "ConditionPathExists=/etc/none\nConditionPathExists=",
         "ConditionPathExists=/run/agent\nConditionVirtualization=vm",
+        "ConditionPathExists=/etc/resolv.conf",
         "[Service]\nExecStartPre=-/usr/bin/none\nExecStartPre=/usr/bin/node --version\n[Unit]",
     ] {
         let tree = Tree::healthy();
@@ -164,6 +166,10 @@ fn what_holds_before_a_start_is_accepted() {
             &format!("{lines}\nAfter=network.target"),
         );
         tree.write(UNIT, &unit);
+        tree.link(
+            "/etc/resolv.conf",
+            "../run/systemd/resolve/stub-resolv.conf",
+        );
         let image = tree.audit();
         let failed = |verdict| verdict != Verdict::Unknown;
         let objections: Vec<_> = objections(&image)

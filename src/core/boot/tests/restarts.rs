@@ -277,7 +277,7 @@ fn what_was_begun_before_the_clock_was_set_back_is_given_up_in_its_time() {
     story.created(hour, 1, 2).wait(hour + 1_500, 2);
     story.tell(hour + 5_000, BANNER);
     story.created(0, 2, 3);
-    assert_eq!(story.outcome(1), None, "it may speak");
+    assert_eq!(story.outcome(1), None, "it may speak now");
     story.advance(100_000);
     assert_eq!(story.outcome(1), RESTARTED);
 }
@@ -292,4 +292,29 @@ fn what_concerns_no_boot_tells_the_time() {
         story.tracker.goes_on(at, &mut story.said);
     }
     assert_eq!(story.outcome(1), RESTARTED);
+}
+
+#[test]
+fn one_record_that_is_stamped_behind_ends_nothing() {
+    for (behind, silent) in [(6 * 60_000, 40_000), (59 * 60_000, 70_000)] {
+        let mut story = Story::new();
+        story.made(0, 1, VmType::Cli, 2);
+        story.tell(5_000 - behind, EventKind::Destroyed { vm: vm(77) });
+        story.advance(silent);
+        story.tell(silent, EventKind::Destroyed { vm: vm(78) });
+        story.tell(silent + 12_000, EventKind::Destroyed { vm: vm(78) });
+        assert_eq!(story.outcome(1), None, "{behind}");
+    }
+}
+
+#[test]
+fn nothing_is_given_up_while_it_is_in_doubt_which_time_it_is() {
+    let hour = 3_600_000;
+    let mut story = Story::new();
+    story.created(hour, 1, 2).wait(hour + 1_500, 2);
+    story.answers(hour + 1_500, 2, 8_000);
+    // The clock was set back, and so far one record says so.
+    story.create_started(0, 2, VmType::Browser);
+    story.advance(hour + 30_000);
+    assert_eq!(story.outcome(2), None);
 }

@@ -77,6 +77,7 @@ impl Running {
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
+        self.unreached = None;
         let answer = match answer {
             Ok(answer) => answer,
             Err(CallError::Limited { retry_ms }) => {
@@ -93,7 +94,6 @@ impl Running {
                 return;
             }
         };
-        self.unreached = None;
         if answer.left.is_some_and(|left| left < FEW_LEFT) {
             self.call_at = now.plus_ms(5 * POLL_MS);
         }
