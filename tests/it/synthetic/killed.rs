@@ -75,7 +75,10 @@ fn written(program: &Program) -> Option<TrialState> {
         let options = SqliteConnectOptions::new().filename(program.store());
         let mut raw = options.connect().await.unwrap();
         let state =
-            sqlx::query_scalar("SELECT state FROM synthetic ORDER BY started_at DESC LIMIT 1")
+            // A wish that came too early was written down as skipped.
+            sqlx::query_scalar(
+                "SELECT state FROM synthetic WHERE state != 'skipped' ORDER BY started_at DESC LIMIT 1",
+            )
                 .fetch_optional(&mut raw)
                 .await
                 .unwrap();
