@@ -81,7 +81,9 @@ pub(super) fn replay(
     });
     let (zone, shown) = zone::zones(named, &peeks, &mut notes);
     let mut reader = Reader::new(0, zone);
-    reader.may_be_repeated();
+    if ordered.len() > 1 {
+        reader.may_be_repeated();
+    }
     // A record stamped long after the last one is a glitch, and would make an incident years long.
     let lasts: Option<Vec<Timestamp>> = peeks.iter().map(|peek| peek.last).collect();
     let end = lasts.and_then(|lasts| lasts.into_iter().max());
