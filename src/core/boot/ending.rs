@@ -371,7 +371,7 @@ impl Tracker {
         let now = self.time.newest;
         self.next_sweep = now.plus_ms(SWEEP_MS);
         for slot in 0..Slot::try_from(self.entries.len()).unwrap_or(Slot::MAX) {
-            let Some((outcome, failure)) = self.expired(slot, now) else {
+            let Some((outcome, failure, due)) = self.expired(slot, now) else {
                 continue;
             };
             match self.answered_at(slot) {
@@ -379,7 +379,8 @@ impl Tracker {
                 Some((at, false)) if failure == Some(Failure::Unknown) => {
                     self.ready_since(slot, at, out);
                 }
-                _ => self.end(slot, outcome, failure, None, now, out),
+                // Whenever it is looked at.
+                _ => self.end(slot, outcome, failure, None, due.min(now), out),
             }
         }
         self.sweep_requests(now, out);
@@ -397,7 +398,8 @@ impl Tracker {
         }
     }
 
-    fn expired(&self, slot: Slot, now: Timestamp) -> Option<(Outcome, Option<Failure>)> {
+    /// How a boot has ended of which nothing more will be heard, and since when that is known.
+    fn expired(&self, slot: Slot, now: Timestamp) -> Option<(Outcome, Option<Failure>, Timestamp)> {
         let entry = self.entry(slot)?;
         if !entry.boot.is_open() {
             return None;
@@ -419,7 +421,8 @@ impl Tracker {
                 grace
             };
             if self.heard.since(orphaned.at) >= grace || now.since(orphaned.at) >= silent {
-                return Some((Outcome::Lost, Some(Failure::ControllerRestarted)));
+                let due = orphaned.at.plus_ms(grace);
+                return Some((Outcome::Lost, Some(Failure::ControllerRestarted), due));
             }
             // However long it was silent before: the restart is why.
             return None;
@@ -431,10 +434,11 @@ impl Tracker {
         if now.since(entry.last_seen) < silence {
             return None;
         }
+        let due = entry.last_seen.plus_ms(silence);
         Some(if entry.destroyed {
-            (Outcome::Cancelled, None)
+            (Outcome::Cancelled, None, due)
         } else {
-            (Outcome::Lost, Some(Failure::Unknown))
+            (Outcome::Lost, Some(Failure::Unknown), due)
         })
     }
 

@@ -461,12 +461,17 @@ impl Tracker {
             let gone = request
                 .orphaned
                 .filter(|orphaned| now.since(orphaned.at) >= CLI_WAIT_MS);
-            let failure = match gone {
-                Some(_) => Failure::ControllerRestarted,
-                None if now.since(request.at) >= SILENCE_MS => Failure::Unknown,
+            let (failure, due) = match gone {
+                Some(orphaned) => (
+                    Failure::ControllerRestarted,
+                    orphaned.at.plus_ms(CLI_WAIT_MS),
+                ),
+                None if now.since(request.at) >= SILENCE_MS => {
+                    (Failure::Unknown, request.at.plus_ms(SILENCE_MS))
+                }
                 None => break,
             };
-            self.give_up_request(user, number, failure, now, out);
+            self.give_up_request(user, number, failure, due.min(now), out);
         }
     }
 
