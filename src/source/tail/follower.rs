@@ -50,6 +50,8 @@ pub(super) struct Follower {
     history_end: Option<Position>,
     ready: VecDeque<TailEvent>,
     caught_up_told: bool,
+    /// It began without a checkpoint.
+    is_first: bool,
     late_pending: bool,
     trouble: Option<Trouble>,
     scratch: Vec<u8>,
@@ -76,6 +78,7 @@ impl Follower {
             family: Family::new(options.directory(), options.path()),
             options,
             files,
+            is_first: checkpoint.is_none(),
             starting: Some(checkpoint),
             generations: Vec::new(),
             current: 0,
@@ -186,7 +189,8 @@ impl Follower {
             self.caught_up_told = told;
             return None;
         }
-        let nothing = self.last_bytes.is_none() && !self.generations.is_empty();
+        // A place that is known stays as it is until something is read.
+        let nothing = self.is_first && self.last_bytes.is_none() && !self.generations.is_empty();
         (!told).then(|| TailEvent::CaughtUp {
             after: nothing.then(|| self.checkpoint()),
         })
@@ -609,12 +613,13 @@ impl Follower {
         let mut files = self.finished.clone();
         files.extend(reached.filter_map(Generation::mark));
         files.sort_by_key(|mark| mark.generation);
-        // Files that wait are found again, and shall get the same numbers again.
+        // Files that wait, and those that are empty, are found again, and shall get the same numbers again.
         let newest = files.last().map_or(0, |mark| mark.generation);
-        let next_generation = match self.generations.get(self.current + 1) {
-            Some(waiting) if waiting.number > newest => waiting.number,
-            _ => self.next_generation,
-        };
+        let numbers = self.generations.iter().map(|file| file.number);
+        let next_generation = numbers
+            .filter(|number| *number > newest)
+            .min()
+            .unwrap_or(self.next_generation);
         let current = self.generations.get(self.current);
         let empty = current
             .filter(|_| files.is_empty())
