@@ -7,7 +7,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, SourceEvent};
-use crate::clock;
 use crate::controller::journal::Export;
 use crate::source::journal::{self, JournalCheckpoint, JournalEvent, JournalOptions, JournalStats};
 use crate::source::tail::TailStats;
@@ -34,10 +33,7 @@ pub(super) async fn run(
     let (entries_tx, mut entries) = mpsc::channel(ENTRIES);
     let (figures_tx, figures) = watch::channel(JournalStats::default());
     // The place to go on from, should nothing come.
-    let mut nothing = Some(checkpoint.clone().unwrap_or_else(|| JournalCheckpoint {
-        cursor: None,
-        history_before: Some(clock::now()),
-    }));
+    let mut nothing = Some(checkpoint.clone().unwrap_or_else(JournalCheckpoint::first));
     let unwrap = async {
         let mut export = Export::default();
         let mut offset = 0u64;

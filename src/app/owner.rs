@@ -360,8 +360,6 @@ impl Owner {
                 self.read(|reader, mut sink| reader.push(&bytes, &mut sink));
                 if let Some(at) = self.reader.passed_at() {
                     self.tracker.goes_on(at, &mut self.observations);
-                }
-                if !self.observations.is_empty() {
                     self.observed();
                 }
                 if let Some(at) = self

@@ -269,20 +269,20 @@ fn month(this: &Figures, before: &Figures, earlier: &[Tally]) -> Month {
     month
 }
 
+/// So long after a week somebody may still be told of its incidents, or acknowledge one.
+const FOLLOWS_MS: i64 = 86_400_000;
+
 async fn incidents(
     history: &mut History,
     range: &Range<Timestamp>,
 ) -> anyhow::Result<Vec<(Incident, IncidentFact)>> {
     let rows = history.incidents(range.clone()).await;
     let rows = rows.context("read the week's incidents")?;
-    // A page may be on its way for as long as it is worth anything.
-    let messages = history
-        .messages(range.start..range.end.plus_ms(86_400_000))
-        .await;
+    // What follows on the week's end: a page may be on its way for as long as it is worth anything.
+    let followed = range.start..range.end.plus_ms(FOLLOWS_MS);
+    let messages = history.messages(followed.clone()).await;
     let messages = messages.context("read the week's messages")?;
-    let operations = history
-        .operations(range.start..range.end.plus_ms(86_400_000))
-        .await;
+    let operations = history.operations(followed).await;
     let operations = operations.context("read what operators did")?;
     Ok(rows
         .into_iter()
@@ -408,7 +408,10 @@ pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
     // Letters of different hosts are different letters, to whoever tells them by their id.
     let whose = match report.of_fleet {
         true => "fleet".to_owned(),
-        false => atom(&voice.host),
+        // As it may stand in an id.
+        false => voice
+            .host
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
     };
     Letter {
         id: format!("report-{whose}-{}{suffix}", report.week),
@@ -421,15 +424,6 @@ pub fn letter(report: &Report, voice: &Voice, revision: i64) -> Letter {
             .map(|picture| (picture.cid, picture.png))
             .collect(),
     }
-}
-
-/// The name as it may stand in a message's id.
-fn atom(name: &str) -> String {
-    let atom = |c: char| match c {
-        c if c.is_ascii_alphanumeric() => c,
-        _ => '-',
-    };
-    name.chars().map(atom).collect()
 }
 
 /// The notifier through which reports are mailed.

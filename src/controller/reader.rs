@@ -4,6 +4,7 @@
 //! Where many in a row are ahead, the log's clock is wrong and is believed, since its differences still hold.
 
 mod keep;
+mod last_second;
 
 use std::cmp::Ordering;
 
@@ -11,18 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::decode::{self, Decoded};
-use crate::controller::framing::{self, Framer, FramingCounts, Record};
+use crate::controller::framing::{Framer, FramingCounts, Record};
 use crate::controller::shapes::Shapes;
 use crate::core::event::{Event, Provenance, Timestamp};
 use crate::core::log_time::LogTime;
+use last_second::LastSecond;
 
 /// A record's stamp may be ahead of the time of reading by an unknown zone, and no more.
 const AHEAD_MS: i64 = 24 * 3_600_000;
 /// So many records in a row may be glitches.
 const MAX_GLITCHES: u32 = 20;
-
-/// So many events of one second are remembered.
-const MAX_LAST_SECOND: usize = 1_000;
 
 /// What was read, and what could not be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,46 +47,6 @@ impl ReadCounts {
         self.glued += other.glued;
         self.repeated += other.repeated;
         self.ahead += other.ahead;
-    }
-}
-
-/// The events of one second, as they were written.
-#[derive(Debug, Default)]
-struct LastSecond {
-    records: Vec<Box<[u8]>>,
-    /// Those of the files before the one that is being read.
-    told_before: Vec<Box<[u8]>>,
-}
-
-impl LastSecond {
-    fn keep(&mut self, text: &[u8]) {
-        // A second with more is taken to be told again whole.
-        if self.records.len() <= MAX_LAST_SECOND {
-            self.records.push(text.into());
-        }
-    }
-
-    /// Whether it was told, in this form or another; each telling counts once. What says nothing of boots was.
-    fn holds(&mut self, record: &Record<'_>) -> bool {
-        let Decoded::Event(kind) = decode::decode(record) else {
-            return true;
-        };
-        if self.told_before.len() > MAX_LAST_SECOND {
-            return true;
-        }
-        let same = |text: &[u8]| {
-            let header = framing::header(text);
-            let known = header.map(|header| Record {
-                offset: 0,
-                text,
-                header,
-            });
-            known.is_some_and(
-                |known| matches!(decode::decode(&known), Decoded::Event(told) if told == kind),
-            )
-        };
-        let known = self.told_before.iter().position(|text| same(text));
-        known.map(|at| self.told_before.swap_remove(at)).is_some()
     }
 }
 
@@ -182,7 +141,7 @@ impl Reader {
         self.moved = true;
         self.inner.skip_to = Some(self.inner.last_stamp);
         if let Some(second) = &mut self.inner.last_second {
-            second.told_before = second.records.clone();
+            second.is_told_again();
         }
     }
 
@@ -304,7 +263,7 @@ impl Inner {
                 self.last_stamp = *stamp;
             }
             if let Some(second) = &mut self.last_second {
-                second.records.clear();
+                second.is_over();
             }
         }
         if let Some(second) = &mut self.last_second

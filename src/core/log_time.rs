@@ -30,19 +30,14 @@ pub enum Step {
 
 impl Default for LogTime {
     fn default() -> LogTime {
-        LogTime::at(Timestamp::MIN)
+        LogTime {
+            newest: Timestamp::MIN,
+            in_doubt: false,
+        }
     }
 }
 
 impl LogTime {
-    #[must_use]
-    pub fn at(newest: Timestamp) -> LogTime {
-        LogTime {
-            newest,
-            in_doubt: false,
-        }
-    }
-
     /// Takes a record's stamp.
     pub fn take(&mut self, at: Timestamp) -> Step {
         if self.newest.since(at) <= BACK_MS {

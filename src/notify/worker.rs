@@ -444,12 +444,12 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             reduced: entry.form.reduced,
         };
         let (channel, incident) = (self.sender.name(), entry.message.incident.as_str());
-        let error = (error, error.chain());
-        if let Next::Again { after, .. } = retry::next(error.0, progress, (self.draw)()) {
+        let why = error.chain();
+        if let Next::Again { after, .. } = retry::next(error, progress, (self.draw)()) {
             tracing::warn!(
                 channel,
                 incident,
-                error = error.1,
+                error = why,
                 again_after_ms = after.as_millis(),
                 "notification sent to some of its recipients, the others will be tried again"
             );
@@ -460,7 +460,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         tracing::error!(
             channel,
             incident,
-            error = error.1,
+            error = why,
             "notification sent to some of its recipients only, and too old by now for the others"
         );
         self.say(Outcome::Expired, took, &entry);

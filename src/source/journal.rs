@@ -61,6 +61,17 @@ pub struct JournalCheckpoint {
     pub history_before: Option<Timestamp>,
 }
 
+impl JournalCheckpoint {
+    /// Where a first start begins: what is there by now is history.
+    #[must_use]
+    pub fn first() -> JournalCheckpoint {
+        JournalCheckpoint {
+            cursor: None,
+            history_before: Some(clock::now()),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalEvent {
     /// Whole entries in the export format.
@@ -123,10 +134,7 @@ async fn follow(
     stats: watch::Sender<JournalStats>,
 ) {
     let mut journal = Journal {
-        place: checkpoint.unwrap_or_else(|| JournalCheckpoint {
-            cursor: None,
-            history_before: Some(clock::now()),
-        }),
+        place: checkpoint.unwrap_or_else(JournalCheckpoint::first),
         events,
         stats,
         trouble: None,

@@ -363,7 +363,7 @@ pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Option<T> {
     timeout(PATIENCE, work).await.ok()
 }
 
-fn problem(status: StatusCode, error: &str) -> Response {
+pub(super) fn problem(status: StatusCode, error: &str) -> Response {
     said(status, &json!({ "error": error }))
 }
 

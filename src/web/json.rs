@@ -15,7 +15,7 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::shown;
+use super::api::{problem, shown};
 use super::model::{BootFull, BootLine, MessageLine, Unread, Words};
 use super::pages::{Asked, Site, alert_state, cursor, cursor_behind, rfc3339, sentence};
 use crate::core::alert::Incident;
@@ -100,10 +100,6 @@ pub(super) fn router(site: Arc<Site>) -> Router {
 fn said(value: &Value) -> Response {
     let text = format!("{value}\n");
     ([(CONTENT_TYPE, "application/json")], text).into_response()
-}
-
-fn problem(status: StatusCode, error: &str) -> Response {
-    (status, said(&json!({ "error": error }))).into_response()
 }
 
 fn unread(why: &Unread) -> Response {

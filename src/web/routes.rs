@@ -213,11 +213,12 @@ async fn in_json(request: Request, next: Next) -> Response {
         "" => parts.status.canonical_reason().unwrap_or("refused"),
         text => text,
     };
-    let body = format!("{}\n", serde_json::json!({ "error": error }));
-    parts.headers.remove(CONTENT_LENGTH);
-    let json = HeaderValue::from_static("application/json");
-    parts.headers.insert(CONTENT_TYPE, json);
-    Response::from_parts(parts, body.into())
+    let mut refusal = api::problem(parts.status, error);
+    for of_body in [CONTENT_LENGTH, CONTENT_TYPE] {
+        parts.headers.remove(of_body);
+    }
+    refusal.headers_mut().extend(parts.headers);
+    refusal
 }
 
 fn plain(status: StatusCode, text: String) -> Response {

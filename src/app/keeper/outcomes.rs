@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use crate::notify::Outcome;
 
-/// How often each message was tried, and its newest outcome: at most one for each that a worker holds, so this is bounded as they are, and
-/// nothing of it is ever dropped.
+/// How often each message was tried, and its newest outcome: at most one for each that a worker holds, so this is bounded
+/// as they are, and nothing of it is ever dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     newest: Mutex<BTreeMap<u64, (u32, Outcome)>>,

@@ -155,20 +155,7 @@ impl Story {
     fn created(&mut self) -> &mut Story {
         self.told(Told::Journalled(true));
         self.passes(100);
-        self.log(&[
-            EventKind::RequestMarked { mark: MARK },
-            EventKind::RequestAccepted { user: OURS },
-            EventKind::SessionOpened {
-                user: OURS,
-                session: SESSION,
-            },
-            EventKind::CreateStarted {
-                vm: VM,
-                user: OURS,
-                vm_type: VmType::Browser,
-                started_at: None,
-            },
-        ]);
+        self.log(&ASKED).log(&[CREATING]);
         self.passes(3_000);
         self.log(&[handed_over(SESSION, VM)]);
         self.told(Told::Started(Ok(StartAnswer {
@@ -251,6 +238,21 @@ fn handed_over(session: SessionId, vm: VmId) -> EventKind<'static> {
     }
 }
 
+/// Our request, up to its session.
+const ASKED: [EventKind<'static>; 3] = [
+    EventKind::RequestMarked { mark: MARK },
+    EventKind::RequestAccepted { user: OURS },
+    EventKind::SessionOpened {
+        user: OURS,
+        session: SESSION,
+    },
+];
+const CREATING: EventKind<'static> = EventKind::CreateStarted {
+    vm: VM,
+    user: OURS,
+    vm_type: VmType::Browser,
+    started_at: None,
+};
 const GONE: [EventKind<'static>; 2] = [
     EventKind::Destroying { vm: VM },
     EventKind::Destroyed { vm: VM },

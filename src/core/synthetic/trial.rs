@@ -490,6 +490,13 @@ impl Running {
         self.enter(TrialState::Cancelling, now, out);
     }
 
+    /// It says nothing about VMs.
+    fn leave(&mut self, reason: &str, now: Timestamp, out: &mut Vec<Effect>) {
+        self.trial.reason = Some(short(reason));
+        self.end(SyntheticResult::Errored, None, now, out);
+        self.enter(TrialState::Cancelling, now, out);
+    }
+
     /// Its checks are over.
     fn end(
         &mut self,
@@ -577,9 +584,7 @@ impl Running {
         let left = most - now.since(self.since);
         if left <= 0 {
             if let Some(unreached) = self.unreached.take() {
-                self.trial.reason = Some(short(&unreached));
-                self.end(SyntheticResult::Errored, None, now, out);
-                self.enter(TrialState::Cancelling, now, out);
+                self.leave(&unreached, now, out);
                 self.cancel(now, out);
                 return;
             }

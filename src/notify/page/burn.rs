@@ -1,6 +1,6 @@
 //! The words for the budget of failures.
 
-use super::{length, share};
+use super::figures::{length, share};
 use crate::core::burn::{Left, PERIOD_MS};
 use crate::core::rule::{Burn, Detail, Reading};
 

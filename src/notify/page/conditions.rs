@@ -1,6 +1,6 @@
 //! The words for what holds now: one sentence, what it means for who is on call, and what to look at first.
 
-use super::length;
+use super::figures::length;
 use crate::core::condition::{Condition, Level};
 use crate::core::rule::RuleName;
 

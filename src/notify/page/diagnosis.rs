@@ -1,6 +1,7 @@
 //! What a page says of the cause, and of a fix: the verdict, what speaks for it and against, what else it may be.
 
-use super::{Context, append, length, share};
+use super::figures::{length, share};
+use super::{Context, append};
 use crate::core::alert::{Incident, Kind};
 use crate::core::diagnosis::{Point, Ranked};
 use crate::core::event::Timestamp;

@@ -1,13 +1,15 @@
 use std::fs;
 use std::path::Path;
 
+use super::figures::odds;
 use super::*;
 use crate::core::alert::{Effect, Engine, Settings};
 use crate::core::boot::{Boot, Observation};
 use crate::core::burn::Left;
-use crate::core::condition::{Fact, Facts};
+use crate::core::condition::{Condition, Fact, Facts};
 use crate::core::event::{Failure, Outcome, Provenance, VmId, VmType};
-use crate::core::rule::{Burn, Detail, RuleName};
+use crate::core::rule::{Burn, Detail, RuleName, Said, Stretch};
+
 use crate::core::slowness::{Slow, Slowness};
 use crate::core::synthetic::{SyntheticResult, SyntheticRun};
 use crate::notify::fixture;

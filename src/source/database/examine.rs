@@ -71,7 +71,8 @@ async fn rights(
         let quoted: Vec<String> = texts.iter().map(|text| format!("'{text}'")).collect();
         quoted.join(", ")
     };
-    // The tables and views of these names that can be reached: what lies behind the views counts as well, wherever it is. A right is none without one to its schema.
+    // The tables and views of these names that can be reached: what lies behind the views counts as well, wherever it is. A
+    // right is none without one to its schema.
     let reached = |patterns: &[&str], right: &str| {
         format!(
             "FROM pg_catalog.pg_class AS c

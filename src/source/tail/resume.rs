@@ -4,7 +4,7 @@ use std::io;
 
 use super::checkpoint::{Checkpoint, Mark, Position};
 use super::generation::Generation;
-use super::identity::{Fit, align, fit};
+use super::identity::{FileId, Fit, align, fit};
 use super::options::StartAt;
 use super::walk::Found;
 
@@ -60,10 +60,9 @@ pub(super) fn first_start(found: Vec<Found>, start: StartAt) -> io::Result<Start
 
 /// Whether this is the log of which the checkpoint says that nothing of it was read.
 pub(super) fn is_that_empty_log(checkpoint: &Checkpoint, found: &[Found]) -> bool {
-    checkpoint.empty.is_some_and(|(id, born)| {
-        let same = |file: &Found| file.stat.id == id && (born.is_none() || file.stat.born == born);
-        found.iter().any(same)
-    })
+    checkpoint
+        .empty
+        .is_some_and(|(id, born)| found.iter().any(|file| is_same_file(id, born, file)))
 }
 
 pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<Start> {
@@ -114,7 +113,9 @@ pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<St
         } else if index < newest_known {
             let number = start.next_generation;
             start.next_generation += 1;
-            let known = marks.iter().find(|mark| is_same_file(mark, &file));
+            let known = marks
+                .iter()
+                .find(|mark| is_same_file(mark.file, mark.born, &file));
             start
                 .rewritten
                 .extend(known.filter(|_| stayed).map(|mark| Rewritten {
@@ -139,12 +140,12 @@ pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<St
     Ok(start)
 }
 
-fn is_same_file(mark: &Mark, file: &Found) -> bool {
-    let born_alike = match (mark.born, file.stat.born) {
+fn is_same_file(id: FileId, born: Option<i64>, file: &Found) -> bool {
+    let born_alike = match (born, file.stat.born) {
         (Some(then), Some(now)) => then == now,
         _ => true,
     };
-    mark.file == file.stat.id && born_alike
+    id == file.stat.id && born_alike
 }
 
 /// How far into a generation the history of the first start reaches.

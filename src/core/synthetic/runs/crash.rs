@@ -26,14 +26,7 @@ fn after_a_crash_before_the_answer_the_log_joins_the_mark_to_its_session() {
     story.now = NOON.plus_ms(-MINUTE);
     story.log(&foreign(FOREIGN));
     story.now = NOON.plus_ms(50);
-    story.log(&[
-        EventKind::RequestMarked { mark: MARK },
-        EventKind::RequestAccepted { user: OURS },
-        EventKind::SessionOpened {
-            user: OURS,
-            session: SESSION,
-        },
-    ]);
+    story.log(&ASKED);
     story.now = NOON.plus_ms(MINUTE);
     story.log(&foreign(SessionId(0xf2)));
     assert_eq!(story.cancelled(), [SESSION]);

@@ -17,20 +17,7 @@ fn create_failed(vm: VmId) -> EventKind<'static> {
 fn failed_creation() -> Story {
     let mut story = Story::begin();
     story.told(Told::Journalled(true));
-    story.log(&[
-        EventKind::RequestMarked { mark: MARK },
-        EventKind::RequestAccepted { user: OURS },
-        EventKind::SessionOpened {
-            user: OURS,
-            session: SESSION,
-        },
-        EventKind::CreateStarted {
-            vm: VM,
-            user: OURS,
-            vm_type: VmType::Browser,
-            started_at: None,
-        },
-    ]);
+    story.log(&ASKED).log(&[CREATING]);
     story.told(Told::Started(Err(CallError::Failed {
         status: 500,
         text: "No space left on device".to_owned(),
@@ -110,14 +97,7 @@ fn what_was_refused_and_reached_the_controller_all_the_same_is_cancelled() {
         story.told(Told::Journalled(true)).sees();
         story.told(Told::Started(Err(error)));
         assert_eq!(story.ended().unwrap().result, SyntheticResult::Errored);
-        story.passes(2_000).log(&[
-            EventKind::RequestMarked { mark: MARK },
-            EventKind::RequestAccepted { user: OURS },
-            EventKind::SessionOpened {
-                user: OURS,
-                session: SESSION,
-            },
-        ]);
+        story.passes(2_000).log(&ASKED);
         story.passes(10_000);
         assert_eq!(story.cancelled(), [SESSION]);
     }
@@ -147,12 +127,6 @@ fn a_controller_that_is_gone_when_the_time_is_over_is_our_own_trouble() {
 
 #[test]
 fn a_vm_that_is_created_after_its_failure_is_not_gone() {
-    let started = EventKind::CreateStarted {
-        vm: VM,
-        user: OURS,
-        vm_type: VmType::Browser,
-        started_at: None,
-    };
     let after = [
         EventKind::Created {
             vm: VM,
@@ -164,12 +138,8 @@ fn a_vm_that_is_created_after_its_failure_is_not_gone() {
     ];
     for later in after {
         let mut traces = Traces::new(OURS);
-        let accepted = EventKind::RequestAccepted { user: OURS };
-        let opened = EventKind::SessionOpened {
-            user: OURS,
-            session: SESSION,
-        };
-        for kind in [accepted, opened, started, create_failed(VM)] {
+        let (accepted, opened) = (accepted(), opened(SESSION));
+        for kind in [accepted, opened, CREATING, create_failed(VM)] {
             traces.observe(&event(NOON, kind));
         }
         assert!(traces.all()[0].is_gone());

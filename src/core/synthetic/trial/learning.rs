@@ -187,16 +187,8 @@ impl Running {
         if self.trial.state == TrialState::Following && !self.seen.ready {
             match trace.outcome {
                 Some(Outcome::Failed) => self.fail("the controller gave it up", now, out),
-                Some(Outcome::Lost) => {
-                    self.trial.reason = Some("the controller went away under it".to_owned());
-                    self.end(SyntheticResult::Errored, None, now, out);
-                    self.enter(TrialState::Cancelling, now, out);
-                }
-                Some(Outcome::Cancelled) => {
-                    self.trial.reason = Some("somebody else cancelled it".to_owned());
-                    self.end(SyntheticResult::Errored, None, now, out);
-                    self.enter(TrialState::Cancelling, now, out);
-                }
+                Some(Outcome::Lost) => self.leave("the controller went away under it", now, out),
+                Some(Outcome::Cancelled) => self.leave("somebody else cancelled it", now, out),
                 Some(Outcome::Ready) | None => {}
             }
         }

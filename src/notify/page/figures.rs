@@ -1,0 +1,36 @@
+//! Figures as people say them.
+
+/// A share as people say it: `5 %`, `0.5 %`.
+pub(super) fn share(share: f64) -> String {
+    let percent = (share * 1000.0).round() / 10.0;
+    format!("{percent} %")
+}
+
+/// A chance as people say it: `1 in 8,000`.
+pub(super) fn odds(chance: f64) -> String {
+    if chance < 1e-9 {
+        return "less than 1 in 1,000,000,000".to_owned();
+    }
+    let times = 1.0 / chance.min(1.0);
+    let unit = 10f64.powf(times.log10().floor() - 1.0).max(1.0);
+    let digits = format!("{:.0}", (times / unit).round() * unit);
+    let mut out = String::from("1 in ");
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A length of time, in its two largest units.
+pub(super) fn length(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0..=59 => format!("{seconds} s"),
+        60..=7_199 => format!("{} min {} s", seconds / 60, seconds % 60),
+        7_200..=172_799 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} days {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}

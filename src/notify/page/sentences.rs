@@ -1,0 +1,435 @@
+//! An incident in sentences: its title, its summary and what is said beside them.
+
+use super::figures::{length, odds, share};
+use super::{Context, append, burn, conditions, diagnosis, slowness};
+use crate::core::alert::{Cause, Incident, Member, Notification, Other, Reason};
+use crate::core::condition::Condition;
+use crate::core::event::{Timestamp, VmType};
+use crate::core::rule::{Reading, Said, Stretch};
+use crate::core::slowness::Slowness;
+
+/// Another kind of VM with a larger share of failures than this is not called unaffected.
+const UNAFFECTED_SHARE: f64 = 0.05;
+/// From this share on a title says that boots fail, and not how many of them.
+const MOST_OF_THEM: f64 = 0.5;
+
+/// The sentences of one notification.
+pub(super) struct Words<'a> {
+    pub(super) notification: &'a Notification,
+    pub(super) incident: &'a Incident,
+    pub(super) context: &'a Context,
+}
+
+impl Words<'_> {
+    pub(super) fn kind(&self) -> &'static str {
+        self.incident.subject.vm_type().map_or("", VmType::spoken)
+    }
+
+    /// The trouble without its figures, which change.
+    pub(super) fn subject(&self) -> String {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let cause = self.incident.cause.meaning();
+        match self.incident.cause {
+            Cause::Failure(_) => {}
+            Cause::Condition(_) => return format!("{host}: {cause}"),
+            Cause::Slowness(_) => return format!("{kind} boots are slower on {host}: {cause}"),
+        }
+        format!("{kind} boots fail on {host}: {cause}")
+    }
+
+    pub(super) fn firing_title(&self) -> String {
+        let kind = self.kind();
+        let verb = if self.all_in_flight() {
+            "do not become ready"
+        } else {
+            "fail"
+        };
+        let who = match self.strongest().map(|(_, reading)| reading.count) {
+            Some(count) if count.share() < MOST_OF_THEM => {
+                format!("{} of {} {kind} boots", count.bad, count.of)
+            }
+            _ => format!("{kind} boots"),
+        };
+        let cause = self.incident.cause;
+        let mixed = self
+            .incident
+            .boots
+            .iter()
+            .any(|boot| boot.failure.is_some_and(|failure| cause != failure));
+        let mostly = if mixed { ", mostly" } else { "" };
+        let since = self.moment(self.incident.first_bad_at);
+        let why = diagnosis::cause(self.incident).unwrap_or(cause.meaning());
+        format!("{who} {verb}{mostly}: {why}, since {since}")
+    }
+
+    pub(super) fn firing_summary(&self) -> String {
+        let mut out = String::with_capacity(256);
+        if let Some((_, reading)) = self.strongest() {
+            let verb = if self.all_in_flight() {
+                "do not become ready"
+            } else {
+                "failed"
+            };
+            append(
+                &mut out,
+                format_args!(
+                    "{} on {} {verb}{}; usual is at most {}. If all were as usual, the chance of that would be {}.",
+                    self.count_of_boots(reading),
+                    self.incident.host,
+                    in_flight(reading.overdue, reading.count.bad),
+                    share(reading.usual),
+                    odds(reading.chance)
+                ),
+            );
+        }
+        if diagnosis::cause(self.incident).is_some() {
+            let cause = self.incident.cause;
+            append(&mut out, format_args!(" Seen: {}.", cause.meaning()));
+        }
+        if let Some((before, _)) = self.incident.before {
+            append(
+                &mut out,
+                format_args!(" At first it was: {}.", before.meaning()),
+            );
+        }
+        if let Some(said) = self.burns() {
+            append(&mut out, format_args!(" {said}"));
+        }
+        self.append_image(&mut out);
+        self.append_company(&mut out);
+        out
+    }
+
+    /// What is said of the budget, if the incident is about it.
+    pub(super) fn burns(&self) -> Option<String> {
+        let members = self.incident.members.iter();
+        let mut readings = members.filter_map(|member| member.reading.boots());
+        readings.find_map(burn::sentence)
+    }
+
+    /// Title and summary of boots that take longer.
+    pub(super) fn slow(&self, slowness: Slowness) -> (String, String) {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let since = self.moment(self.incident.first_bad_at);
+        let said = self.strongest().map(|(_, reading)| reading);
+        let slow = said.and_then(slowness::slow);
+        let mut summary = String::new();
+        if let Some((reading, slow)) = said.zip(slow) {
+            append(
+                &mut summary,
+                format_args!(
+                    "{} on {host} {}. If nothing had changed, the chance of that would be {}. ",
+                    self.count_of_boots(reading),
+                    slowness::counted(slow),
+                    odds(reading.chance)
+                ),
+            );
+        }
+        summary.push_str(slowness::consequence(slowness));
+        self.append_company(&mut summary);
+        let title = slowness::title(kind, slowness, slow);
+        (format!("{title}, since {since}"), summary)
+    }
+
+    pub(super) fn no_longer_slow(&self) -> (String, String) {
+        let (kind, host) = (self.kind(), &self.incident.host);
+        let cause = self.incident.cause.meaning();
+        let (from, closed) = (
+            self.moment(self.incident.first_bad_at),
+            self.moment(self.notification.at),
+        );
+        if self.notification.reason == Reason::RuleRemoved {
+            return (
+                format!(
+                    "{kind} boots are not timed any more, the rule was removed; it was: {cause}"
+                ),
+                format!(
+                    "It began on {host} at {from}. The rule that fired was removed or switched off, which closed the \
+                     alert at {closed}."
+                ),
+            );
+        }
+        let lasted = length(self.notification.at.since(self.incident.first_bad_at));
+        (
+            format!("{kind} boots are as quick as usual again; for {lasted} it was: {cause}"),
+            format!("On {host} it lasted from {from} until {closed} at most."),
+        )
+    }
+
+    /// The golden image beside the first failure, where it changed before.
+    pub(super) fn append_image(&self, out: &mut String) {
+        let Some(change) = &self.incident.image else {
+            return;
+        };
+        append(
+            out,
+            format_args!(
+                " The golden image changed {}, {} before its first failed boot: of its boots {} of {} failed",
+                self.moment(change.changed_at),
+                length(change.to_first_failure_ms),
+                change.since.bad,
+                change.since.of
+            ),
+        );
+        match change.before {
+            Some(before) => append(
+                out,
+                format_args!(
+                    ", of the image's before it {} of {}.",
+                    before.bad, before.of
+                ),
+            ),
+            None => out.push('.'),
+        }
+    }
+
+    pub(super) fn append_company(&self, out: &mut String) {
+        let (_, ill) = self.others();
+        for line in ill {
+            append(out, format_args!(" Failing too: {line}."));
+        }
+        if self.notification.reason == Reason::Flapping {
+            out.push_str(
+                " It comes and goes, so it is held open until it has been calm for a while.",
+            );
+        }
+    }
+
+    /// Title and summary of what holds now.
+    pub(super) fn holds(&self, condition: Condition) -> (String, String) {
+        let members = self.incident.members.iter();
+        let mut levels = members.filter_map(|member| match &member.reading {
+            Said::Level(level) => Some((member.rule, level)),
+            Said::Boots(_) => None,
+        });
+        let level = levels.next();
+        let (host, since) = (&self.incident.host, self.moment(self.incident.first_bad_at));
+        let what = conditions::title(condition, level.map(|(_, level)| level));
+        let mut summary = format!("On {host}, since {since}");
+        if let Some((rule, level)) = level {
+            append(
+                &mut summary,
+                format_args!(": {}", conditions::figure(rule, level)),
+            );
+        }
+        append(
+            &mut summary,
+            format_args!(". {}", conditions::consequence(condition)),
+        );
+        if let Some((_, reading)) = self.strongest() {
+            append(
+                &mut summary,
+                format_args!(" {} failed.", self.count_of_boots(reading)),
+            );
+        }
+        self.append_image(&mut summary);
+        self.append_company(&mut summary);
+        (format!("{what}, since {since}"), summary)
+    }
+
+    /// Title and summary of what held, and does no more.
+    pub(super) fn over(&self, condition: Condition) -> (String, String) {
+        let (host, cause) = (&self.incident.host, condition.meaning());
+        let (from, closed) = (
+            self.moment(self.incident.first_bad_at),
+            self.moment(self.notification.at),
+        );
+        if self.notification.reason == Reason::RuleRemoved {
+            return (
+                format!("the rule was removed, whether it is over is not known; it was: {cause}"),
+                format!(
+                    "It began on {host} at {from}. The rule that fired was removed or switched off, which closed the \
+                     alert at {closed}."
+                ),
+            );
+        }
+        let over = self.over_since(self.notification.at);
+        let lasted = length(over.since(self.incident.first_bad_at));
+        let until = self.moment(over);
+        (
+            format!("over since {until}; for {lasted} it was: {cause}"),
+            format!(
+                "On {host} it lasted from {from} to {until}, for {lasted}, and the alert was closed at {closed}."
+            ),
+        )
+    }
+
+    /// The member that says most of boots, and what it says.
+    pub(super) fn strongest(&self) -> Option<(&Member, &Reading)> {
+        let member = self.incident.strongest()?;
+        Some((member, member.reading.boots()?))
+    }
+
+    pub(super) fn resolved_title(&self) -> String {
+        if self.notification.reason == Reason::RuleRemoved {
+            return format!(
+                "{} boots are not judged any more, the rule was removed; it was: {}",
+                self.kind(),
+                self.incident.cause.meaning()
+            );
+        }
+        let over = self.over_since(self.notification.at);
+        format!(
+            "{} boots are ready again since {}; for {} it was: {}",
+            self.kind(),
+            self.moment(over),
+            length(over.since(self.incident.first_bad_at)),
+            diagnosis::cause(self.incident).unwrap_or(self.incident.cause.meaning())
+        )
+    }
+
+    pub(super) fn resolved_summary(&self) -> String {
+        if self.notification.reason == Reason::RuleRemoved {
+            return format!(
+                "{} boots on {} failed from {}. Whether they are ready again is not known: the rule that fired was \
+                 removed or switched off, which closed the alert at {}.",
+                self.kind(),
+                self.incident.host,
+                self.moment(self.incident.first_bad_at),
+                self.moment(self.notification.at)
+            );
+        }
+        let over = self.over_since(self.notification.at);
+        let mut out = format!(
+            "{} boots on {} failed from {} to {}, for {}.",
+            self.kind(),
+            self.incident.host,
+            self.moment(self.incident.first_bad_at),
+            self.moment(over),
+            length(over.since(self.incident.first_bad_at))
+        );
+        if self.incident.good_since.is_some() {
+            append(
+                &mut out,
+                format_args!(
+                    " They have been ready since, and the alert was closed at {}.",
+                    self.moment(self.notification.at)
+                ),
+            );
+        }
+        out
+    }
+
+    /// When it was over: the first good boot's end, or where none is known, `closed`.
+    pub(super) fn over_since(&self, closed: Timestamp) -> Timestamp {
+        self.incident
+            .good_since
+            .unwrap_or(closed)
+            .max(self.incident.first_bad_at)
+    }
+
+    /// Nothing has failed yet; the boots in flight are hopeless.
+    pub(super) fn all_in_flight(&self) -> bool {
+        self.strongest().is_some_and(|(_, reading)| {
+            reading.count.bad > 0 && reading.overdue >= reading.count.bad
+        })
+    }
+
+    /// `3 of the last 3 browser boots`, `30 of 200 browser boots in the last hour`.
+    pub(super) fn count_of_boots(&self, reading: &Reading) -> String {
+        let count = reading.count;
+        let kind = self.kind();
+        match reading.stretch {
+            Stretch::Last(_) => format!("{} of the last {} {kind} boots", count.bad, count.of),
+            Stretch::Span(_) => format!(
+                "{} of {} {kind} boots in the {}",
+                count.bad, count.of, reading.stretch
+            ),
+        }
+    }
+
+    pub(super) fn figure(&self, member: &Member) -> String {
+        let said = match &member.reading {
+            Said::Boots(reading) => format!(
+                "{}{}{}",
+                self.count_of_boots(reading),
+                in_flight(reading.overdue, reading.count.bad),
+                match (slowness::slow(reading), burn::figure(reading)) {
+                    (Some(slow), _) => format!(" {}", slowness::counted(slow)),
+                    (None, Some(figure)) => figure,
+                    (None, None) => String::new(),
+                }
+            ),
+            Said::Level(level) => conditions::figure(member.rule, level),
+        };
+        let mut out = format!(
+            "{}: {said}, firing since {}",
+            member.rule.as_str(),
+            self.moment(member.fired_at)
+        );
+        if let Some(at) = member.resolved_at {
+            append(&mut out, format_args!(", resolved {}", self.moment(at)));
+        }
+        out
+    }
+
+    /// The other kinds of VM: those that do well, and those that do not.
+    pub(super) fn others(&self) -> (Vec<String>, Vec<String>) {
+        let (well, ill): (Vec<&Other>, Vec<&Other>) = self
+            .incident
+            .others
+            .iter()
+            .partition(|other| other.count.share() <= UNAFFECTED_SHARE);
+        let when = |other: &Other| match other.stretch {
+            Stretch::Span(_) => format!("in the {}", other.stretch),
+            Stretch::Last(_) => format!("at last, the newest {}", self.moment(other.newest_at)),
+        };
+        let well = well.into_iter().map(|other| {
+            let count = other.count;
+            format!(
+                "{} boots, {} of {} ready {}",
+                other.vm_type.spoken(),
+                count.of.saturating_sub(count.bad),
+                count.of,
+                when(other)
+            )
+        });
+        let ill = ill.into_iter().map(|other| {
+            let count = other.count;
+            format!(
+                "{} boots, {} of {} failed {}",
+                other.vm_type.spoken(),
+                count.bad,
+                count.of,
+                when(other)
+            )
+        });
+        (well.collect(), ill.collect())
+    }
+
+    pub(super) fn boots(&self) -> Vec<String> {
+        self.incident
+            .boots
+            .iter()
+            .map(|boot| {
+                let mut out = match boot.vm {
+                    Some(vm) => vm.to_string(),
+                    None => "no VM".to_owned(),
+                };
+                append(
+                    &mut out,
+                    format_args!(" began {}", self.moment(boot.started_at)),
+                );
+                if let Some(failure) = boot.failure {
+                    append(&mut out, format_args!(", {failure}"));
+                }
+                if let Some(session) = boot.session {
+                    append(&mut out, format_args!(", session {session}"));
+                }
+                out
+            })
+            .collect()
+    }
+
+    pub(super) fn moment(&self, at: Timestamp) -> String {
+        self.context.moment(at, self.notification.at)
+    }
+}
+
+fn in_flight(overdue: u32, bad: u32) -> String {
+    match overdue {
+        0 => String::new(),
+        _ if overdue >= bad => " (still waiting, longer than healthy boots take)".to_owned(),
+        _ => format!(" ({overdue} of them still waiting, longer than healthy boots take)"),
+    }
+}
