@@ -472,7 +472,7 @@ impl Follower {
     }
 
     fn remember(&mut self, file: &Generation) {
-        self.finished.extend(file.mark());
+        self.finished.extend(self.mark(file));
         self.finished.sort_by_key(|mark| mark.generation);
         let surplus = self.finished.len().saturating_sub(FINISHED);
         self.finished.drain(..surplus);
@@ -489,8 +489,7 @@ impl Follower {
     }
 
     fn truncated(&mut self, index: usize) {
-        let becomes = self.next_generation;
-        self.next_generation += 1;
+        let becomes = self.next_number_behind(index);
         self.stats.truncations += 1;
         self.release_half_line(index);
         self.tell_end(index);
@@ -501,6 +500,24 @@ impl Follower {
                 read_to: file.offset(),
             });
             file.restart(becomes);
+        }
+    }
+
+    /// The number of what follows a file under its own name. Where the current file has successors of which nothing was
+    /// read, they make room: what was rotated away later has the greater number.
+    fn next_number_behind(&mut self, index: usize) -> u32 {
+        let last = self.next_generation;
+        self.next_generation += 1;
+        let waiting = match index < self.current {
+            true => &mut [],
+            false => self.generations.get_mut(index + 1..).unwrap_or_default(),
+        };
+        match waiting.first().map(|first| first.number) {
+            Some(becomes) if waiting.iter().all(|file| file.offset() == 0) => {
+                waiting.iter_mut().for_each(|file| file.number += 1);
+                becomes
+            }
+            _ => last,
         }
     }
 
@@ -611,7 +628,7 @@ impl Follower {
     fn checkpoint(&self) -> Checkpoint {
         let reached = self.generations.iter().take(self.current + 1);
         let mut files = self.finished.clone();
-        files.extend(reached.filter_map(Generation::mark));
+        files.extend(reached.filter_map(|file| self.mark(file)));
         files.sort_by_key(|mark| mark.generation);
         // Files that wait, and those that are empty, are found again, and shall get the same numbers again.
         let newest = files.last().map_or(0, |mark| mark.generation);
@@ -630,6 +647,14 @@ impl Follower {
             next_generation,
             history_end: self.history_end,
         }
+    }
+
+    /// What is kept of a file. Marks are in the order of the files as in that of the numbers, so one that was truncated
+    /// after its rotation has none: it is behind the newest known file, and was read.
+    fn mark(&self, file: &Generation) -> Option<Mark> {
+        let current = self.generations.get(self.current);
+        let is_in_order = current.is_none_or(|current| file.number <= current.number);
+        file.mark().filter(|_| is_in_order)
     }
 
     /// An inode that an open file has cannot be that of a finished one.

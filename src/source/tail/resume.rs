@@ -101,6 +101,14 @@ pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<St
     // known inode and other content was rewritten in place. Otherwise its inode was reused.
     let alone = matches!(found.as_slice(), [only] if only.number == 0);
     let stayed = alone || !pairs.is_empty();
+    let known_as = |file: &Found| {
+        let mut marks = marks.iter().filter(|_| stayed);
+        marks.find(|mark| is_same_file(mark.file, mark.born, file))
+    };
+    let newest_rewritten = found
+        .iter()
+        .take(newest_known)
+        .position(|file| known_as(file).is_some());
     for (index, file) in found.into_iter().enumerate().rev() {
         let mark = pairs
             .iter()
@@ -111,18 +119,19 @@ pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<St
             generation.history_end = history_in(mark.generation, history_end);
             start.generations.push(generation);
         } else if index < newest_known {
+            let known = known_as(&file);
+            let is_behind = newest_rewritten.is_some_and(|newest| index > newest);
+            if is_behind && known.is_none() && file.stat.size == 0 {
+                // It was passed before the rewritten one was begun, and leaves no mark.
+                continue;
+            }
             let number = start.next_generation;
             start.next_generation += 1;
-            let known = marks
-                .iter()
-                .find(|mark| is_same_file(mark.file, mark.born, &file));
-            start
-                .rewritten
-                .extend(known.filter(|_| stayed).map(|mark| Rewritten {
-                    generation: mark.generation,
-                    becomes: number,
-                    read_to: mark.offset,
-                }));
+            start.rewritten.extend(known.map(|mark| Rewritten {
+                generation: mark.generation,
+                becomes: number,
+                read_to: mark.offset,
+            }));
             let mut generation = Generation::new(number, file.handle, &file.stat);
             generation.history_end = history_in(number, history_end);
             start.generations.push(generation);

@@ -170,6 +170,20 @@ impl Tail {
         String::from_utf8(bytes).unwrap()
     }
 
+    /// The chunks since the last call: their generations and texts.
+    fn chunks(&mut self) -> Vec<(u32, String)> {
+        let mut chunks = Vec::new();
+        for event in self.events.drain(..) {
+            if let TailEvent::Chunk {
+                generation, bytes, ..
+            } = event
+            {
+                chunks.push((generation, String::from_utf8(bytes).unwrap()));
+            }
+        }
+        chunks
+    }
+
     /// What was said beside chunks since the last call.
     fn words(&mut self) -> Vec<String> {
         let mut words = Vec::new();

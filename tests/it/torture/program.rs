@@ -206,18 +206,22 @@ impl Program {
 
     /// Waits for something that the program does; if it is killed meanwhile, from wherever, it is started again.
     pub(super) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Program) -> bool) {
+        let waited = self.wait_for(|program| holds(program).then_some(()).ok_or(()));
+        assert!(waited.is_ok(), "not in time: {what}: {}", self.errors());
+    }
+
+    /// The same; what was there instead, if it does not come in time.
+    pub(super) fn wait_for<E>(
+        &mut self,
+        mut looks: impl FnMut(&mut Program) -> Result<(), E>,
+    ) -> Result<(), E> {
         let began = Stopwatch::start();
         loop {
             self.ensure_running();
-            if holds(self) {
-                return;
+            match looks(self) {
+                Err(_) if began.elapsed() < DEADLINE => pause(),
+                ended => return ended,
             }
-            assert!(
-                began.elapsed() < DEADLINE,
-                "not in time: {what}: {}",
-                self.errors()
-            );
-            pause();
         }
     }
 }

@@ -276,13 +276,15 @@ impl Run<'_> {
 
     fn catch_up(&mut self) {
         let wanted = self.writer.place();
-        let mut found = None;
         self.dead = false;
-        self.program
-            .until(&format!("the log is read to {wanted:?}"), |program| {
-                found = place(&program.store());
-                found == Some(wanted)
-            });
+        let waited = self.program.wait_for(|program| {
+            let found = place(&program.store());
+            (found == Some(wanted)).then_some(()).ok_or(found)
+        });
+        if let Err(found) = waited {
+            let errors = self.program.errors();
+            panic!("not in time: the log is read to {wanted:?}, not to {found:?}: {errors}");
+        }
     }
 
     fn finish(mut self) -> Ended {

@@ -330,6 +330,63 @@ fn a_truncation_while_stopped_is_counted_and_read_from_zero() {
 }
 
 #[test]
+fn a_truncation_before_a_rotation_keeps_the_order_of_the_numbers() {
+    let log = Log::new();
+    log.write("one\n");
+    let mut tail = Tail::start(&log, None);
+    tail.forget();
+    log.truncate();
+    log.write("another\n");
+    log.rotate();
+    log.write("two\n");
+    tail.look();
+    let chunks = tail.chunks();
+    assert_eq!(chunks, [(2, "another\n".into()), (3, "two\n".into())]);
+    let mut tail = tail.restart(&log);
+    log.write("three\n");
+    assert_eq!(tail.look().chunks(), [(3, "three\n".into())]);
+}
+
+#[test]
+fn a_rotated_file_that_is_truncated_does_not_bring_its_successor_again() {
+    let log = Log::new();
+    log.write("one\n");
+    let mut tail = Tail::start(&log, None);
+    log.rotate();
+    log.write("two\n");
+    tail.look().forget();
+    File::create(log.path(1)).unwrap();
+    append(&log.path(1), "late, and longer\n");
+    assert_eq!(tail.look().text(), "late, and longer\n");
+    for pass in [Duration::ZERO, seconds(10)] {
+        tail.pass(pass);
+        log.write("more\n");
+        tail.look();
+        assert_eq!(tail.text(), "more\n");
+        tail = tail.restart(&log);
+        assert_eq!(tail.text(), "");
+    }
+}
+
+#[test]
+fn empty_files_behind_a_truncated_one_take_no_numbers() {
+    let log = Log::new();
+    log.write("one\n");
+    let mut tail = Tail::start(&log, None);
+    for _ in 0..3 {
+        log.rotate();
+        append(&log.path(0), "");
+    }
+    log.write("four\n");
+    assert_eq!(tail.look().chunks().last().unwrap().0, 4);
+    log.truncate();
+    log.write("five, and longer\n");
+    let mut tail = tail.restart(&log);
+    assert_eq!(tail.chunks(), [(5, "five, and longer\n".into())]);
+    assert_eq!(tail.stats().truncations, 1);
+}
+
+#[test]
 fn a_half_line_cut_off_by_truncation_is_released_before_it() {
     let log = Log::new();
     log.write("one\nha");
