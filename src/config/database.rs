@@ -58,6 +58,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
         problems.add("database.url", UNREAD);
         return;
     }
+    if of_postgres && url.as_ref().is_some_and(|url| says_mode(url.expose())) {
+        problems.add(
+            "database.url",
+            "`sslmode` in it is not heeded: take it out, and say how to encrypt with database.tls",
+        );
+    }
     if url.is_some_and(|url| !of_postgres && !url.expose().starts_with("sqlite://")) {
         problems.add(
             "database.url",
@@ -80,6 +86,16 @@ pub(super) fn is_of_postgres(url: &str) -> bool {
 /// As those read it who connect.
 pub(super) fn is_read(url: &str) -> bool {
     PgConnectOptions::from_str(url).is_ok()
+}
+
+/// Whether a URL of a PostgreSQL database says by itself how to encrypt.
+#[must_use]
+pub fn says_mode(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query
+        .split('&')
+        .filter_map(|pair| pair.split('=').next())
+        .any(|name| matches!(name, "sslmode" | "ssl-mode"))
 }
 
 pub(super) fn is_watched(settings: &Settings) -> bool {

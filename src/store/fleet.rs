@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::options;
 use super::error::StoreError;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
-use crate::config::Secret;
+use crate::config::{Secret, says_mode};
 
 pub use reader::{FleetHistory, FleetIncident};
 pub use remote::SQL as FLEET_SQL;
@@ -292,7 +292,7 @@ impl Fleet {
 /// As the URL says. Where it says nothing of TLS, a server that is not on this machine must prove who it is.
 fn remote_options(url: &Secret) -> Result<PgConnectOptions, FleetError> {
     let options = PgConnectOptions::from_str(url.expose()).map_err(FleetError::Url)?;
-    let says = url.expose().contains("sslmode=") || url.expose().contains("ssl-mode=");
+    let says = says_mode(url.expose());
     let host = options.get_host();
     let here = options.get_socket().is_some()
         || host.starts_with('/')

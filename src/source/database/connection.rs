@@ -1,9 +1,10 @@
 //! One connection, and every wait on it bounded.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -29,20 +30,41 @@ enum Link {
     Sqlite(SqliteConnection),
 }
 
+/// The authority's file is read for each connection, so that it can be replaced.
+async fn trusting(
+    server: &PgConnectOptions,
+    ca: Option<&Path>,
+) -> Result<PgConnectOptions, DatabaseError> {
+    let server = server.clone();
+    match ca.filter(|_| matches!(server.get_ssl_mode(), PgSslMode::VerifyFull)) {
+        Some(path) => match tokio::fs::read(path).await {
+            Ok(pem) => Ok(server.ssl_root_cert_from_pem(pem)),
+            Err(source) => Err(DatabaseError::Authority {
+                path: path.to_owned(),
+                source,
+            }),
+        },
+        None => Ok(server),
+    }
+}
+
 impl Connection {
     pub(super) async fn open(options: &DatabaseOptions) -> Result<Connection, DatabaseError> {
         let open = async {
-            match &options.server {
-                Server::Postgres(server) => server.connect().await.map(Link::Postgres),
+            let link = match &options.server {
+                Server::Postgres(server, ca) => {
+                    let server = trusting(server, ca.as_deref()).await?;
+                    server.connect().await.map(Link::Postgres)
+                }
                 Server::Sqlite(file) => file.connect().await.map(Link::Sqlite),
-            }
+            };
+            link.map_err(DatabaseError::connecting)
         };
         match tokio::time::timeout(options.connect_deadline, open).await {
-            Ok(Ok(link)) => Ok(Connection {
-                link,
+            Ok(link) => Ok(Connection {
+                link: link?,
                 deadline: options.query_deadline,
             }),
-            Ok(Err(error)) => Err(DatabaseError::connecting(error)),
             Err(_) => Err(DatabaseError::Silent { action: "connect" }),
         }
     }
@@ -146,5 +168,34 @@ async fn bounded<T>(
     match tokio::time::timeout(deadline, asked).await {
         Ok(answer) => answer.map_err(|error| DatabaseError::asking(action, error)),
         Err(_) => Err(DatabaseError::Silent { action }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::{Database, Secret, Tls};
+
+    #[tokio::test]
+    async fn an_authority_that_cannot_be_read_is_named() {
+        let options = DatabaseOptions::new(&Database {
+            url: Secret::new("postgres://me:hunter2@127.0.0.1:1/app"),
+            schema: "public".to_owned(),
+            poll: Duration::from_secs(5),
+            tls: Tls::Verify,
+            ca_file: Some(PathBuf::from("/nowhere/ca.pem")),
+        });
+        let Err(error) = Connection::open(&options.unwrap()).await else {
+            panic!("there is nothing to connect to");
+        };
+        assert_eq!(error.kind(), "untrusted");
+        let said = error.shown();
+        assert!(said.starts_with("/nowhere/ca.pem"), "{said}");
+        assert!(
+            said.contains("correct database.ca_file: No such file"),
+            "{said}"
+        );
     }
 }

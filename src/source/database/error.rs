@@ -1,5 +1,7 @@
 //! What can go wrong with a database, by what is done about it.
 
+use std::path::PathBuf;
+
 use crate::core::query::NoLayout;
 use crate::core::redact;
 
@@ -26,6 +28,11 @@ pub enum DatabaseError {
          if that is what you want"
     )]
     Untrusted { source: sqlx::Error },
+    #[error("{}, the database's certificate authority, cannot be read; correct database.ca_file", path.display())]
+    Authority {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the database cannot be reached")]
     Unreachable { source: sqlx::Error },
     #[error("{action}: the database did not answer in time")]
@@ -83,7 +90,7 @@ impl DatabaseError {
     pub fn kind(&self) -> &'static str {
         match self {
             DatabaseError::Refused { .. } => "refused",
-            DatabaseError::Untrusted { .. } => "untrusted",
+            DatabaseError::Untrusted { .. } | DatabaseError::Authority { .. } => "untrusted",
             DatabaseError::Unreachable { .. } => "unreachable",
             DatabaseError::Silent { .. } => "silent",
             DatabaseError::Broken { .. } => "broken",

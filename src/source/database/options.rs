@@ -39,7 +39,8 @@ pub struct DatabaseOptions {
 
 #[derive(Clone, Debug)]
 pub(super) enum Server {
-    Postgres(Box<PgConnectOptions>),
+    /// With the file of a further certificate authority.
+    Postgres(Box<PgConnectOptions>, Option<PathBuf>),
     Sqlite(Box<SqliteConnectOptions>),
 }
 
@@ -66,11 +67,9 @@ impl DatabaseOptions {
             Server::Sqlite(Box::new(options))
         } else {
             let options = PgConnectOptions::from_str(url).map_err(|_| OptionsError)?;
-            Server::Postgres(Box::new(postgres(
-                options,
-                database.tls,
-                database.ca_file.as_ref(),
-            )))
+            let ca = database.ca_file.clone();
+            let options = postgres(options, database.tls, ca.is_some());
+            Server::Postgres(Box::new(options), ca)
         };
         Ok(DatabaseOptions {
             server,
@@ -94,25 +93,21 @@ impl DatabaseOptions {
     }
 }
 
-fn postgres(options: PgConnectOptions, tls: Tls, ca: Option<&PathBuf>) -> PgConnectOptions {
+fn postgres(options: PgConnectOptions, tls: Tls, has_authority: bool) -> PgConnectOptions {
     let near = is_loopback(&options);
-    let mode = match (tls, ca) {
-        (Tls::Off, _) => PgSslMode::Disable,
-        (Tls::Unverified, _) => PgSslMode::Require,
-        (Tls::Verify, None) if near => PgSslMode::Prefer,
-        (Tls::Verify, _) => PgSslMode::VerifyFull,
+    let mode = match tls {
+        Tls::Off => PgSslMode::Disable,
+        Tls::Unverified => PgSslMode::Require,
+        Tls::Verify if near && !has_authority => PgSslMode::Prefer,
+        Tls::Verify => PgSslMode::VerifyFull,
     };
-    let options = options
+    options
         .ssl_mode(mode)
         .application_name(APPLICATION)
         // No statement is kept, and poolers refuse settings that they do not know.
         .statement_cache_capacity(0)
         .extra_float_digits(None)
-        .disable_statement_logging();
-    match ca {
-        Some(path) => options.ssl_root_cert(path),
-        None => options,
-    }
+        .disable_statement_logging()
 }
 
 fn is_loopback(options: &PgConnectOptions) -> bool {
@@ -141,7 +136,7 @@ mod tests {
 
     fn mode(url: &str, tls: Tls, ca: Option<&str>) -> String {
         match options(url, tls, ca).unwrap().server {
-            Server::Postgres(options) => format!("{:?}", options.get_ssl_mode()),
+            Server::Postgres(options, _) => format!("{:?}", options.get_ssl_mode()),
             Server::Sqlite(_) => "none".to_owned(),
         }
     }
