@@ -32,6 +32,7 @@ mod measure;
 mod notification;
 mod per_type;
 mod remarks;
+mod shown;
 mod state;
 mod subject;
 
@@ -47,14 +48,14 @@ use keep::Place;
 pub use notification::{Kind, Notification, Reason};
 use per_type::{NewGeneration, Overdue, PerType, judged};
 pub use remarks::{Acknowledged, Digest, HeldBack, Remarks, SilenceEnds};
+pub use shown::AlertView;
 use state::{AlertState, Seen, Transition, Waits};
 pub use subject::{Cause, Subject};
 
 use crate::core::boot::{AttemptEnded, Boot, Observation};
-use crate::core::burn::PERIOD_MS;
 use crate::core::condition::ConditionSettings;
 use crate::core::diagnosis::{self, Surroundings};
-use crate::core::event::{AttemptError, AttemptResult, Origin, Timestamp, VmId, VmType};
+use crate::core::event::{AttemptResult, Origin, Timestamp, VmId, VmType};
 use crate::core::generations::Generations;
 use crate::core::image::Sighting;
 use crate::core::rule::{RuleName, RuleSettings, Severity, Stretch};
@@ -96,18 +97,6 @@ impl Default for Settings {
             group_wait_ms: 30_000,
         }
     }
-}
-
-/// One alert as others see it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AlertView {
-    pub rule: RuleName,
-    pub subject: Subject,
-    pub severity: Severity,
-    pub firing: bool,
-    pub pending: bool,
-    pub unknown: bool,
-    pub fired_at: Option<Timestamp>,
 }
 
 /// A change of an alert's state, for metrics and the record.
@@ -309,92 +298,6 @@ impl Engine {
             .iter()
             .filter_map(|vm_type| self.held_until(*vm_type));
         clearing.chain(updates).chain(held).min()
-    }
-
-    pub fn alerts(&self) -> impl Iterator<Item = AlertView> + '_ {
-        self.alerts
-            .iter()
-            .map(|((rule, subject), state)| AlertView {
-                rule: *rule,
-                subject: *subject,
-                severity: rule.severity(),
-                firing: state.is_firing(),
-                pending: state.is_pending(),
-                unknown: match RuleName::CONDITIONS.contains(rule) {
-                    false => self.blind,
-                    true => self.unseen.contains(rule),
-                },
-                fired_at: state.fired_at(),
-            })
-    }
-
-    pub fn incidents(&self) -> impl Iterator<Item = &Incident> + Clone {
-        self.incidents.values()
-    }
-
-    /// Resolved incidents, oldest first; bounded.
-    pub fn closed_incidents(&self) -> impl Iterator<Item = &Incident> {
-        self.closed.iter()
-    }
-
-    /// Boots in flight that have waited too long, by kind and result.
-    pub fn overdue(&self) -> impl Iterator<Item = (VmType, AttemptResult)> + '_ {
-        self.types.iter().flat_map(|(vm_type, of_type)| {
-            of_type
-                .overdue
-                .values()
-                .map(|overdue| (*vm_type, overdue.result))
-        })
-    }
-
-    /// The learnt 99th percentile of the time from the wait's start to ready, in milliseconds.
-    #[must_use]
-    pub fn time_to_ready_p99_ms(&self, vm_type: VmType) -> Option<u32> {
-        self.types.get(&vm_type)?.readiness.p99_ms()
-    }
-
-    /// No boot in flight that has waited for less than so many milliseconds makes an alert fire because its health checks
-    /// end so; `None`: none does, however long it has waited, since nothing counts it or what does fires already.
-    #[must_use]
-    pub fn may_fire_from_ms(&self, error: AttemptError) -> Option<u32> {
-        // Only browser VMs are asked for their health.
-        let vm_type = VmType::Browser;
-        let readiness = &self.types.get(&vm_type)?.readiness;
-        self.settings
-            .rules
-            .iter()
-            .filter(|(rule, _)| {
-                let alert = (**rule, Subject::Boots(vm_type));
-                rule.counts_overdue(AttemptResult::Error(error))
-                    && self
-                        .alerts
-                        .get(&alert)
-                        .is_some_and(|state| !state.is_firing())
-            })
-            .filter_map(|(_, rule)| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
-            .min_by(f64::total_cmp)
-            .map(whole_ms)
-    }
-
-    /// The boots of the budget's period, and the share of them that may fail.
-    #[must_use]
-    pub fn budget(&self, vm_type: VmType, now: Timestamp) -> (Count, f64) {
-        let rules = [RuleName::BootBudgetBurn, RuleName::BootFailureRate];
-        let settings = rules.iter().find_map(|rule| self.settings.rules.get(rule));
-        let tolerated =
-            settings.map_or_else(|| RuleSettings::default().tolerated, |one| one.tolerated);
-        let of_type = self.types.get(&vm_type);
-        let count = of_type.map(|of_type| of_type.budget.within(now, PERIOD_MS));
-        (count.unwrap_or_default(), tolerated)
-    }
-
-    /// When the newest boot that counted ended.
-    #[must_use]
-    pub fn last_boot(&self) -> Option<Timestamp> {
-        self.types
-            .values()
-            .filter_map(|of_type| of_type.newest)
-            .max()
     }
 
     /// Takes the end of a synthetic boot, as whoever asked for it saw it. What the log says of the same boot comes as
@@ -716,15 +619,6 @@ impl Engine {
             })
             .collect()
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float that is too large or negative becomes the nearest whole number"
-)]
-fn whole_ms(ms: f64) -> u32 {
-    ms as u32
 }
 
 fn changed(rule: RuleName, subject: Subject, transition: Transition, at: Timestamp) -> Effect {
