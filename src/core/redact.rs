@@ -13,7 +13,7 @@ use std::str::Chars;
 
 pub use address::{Network, VM_NETWORKS};
 use address::{is_host, is_mail, mask_addresses, mask_url};
-use key::{GIVEN_USERS, Key, ends_in_scheme, hides, is_login, is_scheme, key_of};
+use key::{GIVEN_USERS, Key, ends_in_scheme, hides, is_login, is_scheme, key_of, may_be_scheme};
 use token::{holds_token, is_jwt, is_long_random};
 
 /// At most `limit` characters of `text`, safe to show.
@@ -121,10 +121,10 @@ impl Words {
             self.out.push_str(&masked(word.len()));
             // `Authorization: Bearer abc` hides two words.
             self.key = Key::Plain;
-            self.next = if is_scheme(bare) {
-                Key::Secret
-            } else {
-                Key::Plain
+            let more = self.next == Key::Authorization && by_space && may_be_scheme(bare);
+            self.next = match more || is_scheme(bare) {
+                true => Key::Secret,
+                false => Key::Plain,
             };
             return;
         }
@@ -151,6 +151,9 @@ fn masked(length: usize) -> String {
 fn mask_word(word: &str) -> String {
     if let Some(at) = word.find("://") {
         return mask_url(word, at);
+    }
+    if let Some(masked) = mask_encoded_login(word) {
+        return masked;
     }
     if is_jwt(word) || is_long_random(word) || holds_token(word) {
         return masked(word.len());
@@ -187,6 +190,15 @@ fn mask_word(word: &str) -> String {
         Some((person, place)) if is_mail(person, place) => "‹e-mail hidden›".to_owned(),
         _ => mask_addresses(word),
     }
+}
+
+/// `proxy=http%3A%2F%2Fuser%3Apassword%40proxy`
+fn mask_encoded_login(word: &str) -> Option<String> {
+    let upper = word.to_ascii_uppercase();
+    let begins = upper.find("%3A%2F%2F")? + "%3A%2F%2F".len();
+    let ends = upper.rfind("%40").filter(|ends| *ends > begins)?;
+    let (before, after) = (word.get(..begins)?, word.get(ends..)?);
+    Some(format!("{before}‹credentials hidden›{after}"))
 }
 
 /// Terminal sequences (with whatever final letter) and control characters go; white space becomes spaces.
@@ -302,6 +314,32 @@ mod tests {
             (r#"{\"credentials\":{\"a\":{\"b\":\"hunter2\"}}"#, "hunter2"),
             ("password: [one, hunter2", "hunter2"),
             ("curl -uuser:hunter2 x", "hunter2"),
+            (r#"{"proxyPass":"hunter2"}"#, "hunter2"),
+            (r#"{"secretKey":"hunter2","a":1}"#, "hunter2"),
+            (r#"{"accessKey":"hunter2"}"#, "hunter2"),
+            (r#"{"secretAccessKey":"hunter2"}"#, "hunter2"),
+            (r#"{"privateKey":"hunter2"}"#, "hunter2"),
+            (r#"{"encryptionKey":"hunter2"}"#, "hunter2"),
+            (r#"{"userCode":"EFGH-1234"}"#, "EFGH"),
+            (r#"{"deviceCode":"hunter-two"}"#, "hunter"),
+            (r#"{"authCode":"abcd1234efgh"}"#, "abcd1234"),
+            (r#"{"authorizationCode":"abcd1234efgh"}"#, "abcd1234"),
+            (r#"{"codeVerifier":"hunter2"}"#, "hunter2"),
+            (r#"{"oauthState":"abcd1234efgh"}"#, "abcd1234"),
+            (r#"{"accessTokenValue":"hunter2"}"#, "hunter2"),
+            ("passwordHash: hunter2 PASSWORD_2=hunter2", "hunter2"),
+            ("auth_code=abcd1234efgh", "abcd1234"),
+            ("authorization_code: abcd1234efgh", "abcd1234"),
+            ("signing_key=hunter2 session-key=hunter2", "hunter2"),
+            ("proxyAuth=user:hunter2", "hunter2"),
+            ("Authorization: Token hunter2", "hunter2"),
+            ("proxy-authorization: ApiKey hunter2", "hunter2"),
+            ("authorization: AWS4-HMAC-SHA256 hunter2", "hunter2"),
+            (
+                "proxy=http%3A%2F%2Fuser%3Ahunter2%40gate.example",
+                "hunter2",
+            ),
+            ("p=http%3a%2f%2fuser%3ahunter2%40gate", "hunter2"),
         ];
         for (line, secret) in corpus {
             let safe = text(line, 500);
@@ -343,6 +381,10 @@ mod tests {
             "connect ECONNREFUSED ::1:5432",
             "connect ECONNREFUSED ::ffff:192.168.100.17:8080",
             "std::fmt::Error at 01:52:07 in 02:fc:00:00:00:01",
+            r#"{"exitCode":137,"statusCode":"503","errorCode":"E42"}"#,
+            "compass: north bypass=2 primaryKey=17 dedup_key: abc",
+            r#"{"authCode":"invalid_grant","tries":2}"#,
+            "to=http%3A%2F%2F192.168.100.17%3A8080%2Fhealth",
         ] {
             assert_eq!(text(line, 500), line);
         }

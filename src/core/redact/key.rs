@@ -1,36 +1,45 @@
 //! What a key says of its value.
 
-/// A key that ends so names a secret; `-` counts as `_`.
+/// A key that ends so names a secret, however it is written: `API_KEY`, `api-key` and `apiKey` are `apikey` here.
 const SECRET_KEYS: &[&str] = &[
     "token",
+    "tokens",
     "secret",
+    "secrets",
     "password",
+    "passwords",
     "passwd",
     "passphrase",
     "pwd",
     "apikey",
-    "api_key",
-    "access_key",
-    "private_key",
-    "secret_key",
-    "authorization",
+    "accesskey",
+    "privatekey",
+    "secretkey",
+    "signingkey",
+    "sessionkey",
+    "encryptionkey",
     "cookie",
     "cookies",
     "proxyurl",
-    "code_verifier",
-    "auth_url",
-    "tokens",
-    "passwords",
+    "authurl",
+    "codeverifier",
 ];
-/// The same, but a word of sentences as well: `Failed to retrieve credentials: HTTP 404`.
-const SECRET_WORDS: &[&str] = &[
-    "credential",
-    "credentials",
-    "user_code",
-    "device_code",
-    "pass",
-    "auth",
+/// The same, of codes that somebody was given; a name or a small number behind it is that of an error.
+const CODES: &[&str] = &[
+    "authcode",
+    "authorizationcode",
+    "oauthcode",
+    "verificationcode",
+    "accesscode",
+    "onetimecode",
+    "otp",
 ];
+/// A secret as well, but part of sentences: `Failed to get user_code: ECONNREFUSED`.
+const SPOKEN: &[&str] = &["usercode", "devicecode"];
+/// The same as the last word of a key.
+const SPOKEN_WORDS: &[&str] = &["credential", "credentials", "pass", "auth"];
+/// Last words that say only how a secret is written.
+const FORMS: &[&str] = &["value", "hash", "string", "base64", "b64", "raw"];
 /// Options of programs that are given `user:password` next.
 pub(super) const GIVEN_USERS: &[&str] = &["-u", "-U", "--user", "--proxy-user"];
 
@@ -39,6 +48,8 @@ pub(super) const GIVEN_USERS: &[&str] = &["-u", "-U", "--user", "--proxy-user"];
 pub(super) enum Key {
     Plain,
     Secret,
+    /// A scheme, and what belongs to it.
+    Authorization,
     /// An authorization code, or the code of an error.
     Code,
     /// Of an OAuth flow, or of anything else.
@@ -52,7 +63,7 @@ pub(super) enum Key {
 impl Key {
     /// Of whatever form the value is.
     pub(super) fn hides_all(self) -> bool {
-        matches!(self, Key::Secret | Key::Word)
+        matches!(self, Key::Secret | Key::Authorization | Key::Word)
     }
 }
 
@@ -60,7 +71,7 @@ impl Key {
 pub(super) fn hides(key: Key, value: &str) -> bool {
     match key {
         Key::Plain => false,
-        Key::Secret | Key::Word => true,
+        Key::Secret | Key::Authorization | Key::Word => true,
         Key::Code => !is_error_code(value),
         // `Running`, `Not started` and `2` are states, too.
         Key::State => {
@@ -89,26 +100,46 @@ pub(super) fn ends_in_scheme(word: &str) -> bool {
     is_scheme(word.rsplit(['=', ':']).next().unwrap_or(word))
 }
 
+/// `Token`, `AWS4-HMAC-SHA256`: in an authorization it is not the whole.
+pub(super) fn may_be_scheme(word: &str) -> bool {
+    word.len() <= 20 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
 pub(super) fn key_of(key: &str) -> Key {
-    let key = key
-        .rsplit(['.', '&', '?', '/'])
-        .next()
-        .unwrap_or(key)
-        .to_ascii_lowercase()
-        .replace('-', "_");
-    match key.as_str() {
+    let key = key.rsplit(['.', '&', '?', '/']).next().unwrap_or(key);
+    let mut key = key.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '_' | '-'));
+    let mut last = last_word(key).to_ascii_lowercase();
+    if FORMS.contains(&last.as_str()) && last.len() < key.len() {
+        key = key.get(..key.len() - last.len()).unwrap_or(key);
+        key = key.trim_end_matches(['_', '-']);
+        last = last_word(key).to_ascii_lowercase();
+    }
+    let squeezed: String = key
+        .chars()
+        .filter(|c| !matches!(c, '_' | '-'))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    let ends = |names: &[&str]| names.iter().any(|name| squeezed.ends_with(name));
+    match squeezed.as_str() {
         "code" => Key::Code,
-        "state" => Key::State,
-        key if SECRET_KEYS.iter().any(|secret| key.ends_with(secret)) => Key::Secret,
-        key if SECRET_WORDS.iter().any(|word| {
-            key.strip_suffix(word)
-                .is_some_and(|before| before.is_empty() || before.ends_with('_'))
-        }) =>
-        {
-            Key::Word
-        }
+        "state" | "oauthstate" => Key::State,
+        _ if ends(&["authorization"]) => Key::Authorization,
+        _ if ends(SECRET_KEYS) => Key::Secret,
+        _ if ends(CODES) => Key::Code,
+        _ if ends(SPOKEN) || SPOKEN_WORDS.contains(&last.as_str()) => Key::Word,
         _ => Key::Plain,
     }
+}
+
+/// `Pass` of `proxyPass`, `PASS` of `DB_PASS`; the whole of `compass`.
+fn last_word(key: &str) -> &str {
+    let key = key.rsplit(['_', '-']).next().unwrap_or(key);
+    let small = key.trim_end_matches(|c: char| !c.is_ascii_uppercase());
+    let begins = match small.len() == key.len() {
+        true => key.trim_end_matches(|c: char| c.is_ascii_uppercase()).len(),
+        false => small.len().saturating_sub(1),
+    };
+    key.get(begins..).unwrap_or(key)
 }
 
 /// `ECONNREFUSED`, `ERR_HTTP2_ERROR`, `PGRST001`, `42501`, `invalid_grant` and `1` are no secrets; an authorization code
