@@ -232,8 +232,7 @@ impl Desk {
         for (key, told) in known {
             self.touched.mark(Place::Told(key.clone()));
             // A digest is no incident of the engine's.
-            let is_digest = self.storm.open.as_ref();
-            if is_digest.is_some_and(|open| open.incident.key == key) {
+            if self.storm.digest(&key).is_some() {
                 self.told.insert(key, told);
             }
         }
@@ -288,7 +287,7 @@ impl Desk {
             }
         }
         self.repeat(now, out);
-        self.tell_digest(now, out);
+        self.tell_digests(now, out);
         self.ticked_at = now;
     }
 
@@ -305,7 +304,7 @@ impl Desk {
         });
         let grace = self.settings.group_wait_ms;
         let gone = self.gone.iter().map(|gone| gone.at.plus_ms(grace));
-        let digest = self.storm.open.as_ref().and_then(|open| open.due);
+        let digest = self.storm.next_due();
         let by_hand = self.maintenance.values().map(|one| one.ends_at);
         silences
             .chain(told.flatten())
@@ -569,8 +568,8 @@ impl Desk {
         if self.storm.holds(&key) {
             self.touched.mark(Place::Storm);
             let wait = self.settings.group_wait_ms;
-            if self.storm.resolved(&key, now, wait) {
-                self.end_digest(now, out);
+            if let Some(severity) = self.storm.resolved(&key, now, wait) {
+                self.end_digest(severity, now, out);
             }
         }
         // One that the desk does not know was told by a run that had none.

@@ -248,6 +248,9 @@ impl AlertState {
                 if seen.bad {
                     self.worst = self.worst.max(seen.share);
                 }
+                if seen.bad && !seen.recovered && self.flapping_until.is_some() {
+                    self.flapping_until = Some(now.plus_ms(FLAP_SPAN_MS));
+                }
                 // A run of good boots that ends the fault outweighs what the window still holds of it; what cannot be
                 // seen has not recovered.
                 let clear_since = (seen.recovered && !blind).then(|| clear_since.unwrap_or(now));

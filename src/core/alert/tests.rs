@@ -390,7 +390,8 @@ fn twenty_flips_make_one_firing_and_one_resolve() {
 #[test]
 fn an_alert_that_flaps_is_held_open() {
     let mut story = Story::new();
-    for _ in 0..8 {
+    // For two hours.
+    for _ in 0..24 {
         story.boots("xxx");
         story.boots("rrr");
         story.pass(130_000);

@@ -69,6 +69,9 @@ impl Desk {
             notification.kind = Kind::Update;
             notification.reason = Reason::Repeat;
             notification.at = now;
+            if let Some(open) = self.storm.digest(&key) {
+                notification.remarks.digest = Some(open.counted());
+            }
             told.told_at = now;
             self.touched.mark(Place::Told(key.clone()));
             let held = self.told.get(&key).and_then(|told| self.hold(told, now));
@@ -80,8 +83,14 @@ impl Desk {
         }
     }
 
-    pub(super) fn tell_digest(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let Some(open) = &mut self.storm.open else {
+    pub(super) fn tell_digests(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        for severity in [Severity::Page, Severity::Ticket] {
+            self.tell_digest(severity, now, out);
+        }
+    }
+
+    fn tell_digest(&mut self, severity: Severity, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(open) = self.storm.digests.get_mut(&severity) else {
             return;
         };
         if open.due.is_none_or(|due| due > now) {
@@ -122,8 +131,8 @@ impl Desk {
         self.leaves(notification, &key, None, now, out);
     }
 
-    pub(super) fn end_digest(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let Some(open) = self.storm.open.take() else {
+    pub(super) fn end_digest(&mut self, severity: Severity, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(open) = self.storm.digests.remove(&severity) else {
             return;
         };
         let key = &open.incident.key;

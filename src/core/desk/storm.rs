@@ -2,8 +2,9 @@
 //!
 //! A page that comes with four hundred others is read by nobody, and providers refuse them. Above [`MOST`] messages
 //! within [`SPAN_MS`], an incident's first page joins the open digest, which is one incident to whoever is told: one key,
-//! at most one message in [`INTERVAL_MS`], and an end when the last of its members has ended. Ends are never held back,
-//! and repeats count as the messages they are.
+//! at most one message in [`INTERVAL_MS`], and an end when the last of its members has ended. Pages and tickets have a
+//! digest each, since what began as a ticket wakes nobody. Ends are never held back, and repeats count as the messages
+//! they are.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::alert::{Cause, Digest, Incident, Subject};
 use crate::core::event::Timestamp;
+use crate::core::rule::Severity;
 
 pub(super) const MOST: usize = 10;
 pub(super) const SPAN_MS: i64 = 10 * 60_000;
@@ -23,7 +25,8 @@ const NAMED: usize = 10;
 pub(super) struct Storm {
     /// When messages left lately, at most `MOST` of them.
     sent: VecDeque<Timestamp>,
-    pub(super) open: Option<Open>,
+    #[serde(default)]
+    pub(super) digests: BTreeMap<Severity, Open>,
 }
 
 /// A digest that is not over.
@@ -71,7 +74,8 @@ impl Storm {
 
     /// Takes an incident into the digest, or tells it what is new of one.
     pub(super) fn join(&mut self, incident: &Incident, now: Timestamp, wait_ms: i64) {
-        let open = self.open.get_or_insert_with(|| Open {
+        let open = self.digests.entry(incident.severity());
+        let open = open.or_insert_with(|| Open {
             incident: incident.under_key(format!("storm-{}", incident.key)),
             members: BTreeMap::new(),
             due: None,
@@ -88,30 +92,38 @@ impl Storm {
         }
     }
 
-    /// A member has ended; whether the digest has, too.
-    pub(super) fn resolved(&mut self, key: &str, now: Timestamp, wait_ms: i64) -> bool {
-        let Some(open) = &mut self.open else {
-            return false;
-        };
-        let Some(held) = open.members.get_mut(key) else {
-            return false;
-        };
-        held.resolved = true;
-        if open.members.values().all(|held| held.resolved) {
-            return true;
+    /// A member has ended; the digest that has ended with it.
+    pub(super) fn resolved(&mut self, key: &str, now: Timestamp, wait_ms: i64) -> Option<Severity> {
+        for (severity, open) in &mut self.digests {
+            let Some(held) = open.members.get_mut(key) else {
+                continue;
+            };
+            held.resolved = true;
+            if open.members.values().all(|held| held.resolved) {
+                return Some(*severity);
+            }
+            open.is_new(now, wait_ms);
         }
-        open.is_new(now, wait_ms);
-        false
+        None
     }
 
     pub(super) fn holds(&self, key: &str) -> bool {
-        let open = self.open.as_ref();
-        open.is_some_and(|open| open.members.contains_key(key))
+        let mut digests = self.digests.values();
+        digests.any(|open| open.members.contains_key(key))
+    }
+
+    /// The digest that is told under a key.
+    pub(super) fn digest(&self, key: &str) -> Option<&Open> {
+        self.digests.values().find(|open| open.incident.key == key)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.digests.values().filter_map(|open| open.due).min()
     }
 
     pub(super) fn not_after(&mut self, now: Timestamp) {
         self.sent.retain(|at| *at <= now);
-        if let Some(open) = &mut self.open {
+        for open in self.digests.values_mut() {
             open.told_at = open.told_at.map(|at| at.min(now));
             let latest = now.plus_ms(INTERVAL_MS);
             open.due = open.due.map(|due| due.min(latest));

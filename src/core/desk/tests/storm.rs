@@ -89,6 +89,53 @@ fn a_digest_is_told_at_most_every_five_minutes_and_counts_what_ended() {
 }
 
 #[test]
+fn a_page_is_in_no_digest_of_tickets() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 10);
+    let of = |key: &str, rule| {
+        let mut one = incident(key, rule, VmType::Browser, Failure::AgentRefused);
+        one.host = format!("host-{key}");
+        one
+    };
+    story.fire(of("ticket", RuleName::BootStageSlow));
+    story.fire(of("page", RuleName::BootFailureRate));
+    story.pass(MINUTE);
+    let digests: Vec<(&str, Severity, u32)> = story
+        .sent
+        .iter()
+        .filter_map(|one| {
+            let firing = one.remarks.digest.as_ref()?.firing;
+            Some((one.incident.key.as_str(), one.incident.severity(), firing))
+        })
+        .collect();
+    assert_eq!(
+        digests,
+        [
+            ("storm-page", Severity::Page, 1),
+            ("storm-ticket", Severity::Ticket, 1)
+        ]
+    );
+    story.done();
+    story.resolve("ticket");
+    assert_eq!(story.done(), ["resolved storm-ticket"]);
+    story.resolve("page");
+    assert_eq!(story.done(), ["resolved storm-page"]);
+}
+
+#[test]
+fn a_digest_is_repeated_with_its_present_count() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 13);
+    // The repeat is due ten seconds later, and the digest's news after it.
+    story.pass(4 * HOUR + 20 * SECOND);
+    story.resolve("010");
+    story.pass(MINUTE);
+    let repeat = story.sent.iter().rfind(|one| one.reason == Reason::Repeat);
+    let counted = repeat.unwrap().remarks.digest.clone().unwrap();
+    assert_eq!((counted.firing, counted.resolved), (2, 1));
+}
+
+#[test]
 fn after_the_storm_incidents_are_paged_one_by_one_again() {
     let mut story = Story::new();
     apart(&mut story, 0, 11);
