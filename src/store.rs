@@ -48,7 +48,7 @@ use crate::core::event::Timestamp;
 pub use archive::{Archive, ListedReport, StoredReport};
 pub use error::{Cause, Kind, OpenError, StoreError};
 pub use fleet::{FLEET_SQL, Fleet, FleetError, FleetFigures, FleetHistory, FleetIncident};
-pub use history::{BootFilter, History, Tally};
+pub use history::{BootFilter, CellRow, History, Tally};
 pub use operation::OperationRow;
 pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};

@@ -19,7 +19,7 @@ use crate::core::console::ConsoleEvidence;
 use crate::core::diagnosis;
 use crate::core::event::{Origin, Stage, StageOutcome, Timestamp, VmType};
 use crate::store::{
-    BootFilter, BootRow, History, OperationRow, StoreError, StoredMessage, TrialPlace,
+    BootFilter, BootRow, CellRow, History, OperationRow, StoreError, StoredMessage, TrialPlace,
 };
 use crate::web::{
     ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, RunLine,
@@ -96,14 +96,21 @@ impl Past for StorePast {
             // What bootwatch boots by itself is no user's experience.
             let users = cells
                 .into_iter()
-                .filter(|(_, tally)| tally.origin == Origin::User);
-            let cells = users.map(|(from, tally)| Cell {
-                from,
-                vm_type: tally.vm_type,
-                outcome: tally.outcome,
-                failure: tally.failure,
-                boots: tally.boots,
-            });
+                .filter(|cell| cell.tally.origin == Origin::User);
+            let cells = users.map(
+                |CellRow {
+                     from,
+                     maintained,
+                     tally,
+                 }| Cell {
+                    from,
+                    vm_type: tally.vm_type,
+                    outcome: tally.outcome,
+                    failure: tally.failure,
+                    maintained,
+                    boots: tally.boots,
+                },
+            );
             Ok(cells.collect())
         })
     }

@@ -23,7 +23,7 @@ use super::trial;
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::report::BootFact;
 
-pub use recent::BootFilter;
+pub use recent::{BootFilter, CellRow};
 
 /// Rows in memory at a time.
 const PAGE: i64 = 1_000;

@@ -145,6 +145,8 @@ pub struct Cell {
     pub vm_type: VmType,
     pub outcome: Option<Outcome>,
     pub failure: Option<Failure>,
+    /// They touched a maintenance, and count neither for nor against.
+    pub maintained: bool,
     pub boots: u64,
 }
 

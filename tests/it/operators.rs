@@ -175,6 +175,12 @@ fn boots_of_a_maintenance_page_nobody_and_are_counted() {
     assert_eq!(sidecar.metric("bootwatch_boots_total", "failed"), 4.0);
     assert_eq!(sidecar.metric("bootwatch_alerts_firing", ""), 0.0);
     assert_eq!(sidecar.metric("bootwatch_maintenance_active", ""), 1.0);
+    eventually("the first page sets them apart", || {
+        let (_, page) = sidecar.get("/");
+        page.contains("4 boots of them under maintenance")
+    });
+    let (_, page) = sidecar.get("/");
+    assert!(!page.contains("of 4</strong> ready"), "{page}");
     let begin = [
         "maintenance",
         "start",

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use sqlx::AssertSqlSafe;
 
-use super::{History, Tally};
+use super::{History, MAINTAINED, Tally};
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 use crate::store::error::StoreError;
 use crate::store::operation::OperationRow;
@@ -27,6 +27,16 @@ static NEWEST: LazyLock<String> = LazyLock::new(|| {
         names.join(", ")
     )
 });
+
+/// Boots of one stretch of time that ended alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellRow {
+    /// When the stretch begins.
+    pub from: Timestamp,
+    /// They touched a maintenance.
+    pub maintained: bool,
+    pub tally: Tally,
+}
 
 /// Which boots are wanted, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,31 +80,36 @@ impl History {
         &mut self,
         range: Range<Timestamp>,
         width_ms: i64,
-    ) -> Result<Vec<(Timestamp, Tally)>, StoreError> {
-        type Counted = (i64, String, String, Option<String>, Option<String>, i64);
+    ) -> Result<Vec<CellRow>, StoreError> {
+        type Row = (
+            i64,
+            bool,
+            String,
+            String,
+            Option<String>,
+            Option<String>,
+            i64,
+        );
         let width = width_ms.max(1);
-        let rows: Vec<Counted> = sqlx::query_as(
-            "SELECT (started_at - ?1) / ?3, vm_type, origin, outcome, failure, count(*) FROM boot
-             WHERE started_at >= ?1 AND started_at < ?2 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
-        )
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT (started_at - ?1) / ?3, {MAINTAINED}, vm_type, origin, outcome, failure, count(*) FROM boot
+             WHERE started_at >= ?1 AND started_at < ?2 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6",
+        )))
         .bind(range.start.0)
         .bind(range.end.0)
         .bind(width)
         .fetch_all(&mut self.raw)
         .await
         .map_err(|error| self.cannot(error))?;
-        let cells =
-            rows.into_iter()
-                .filter_map(|(number, vm_type, origin, outcome, failure, boots)| {
-                    let tally = Tally {
-                        vm_type: VmType::from_word(&vm_type)?,
-                        origin: Origin::from_word(&origin)?,
-                        outcome: outcome.as_deref().and_then(Outcome::from_word),
-                        failure: failure.as_deref().and_then(Failure::from_word),
-                        boots: u64::try_from(boots).unwrap_or(0),
-                    };
-                    Some((range.start.plus_ms(number * width), tally))
-                });
+        let cells = rows.into_iter().filter_map(
+            |(number, maintained, vm_type, origin, outcome, failure, boots)| {
+                Some(CellRow {
+                    from: range.start.plus_ms(number * width),
+                    maintained,
+                    tally: Tally::of((vm_type, origin, outcome, failure, boots))?,
+                })
+            },
+        );
         Ok(cells.collect())
     }
 

@@ -1,5 +1,6 @@
 //! How things stand now: the sentence, then what it rests on.
 
+use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::super::model::{Cell, ImageNow, KindNow};
@@ -83,6 +84,14 @@ fn sum<'a>(cells: impl Iterator<Item = &'a Cell>, outcome: Option<Outcome>) -> u
         .sum()
 }
 
+/// How many boots touched a maintenance.
+fn maintained<'a>(cells: impl Iterator<Item = &'a Cell>) -> u64 {
+    cells
+        .filter(|cell| cell.maintained)
+        .map(|cell| cell.boots)
+        .sum()
+}
+
 fn last_day(page: &Page<'_>, day: &Day) -> Markup {
     let hours: Vec<Timestamp> = (0..24)
         .map(|hour| day.from.plus_ms(hour * HOUR_MS))
@@ -147,6 +156,8 @@ fn last_day(page: &Page<'_>, day: &Day) -> Markup {
             span { "now" }
         }
         @if all == 0 { p.soft { "None." } }
+        @let maintained = maintained(day.cells.iter());
+        @if maintained > 0 { p.small.soft { (count(maintained, "boot")) " of them under maintenance: counted neither for nor against." } }
         ul.legend {
             @for (outcome, boots) in &totals {
                 li {
@@ -174,7 +185,10 @@ fn by_kind(day: &Day) -> Markup {
     let kinds: Vec<(VmType, u64, u64)> = VmType::ALL
         .iter()
         .map(|kind| {
-            let cells = || day.cells.iter().filter(|cell| cell.vm_type == *kind);
+            let cells = || {
+                let counting = day.cells.iter().filter(|cell| !cell.maintained);
+                counting.filter(|cell| cell.vm_type == *kind)
+            };
             (
                 *kind,
                 sum(cells(), Some(Outcome::Ready)),
@@ -357,48 +371,57 @@ struct DayBar {
     ready: u64,
     failed: u64,
     lost: u64,
+    maintained: u64,
+}
+
+impl DayBar {
+    /// Whether anything is known of it.
+    fn is_known(&self) -> bool {
+        self.ready + self.failed + self.lost + self.maintained > 0
+    }
 }
 
 /// The last days of the zone, each as long as it is: a day of 25 hours has its 25.
-fn days_of(page: &Page<'_>, month: &Month) -> Vec<DayBar> {
-    let Some(today) = text::zoned(page.now, page.zone) else {
+fn days_of(now: Timestamp, zone: &TimeZone, cells: &[Cell]) -> Vec<DayBar> {
+    let Some(today) = text::zoned(now, zone) else {
         return Vec::new();
     };
     let mut days = Vec::new();
     for back in (0..DAYS).rev() {
         let date = today.date().saturating_sub(jiff::Span::new().days(back));
         let bounds = (
-            date.to_zoned_datetime(page.zone.clone()),
+            date.to_zoned_datetime(zone.clone()),
             date.saturating_add(jiff::Span::new().days(1))
-                .to_zoned_datetime(page.zone.clone()),
+                .to_zoned_datetime(zone.clone()),
         );
         let (Ok(from), Ok(to)) = bounds else { continue };
         let span = from.timestamp().as_millisecond()..to.timestamp().as_millisecond();
-        let cells = || {
-            month
-                .cells
-                .iter()
-                .filter(|cell| span.contains(&cell.from.0))
-        };
+        let cells = || cells.iter().filter(|cell| span.contains(&cell.from.0));
+        let counting = || cells().filter(|cell| !cell.maintained);
         days.push(DayBar {
             name: from.strftime("%b %-d").to_string(),
-            ready: sum(cells(), Some(Outcome::Ready)),
-            failed: sum(cells(), Some(Outcome::Failed)),
-            lost: sum(cells(), Some(Outcome::Lost)),
+            ready: sum(counting(), Some(Outcome::Ready)),
+            failed: sum(counting(), Some(Outcome::Failed)),
+            lost: sum(counting(), Some(Outcome::Lost)),
+            maintained: maintained(cells()),
         });
     }
     days
 }
 
 pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
-    let days = days_of(page, month);
+    let days = days_of(page.now, page.zone, &month.cells);
     let bars: Vec<Bar> = days
         .iter()
         .map(|day| Bar {
-            label: match day.ready + day.failed + day.lost {
-                0 => format!("{}: no boot, so nothing is known", day.name),
-                _ => format!(
+            label: match (day.is_known(), day.maintained) {
+                (false, _) => format!("{}: no boot, so nothing is known", day.name),
+                (true, 0) => format!(
                     "{}: {} ready, {} failed, {} lost",
+                    day.name, day.ready, day.failed, day.lost
+                ),
+                (true, maintained) => format!(
+                    "{}: {} ready, {} failed, {} lost; {maintained} under maintenance",
                     day.name, day.ready, day.failed, day.lost
                 ),
             },
@@ -406,13 +429,11 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
                 ("c-ready", day.ready),
                 ("c-failed", day.failed),
                 ("c-lost", day.lost),
+                ("c-maintained", day.maintained),
             ],
         })
         .collect();
-    let silent = days
-        .iter()
-        .filter(|day| day.ready + day.failed + day.lost == 0)
-        .count();
+    let silent = days.iter().filter(|day| !day.is_known()).count();
     let failed: u64 = days.iter().map(|day| day.failed).sum();
     let all: u64 = days.iter().map(|day| day.ready + day.failed).sum();
     let about = format!(
@@ -427,5 +448,49 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
             span { "today" }
         }
         p.small.soft { (about) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_25_hours_has_them_all_and_maintained_boots_stand_apart() {
+        let at = |text: &str| Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+        let cell = |from: &str, outcome, maintained| Cell {
+            from: at(from),
+            vm_type: VmType::Browser,
+            outcome: Some(outcome),
+            failure: None,
+            maintained,
+            boots: 1,
+        };
+        // 26 October lasts from 22:00 of the day before to 23:00.
+        let cells = [
+            cell("2025-10-25T21:45:00Z", Outcome::Ready, false),
+            cell("2025-10-25T22:00:00Z", Outcome::Failed, false),
+            cell("2025-10-26T22:45:00Z", Outcome::Ready, false),
+            cell("2025-10-26T22:45:00Z", Outcome::Failed, true),
+            cell("2025-10-26T23:00:00Z", Outcome::Lost, false),
+        ];
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let days = days_of(at("2025-10-27T12:00:00Z"), &zone, &cells);
+        assert_eq!(days.len(), 30);
+        let told: Vec<(&str, [u64; 4])> = days[26..]
+            .iter()
+            .map(|day| {
+                let counts = [day.ready, day.failed, day.lost, day.maintained];
+                (day.name.as_str(), counts)
+            })
+            .collect();
+        let expected = [
+            ("Oct 24", [0, 0, 0, 0]),
+            ("Oct 25", [1, 0, 0, 0]),
+            ("Oct 26", [1, 1, 0, 1]),
+            ("Oct 27", [0, 0, 1, 0]),
+        ];
+        assert_eq!(told, expected);
+        assert!(!days[26].is_known() && days[27].is_known());
     }
 }
