@@ -16,6 +16,8 @@ const SHARE_STEPS: usize = 10;
 const STEP: Duration = Duration::from_secs(60);
 /// So many times must records have come before their times are judged.
 const STAMPS: usize = 20;
+/// The log is looked at more often than this, or it is not known how things stand.
+const LOOKED_WITHIN: Duration = Duration::from_secs(5);
 /// A log that is further off than any zone is replayed, and no clock's fault.
 const NO_CLOCK_MS: i64 = 26 * 3_600_000;
 
@@ -35,14 +37,22 @@ pub(super) struct Sight<'a> {
     pub(super) at: Timestamp,
     /// What is read was there before the first start.
     pub(super) history: bool,
-    /// The log is read to its end.
-    pub(super) caught_up: bool,
+    /// The log is read to its end, and held nothing more at this moment.
+    pub(super) looked_at: Option<Instant>,
     /// The log can be read.
     pub(super) up: bool,
     pub(super) reads: ReadCounts,
     /// `None`: it is not watched.
     pub(super) database: Option<Sighted>,
     pub(super) health: &'a Health,
+}
+
+impl Sight<'_> {
+    /// The log was read to its end until a moment ago.
+    fn is_at_the_end(&self) -> bool {
+        let looked_at = self.looked_at;
+        looked_at.is_some_and(|at| self.now < at + LOOKED_WITHIN)
+    }
 }
 
 /// What must be remembered from one look to the next.
@@ -108,7 +118,7 @@ impl Watch {
 
     fn log(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
         hold(&mut self.unreadable, !sight.up && !sight.history, sight.now);
-        let behind = !(sight.history || sight.up && sight.caught_up);
+        let behind = !(sight.history || sight.up && sight.is_at_the_end());
         hold(&mut self.behind, behind, sight.now);
         if sight.history {
             return;
@@ -122,15 +132,19 @@ impl Watch {
 
     /// While the log is not read to its end, whether the controller writes is not known.
     fn silence(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
-        if sight.history || !sight.up || !sight.caught_up {
+        let Some(looked_at) = sight.looked_at.filter(|_| !sight.history && sight.up) else {
             return;
-        }
-        let listening = *self.listening.get_or_insert(sight.now);
+        };
+        let listening = *self.listening.get_or_insert(looked_at);
         let since = self.heard.unwrap_or(listening);
+        // Whoever stood still, with all of bootwatch or for a disk, heard nothing and cannot say that nothing was said.
+        let unheard = sight.now.saturating_duration_since(looked_at);
+        let fact = lasting(Condition::ControllerSilent, Some(since), sight);
         let fact = Fact {
+            value: fact.value.saturating_sub(millis(unheard)),
             // Silence that is still short says nothing of before this run.
             settles: self.heard.is_some(),
-            ..lasting(Condition::ControllerSilent, Some(since), sight)
+            ..fact
         };
         facts.insert(RuleName::ControllerSilent, fact);
     }
@@ -209,7 +223,7 @@ fn hold(since: &mut Option<Instant>, holds: bool, now: Instant) {
 /// A condition that has held since then, or does not.
 fn lasting(condition: Condition, since: Option<Instant>, sight: &Sight<'_>) -> Fact {
     let ms = since.map_or(0, |since| {
-        u64::try_from(sight.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+        millis(sight.now.saturating_duration_since(since))
     });
     Fact {
         condition,
@@ -219,6 +233,10 @@ fn lasting(condition: Condition, since: Option<Instant>, sight: &Sight<'_>) -> F
         settles: true,
         evidence: Vec::new(),
     }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn channels(health: &Health, now: Instant, facts: &mut Facts) {
@@ -264,6 +282,8 @@ mod tests {
         passed: Duration,
         history: bool,
         caught_up: bool,
+        /// How long ago the log was looked at.
+        ago: Duration,
         up: bool,
         reads: ReadCounts,
         database: Option<Sighted>,
@@ -278,6 +298,7 @@ mod tests {
                 passed: Duration::ZERO,
                 history: false,
                 caught_up: true,
+                ago: Duration::ZERO,
                 up: true,
                 reads: ReadCounts::default(),
                 database: None,
@@ -286,11 +307,12 @@ mod tests {
 
         fn after(&mut self, seconds: u64) -> Facts {
             self.passed += Duration::from_secs(seconds);
+            let now = self.began + self.passed;
             let sight = Sight {
-                now: self.began + self.passed,
+                now,
                 at: START.plus_ms(i64::try_from(self.passed.as_millis()).unwrap()),
                 history: self.history,
-                caught_up: self.caught_up,
+                looked_at: self.caught_up.then(|| now - self.ago),
                 up: self.up,
                 reads: self.reads,
                 database: self.database,
@@ -322,6 +344,30 @@ mod tests {
         assert!(facts[&RuleName::ControllerSilent].settles);
         scene.caught_up = false;
         assert!(scene.after(60).is_empty_of(RuleName::ControllerSilent));
+    }
+
+    #[test]
+    fn who_stood_still_has_heard_no_silence() {
+        let mut scene = Scene::new();
+        scene.after(0);
+        scene.watch.heard(scene.began + scene.passed);
+        scene.ago = Duration::from_secs(690);
+        let facts = scene.after(700);
+        assert_eq!(seconds(&facts, RuleName::ControllerSilent), Some(10));
+        scene.ago = Duration::ZERO;
+        let facts = scene.after(1);
+        assert_eq!(seconds(&facts, RuleName::ControllerSilent), Some(701));
+    }
+
+    #[test]
+    fn a_log_that_nobody_looked_at_for_a_while_lags() {
+        let mut scene = Scene::new();
+        scene.ago = Duration::from_secs(4);
+        assert_eq!(seconds(&scene.after(4), RuleName::LogLagging), Some(0));
+        scene.ago = Duration::from_secs(5);
+        scene.after(1);
+        scene.ago = Duration::from_secs(65);
+        assert_eq!(seconds(&scene.after(60), RuleName::LogLagging), Some(60));
     }
 
     #[test]

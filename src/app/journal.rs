@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, SourceEvent};
+use crate::clock;
 use crate::controller::journal::Export;
 use crate::source::journal::{self, JournalCheckpoint, JournalEvent, JournalOptions, JournalStats};
 use crate::source::tail::TailStats;
@@ -43,9 +44,14 @@ pub(super) async fn run(
             let event = match tokio::time::timeout(SILENCE, entries.recv()).await {
                 Ok(Some(event)) => event,
                 Ok(None) => return,
-                Err(_) if caught_up || !figures.borrow().running => continue,
+                Err(_) if !figures.borrow().running => continue,
+                Err(_) if caught_up => {
+                    stats.send_modify(|stats| stats.looked_at = Some(clock::monotonic()));
+                    continue;
+                }
                 Err(_) => {
                     caught_up = true;
+                    stats.send_modify(|stats| stats.looked_at = Some(clock::monotonic()));
                     let after = nothing.take().map(Place::Journal);
                     if events.send(SourceEvent::CaughtUp { after }).await.is_err() {
                         return;

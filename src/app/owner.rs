@@ -550,12 +550,28 @@ impl Owner {
         self.caught_up.is_some() && self.up && !self.trouble
     }
 
+    /// When the log, read to its end, was last found to hold nothing more. Of the time since then, in which the process
+    /// stood still or could not read, nothing is known.
+    fn looked_at(&self) -> Option<Instant> {
+        let caught_up = self.caught_up?;
+        Some(self.stats.borrow().looked_at?.max(caught_up))
+    }
+
+    /// How long the log has been silent since it was read to its end.
+    fn silent_for(&self) -> Option<Duration> {
+        Some(self.looked_at()?.duration_since(self.caught_up?))
+    }
+
     /// How far the log was read, for rows that wait for its word.
     fn log_sight(&self) -> LogSight {
-        match self.caught_up {
+        match self.looked_at() {
             _ if self.trouble => LogSight::Blind,
             Some(_) if !self.up => LogSight::Blind,
-            Some(_) => LogSight::ReadTo(self.clock.now()),
+            Some(at) => {
+                let ago = clock::monotonic().saturating_duration_since(at).as_millis();
+                let ago = i64::try_from(ago).unwrap_or(i64::MAX);
+                LogSight::ReadTo(self.clock.now().plus_ms(-ago))
+            }
             None => LogSight::ReadTo(self.reader.newest().unwrap_or(Timestamp::MIN)),
         }
     }
@@ -568,7 +584,11 @@ impl Owner {
         let desk = desk.map(|due| self.clock.instant_of(due));
         let tracker = self.caught_up.and_then(|since| {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
-            Some(since + Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000)))
+            let due = Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000));
+            // Where nobody has looked for so long, the next look wakes us.
+            let looked = self.silent_for().is_some_and(|silent| silent >= due);
+            let at = since + due;
+            (looked || at > clock::monotonic()).then_some(at)
         });
         let claims = self.reach.probing.as_ref().and_then(Probing::next_due);
         let claims = claims
@@ -597,8 +617,8 @@ impl Owner {
             self.flush_at = None;
             self.read(|reader, mut sink| reader.flush(&mut sink));
         }
-        if let (Some(since), Some(newest)) = (self.caught_up, self.reader.newest()) {
-            let silent = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
+        if let (Some(silent), Some(newest)) = (self.silent_for(), self.reader.newest()) {
+            let silent = i64::try_from(silent.as_millis()).unwrap_or(i64::MAX);
             self.tracker
                 .advance(newest.plus_ms(silent), &mut self.observations);
             self.observed();
@@ -622,7 +642,7 @@ impl Owner {
             now,
             at: self.clock.now(),
             history: self.history,
-            caught_up: self.caught_up.is_some(),
+            looked_at: self.looked_at(),
             up: self.up,
             reads: self.reader.counts(),
             database: self.existing.as_ref().map(Existing::sighted),

@@ -45,7 +45,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -178,6 +178,8 @@ pub struct TailStats {
     pub file: Option<FileId>,
     /// Whether the kernel wakes the follower; without it, polling does.
     pub inotify: bool,
+    /// When the log was last found to hold nothing more.
+    pub looked_at: Option<Instant>,
 }
 
 /// Follows the log until `stop` is cancelled or the receiver is gone.
@@ -205,7 +207,7 @@ pub async fn run<C: From<Checkpoint>>(
     // The watch on the folder comes first: what happens after it wakes us, what happened before it the look finds.
     wakes.watch_directory(&directory);
     follower.look(now());
-    publish(&stats, &follower, &wakes);
+    publish(&stats, &follower, &wakes, false);
 
     // The busy log was read since it was last asked whether anything came.
     let mut beaten = false;
@@ -227,7 +229,7 @@ pub async fn run<C: From<Checkpoint>>(
                     () = wakes.directory() => follower.look(now()),
                     () = sleep_until(epoch + follower.next_look()) => {
                         follower.look(now());
-                        publish(&stats, &follower, &wakes);
+                        publish(&stats, &follower, &wakes, false);
                     }
                 }
             };
@@ -256,7 +258,7 @@ pub async fn run<C: From<Checkpoint>>(
                 continue;
             }
             wakes.leave_file();
-            publish(&stats, &follower, &wakes);
+            publish(&stats, &follower, &wakes, follower.is_at_rest());
             let stretch = Stretch::new(follower, rhythm);
             let ended = tokio::select! {
                 biased;
@@ -275,7 +277,7 @@ pub async fn run<C: From<Checkpoint>>(
             }
             continue;
         }
-        publish(&stats, &follower, &wakes);
+        publish(&stats, &follower, &wakes, follower.is_at_rest());
 
         wakes.insist_on_file();
         // Idle: a write is read at once if the last read is long enough ago, else the log is busy; rotations are looked
@@ -303,10 +305,15 @@ pub async fn run<C: From<Checkpoint>>(
     }
 }
 
-fn publish(stats: &watch::Sender<TailStats>, follower: &Follower, wakes: &Wakes) {
+/// `at_rest`: all that there is was delivered just now.
+fn publish(stats: &watch::Sender<TailStats>, follower: &Follower, wakes: &Wakes, at_rest: bool) {
     let mut figures = follower.stats();
     figures.inotify = wakes.active();
     stats.send_if_modified(|old| {
+        figures.looked_at = match at_rest {
+            true => Some(clock::monotonic()),
+            false => old.looked_at,
+        };
         let changed = *old != figures;
         *old = figures;
         changed

@@ -183,6 +183,11 @@ impl Follower {
         }
     }
 
+    /// Nothing keeps it from reading, so that what `next` did not give is not there.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.trouble.is_none() && self.starting.is_none()
+    }
+
     fn idle(&mut self) -> Option<TailEvent> {
         let told = std::mem::replace(&mut self.caught_up_told, true);
         if self.trouble.is_some() {
