@@ -4,6 +4,7 @@ use std::thread::{self, ThreadId};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -73,6 +74,28 @@ async fn polling_alone_follows_writes_rotations_and_truncations() {
     log.write("3\n");
     assert_eq!(live.text().await, "3\n");
     assert!(!live.stats.borrow().inotify);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_was_looked_at_only_while_it_can_be_read() {
+    let log = Log::new();
+    log.write("1\n");
+    let mut live = follow(polled(&log), 8);
+    let later = |at: Option<Instant>| move |stats: &TailStats| stats.looked_at > at;
+    live.until(later(None)).await;
+    let first = live.stats.borrow().looked_at;
+    // Nothing comes, and that is known.
+    live.until(later(first)).await;
+
+    log.rotate_without_new_base();
+    fs::create_dir(log.path(0)).unwrap();
+    live.until(|stats| stats.troubles == 1).await;
+    let before = live.stats.borrow().looked_at;
+    let polls = tokio::time::timeout(seconds(300), live.stats.wait_for(later(before)));
+    assert!(polls.await.is_err(), "nobody can say that nothing came");
+    fs::remove_dir(log.path(0)).unwrap();
+    log.write("2\n");
+    live.until(later(before)).await;
 }
 
 #[tokio::test]
