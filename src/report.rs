@@ -13,6 +13,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use crate::core::event::VmType;
 use crate::core::report::Report;
 use crate::core::report::share::Share;
 
@@ -38,21 +39,33 @@ pub fn headline(report: &Report) -> String {
     words::headline(report)
 }
 
-/// Whether a report that was kept as [`json`] says something else at its head than `now`: by a point of the rate, in
-/// what it covers, or in the number of incidents. One that cannot be read says something else.
+/// Whether a report that was kept as [`json`] says something else at its head than `now`: by a point of the rate of browser
+/// boots, or of all where there was none, in what it covers, or in the number of incidents. One that cannot be read says
+/// something else.
 #[must_use]
 pub fn headline_differs(kept: &str, now: &Report) -> bool {
     let Ok(kept) = serde_json::from_str::<serde_json::Value>(kept) else {
         return true;
     };
-    let number = |path: &str| kept.pointer(path).and_then(serde_json::Value::as_u64);
-    let ready = match (number("/total/ready/k"), number("/total/ready/n")) {
-        (Some(k), Some(n)) => Share::new(k, n).value(),
-        _ => return true,
+    let told = |rate: Option<&serde_json::Value>| {
+        let ready = rate?.get("ready")?;
+        Some(Share::new(
+            ready.get("k")?.as_u64()?,
+            ready.get("n")?.as_u64()?,
+        ))
     };
-    let moved = match (ready, now.total.ready.value()) {
-        (Some(a), Some(b)) => (a - b).abs() >= 0.01,
-        (None, None) => false,
+    let kinds = kept.get("kinds").and_then(serde_json::Value::as_array);
+    let browsers = kinds.into_iter().flatten();
+    let browsers = browsers
+        .filter(|kind| kind["vm_type"] == VmType::Browser.as_str())
+        .find_map(|kind| told(Some(kind)));
+    let Some(total) = told(kept.get("total")) else {
+        return true;
+    };
+    let of_browsers = now.kind(VmType::Browser).map(|kind| kind.rate.ready);
+    let moved = match (browsers, of_browsers) {
+        (Some(before), Some(after)) => differ(before, after),
+        (None, None) => differ(total, now.total.ready),
         _ => true,
     };
     let incidents = kept.pointer("/incidents").and_then(|all| all.as_array());
@@ -62,6 +75,14 @@ pub fn headline_differs(kept: &str, now: &Report) -> bool {
             .and_then(serde_json::Value::as_bool)
             != Some(now.coverage.partial)
         || incidents.map(Vec::len) != Some(now.incidents.len())
+}
+
+fn differ(before: Share, after: Share) -> bool {
+    match (before.value(), after.value()) {
+        (Some(before), Some(after)) => (before - after).abs() >= 0.01,
+        (None, None) => false,
+        _ => true,
+    }
 }
 
 /// For machines; documented in `docs/report.md`.

@@ -496,8 +496,12 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
         let wait = if done == Some(due.week) && late > REVISED_FOR_MS {
             remaining(due.next)
         } else {
-            match make(&config, due.week, late < GIVEN_UP_MS, &stop).await {
+            let is_told = late < GIVEN_UP_MS;
+            match make(&config, due.week, is_told, &stop).await {
                 Ok(()) => {
+                    if !is_told && done != Some(due.week) {
+                        tracing::warn!(week = %due.week, "the weekly report is made, and mailed to nobody: it is more than two days late");
+                    }
                     failures = 0;
                     done = Some(due.week);
                     // Late outcomes: every hour as long as there may be some.

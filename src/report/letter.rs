@@ -25,6 +25,8 @@ pub struct Picture {
     pub png: Vec<u8>,
 }
 
+/// Bytes of its text, of the 100,000 that HTML and text may have.
+const MOST_TEXT: usize = 90_000;
 const SECTION: &str = "padding:20px 22px;overflow-wrap:anywhere;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
 const H2: &str = "margin:14px 0 4px;font:bold 17px/1.3 Arial,Helvetica,sans-serif;color:#222a33";
 const P: &str = "margin:6px 0";
@@ -48,10 +50,21 @@ pub fn letter(report: &Report, voice: &Voice) -> Letter {
     let page = page(report, voice, &pictures).into_string();
     Letter {
         subject: subject(report, voice),
-        text: super::markdown(report, voice),
+        text: bounded(super::markdown(report, voice)),
         html: page,
         pictures: pictures.into_iter().map(|(picture, ..)| picture).collect(),
     }
+}
+
+/// Whole lines of it: no server refuses a mail for its length, and nobody reads on for ever.
+fn bounded(mut text: String) -> String {
+    let Some(head) = text.as_bytes().get(..MOST_TEXT) else {
+        return text;
+    };
+    let end = memchr::memrchr(b'\n', head).map_or(0, |at| at + 1);
+    text.truncate(end);
+    text.push_str("\nThis mail is cut here; the rest stands in the report itself.\n");
+    text
 }
 
 fn subject(report: &Report, voice: &Voice) -> String {

@@ -228,7 +228,11 @@ fn an_empty_week_is_laid_out_too() {
 fn a_late_outcome_is_news_only_by_a_point() {
     let of = |ready: u64| {
         let mut report = golden();
-        report.total.ready = crate::core::report::share::Share::new(ready, 1_000);
+        let browsers = report
+            .kinds
+            .iter_mut()
+            .find(|kind| kind.vm_type == VmType::Browser);
+        browsers.unwrap().rate.ready = Share::new(ready, 1_000);
         report
     };
     let kept = json(&of(950));
@@ -238,6 +242,35 @@ fn a_late_outcome_is_news_only_by_a_point() {
     let mut another = of(950);
     another.incidents.clear();
     assert!(headline_differs(&kept, &another));
+    // Where there is no browser boot, all count.
+    let without = |ready: u64| {
+        let mut report = golden();
+        report.kinds.retain(|kind| kind.vm_type != VmType::Browser);
+        report.total.ready = Share::new(ready, 1_000);
+        report
+    };
+    assert!(!headline_differs(&json(&without(950)), &without(941)));
+    assert!(headline_differs(&json(&without(950)), &without(940)));
+    assert!(headline_differs(&json(&without(950)), &of(950)));
+}
+
+#[test]
+fn a_mail_s_text_is_bounded_whatever_the_week_holds() {
+    let mut report = golden();
+    let incident = report.incidents[0].clone();
+    report.incidents = vec![incident; 2_000];
+    let voice = voice();
+    let letter = letter(&report, &voice);
+    assert!(letter.text.len() < 100_000, "{}", letter.text.len());
+    assert!(
+        letter
+            .text
+            .ends_with("the rest stands in the report itself.\n")
+    );
+    assert!(
+        markdown(&report, &voice).len() > 100_000,
+        "the report is whole"
+    );
 }
 
 #[test]

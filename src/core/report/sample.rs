@@ -124,6 +124,12 @@ impl Sample {
         counted.or_else(|| self.single.iter().min().copied())
     }
 
+    #[must_use]
+    pub fn longest(&self) -> Option<u32> {
+        let single = self.single.iter().max().copied();
+        single.or_else(|| self.counts().last().map(|(ms, _)| ms))
+    }
+
     /// How many there are in each stretch that ends at one of `edges` (ascending), and beyond the last.
     #[must_use]
     pub fn histogram(&self, edges: &[u32]) -> Vec<u64> {
@@ -173,11 +179,11 @@ impl Sample {
 
 /// Times to an end that not all of them reached: `given_up` holds how long those took that never did. A quantile is
 /// known as long as it lies before the first that was given up, by as many as there are (Kaplan and Meier without its
-/// steps: nearest rank over all, where what was given up is longer than anything).
+/// steps: nearest rank over all, where what was given up is longer than anything). Beyond, it is above all that ended.
 #[must_use]
 pub fn censored(ended: &mut Sample, given_up: &Sample) -> Quantiles {
     let n = ended.len() + given_up.len();
-    let shortest = given_up.shortest().unwrap_or(0);
+    let least_known = ended.longest().max(given_up.shortest()).unwrap_or(0);
     let mut of = |share: f64, least: u64| {
         if n < least || n == 0 {
             return Quantile::TooFew;
@@ -185,7 +191,7 @@ pub fn censored(ended: &mut Sample, given_up: &Sample) -> Quantiles {
         let rank = rank(n, share);
         ended
             .ranked(rank)
-            .map_or(Quantile::Above(shortest), Quantile::Ms)
+            .map_or(Quantile::Above(least_known), Quantile::Ms)
     };
     Quantiles {
         n,
@@ -242,6 +248,12 @@ mod tests {
         assert_eq!(quantiles.n, 20);
         assert_eq!(quantiles.p50, Quantile::Ms(10));
         assert_eq!(quantiles.p95, Quantile::Above(180_000));
+        let at_once = censored(&mut sample(1..=18), &sample([2, 2]));
+        assert_eq!(
+            at_once.p95,
+            Quantile::Above(18),
+            "however soon it was given up"
+        );
         let all = censored(&mut sample([]), &sample([15_000]));
         assert_eq!(all.p50, Quantile::Above(15_000));
         assert_eq!(censored(&mut sample([]), &sample([])).p50, Quantile::TooFew);
