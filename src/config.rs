@@ -149,6 +149,8 @@ pub struct Shutdown {
 pub struct Links {
     pub runbook_base: Option<Uri>,
     pub dashboard: Option<Uri>,
+    /// Where people reach this sidecar's own pages.
+    pub pages: Option<Uri>,
 }
 
 /// Reads the file at `path`, or says everything that is wrong with it.
@@ -252,6 +254,7 @@ pub fn parse(
         links: Links {
             runbook_base: settings.maybe("links.runbook_base"),
             dashboard: settings.maybe("links.dashboard"),
+            pages: settings.maybe("web.external_url"),
         },
     })
 }

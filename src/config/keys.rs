@@ -336,6 +336,15 @@ const BEFORE_RULES: &[Key] = &[
         "Where metrics, health and pages are served. Loopback, unless another address is written here.",
     ),
     Key {
+        path: "web.external_url",
+        shape: Shape::Url,
+        default: Fallback::Absent {
+            example: "\"https://bootwatch.example\"",
+            otherwise: "no link to the incident",
+        },
+        doc: "Where people reach these pages, perhaps through a proxy: every message links to its incident there.",
+    },
+    Key {
         path: "web.token",
         shape: Shape::Secret,
         default: Fallback::Absent {

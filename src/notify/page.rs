@@ -40,6 +40,8 @@ pub struct Context {
     /// A rule's runbook is at this URL with the rule's name behind it.
     pub runbook_base: Option<String>,
     pub dashboard: Option<String>,
+    /// Where our own pages are reached.
+    pub pages: Option<String>,
 }
 
 impl Context {
@@ -49,6 +51,7 @@ impl Context {
             zone,
             runbook_base: links.runbook_base.as_ref().map(ToString::to_string),
             dashboard: links.dashboard.as_ref().map(ToString::to_string),
+            pages: links.pages.as_ref().map(ToString::to_string),
         }
     }
 
@@ -56,6 +59,16 @@ impl Context {
     pub fn runbook(&self, rule: &str) -> Option<String> {
         let base = self.runbook_base.as_ref()?;
         Some(format!("{}/{rule}", base.trim_end_matches('/')))
+    }
+
+    /// The incident's own page; the first one for what has none: a drill, and a digest of many.
+    fn incident(&self, notification: &Notification) -> Option<String> {
+        let base = self.pages.as_ref()?.trim_end_matches('/');
+        let remarks = &notification.remarks;
+        Some(match remarks.is_drill || remarks.digest.is_some() {
+            true => format!("{base}/"),
+            false => format!("{base}/incidents/{}", notification.incident.key),
+        })
     }
 
     /// The time of day, with the date where it is another day than `today`'s.
@@ -120,6 +133,7 @@ pub struct Page {
     /// What to do first, while it lasts.
     pub first_step: Option<&'static str>,
     pub boots: Vec<String>,
+    pub incident_url: Option<String>,
     pub runbook_url: Option<String>,
     pub dashboard_url: Option<String>,
     /// When the first bad boot began.
@@ -201,6 +215,7 @@ impl Page {
             runbook_url: rule
                 .and_then(|rule| context.runbook(rule.as_str()))
                 .map(|runbook| format!("{runbook}#{}", incident.cause.as_str())),
+            incident_url: context.incident(notification),
             dashboard_url: context.dashboard.clone(),
             starts_at: incident.first_bad_at,
             ends_at: incident.resolved_at.map(|at| words.over_since(at)),
@@ -281,21 +296,30 @@ impl Page {
         }
         listed(&mut out, "Boots", &self.boots);
         listed(&mut out, "Rules", &self.figures);
+        let mut gap = "\n\n";
+        for (name, url) in self.links() {
+            append(&mut out, format_args!("{gap}{name}: {url}"));
+            gap = "\n";
+        }
+        out
+    }
+
+    /// Where it leads, the nearest first.
+    pub(super) fn links(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let links = [
+            ("Incident", &self.incident_url),
             ("Runbook", &self.runbook_url),
             ("Dashboard", &self.dashboard_url),
         ];
-        let mut gap = "\n\n";
-        for (name, url) in links {
-            if let Some(url) = url {
-                out.push_str(gap);
-                out.push_str(name);
-                out.push_str(": ");
-                out.push_str(url);
-                gap = "\n";
-            }
-        }
-        out
+        links
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url.as_deref()?)))
+    }
+
+    /// The one place for a channel that has room for one.
+    pub(super) fn main_url(&self) -> Option<&str> {
+        let url = self.incident_url.as_deref();
+        url.or(self.dashboard_url.as_deref())
     }
 }
 
@@ -336,6 +360,7 @@ pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, 
             fix: None,
             first_step: None,
             boots: Vec::new(),
+            incident_url: None,
             runbook_url: None,
             dashboard_url: None,
             starts_at: at,

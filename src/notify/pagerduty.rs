@@ -152,7 +152,7 @@ fn event(draft: &Draft<'_>, page: &Page) -> Vec<u8> {
             event_action: "trigger",
             dedup_key: key,
             client: Some("bootwatch"),
-            client_url: page.dashboard_url.as_deref(),
+            client_url: page.main_url(),
             payload: Some(payload(draft, page)),
             links: links(page),
         },
@@ -198,13 +198,9 @@ fn payload<'a>(draft: &Draft<'a>, page: &'a Page) -> Payload<'a> {
 }
 
 fn links(page: &Page) -> Vec<Link<'_>> {
-    [
-        ("Runbook", &page.runbook_url),
-        ("Dashboard", &page.dashboard_url),
-    ]
-    .into_iter()
-    .filter_map(|(text, url)| url.as_deref().map(|href| Link { href, text }))
-    .collect()
+    page.links()
+        .map(|(text, href)| Link { href, text })
+        .collect()
 }
 
 /// The event with its routing key before everything else.

@@ -66,7 +66,7 @@ fn alert(
         annotations: annotations(incident, member, page, figure, context),
         starts_at: moment(member.fired_at),
         ends_at: moment(ends_at),
-        generator_url: page.dashboard_url.clone(),
+        generator_url: page.main_url().map(str::to_owned),
     }
 }
 
@@ -153,6 +153,10 @@ fn annotations(
         (
             "runbook_url",
             context.runbook(member.rule.as_str()).unwrap_or_default(),
+        ),
+        (
+            "incident_url",
+            page.incident_url.clone().unwrap_or_default(),
         ),
         (
             "dashboard_url",

@@ -170,17 +170,13 @@ fn evidence(out: &mut String, page: &Page) {
 }
 
 fn links(out: &mut String, page: &Page) {
-    let links = [
-        ("Runbook", &page.runbook_url),
-        ("Dashboard", &page.dashboard_url),
-    ];
-    let links: Vec<String> = links
-        .into_iter()
-        .filter_map(|(name, url)| {
-            let url = html(url.as_deref()?);
-            Some(format!(
+    let links: Vec<String> = page
+        .links()
+        .map(|(name, url)| {
+            let url = html(url);
+            format!(
                 "<a class=\"a\" href=\"{url}\" style=\"color:#0b57d0;font-weight:600;text-decoration:underline;\">{name}</a>"
-            ))
+            )
         })
         .collect();
     if links.is_empty() {

@@ -47,6 +47,7 @@ fn a_rule_has_its_runbook_behind_the_base() {
         zone: TimeZone::UTC,
         runbook_base: Some("https://wiki.example/runbooks/".to_owned()),
         dashboard: None,
+        pages: None,
     };
     let url = context.runbook("BootFailureRate");
     assert_eq!(
@@ -68,6 +69,7 @@ fn context() -> Context {
         zone: TimeZone::UTC,
         runbook_base: Some("https://wiki.example/runbooks".to_owned()),
         dashboard: Some("https://grafana.example/d/bootwatch".to_owned()),
+        pages: Some("https://bootwatch.example".to_owned()),
     }
 }
 

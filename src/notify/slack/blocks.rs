@@ -94,13 +94,10 @@ fn whole(page: &Page) -> Vec<Block> {
     if let Some(step) = page.first_step {
         blocks.push(section(&format!("*Do first:* {}", escaped(step, 2_900))));
     }
-    let links: Vec<String> = [
-        ("Runbook", &page.runbook_url),
-        ("Dashboard", &page.dashboard_url),
-    ]
-    .into_iter()
-    .filter_map(|(name, url)| Some(format!("<{}|{name}>", address(url.as_deref()?))))
-    .collect();
+    let links: Vec<String> = page
+        .links()
+        .map(|(name, url)| format!("<{}|{name}>", address(url)))
+        .collect();
     if !links.is_empty() {
         blocks.push(section(&links.join("  ·  ")));
     }

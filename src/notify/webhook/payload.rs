@@ -73,7 +73,7 @@ pub(super) fn render(
     context: &Context,
 ) -> Vec<u8> {
     let incident = &notification.incident;
-    let dashboard = page.dashboard_url.as_deref().unwrap_or_default();
+    let leads_to = page.main_url().unwrap_or_default();
     let body = page.body();
     let evidence = page.evidence.join("\n");
     let mut alerts: Vec<Alert<'_>> = incident
@@ -88,7 +88,7 @@ pub(super) fn render(
                 annotations: annotations(page, &body, &evidence, figure, context, member),
                 starts_at: moment(member.fired_at),
                 ends_at: over.map_or_else(|| NO_TIME.to_owned(), moment),
-                generator_url: dashboard,
+                generator_url: leads_to,
                 fingerprint: fingerprint(&[
                     ("alertname", member.rule.as_str()),
                     ("host", &incident.host),
@@ -125,7 +125,7 @@ pub(super) fn render(
         ),
         common_labels,
         common_annotations,
-        external_url: dashboard,
+        external_url: leads_to,
         alerts,
     };
     serde_json::to_vec(&payload).expect("strings and numbers always have a JSON form")
@@ -210,6 +210,9 @@ fn annotations<'a>(
     }
     if let Some(url) = context.runbook(member.rule.as_str()) {
         pairs.push(("runbook_url", url.into()));
+    }
+    if let Some(url) = &page.incident_url {
+        pairs.push(("incident_url", url.as_str().into()));
     }
     if let Some(url) = &page.dashboard_url {
         pairs.push(("dashboard_url", url.as_str().into()));

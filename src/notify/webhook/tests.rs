@@ -34,6 +34,7 @@ fn context() -> Context {
         zone: TimeZone::UTC,
         runbook_base: Some("https://wiki.example/runbooks".to_owned()),
         dashboard: Some("https://grafana.example/d/bootwatch".to_owned()),
+        pages: Some("https://bootwatch.example".to_owned()),
     }
 }
 

@@ -94,6 +94,7 @@ impl Trial {
             zone: TimeZone::UTC,
             runbook_base: None,
             dashboard: None,
+            pages: None,
         };
         Trial {
             sender: Sender {
