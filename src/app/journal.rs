@@ -31,78 +31,131 @@ pub(super) async fn run(
         identifier,
         ..JournalOptions::default()
     };
-    let (entries_tx, mut entries) = mpsc::channel(ENTRIES);
+    let (entries_tx, entries) = mpsc::channel(ENTRIES);
     let (figures_tx, figures) = watch::channel(JournalStats::default());
-    // The place to go on from, should nothing come.
-    let mut nothing = Some(checkpoint.clone().unwrap_or_else(JournalCheckpoint::first));
-    let unwrap = async {
-        let mut export = Export::default();
-        let mut offset = 0u64;
-        let mut lines = 0u64;
-        let mut caught_up = false;
-        loop {
-            let event = match tokio::time::timeout(SILENCE, entries.recv()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return,
-                Err(_) if !figures.borrow().running => continue,
-                Err(_) if caught_up => {
-                    stats.send_modify(|stats| stats.looked_at = Some(clock::monotonic()));
-                    continue;
-                }
-                Err(_) => {
-                    caught_up = true;
-                    stats.send_modify(|stats| stats.looked_at = Some(clock::monotonic()));
-                    let after = nothing.take().map(Place::Journal);
-                    if events.send(SourceEvent::CaughtUp { after }).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            let sent = match event {
-                JournalEvent::Chunk {
-                    bytes,
-                    after,
-                    history,
-                } => {
-                    let mut text = Vec::new();
-                    export.push(&bytes, &mut |message| text.extend_from_slice(message));
-                    lines += memchr::memchr_iter(b'\n', &text).count() as u64;
-                    let at = offset;
-                    offset += text.len() as u64;
-                    let entries = figures.borrow().clone();
-                    stats.send_modify(|stats| {
-                        stats.bytes = entries.bytes;
-                        stats.lines = lines;
-                    });
-                    let chunk = SourceEvent::Chunk {
-                        generation: 0,
-                        offset: at,
-                        bytes: text,
-                        after: Place::Journal(after),
-                        history,
-                    };
-                    caught_up = false;
-                    nothing = None;
-                    events.send(chunk).await
-                }
-                JournalEvent::Trouble { error } => {
-                    events
-                        .send(SourceEvent::Trouble {
-                            path: PathBuf::from("the journal"),
-                            error,
-                        })
-                        .await
-                }
-                JournalEvent::Recovered => events.send(SourceEvent::Recovered).await,
-            };
-            if sent.is_err() {
-                return;
-            }
-        }
-    };
     tokio::join!(
-        journal::run(options, checkpoint, entries_tx, figures_tx, stop),
-        unwrap
+        journal::run(options, checkpoint.clone(), entries_tx, figures_tx, stop),
+        unwrap(checkpoint, entries, &figures, events, &stats),
     );
+}
+
+/// Passes on what comes of the journal until nothing more does, or nobody takes it.
+async fn unwrap(
+    checkpoint: Option<JournalCheckpoint>,
+    mut entries: mpsc::Receiver<JournalEvent>,
+    figures: &watch::Receiver<JournalStats>,
+    events: mpsc::Sender<SourceEvent>,
+    stats: &watch::Sender<TailStats>,
+) {
+    // The place to go on from, should nothing come.
+    let mut nothing = Some(checkpoint.unwrap_or_else(JournalCheckpoint::first));
+    let mut export = Export::default();
+    let mut offset = 0u64;
+    let mut lines = 0u64;
+    let mut caught_up = false;
+    let mut trouble = false;
+    loop {
+        let event = match tokio::time::timeout(SILENCE, entries.recv()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(_) if trouble || !figures.borrow().running => continue,
+            Err(_) => {
+                stats.send_modify(|stats| stats.looked_at = Some(clock::monotonic()));
+                if std::mem::replace(&mut caught_up, true) {
+                    continue;
+                }
+                let after = nothing.take().map(Place::Journal);
+                if events.send(SourceEvent::CaughtUp { after }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let sent = match event {
+            JournalEvent::Chunk {
+                bytes,
+                after,
+                history,
+            } => {
+                let mut text = Vec::new();
+                export.push(&bytes, &mut |message| text.extend_from_slice(message));
+                lines += memchr::memchr_iter(b'\n', &text).count() as u64;
+                let at = offset;
+                offset += text.len() as u64;
+                let entries = figures.borrow().clone();
+                stats.send_modify(|stats| {
+                    stats.bytes = entries.bytes;
+                    stats.lines = lines;
+                });
+                let chunk = SourceEvent::Chunk {
+                    generation: 0,
+                    offset: at,
+                    bytes: text,
+                    after: Place::Journal(after),
+                    history,
+                };
+                caught_up = false;
+                nothing = None;
+                events.send(chunk).await
+            }
+            JournalEvent::Trouble { error } => {
+                trouble = true;
+                events
+                    .send(SourceEvent::Trouble {
+                        path: PathBuf::from("the journal"),
+                        error,
+                    })
+                    .await
+            }
+            JournalEvent::Recovered => {
+                // Up to where it was read is not known to be its end any more.
+                (trouble, caught_up) = (false, false);
+                events.send(SourceEvent::Recovered).await
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recovery_that_is_followed_by_silence_has_caught_up_again() {
+        let (told, entries) = mpsc::channel(4);
+        let (events_tx, mut events) = mpsc::channel(4);
+        let (stats, _) = watch::channel(TailStats::default());
+        let (_figures, figures) = watch::channel(JournalStats {
+            running: true,
+            ..JournalStats::default()
+        });
+        let hear = async {
+            assert!(matches!(
+                events.recv().await,
+                Some(SourceEvent::CaughtUp { after: Some(_) })
+            ));
+            let trouble = JournalEvent::Trouble {
+                error: "journalctl ended".to_owned(),
+            };
+            told.send(trouble).await.unwrap();
+            let heard = events.recv().await;
+            assert!(matches!(heard, Some(SourceEvent::Trouble { .. })));
+            // It runs again, and whether it works is not known yet.
+            tokio::time::sleep(SILENCE * 3).await;
+            assert!(events.is_empty());
+            told.send(JournalEvent::Recovered).await.unwrap();
+            assert_eq!(events.recv().await, Some(SourceEvent::Recovered));
+            assert_eq!(
+                events.recv().await,
+                Some(SourceEvent::CaughtUp { after: None })
+            );
+            tokio::time::sleep(SILENCE * 3).await;
+            assert!(events.is_empty(), "it is said once");
+            drop(told);
+        };
+        tokio::join!(unwrap(None, entries, &figures, events_tx, &stats), hear);
+    }
 }

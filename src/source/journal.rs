@@ -16,12 +16,13 @@ mod export;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +38,10 @@ pub struct JournalOptions {
     pub identifier: String,
     /// Where a first start (no checkpoint) begins.
     pub start: StartAt,
-    /// Sleep before the program is started again; doubled up to half a minute while it gives nothing.
+    /// Sleep before the program is started again; doubled up to half a minute while it neither gives anything nor stays.
     pub first_retry: Duration,
+    /// A program that was started again and stayed for so long follows the journal, though there is nothing to read.
+    pub settled: Duration,
 }
 
 impl Default for JournalOptions {
@@ -48,6 +51,7 @@ impl Default for JournalOptions {
             identifier: "master-controller".to_owned(),
             start: StartAt::Beginning,
             first_retry: Duration::from_millis(250),
+            settled: Duration::from_secs(2),
         }
     }
 }
@@ -84,7 +88,7 @@ pub enum JournalEvent {
     },
     /// `journalctl` could not be started, or ended; sent once per change. It is tried again.
     Trouble { error: String },
-    /// Entries come again.
+    /// Entries come again, or would if there were any.
     Recovered,
 }
 
@@ -172,7 +176,7 @@ struct Journal {
     events: mpsc::Sender<JournalEvent>,
     stats: watch::Sender<JournalStats>,
     trouble: Option<String>,
-    /// This start gave entries.
+    /// This start gave entries, or stayed.
     fruitful: bool,
 }
 
@@ -198,19 +202,29 @@ impl Journal {
             stats.starts += 1;
             stats.running = true;
         });
-        match self.pass_on(output).await {
+        match self.pass_on(output, options.settled).await {
             Ok(()) => Ended::Failed(format!("{program} ended: {}", farewell(&mut child).await)),
             Err(ended) => ended,
         }
     }
 
-    async fn pass_on(&mut self, mut output: ChildStdout) -> Result<(), Ended> {
+    async fn pass_on(
+        &mut self,
+        mut output: impl AsyncRead + Unpin,
+        settled: Duration,
+    ) -> Result<(), Ended> {
         let mut splitter = Splitter::default();
         let mut buffer = vec![0; 64 * 1024];
+        let mut settled = pin!(tokio::time::sleep(settled));
         loop {
             let read = tokio::select! {
                 () = self.events.closed() => return Err(Ended::Stopped),
                 read = output.read(&mut buffer) => read,
+                // An idle controller writes every few minutes: silence is no reason to be blind for as long.
+                () = &mut settled, if self.trouble.is_some() => {
+                    self.works().await?;
+                    continue;
+                }
             };
             let n = read.map_err(|error| Ended::Failed(format!("read the journal: {error}")))?;
             if n == 0 {
@@ -225,10 +239,7 @@ impl Journal {
     }
 
     async fn deliver(&mut self, entries: export::Entries) -> Result<(), Ended> {
-        self.fruitful = true;
-        if self.trouble.take().is_some() {
-            self.send(JournalEvent::Recovered).await?;
-        }
+        self.works().await?;
         if entries.cursor.is_some() {
             self.place.cursor = entries.cursor;
         }
@@ -246,6 +257,14 @@ impl Journal {
             history: entries.history,
         })
         .await
+    }
+
+    async fn works(&mut self) -> Result<(), Ended> {
+        self.fruitful = true;
+        match self.trouble.take() {
+            Some(_) => self.send(JournalEvent::Recovered).await,
+            None => Ok(()),
+        }
     }
 
     async fn send(&self, event: JournalEvent) -> Result<(), Ended> {

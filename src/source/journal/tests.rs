@@ -48,6 +48,7 @@ fn follow(program: PathBuf, start: StartAt, checkpoint: Option<JournalCheckpoint
         program,
         start,
         first_retry: Duration::from_millis(1),
+        settled: Duration::from_millis(1),
         ..JournalOptions::default()
     };
     let (sender, events) = mpsc::channel(4);
@@ -173,6 +174,44 @@ async fn a_program_that_is_not_there_is_said_once_and_tried_again() {
     fs::rename(&aside, &program).unwrap();
     let (text, _, _, words) = live.chunk().await;
     assert_eq!((text, words), (entry(1), vec!["recovered".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_restart_that_is_followed_by_silence_is_a_recovery() {
+    let script = Script::new(&[entry(1), String::new()]);
+    let program = script.folder.path().join("journalctl");
+    let mut live = follow(program, StartAt::Beginning, None);
+    live.chunk().await;
+    assert!(matches!(live.event().await, JournalEvent::Trouble { .. }));
+    assert_eq!(live.event().await, JournalEvent::Recovered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_has_recovered_once_it_stayed_and_not_before() {
+    let settled = JournalOptions::default().settled;
+    let (sender, mut events) = mpsc::channel(4);
+    let (stats, _) = watch::channel(JournalStats::default());
+    let mut journal = Journal {
+        place: JournalCheckpoint::first(),
+        events: sender,
+        stats,
+        trouble: Some("it ended".to_owned()),
+        fruitful: false,
+    };
+    // It stays for almost as long, and ends.
+    let (held, output) = tokio::io::duplex(64);
+    let (ended, ()) = tokio::join!(journal.pass_on(output, settled), async move {
+        tokio::time::sleep(settled - Duration::from_millis(1)).await;
+        drop(held);
+    });
+    assert!(ended.is_ok() && events.is_empty() && !journal.fruitful);
+    // It stays.
+    let (_held, output) = tokio::io::duplex(64);
+    let stays = journal.pass_on(output, settled);
+    let stays = tokio::time::timeout(settled * 100, stays).await;
+    assert!(stays.is_err());
+    assert_eq!(events.try_recv(), Ok(JournalEvent::Recovered));
+    assert!(events.is_empty() && journal.fruitful, "said once");
 }
 
 #[tokio::test]
