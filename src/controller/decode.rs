@@ -95,6 +95,20 @@ pub fn glued<'a>(record: &Record<'a>) -> Option<Record<'a>> {
     None
 }
 
+/// The same behind a record that says nothing of boots: two in three do not, and a crash tears one as soon as another.
+/// What is whole may quote whatever it likes, and is asked no more than whether a header's end is in it.
+#[must_use]
+pub fn glued_to_noise<'a>(record: &Record<'a>) -> Option<Record<'a>> {
+    let message = record.message();
+    if !memchr::memchr_iter(b']', message).any(|at| message[at..].starts_with(b"]: ")) {
+        return None;
+    }
+    let torn = split(message).1?;
+    (!fields::scan(torn, &mut |_, _| {}))
+        .then(|| glued(record))
+        .flatten()
+}
+
 fn tagged(message: &[u8]) -> Decoded<'_> {
     match message.get(1) {
         Some(b'W') if message.starts_with(b"[WAIT-VM-READY] ") => return wait(&message[16..]),

@@ -220,23 +220,28 @@ impl Inner {
             self.counts.repeated += 1;
             return;
         }
-        match decode::decode(record) {
-            Decoded::Ignored => self.passed = record.stamp().first_chunk().copied(),
-            Decoded::Event(kind) => self.event(record, kind, sink),
+        let glued = match decode::decode(record) {
+            Decoded::Event(kind) => return self.event(record, kind, sink),
+            Decoded::Ignored => {
+                self.passed = record.stamp().first_chunk().copied();
+                decode::glued_to_noise(record)
+            }
             Decoded::Unknown(text) => {
                 self.counts.unknown += 1;
                 self.passed = record.stamp().first_chunk().copied();
                 self.shapes.count(text);
+                decode::glued_to_noise(record)
             }
             Decoded::Unparsed => {
                 self.counts.unparsed += 1;
-                if let Some(inner) = decode::glued(record)
-                    && let Decoded::Event(kind) = decode::decode(&inner)
-                {
-                    self.counts.glued += 1;
-                    self.event(&inner, kind, sink);
-                }
+                decode::glued(record)
             }
+        };
+        if let Some(inner) = glued
+            && let Decoded::Event(kind) = decode::decode(&inner)
+        {
+            self.counts.glued += 1;
+            self.event(&inner, kind, sink);
         }
     }
 
@@ -327,6 +332,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::core::event::EventKind;
 
     fn newest_of(lines: &[&str]) -> Option<i64> {
         let mut reader = Reader::new(0, Zone::Named(TimeZone::UTC));
@@ -355,6 +361,27 @@ mod tests {
         let set_back = ["01:00:10 [INFO]: Never heard of", NOISE, NOISE];
         assert_eq!(newest_of(&set_back[..2]), Some(3_610), "it may be late");
         assert_eq!(newest_of(&set_back), Some(60));
+    }
+
+    #[test]
+    fn an_event_behind_torn_noise_is_told_with_its_own_time() {
+        let start = format!("2025-10-18 {START} {{}}\n");
+        for torn in [
+            "GET /health 200 {\"dur",
+            "Running VM hibernation check... {\"",
+            "Never heard of {\"a\":[1,{\"b\":\"",
+        ] {
+            let log = format!("2025-10-18 00:00:05 [INFO]: {torn}{start}");
+            let mut reader = Reader::new(0, Zone::Named(TimeZone::UTC));
+            let mut told = Vec::new();
+            reader.push(log.as_bytes(), &mut |event| {
+                let starting = matches!(event.kind, EventKind::ControllerStarting);
+                told.push((event.at.0 / 1_000 % 86_400, starting));
+            });
+            assert_eq!(told, [(10, true)], "{torn}");
+            let counts = reader.counts();
+            assert_eq!((counts.glued, counts.unparsed), (1, 0), "{torn}");
+        }
     }
 
     #[test]

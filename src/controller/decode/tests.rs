@@ -599,6 +599,39 @@ fn the_record_behind_a_torn_one_on_its_line_is_found() {
 }
 
 #[test]
+fn behind_noise_a_record_is_found_only_where_the_noise_is_torn() {
+    let start = file(r#"Starting Master Controller... {"module":"server"}"#);
+    let quoted = start.trim_end().replace('"', "\\\"");
+    for (noise, found) in [
+        (format!("GET /health 200 {{\"dur{start}"), true),
+        (format!("[CANARY] Slot {{\"slot\":\"a{start}"), true),
+        (format!("Never heard of {{\"a\":[{start}"), true),
+        // Whole: whatever it quotes is its own.
+        (format!("GET /health 200 {{\"body\":\"{quoted}\"}}"), false),
+        (format!("Never heard of {{\"body\":\"{quoted}\"}}"), false),
+        (format!("Guest: {start}"), false),
+        ("GET /health 200 {\"a\":[1]: }".to_owned(), false),
+    ] {
+        let log = file(noise.trim_end());
+        let mut framer = Framer::default();
+        let mut seen = 0;
+        framer.push(log.as_bytes(), &mut |record| {
+            let decoded = decode(&record);
+            assert!(
+                matches!(decoded, Decoded::Ignored | Decoded::Unknown(_)),
+                "{log}{decoded:?}"
+            );
+            let inner = glued_to_noise(&record).map(|inner| decode(&inner) == STARTING);
+            assert_eq!(inner, found.then_some(true), "{log}");
+            seen += 1;
+        });
+        assert_eq!(seen, 1, "{log}");
+    }
+}
+
+const STARTING: Decoded<'_> = Decoded::Event(EventKind::ControllerStarting);
+
+#[test]
 fn hostile_text_costs_no_more_than_its_length() {
     // Each of these makes a quadratic search of a megabyte where one is to be had.
     let torn = "2025-10-18 01:52:07 [INFO]: [WAIT-VM-READY] VM ready! {\"a\":[".repeat(16_000);
@@ -617,6 +650,7 @@ fn hostile_text_costs_no_more_than_its_length() {
             if decode(&record) == Decoded::Unparsed {
                 assert_eq!(glued(&record), None);
             }
+            assert_eq!(glued_to_noise(&record), None);
         };
         framer.push(log.as_bytes(), &mut sink);
         framer.finish(&mut sink);
