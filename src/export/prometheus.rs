@@ -597,7 +597,12 @@ impl Prometheus {
     /// Every series as it now is.
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.process.refresh();
-        self.registry.gather()
+        let mut families = self.registry.gather();
+        // By what these very families say: the rules hold an alert whose figure is gone only while `source_up` is 0.
+        if !log::is_up(&families, DATABASE) {
+            families.retain(|family| !database::is_of_rows(family));
+        }
+        families
     }
 
     pub(super) fn render(&self) -> Vec<u8> {

@@ -177,12 +177,6 @@ fn what_rules_ask_about_exists_at_zero_in_a_fresh_process() {
     wanted.push("bootwatch_source_up{source=\"log\"}".into());
     wanted.push("bootwatch_source_up{source=\"database\"}".into());
     wanted.push("bootwatch_log_records_unparsed_total{source=\"log\"}".into());
-    wanted.extend(
-        FindingKind::ALL
-            .iter()
-            .map(|kind| format!("bootwatch_findings{{kind=\"{kind}\"}}")),
-    );
-    wanted.push("bootwatch_sessions_incomplete".into());
     wanted.push("bootwatch_sessions_total{provider=\"codex\",status=\"failed\"}".into());
     for series in wanted {
         assert_eq!(value(&fresh, &series), 0.0, "{series}");
@@ -480,6 +474,7 @@ fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
         (None, VmStatus::Other, 1),
     ]);
     recorder.addresses(&[4, 1, 248]);
+    recorder.database_up(true);
     let told = text(&recorder);
     let failed = "bootwatch_sessions_total{provider=\"codex\",status=\"failed\"}";
     let running = "bootwatch_database_vms{status=\"running\",vm_type=\"cli\"}";
@@ -498,4 +493,70 @@ fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
     );
     recorder.vms(&[]);
     assert_eq!(value(&text(&recorder), running), 0.0);
+}
+
+#[test]
+fn gauges_of_rows_are_there_while_rows_can_be_seen_and_at_no_other_time() {
+    const OF_ROWS: [&str; 5] = [
+        "bootwatch_database_rows_unreadable",
+        "bootwatch_database_vms",
+        "bootwatch_findings",
+        "bootwatch_ip_pool_addresses",
+        "bootwatch_sessions_incomplete",
+    ];
+    let shown =
+        |recorder: &Recorder| -> Vec<String> { families(&text(recorder)).into_keys().collect() };
+    let recorder = Recorder::new(&setup());
+    for family in OF_ROWS {
+        let shown = shown(&recorder);
+        assert!(!shown.iter().any(|name| name == family), "{family}");
+    }
+    // The rest of what rules ask about is there at zero with the first look.
+    recorder.database_up(true);
+    let first = text(&recorder);
+    for kind in FindingKind::ALL {
+        let series = format!("bootwatch_findings{{kind=\"{kind}\"}}");
+        assert_eq!(value(&first, &series), 0.0);
+    }
+    assert_eq!(value(&first, "bootwatch_sessions_incomplete"), 0.0);
+
+    exercise(&recorder);
+    let before = shown(&recorder);
+    let seen = text(&recorder);
+    recorder.database_up(false);
+    let mut gone = before.clone();
+    gone.retain(|name| !shown(&recorder).contains(name));
+    assert_eq!(gone, OF_ROWS, "counters and histograms stay");
+    let blind = text(&recorder);
+    assert_eq!(
+        value(&blind, "bootwatch_source_up{source=\"database\"}"),
+        0.0
+    );
+    recorder.database_up(true);
+    assert_eq!(
+        without_process(&text(&recorder)),
+        without_process(&seen),
+        "and all are back"
+    );
+}
+
+#[test]
+fn an_image_that_is_not_there_has_no_size_and_no_age() {
+    let recorder = Recorder::new(&setup());
+    exercise(&recorder);
+    let of_image = |recorder: &Recorder| -> Vec<String> {
+        let names = families(&text(recorder)).into_keys();
+        names.filter(|name| name.contains("_image_")).collect()
+    };
+    const CHECK: &str = "bootwatch_golden_image_check";
+    let all = [
+        CHECK,
+        "bootwatch_golden_image_modified_timestamp_seconds",
+        "bootwatch_golden_image_size_bytes",
+    ];
+    assert_eq!(of_image(&recorder), all);
+    recorder.golden_image(None, &[]);
+    assert_eq!(of_image(&recorder), [CHECK]);
+    exercise(&recorder);
+    assert_eq!(of_image(&recorder), all);
 }

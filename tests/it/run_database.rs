@@ -116,11 +116,14 @@ fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
     eventually("it is told that the server is gone", || {
         second.metric("bootwatch_source_up", "database") == 0.0
     });
+    let standing = second.metric("bootwatch_database_vms", "");
+    assert_eq!(standing, 0.0, "what it last told is not shown for now");
     play(&log, 3, "agent-missing", 3);
     assert_eq!(pager.next()["status"], "firing");
     cluster.start_again();
     eventually("the server is back", || {
         second.metric("bootwatch_source_up", "database") >= 1.0
+            && second.metric("bootwatch_database_vms", "") >= f64::from(BOOTS)
     });
     second.stop().unwrap();
 }

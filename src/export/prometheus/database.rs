@@ -3,15 +3,30 @@
 
 use std::time::Duration;
 
+use ::prometheus::proto::MetricFamily;
 use ::prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::family::{Family, QUERY_SECONDS};
+use super::family::{Family, QUERY_SECONDS, is_called};
 use super::table::{Followed, Table, words};
 use crate::core::event::VmType;
 use crate::core::finding::FindingKind;
 use crate::core::inventory::{AddressState, SessionTotals};
 use crate::core::row::{Provider, SessionStatus, VmStatus};
 use crate::export::label;
+
+const VMS: &str = "database_vms";
+const INCOMPLETE: &str = "sessions_incomplete";
+const UNREADABLE: &str = "database_rows_unreadable";
+const FINDINGS: &str = "findings";
+const ADDRESSES: &str = "ip_pool_addresses";
+
+/// Whether these gauges tell of rows as they are now. While rows cannot be seen they are not shown, since a gauge that
+/// stands still looks healthy; findings neither, of which none comes or goes then.
+pub(super) fn is_of_rows(family: &MetricFamily) -> bool {
+    [VMS, INCOMPLETE, UNREADABLE, FINDINGS, ADDRESSES]
+        .iter()
+        .any(|name| is_called(family, name))
+}
 
 #[derive(Debug)]
 pub(super) struct Database {
@@ -34,7 +49,7 @@ impl Database {
         Database {
             vms: Table::new(
                 family.gauge(
-                    "database_vms",
+                    VMS,
                     "Rows of vms that are open or of the last 48 hours.",
                     &["vm_type", "status"],
                 ),
@@ -51,7 +66,7 @@ impl Database {
             ),
             incomplete: Table::new(
                 family.gauge(
-                    "sessions_incomplete",
+                    INCOMPLETE,
                     "Sessions past their deadline whose VM's columns are empty; for the rule SessionsIncomplete.",
                     &[],
                 ),
@@ -59,7 +74,7 @@ impl Database {
             ),
             unreadable: Table::new(
                 family.gauge(
-                    "database_rows_unreadable",
+                    UNREADABLE,
                     "Rows of the last look whose id or time could not be read; they are in no other figure.",
                     &[],
                 ),
@@ -67,7 +82,7 @@ impl Database {
             ),
             findings: Table::new(
                 family.gauge(
-                    "findings",
+                    FINDINGS,
                     "Open findings: where log, database and processes do not fit together; for the rule GhostVms.",
                     &["kind"],
                 ),
@@ -75,7 +90,7 @@ impl Database {
             ),
             addresses: Table::new(
                 family.gauge(
-                    "ip_pool_addresses",
+                    ADDRESSES,
                     "Addresses of the controller's pool, from the rows of vms; for the rule IpPoolLow.",
                     &["state"],
                 ),
@@ -106,7 +121,7 @@ impl Database {
         known.is_some()
     }
 
-    /// A database is watched: what rules ask about is there from now on. The pool is not: none free would be untrue.
+    /// A database is watched: what rules ask about is there once rows are seen. The pool is not: none free would be untrue.
     pub(super) fn zero(&mut self) {
         self.incomplete.make([]);
         self.unreadable.make([]);

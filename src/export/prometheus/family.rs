@@ -1,6 +1,7 @@
 //! Families of metrics: named, described and registered, with the edges of their buckets.
 
 use ::prometheus::core::Collector;
+use ::prometheus::proto::MetricFamily;
 use ::prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -98,6 +99,14 @@ impl<'a> Family<'a> {
     }
 }
 
+const NAMESPACE: &str = "bootwatch";
+
 fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("bootwatch")
+    Opts::new(name, help).namespace(NAMESPACE)
+}
+
+/// Whether a gathered family is the one that was made with this name.
+pub(super) fn is_called(family: &MetricFamily, name: &str) -> bool {
+    let called = family.name().strip_prefix(NAMESPACE);
+    called.and_then(|called| called.strip_prefix('_')) == Some(name)
 }

@@ -9,8 +9,9 @@ use crate::core::image::{Check, Finding, Generation, Verdict, by_check};
 #[derive(Debug)]
 pub(super) struct Images {
     checks: Table<GaugeVec, 1>,
-    modified: Table<GaugeVec, 0>,
-    size: Table<GaugeVec, 0>,
+    /// Of the image that is there: a single series each, or none.
+    modified: GaugeVec,
+    size: GaugeVec,
 }
 
 impl Images {
@@ -24,21 +25,15 @@ impl Images {
                 ),
                 [words(Check::ALL.iter().map(|check| check.as_str()))],
             ),
-            modified: Table::new(
-                family.real_gauge(
-                    "golden_image_modified_timestamp_seconds",
-                    "When the golden image was last written, as of its audit.",
-                    &[],
-                ),
-                [],
+            modified: family.real_gauge(
+                "golden_image_modified_timestamp_seconds",
+                "When the golden image was last written, as of its audit; absent while it is not there.",
+                &[],
             ),
-            size: Table::new(
-                family.real_gauge(
-                    "golden_image_size_bytes",
-                    "The golden image's size, as of its audit.",
-                    &[],
-                ),
-                [],
+            size: family.real_gauge(
+                "golden_image_size_bytes",
+                "The golden image's size, as of its audit; absent while it is not there.",
+                &[],
             ),
         }
     }
@@ -47,11 +42,17 @@ impl Images {
         for (check, verdict) in by_check(findings) {
             self.checks.at([check as usize]).set(value(verdict));
         }
-        if let Some(generation) = generation {
-            let modified = generation.modified_at.0 as f64 / 1_000.0;
-            self.modified.at([]).set(modified);
-            self.size.at([]).set(generation.size as f64);
-        }
+        let Some(generation) = generation else {
+            self.modified.reset();
+            self.size.reset();
+            return;
+        };
+        let modified = generation.modified_at.0 as f64 / 1_000.0;
+        let none: [&str; 0] = [];
+        self.modified.with_label_values(&none).set(modified);
+        self.size
+            .with_label_values(&none)
+            .set(generation.size as f64);
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the sources did: a followed log's totals, its lag, and what of it could not be read.
 
+use ::prometheus::proto::MetricFamily;
 use ::prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 
-use super::family::Family;
+use super::family::{Family, is_called};
 use super::table::Followed;
 use crate::export::{ReadFigures, SourceFigures};
 
@@ -26,6 +27,21 @@ struct Log {
     losses: Followed,
     unparsed: Followed,
     unknown: Followed,
+}
+
+const UP: &str = "source_up";
+
+/// Whether the source can be read, as these families say.
+pub(super) fn is_up(families: &[MetricFamily], source: &str) -> bool {
+    let up = |family: &&MetricFamily| is_called(family, UP);
+    let series = families.iter().find(up).map(MetricFamily::get_metric);
+    series.unwrap_or_default().iter().any(|series| {
+        series
+            .get_label()
+            .iter()
+            .any(|label| label.value() == source)
+            && series.get_gauge().get_value() == 1.0
+    })
 }
 
 impl Logs {
@@ -68,7 +84,7 @@ impl Logs {
                 })
                 .collect(),
             up: family.gauge(
-                "source_up",
+                UP,
                 "Whether the source of events can be read, or the store or the fleet's database written.",
                 &["source"],
             ),

@@ -41,5 +41,7 @@ fn the_sidecar_audits_at_the_start_and_after_a_change() {
     fs::remove_file(&image).unwrap();
     shows("bootwatch_golden_image_check{check=\"filesystem\"} 0");
     shows("bootwatch_golden_image_check{check=\"agent\"} -1");
+    let (_, metrics) = sidecar.get("/metrics");
+    assert!(!metrics.contains("bootwatch_golden_image_size_bytes"));
     sidecar.stop().unwrap();
 }
