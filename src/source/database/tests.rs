@@ -1,8 +1,10 @@
 use super::known::Known;
 use super::state::Sight;
-use crate::core::event::{SessionId, Timestamp, VmId};
-use crate::core::query::{Place, Table};
-use crate::core::row::{Provider, Row, RowKey, SessionRow, SessionStatus, VmRow, VmStatus};
+use super::*;
+use crate::config::{Database, Secret, Tls};
+use crate::core::event::{SessionId, VmId};
+use crate::core::query::{Cells, NoLayout, Place, Statement};
+use crate::core::row::{Provider, SessionRow, SessionStatus, VmRow, VmStatus};
 
 fn vm(id: u128, status: VmStatus, version: u64) -> Row {
     Row::Vm(VmRow {
@@ -140,5 +142,63 @@ fn blind_is_nothing_where_there_is_something_or_less_than_half_by_policy() {
             blind,
             "{seen} of {estimate}, {filtered}"
         );
+    }
+}
+
+/// Tables that nobody asks about.
+struct NoTables;
+
+impl Tables for NoTables {
+    fn probe(&self) -> Statement {
+        unreachable!("nothing is connected")
+    }
+
+    fn layout(&self, _: &[Cells]) -> Result<Box<dyn Layout>, NoLayout> {
+        unreachable!("nothing is connected")
+    }
+}
+
+#[test]
+fn a_pause_is_anywhere_up_to_a_bound_that_doubles_and_a_refusal_waits_far_longer() {
+    let options = DatabaseOptions::new(&Database {
+        url: Secret::new("postgres://me:hunter2@127.0.0.1:1/app"),
+        schema: "public".to_owned(),
+        poll: Duration::from_secs(5),
+        tls: Tls::Verify,
+        ca_file: None,
+    });
+    let mut watch = Watch {
+        options: options.unwrap(),
+        tables: Arc::new(NoTables),
+        events: mpsc::channel(1).0,
+        memory: Memory::new(None),
+        chance: Chance(7),
+        trouble: None,
+        up: false,
+        failures: 0,
+    };
+    let silent = DatabaseError::Silent { action: "connect" };
+    let refused = DatabaseError::Refused {
+        source: sqlx::Error::WorkerCrashed,
+    };
+    let silent_bounds = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0];
+    let refused_bounds = [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0];
+    for (error, bounds) in [(silent, silent_bounds), (refused, refused_bounds)] {
+        for (before, bound) in (0u32..).zip(bounds).chain([(u32::MAX - 1, bounds[7])]) {
+            let (mut shortest, mut longest) = (f64::MAX, 0f64);
+            for _ in 0..500 {
+                watch.failures = before;
+                let pause = watch.pause(&error).as_secs_f64();
+                assert_eq!(watch.failures, before + 1, "each try counts");
+                shortest = shortest.min(pause);
+                longest = longest.max(pause);
+            }
+            let what = format!("{error}, {before} before: {shortest} to {longest}");
+            assert!(
+                (0.05..0.05f64.max(bound / 20.0) + 0.01).contains(&shortest),
+                "{what}"
+            );
+            assert!(longest > 0.95 * bound && longest < bound, "{what}");
+        }
     }
 }

@@ -179,6 +179,33 @@ async fn a_look_says_who_it_is_and_does_not_wait_long_for_a_lock() {
     watched.until(is_up).await;
 }
 
+#[tokio::test]
+async fn a_look_brings_its_own_limits_whatever_the_role_lacks() {
+    let postgres = shared().database().await;
+    postgres.restore_controller_run().await;
+    // A role with no setting of its own; reading the table tells what holds meanwhile.
+    let role = postgres.role("plain");
+    postgres
+        .run(&format!(
+            "CREATE FUNCTION limits() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE EXCEPTION 'limits: % % % % %', current_setting('statement_timeout'),
+                     current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'),
+                     current_setting('transaction_read_only'), current_setting('transaction_isolation');
+             END $$;
+             ALTER TABLE vms RENAME TO vms_kept;
+             CREATE VIEW vms AS SELECT * FROM vms_kept WHERE limits();
+             CREATE ROLE {role} LOGIN PASSWORD 'plain';
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+        ))
+        .await;
+    let mut watched = Watched::start(&postgres.url_of(&role, "plain"));
+    let (_, error) = watched.down().await;
+    assert!(
+        error.contains("limits: 5s 1s 10s on repeatable read"),
+        "{error}"
+    );
+}
+
 /// Files of a certificate authority and of a server on 127.0.0.1 that it vouches for.
 fn authority(cluster: &Cluster, name: &str) {
     let openssl = |arguments: &[&str]| {

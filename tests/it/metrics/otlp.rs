@@ -101,9 +101,12 @@ fn scraped(metrics: &[Metric], since: u64) -> Series {
 #[test]
 fn every_series_has_the_same_name_labels_and_value_over_otlp_as_when_scraped() {
     bootwatch::notify::install_tls();
+    let nanos = || u64::try_from(bootwatch::clock::now().0).unwrap() * 1_000_000;
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let receiver = Receiver::start(protocol);
+        let earliest = nanos();
         let recorder = Arc::new(Recorder::new(&setup()));
+        let latest = nanos();
         exercise(&recorder);
         let config = format!(
             "[host]\nname = \"h\"\n[log]\nfile = \"/x\"\n{}",
@@ -137,9 +140,11 @@ fn every_series_has_the_same_name_labels_and_value_over_otlp_as_when_scraped() {
             _ => None,
         });
         let counter = counter.unwrap();
-        assert!(counter.start_time_unix_nano > 0);
-        assert!(counter.start_time_unix_nano <= counter.time_unix_nano);
-        let received = scraped(metrics, counter.start_time_unix_nano);
+        // Each start of the process has a start time of its own, by which a receiver tells that counters began anew.
+        let since = counter.start_time_unix_nano;
+        assert!((earliest..=latest).contains(&since), "{since}");
+        assert!(since <= counter.time_unix_nano);
+        let received = scraped(metrics, since);
 
         // What sending itself and the process change between two looks is compared by name and labels only.
         let moving = |name: &str| name.starts_with("process_") || name.contains("_otlp_");
