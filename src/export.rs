@@ -438,7 +438,7 @@ impl Recorder {
         let Some(outcome) = boot.outcome else { return };
         let lasted = match (outcome, boot.ready_ms) {
             // Rows tell when a state was seen, not when it came.
-            _ if boot.first.source == ROWS => None,
+            _ if boot.first.source == ROWS || boot.untimed => None,
             (Outcome::Ready, Some(ready_ms)) => Some(seconds(ready_ms)),
             _ => boot
                 .ended_at

@@ -49,7 +49,7 @@ use crate::core::event::{
     UserKey, VmId, VmType,
 };
 use crate::core::image::Sighting;
-use crate::core::lease::{Addresses, Slot};
+use crate::core::lease::{Addresses, GRAIN_MS, Slot};
 use crate::core::log_time::LogTime;
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
@@ -437,6 +437,7 @@ impl Tracker {
             reused: false,
             orphaned: None,
             last_seen: at,
+            clock_set_ms: None,
             network_up: None,
             agent_up: None,
             copied_at: None,
@@ -500,17 +501,16 @@ impl Tracker {
         }
     }
 
-    /// Records a stage by the times between which it ran, if they make a sane duration.
+    /// Records a stage by the stamps between which it ran, if they make a sane duration.
     fn stage_took(
         &mut self,
         slot: Slot,
         stage: Stage,
         took: Range<Timestamp>,
         outcome: StageOutcome,
-        coarse: bool,
         out: &mut Vec<Observation>,
     ) {
-        if let Some(ms) = self.duration(took.start, took.end) {
+        if let Some(ms) = self.coarse_duration(took.start, took.end) {
             let started_at = took.start;
             self.stage_ended(
                 slot,
@@ -519,7 +519,7 @@ impl Tracker {
                     started_at,
                     ms,
                     outcome,
-                    coarse,
+                    coarse: true,
                     by_console: false,
                 },
                 out,
@@ -561,6 +561,15 @@ impl Tracker {
                 self.counts.absurd_durations += 1;
                 None
             }
+        }
+    }
+
+    /// The same by the clock, of whose whole seconds one and the same may seem to end before it begins. More than that
+    /// is a clock that was set, and no length.
+    fn coarse_duration(&mut self, from: Timestamp, to: Timestamp) -> Option<u32> {
+        match from.since(to) {
+            1..=GRAIN_MS => Some(0),
+            _ => self.duration(from, to),
         }
     }
 

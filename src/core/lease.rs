@@ -18,6 +18,10 @@ pub type Slot = u32;
 
 /// Between reading `elapsed` and stamping the line the controller may be busy for this long.
 const SLACK_MS: i64 = 400;
+/// Times that come from two stamps of whole seconds may seem to be out of order by this much.
+pub const GRAIN_MS: i64 = 2_000;
+/// A copy of an image freezes the controller for no longer.
+pub const FROZEN_MS: i64 = 90_000;
 /// A line whose range misses the only open wait by more than this is not its line.
 const TOLERANCE_MS: i64 = 4_000;
 /// Two lines of one wait are at most an attempt and a pause apart, unless the controller is busy.
@@ -39,6 +43,9 @@ pub struct Wait {
     /// The start lies in this range.
     pub earliest: Timestamp,
     pub latest: Timestamp,
+    /// When it started by the clock of the lines before, where the log's clock was set since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
     pub limits: WaitLimits,
     /// `elapsed` of the attempt that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +67,25 @@ impl Wait {
     #[must_use]
     pub fn start(&self) -> Timestamp {
         Timestamp(self.earliest.0 + (self.latest.0 - self.earliest.0) / 2)
+    }
+
+    /// How far the log's clock was set since the wait started.
+    #[must_use]
+    pub fn clock_set_ms(&self) -> i64 {
+        let start = self.start();
+        self.began.map_or(0, |began| start.since(began))
+    }
+
+    /// When a line without `elapsed` came. Its stamp tells, unless the clock was set since the last line: nothing comes
+    /// before that line's `elapsed`, and no wait goes on long after its deadline. Then it came with that line.
+    #[must_use]
+    pub fn time_of(&self, stamp: Timestamp) -> Timestamp {
+        let last_ms = i64::from(self.last_elapsed);
+        let most_ms = last_ms.max(self.limits.deadline_ms.map_or(0, i64::from)) + FROZEN_MS;
+        match stamp.since(self.start()) {
+            after if (last_ms - GRAIN_MS..=most_ms).contains(&after) => stamp,
+            _ => self.start().plus_ms(last_ms),
+        }
     }
 
     /// How far the range that a line gives lies outside this wait's; 0 if they overlap.
@@ -155,6 +181,7 @@ impl Addresses {
             slot,
             earliest,
             latest,
+            began: None,
             limits,
             attempting: None,
             answered: None,
@@ -216,6 +243,7 @@ impl Addresses {
         if step > MAX_STEP_MS.saturating_add(delay) {
             return None;
         }
+        wait.began = wait.began.or(Some(wait.start()));
         (wait.earliest, wait.latest) = range(at, elapsed_ms);
         wait.spoke(at, elapsed_ms);
         Some(wait)

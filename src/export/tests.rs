@@ -95,6 +95,17 @@ fn a_clock_that_stepped_back_spoils_no_histogram() {
 }
 
 #[test]
+fn a_boot_that_nobody_knows_the_length_of_spoils_no_histogram() {
+    for outcome in [Outcome::Ready, Outcome::Failed] {
+        let failure = (outcome == Outcome::Failed).then_some(Failure::AgentRefused);
+        let mut boot = ended(outcome, failure);
+        (boot.ready_ms, boot.untimed) = (None, true);
+        let text = told(boot);
+        assert!(!text.contains("boot_duration_seconds"), "{text}");
+    }
+}
+
+#[test]
 fn the_settled_boot_is_not_counted_again() {
     let recorder = Recorder::new(&Setup::default());
     let boot = Box::new(ended(Outcome::Ready, None));

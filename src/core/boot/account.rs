@@ -68,6 +68,10 @@ pub struct Boot {
     pub attempt_ms: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<WaitLimits>,
+    /// The log's clock was set before its end and nothing says how far: `ended_at` is the last that is known of it, and
+    /// how long it took is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untimed: bool,
     /// From `started_at` to ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_ms: Option<u32>,
@@ -114,6 +118,7 @@ impl Boot {
             waited_from: None,
             attempt_ms: Vec::new(),
             limits: None,
+            untimed: false,
             ready_ms: None,
             injected: false,
             answerer: None,

@@ -7,7 +7,7 @@ use crate::core::event::{
     Event, EventKind, SessionId, Stage, StageOutcome, Timestamp, UserKey, VmId, VmType,
 };
 use crate::core::failure::{self, CreationState};
-use crate::core::lease::Slot;
+use crate::core::lease::{FROZEN_MS, GRAIN_MS, Slot};
 
 /// The step that copies the golden image.
 const COPIES: u8 = 3;
@@ -176,7 +176,6 @@ impl Tracker {
             Stage::InjectAgent,
             since..event.at,
             StageOutcome::Completed,
-            true,
             out,
         );
     }
@@ -199,7 +198,6 @@ impl Tracker {
                 Stage::InjectAgent,
                 since..event.at,
                 StageOutcome::Failed,
-                true,
                 out,
             );
         }
@@ -326,22 +324,16 @@ impl Tracker {
                 out,
             );
         }
-        if let Some(since) = injecting
-            && let Some(ms) = self.duration(since, at.max(since))
-        {
-            self.stage_ended(
-                slot,
-                Stage::InjectAgent,
-                StageSpan {
-                    started_at: since,
-                    ms,
-                    outcome,
-                    coarse: true,
-                    by_console: false,
-                },
-                out,
-            );
+        if let Some(since) = injecting {
+            self.stage_took(slot, Stage::InjectAgent, since..at, outcome, out);
         }
+        // A stamp that its `elapsed` contradicts is of a clock that was set.
+        let at = match elapsed_ms.map(i64::from) {
+            Some(ms) if !(-GRAIN_MS..=ms + FROZEN_MS).contains(&at.since(start)) => {
+                start.plus_ms(ms)
+            }
+            _ => at,
+        };
         self.fail(slot, failure, stage, at, out);
     }
 

@@ -12,7 +12,7 @@ use crate::core::event::{
     Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
 };
 use crate::core::failure;
-use crate::core::lease::Slot;
+use crate::core::lease::{FROZEN_MS, GRAIN_MS, Slot};
 
 /// Boots in flight are looked over this often, in event time.
 const SWEEP_MS: i64 = 10_000;
@@ -20,8 +20,6 @@ const SWEEP_MS: i64 = 10_000;
 const RESTART_GRACE_MS: i64 = 30_000;
 /// A controller that announced its end may take this long, and its boots' last words with it.
 const STOPPING_GRACE_MS: i64 = 60_000;
-/// A copy of an image freezes the controller for no longer.
-const FROZEN_MS: i64 = 90_000;
 /// A wait that goes on says something at least every seven seconds.
 const BETWEEN_ATTEMPTS_MS: i64 = 8_000;
 /// VNC is asked for up to five seconds, and the desktop then given as long.
@@ -34,14 +32,6 @@ const WAIT_SILENCE_MS: i64 = 20 * 60_000;
 
 impl Tracker {
     pub(super) fn ready(&mut self, slot: Slot, at: Timestamp, out: &mut Vec<Observation>) {
-        let Some(entry) = self.entry(slot) else {
-            return;
-        };
-        let start = entry.boot.started_at;
-        let ready_ms = self.duration(start, at.max(start));
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.boot.ready_ms = ready_ms;
-        }
         self.end(slot, Outcome::Ready, None, None, at, out);
     }
 
@@ -76,7 +66,11 @@ impl Tracker {
         at: Timestamp,
         out: &mut Vec<Observation>,
     ) {
-        let newest = self.time.newest.max(at);
+        let newest = self.time.newest;
+        let Some(entry) = self.entry(slot).filter(|entry| entry.boot.is_open()) else {
+            return;
+        };
+        let (start, at) = (entry.boot.started_at, entry.by_own_clock(at));
         match outcome {
             Outcome::Ready => {}
             Outcome::Failed => self.close_stage(slot, StageOutcome::TimedOut, at, out),
@@ -84,9 +78,7 @@ impl Tracker {
                 self.close_stage(slot, StageOutcome::Abandoned, at, out)
             }
         }
-        if self.entry(slot).is_none_or(|entry| !entry.boot.is_open()) {
-            return;
-        }
+        let took = self.coarse_duration(start, at);
         if matches!(outcome, Outcome::Failed | Outcome::Lost) {
             self.render_evidence(slot);
         }
@@ -98,7 +90,12 @@ impl Tracker {
         entry.boot.outcome = Some(outcome);
         entry.boot.failure = failure;
         entry.boot.failed_stage = failed_stage;
-        entry.boot.ended_at = Some(at.max(entry.boot.started_at));
+        entry.boot.ready_ms = took.filter(|_| outcome == Outcome::Ready);
+        entry.boot.untimed = took.is_none();
+        entry.boot.ended_at = Some(match start.since(at) {
+            ..=GRAIN_MS => at.max(start),
+            _ => entry.lasted_until().max(start),
+        });
         entry.kept_since = Some(newest);
         let before = std::mem::replace(&mut entry.place, place);
         let mut boot = Box::new(entry.boot.clone());
@@ -149,7 +146,7 @@ impl Tracker {
             (None, None) => (Stage::GuestNetwork, created),
         };
         let Some(since) = since else { return };
-        self.stage_took(slot, stage, since..at.max(since), outcome, true, out);
+        self.stage_took(slot, stage, since..at, outcome, out);
     }
 
     /// The class of a wait that ended without success, and the stage that it stopped in.
@@ -200,15 +197,9 @@ impl Tracker {
             return;
         };
         if let (Some(Outcome::Ready), Some(ready_at)) = (entry.boot.outcome, entry.boot.ended_at) {
-            let took = ready_at..event.at.max(ready_at);
-            self.stage_took(
-                slot,
-                Stage::SessionReady,
-                took,
-                StageOutcome::Completed,
-                true,
-                out,
-            );
+            let took = ready_at..entry.by_own_clock(event.at);
+            let outcome = StageOutcome::Completed;
+            self.stage_took(slot, Stage::SessionReady, took, outcome, out);
         }
     }
 
@@ -268,15 +259,17 @@ impl Tracker {
             entry.boot.limits.get_or_insert_default();
         }
         let answered_at = self.answered_at(slot);
-        if let Some(ip) = ip {
-            self.addresses.take_wait_of(ip, slot);
-        }
+        let wait = ip.and_then(|ip| self.addresses.take_wait_of(ip, slot));
         if !timed_out && (agent_up || failure::is_after_ready(error)) {
             let at = answered_at.map_or(event.at, |(at, _)| at);
             self.ready(slot, at, out);
             return;
         }
-        self.wait_is_over(slot, event.at, out);
+        let at = match wait.filter(|_| timed_out) {
+            Some(wait) => wait.time_of(event.at),
+            None => event.at,
+        };
+        self.wait_is_over(slot, at, out);
     }
 
     pub(super) fn session_cancelled(

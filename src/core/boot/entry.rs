@@ -44,6 +44,10 @@ pub(super) struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) orphaned: Option<Orphaned>,
     pub(super) last_seen: Timestamp,
+    /// How far the log's clock was set since the boot began, as its wait's `elapsed` tells. The boot's own times are by
+    /// the clock that it began with, so that their differences are lengths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) clock_set_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) network_up: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +86,22 @@ impl Entry {
     pub(super) fn speaks(&mut self, at: Timestamp) {
         self.last_seen = self.last_seen.max(at);
         self.orphaned = self.orphaned.filter(|orphaned| at < orphaned.until);
+    }
+
+    /// A time of the log's, by the clock that the boot began with.
+    pub(super) fn by_own_clock(&self, at: Timestamp) -> Timestamp {
+        at.plus_ms(-self.clock_set_ms.unwrap_or(0))
+    }
+
+    /// Until when the boot lasted at least, as the `elapsed` of its lines tell.
+    pub(super) fn lasted_until(&self) -> Timestamp {
+        let start = self.boot.started_at;
+        let created = self.steps.iter().copied().max().flatten();
+        let created = created.max(self.created_ms).unwrap_or(0);
+        let waited = self.boot.ladder.last().map_or(0, |rung| rung.last_ms);
+        let from = self.boot.waited_from.unwrap_or(start);
+        let waited = from.plus_ms(i64::from(waited));
+        waited.max(start.plus_ms(i64::from(created)))
     }
 
     /// Whether the log shows the wait's beginning, or that it had no limit and so no attempt.

@@ -7,7 +7,7 @@ use crate::core::event::{
     AttemptResult, Event, Origin, Outcome, Stage, StageOutcome, Timestamp, VmType, WaitLimits,
 };
 use crate::core::failure;
-use crate::core::lease::{MAX_ADDRESSES, Slot, Wait};
+use crate::core::lease::{GRAIN_MS, MAX_ADDRESSES, Slot, Wait};
 use crate::core::probe::Answerer;
 
 impl Tracker {
@@ -58,11 +58,15 @@ impl Tracker {
             }
         }
         let wait = self.addresses.open(ip, slot, event.at, elapsed_ms, limits);
-        // It cannot have begun before the VM was there.
-        if let Some(created) = created
-            && created > wait.earliest
-            && created <= wait.latest
-        {
+        // It cannot have begun before the VM was there, unless the clock was set back since.
+        let Some(created) = created else { return };
+        if created > wait.latest.plus_ms(GRAIN_MS) {
+            wait.began = Some(created);
+            let set_ms = wait.clock_set_ms();
+            if let Some(entry) = slot.and_then(|slot| self.entry_mut(slot)) {
+                entry.clock_set_ms = Some(set_ms);
+            }
+        } else if created > wait.earliest && created <= wait.latest {
             wait.earliest = created;
         }
     }
@@ -94,18 +98,27 @@ impl Tracker {
         {
             let began = event.at.plus_ms(999 - i64::from(elapsed_ms));
             let slot = self.next_to_wait(ip, Some(began));
-            if slot.is_none() {
-                let carried_on = self.addresses.carried_on(ip, event.at, elapsed_ms);
-                if carried_on.is_none() {
-                    self.counts.unattributed += 1;
-                }
-                return carried_on;
-            }
             let limits = WaitLimits {
                 deadline_ms: None,
                 initial_delay_ms: 0,
             };
-            self.open_wait(event, ip, slot, elapsed_ms, limits);
+            if slot.is_some() {
+                self.open_wait(event, ip, slot, elapsed_ms, limits);
+            } else if self
+                .addresses
+                .carried_on(ip, event.at, elapsed_ms)
+                .is_none()
+            {
+                self.counts.unattributed += 1;
+                return None;
+            }
+        }
+        let wait = self.addresses.by_elapsed(ip, event.at, elapsed_ms)?;
+        if wait.began.is_some() {
+            let (slot, set_ms) = (wait.slot, wait.clock_set_ms());
+            if let Some(entry) = slot.and_then(|slot| self.entry_mut(slot)) {
+                entry.clock_set_ms = Some(set_ms);
+            }
         }
         self.addresses.by_elapsed(ip, event.at, elapsed_ms)
     }
@@ -181,7 +194,7 @@ impl Tracker {
             .last()
             .is_none_or(|rung| rung.result != result);
         entry.boot.tally(result, elapsed_ms);
-        entry.boot.waited_from = Some(start);
+        entry.boot.waited_from = Some(entry.by_own_clock(start));
         let open = entry.boot.is_open();
         if open {
             entry.speaks(event.at);
@@ -359,7 +372,8 @@ impl Tracker {
         deadline_ms: Option<u32>,
         out: &mut Vec<Observation>,
     ) {
-        let slot = match self.addresses.take_timed_out(ip, event.at, deadline_ms) {
+        let wait = self.addresses.take_timed_out(ip, event.at, deadline_ms);
+        let slot = match &wait {
             Some(wait) => wait.slot,
             None => self.next_to_wait(ip, None),
         };
@@ -367,13 +381,14 @@ impl Tracker {
             self.counts.unattributed += 1;
             return;
         };
+        let at = wait.map_or(event.at, |wait| wait.time_of(event.at));
         if self.touch(slot, event.at) {
             if let Some(entry) = self.entry_mut(slot) {
                 let limits = entry.boot.limits.get_or_insert_default();
                 limits.deadline_ms = deadline_ms.or(limits.deadline_ms);
             }
             self.keep_evidence(slot, event.record);
-            self.wait_is_over(slot, event.at, out);
+            self.wait_is_over(slot, at, out);
         }
     }
 
@@ -424,6 +439,7 @@ impl Tracker {
         if entry.network_up.is_some() {
             return;
         }
+        let at = entry.by_own_clock(at);
         let started = entry.steps[6]
             .or(entry.created_ms)
             .map(|ms| entry.boot.started_at.plus_ms(i64::from(ms)));
@@ -445,6 +461,7 @@ impl Tracker {
         if entry.agent_up.is_some() {
             return;
         }
+        let at = entry.by_own_clock(at);
         let started = entry.network_up;
         let since = started.unwrap_or(entry.boot.started_at);
         let said = self.said_between(slot, Stage::AgentStart, since, at);
@@ -466,8 +483,7 @@ impl Tracker {
         said: Option<Timestamp>,
         out: &mut Vec<Observation>,
     ) {
-        let ended_at = said.unwrap_or(shown_at).max(started_at);
-        if let Some(ms) = self.duration(started_at, ended_at) {
+        if let Some(ms) = self.coarse_duration(started_at, said.unwrap_or(shown_at)) {
             let span = StageSpan {
                 started_at,
                 ms,
@@ -482,6 +498,7 @@ impl Tracker {
 
 /// When an answer came: after its attempt began, and within the second of its line.
 fn answer_time(wait: &Wait, stamp: Timestamp) -> Timestamp {
+    let stamp = wait.time_of(stamp);
     match wait.attempting {
         Some(elapsed) => wait
             .start()

@@ -220,9 +220,29 @@ fn an_agent_without_vnc_is_its_own_class() {
     assert_eq!(count(&story.settled(1), AttemptResult::VncNotReady), 3);
 }
 
+/// The hour by which a zone's summer time sets the stamps, either way.
+const HOUR: [i64; 2] = [-3_600_000, 3_600_000];
+
+/// A boot whose wait began 1.5 s after it, and whose agent answered 10.03 s later.
+fn assert_lengths(boot: &Boot, step: i64) {
+    let ms = |stage| boot.stage(stage).map(|span| span.ms);
+    let ready_ms = boot.ready_ms.expect("its lines have `elapsed`");
+    assert!((11_400..12_100).contains(&ready_ms), "{step}: {ready_ms}");
+    let network = ms(Stage::GuestNetwork);
+    assert!(network.is_some_and(|ms| ms < 700), "{step}: {network:?}");
+    let agent = ms(Stage::AgentStart);
+    let exact = 10_030 - 3;
+    assert!(
+        agent.is_some_and(|ms| ms.abs_diff(exact) < 1_000),
+        "{step}: {agent:?}"
+    );
+    let ended_at = boot.ended_at.expect("it has ended");
+    assert_eq!(ended_at.since(boot.started_at), i64::from(ready_ms));
+}
+
 #[test]
-fn a_clock_that_is_set_during_a_wait_loses_no_attempt_and_gives_no_negative_length() {
-    for step in [-3_600_000, 3_600_000] {
+fn a_clock_that_is_set_during_a_wait_loses_no_attempt_and_no_length() {
+    for step in HOUR {
         let mut story = Story::new();
         story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
         let from = 1_500 + step;
@@ -230,13 +250,103 @@ fn a_clock_that_is_set_during_a_wait_loses_no_attempt_and_gives_no_negative_leng
             .fails(from, 2, 6_010, REFUSED)
             .fails(from, 2, 8_020, REFUSED);
         story.answers(from, 2, 10_030);
+        let kind = EventKind::OauthStarted {
+            session: session(1),
+            ip: Some(ip(2)),
+        };
+        story.tell(from + 12_030, kind);
         assert_eq!(story.outcome(1), READY, "step {step}");
+        let boot = story.settled(1);
         assert_eq!(
-            count(&story.settled(1), AttemptResult::Error(REFUSED)),
+            count(&boot, AttemptResult::Error(REFUSED)),
             5,
             "step {step}"
         );
+        assert_lengths(&boot, step);
+        let session_ready = boot.stage(Stage::SessionReady).map(|span| span.ms);
+        assert!(session_ready.is_some_and(|ms| (1_000..3_000).contains(&ms)));
+        let last = boot.attempts_in_order().last().map(|(at, _)| at);
+        let waited = last.map(|at| at.since(boot.started_at));
+        assert!(waited.is_some_and(|ms| (11_400..12_100).contains(&ms)));
+        assert_eq!(story.tracker.counts().absurd_durations, 0);
     }
+}
+
+#[test]
+fn a_clock_that_is_set_between_an_attempt_and_its_answer_takes_no_length() {
+    for step in HOUR {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 5);
+        story.attempt(1_500, 2, 10_030);
+        let at = 1_500 + 10_050 + step;
+        let kind = EventKind::AttemptAnswered {
+            ip: ip(2),
+            status: 200,
+        };
+        story
+            .tell(at, kind)
+            .tell(at, EventKind::WaitReady { ip: ip(2) });
+        assert_eq!(story.outcome(1), READY, "step {step}");
+        assert_lengths(&story.settled(1), step);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_before_a_wait_takes_no_length() {
+    let mut story = Story::new();
+    let from = 1_500 - 3_600_000;
+    story.created(0, 1, 2).wait(from, 2).refusals(from, 2, 5);
+    story.answers(from, 2, 10_030);
+    assert_eq!(story.outcome(1), READY);
+    assert_lengths(&story.settled(1), from);
+}
+
+#[test]
+fn a_clock_that_is_set_during_a_wait_that_fails_leaves_it_as_long_as_it_was() {
+    for step in HOUR {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 4);
+        let from = 1_500 + step;
+        for elapsed in [8_000, 10_000, 12_000, 14_000] {
+            story.fails(from, 2, elapsed, REFUSED);
+        }
+        story.timed_out(from + 16_000, 2).flow_failed(
+            from + 16_000,
+            1,
+            "VM not ready after 15000ms",
+        );
+        assert_eq!(story.outcome(1), failed(Failure::AgentRefused));
+        let boot = story.settled(1);
+        let lasted = boot.ended_at.map(|end| end.since(boot.started_at));
+        assert!(lasted.is_some_and(|ms| (16_000..18_500).contains(&ms)));
+        let stage = boot.stage(Stage::AgentStart).map(|span| span.ms);
+        assert!(stage.is_some_and(|ms| (15_000..17_000).contains(&ms)));
+        assert_eq!(story.tracker.counts().absurd_durations, 0);
+    }
+}
+
+#[test]
+fn where_only_stamps_tell_and_the_clock_was_set_a_boot_has_no_length() {
+    for step in HOUR {
+        let mut story = Story::new();
+        story
+            .made(0, 1, VmType::Cli, 2)
+            .tell(9_000 + step, EventKind::CliReady { ip: ip(2) });
+        assert_eq!(story.outcome(1), READY, "step {step}");
+        let boot = story.settled(1);
+        assert_eq!((boot.ready_ms, boot.untimed), (None, true));
+        assert_eq!(story.tracker.counts().absurd_durations, 1);
+    }
+    let mut story = Story::new();
+    let cancelled = EventKind::SessionCancelled {
+        session: session(1),
+    };
+    story.created(0, 1, 2).tell(9_000 - 3_600_000, cancelled);
+    assert_eq!(story.outcome(1), CANCELLED);
+    let boot = story.settled(1);
+    assert!(boot.untimed);
+    let known = boot.ended_at.map(|end| end.since(boot.started_at));
+    assert_eq!(known, Some(1_410), "what its creation's lines tell");
 }
 
 #[test]
