@@ -173,6 +173,8 @@ pub struct Tracker {
     counts: TrackerCounts,
     /// The newest record's time: unlike `newest` not moved on by time alone.
     heard: Timestamp,
+    /// When the log last went on after a gap, or under a clock that was set forward.
+    jumped_at: Timestamp,
     /// A controller has said that it starts, and not yet that it listens.
     starting_since: Option<Timestamp>,
     rows: rows::Rows,
@@ -205,6 +207,7 @@ impl Tracker {
             next_expire: Timestamp::MIN,
             counts: TrackerCounts::default(),
             heard: Timestamp::MIN,
+            jumped_at: Timestamp::MIN,
             starting_since: None,
             rows: rows::Rows::default(),
             sightings: VecDeque::new(),
@@ -365,6 +368,7 @@ impl Tracker {
     /// The log has ended and nothing will follow: what the controller left behind is lost, the rest stays in flight.
     /// Every boot is handed out.
     pub fn finish(&mut self, out: &mut Vec<Observation>) {
+        self.jumped_at = Timestamp::MIN;
         self.sweep(out);
         for slot in self.live_slots() {
             if self

@@ -385,7 +385,7 @@ impl Tracker {
         while let Some(slot) = oldest(&self.ended).or_else(|| oldest(&self.ended_without_vm)) {
             self.settle(slot, out);
         }
-        if now >= self.next_expire {
+        if now >= self.next_expire && !self.may_yet_speak(now, 0) {
             self.next_expire = now.plus_ms(EXPIRE_MS);
             self.addresses.expire(now.plus_ms(-WAIT_SILENCE_MS));
         }
@@ -397,11 +397,11 @@ impl Tracker {
         if !entry.boot.is_open() {
             return None;
         }
+        let delay = entry
+            .boot
+            .limits
+            .map_or(0, |limits| i64::from(limits.initial_delay_ms));
         if let Some(orphaned) = entry.orphaned {
-            let delay = entry
-                .boot
-                .limits
-                .map_or(0, |limits| i64::from(limits.initial_delay_ms));
             let grace = match (orphaned.restarted, entry.boot.vm_type) {
                 (false, _) => STOPPING_GRACE_MS,
                 (true, Some(VmType::Cli)) => CLI_WAIT_MS,
@@ -424,7 +424,7 @@ impl Tracker {
             Phase::Creating => CREATING_SILENCE_MS,
             Phase::Created | Phase::Waiting => WAITING_SILENCE_MS,
         };
-        if now.since(entry.last_seen) < silence {
+        if now.since(entry.last_seen) < silence || self.may_yet_speak(now, delay) {
             return None;
         }
         let due = entry.last_seen.plus_ms(silence);

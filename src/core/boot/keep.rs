@@ -32,6 +32,8 @@ pub(super) struct Rest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     heard: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    jumped_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     starting_since: Option<Timestamp>,
     held: Held,
 }
@@ -143,6 +145,7 @@ impl Tracker {
         tracker.next_expire = rest.next_expire;
         tracker.counts = rest.counts;
         tracker.heard = rest.heard.unwrap_or(rest.newest);
+        tracker.jumped_at = rest.jumped_at.unwrap_or(Timestamp::MIN);
         tracker.starting_since = rest.starting_since;
         tracker.saved_rest = Some(rest);
         Ok(tracker)
@@ -159,6 +162,7 @@ impl Tracker {
             next_request: self.requests.next(),
             counts: self.counts,
             heard: Some(self.heard),
+            jumped_at: Some(self.jumped_at),
             starting_since: self.starting_since,
             held: self.held(),
         }

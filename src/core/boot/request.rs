@@ -466,7 +466,7 @@ impl Tracker {
                     Failure::ControllerRestarted,
                     orphaned.at.plus_ms(CLI_WAIT_MS),
                 ),
-                None if now.since(request.at) >= SILENCE_MS => {
+                None if now.since(request.at) >= SILENCE_MS && !self.may_yet_speak(now, 0) => {
                     (Failure::Unknown, request.at.plus_ms(SILENCE_MS))
                 }
                 None => break,

@@ -1,9 +1,11 @@
 //! Event time as the log tells it: it goes on, jumps over a silence, or is set back.
 //!
-//! Where it is set back, nothing that was heard before was heard later. Where that is in doubt, nothing is given up.
+//! Where it is set back, nothing that was heard before was heard later. Where that is in doubt, nothing is given up. A
+//! clock that is set forward looks like a silence: what either leaves is given up, but only after it had time to speak.
 
 use super::{KEEP_ENDED_MS, Observation, Orphaned, SPEAKS_WITHIN_MS, Tracker};
 use crate::core::event::Timestamp;
+use crate::core::lease::FROZEN_MS;
 use crate::core::log_time::Step;
 
 /// A longer gap between two records is a silence of the whole log, or a step of its clock.
@@ -43,8 +45,11 @@ impl Tracker {
         let before = self.time.newest;
         match self.time.take(at) {
             Step::On => {
-                let jumped = at.since(before) > JUMP_MS
-                    || (at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
+                let gap = at.since(before) > JUMP_MS;
+                if gap {
+                    self.jumped_at = at;
+                }
+                let jumped = gap || (at.since(self.heard) > SPEAKS_WITHIN_MS && self.has_orphans());
                 self.heard = self.heard.max(at);
                 jumped
             }
@@ -67,6 +72,12 @@ impl Tracker {
         }
     }
 
+    /// Whether a boot that was silent before a gap may yet speak: a set clock looks like one. What says nothing longest
+    /// is a copy of an image; a CLI VM's wait is shorter. `delay_ms` is how long it is silent besides.
+    pub(super) fn may_yet_speak(&self, now: Timestamp, delay_ms: i64) -> bool {
+        now.since(self.jumped_at) < FROZEN_MS + delay_ms
+    }
+
     fn has_orphans(&self) -> bool {
         let mut entries = self.open.values().filter_map(|slot| self.entry(*slot));
         entries.any(|entry| entry.orphaned.is_some())
@@ -74,6 +85,7 @@ impl Tracker {
 
     fn set_back(&mut self, at: Timestamp) {
         self.heard = self.heard.min(at);
+        self.jumped_at = self.jumped_at.min(at);
         self.next_expire = self.next_expire.min(at.plus_ms(EXPIRE_MS));
         self.starting_since = self.starting_since.map(|since| since.min(at));
         for slot in self.live_slots() {

@@ -318,3 +318,50 @@ fn nothing_is_given_up_while_it_is_in_doubt_which_time_it_is() {
     story.advance(hour + 30_000);
     assert_eq!(story.outcome(2), None);
 }
+
+/// Another boot's lines, each of which may be the one that lets time end what was silent.
+fn others_speak(story: &mut Story, from: i64) {
+    for (number, ms) in (20..).zip([5_000, 16_000, 27_000, 38_000]) {
+        story.create_started(from + ms, number, VmType::Cli);
+    }
+}
+
+#[test]
+fn boots_that_wait_silently_while_the_clock_is_set_forward_are_heard_before_they_are_given_up() {
+    let hour = 3_600_000;
+    let mut story = Story::new();
+    let limits = WaitLimits {
+        deadline_ms: Some(120_000),
+        initial_delay_ms: 45_000,
+    };
+    story
+        .created(0, 1, 2)
+        .tell(1_500, EventKind::WaitStarted { ip: ip(2), limits })
+        .made(0, 2, VmType::Cli, 3)
+        .tell(2_000, EventKind::RequestAccepted { user: user(3) });
+    others_speak(&mut story, hour);
+    story.fails(1_500 + hour, 2, 45_000, REFUSED);
+    story
+        .answers(1_500 + hour, 2, 47_000)
+        .tell(hour + 55_000, EventKind::CliReady { ip: ip(3) })
+        .created(hour + 60_000, 3, 4);
+    assert_eq!((story.outcome(1), story.outcome(2)), (READY, READY));
+    let boots = story.finish();
+    assert_eq!(boots.iter().filter(|boot| boot.vm.is_none()).count(), 0);
+    assert_eq!(count(&boots[0], AttemptResult::Error(REFUSED)), 1);
+}
+
+#[test]
+fn boots_that_say_nothing_after_a_gap_either_are_given_up_since_their_silence() {
+    let hour = 3_600_000;
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 2);
+    story.made(4_000, 2, VmType::Cli, 3);
+    others_speak(&mut story, hour);
+    assert_eq!(story.outcome(1), None, "it may speak now");
+    story.advance(hour + 96_000);
+    let lost = Some((Outcome::Lost, Some(Failure::Unknown)));
+    assert_eq!((story.outcome(1), story.outcome(2)), (lost, lost));
+    let ended_at = story.end_of(1).and_then(|boot| boot.ended_at);
+    assert!(ended_at.is_some_and(|at| at < Timestamp(START + 400_000)));
+}
