@@ -12,9 +12,10 @@
 //!
 //! Events may be missing, late, repeated or out of order; whatever comes, a boot ends once. What arrives after its end
 //! is counted (`late_marks`) and changes nothing but the tally of its wait's attempts, because a cancelled boot's wait
-//! goes on. A restart of the controller only marks open boots: one whose wait still speaks afterwards was not lost (a
-//! second instance that finds its port taken writes the same banner). Time is event time: `advance` is given the time
-//! up to which the log has been read, so a reader that stalls ends nothing.
+//! goes on; a second creation of a VM that differs from the first is counted so too. A restart of the controller only
+//! marks open boots: one whose wait still speaks afterwards was not lost (a second instance that finds its port taken
+//! writes the same banner). Time is event time: `advance` is given the time up to which the log has been read, so a
+//! reader that stalls ends nothing.
 //!
 //! Memory is bounded: `MAX_OPEN` boots in flight and `MAX_ENDED` ended ones kept for late marks. The oldest in flight
 //! beyond that is given up as lost and counted.
@@ -124,6 +125,7 @@ pub struct AttemptEnded {
 pub struct TrackerCounts {
     /// Health lines on an address that no known boot held.
     pub unattributed: u64,
+    /// Records about boots that had ended, and second creations of a VM that differ from the first.
     pub late_marks: u64,
     /// Durations that were negative or longer than an hour.
     pub absurd_durations: u64,
@@ -428,6 +430,7 @@ impl Tracker {
         let entry = Entry {
             boot,
             phase: Phase::Creating,
+            marked: false,
             steps: [None; 7],
             begun: None,
             created_ms: None,
@@ -479,9 +482,15 @@ impl Tracker {
             entry.speaks(at);
             return true;
         }
-        entry.boot.late_marks = entry.boot.late_marks.saturating_add(1);
-        self.counts.late_marks += 1;
+        self.mark_is_late(slot);
         false
+    }
+
+    fn mark_is_late(&mut self, slot: Slot) {
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.boot.late_marks = entry.boot.late_marks.saturating_add(1);
+            self.counts.late_marks += 1;
+        }
     }
 
     /// Keeps a record as evidence. It is redacted only when the boot ends badly: most boots need none.

@@ -248,7 +248,7 @@ impl Prometheus {
                 ),
                 late_marks: family.single(
                     "boot_late_marks_total",
-                    "Log records about boots that had ended.",
+                    "Log records about boots that had ended, and second creations of a VM that differ from the first.",
                 ),
                 rejected_durations: family.single(
                     "boot_durations_rejected_total",

@@ -12,6 +12,10 @@ use crate::core::lease::{FROZEN_MS, GRAIN_MS, Slot};
 /// The step that copies the golden image.
 const COPIES: u8 = 3;
 
+/// A creation's first line may be read twice, its stamps a second apart. One that differs by more is another's, for the
+/// same VM: the first tells, and it is counted.
+const SAME_MARK_MS: i64 = 1_000;
+
 impl Tracker {
     pub(super) fn create_started(
         &mut self,
@@ -26,6 +30,17 @@ impl Tracker {
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };
+        if entry.marked {
+            let boot = &entry.boot;
+            let apart = started_at.unwrap_or(event.at).since(boot.started_at);
+            let same = (boot.vm_type, boot.user) == (Some(vm_type), Some(user))
+                && apart.abs() <= SAME_MARK_MS;
+            if self.touch(slot, event.at) && !same {
+                self.mark_is_late(slot);
+            }
+            return;
+        }
+        entry.marked = true;
         let known = entry.boot.vm_type.is_some() && entry.boot.user.is_some();
         entry.boot.vm_type = Some(vm_type);
         entry.boot.user = Some(user);
@@ -33,7 +48,7 @@ impl Tracker {
             // Its durations have been told.
         } else if let Some(exact) = started_at {
             entry.boot.started_at = exact;
-        } else if !known {
+        } else {
             entry.boot.started_at = entry.boot.started_at.min(event.at);
         }
         self.touch(slot, event.at);

@@ -17,6 +17,9 @@ pub(super) enum Phase {
 pub(super) struct Entry {
     pub(super) boot: Boot,
     pub(super) phase: Phase,
+    /// Its creation's first line was read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) marked: bool,
     /// `elapsed` of each ended step, by number.
     pub(super) steps: [Option<u32>; 7],
     /// The highest step that has begun.

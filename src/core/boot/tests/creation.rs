@@ -77,6 +77,45 @@ fn a_creation_mark_that_comes_twice_is_one_boot() {
 }
 
 #[test]
+fn of_two_creation_marks_that_differ_the_first_tells_and_the_second_is_counted() {
+    let first = (user(1), VmType::Browser, 0);
+    for (second, counted) in [
+        (first, 0),
+        ((user(1), VmType::Browser, 900), 0),
+        ((user(1), VmType::Browser, 5_000), 1),
+        ((user(1), VmType::Cli, 0), 1),
+        ((user(2), VmType::Browser, 0), 1),
+    ] {
+        let mut story = Story::new();
+        // A join that comes before the creation is no mark of it.
+        let kind = EventKind::HandedOver {
+            vm: vm(1),
+            user: user(1),
+            session: session(1),
+            ip: Some(ip(2)),
+        };
+        story.tell(0, kind);
+        for (user, vm_type, ms) in [(user(1), VmType::Browser, 20), second] {
+            let kind = EventKind::CreateStarted {
+                vm: vm(1),
+                user,
+                vm_type,
+                started_at: Some(Timestamp(START + ms)),
+            };
+            story.tell(ms, kind);
+        }
+        let boot = story.settled(1);
+        assert_eq!(
+            (boot.user, boot.vm_type, boot.started_at),
+            (Some(user(1)), Some(VmType::Browser), Timestamp(START + 20)),
+            "{second:?}"
+        );
+        assert_eq!(boot.late_marks, counted, "{second:?}");
+        assert_eq!(story.tracker.counts().late_marks, u64::from(counted));
+    }
+}
+
+#[test]
 fn a_stage_may_outlast_its_limit_and_the_boot_go_on() {
     let mut story = Story::new();
     story.create_started(0, 1, VmType::Browser);
