@@ -637,6 +637,12 @@ impl Owner {
     /// Judges what holds now.
     fn look(&mut self, now: Instant) {
         self.look_at = now + LOOKS;
+        if let Some(off_ms) = self.clock.follow() {
+            tracing::warn!(
+                seconds = off_ms / 1_000,
+                "the time of day was set, or this machine slept; timers follow by an eighth of the time that passes"
+            );
+        }
         self.show_readiness();
         let sight = Sight {
             now,

@@ -261,6 +261,7 @@ pub(super) async fn run(begin: Begin) {
     loop {
         let mut out = Vec::new();
         let mut refusal = None;
+        task.clock.follow();
         let due = task.canary.next_due().map(|due| task.clock.instant_of(due));
         let refresh = clock::monotonic() + REFRESH;
         // What is due and waits for somebody else is looked at again soon, not at once.

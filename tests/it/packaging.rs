@@ -49,6 +49,8 @@ fn the_unit_names_what_the_program_and_the_package_have() {
         "/usr/bin/bootwatch run --config /etc/bootwatch/bootwatch.toml"
     );
     assert_eq!(value("Type"), "notify");
+    // A clock that is set after the start is followed, but slowly.
+    assert!(value("After").contains("time-sync.target"));
     let user = value("User");
     assert!(tree::read("packaging/bootwatch.sysusers").starts_with(&format!("u {user} ")));
     let manifest = tree::read("Cargo.toml");

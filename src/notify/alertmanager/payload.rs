@@ -39,10 +39,10 @@ pub(super) fn batches(
     for incident in &state.incidents {
         let page = page(incident, context, now);
         for (member, figure) in incident.members.iter().zip(&page.figures) {
-            let Some(ends_at) = end(incident, member, rhythm, now) else {
+            let Some(span) = span(incident, member, rhythm, now) else {
                 continue;
             };
-            let alert = alert(incident, (member, figure), &page, context, ends_at);
+            let alert = alert(incident, (member, figure), &page, context, span);
             let identity = alert.labels.values().cloned().collect();
             let older = newest.get(&identity).map(|(fired_at, _)| *fired_at);
             if older.is_none_or(|older| older < member.fired_at) {
@@ -59,12 +59,12 @@ fn alert(
     (member, figure): (&Member, &str),
     page: &Page,
     context: &Context,
-    ends_at: Timestamp,
+    (starts_at, ends_at): (Timestamp, Timestamp),
 ) -> Alert {
     Alert {
         labels: labels(incident, member),
         annotations: annotations(incident, member, page, figure, context),
-        starts_at: moment(member.fired_at),
+        starts_at: moment(starts_at),
         ends_at: moment(ends_at),
         generator_url: page.main_url().map(str::to_owned),
     }
@@ -77,8 +77,8 @@ pub(super) fn drill(notification: &Notification, context: &Context, rhythm: Rhyt
     let told = incident.members.iter().zip(&page.figures);
     let alerts: Vec<Alert> = told
         .filter_map(|(member, figure)| {
-            let ends_at = end(incident, member, rhythm, notification.at)?;
-            let mut alert = alert(incident, (member, figure), &page, context, ends_at);
+            let span = span(incident, member, rhythm, notification.at)?;
+            let mut alert = alert(incident, (member, figure), &page, context, span);
             alert.labels.insert("drill", "true".to_owned());
             Some(alert)
         })
@@ -86,14 +86,23 @@ pub(super) fn drill(notification: &Notification, context: &Context, rhythm: Rhyt
     json(&alerts)
 }
 
-/// When the alert ends, or `None` once its end is old news.
-fn end(incident: &Incident, member: &Member, rhythm: Rhythm, now: Timestamp) -> Option<Timestamp> {
+/// When the alert begins and ends, or `None` once its end is old news.
+///
+/// Timers follow a clock that was set back only slowly. Alertmanager refuses an alert that ends before it begins, and one
+/// that ends after `now` still fires to it; so nothing that has happened lies after `now`.
+fn span(
+    incident: &Incident,
+    member: &Member,
+    rhythm: Rhythm,
+    now: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
     let ms = |length: std::time::Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+    let began = member.fired_at.min(now);
     let Some(ended) = member.resolved_at.or(incident.resolved_at) else {
-        return Some(now.plus_ms(ms(rhythm.hold)));
+        return Some((began, now.plus_ms(ms(rhythm.hold))));
     };
-    // A clock that was set back must not make an alert that ends before it began: that one is invalid.
-    (now.since(ended) <= ms(rhythm.resolved)).then_some(ended.max(member.fired_at))
+    let is_news = now.since(ended) <= ms(rhythm.resolved);
+    is_news.then_some((began, ended.min(now).max(began)))
 }
 
 /// The words of the incident as they are now.

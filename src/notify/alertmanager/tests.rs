@@ -458,6 +458,19 @@ fn an_end_is_told_for_a_quarter_of_an_hour_and_never_lies_before_the_start() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_puts_neither_start_nor_end_ahead() {
+    let firing = incident(Happened::Firing, Failure::AgentRefused);
+    let over = incident(Happened::Resolved, Failure::AgentRefused);
+    let now = firing.members[0].fired_at.plus_ms(-2 * 3_600_000);
+    let alert = &told(vec![firing], now)[0][0];
+    assert_eq!(moment(&alert["startsAt"]), now.0);
+    assert_eq!(moment(&alert["endsAt"]), now.0 + 240_000);
+    let alert = &told(vec![over], now)[0][0];
+    assert_eq!(moment(&alert["startsAt"]), now.0);
+    assert_eq!(moment(&alert["endsAt"]), now.0);
+}
+
+#[test]
 fn of_an_alert_that_fires_again_only_the_newer_is_told() {
     let over = incident(Happened::Resolved, Failure::AgentRefused);
     let mut again = incident(Happened::Firing, Failure::AgentRefused);
