@@ -290,9 +290,9 @@ impl Recorder {
         self.prometheus.notification(channel, result, latency);
     }
 
-    /// Takes how many notifications wait to be sent.
-    pub fn waiting(&self, channel: &str, notifications: usize) {
-        self.prometheus.waiting(channel, notifications);
+    /// Takes how many notifications wait to be sent, and when the oldest of them was made.
+    pub fn waiting(&self, channel: &str, notifications: usize, oldest: Option<Timestamp>) {
+        self.prometheus.waiting(channel, notifications, oldest);
     }
 
     /// Records a commit to the store: `ok`, or the kind of its failure.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -111,7 +112,9 @@ async fn worker(
         outcomes.note(report.ticket, report.outcome);
         health.channel(&channel, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
-        recorder.waiting(&channel, report.waiting);
+        let age_ms = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let oldest = report.oldest.map(|age| clock::now().plus_ms(-age_ms(age)));
+        recorder.waiting(&channel, report.waiting, oldest);
         recorder.broken(&channel, report.broken);
     };
     let left = notify::run(sender, notifications, report, end_of(ends)).await;

@@ -29,7 +29,7 @@ use super::otlp::{Sent, Signal};
 use super::{ReadFigures, Setup, SourceFigures};
 use crate::core::boot::TrackerCounts;
 use crate::core::event::{
-    AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, VmType,
+    AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, Timestamp, VmType,
 };
 use crate::core::image::{Finding, Generation};
 use crate::core::inventory::SessionTotals;
@@ -515,9 +515,9 @@ impl Prometheus {
             .tried(self.channel(channel), result, latency);
     }
 
-    pub(super) fn waiting(&self, channel: &str, notifications: usize) {
+    pub(super) fn waiting(&self, channel: &str, notifications: usize, oldest: Option<Timestamp>) {
         self.notifications
-            .waiting(self.channel(channel), notifications);
+            .waiting(self.channel(channel), notifications, oldest);
     }
 
     pub(super) fn store_write(&self, result: &str, took: Duration) {

@@ -247,6 +247,7 @@ impl Instance {
             took: now.duration_since(began),
             age: Duration::ZERO,
             waiting: 0,
+            oldest: None,
             broken: health.broken,
         });
         let wait = match &result {

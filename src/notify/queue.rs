@@ -155,6 +155,13 @@ impl Queue {
         self.entries.len() + self.apart.len()
     }
 
+    /// How old the oldest of all that waits is.
+    pub(super) fn oldest(&self, now: Instant) -> Option<Duration> {
+        let apart = self.apart.iter().map(|(_, entry)| entry);
+        let all = self.entries.iter().chain(apart);
+        all.map(|entry| entry.age(now)).max()
+    }
+
     /// Nothing waits at all.
     pub(super) fn is_done(&self) -> bool {
         self.entries.is_empty() && self.apart.is_empty()

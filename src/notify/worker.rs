@@ -141,8 +141,10 @@ pub struct Report {
     pub took: Duration,
     /// Since the message was made.
     pub age: Duration,
-    /// How many messages wait now.
+    /// How many messages wait now, this one too where it is to be tried again.
     pub waiting: usize,
+    /// How old the oldest of them is.
+    pub oldest: Option<Duration>,
     /// Only a person can make the receiver work again: it refuses us, or is not there. What comes is still tried, so
     /// that a correction at the receiver is noticed.
     pub broken: bool,
@@ -474,12 +476,17 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     }
 
     fn say(&mut self, outcome: Outcome, took: Duration, entry: &Entry) {
+        let now = clock::monotonic();
+        let age = entry.age(now);
+        // It is told of before it is back in the queue.
+        let goes_on = matches!(outcome, Outcome::Retrying(_) | Outcome::Partly);
         (self.report)(Report {
             ticket: entry.notice.ticket,
             outcome,
             took,
-            age: entry.age(clock::monotonic()),
-            waiting: self.queue.len(),
+            age,
+            waiting: self.queue.len() + usize::from(goes_on),
+            oldest: self.queue.oldest(now).max(goes_on.then_some(age)),
             broken: self.broken,
         });
     }

@@ -210,7 +210,7 @@ fn hostile_text_creates_no_series() {
     recorder.observe(&attempt(AttemptResult::Http(999)), true);
     recorder.notification("unheard of", "sent", Some(Duration::ZERO));
     recorder.notification("ops", "unheard of", Some(Duration::ZERO));
-    recorder.waiting("unheard of", 1);
+    recorder.waiting("unheard of", 1, None);
     recorder.database_asked("unheard of", Duration::ZERO);
     let sim = |seed| play(scenario("mass-incident"), &order(seed, Version::Oct, 30)).0;
     for observation in observations(&sim(1)) {
@@ -244,7 +244,7 @@ fn hostile_text_creates_no_series() {
         recorder.observe(&attempt(AttemptResult::Http(n)), true);
         let name = format!("p{n}\"\n{{}}");
         recorder.notification(&name, &name, Some(Duration::ZERO));
-        recorder.waiting(&name, 1);
+        recorder.waiting(&name, 1, None);
         recorder.database_asked(&name, Duration::ZERO);
         recorder.source(&name, &SourceFigures::default());
         recorder.reads(&name, &ReadFigures::default());
@@ -429,6 +429,10 @@ fn gauges_follow_what_they_are_told() {
         value(&told, "bootwatch_notifications_waiting{channel=\"ops\"}"),
         3.0
     );
+    let since = "bootwatch_notifications_waiting_since_timestamp_seconds{channel=\"ops\"}";
+    assert_eq!(value(&told, since), 1_767_599_400.5);
+    recorder.waiting("ops", 0, None);
+    assert!(!text(&recorder).contains(since), "nothing waits");
     recorder.alerts([view(RuleName::BootFailureRate, false)]);
     recorder.in_flight([], []);
     recorder.source("log", &SourceFigures::default());

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ::prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use ::prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::family::{DELIVERY_SECONDS, Family};
 use super::table::{Axis, Table, words};
+use crate::core::event::Timestamp;
 use crate::export::label;
 
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(super) struct Notifications {
     tries: Table<IntCounterVec, 2>,
     delivery: Table<HistogramVec, 2>,
     waiting: Table<IntGaugeVec, 1>,
+    waiting_since: GaugeVec,
     broken: Table<IntGaugeVec, 1>,
     heartbeats: Table<IntCounterVec, 1>,
 }
@@ -55,6 +57,11 @@ impl Notifications {
                     &["channel"],
                 ),
                 [all.clone()],
+            ),
+            waiting_since: family.real_gauge(
+                "notifications_waiting_since_timestamp_seconds",
+                "When the oldest notification that waits was made; absent while none waits.",
+                &["channel"],
             ),
             broken: Table::new(
                 family.gauge(
@@ -111,9 +118,21 @@ impl Notifications {
         }
     }
 
-    pub(super) fn waiting(&self, channel: usize, notifications: usize) {
+    pub(super) fn waiting(&self, channel: usize, notifications: usize, oldest: Option<Timestamp>) {
         let waiting = i64::try_from(notifications).unwrap_or(i64::MAX);
         self.waiting.at([channel]).set(waiting);
+        let name = self
+            .channels
+            .get(channel)
+            .map_or(label::OTHER, String::as_str);
+        match oldest {
+            Some(oldest) => {
+                let since = self.waiting_since.with_label_values(&[name]);
+                since.set(oldest.0 as f64 / 1_000.0);
+            }
+            // It may not be there, which is just as well.
+            None => drop(self.waiting_since.remove_label_values(&[name])),
+        }
     }
 
     pub(super) fn broken(&self, channel: usize, broken: bool) {

@@ -70,6 +70,9 @@ impl Transport for Scripted {
     }
 }
 
+/// How many waited at each report, and how old the oldest of them was.
+type Waits = Vec<(usize, Option<Duration>)>;
+
 /// A worker with a paused clock, and what it did.
 struct Trial {
     transport: Scripted,
@@ -78,6 +81,7 @@ struct Trial {
     from: Option<mpsc::Receiver<Notice>>,
     outcomes: Arc<Mutex<Vec<&'static str>>>,
     broken: Arc<Mutex<Vec<bool>>>,
+    waits: Arc<Mutex<Waits>>,
 }
 
 impl Trial {
@@ -113,6 +117,7 @@ impl Trial {
             from: Some(from),
             outcomes: Arc::default(),
             broken: Arc::default(),
+            waits: Arc::default(),
         }
     }
 
@@ -127,7 +132,10 @@ impl Trial {
         let from = self.from.take().unwrap();
         let outcomes = Arc::clone(&self.outcomes);
         let broken = Arc::clone(&self.broken);
+        let waits = Arc::clone(&self.waits);
         let report = |report: Report| {
+            let waiting = (report.waiting, report.oldest);
+            waits.lock().unwrap().push(waiting);
             outcomes.lock().unwrap().push(report.outcome.as_str());
             broken.lock().unwrap().push(report.broken);
         };
@@ -185,6 +193,45 @@ async fn what_fails_for_now_is_tried_again_ever_more_rarely() {
         "sent",
     ];
     assert_eq!(trial.outcomes(), outcomes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_tried_again_waits_since_it_was_made() {
+    let mut trial = Trial::new(&[(2, 503, None), (3, 503, None), (0, 3, None), (0, 200, None)]);
+    let mut notice = Notice::from(Arc::new(story(Failure::AgentRefused)[0].clone()));
+    // An earlier run owed it.
+    notice.age = Duration::from_secs(60);
+    trial.into.as_ref().unwrap().try_send(notice).unwrap();
+    trial.work_to_the_end().await;
+    let waits = trial.waits.lock().unwrap().clone();
+    let waits: Vec<_> = waits
+        .iter()
+        .map(|(waiting, oldest)| (*waiting, oldest.map(|age| age.as_secs())))
+        .collect();
+    // Waits of 0.5, 1 and 0.5 s lie between the tries.
+    let expected = [(1, Some(62)), (1, Some(65)), (1, Some(66)), (0, None)];
+    assert_eq!(waits, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_all_that_waits_the_oldest_counts() {
+    let mut trial = Trial::new(&[(5, 503, Some(60)), (0, 200, None), (0, 200, None)]);
+    trial.give(&story(Failure::AgentRefused)[0]);
+    let into = trial.into.take().unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let other = fixture::incident(VmType::Browser, Failure::TapFailed)[0].clone();
+        into.try_send(Arc::new(other).into()).unwrap();
+        drop(into);
+        std::future::pending::<Instant>().await
+    };
+    trial.work(later).await;
+    let waits = trial.waits.lock().unwrap().clone();
+    let ages: Vec<_> = waits
+        .iter()
+        .map(|(waiting, oldest)| (*waiting, oldest.map(|age| age.as_secs())))
+        .collect();
+    assert_eq!(ages, [(2, Some(5)), (1, Some(62)), (0, None)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -220,7 +220,7 @@ pub(super) fn exercise(recorder: &Recorder) {
         },
     );
     recorder.notification("ops", "sent", Some(Duration::from_millis(2)));
-    recorder.waiting("ops", 3);
+    recorder.waiting("ops", 3, Some(Timestamp(1_767_599_400_500)));
     for result in [
         "ok",
         "full",
