@@ -129,6 +129,19 @@ struct Told {
     /// It waits until then whether its cause shows itself.
     waits_until: Option<Timestamp>,
     acknowledged: Option<Acknowledged>,
+    /// Somebody got a message about it.
+    #[serde(default)]
+    heard: bool,
+    /// So many messages about it were given up, of those that nobody got.
+    #[serde(default)]
+    lost: u32,
+}
+
+impl Told {
+    /// Nobody knows of it: what was sent was given up.
+    fn is_lost(&self) -> bool {
+        self.lost > 0 && !self.heard
+    }
 }
 
 /// An incident that ended lately: its symptoms get a moment to end, too.
@@ -225,6 +238,8 @@ impl Desk {
                 held: None,
                 waits_until: None,
                 acknowledged: None,
+                heard: true,
+                lost: 0,
             });
             self.touched.mark(Place::Told(incident.key.clone()));
             self.told.insert(incident.key.clone(), told);
@@ -252,6 +267,8 @@ impl Desk {
                     held: None,
                     waits_until: Some(now.plus_ms(wait)),
                     acknowledged: None,
+                    heard: false,
+                    lost: 0,
                 });
                 told.latest = notification;
                 self.say(&key, News::Fresh, now, out);
@@ -262,9 +279,20 @@ impl Desk {
     /// A message about an incident was delivered: its repeat counts from there.
     pub fn delivered(&mut self, incident: &str, at: Timestamp) {
         if let Some(told) = self.told.get_mut(incident)
-            && told.told_at < at
+            && (told.told_at < at || !told.heard)
         {
-            told.told_at = at;
+            told.told_at = told.told_at.max(at);
+            (told.heard, told.lost) = (true, 0);
+            self.touched.mark(Place::Told(incident.to_owned()));
+        }
+    }
+
+    /// A message about an incident was given up. One of which nobody has got a word is told again soon.
+    pub fn given_up(&mut self, incident: &str) {
+        if let Some(told) = self.told.get_mut(incident)
+            && !told.heard
+        {
+            told.lost = told.lost.saturating_add(1);
             self.touched.mark(Place::Told(incident.to_owned()));
         }
     }
@@ -370,7 +398,7 @@ impl Desk {
             incident: told.latest.incident.clone(),
             acknowledged: told.acknowledged.clone(),
             held: self.standing_hold(told, now),
-            is_told: told.sent,
+            is_told: told.sent && !told.is_lost(),
         };
         let windows = self.settings.maintenance.iter();
         View {

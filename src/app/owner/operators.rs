@@ -52,12 +52,16 @@ impl Owner {
                 channel,
                 incident,
                 outcome,
-            } => tracing::error!(
-                channel,
-                incident,
-                outcome = outcome.as_str(),
-                "nobody was told by this channel"
-            ),
+            } => {
+                tracing::error!(
+                    channel,
+                    incident,
+                    outcome = outcome.as_str(),
+                    "nobody was told by this channel"
+                );
+                self.desk.given_up(&incident);
+                self.gather.touched();
+            }
         }
     }
 

@@ -6,6 +6,9 @@ use crate::core::alert::{Kind, Notification, Reason, Remarks};
 use crate::core::event::Timestamp;
 use crate::core::rule::Severity;
 
+/// What nobody could be told is told again after so long, and after twice as long each time.
+const LOST_MS: i64 = 5 * 60_000;
+
 impl Desk {
     /// Says that silences end, where something that they silence still fires.
     pub(super) fn give_notice(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
@@ -47,10 +50,14 @@ impl Desk {
         if !told.sent || told.acknowledged.is_some() || told.held.is_some() {
             return None;
         }
-        let every = match told.latest.incident.severity() {
+        let mut every = match told.latest.incident.severity() {
             Severity::Page => self.settings.repeat_page_ms,
             Severity::Ticket => self.settings.repeat_ticket_ms,
         };
+        if told.is_lost() {
+            let doubled = 1_i64.checked_shl(told.lost - 1).unwrap_or(i64::MAX);
+            every = every.min(LOST_MS.saturating_mul(doubled.max(1)));
+        }
         Some(told.told_at.plus_ms(every))
     }
 
@@ -66,7 +73,10 @@ impl Desk {
                 continue;
             };
             let mut notification = told.latest.clone();
-            notification.kind = Kind::Update;
+            notification.kind = match told.is_lost() {
+                true => Kind::Firing,
+                false => Kind::Update,
+            };
             notification.reason = Reason::Repeat;
             notification.at = now;
             if let Some(open) = self.storm.digest(&key) {
@@ -114,10 +124,9 @@ impl Desk {
             },
         };
         // From here on it is an incident like others: it can be acknowledged, and is told again.
-        let acknowledged = self
-            .told
-            .get(&key)
-            .and_then(|told| told.acknowledged.clone());
+        let before = self.told.get(&key);
+        let acknowledged = before.and_then(|told| told.acknowledged.clone());
+        let (heard, lost) = before.map_or((false, 0), |told| (told.heard, told.lost));
         let told = Told {
             latest: notification.clone(),
             sent: true,
@@ -125,6 +134,8 @@ impl Desk {
             held: None,
             waits_until: None,
             acknowledged,
+            heard,
+            lost,
         };
         self.told.insert(key.clone(), told);
         self.touched.mark(Place::Told(key.clone()));

@@ -112,6 +112,10 @@ impl Desk {
             desk.take_back(place, &saved, (key, text))?;
         }
         desk.not_after(now);
+        // What was in the way of messages may have been mended.
+        for told in desk.told.values_mut() {
+            told.lost = told.lost.min(1);
+        }
         Ok(desk)
     }
 

@@ -1,6 +1,8 @@
 //! Repeats and acknowledgements.
 
+use super::keep::restart;
 use super::*;
+use crate::core::saved::Shelf;
 
 fn moments(story: &Story) -> Vec<i64> {
     story.sent.iter().map(|one| one.at.since(START)).collect()
@@ -31,6 +33,42 @@ fn a_ticket_is_told_again_every_day() {
     let told = moments(&story);
     assert_eq!(told.len(), 3);
     assert_eq!(told[2] - told[1], 24 * HOUR);
+}
+
+#[test]
+fn what_nobody_could_be_told_is_told_again_ever_more_rarely_until_somebody_has_it() {
+    let mut story = Story::new();
+    story.fire(refused("a"));
+    let mut expected = vec![0];
+    for wait in [5, 10, 20, 40, 80, 160, 240, 240] {
+        story.desk.given_up("a");
+        assert!(!story.desk.view(story.now).incidents[0].is_told);
+        story.pass(wait * MINUTE);
+        expected.push(expected.last().unwrap() + wait * MINUTE);
+    }
+    assert_eq!(moments(&story), expected);
+    assert!(story.sent.iter().all(|one| one.kind == Kind::Firing));
+    story.done();
+
+    let now = story.now;
+    story.desk.delivered("a", now);
+    assert!(story.desk.view(now).incidents[0].is_told);
+    // Who was told once is not forgotten.
+    story.desk.given_up("a");
+    story.pass(4 * HOUR);
+    assert_eq!(story.done(), ["update a repeat"]);
+}
+
+#[test]
+fn after_a_restart_what_nobody_could_be_told_is_told_at_once() {
+    let mut story = Story::new();
+    story.fire(refused("a"));
+    (0..9).for_each(|_| story.desk.given_up("a"));
+    story.pass(HOUR);
+    assert_eq!(story.done(), ["firing a"]);
+    restart(&mut story, &mut Shelf::default());
+    story.pass(SECOND);
+    assert_eq!(story.done(), ["firing a repeat"]);
 }
 
 #[test]
