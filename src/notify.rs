@@ -15,6 +15,7 @@ mod pace;
 mod page;
 mod pagerduty;
 mod queue;
+mod renewal;
 mod resort;
 mod retry;
 mod slack;
@@ -43,6 +44,7 @@ use crate::config::Notifier;
 use crate::core::alert::{self, Notification};
 use crate::core::event::Timestamp;
 use pace::Pace;
+use renewal::Renewing;
 
 /// Every way bootwatch can page someone. A new one is a file, a `mod` line and a row.
 pub(crate) const KINDS: &[Kind] = &[
@@ -208,7 +210,7 @@ impl Sender {
         Ok(Sender {
             name: notifier.name.clone(),
             context,
-            transport: (habits.open)(notifier)?,
+            transport: Box::new(Renewing::open(notifier, habits.open)?),
             pace: habits.pace,
             max_age: habits.max_age,
             takes_notices: habits.takes_notices,

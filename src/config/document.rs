@@ -314,7 +314,11 @@ impl Reader<'_> {
                     )
                 })?;
             let path = secret::locate(written, self.surroundings.credentials(), self.directory);
-            return shape.check(&Value::String(secret::read(&path)?));
+            let setting = shape.check(&Value::String(secret::read(&path)?))?;
+            return Ok(match setting {
+                Setting::Secret(secret) => Setting::Secret(secret.kept_in(path)),
+                other => other,
+            });
         }
         if self.variables.contains_key(&entry.path) {
             return shape.check(value);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::document::Settings;
 use super::keys::{Fallback, Key};
 use super::problem::Problems;
-use super::secret::Endpoint;
+use super::secret::{Endpoint, Secret};
 use super::shape::Shape;
 
 pub use alertmanager::Alertmanager;
@@ -79,7 +79,48 @@ pub(super) const TYPE: Key = Key {
     doc: "The kind of notifier, which decides the other keys.",
 };
 
+impl Notifier {
+    /// With its secret read again, if the file holds another one by now.
+    ///
+    /// # Errors
+    /// The file cannot be used as it is; the message does not hold the secret.
+    pub fn renewed(&self) -> Result<Option<Notifier>, String> {
+        let mut notifier = self.clone();
+        let Some(secret) = notifier.channel.secret() else {
+            return Ok(None);
+        };
+        let Some(renewed) = secret.renewed()? else {
+            return Ok(None);
+        };
+        *secret = renewed;
+        Ok(Some(notifier))
+    }
+
+    /// As if its secret had come from this file.
+    #[cfg(test)]
+    pub(crate) fn with_secret_in(mut self, path: &std::path::Path) -> Notifier {
+        if let Some(secret) = self.channel.secret() {
+            *secret = secret.clone().kept_in(path.to_owned());
+        }
+        self
+    }
+}
+
 impl Channel {
+    /// By which its receiver knows us, beside its URL.
+    fn secret(&mut self) -> Option<&mut Secret> {
+        match self {
+            Channel::Webhook(webhook) => webhook.authorization.as_mut(),
+            Channel::Email(email) => email.login.as_mut().map(|(_, password)| password),
+            Channel::PagerDuty(pagerduty) => Some(&mut pagerduty.routing_key),
+            Channel::Slack(slack) => match &mut slack.target {
+                SlackTarget::Webhook(_) => None,
+                SlackTarget::Bot { token, .. } => Some(token),
+            },
+            Channel::Alertmanager(alertmanager) => alertmanager.authorization.as_mut(),
+        }
+    }
+
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

@@ -11,17 +11,41 @@ const SHOWN: &str = "***";
 /// A password, token or key. Neither `Debug` nor `Display` shows it; [`Secret::expose`] is the one way to it, and
 /// is called where the value leaves for its destination.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    value: String,
+    /// Where it was read; it may be another one there by now.
+    file: Option<Box<Path>>,
+}
 
 impl Secret {
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
+        Self {
+            value: value.into(),
+            file: None,
+        }
+    }
+
+    pub(super) fn kept_in(self, path: PathBuf) -> Self {
+        Self {
+            file: Some(path.into()),
+            ..self
+        }
     }
 
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.value
+    }
+
+    /// What its file holds now, if that is another secret.
+    pub(super) fn renewed(&self) -> Result<Option<Secret>, String> {
+        let Some(path) = &self.file else {
+            return Ok(None);
+        };
+        let value = read(path)?;
+        let renewed = Secret::new(value).kept_in(path.to_path_buf());
+        Ok((renewed != *self).then_some(renewed))
     }
 }
 
@@ -226,6 +250,27 @@ mod tests {
             with("a\nb\n"),
             Err("holds 2 lines; a secret is one line".to_owned())
         );
+    }
+
+    #[test]
+    fn a_secret_is_renewed_by_its_file_alone_and_only_by_another_value() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let write = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        write("hunter2\n");
+        let secret = Secret::new("hunter2");
+        assert_eq!(secret.renewed(), Ok(None), "it has no file");
+        let secret = secret.kept_in(path.clone());
+        assert_eq!(secret.renewed(), Ok(None), "it is the same");
+        write("");
+        assert!(secret.renewed().is_err());
+        write("hunter3\n");
+        let renewed = secret.renewed().unwrap().unwrap();
+        assert_eq!(renewed.expose(), "hunter3");
+        assert_eq!(renewed.renewed(), Ok(None));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::http::{Post, secret_value};
 use super::page::Context;
 use super::retry::{self, Jitter};
 use super::worker::{Outcome, Report};
-use super::{Duty, Kind, Unusable};
+use super::{Duty, Kind, Unusable, renewal};
 use crate::clock;
 use crate::config::{Alertmanager, Channel, Notifier};
 use crate::core::alert::{Incident, Notification};
@@ -72,6 +72,9 @@ pub struct Publisher {
 /// One instance, which is told by itself.
 pub struct Instance {
     channel: String,
+    notifier: Notifier,
+    /// Its place among the notifier's.
+    at: usize,
     /// Host and port, for logs.
     place: String,
     post: Post,
@@ -94,7 +97,7 @@ impl Publisher {
             return Err(Unusable::new(name, "it is no Alertmanager"));
         };
         let instances = (0..settings.urls.len())
-            .map(|at| Instance::open(name, settings, at, context.clone()))
+            .map(|at| Instance::open(notifier, settings, at, context.clone()))
             .collect::<Result<_, _>>()?;
         Ok(Publisher {
             name: name.clone(),
@@ -142,23 +145,18 @@ impl Publisher {
 
 impl Instance {
     fn open(
-        name: &str,
+        notifier: &Notifier,
         settings: &Alertmanager,
         at: usize,
         context: Context,
     ) -> Result<Instance, Unusable> {
-        let mut headers = HeaderMap::new();
-        if let Some(secret) = &settings.authorization {
-            let value = secret_value(secret)
-                .ok_or_else(|| Unusable::new(name, "its authorization cannot be sent"))?;
-            headers.insert(AUTHORIZATION, value);
-        }
-        let url = &settings.urls[at];
-        let (host, port) = url.place();
+        let (host, port) = settings.urls[at].place();
         Ok(Instance {
-            channel: name.to_owned(),
+            channel: notifier.name.clone(),
+            notifier: notifier.clone(),
+            at,
             place: format!("{host}:{port}"),
-            post: Post::open(name, url, API, settings.timeout, headers)?,
+            post: post(notifier, settings, at)?,
             context,
             rhythm: RHYTHM,
         })
@@ -173,7 +171,7 @@ impl Instance {
     /// Tells the instance whatever is shown, until nobody shows anything any more and the last was told. `stop` yields
     /// the moment by which it must have ended. Nothing is resolved at the end: a restart is no recovery.
     pub async fn run(
-        self,
+        mut self,
         state: watch::Receiver<Arc<State>>,
         report: impl FnMut(Report) + Send,
         stop: impl Future<Output = Instant> + Send,
@@ -192,7 +190,7 @@ impl Instance {
     }
 
     async fn publish(
-        &self,
+        &mut self,
         mut state: watch::Receiver<Arc<State>>,
         mut report: impl FnMut(Report) + Send,
     ) {
@@ -219,7 +217,7 @@ impl Instance {
 
     /// Tells all of it once, and says when the next round is due.
     async fn round(
-        &self,
+        &mut self,
         shown: &State,
         health: &mut Health,
         report: &mut (impl FnMut(Report) + Send),
@@ -234,7 +232,13 @@ impl Instance {
         let mut result = Ok(());
         for batch in batches {
             // What one batch meets is no reason to keep the next back.
-            let told = self.tell(batch).await;
+            let mut told = self.tell(batch.clone()).await;
+            if let Err(error) = &told
+                && error.breaks_receiver()
+                && self.renew().await
+            {
+                told = self.tell(batch).await;
+            }
             if result.is_ok() || matches!(told, Err(NotifyError::Transient { .. })) {
                 result = told.and(result);
             }
@@ -264,9 +268,34 @@ impl Instance {
         Some(now + wait)
     }
 
+    /// Takes the authorization that its file holds now; false where that is no other one.
+    async fn renew(&mut self) -> bool {
+        let at = self.at;
+        let open = move |notifier: &Notifier| match &notifier.channel {
+            Channel::Alertmanager(settings) => post(notifier, settings, at),
+            _ => Err(Unusable::new(&notifier.name, "it is no Alertmanager")),
+        };
+        let Some((notifier, post)) = renewal::renewed(self.notifier.clone(), open).await else {
+            return false;
+        };
+        (self.notifier, self.post) = (notifier, post);
+        true
+    }
+
     async fn tell(&self, batch: Vec<u8>) -> Result<(), NotifyError> {
         self.post.state(batch).await?.by_status()
     }
+}
+
+fn post(notifier: &Notifier, settings: &Alertmanager, at: usize) -> Result<Post, Unusable> {
+    let name = &notifier.name;
+    let mut headers = HeaderMap::new();
+    if let Some(secret) = &settings.authorization {
+        let value = secret_value(secret)
+            .ok_or_else(|| Unusable::new(name, "its authorization cannot be sent"))?;
+        headers.insert(AUTHORIZATION, value);
+    }
+    Post::open(name, &settings.urls[at], API, settings.timeout, headers)
 }
 
 /// How an instance does, so that each change is said once.

@@ -419,6 +419,31 @@ async fn each_round_goes_to_the_api_with_its_authorization() {
     assert_eq!(got[0].header("authorization"), Some("hunter2"));
 }
 
+#[tokio::test]
+async fn a_round_that_is_refused_is_told_again_with_the_secret_that_the_file_holds_now() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter3").unwrap();
+    let no = fixture::server::Reply::Answer("401 Unauthorized", "", "{}");
+    let (address, thread) = receiver(vec![no, OK, OK]);
+    let notifier = notifier(alertmanager("http", address)).with_secret_in(file.path());
+    let publisher = Publisher::new(&notifier, context()).unwrap();
+    let (show, shown) = watch::channel(showing(vec![incident(
+        Happened::Firing,
+        Failure::AgentRefused,
+    )]));
+    let mut instance = publisher.into_instances().remove(0);
+    instance.rhythm = QUICK;
+    let running = instance.run(shown, |_| (), std::future::pending());
+    let got = async {
+        let got = requests(thread).await;
+        drop(show);
+        got
+    };
+    let (_, got) = tokio::join!(tokio::time::timeout(PATIENCE, running), got);
+    let sent: Vec<_> = got.iter().map(|got| got.header("authorization")).collect();
+    assert_eq!(sent, [Some("hunter2"), Some("hunter3"), Some("hunter3")]);
+}
+
 fn told(incidents: Vec<Incident>, now: Timestamp) -> Vec<Vec<Value>> {
     payload::batches(&State { incidents }, &context(), RHYTHM, now)
         .iter()
