@@ -25,13 +25,15 @@ use super::model::Live;
 pub(super) const MOST: usize = 40;
 /// Pages look so often at most.
 const PACE: Duration = Duration::from_secs(2);
-/// A stream that nothing is said on looks dead to what lies between.
-const SILENCE: Duration = Duration::from_secs(15);
+/// After this, and [`PACE`], the page is told that all is still here: it looks then, as the state may have changed by
+/// nothing being seen. A page that has seen nothing for 20 s says that it is not live (`assets/live.js`).
+const SILENCE: Duration = Duration::from_secs(8);
 const LIFETIME: Duration = Duration::from_secs(240);
 
 const BEGIN: &str = "retry: 3000\nevent: changed\ndata: now\n\n";
 const CHANGED: &str = "event: changed\ndata: now\n\n";
-const STILL: &str = ": still here\n\n";
+/// An event and no comment, since script does not see comments.
+const STILL: &str = "event: still\ndata: now\n\n";
 
 pub(super) struct Events {
     places: Arc<Semaphore>,

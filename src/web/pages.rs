@@ -382,6 +382,7 @@ pub(super) fn banner(page: &Page<'_>) -> Markup {
     let in_title = matches!(page.verdict.because, Because::Incident(_));
     html! {
         section id="state" class={ "state s-" (state.as_str()) } data-live role="status" aria-live="polite" aria-atomic="true" {
+            p id="not-live" {}
             div.word { span.dot {} (layout::word(state)) }
             h1 { (title) }
             @if let Some(detail) = detail { p { (detail) } }
@@ -399,8 +400,12 @@ pub(super) fn banner(page: &Page<'_>) -> Markup {
 }
 
 impl Written {
+    /// The footer says as of when, which makes it no other page.
     pub(super) fn of(html: String) -> Written {
-        let tag = format!("\"{:032x}\"", UserKey::from_text(html.as_bytes()).0);
+        let said = html
+            .rsplit_once("<footer>")
+            .map_or(&*html, |(said, _)| said);
+        let tag = format!("\"{:032x}\"", UserKey::from_text(said.as_bytes()).0);
         Written {
             body: Bytes::from(html),
             tag,

@@ -2,7 +2,8 @@
 //!
 //! Chromium looks at each page at phone and desktop width, light and dark, with and without script: axe-core finds no
 //! serious fault, nothing is on the console, nothing overflows, nothing is fetched from elsewhere, and what a hostile log
-//! says is text. Then an operator takes the incident without script, and a page that is open with script says so.
+//! says is text. Then an operator takes the incident without script, and a page that is open with script says so. Last, the
+//! server hangs, goes and refuses, and what an open page shows is grey meanwhile.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -237,5 +238,18 @@ fn an_operator_acts_without_script_and_an_open_page_follows() {
     assert_eq!(found["problems"], json!([]), "{found:#}");
     let taken = api(&sidecar, "/api/v1/incidents");
     assert_eq!(taken["incidents"][0]["acknowledged"]["author"], "ada");
+    sidecar.stop().unwrap();
+}
+
+#[test]
+fn an_open_page_is_grey_while_nobody_answers_it_and_recovers() {
+    let Watched {
+        sidecar,
+        _pager,
+        _folder,
+    } = watched();
+    let base = format!("http://{}", sidecar.address);
+    let found = browse("follow.js", json!({ "base": base }));
+    assert_eq!(found["problems"], json!([]), "{found:#}");
     sidecar.stop().unwrap();
 }

@@ -1,9 +1,17 @@
 // What changes is fetched and put in its place; without this script the page is the same, as of when it was loaded.
+//
+// The stream says when to look (events.rs) and the page is what was seen. So only an answer to a look shows that the page
+// is live: without one for a while nobody knows how things stand, whatever the colour was, and the page says so.
 "use strict";
 (() => {
   const places = () => [...document.querySelectorAll("[data-live]")];
   if (places().length === 0) return;
-  let busy = false, tag = null;
+  // The stream makes us look at least every 10 s, so that one look may fail.
+  const SILENCE = 20_000, PATIENCE = 8_000, FIRST_PAUSE = 2_000, LONGEST_PAUSE = 15_000;
+  const age = document.getElementById("live");
+  const said = (text) => { if (age) age.textContent = text; };
+  let busy = false, tag = null, live = true, seen = Date.now();
+  let seenOn = Date.parse(age?.querySelector("time")?.dateTime) || seen;
 
   // Somebody writes or reads in there: it stays as it is until he leaves.
   const inUse = (place) => {
@@ -13,36 +21,107 @@
     return Boolean(marked && !marked.isCollapsed && place.contains(marked.anchorNode));
   };
 
+  // The server's clock, in the zone of the page.
+  const clock = (at) => {
+    const form = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+    try {
+      return new Date(at).toLocaleTimeString("en-GB", { ...form, timeZone: age?.dataset.zone || "UTC" });
+    } catch {
+      return `${new Date(at).toLocaleTimeString("en-GB", { ...form, timeZone: "UTC" })} UTC`;
+    }
+  };
+
+  const grey = () => {
+    if (!live || document.hidden || Date.now() - seen < SILENCE) return;
+    live = false;
+    tag = null;
+    const since = `ot live since ${clock(seenOn)}`;
+    for (const id of ["state", "brand"]) {
+      const place = document.getElementById(id);
+      if (place) place.className = place.className.replace(/\bs-\S+/, "s-unknown");
+    }
+    const word = document.querySelector("#brand .away");
+    if (word) word.textContent = "state: unknown";
+    const banner = document.getElementById("not-live");
+    if (banner) banner.textContent = `N${since}; what stands here is of then.`;
+    document.title = `Not live · ${document.title}`;
+    said(`n${since}, trying again`);
+  };
+
+  const lively = (answer) => {
+    seen = Date.now();
+    seenOn = Date.parse(answer.headers.get("date")) || seen;
+    live = true;
+    const banner = document.getElementById("not-live");
+    if (banner) banner.textContent = "";
+    said("live");
+  };
+
   const refresh = async () => {
     if (busy || document.hidden) return;
     busy = true;
     try {
-      const answer = await fetch(location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+      const answer = await fetch(location.href, {
+        headers: tag ? { "If-None-Match": tag } : {},
+        cache: "no-store",
+        // A server that hangs takes the question and never answers.
+        signal: AbortSignal.timeout(PATIENCE),
+      });
+      // What was turned grey meanwhile needs the whole page to be turned back.
+      if (answer.status === 304 && live) lively(answer);
       if (answer.status !== 200) return;
-      tag = answer.headers.get("etag");
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      tag = answer.headers.get("etag");
+      lively(answer);
       document.title = fresh.title;
       for (const place of places()) {
         const now = fresh.getElementById(place.id);
-        if (!now || inUse(place)) continue;
-        const focus = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+        if (!now) continue;
         place.className = now.className;
+        if (inUse(place)) continue;
+        const focus = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
         if (place.innerHTML !== now.innerHTML) place.innerHTML = now.innerHTML;
         if (focus) place.querySelector(`[href="${CSS.escape(focus)}"]`)?.focus();
       }
       for (const open of document.querySelectorAll("time[datetime]")) open.title = open.dateTime;
     } catch {
-      // The next event tries again.
+      // The next event tries again, or the next stream.
     } finally {
       busy = false;
     }
   };
 
-  const age = document.getElementById("live");
-  const said = (text) => { if (age) age.textContent = text; };
-  const events = new EventSource("/events");
-  events.addEventListener("open", () => said("live"));
-  events.addEventListener("changed", refresh);
-  events.addEventListener("error", () => said("not live, trying again"));
+  let events = null, pause = FIRST_PAUSE, again = null, heard = 0;
+  const follow = () => {
+    clearTimeout(again);
+    again = null;
+    events?.close();
+    heard = Date.now();
+    events = new EventSource("/events");
+    const look = () => {
+      heard = Date.now();
+      pause = FIRST_PAUSE;
+      refresh();
+    };
+    events.addEventListener("changed", look);
+    events.addEventListener("still", look);
+    events.addEventListener("error", () => {
+      said("not live, trying again");
+      if (events?.readyState === EventSource.CLOSED) later();
+    });
+  };
+  // The browser gives up after a refusal, and does not see that the other end is gone. Meanwhile the page is looked at.
+  const later = () => {
+    if (again !== null) return;
+    again = setTimeout(follow, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
+    refresh();
+  };
+
+  follow();
+  setInterval(() => {
+    grey();
+    if (Date.now() - heard > SILENCE) later();
+  }, 1_000);
   document.addEventListener("visibilitychange", refresh);
 })();

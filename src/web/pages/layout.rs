@@ -81,7 +81,7 @@ pub(super) fn whole(page: &Page<'_>, title: &str, at: &str, body: Markup) -> Str
                 footer {
                     p {
                         "bootwatch " (page.version) " · times in " (page.zone_name()) " · "
-                        span id="live" { "as of loading" }
+                        span id="live" data-zone=(page.zone_name()) { "as of " (page.moment(page.now)) " " (page.zone_name()) }
                         " · " a href="/api/v1" { "JSON" } " · " a href="/metrics" { "metrics" }
                     }
                 }

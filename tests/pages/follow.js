@@ -1,0 +1,107 @@
+// An open page that follows, behind a door that can hang, be shut, or refuse the stream, as a server or a network does.
+// Prints what is wrong as JSON: { problems }.
+"use strict";
+const http = require("node:http");
+const { chromium } = require("playwright-core");
+
+// Between the browser and bootwatch.
+const door = (base) => {
+  const sockets = new Set(), streams = new Set(), held = [];
+  const state = { hangs: false, refuses: false, asked: 0, streams };
+  const pass = (request, response) => {
+    const isStream = request.url === "/events";
+    if (isStream) state.asked += 1;
+    if (isStream && state.refuses) return response.writeHead(503).end();
+    const onward = http.request(base + request.url, { method: request.method, headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.on("data", (piece) => { if (state.hangs) held.push(() => response.write(piece)); else response.write(piece); });
+      answer.on("end", () => response.end());
+    });
+    onward.on("error", () => response.destroy());
+    response.on("close", () => { onward.destroy(); streams.delete(response); });
+    if (isStream) streams.add(response);
+    onward.end();
+  };
+  const server = http.createServer((request, response) => {
+    if (state.hangs) held.push(() => pass(request, response)); else pass(request, response);
+  });
+  server.on("connection", (socket) => { sockets.add(socket); socket.on("close", () => sockets.delete(socket)); });
+  const listen = (port) => new Promise((done) => { server.listen(port, "127.0.0.1", () => done(server.address().port)); });
+  return Object.assign(state, {
+    listen,
+    thaw() { state.hangs = false; for (const work of held.splice(0)) work(); },
+    shut: () => new Promise((done) => { server.close(done); for (const socket of sockets) socket.destroy(); }),
+  });
+};
+
+const main = async () => {
+  const asked = JSON.parse(process.argv[2]);
+  const problems = [];
+  const say = (holds, what) => { if (!holds) problems.push(what); };
+  const between = door(asked.base);
+  const port = await between.listen(0);
+  const browser = await chromium.launch({
+    executablePath: asked.chromium,
+    args: [
+      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ],
+  });
+  try {
+    const page = await (await browser.newContext()).newPage();
+    page.setDefaultTimeout(60_000);
+    await page.clock.install();
+    const until = (what, holds, given) => page.waitForFunction(holds, given, { polling: 100 })
+      .catch(async () => { throw new Error(`not in time: ${what}: ${await page.innerText("body")}`); });
+    // The page's time passes at once until it holds.
+    const passing = async (what, holds) => {
+      for (let turn = 0; turn < 200; turn += 1) {
+        if (await page.evaluate(holds)) return;
+        await page.clock.runFor(1_000);
+      }
+      throw new Error(`never: ${what}: ${await page.innerText("body")}`);
+    };
+    const isLive = () => document.getElementById("live").textContent === "live"
+      && document.getElementById("state").classList.contains("s-down")
+      && document.getElementById("brand").className === "s-down"
+      && document.getElementById("not-live").textContent === "" && !document.title.startsWith("Not live");
+    const isGrey = () => document.getElementById("state").className === "state s-unknown"
+      && document.getElementById("brand").className === "s-unknown"
+      && /^Not live since \d\d:\d\d:\d\d; what stands here is of then\.$/.test(document.getElementById("not-live").textContent)
+      && document.title.startsWith("Not live") && document.getElementById("live").textContent.includes("trying again");
+
+    await page.goto(`http://127.0.0.1:${port}/`);
+    await until("it follows", isLive);
+
+    between.hangs = true;
+    await passing("a server that hangs turns the page grey", isGrey);
+    between.thaw();
+    await passing("it is live again after it hung", isLive);
+
+    await between.shut();
+    await passing("a server that is gone turns the page grey", isGrey);
+    await between.listen(port);
+    await passing("it is live again after the server was gone", isLive);
+
+    // Nothing is heard any more while all places are taken, yet the page looks; then a place is free.
+    between.refuses = true;
+    for (const stream of between.streams) stream.destroy();
+    const before = between.asked;
+    await passing("the stream is refused", () => document.getElementById("live").textContent !== "live");
+    for (let turn = 0; turn < 200 && between.asked < before + 3; turn += 1) await page.clock.runFor(1_000);
+    say(between.asked >= before + 3, "a refused stream is not asked for again");
+    await until("it is live without a stream", isLive);
+    between.refuses = false;
+    for (let turn = 0; turn < 200 && between.streams.size === 0; turn += 1) await page.clock.runFor(1_000);
+    say(between.streams.size === 1, `${between.streams.size} streams after a refusal`);
+  } finally {
+    await browser.close();
+    await between.shut();
+  }
+  process.stdout.write(JSON.stringify({ problems }));
+};
+
+main().catch((error) => {
+  process.stderr.write(`${error.stack}\n`);
+  process.exitCode = 1;
+});
