@@ -73,6 +73,25 @@ const main = async () => {
     await page.goto(`http://127.0.0.1:${port}/`);
     await until("it follows", isLive);
 
+    // Headless Chromium shows every page, so the test says what the page is told.
+    const hide = (hidden) => page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+    const soon = async (what, holds) => {
+      for (const end = Date.now() + 60_000; !holds();) {
+        if (Date.now() > end) throw new Error(`not in time: ${what}`);
+        await page.evaluate(() => 0);
+      }
+    };
+    await hide(true);
+    await soon("a hidden page leaves its stream", () => between.streams.size === 0);
+    await page.clock.runFor(60_000);
+    say(await page.evaluate(isLive) && between.streams.size === 0, "a hidden page does something");
+    await hide(false);
+    await soon("a page that is shown again follows", () => between.streams.size === 1);
+    await until("it is live when shown again", isLive);
+
     between.hangs = true;
     await passing("a server that hangs turns the page grey", isGrey);
     between.thaw();

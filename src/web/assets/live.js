@@ -32,7 +32,7 @@
   };
 
   const grey = () => {
-    if (!live || document.hidden || Date.now() - seen < SILENCE) return;
+    if (!live || Date.now() - seen < SILENCE) return;
     live = false;
     tag = null;
     const since = `ot live since ${clock(seenOn)}`;
@@ -93,7 +93,6 @@
 
   let events = null, pause = FIRST_PAUSE, again = null, heard = 0;
   const follow = () => {
-    clearTimeout(again);
     again = null;
     events?.close();
     heard = Date.now();
@@ -118,10 +117,21 @@
     refresh();
   };
 
-  follow();
+  // A browser has six connections to a server for all its tabs, so one that nobody sees leaves its own to the others.
+  const shown = () => {
+    clearTimeout(again);
+    again = null;
+    events?.close();
+    if (document.hidden) return;
+    follow();
+    refresh();
+  };
+
+  shown();
   setInterval(() => {
+    if (document.hidden) return;
     grey();
     if (Date.now() - heard > SILENCE) later();
   }, 1_000);
-  document.addEventListener("visibilitychange", refresh);
+  document.addEventListener("visibilitychange", shown);
 })();
