@@ -73,6 +73,15 @@ const main = async () => {
     await page.goto(`http://127.0.0.1:${port}/`);
     await until("it follows", isLive);
 
+    // What the reader opened stays open, and he stays where he was, while all around it is replaced.
+    const summary = page.locator("#now summary").first();
+    await summary.focus();
+    await page.keyboard.press("Enter");
+    await page.evaluate(() => { document.querySelector("#now").firstElementChild.dataset.old = "yes"; });
+    await until("the page is put in its place anew", () => !document.querySelector("#now [data-old]"));
+    const kept = await page.evaluate(() => [document.querySelector("#now details").open, document.activeElement.localName]);
+    say(kept.join() === "true,summary", `after a refresh: open and focus are ${kept}`);
+
     // Headless Chromium shows every page, so the test says what the page is told.
     const hide = (hidden) => page.evaluate((hidden) => {
       Object.defineProperty(document, "hidden", { value: hidden, configurable: true });

@@ -13,12 +13,35 @@
   let busy = false, tag = null, live = true, seen = Date.now();
   let seenOn = Date.parse(age?.querySelector("time")?.dateTime) || seen;
 
-  // Somebody writes or reads in there: it stays as it is until he leaves.
+  // What was fetched last, since what is shown differs by what the reader did with it.
+  const fetched = new Map(places().map((place) => [place.id, place.innerHTML]));
+
+  // Somebody writes or reads in there, or has written: it stays as it is until he is done.
   const inUse = (place) => {
     const focus = document.activeElement;
     if (focus && place.contains(focus) && focus.matches("input, select, textarea")) return true;
+    if ([...place.querySelectorAll("input, textarea")].some((field) => field.value !== field.defaultValue)) return true;
     const marked = document.getSelection();
     return Boolean(marked && !marked.isCollapsed && place.contains(marked.anchorNode));
+  };
+
+  // Where an element is, in words that hold for the next text as well: below what has an id, by where it leads or its turn.
+  const spot = (element) => {
+    if (element.id) return [`#${CSS.escape(element.id)}`, 0];
+    const href = element.getAttribute("href");
+    const kind = href ? `[href="${CSS.escape(href)}"]` : element.localName;
+    const all = `#${CSS.escape(element.parentElement.closest("[id]").id)} ${kind}`;
+    return [all, [...document.querySelectorAll(all)].indexOf(element)];
+  };
+  const at = ([all, turn]) => document.querySelectorAll(all)[turn];
+
+  // What the reader opened stays open, and he stays where he was.
+  const replace = (place, text) => {
+    const focus = place.contains(document.activeElement) && place !== document.activeElement ? spot(document.activeElement) : null;
+    const folds = [...place.querySelectorAll("details")].map((fold) => [spot(fold), fold.open]);
+    place.innerHTML = text;
+    for (const [fold, open] of folds) at(fold)?.toggleAttribute("open", open);
+    if (focus) at(focus)?.focus({ preventScroll: true });
   };
 
   // The server's clock, in the zone of the page.
@@ -35,6 +58,7 @@
     if (!live || Date.now() - seen < SILENCE) return;
     live = false;
     tag = null;
+    fetched.clear();
     const since = `ot live since ${clock(seenOn)}`;
     for (const id of ["state", "brand"]) {
       const place = document.getElementById(id);
@@ -78,10 +102,9 @@
         const now = fresh.getElementById(place.id);
         if (!now) continue;
         place.className = now.className;
-        if (inUse(place)) continue;
-        const focus = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-        if (place.innerHTML !== now.innerHTML) place.innerHTML = now.innerHTML;
-        if (focus) place.querySelector(`[href="${CSS.escape(focus)}"]`)?.focus();
+        if (inUse(place) || fetched.get(place.id) === now.innerHTML) continue;
+        replace(place, now.innerHTML);
+        fetched.set(place.id, now.innerHTML);
       }
       for (const open of document.querySelectorAll("time[datetime]")) open.title = open.dateTime;
     } catch {

@@ -331,7 +331,8 @@ pub(super) fn maintenance(page: &Page<'_>) -> Markup {
 pub(super) fn end(page: &Page<'_>, action: &str, what: &str) -> Markup {
     html! {
         @if page.operable {
-            details {
+            // Named, so that an open page that follows keeps this one open, and not the one that took its place.
+            details id=(action) {
                 summary { (what) }
                 form method="post" action=(action) { div.fields { (who()) } button type="submit" { (what) } }
             }
