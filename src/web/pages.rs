@@ -373,7 +373,8 @@ fn capital(text: &str) -> String {
     }
 }
 
-/// The banner that says how things stand; it is read out when it changes.
+/// The banner that says how things stand; the word and the sentence are read out when they change, and not the time that
+/// passes.
 pub(super) fn banner(page: &Page<'_>) -> Markup {
     let (title, detail) = sentence(page);
     let state = page.verdict.state;
@@ -381,17 +382,21 @@ pub(super) fn banner(page: &Page<'_>) -> Markup {
     let since = page.verdict.since;
     let in_title = matches!(page.verdict.because, Because::Incident(_));
     html! {
-        section id="state" class={ "state s-" (state.as_str()) } data-live role="status" aria-live="polite" aria-atomic="true" {
-            p id="not-live" {}
-            div.word { span.dot {} (layout::word(state)) }
-            h1 { (title) }
-            @if let Some(detail) = detail { p { (detail) } }
-            @if let Some(since) = since {
-                p.soft {
-                    @if in_title { "For " (text::length(page.now.since(since))) }
-                    @else { "Since " (page.moment(since)) " (" (text::length(page.now.since(since))) ")" }
-                    @if let Because::Incident(key) = &page.verdict.because {
-                        " · " a href={ "/incidents/" (key) } { "the incident" }
+        section id="state" class={ "state s-" (state.as_str()) } data-live {
+            p id="not-live" role="status" {}
+            div id="said" data-live role="status" aria-live="polite" aria-atomic="true" {
+                div.word { span.dot {} (layout::word(state)) }
+                h1 { (title) }
+            }
+            div id="since" data-live {
+                @if let Some(detail) = detail { p { (detail) } }
+                @if let Some(since) = since {
+                    p.soft {
+                        @if in_title { "For " (text::length(page.now.since(since))) }
+                        @else { "Since " (page.moment(since)) " (" (text::length(page.now.since(since))) ")" }
+                        @if let Because::Incident(key) = &page.verdict.because {
+                            " · " a href={ "/incidents/" (key) } { "the incident" }
+                        }
                     }
                 }
             }

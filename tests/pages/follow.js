@@ -77,9 +77,15 @@ const main = async () => {
     const summary = page.locator("#now summary").first();
     await summary.focus();
     await page.keyboard.press("Enter");
-    await page.evaluate(() => { document.querySelector("#now").firstElementChild.dataset.old = "yes"; });
+    await page.evaluate(() => {
+      for (const id of ["now", "said", "since"]) document.getElementById(id).firstElementChild.dataset.old = "yes";
+    });
     await until("the page is put in its place anew", () => !document.querySelector("#now [data-old]"));
     const kept = await page.evaluate(() => [document.querySelector("#now details").open, document.activeElement.localName]);
+    // The time that passes is outside of what is read out, which is not touched while it says the same.
+    await until("the time that passes is shown", () => !document.querySelector("#since [data-old]"));
+    say(await page.evaluate(() => document.querySelector("#said [data-old]") !== null), "the state is read out again");
+    say(!/For \d/.test(await page.innerText("#said")), "the time is read out");
     say(kept.join() === "true,summary", `after a refresh: open and focus are ${kept}`);
 
     // Headless Chromium shows every page, so the test says what the page is told.

@@ -58,7 +58,7 @@
     if (!live || Date.now() - seen < SILENCE) return;
     live = false;
     tag = null;
-    fetched.clear();
+    fetched.delete("brand");
     const since = `ot live since ${clock(seenOn)}`;
     for (const id of ["state", "brand"]) {
       const place = document.getElementById(id);
@@ -102,6 +102,8 @@
         const now = fresh.getElementById(place.id);
         if (!now) continue;
         place.className = now.className;
+        // One with places in it is their frame.
+        if (place.querySelector("[data-live]")) continue;
         if (inUse(place) || fetched.get(place.id) === now.innerHTML) continue;
         replace(place, now.innerHTML);
         fetched.set(place.id, now.innerHTML);
