@@ -208,7 +208,11 @@ impl Site {
         let none = (Day::default(), Month::default());
         let day = kept.day.as_ref().map_or(&none.0, |(_, day)| day);
         let month = kept.month.as_ref().map_or(&none.1, |(_, month)| month);
-        let html = self.whole("Now", "/", |page| now::body(page, day, month));
+        // A tab among many says by its title how things stand.
+        let html = self.with_page(|page| {
+            let title = layout::word(page.verdict.state);
+            layout::whole(page, title, "/", now::body(page, day, month))
+        });
         let written = Written::of(html);
         kept.written = Some((moment, written.clone()));
         written

@@ -73,6 +73,11 @@ const main = async () => {
     await page.goto(`http://127.0.0.1:${port}/`);
     await until("it follows", isLive);
 
+    // A tab among many, and whoever sees no colour, are told in words.
+    say((await page.title()).startsWith("Down · "), `the tab says ${await page.title()}`);
+    const sources = await page.innerText("section[aria-labelledby=h-sources] tbody");
+    say(/log\s+seen/.test(sources), `the sources are told by colour alone: ${sources}`);
+
     // What the reader opened stays open, and he stays where he was, while all around it is replaced.
     const summary = page.locator("#now summary").first();
     await summary.focus();

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::model::{ActLine, MessageLine, Words};
-use super::layout::tag;
+use super::layout::{self, tag};
 use super::text::{self, ago};
 use super::{Page, Site, boots, operate, page, sorry, unread, why};
 use crate::core::alert::Incident;
@@ -110,8 +110,10 @@ pub(super) async fn one(
     let acts = site.past().acts(Some(key), MOST).await.unwrap_or_default();
     match told {
         Ok(messages) => {
-            let html = site.whole("Incident", "/incidents", |page| {
-                body(page, &incident, &messages, &acts, &done)
+            let html = site.with_page(|page| {
+                let title = super::capital(&(page.tell)(&incident).title);
+                let body = body(page, &incident, &messages, &acts, &done);
+                layout::whole(page, &title, "/incidents", body)
             });
             page(html, &headers)
         }

@@ -324,15 +324,15 @@ fn sources(page: &Page<'_>) -> Markup {
 
 pub(super) fn source_row(page: &Page<'_>, source: &Source) -> Markup {
     let stale = source.is_stale(page.now);
-    let family = match (stale, source.weight) {
-        (false, _) => "ok",
-        (true, Weight::Decides) => "down",
-        (true, Weight::Adds) => "unknown",
+    let (family, word) = match (stale, source.weight) {
+        (false, _) => ("ok", "seen"),
+        (true, Weight::Decides) => ("down", "not seen"),
+        (true, Weight::Adds) => ("unknown", "not seen"),
     };
     html! {
         tr {
-            th scope="row" { (tag(family, &source.name)) }
-            td { (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now))) }
+            th scope="row" { (source.name) }
+            td { (tag(family, word)) " " (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now))) }
             td { (source.newest_at.map_or_else(|| "nothing".to_owned(), |at| ago(at, page.now))) }
         }
     }

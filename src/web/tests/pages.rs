@@ -60,6 +60,13 @@ async fn a_look_that_grows_old_turns_the_page_grey_by_itself() {
             answer.contains(&format!("class=\"state s-{state}\"")),
             "{answer}"
         );
+        // In words as well, also for who sees the tab alone.
+        let (word, log) = match state {
+            "ok" => ("OK", "seen"),
+            _ => ("Unknown", "not seen"),
+        };
+        assert!(answer.contains(&format!("<title>{word} · controller")));
+        assert!(answer.contains(&format!(">{log}</span>")), "{answer}");
     }
 }
 
