@@ -6,10 +6,10 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
     REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -98,8 +98,9 @@ pub(super) fn router(faces: Faces, stop: CancellationToken) -> Router {
         .merge(assets)
         .merge(api)
         .merge(json::router(Arc::clone(&site)))
-        .merge(pages::router(site))
+        .merge(pages::router(Arc::clone(&site)))
         .fallback(unknown)
+        .layer(from_fn_with_state((door.clone(), site), in_html))
         .layer(from_fn_with_state(door, admit))
         .layer(from_fn(in_json))
         .layer(map_response(guard))
@@ -213,11 +214,48 @@ async fn in_json(request: Request, next: Next) -> Response {
         "" => parts.status.canonical_reason().unwrap_or("refused"),
         text => text,
     };
-    let mut refusal = api::problem(parts.status, error);
-    for of_body in [CONTENT_LENGTH, CONTENT_TYPE] {
-        parts.headers.remove(of_body);
+    reworded(api::problem(parts.status, error), &mut parts.headers)
+}
+
+/// Who reads in a browser is answered with a page, where nobody was reached. It says how things stand, so that whoever came
+/// through the open part of the door does not get it.
+async fn in_html(
+    State((door, site)): State<(Door, Arc<Site>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    let is_for_programs = path.starts_with("/api/") || door.stands_open(path);
+    let accepts = request.headers().get(ACCEPT);
+    let reads_html = accepts.is_some_and(|kinds| {
+        kinds
+            .to_str()
+            .is_ok_and(|kinds| kinds.contains("text/html"))
+    });
+    let mut response = next.run(request).await;
+    let (title, why) = match response.status() {
+        StatusCode::NOT_FOUND => ("Nothing is here", "The address names no page."),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "This address does not take that",
+            "Nothing was changed. A form's address is no page: go to where the form is.",
+        ),
+        _ => return response,
+    };
+    let said = response.headers().get(CONTENT_TYPE);
+    let is_html = said.is_some_and(|said| said.as_bytes().starts_with(b"text/html"));
+    if is_for_programs || !reads_html || is_html {
+        return response;
     }
-    refusal.headers_mut().extend(parts.headers);
+    let refusal = pages::sorry(&site, response.status(), "", title, why);
+    reworded(refusal, response.headers_mut())
+}
+
+/// The same refusal in other words: what else the first answer's head says stays.
+fn reworded(mut refusal: Response, said: &mut HeaderMap) -> Response {
+    for of_body in [CONTENT_LENGTH, CONTENT_TYPE] {
+        said.remove(of_body);
+    }
+    refusal.headers_mut().extend(std::mem::take(said));
     refusal
 }
 

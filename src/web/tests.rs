@@ -204,6 +204,46 @@ async fn only_reading_is_allowed() {
 }
 
 #[tokio::test]
+async fn who_reads_html_is_refused_with_a_page_that_keeps_the_head() {
+    let mut faces = faces(
+        two_lines(),
+        watch::channel(Readiness::ready()).1,
+        operators(None).0,
+    );
+    faces.public = true;
+    let server = start_with(Limits::default(), faces).await;
+    let ask_as = async |method: &str, path: &str, accept: &str| {
+        let mut stream = connect(server.address).await;
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: {accept}\r\n\r\n"
+        );
+        send(&mut stream, &text).await;
+        read_all(&mut stream).await
+    };
+    let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("GET", "/alerts/silence", 405),
+        ("PUT", "/metrics", 405),
+    ] {
+        let answer = ask_as(method, path, browser).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")));
+        for part in ["<title>", "name=\"viewport\"", "text/html; charset=utf-8"] {
+            assert!(answer.contains(part), "{path} lacks {part}: {answer}");
+        }
+        assert_eq!(answer.matches("content-type: ").count(), 1, "{answer}");
+        assert_eq!(answer.contains("allow: "), status == 405, "{answer}");
+        let answer = ask_as(method, path, "*/*").await;
+        assert!(!answer.contains("<html"), "{answer}");
+    }
+    // A page names the host and the state; who may see the page for everybody alone must not get it by asking oddly.
+    let answer = ask_as("PUT", "/public", browser).await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && !answer.contains("controller"));
+    let answer = ask_as("GET", "/api/v1/nope", browser).await;
+    assert!(answer.contains("application/json"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_programs_interface_refuses_in_json() {
     let server = start(Limits::default(), two_lines()).await;
     for (method, path, status) in [
