@@ -93,6 +93,17 @@ const main = async () => {
     say(!/For \d/.test(await page.innerText("#said")), "the time is read out");
     say(kept.join() === "true,summary", `after a refresh: open and focus are ${kept}`);
 
+    // What is typed is not replaced, also when the focus has gone on, until it is taken back.
+    await page.evaluate(() => {
+      const field = document.getElementById("now").appendChild(document.createElement("input"));
+      field.value = "half a sen";
+      document.getElementById("since").firstElementChild.dataset.old = "yes";
+    });
+    await until("the page looks while somebody types", () => !document.querySelector("#since [data-old]"));
+    say(await page.evaluate(() => document.querySelector("#now input") !== null), "what is typed is replaced");
+    await page.evaluate(() => { document.querySelector("#now input").value = ""; });
+    await until("what nobody types in is replaced", () => !document.querySelector("#now input"));
+
     // Headless Chromium shows every page, so the test says what the page is told.
     const hide = (hidden) => page.evaluate((hidden) => {
       Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
