@@ -156,6 +156,10 @@ mod tests {
             assert!(events.is_empty(), "it is said once");
             drop(told);
         };
-        tokio::join!(unwrap(None, entries, &figures, events_tx, &stats), hear);
+        let both = async {
+            tokio::join!(unwrap(None, entries, &figures, events_tx, &stats), hear);
+        };
+        let done = tokio::time::timeout(SILENCE * 100, both).await;
+        done.expect("each word comes");
     }
 }
