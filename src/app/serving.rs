@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{page_zone, past};
+use crate::clock;
 use crate::config::Config;
 use crate::core::alert::{Incident, Kind, Notification, Reason, Remarks};
 use crate::export::Recorder;
@@ -53,6 +54,9 @@ pub(super) struct Showing {
     pub(super) guard: Arc<web::Guard>,
 }
 
+/// An incident's figures are present for so long.
+const JUST_NOW_MS: i64 = 30_000;
+
 /// An incident in the words that its pages have.
 fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
     let kind = match incident.is_firing() {
@@ -67,9 +71,19 @@ fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
         remarks: Remarks::default(),
     };
     let page = notify::Page::of(&notification, context);
+    // What was counted then is not what is counted now.
+    let now = clock::now();
+    let summary = match incident.is_firing() && now.since(incident.fired_at) > JUST_NOW_MS {
+        true => format!(
+            "When it fired, at {}: {}",
+            context.moment(incident.fired_at, now),
+            page.summary
+        ),
+        false => page.summary,
+    };
     web::Words {
         title: page.title,
-        summary: page.summary,
+        summary,
         not_affected: page.not_affected,
         figures: page.figures,
         evidence: page.evidence,

@@ -72,7 +72,8 @@ impl Context {
     }
 
     /// The time of day, with the date where it is another day than `today`'s.
-    fn moment(&self, at: Timestamp, today: Timestamp) -> String {
+    #[must_use]
+    pub fn moment(&self, at: Timestamp, today: Timestamp) -> String {
         let zoned = |at: Timestamp| {
             jiff::Timestamp::from_millisecond(at.0)
                 .ok()

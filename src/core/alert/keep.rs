@@ -151,6 +151,8 @@ struct Rest {
 struct Figures {
     ever_ready: bool,
     newest: Option<Timestamp>,
+    #[serde(default)]
+    last_ended: Option<Timestamp>,
     usual: BTreeMap<RuleName, f64>,
     p99_ms: Option<u32>,
     ever: Ever,
@@ -161,6 +163,7 @@ impl Figures {
         Figures {
             ever_ready: of_type.ever_ready,
             newest: of_type.newest,
+            last_ended: of_type.last_ended,
             usual: of_type.usual.clone(),
             p99_ms: of_type.readiness.p99_ms,
             ever: of_type.window.ever(),
@@ -503,6 +506,7 @@ impl Engine {
             saved.ensure(fit, &key, "the last boots do not fit its count")?;
             of_type.ever_ready = figures.ever_ready;
             of_type.newest = figures.newest;
+            of_type.last_ended = figures.last_ended;
             of_type.usual = figures.usual;
             of_type.readiness.p99_ms = figures.p99_ms;
         }

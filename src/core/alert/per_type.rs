@@ -52,6 +52,8 @@ pub(super) struct PerType {
     pub(super) times: Times,
     /// The newest boot's end: windows are judged as of then.
     pub(super) newest: Option<Timestamp>,
+    /// The same, with boots of the past.
+    pub(super) last_ended: Option<Timestamp>,
     /// The share of boots that each rule usually counts as bad.
     pub(super) usual: BTreeMap<RuleName, f64>,
 }
@@ -67,6 +69,7 @@ impl PerType {
         judged: &Judged,
         learns: impl Fn(RuleName) -> bool,
     ) -> Option<NewGeneration> {
+        self.last_ended = self.last_ended.max(Some(judged.ended_at));
         let mut learnt = None;
         if judged.failure.is_none() {
             self.ever_ready = true;

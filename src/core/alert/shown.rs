@@ -96,12 +96,11 @@ impl Engine {
         (count.unwrap_or_default(), tolerated)
     }
 
-    /// When the newest boot that counted ended.
+    /// When the newest boot that counts ended, of those before the first start, too.
     #[must_use]
     pub fn last_boot(&self) -> Option<Timestamp> {
-        self.types
-            .values()
-            .filter_map(|of_type| of_type.newest)
+        let ends = self.types.values();
+        ends.filter_map(|of_type| of_type.newest.max(of_type.last_ended))
             .max()
     }
 }

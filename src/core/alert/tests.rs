@@ -474,6 +474,7 @@ fn history_teaches_and_pages_nobody() {
     let mut out = Vec::new();
     story.engine.tick(story.now, &mut out);
     assert!(out.is_empty());
+    assert_eq!(story.engine.last_boot(), Some(story.now), "it was seen");
     story.boots("xx");
     assert!(story.sent.is_empty());
 }
