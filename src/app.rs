@@ -233,8 +233,10 @@ impl App {
         tasks.start("store", keeper.run(orders));
         start_fleet(&config, &recorder, &stop_source, &mut tasks)?;
         if config.report.schedule.is_some() {
-            let reports = report::run(Arc::new(config.clone()), stop_source.clone());
-            tasks.start("report", reports);
+            let (config, stop) = (Arc::new(config.clone()), stop_source.clone());
+            tasks.keep("report", stop_source.clone(), move || {
+                report::run(Arc::clone(&config), stop.clone())
+            });
         }
         let (images_tx, images) = mpsc::channel(IMAGES);
         let (made_tx, made) = mpsc::channel(CLONES);
