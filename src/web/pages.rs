@@ -369,6 +369,14 @@ pub(super) fn sentence(page: &Page<'_>) -> (String, Option<String>) {
     }
 }
 
+/// What to do first about what the banner tells of.
+fn first_step(page: &Page<'_>) -> Option<String> {
+    let Because::Incident(key) = &page.verdict.because else {
+        return None;
+    };
+    (page.tell)(page.incident(key)?).first_step
+}
+
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
@@ -400,9 +408,11 @@ pub(super) fn banner(page: &Page<'_>) -> Markup {
                         @else { "Since " (page.moment(since)) " (" (text::length(page.now.since(since))) ")" }
                         @if let Because::Incident(key) = &page.verdict.because {
                             " · " a href={ "/incidents/" (key) } { "the incident" }
+                            @if page.operable { " · " a href={ "/incidents/" (key) "#h-ack" } { "take it" } }
                         }
                     }
                 }
+                @if let Some(step) = first_step(page) { p { strong { "Do first: " } (step) } }
             }
         }
     }

@@ -13,6 +13,8 @@ pub(super) struct Bar {
 
 const WIDTH: u64 = 1_000;
 const HEIGHT: u64 = 100;
+/// A part that is there is so high at least.
+const LEAST: f64 = 1.5;
 
 /// Stacked bars on one scale; `about` is what they say in words. A bar without anything is a grey mark on the ground.
 pub(super) fn bars(bars: &[Bar], about: &str) -> Markup {
@@ -41,12 +43,20 @@ fn total(bar: &Bar) -> u64 {
     bar.parts.iter().map(|(_, boots)| boots).sum()
 }
 
-/// From where on, and how high; what is there at all can be seen.
+/// From where on, and how high; what is there at all can be seen, and what that takes is the largest part's.
 fn stacked(parts: &[Part], most: u64) -> Vec<(&'static str, f64, f64)> {
-    let mut from = 0.0;
+    let scaled = |boots: u64| boots as f64 / most as f64 * HEIGHT as f64;
+    let there = || parts.iter().filter(|(_, boots)| *boots > 0);
+    let seen: f64 = there().map(|(_, boots)| scaled(*boots).max(LEAST)).sum();
+    let excess = (seen - HEIGHT as f64).max(0.0);
+    let largest = there().map(|(_, boots)| *boots).max();
+    let (mut from, mut taken) = (0.0, false);
     let mut drawn = Vec::new();
-    for (class, boots) in parts.iter().filter(|(_, boots)| *boots > 0) {
-        let height = (*boots as f64 / most as f64 * HEIGHT as f64).max(1.5);
+    for (class, boots) in there() {
+        let mut height = scaled(*boots).max(LEAST);
+        if Some(*boots) == largest && !std::mem::replace(&mut taken, true) {
+            height -= excess;
+        }
         drawn.push((*class, from, height));
         from += height;
     }
@@ -100,6 +110,21 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_failure_among_hundreds_is_within_the_picture() {
+        let drawn = stacked(&[("c-ready", 598), ("c-failed", 1), ("c-lost", 1)], 600);
+        let top = drawn.last().map(|(_, from, height)| from + height);
+        assert!(
+            top.is_some_and(|top| (top - HEIGHT as f64).abs() < 1e-9),
+            "{drawn:?}"
+        );
+        assert!(
+            drawn.iter().all(|(_, _, height)| *height >= LEAST),
+            "{drawn:?}"
+        );
+        assert_eq!(stacked(&[("c-ready", 0), ("c-failed", 0)], 600), []);
+    }
 
     #[test]
     fn bars_share_one_scale_and_what_is_there_can_be_seen() {

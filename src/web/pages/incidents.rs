@@ -139,7 +139,12 @@ fn body(
                 p { (severity(incident)) " " (words.summary) }
                 @if let Some(well) = &words.not_affected { p { strong { "Not affected: " } (well) "." } }
                 @if let Some(step) = &words.first_step { p { strong { "Do first: " } (step) } }
-                @if let Some(runbook) = &words.runbook { p { a href=(runbook) rel="noreferrer" { "Runbook" } } }
+                @if words.runbook.is_some() || incident.is_firing() {
+                    p {
+                        @if let Some(runbook) = &words.runbook { a href=(runbook) rel="noreferrer" { "Runbook" } " " }
+                        @if incident.is_firing() && page.operable { a href="#h-ack" { "Take it" } }
+                    }
+                }
                 @if let Some(standing) = standing { (stands(page, standing)) }
             }
             @if incident.diagnosis.is_some() || words.fix.is_some() {
