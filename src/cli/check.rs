@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::core::image::overall;
 use crate::image::{Places, audit};
 use crate::probe::{self, Footing, Prober};
 use crate::source::database::{DatabaseOptions, Examination, examine};
+use crate::store::{self, Kept};
 use crate::web::Guard;
 
 /// Reads the configuration and names every problem at once.
@@ -32,7 +33,7 @@ pub struct Arguments {
     /// Print a configuration file with every key and its default instead
     #[arg(long)]
     pub example: bool,
-    /// Also try what the configuration names: the log, the database, the web's address, each receiver's; nothing is sent
+    /// Also try what the configuration names: the log, the store, the database, the web's address, each receiver's; nothing is sent
     #[arg(long)]
     pub live: bool,
 }
@@ -74,6 +75,7 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
     let mut trials = vec![
         ("log", try_log(&config.log.source)),
         ("web", try_web(config)),
+        ("store", try_store(&config.store.path)),
     ];
     if let Some(file) = &config.web.config_file {
         let read = Guard::read(file).map_err(|error| error.to_string());
@@ -199,6 +201,25 @@ fn try_web(config: &Config) -> Result<String, String> {
                 config.web.listen
             )
         })
+}
+
+/// The sidecar that runs, if one does, is not disturbed.
+fn try_store(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    match store::try_place(path) {
+        Ok(Kept::There) => Ok(format!("{shown} can be written by this user")),
+        Ok(Kept::Made) => Ok(format!("{shown} can be made by this user")),
+        Ok(Kept::MadeWithFolder) => Ok(format!("{shown} and its folder can be made by this user")),
+        Err((at, error)) if error.kind() == io::ErrorKind::IsADirectory => Err(format!(
+            "{} is a folder; name a file in it in store.path",
+            at.display()
+        )),
+        Err((at, error)) => Err(format!(
+            "{shown} cannot be kept ({}: {error}), and a restart would forget all; give its folder to the service's user, \
+             or correct store.path",
+            at.display()
+        )),
+    }
 }
 
 /// Whether it can be read; what is in it is `bootwatch image audit`'s to say.

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::error::{OpenError, StoreError};
 use crate::core::event::Timestamp;
 
@@ -64,6 +66,57 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(MODE))?;
     }
     Ok(())
+}
+
+/// How a store would be kept at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is there.
+    There,
+    /// It would be made.
+    Made,
+    /// So would its folder.
+    MadeWithFolder,
+}
+
+/// Whether this user could keep a store at `path`, or what is in the way and why. Nothing that is there is opened, for a
+/// sidecar may be using it; the kernel is asked, and a file of our own is made in the folder and removed.
+///
+/// # Errors
+/// The file or folder that is in the way, and what the kernel says of it.
+pub fn try_place(path: &Path) -> Result<Kept, (PathBuf, io::Error)> {
+    for part in ["", "-wal", "-shm", ".lock"] {
+        let part = beside(path, part);
+        let may = match fs::metadata(&part) {
+            Ok(facts) if facts.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(_) => access(&part, Access::READ_OK | Access::WRITE_OK).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        may.map_err(|error| (part, error))?;
+    }
+    let above = path.ancestors().skip(1);
+    let folder = above.clone().find(|folder| folder.exists());
+    let folder = folder.unwrap_or(Path::new("/"));
+    let own = folder.join(format!(".bootwatch-check-{}", std::process::id()));
+    let has_folder = above.clone().next() == Some(folder);
+    let tried = match has_folder {
+        true => {
+            let made = File::options().write(true).create_new(true).open(&own);
+            made.and_then(|mut file| {
+                let written = file.write_all(b"x");
+                fs::remove_file(&own).and(written)
+            })
+        }
+        // A folder that is missing is left to the sidecar, whose own it must be.
+        false => fs::create_dir(&own).and_then(|()| fs::remove_dir(&own)),
+    };
+    tried.map_err(|error| (folder.to_owned(), error))?;
+    Ok(match (path.exists(), has_folder) {
+        (true, _) => Kept::There,
+        (false, true) => Kept::Made,
+        (false, false) => Kept::MadeWithFolder,
+    })
 }
 
 fn open_rw(path: &Path) -> io::Result<File> {
@@ -129,4 +182,41 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_tried_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let names = || {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(try_place(&at("a.db")).unwrap(), Kept::Made);
+        assert_eq!(try_place(&at("b/c/a.db")).unwrap(), Kept::MadeWithFolder);
+        assert!(names().is_empty(), "nothing of it stays: {:?}", names());
+
+        fs::write(at("a.db"), "a sidecar's").unwrap();
+        let lock = Lock::take(&at("a.db")).unwrap();
+        let before = fs::metadata(at("a.db")).unwrap().modified().unwrap();
+        assert_eq!(try_place(&at("a.db")).unwrap(), Kept::There);
+        let after = fs::metadata(at("a.db")).unwrap().modified().unwrap();
+        assert_eq!(
+            (names(), before),
+            (vec!["a.db".into(), "a.db.lock".into()], after)
+        );
+        drop(lock);
+
+        let (at_fault, error) = try_place(folder.path()).unwrap_err();
+        assert_eq!(at_fault, folder.path());
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        let (_, error) = try_place(&at("a.db/x.db")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
 }

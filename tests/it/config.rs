@@ -403,11 +403,13 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
     let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let path = directory.path().join("bootwatch.toml");
+    let store = std::cell::RefCell::new(directory.path().join("state/x.db"));
     let check = |listen: std::net::SocketAddr, receiver: std::net::SocketAddr| {
         let text = format!(
-            "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"{listen}\"\n\
+            "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"{listen}\"\n[store]\npath = {:?}\n\
              [notify.ops]\ntype = \"webhook\"\nurl = \"http://{receiver}/hook\"\n",
-            log.display().to_string()
+            log.display().to_string(),
+            store.borrow().display().to_string()
         );
         fs::write(&path, text).unwrap();
         let arguments = check::Arguments {
@@ -432,10 +434,19 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
         "{said}"
     );
     assert!(said.contains("notify.ops: works: "), "{said}");
+    let kept = store.borrow().display().to_string();
+    let made = format!("store: works: {kept} and its folder can be made by this user");
+    assert!(said.contains(&made), "{said}");
     fs::write(&log, "something else\n").unwrap();
+    // A folder that is none.
+    store.replace(log.join("x.db"));
     let gone = receiver.local_addr().unwrap();
     drop(receiver);
     let (status, said) = check(taken.local_addr().unwrap(), gone);
     assert_eq!(status, 1, "{said}");
-    assert_eq!(said.matches("does not work: ").count(), 3, "{said}");
+    assert_eq!(said.matches("does not work: ").count(), 4, "{said}");
+    assert!(
+        said.contains("x.log/x.db cannot be kept (") && said.contains("or correct store.path"),
+        "{said}"
+    );
 }
