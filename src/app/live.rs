@@ -29,6 +29,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// The log's path, or whose journal it is.
+    pub(super) fn log(&self) -> &str {
+        &self.log
+    }
+
     pub(super) fn of(config: &Config) -> Known {
         let log = match &config.log.source {
             LogSource::File(path) => path.display().to_string(),

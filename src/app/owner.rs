@@ -314,6 +314,11 @@ impl Owner {
         ended
     }
 
+    /// Something of the log was found in this run; that an earlier one knew it says nothing of the name it has now.
+    fn has_log(&self) -> bool {
+        self.up || self.stats.borrow().generation.is_some()
+    }
+
     fn caught_up_with_downtime(&mut self) {
         if self.catching_up.take().is_some() {
             self.engine
@@ -392,9 +397,12 @@ impl Owner {
                 }
                 self.caught_up_with_downtime();
                 // Caught up with a log that is not there: it may come, or its name is wrong.
-                let exists = self.generation.is_some() || self.stats.borrow().generation.is_some();
+                let exists = self.has_log();
                 if !exists {
-                    tracing::warn!("the log does not exist yet; waiting for it (check log.file)");
+                    tracing::warn!(
+                        path = self.reach.known.log(),
+                        "the log does not exist yet; waiting for it (check log.file)"
+                    );
                 }
                 self.up = exists;
                 if exists {

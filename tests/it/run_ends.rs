@@ -230,6 +230,9 @@ fn free() -> SocketAddr {
 pub(crate) fn run(folder: &Path, log: &Path, pager: SocketAddr) -> (Child, SocketAddr) {
     let web = free();
     configure(folder, log, web, pager);
+    // Ready is only who has found it.
+    let made = std::fs::File::options().create(true).append(true).open(log);
+    made.unwrap();
     let child = program(folder, &["run"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -339,12 +342,41 @@ fn a_log_that_cannot_be_read_any_more_makes_it_unready_until_it_can() {
     sidecar.wait_until_ready();
     std::fs::remove_file(&log).unwrap();
     std::fs::create_dir(&log).unwrap();
+    let said = format!("not ready\n- the log cannot be read: {}\n", log.display());
     eventually("it is not ready", || {
-        sidecar.get("/-/ready") == (503, "not ready\n- the log cannot be read\n".to_owned())
+        sidecar.get("/-/ready") == (503, said.clone())
     });
     assert_eq!(sidecar.get("/-/healthy").0, 200);
     std::fs::remove_dir(&log).unwrap();
     std::fs::write(&log, "").unwrap();
     sidecar.wait_until_ready();
     sidecar.stop().unwrap();
+}
+
+#[test]
+fn a_log_that_does_not_exist_makes_it_unready_until_it_does_also_where_an_earlier_run_knew_one() {
+    let (_folder, log) = log();
+    let pager = Pager::start();
+    let said = format!(
+        "not ready\n- the log does not exist: {} (check log.file)\n",
+        log.display()
+    );
+    let first = Sidecar::start(&log, pager.address, "", Start::default());
+    eventually("it says that there is none", || {
+        first.get("/-/ready") == (503, said.clone())
+    });
+    assert_eq!(first.get("/-/healthy").0, 200);
+    std::fs::write(&log, "").unwrap();
+    eventually("an empty one is one", || first.get("/-/ready").0 == 200);
+    play(&log, 1, "healthy", 1);
+    eventually("it is read", || {
+        first.metric("bootwatch_boots_total", "outcome=\"ready\"") >= 1.0
+    });
+    first.stop().unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let second = Sidecar::start(&log, pager.address, "", Start::default());
+    eventually("it says that it is gone", || {
+        second.get("/-/ready") == (503, said.clone())
+    });
+    second.stop().unwrap();
 }

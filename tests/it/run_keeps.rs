@@ -127,6 +127,7 @@ fn a_page_that_nobody_took_is_sent_by_the_next_run() {
 #[test]
 fn without_a_store_the_page_leaves_all_the_same_and_says_so() {
     let (_folder, log) = log();
+    std::fs::write(&log, "").unwrap();
     // A folder stands where the store's file should be.
     let place = log.with_extension("db");
     std::fs::create_dir(&place).unwrap();

@@ -30,17 +30,26 @@ impl Owner {
         }
     }
 
-    /// Ready is who has read the log to its end once, can read on, and can keep what follows.
+    /// Ready is who has found the log and read it to its end once, can read on, and can keep what follows.
     pub(super) fn show_readiness(&self) {
         let unwritable = self.reach.health.store_failing().is_some();
+        let missing = self.was_caught_up && !self.trouble && !self.has_log();
+        let log = self.reach.known.log();
         let reasons = [
-            (!self.was_caught_up, "the log is not read to its end yet"),
-            (self.trouble, "the log cannot be read"),
-            (unwritable, "the store cannot be written"),
+            (
+                !self.was_caught_up,
+                "the log is not read to its end yet".to_owned(),
+            ),
+            (
+                missing,
+                format!("the log does not exist: {log} (check log.file)"),
+            ),
+            (self.trouble, format!("the log cannot be read: {log}")),
+            (unwritable, "the store cannot be written".to_owned()),
         ];
         let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
         self.reach
-            .ready_unless(reasons.map(|(_, reason)| reason.to_owned()).collect());
+            .ready_unless(reasons.map(|(_, reason)| reason).collect());
     }
 
     /// Shows the web how things stand.
