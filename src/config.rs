@@ -11,7 +11,6 @@ mod environment;
 mod image;
 mod keys;
 pub mod manual;
-mod nearest;
 mod notify;
 mod otlp;
 mod probe;

@@ -1,6 +1,6 @@
 //! Pure decisions: values and functions, no I/O, no tasks, no clock, no environment, no logging.
 //!
-//! May import std's data types, serde (and its JSON), thiserror, hashbrown, regex and jiff's calendar; never anything
+//! May import std's data types, serde (and its JSON), thiserror, hashbrown, regex, strsim and jiff's calendar; never anything
 //! else of ours.
 //! `tests/it/architecture.rs` keeps this wall.
 
@@ -22,6 +22,7 @@ pub mod image;
 pub mod inventory;
 pub mod lease;
 pub mod log_time;
+pub mod nearest;
 pub mod probe;
 pub mod query;
 pub mod readiness;

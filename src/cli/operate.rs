@@ -19,6 +19,7 @@ use crate::notify;
 pub use synthetic::Synthetic;
 pub(super) use synthetic::synthetic;
 
+const SILENCES: &str = "/api/v1/silences";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the sidecar is, and the token that it wants; what is not given comes from the configuration
@@ -209,9 +210,9 @@ pub(super) fn silence(
             if let Some(at) = starts_at {
                 body["starts_at"] = json!(at);
             }
-            (reach, Call::change(Method::POST, "/api/v1/silences", body))
+            (reach, Call::change(Method::POST, SILENCES, body))
         }
-        SilenceAct::List { reach } => (reach, Call::list("/api/v1/silences")),
+        SilenceAct::List { reach } => (reach, Call::list(SILENCES)),
         SilenceAct::Expire { id, by, reach } => {
             let body = json!({ "author": by.name(surroundings) });
             let path = format!("/api/v1/silences/{id}");
@@ -320,8 +321,20 @@ impl Reach {
             .enable_all()
             .build()
             .context("start the runtime")?;
-        let (status, answer) = runtime.block_on(speak(&base, call, token))?;
-        show(status, &answer, out, err)
+        let begins_silence = call.method == Method::POST && call.path == SILENCES;
+        let (status, answer, list) = runtime.block_on(async {
+            let (status, answer) = speak(&base, call, token.clone()).await?;
+            let list = match begins_silence && answer["id"].is_string() {
+                true => speak(&base, Call::list(SILENCES), token).await.ok(),
+                false => None,
+            };
+            anyhow::Ok((status, answer, list))
+        })?;
+        let ended = show(status, &answer, out, err)?;
+        if let Some((200, list)) = list {
+            tell_silence(&answer["id"], &list, err)?;
+        }
+        Ok(ended)
     }
 
     /// Where the sidecar is, and the token that a change shows; `None`: something is wrong, and was told.
@@ -409,16 +422,37 @@ async fn speak(base: &str, call: Call, token: Option<String>) -> anyhow::Result<
     Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
 }
 
+/// What comes from the sidecar moves no terminal.
+fn plain(text: &str) -> String {
+    let odd = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(odd).collect()
+}
+
+/// What a new silence keeps quiet and until when, as the sidecar understood it. Standard output has its id alone.
+fn tell_silence(id: &Value, list: &Value, err: &mut dyn Write) -> anyhow::Result<()> {
+    let mut all = list["silences"].as_array().into_iter().flatten();
+    let Some(silence) = all.find(|one| one["id"] == *id) else {
+        return Ok(());
+    };
+    let matchers = silence["matchers"].as_array().into_iter().flatten();
+    let matchers: Vec<String> = matchers.filter_map(Value::as_str).map(plain).collect();
+    let moment = |name: &str| plain(silence[name].as_str().unwrap_or_default());
+    writeln!(
+        err,
+        "silenced where {}, from {} until {}",
+        matchers.join(" and "),
+        moment("starts_at"),
+        moment("ends_at")
+    )?;
+    Ok(())
+}
+
 fn show(
     status: u16,
     answer: &Value,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let plain = |text: &str| -> String {
-        let odd = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        text.chars().map(odd).collect()
-    };
     if !(200..300).contains(&status) {
         let error = answer["error"].as_str().unwrap_or("it did not say why");
         writeln!(err, "refused ({status}): {}", plain(error))?;

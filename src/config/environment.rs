@@ -8,9 +8,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::nearest::nearest;
 use super::problem::Problems;
 use super::schema::{Schema, variable_of};
+use crate::core::nearest::nearest;
 
 pub(super) const PREFIX: &str = "BOOTWATCH_";
 

@@ -1,7 +1,7 @@
 //! Which keys one document may hold: the table's, and those of the notifiers that it names.
 
 use super::keys::{KEYS, Key};
-use super::nearest::nearest;
+use crate::core::nearest::nearest;
 
 /// A key at the place where a document may hold it.
 #[derive(Clone, Debug)]

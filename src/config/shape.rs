@@ -10,10 +10,10 @@ use jiff::tz::{TimeZone, db};
 use lettre::message::Mailbox;
 use toml::Value;
 
-use super::nearest::nearest;
 use super::secret::{Endpoint, Secret};
 use super::units;
 use crate::core::desk::Recurring;
+use crate::core::nearest::nearest;
 use crate::core::probe::{Network, Networks};
 
 /// What a key takes, with its range; bounds belong to it.

@@ -277,7 +277,7 @@ fn answer_of(answer: Answer) -> Response {
         Ok(done) => done,
         Err(refused) => {
             let status = match refused {
-                Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
+                Refused::Invalid { .. } | Refused::Misspelt(_) => StatusCode::BAD_REQUEST,
                 Refused::Unknown(_) => StatusCode::NOT_FOUND,
                 Refused::Ambiguous | Refused::Full(_) => StatusCode::CONFLICT,
             };

@@ -65,7 +65,22 @@ fn a_silence_outlives_a_restart_and_the_page_comes_when_it_is_expired() {
         "--author",
         "ada",
     ];
-    assert_eq!(bootwatch(&first, &token, &add), (Some(0), "1\n".to_owned()));
+    let misspelt = add.map(|word| {
+        if word == "vm_type=browser" {
+            "rule=BootFailurRate"
+        } else {
+            word
+        }
+    });
+    let (status, said) = bootwatch(&first, &token, &misspelt);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("did you mean \"BootFailureRate\"?"), "{said}");
+    let (status, said) = bootwatch(&first, &token, &add);
+    let told = said.strip_prefix("1\nsilenced where vm_type=\"browser\", from ");
+    assert!(
+        status == Some(0) && told.is_some_and(|told| told.contains(" until ")),
+        "{said}"
+    );
     play(&log, 1, "agent-missing", 3);
     eventually("the alert fires", || {
         first.metric("bootwatch_alerts_firing", "BootFailureRate") >= 1.0

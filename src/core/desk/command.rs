@@ -70,6 +70,9 @@ pub enum Refused {
         field: &'static str,
         why: &'static str,
     },
+    /// A silence of what cannot be.
+    #[error("matchers: {0}")]
+    Misspelt(String),
     #[error("there is no {0} of that name that has not ended")]
     Unknown(&'static str),
     #[error("more than one incident begins with that; write more of its key")]
@@ -189,7 +192,10 @@ fn matchers_are_sound(matchers: &[Matcher]) -> Result<(), Refused> {
         1..=MOST_MATCHERS if matchers.iter().all(Matcher::takes_nothing) => {
             "they only say what an alert is not, which silences everything; add one that says what it is"
         }
-        1..=MOST_MATCHERS => return Ok(()),
+        1..=MOST_MATCHERS => {
+            let misspelt = matchers.iter().find_map(Matcher::misspelt);
+            return misspelt.map_or(Ok(()), |said| Err(Refused::Misspelt(said)));
+        }
         _ => "write at most 16",
     };
     Err(Refused::Invalid {

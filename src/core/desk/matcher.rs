@@ -9,6 +9,12 @@ use std::str::FromStr;
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::core::condition::Condition;
+use crate::core::event::{Failure, VmType};
+use crate::core::nearest::nearest;
+use crate::core::rule::{RuleName, Severity};
+use crate::core::slowness::Slowness;
+
 /// A value or pattern, in bytes.
 const MOST_VALUE: usize = 512;
 const MOST_PATTERN_BYTES: usize = 1 << 18;
@@ -40,6 +46,27 @@ impl Label {
             Label::VmType => "vm_type",
             Label::Host => "host",
             Label::Cause => "cause",
+        }
+    }
+
+    /// All that an alert can have there; `None`: any text.
+    fn words(self) -> Option<Vec<&'static str>> {
+        let causes = || {
+            let failures = Failure::ALL.iter().map(|one| one.as_str());
+            let conditions = Condition::ALL.iter().map(|one| one.as_str());
+            let slowness = Slowness::ALL.iter().map(|one| one.as_str());
+            failures.chain(conditions).chain(slowness).collect()
+        };
+        match self {
+            Label::Rule => Some(RuleName::ALL.iter().map(|one| one.as_str()).collect()),
+            Label::Severity => Some(
+                [Severity::Page, Severity::Ticket]
+                    .map(Severity::as_str)
+                    .into(),
+            ),
+            Label::VmType => Some(VmType::ALL.iter().map(|one| one.as_str()).collect()),
+            Label::Cause => Some(causes()),
+            Label::Host => None,
         }
     }
 
@@ -128,6 +155,28 @@ impl Matcher {
             Test::Like(pattern) => pattern.is_match(value),
             Test::NotLike(pattern) => !pattern.is_match(value),
         }
+    }
+
+    /// What to write instead of a value that no alert can have. Patterns are not looked at: one may be meant for more
+    /// than there is today. Neither is what was kept, whose words an earlier version may have known.
+    pub(super) fn misspelt(&self) -> Option<String> {
+        let words = match self.test {
+            Test::Equal | Test::NotEqual => self.label.words()?,
+            Test::Like(_) | Test::NotLike(_) => return None,
+        };
+        // Empty is what an alert lacks.
+        if self.value.is_empty() || words.contains(&self.value.as_str()) {
+            return None;
+        }
+        let label = self.label.as_str();
+        let written: String = self.value.chars().take(80).collect();
+        Some(match nearest(&written, words.iter().copied()) {
+            Some(near) => format!("no alert has {label} {written:?}; did you mean {near:?}?"),
+            None => format!(
+                "no alert has {label} {written:?}; it is one of {}",
+                words.join(", ")
+            ),
+        })
     }
 
     /// Whether it is content with an alert that lacks the label: one that only says what something is not.
@@ -286,6 +335,40 @@ mod tests {
             huge.parse::<Matcher>(),
             Err(NoMatcher::Pattern("host", _))
         ));
+    }
+
+    #[test]
+    fn a_value_that_no_alert_can_have_is_known_with_the_one_that_was_meant() {
+        for (text, said) in [
+            (
+                "rule=BootFailurRate",
+                "no alert has rule \"BootFailurRate\"; did you mean \"BootFailureRate\"?",
+            ),
+            (
+                "vm_type!=brwser",
+                "no alert has vm_type \"brwser\"; did you mean \"browser\"?",
+            ),
+            (
+                "severity=critical",
+                "no alert has severity \"critical\"; it is one of page, ticket",
+            ),
+            (
+                "cause=agent_refuse",
+                "no alert has cause \"agent_refuse\"; did you mean \"agent_refused\"?",
+            ),
+        ] {
+            let matcher: Matcher = text.parse().unwrap();
+            assert_eq!(matcher.misspelt().as_deref(), Some(said));
+        }
+        for text in [
+            "host=anything",
+            "rule=~Boot.*",
+            "vm_type=",
+            "cause!=",
+            "severity=page",
+        ] {
+            assert_eq!(text.parse::<Matcher>().unwrap().misspelt(), None, "{text}");
+        }
     }
 
     #[test]

@@ -222,10 +222,10 @@ fn commands_out_of_bounds_change_nothing() {
         (&[][..], HOUR, "matchers"),
         (&["rule!=x"][..], HOUR, "matchers"),
         (&["rule=~.*"][..], HOUR, "matchers"),
-        (&["rule=x"; 17][..], HOUR, "matchers"),
-        (&["rule=x"][..], 59 * SECOND, "expires_in"),
-        (&["rule=x"][..], 30 * 24 * HOUR + 1, "expires_in"),
-        (&["rule=x"][..], i64::MAX, "expires_in"),
+        (&["host=x"; 17][..], HOUR, "matchers"),
+        (&["host=x"][..], 59 * SECOND, "expires_in"),
+        (&["host=x"][..], 30 * 24 * HOUR + 1, "expires_in"),
+        (&["host=x"][..], i64::MAX, "expires_in"),
     ] {
         assert_eq!(
             field(story.silence(matchers, lasts)),
@@ -233,6 +233,12 @@ fn commands_out_of_bounds_change_nothing() {
             "{matchers:?} {lasts}"
         );
     }
+    assert_eq!(
+        story.silence(&["host=x", "vm_type=brwser"], HOUR),
+        Err(Refused::Misspelt(
+            "no alert has vm_type \"brwser\"; did you mean \"browser\"?".to_owned()
+        ))
+    );
     let long = "x".repeat(501);
     for (author, reason, wanted) in [
         ("", "why", "author"),
@@ -244,7 +250,7 @@ fn commands_out_of_bounds_change_nothing() {
         ("ada", &long, "reason"),
     ] {
         let command = Command::AddSilence {
-            matchers: vec!["rule=x".parse().unwrap()],
+            matchers: vec!["host=x".parse().unwrap()],
             author: author.to_owned(),
             reason: reason.to_owned(),
             starts_at: None,
@@ -267,14 +273,14 @@ fn commands_out_of_bounds_change_nothing() {
     );
     assert!(story.done().is_empty());
     for _ in 0..200 {
-        story.silence(&["rule=x"], HOUR).unwrap();
+        story.silence(&["host=x"], HOUR).unwrap();
     }
     assert_eq!(
-        story.silence(&["rule=x"], HOUR),
+        story.silence(&["host=x"], HOUR),
         Err(Refused::Full("silences"))
     );
     story.pass(HOUR);
-    story.silence(&["rule=x"], HOUR).unwrap();
+    story.silence(&["host=x"], HOUR).unwrap();
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The name that somebody most likely meant.
 
 /// The candidate nearest to `written`, if one is near enough to be meant: up to a third of its letters differ.
-pub(super) fn nearest<'a>(
+#[must_use]
+pub fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
