@@ -54,6 +54,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use owner::Ended;
+pub use resort::trouble_with as trouble_with_last_resort;
 pub use rules::{desk_settings, settings as engine_settings};
 
 use crate::clock;

@@ -132,6 +132,12 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
     }
 }
 
+/// Why the program that is started where no channel takes a page could not be, if it could not.
+fn last_resort_trouble(config: &Config) -> Option<String> {
+    let program = config.alerts.last_resort.as_deref();
+    program.and_then(crate::app::trouble_with_last_resort)
+}
+
 /// The configuration a command runs with, or the complaint about it.
 fn load(
     path: &std::path::Path,

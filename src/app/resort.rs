@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::Notify;
@@ -129,6 +130,24 @@ fn tell_journal(journal: &Path, title: &str) -> bool {
         .is_ok()
 }
 
+/// Why a program could not be started for a page, if that can be seen before there is one.
+#[must_use]
+pub fn trouble_with(program: &Path) -> Option<String> {
+    let what = match std::fs::metadata(program) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(error) => format!("cannot be seen: {error}"),
+        Ok(facts) if !facts.is_file() => "is no file".to_owned(),
+        Ok(_) => match access(program, Access::EXEC_OK) {
+            Ok(()) => return None,
+            Err(_) => "cannot be executed by this user (chmod +x)".to_owned(),
+        },
+    };
+    Some(format!(
+        "{} {what}; a page that no channel takes would reach the journal alone",
+        program.display()
+    ))
+}
+
 /// Gives a program the page on its standard input; whether it ended well. It sees nothing of our environment, which may
 /// hold secrets.
 async fn start(program: &Path, text: &str) -> std::io::Result<bool> {
@@ -167,6 +186,28 @@ mod tests {
              MESSAGE=no channel can be reached: boots fail\u{fffd}PRIORITY=7\u{fffd}[2J\n"
         );
         assert!(!tell_journal(&folder.path().join("nobody"), "x"));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_known_before_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("sms");
+        let what = || {
+            let trouble = trouble_with(&program)?;
+            let (place, rest) = trouble.split_once(" a page that").unwrap();
+            assert_eq!(rest, " no channel takes would reach the journal alone");
+            let named = format!("{} ", program.display());
+            Some(place.strip_prefix(&named).unwrap().to_owned())
+        };
+        assert_eq!(what().unwrap(), "does not exist;");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        let cannot = "cannot be executed by this user (chmod +x);";
+        assert_eq!(what().unwrap(), cannot);
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(what(), None);
+        std::fs::remove_file(&program).unwrap();
+        std::fs::create_dir(&program).unwrap();
+        assert_eq!(what().unwrap(), "is no file;");
     }
 
     #[tokio::test]

@@ -82,6 +82,11 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         let said = read.map(|_| format!("{} can be used", file.display()));
         trials.push(("web.config_file", said));
     }
+    if let Some(program) = &config.alerts.last_resort {
+        let sound = || format!("{} can be started", program.display());
+        let tried = super::last_resort_trouble(config).map_or_else(|| Ok(sound()), Err);
+        trials.push(("alerts.last_resort", tried));
+    }
     if let Some(database) = &config.database {
         trials.push(("database", try_database(database)));
     }
@@ -365,7 +370,9 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
         let protocol = otlp.protocol.as_str();
         writeln!(out, "  otlp: {} by {protocol}", otlp.endpoint)?;
     }
-    for note in config.rules.notes() {
+    let resort = super::last_resort_trouble(config);
+    let resort = resort.map(|trouble| format!("alerts.last_resort: {trouble}"));
+    for note in config.rules.notes().into_iter().chain(resort) {
         writeln!(out, "  note: {note}")?;
     }
     Ok(())

@@ -35,6 +35,9 @@ pub(super) fn run(
     for note in config.rules.notes() {
         tracing::warn!("{note}");
     }
+    if let Some(trouble) = super::last_resort_trouble(&config) {
+        tracing::warn!("alerts.last_resort: {trouble}");
+    }
     let variable = |wanted: &str| {
         let found = surroundings
             .environment

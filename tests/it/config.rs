@@ -289,6 +289,17 @@ fn check_says_what_a_good_file_amounts_to() {
 }
 
 #[test]
+fn check_notes_a_last_resort_that_could_not_be_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let text = format!("{MINIMAL}[alerts]\nlast_resort = \"/nowhere/sms\"\n");
+    fs::write(&path, text).unwrap();
+    let (status, said) = run_check(&path, false);
+    let note = "  note: alerts.last_resort: /nowhere/sms does not exist; ";
+    assert!(status == 0 && said.contains(note), "{said}");
+}
+
+#[test]
 fn check_ends_with_2_and_every_problem() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bootwatch.toml");
