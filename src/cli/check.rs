@@ -1,8 +1,10 @@
 //! `bootwatch check`: is the configuration right, and what does it amount to?
 
+mod web;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -74,7 +76,7 @@ const HEAD: u64 = 1 << 20;
 fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
     let mut trials = vec![
         ("log", try_log(&config.log.source)),
-        ("web", try_web(config)),
+        ("web", web::try_web(config.web.listen)),
         ("store", try_store(&config.store.path)),
     ];
     if let Some(file) = &config.web.config_file {
@@ -195,17 +197,6 @@ fn try_log(source: &LogSource) -> Result<String, String> {
             }
         }
     }
-}
-
-fn try_web(config: &Config) -> Result<String, String> {
-    TcpListener::bind(config.web.listen)
-        .map(|_| format!("{} is free", config.web.listen))
-        .map_err(|error| {
-            format!(
-                "{}: {error}; another bootwatch may be running",
-                config.web.listen
-            )
-        })
 }
 
 /// The sidecar that runs, if one does, is not disturbed.

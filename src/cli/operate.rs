@@ -3,7 +3,7 @@
 mod synthetic;
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -380,16 +380,21 @@ impl Reach {
             return url.trim_end_matches('/').to_owned();
         }
         let listen = config.map(|config| config.web.listen);
-        let mut listen = listen.unwrap_or_else(|| ([127, 0, 0, 1], 9644).into());
-        if listen.ip().is_unspecified() {
-            // Who listens everywhere listens here.
-            listen.set_ip(match listen.ip() {
-                IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
-                IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-            });
-        }
+        let listen = here(listen.unwrap_or_else(|| ([127, 0, 0, 1], 9644).into()));
         format!("http://{listen}")
     }
+}
+
+/// Where who listens so is reached from this host: who listens everywhere listens here.
+pub(super) fn here(listen: SocketAddr) -> SocketAddr {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        address.set_ip(match listen.ip() {
+            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+            IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        });
+    }
+    address
 }
 
 async fn speak(base: &str, call: Call, token: Option<String>) -> anyhow::Result<(u16, Value)> {

@@ -453,7 +453,14 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
     store.replace(log.join("x.db"));
     let gone = receiver.local_addr().unwrap();
     drop(receiver);
-    let (status, said) = check(taken.local_addr().unwrap(), gone);
+    let listen = taken.local_addr().unwrap();
+    // Something that is no bootwatch has the web's address.
+    std::thread::spawn(move || taken.incoming().for_each(drop));
+    let (status, said) = check(listen, gone);
+    assert!(
+        said.contains("what has it does not answer as bootwatch does"),
+        "{said}"
+    );
     assert_eq!(status, 1, "{said}");
     assert_eq!(said.matches("does not work: ").count(), 4, "{said}");
     assert!(

@@ -267,6 +267,24 @@ fn a_terminated_program_ends_with_0_and_with_1_where_a_page_was_left() {
 }
 
 #[test]
+fn check_live_knows_the_bootwatch_that_runs_and_does_not_disturb_it() {
+    let (folder, log) = log();
+    let pager = Pager::start();
+    let (mut child, web) = run(folder.path(), &log, pager.address);
+    play(&log, 1, "healthy", 1);
+    let checked = program(folder.path(), &["check", "--live"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{said}");
+    let known = format!("web: works: {web} is in use by the bootwatch that runs");
+    assert!(said.contains(&known), "{said}");
+    assert_eq!(get(web, "/-/ready").unwrap().0, 200);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_at_once_and_is_wrong_use() {
     let (folder, log) = log();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
