@@ -3,7 +3,7 @@
 mod web;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::Status;
-use crate::config::{self, Channel, Config, Database, LogSource, Surroundings, Zone};
+use super::{Status, past};
+use crate::config::{self, Channel, Config, Database, Log, LogSource, Surroundings, Zone};
 use crate::controller::framing;
 use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::image::overall;
@@ -71,11 +71,13 @@ pub fn run(
 const CONNECT: Duration = Duration::from_secs(5);
 /// Records begin within so much of a log.
 const HEAD: u64 = 1 << 20;
+/// So much of a log's end tells in which zone its stamps are.
+const END: u64 = 256 << 10;
 
 /// Tries everything, and says of each whether it works.
 fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
     let mut trials = vec![
-        ("log", try_log(&config.log.source)),
+        ("log", try_log(&config.log)),
         ("web", web::try_web(config.web.listen)),
         ("store", try_store(&config.store.path)),
     ];
@@ -155,8 +157,8 @@ fn try_footing(config: &Config) -> anyhow::Result<Result<String, String>> {
     })
 }
 
-fn try_log(source: &LogSource) -> Result<String, String> {
-    match source {
+fn try_log(log: &Log) -> Result<String, String> {
+    match &log.source {
         LogSource::File(path) => {
             let mut head = Vec::new();
             let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
@@ -175,7 +177,12 @@ fn try_log(source: &LogSource) -> Result<String, String> {
                         .split(|byte| *byte == b'\n')
                         .any(|line| framing::header(line).is_some()) =>
                 {
-                    Ok("it holds the controller's records".to_owned())
+                    match against(&log.timezone, path) {
+                        Some(said) => Err(format!(
+                            "{said}; correct log.timezone, or leave it to the log (\"auto\")"
+                        )),
+                        None => Ok("it holds the controller's records".to_owned()),
+                    }
                 }
                 Ok(_) => Err(format!(
                     "{} holds no record of the master-controller",
@@ -197,6 +204,19 @@ fn try_log(source: &LogSource) -> Result<String, String> {
             }
         }
     }
+}
+
+/// What the log's last records say against a zone that was named.
+fn against(zone: &Zone, path: &Path) -> Option<String> {
+    let Zone::Named(zone) = zone else { return None };
+    let mut end = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        let from = file.metadata()?.len().saturating_sub(END);
+        file.seek(SeekFrom::Start(from))?;
+        file.take(END).read_to_end(&mut end)
+    });
+    read.ok()?;
+    past::against(zone, &end)
 }
 
 /// The sidecar that runs, if one does, is not disturbed.

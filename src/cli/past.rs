@@ -21,7 +21,7 @@ use chosen::chosen;
 use form::Form;
 use peek::{Peek, peek};
 use zone::offset_name;
-pub(super) use zone::zone_of;
+pub(super) use zone::{against, zone_of};
 
 const CHUNK: usize = 128 << 10;
 /// Creations remembered to notice that a second file tells the same boots again.

@@ -468,3 +468,37 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
         "{said}"
     );
 }
+
+#[test]
+fn check_live_says_when_the_log_is_in_another_zone_than_the_one_that_is_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let log = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/controller/healthy.log"
+    );
+    let check = |zone: &str| {
+        let store = directory.path().join("x.db").display().to_string();
+        let text = format!(
+            "[host]\nname = \"h\"\n[log]\nfile = {log:?}\ntimezone = \"{zone}\"\n\
+             [web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {store:?}\n"
+        );
+        fs::write(&path, text).unwrap();
+        let arguments = check::Arguments {
+            config: path.clone(),
+            example: false,
+            live: true,
+        };
+        let mut out = Vec::new();
+        let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
+        (status as u8, String::from_utf8(out).unwrap())
+    };
+    for right in ["auto", "UTC"] {
+        let (status, said) = check(right);
+        assert_eq!(status, 0, "{said}");
+    }
+    let (status, said) = check("Europe/Berlin");
+    assert_eq!(status, 1, "{said}");
+    let wrong = "log: does not work: the log's own UTC instants say that its stamps are UTC, not Europe/Berlin; correct";
+    assert!(said.contains(wrong), "{said}");
+}

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use jiff::tz::TimeZone;
 
-use super::peek::Peek;
+use super::peek::{Peek, peek};
 use crate::controller::clock::{LocalClock, Zone};
 use crate::core::event::Timestamp;
 
@@ -36,11 +36,9 @@ pub(super) fn zones(
     let named = named.filter(|zone| {
         let wrong = learnt.is_some() && is_contradicted(zone, peeks);
         if wrong {
-            notes.push(format!(
-                "the log's own UTC instants say that its stamps are {0}, not {1}: read as {0}",
-                offset_name(learnt.unwrap_or_default()),
-                zone.iana_name().unwrap_or("the zone given")
-            ));
+            let offset_ms = learnt.unwrap_or_default();
+            let said = contradiction(zone, offset_ms);
+            notes.push(format!("{said}: read as {}", offset_name(offset_ms)));
         }
         !wrong
     });
@@ -56,6 +54,21 @@ pub(super) fn zones(
         ),
         (None, None) => (Zone::Named(system.clone()), system),
     }
+}
+
+/// What a log's end says against the zone that its stamps are said to be in, if it does.
+pub(in crate::cli) fn against(zone: &TimeZone, end: &[u8]) -> Option<String> {
+    let told = [peek(&[], end)];
+    let offset_ms = told[0].offset_ms?;
+    is_contradicted(zone, &told).then(|| contradiction(zone, offset_ms))
+}
+
+fn contradiction(zone: &TimeZone, offset_ms: i64) -> String {
+    format!(
+        "the log's own UTC instants say that its stamps are {}, not {}",
+        offset_name(offset_ms),
+        zone.iana_name().unwrap_or("the zone given")
+    )
 }
 
 /// Whether every file's own instants say that its stamps are not this zone's.
