@@ -24,6 +24,10 @@ use crate::web::Guard;
 
 /// Reads the configuration and names every problem at once.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Exit status:\n  0  no problems, and with --live all that was tried works\n  \
+    1  with --live: something that the configuration names does not work\n  2  the configuration is wrong"
+)]
 pub struct Arguments {
     /// The configuration file
     #[arg(
@@ -124,17 +128,25 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
             .iter()
             .map(|(name, result)| (name.as_str(), result.clone())),
     );
-    let mut status = Status::Fine;
-    for (name, result) in trials {
+    let mut failed = Vec::new();
+    for (name, result) in &trials {
         match result {
             Ok(said) => writeln!(out, "  {name}: works: {said}")?,
             Err(said) => {
-                status = Status::Wrong;
+                failed.push(*name);
                 writeln!(out, "  {name}: does not work: {said}")?;
             }
         }
     }
-    Ok(status)
+    let all = trials.len();
+    if failed.is_empty() {
+        writeln!(out, "tried: all {all} work")?;
+        return Ok(Status::Fine);
+    }
+    let (some, names) = (failed.len(), failed.join(", "));
+    let works = if some == 1 { "does" } else { "do" };
+    writeln!(out, "tried: {some} of {all} {works} not work: {names}")?;
+    Ok(Status::Wrong)
 }
 
 /// What looks at VMs would stand on; no VM is contacted.

@@ -445,6 +445,7 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
         "{said}"
     );
     assert!(said.contains("notify.ops: works: "), "{said}");
+    assert!(said.ends_with("\ntried: all 4 work\n"), "{said}");
     let kept = store.borrow().display().to_string();
     let made = format!("store: works: {kept} and its folder can be made by this user");
     assert!(said.contains(&made), "{said}");
@@ -463,6 +464,8 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
     );
     assert_eq!(status, 1, "{said}");
     assert_eq!(said.matches("does not work: ").count(), 4, "{said}");
+    let counted = "\ntried: 4 of 4 do not work: log, web, store, notify.ops\n";
+    assert!(said.ends_with(counted), "{said}");
     assert!(
         said.contains("x.log/x.db cannot be kept (") && said.contains("or correct store.path"),
         "{said}"
