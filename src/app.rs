@@ -124,8 +124,9 @@ impl App {
     /// The web's address cannot be bound.
     pub fn bind(config: Config, start: Start) -> anyhow::Result<App> {
         let wanted = config.web.listen;
-        let web = TcpListener::bind(wanted).with_context(|| {
-            format!("listen on {wanted} (web.listen); is another bootwatch running?")
+        let web = TcpListener::bind(wanted).map_err(|error| {
+            let remedy = listen_remedy(&error);
+            anyhow::Error::new(error).context(format!("listen on {wanted} (web.listen); {remedy}"))
         })?;
         web.set_nonblocking(true)
             .context("prepare the web's socket")?;
@@ -407,6 +408,19 @@ impl App {
     }
 }
 
+/// What to do about an address that cannot be listened on.
+#[must_use]
+pub fn listen_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "is another bootwatch running?",
+        io::ErrorKind::PermissionDenied => {
+            "a port below 1024 needs CAP_NET_BIND_SERVICE; choose another"
+        }
+        io::ErrorKind::AddrNotAvailable => "this host has no such address; choose another",
+        _ => "choose another",
+    }
+}
+
 /// Lines about bootwatch itself go to standard error; `BOOTWATCH_LOG` sets their level (`info` unless told).
 pub fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BOOTWATCH_LOG")
@@ -571,5 +585,19 @@ fn page_zone(config: &Config) -> jiff::tz::TimeZone {
     match &config.log.timezone {
         Zone::Named(zone) => zone.clone(),
         Zone::Auto => jiff::tz::TimeZone::system(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_in_use_is_put_down_to_another_bootwatch() {
+        let remedy = |kind: io::ErrorKind| listen_remedy(&kind.into());
+        let taken = remedy(io::ErrorKind::AddrInUse);
+        assert_eq!(taken, "is another bootwatch running?");
+        let low = remedy(io::ErrorKind::PermissionDenied);
+        assert!(low.contains("CAP_NET_BIND_SERVICE"), "{low}");
     }
 }

@@ -166,10 +166,22 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, Problems
             let mut problems = Problems::new(&name);
             problems.add(
                 "",
-                format!("cannot be read: {error}; write it, or name another with --config"),
+                format!("cannot be read: {error}; {}", unread(error.kind())),
             );
             Err(problems)
         }
+    }
+}
+
+/// What to do about a configuration file that cannot be read.
+fn unread(kind: std::io::ErrorKind) -> &'static str {
+    match kind {
+        std::io::ErrorKind::PermissionDenied => {
+            "it is for root and the service's group: be one of them (sudo), or let this user read it"
+        }
+        std::io::ErrorKind::IsADirectory => "name the file in it with --config",
+        std::io::ErrorKind::InvalidData => "write it in UTF-8",
+        _ => "write it, or name another with --config",
     }
 }
 
@@ -289,5 +301,19 @@ fn log_source(settings: &Settings) -> LogSource {
     match settings.maybe("log.journal") {
         Some(unit) => LogSource::Journal(unit),
         None => LogSource::File(settings.read("log.file")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_and_is_not_ours_to_read_is_not_to_be_written() {
+        let denied = unread(ErrorKind::PermissionDenied);
+        assert!(denied.contains("let this user read it"), "{denied}");
+        assert!(unread(ErrorKind::NotFound).starts_with("write it"));
     }
 }

@@ -179,6 +179,10 @@ fn try_log(log: &Log) -> Result<String, String> {
                     "{} does not exist yet; that is right only before the controller's first start",
                     path.display()
                 )),
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(format!(
+                    "{} is a folder; name the log's file in it in log.file",
+                    path.display()
+                )),
                 Err(error) => Err(format!(
                     "{}: {error}; let this user read it, by group or ACL",
                     path.display()

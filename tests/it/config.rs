@@ -309,6 +309,11 @@ fn check_ends_with_2_and_every_problem() {
          --config\n"
     );
     assert_eq!(run_check(&path, false), (2, absent));
+    let folder = format!(
+        "{}: 1 problem\n  cannot be read: Is a directory (os error 21); name the file in it with --config\n",
+        directory.path().display()
+    );
+    assert_eq!(run_check(directory.path(), false), (2, folder));
     fs::write(
         &path,
         format!("{MINIMAL}[shutdown]\ndeadline = \"5\"\n[notify.ops]\ntype = \"pagrduty\"\n"),
@@ -449,6 +454,27 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
     let kept = store.borrow().display().to_string();
     let made = format!("store: works: {kept} and its folder can be made by this user");
     assert!(said.contains(&made), "{said}");
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    // 192.0.2.1 is nobody's.
+    let (_, said) = check(
+        "192.0.2.1:9644".parse().unwrap(),
+        receiver.local_addr().unwrap(),
+    );
+    let folder = format!(
+        "log: does not work: {} is a folder; name the log's file in it",
+        log.display()
+    );
+    assert!(said.contains(&folder), "{said}");
+    assert!(
+        said.contains("; this host has no such address; choose another"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("\ntried: 2 of 4 do not work: log, web\n"),
+        "{said}"
+    );
+    fs::remove_dir(&log).unwrap();
     fs::write(&log, "something else\n").unwrap();
     // A folder that is none.
     store.replace(log.join("x.db"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_SECURITY_POLICY, WWW_AUTHENTICATE};
 use reqwest::{Client, StatusCode};
 
+use crate::app;
 use crate::cli::operate;
 use crate::notify;
 
@@ -22,9 +23,7 @@ pub(super) fn try_web(listen: SocketAddr) -> Result<String, String> {
                 "{listen}: {error}; what has it does not answer as bootwatch does: end it, or choose another web.listen"
             )),
         },
-        Err(error) => Err(format!(
-            "{listen}: {error}; another bootwatch may be running"
-        )),
+        Err(error) => Err(format!("{listen}: {error}; {}", app::listen_remedy(&error))),
     }
 }
 
