@@ -50,6 +50,8 @@ impl Fleet {
         let [bootwatch, alertmanager] = [(); 2].map(|()| address());
         let pager = Pager::start();
         let log = at.join("master-controller.log");
+        // Ready is only who has found it.
+        std::fs::write(&log, "").unwrap();
         write(
             at,
             "bootwatch.toml",
