@@ -314,7 +314,7 @@ impl Reach {
         err: &mut dyn Write,
     ) -> anyhow::Result<Status> {
         let changes = call.body.is_some();
-        let Some((base, token)) = self.prepare(changes, surroundings, err)? else {
+        let Some(sidecar) = self.prepare(changes, surroundings, err)? else {
             return Ok(Status::Misused);
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -323,27 +323,27 @@ impl Reach {
             .context("start the runtime")?;
         let begins_silence = call.method == Method::POST && call.path == SILENCES;
         let (status, answer, list) = runtime.block_on(async {
-            let (status, answer) = speak(&base, call, token.clone()).await?;
+            let (status, answer) = sidecar.speak(call).await?;
             let list = match begins_silence && answer["id"].is_string() {
-                true => speak(&base, Call::list(SILENCES), token).await.ok(),
+                true => sidecar.speak(Call::list(SILENCES)).await.ok(),
                 false => None,
             };
             anyhow::Ok((status, answer, list))
         })?;
-        let ended = show(status, &answer, out, err)?;
+        let ended = sidecar.show(status, &answer, out, err)?;
         if let Some((200, list)) = list {
             tell_silence(&answer["id"], &list, err)?;
         }
         Ok(ended)
     }
 
-    /// Where the sidecar is, and the token that a change shows; `None`: something is wrong, and was told.
+    /// Where the sidecar is, and the token that it is shown; `None`: something is wrong, and was told.
     fn prepare(
         &self,
         changes: bool,
         surroundings: &Surroundings,
         err: &mut dyn Write,
-    ) -> anyhow::Result<Option<(String, Option<String>)>> {
+    ) -> anyhow::Result<Option<Sidecar>> {
         let needs_config = self.url.is_none() || (changes && self.token_file.is_none());
         let config = match needs_config {
             true => match super::load(&self.config, surroundings, err)? {
@@ -362,7 +362,7 @@ impl Reach {
             return Ok(None);
         }
         let base = self.base(config.as_ref());
-        Ok(Some((base, token.filter(|_| changes))))
+        Ok(Some(Sidecar { base, token }))
     }
 
     fn token(&self, config: Option<&Config>) -> anyhow::Result<Option<String>> {
@@ -397,34 +397,67 @@ pub(super) fn here(listen: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn speak(base: &str, call: Call, token: Option<String>) -> anyhow::Result<(u16, Value)> {
-    notify::install_tls();
-    let client = reqwest::Client::builder()
-        .timeout(PATIENCE)
-        // The token goes to nobody else.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .context("prepare the call")?;
-    let mut request = client.request(call.method, format!("{base}{}", call.path));
-    if let Some(token) = token {
-        let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {token}"))
-            .context("the token cannot be sent: it is one line of plain text")?;
-        value.set_sensitive(true);
-        request = request.header(AUTHORIZATION, value);
+/// The sidecar that is spoken to.
+struct Sidecar {
+    base: String,
+    /// Shown with whatever is asked: where there are users, nothing is told without it.
+    token: Option<String>,
+}
+
+impl Sidecar {
+    async fn speak(&self, call: Call) -> anyhow::Result<(u16, Value)> {
+        notify::install_tls();
+        let client = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            // The token goes to nobody else.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .context("prepare the call")?;
+        let base = &self.base;
+        let mut request = client.request(call.method, format!("{base}{}", call.path));
+        if let Some(token) = &self.token {
+            let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {token}"))
+                .context("the token cannot be sent: it is one line of plain text")?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(body) = call.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("speak to the sidecar at {base}; does it run?"))?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.context("read the answer")?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
-    if let Some(body) = call.body {
-        request = request
-            .header(CONTENT_TYPE, "application/json")
-            .body(body.to_string());
+
+    fn show(
+        &self,
+        status: u16,
+        answer: &Value,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> anyhow::Result<Status> {
+        if status == 401 {
+            let remedy = match self.token {
+                Some(_) => {
+                    "the token that was sent is not the sidecar's, which was read when it started from its \
+                     web.token_file; name that file with --token-file"
+                }
+                None => {
+                    "it tells nothing without its token; name the file that its web.token_file names with --token-file"
+                }
+            };
+            writeln!(err, "refused (401): {remedy}")?;
+            return Ok(Status::Wrong);
+        }
+        show(status, answer, out, err)
     }
-    let answer = request
-        .send()
-        .await
-        .with_context(|| format!("speak to the sidecar at {base}; does it run?"))?;
-    let status = answer.status().as_u16();
-    let text = answer.text().await.context("read the answer")?;
-    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
 }
 
 /// What comes from the sidecar moves no terminal.

@@ -263,6 +263,39 @@ fn who_has_no_token_changes_nothing() {
 }
 
 #[test]
+fn where_there_are_users_a_list_shows_the_token_too_and_without_one_it_is_said_what_to_name() {
+    let (folder, log) = log();
+    let (token, more) = with_token(folder.path());
+    let users = folder.path().join("web.yml");
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    std::fs::write(&users, format!("basic_auth_users:\n  ada: {hash}\n")).unwrap();
+    let web = format!("token_file = {token:?}\nconfig_file = {users:?}\n");
+    let pager = Pager::start();
+    let sidecar = Sidecar::start_with(&log, pager.address, &web, &more, Start::default());
+    for list in [
+        &["silence", "list"][..],
+        &["maintenance", "list"],
+        &["synthetic", "list"],
+        &["ack"],
+    ] {
+        let (status, said) = bootwatch(&sidecar, &token, list);
+        assert_eq!(status, Some(0), "{list:?}: {said}");
+    }
+    let url = format!("http://{}", sidecar.address);
+    let done = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["silence", "list", "--url", &url])
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        said.contains("refused (401)") && said.contains("--token-file"),
+        "{said}"
+    );
+    sidecar.stop().unwrap();
+}
+
+#[test]
 fn a_drill_is_a_whole_incident_that_says_that_it_is_none() {
     let (folder, _) = log();
     let pager = Pager::start();

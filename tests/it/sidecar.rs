@@ -43,7 +43,14 @@ impl Sidecar {
         Sidecar::start_with(log, pager, &web, more, start)
     }
 
-    fn start_with(log: &Path, pager: SocketAddr, web: &str, more: &str, start: Start) -> Sidecar {
+    /// `web` is added to that section of the configuration.
+    pub(crate) fn start_with(
+        log: &Path,
+        pager: SocketAddr,
+        web: &str,
+        more: &str,
+        start: Start,
+    ) -> Sidecar {
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n{web}\
              [store]\npath = {:?}\n\

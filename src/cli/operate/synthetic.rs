@@ -7,7 +7,7 @@ use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Call, Reach, show, speak};
+use super::{Call, Reach, Sidecar, show};
 use crate::cli::Status;
 use crate::clock::Stopwatch;
 use crate::config::Surroundings;
@@ -48,7 +48,7 @@ pub(in crate::cli) fn synthetic(
         Act::List { reach } => return reach.make(Call::list(PATH), surroundings, out, err),
         Act::Run { reach } => reach,
     };
-    let Some((base, token)) = reach.prepare(true, surroundings, err)? else {
+    let Some(sidecar) = reach.prepare(true, surroundings, err)? else {
         return Ok(Status::Misused);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,16 +56,16 @@ pub(in crate::cli) fn synthetic(
         .build()
         .context("start the runtime")?;
     runtime.block_on(async {
-        let before = newest(&base).await?;
+        let before = newest(&sidecar).await?;
         let wish = Call::change(Method::POST, format!("{PATH}/runs"), json!({}));
-        let (status, answer) = speak(&base, wish, token).await?;
+        let (status, answer) = sidecar.speak(wish).await?;
         if !(200..300).contains(&status) {
-            return show(status, &answer, out, err);
+            return sidecar.show(status, &answer, out, err);
         }
         let watch = Stopwatch::start();
         loop {
             tokio::time::sleep(AGAIN).await;
-            let run = newest(&base).await?;
+            let run = newest(&sidecar).await?;
             let is_new = run["started_at"] != before["started_at"];
             if (is_new && !run["result"].is_null()) || watch.elapsed() > PATIENCE {
                 show(200, &run, out, err)?;
@@ -79,8 +79,8 @@ pub(in crate::cli) fn synthetic(
 }
 
 /// The run that is under way, else the last one.
-async fn newest(base: &str) -> anyhow::Result<Value> {
-    let (_, view) = speak(base, Call::list(PATH), None).await?;
+async fn newest(sidecar: &Sidecar) -> anyhow::Result<Value> {
+    let (_, view) = sidecar.speak(Call::list(PATH)).await?;
     Ok(match view["running"].is_null() {
         true => view["runs"][0].clone(),
         false => view["running"].clone(),
