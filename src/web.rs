@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use api::{Answer, Ask, Operators, RunAsk, Synthetic};
 use axum::Router;
-pub use guard::{Guard, GuardError};
+pub use guard::{Guard, GuardError, has_tls};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Status;
 use crate::config::{Config, Surroundings};
-use crate::notify;
+use crate::{notify, web};
 
 pub use synthetic::Synthetic;
 pub(super) use synthetic::synthetic;
@@ -28,6 +28,9 @@ struct Reach {
     /// The sidecar's URL; else `web.listen` of the configuration
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// Certificates in PEM that vouch for the sidecar's own, instead of this machine's authorities
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// The file that holds the token; else `web.token_file` of the configuration
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -361,8 +364,20 @@ impl Reach {
             )?;
             return Ok(None);
         }
-        let base = self.base(config.as_ref());
-        Ok(Some(Sidecar { base, token }))
+        match self.base(config.as_ref()) {
+            Ok(base) => {
+                let client = self.client(&base)?;
+                Ok(Some(Sidecar {
+                    base,
+                    client,
+                    token,
+                }))
+            }
+            Err(problem) => {
+                writeln!(err, "{problem}")?;
+                Ok(None)
+            }
+        }
     }
 
     fn token(&self, config: Option<&Config>) -> anyhow::Result<Option<String>> {
@@ -375,13 +390,46 @@ impl Reach {
         Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
-    fn base(&self, config: Option<&Config>) -> String {
+    /// Its URL, or what to write for one.
+    fn base(&self, config: Option<&Config>) -> Result<String, String> {
         if let Some(url) = &self.url {
-            return url.trim_end_matches('/').to_owned();
+            let known = ["http://", "https://"];
+            return match known.iter().any(|scheme| url.starts_with(scheme)) {
+                true => Ok(url.trim_end_matches('/').to_owned()),
+                false => Err(format!("--url {url}: write http:// or https:// before it")),
+            };
         }
+        let file = config.and_then(|config| config.web.config_file.as_deref());
+        let has_tls = file.map_or(Ok(false), web::has_tls);
+        let scheme = match has_tls.map_err(|error| error.to_string())? {
+            true => "https",
+            false => "http",
+        };
         let listen = config.map(|config| config.web.listen);
         let listen = here(listen.unwrap_or_else(|| ([127, 0, 0, 1], 9644).into()));
-        format!("http://{listen}")
+        Ok(format!("{scheme}://{listen}"))
+    }
+
+    fn client(&self, base: &str) -> anyhow::Result<reqwest::Client> {
+        notify::install_tls();
+        let builder = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            // The token goes to nobody else.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        let builder = match (&self.ca_file, base.starts_with("https://")) {
+            (Some(path), true) => {
+                let what = || format!("read certificates from {} (--ca-file)", path.display());
+                let pem = std::fs::read(path).with_context(what)?;
+                let known = reqwest::Certificate::from_pem_bundle(&pem).with_context(what)?;
+                anyhow::ensure!(!known.is_empty(), "{}: there is none in it", what());
+                builder.tls_certs_only(known)
+            }
+            (None, true) => builder,
+            // The machine's certificates are neither needed nor, on a bare one, there.
+            (_, false) => builder.tls_certs_only([]),
+        };
+        builder.build().context("prepare the call")
     }
 }
 
@@ -400,22 +448,16 @@ pub(super) fn here(listen: SocketAddr) -> SocketAddr {
 /// The sidecar that is spoken to.
 struct Sidecar {
     base: String,
+    client: reqwest::Client,
     /// Shown with whatever is asked: where there are users, nothing is told without it.
     token: Option<String>,
 }
 
 impl Sidecar {
     async fn speak(&self, call: Call) -> anyhow::Result<(u16, Value)> {
-        notify::install_tls();
-        let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            // The token goes to nobody else.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .context("prepare the call")?;
         let base = &self.base;
-        let mut request = client.request(call.method, format!("{base}{}", call.path));
+        let url = format!("{base}{}", call.path);
+        let mut request = self.client.request(call.method, url);
         if let Some(token) = &self.token {
             let mut value = reqwest::header::HeaderValue::from_str(&format!("Bearer {token}"))
                 .context("the token cannot be sent: it is one line of plain text")?;
@@ -430,7 +472,15 @@ impl Sidecar {
         let answer = request
             .send()
             .await
-            .with_context(|| format!("speak to the sidecar at {base}; does it run?"))?;
+            .with_context(|| match base.starts_with("https://") {
+                true => format!(
+                    "speak to the sidecar at {base}; does it run, is its certificate for that name (--url), and is \
+                     its authority known here (--ca-file)?"
+                ),
+                false => format!(
+                    "speak to the sidecar at {base}; does it run, and without TLS? Else write https:// (--url)"
+                ),
+            })?;
         let status = answer.status().as_u16();
         let text = answer.text().await.context("read the answer")?;
         Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))

@@ -283,13 +283,25 @@ fn stamps(paths: impl Iterator<Item = PathBuf>) -> Stamps {
         .collect()
 }
 
-fn load(path: &Path) -> Result<Loaded, GuardError> {
-    let wrong = |problem: String| GuardError {
+/// Whether the web speaks TLS, for a client that has the same file; certificate and key are not read, for who calls need
+/// not be allowed to.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn has_tls(path: &Path) -> Result<bool, GuardError> {
+    let document = document(path)?;
+    Ok(document.tls_server_config.is_some())
+}
+
+fn wrong(path: &Path, problem: String) -> GuardError {
+    GuardError {
         path: path.display().to_string(),
         problem,
-    };
-    // Stamps first: what changes while it is read is read again.
-    let own = stamps(std::iter::once(path.to_owned()));
+    }
+}
+
+fn document(path: &Path) -> Result<Document, GuardError> {
+    let wrong = |problem: String| wrong(path, problem);
     let size = std::fs::metadata(path).map_or(0, |facts| facts.len());
     if size > MOST_BYTES {
         return Err(wrong(
@@ -301,14 +313,21 @@ fn load(path: &Path) -> Result<Loaded, GuardError> {
             "cannot be read: {error}; correct web.config_file or the permissions"
         ))
     })?;
-    let document: Document = match text.trim().is_empty() {
-        true => Document::default(),
+    match text.trim().is_empty() {
+        true => Ok(Document::default()),
         false => serde_saphyr::from_str(&text).map_err(|error| {
             wrong(format!(
                 "is not a web configuration of the exporter-toolkit, of which tls_server_config and basic_auth_users are known: {error}"
             ))
-        })?,
-    };
+        }),
+    }
+}
+
+fn load(path: &Path) -> Result<Loaded, GuardError> {
+    let wrong = |problem: String| wrong(path, problem);
+    // Stamps first: what changes while it is read is read again.
+    let own = stamps(std::iter::once(path.to_owned()));
+    let document = document(path)?;
     for (user, hash) in &document.basic_auth_users {
         let sound = hash.parse::<bcrypt::HashParts>().is_ok();
         if !sound || cost(hash).is_none_or(|cost| cost > MOST_COST) {

@@ -6,6 +6,7 @@ use std::process::Command;
 use bootwatch::app::Start;
 use serde_json::Value;
 
+use crate::otlp::secure::make_keys;
 use crate::run_ends::play;
 use crate::sidecar::{Pager, Sidecar, eventually, log};
 
@@ -292,6 +293,54 @@ fn where_there_are_users_a_list_shows_the_token_too_and_without_one_it_is_said_w
         said.contains("refused (401)") && said.contains("--token-file"),
         "{said}"
     );
+    sidecar.stop().unwrap();
+}
+
+#[test]
+fn where_the_web_has_tls_the_commands_speak_it_and_say_what_else_to_name() {
+    let (folder, log) = log();
+    let (token, more) = with_token(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    make_keys(folder.path());
+    std::fs::write(
+        at("web.yml"),
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n",
+    )
+    .unwrap();
+    let web = format!(
+        "token_file = {token:?}\nconfig_file = {:?}\n",
+        at("web.yml")
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start_with(&log, pager.address, &web, &more, Start::default());
+    let address = sidecar.address;
+    let config = format!(
+        "[host]\nname = \"host-1\"\n[log]\nfile = {log:?}\n[web]\nlisten = \"{address}\"\n{web}"
+    );
+    std::fs::write(at("bootwatch.toml"), config).unwrap();
+    let ask = |more: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+            .args(["silence", "list", "--config"])
+            .arg(at("bootwatch.toml"))
+            .args(more)
+            .output()
+            .unwrap();
+        let text = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(text).unwrap())
+    };
+    let authority = at("server.pem").display().to_string();
+    let (status, said) = ask(&["--ca-file", &authority]);
+    assert_eq!(status, Some(0), "{said}");
+    let (status, said) = ask(&[]);
+    assert_ne!(status, Some(0), "nobody vouches for it");
+    assert!(said.contains("--ca-file"), "{said}");
+    let (status, said) = ask(&["--url", &format!("http://{address}")]);
+    assert_ne!(status, Some(0), "{said}");
+    assert!(said.contains("https://"), "{said}");
+    for bare in [address.to_string(), format!("localhost:{}", address.port())] {
+        let remedy = format!("--url {bare}: write http:// or https:// before it\n");
+        assert_eq!(ask(&["--url", &bare]), (Some(2), remedy));
+    }
     sidecar.stop().unwrap();
 }
 

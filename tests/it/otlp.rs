@@ -4,6 +4,6 @@
 mod faults;
 mod limits;
 pub(crate) mod receiver;
-mod secure;
+pub(crate) mod secure;
 mod settings;
 mod traces;

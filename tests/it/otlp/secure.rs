@@ -11,7 +11,7 @@ use super::traces::play;
 use crate::sidecar::{Pager, Sidecar, eventually, log};
 
 /// A certificate for 127.0.0.1 and its key.
-fn make_keys(folder: &Path) {
+pub(crate) fn make_keys(folder: &Path) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec"])
         .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
