@@ -1,5 +1,6 @@
 //! `bootwatch run`: the sidecar.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -57,6 +58,7 @@ pub(super) fn run(
         // Before anything says that this runs: from here on a signal means an orderly end.
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
         let app = App::bind(config, start)?;
         writeln!(
             out,
@@ -70,7 +72,12 @@ pub(super) fn run(
             // The sender lives as long as this function; only a signal or a failed task ends the run.
             drop(told.await);
         };
-        let running = app.run(shutdown);
+        let running = async {
+            tokio::select! {
+                ended = app.run(shutdown) => ended,
+                never = refuse(hangup) => match never {},
+            }
+        };
         tokio::pin!(running);
         let ended = tokio::select! {
             ended = &mut running => ended,
@@ -103,4 +110,13 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// Of a hang-up a service is expected to read its configuration anew, and without a handler it would end. What is
+/// configured is bound, opened and remembered at the start, so that half of a change would be worse than none.
+async fn refuse(mut hangup: Signal) -> Infallible {
+    while hangup.recv().await.is_some() {
+        tracing::warn!("SIGHUP is ignored: a changed configuration is taken at a restart");
+    }
+    std::future::pending().await
 }

@@ -245,8 +245,12 @@ pub(crate) fn run(folder: &Path, log: &Path, pager: SocketAddr) -> (Child, Socke
 }
 
 fn terminate(child: &Child) {
+    send("-TERM", child);
+}
+
+fn send(signal: &str, child: &Child) {
     let sent = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status()
         .unwrap();
     assert!(sent.success());
@@ -280,6 +284,27 @@ fn check_live_knows_the_bootwatch_that_runs_and_does_not_disturb_it() {
     let known = format!("web: works: {web} is in use by the bootwatch that runs");
     assert!(said.contains(&known), "{said}");
     assert_eq!(get(web, "/-/ready").unwrap().0, 200);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_hang_up_ends_nothing_and_it_is_said_when_a_configuration_is_taken() {
+    let (folder, log) = log();
+    let pager = Pager::start();
+    configure(folder.path(), &log, free(), pager.address);
+    let said = folder.path().join("said");
+    let mut child = program(folder.path(), &["run"])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let says = |what: &str| std::fs::read_to_string(&said).unwrap().contains(what);
+    eventually("it listens", || says("bootwatch started"));
+    send("-HUP", &child);
+    eventually("it is said", || {
+        says("SIGHUP is ignored: a changed configuration is taken at a restart")
+    });
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
