@@ -12,6 +12,7 @@
 //! whole whenever it changed ([`aside`]).
 
 mod aside;
+mod grants;
 mod reader;
 mod remote;
 
@@ -31,8 +32,8 @@ use super::error::StoreError;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use crate::config::{Secret, says_mode};
 
+pub use grants::script as fleet_grants;
 pub use reader::{FleetHistory, FleetIncident};
-pub use remote::SQL as FLEET_SQL;
 
 /// Rows of one step.
 const ROWS: i64 = 500;
@@ -54,8 +55,8 @@ pub enum FleetError {
         source: sqlx::Error,
     },
     #[error(
-        "create the fleet's tables; let a role that may do it run what `FLEET_SQL` says, and grant this one \
-         SELECT, INSERT and UPDATE on them"
+        "create the fleet's tables; let a role that may do it run what `bootwatch db grants --fleet --role ROLE` prints, \
+         ROLE being the one in store.fleet.url"
     )]
     Create(#[source] sqlx::Error),
     #[error(

@@ -2,7 +2,7 @@
 //! hides, hangs or goes away.
 
 mod faults;
-mod grants;
+pub(crate) mod grants;
 mod layouts;
 mod reading;
 mod watched;

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bootwatch::config::Secret;
 use bootwatch::core::event::Timestamp;
-use bootwatch::store::{Batch, FLEET_SQL, Fleet, FleetError, FleetFigures, Store};
+use bootwatch::store::{Batch, Fleet, FleetError, FleetFigures, Store};
+use sqlx::Connection as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::{Cluster, Database, shared};
+use crate::database::grants::printed;
+use crate::postgres::{self, Cluster, Database, shared};
 use crate::store::{NOW, batch, boot, incident, open, settings};
 
 fn fleet(url: &str, folder: &Path, host: &str) -> Fleet {
@@ -184,8 +186,13 @@ async fn a_row_that_is_refused_holds_up_no_other() {
 async fn a_role_that_may_not_create_is_told_what_to_do() {
     let database = shared().database().await;
     let role = database.role("copier");
+    let owner = database.role("owner");
     database
-        .run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"))
+        .run(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE ROLE {owner} LOGIN PASSWORD 'y';
+             GRANT CREATE ON DATABASE {} TO {owner}",
+            database.name
+        ))
         .await;
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path()).await.store;
@@ -194,13 +201,17 @@ async fn a_role_that_may_not_create_is_told_what_to_do() {
     let refused = fleet.step().await.unwrap_err();
     assert!(matches!(refused, FleetError::Create(_)), "{refused}");
     assert!(!fleet.figures().up);
-    database.run(FLEET_SQL).await;
-    database
-        .run(&format!(
-            "GRANT USAGE ON SCHEMA bootwatch TO {role};
-             GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bootwatch TO {role}"
-        ))
-        .await;
+    assert!(
+        refused
+            .to_string()
+            .contains("bootwatch db grants --fleet --role ROLE"),
+        "{refused}"
+    );
+    let sql = printed(&["--fleet", "--role", &role]);
+    let url = database.url_of(&owner, "y");
+    let mut owner = sqlx::PgConnection::connect(&url).await.unwrap();
+    postgres::run(&mut owner, &sql).await;
+    postgres::run(&mut owner, &sql).await;
     copy_all(&mut fleet).await;
     assert_eq!(count(&database, "boots").await, 3);
 

@@ -9,27 +9,29 @@ use super::{FleetError, Kind};
 /// The version of the tables that this program copies into.
 pub(super) const VERSION: i32 = 2;
 
-/// The tables, for whoever creates them by hand.
-pub const SQL: &str = concat!(include_str!("schema.sql"), include_str!("schema_2.sql"));
+/// The tables of version 1.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// What version 1 lacks.
-const SECOND: &str = include_str!("schema_2.sql");
+pub(super) const SECOND: &str = include_str!("schema_2.sql");
+
+/// Whether there are any. Of the rows as they are now: a name that was looked up before is remembered as missing by
+/// PostgreSQL's cache.
+pub(super) const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS class
+         JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
+         WHERE nspname = 'bootwatch' AND relname = 'version')";
 
 /// A number that only bootwatch locks: of many sidecars that start at once, one creates the tables.
-const LOCK: i64 = 0x626f_6f74_7761;
+pub(super) const LOCK: i64 = 0x626f_6f74_7761;
 
 /// Creates the tables where there are none, and refuses others than it knows.
 pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
-    // Of the rows as they are now: a name that was looked up before is remembered as missing by PostgreSQL's cache.
-    let exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS class
-         JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
-         WHERE nspname = 'bootwatch' AND relname = 'version')";
-    let known: bool = sqlx::query_scalar(exists)
+    let known: bool = sqlx::query_scalar(EXISTS)
         .fetch_one(&mut *remote)
         .await
         .map_err(FleetError::Copy)?;
     if !known {
-        create(remote, exists).await.map_err(FleetError::Create)?;
+        create(remote).await.map_err(FleetError::Create)?;
     }
     let found = version(remote).await.map_err(FleetError::Copy)?;
     let found = match found {
@@ -66,17 +68,19 @@ async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
     Ok(found)
 }
 
-async fn create(remote: &mut PgConnection, exists: &'static str) -> Result<(), sqlx::Error> {
+async fn create(remote: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut transaction = remote.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(LOCK)
         .execute(&mut *transaction)
         .await?;
-    let known: bool = sqlx::query_scalar(exists)
+    let known: bool = sqlx::query_scalar(EXISTS)
         .fetch_one(&mut *transaction)
         .await?;
     if !known {
-        sqlx::raw_sql(SQL).execute(&mut *transaction).await?;
+        for tables in [SCHEMA, SECOND] {
+            sqlx::raw_sql(tables).execute(&mut *transaction).await?;
+        }
     }
     transaction.commit().await
 }

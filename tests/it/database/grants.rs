@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use super::watched::{Watched, database, options, tables};
 use crate::postgres::{self, Database, shared};
 
-fn printed(arguments: &[&str]) -> String {
+pub(crate) fn printed(arguments: &[&str]) -> String {
     let mut out = Vec::new();
     let command = ["bootwatch", "db", "grants"].iter().chain(arguments);
     let cli = Cli::try_parse_from(command).unwrap();

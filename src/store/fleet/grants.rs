@@ -1,0 +1,51 @@
+//! The SQL that sets a fleet's database up by hand: the tables, and a role that fills them and may create nothing.
+
+use super::remote::{EXISTS, LOCK, SCHEMA, SECOND};
+
+/// The script, for psql or any other client. Applying it twice changes nothing; `role` needs no care in a text of SQL.
+#[must_use]
+pub fn script(role: &str) -> String {
+    SCRIPT
+        .replace("{role}", role)
+        .replace("{lock}", &LOCK.to_string())
+        .replace("{exists}", EXISTS)
+        .replace("{schema}", SCHEMA)
+        .replace("{second}", SECOND)
+}
+
+const SCRIPT: &str = r#"-- The history of a fleet of bootwatch: its tables, and the role through which the sidecars copy and read it.
+--
+-- Apply it as the database's owner (who may create roles and schemas), then give the role a password:
+--   psql --single-transaction --set ON_ERROR_STOP=1 --file fleet.sql DATABASE
+--   \password {role}
+-- On each sidecar write the URL, postgres://{role}:PASSWORD@HOST/DATABASE, into a file that the service can read:
+--   install -m 640 -g bootwatch /dev/null /etc/bootwatch/store.fleet.url
+-- and in bootwatch's configuration:
+--   [store.fleet]
+--   url_file = "/etc/bootwatch/store.fleet.url"
+--
+-- It may be applied again, for another role or with a newer bootwatch.
+
+DO $bootwatch$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{role}') THEN
+        CREATE ROLE "{role}" LOGIN;
+    END IF;
+END
+$bootwatch$;
+
+DO $bootwatch$
+BEGIN
+    PERFORM pg_advisory_xact_lock({lock});
+    IF NOT ({exists}) THEN
+{schema}
+    END IF;
+    IF (SELECT version FROM bootwatch.version) = 1 THEN
+{second}
+    END IF;
+END
+$bootwatch$;
+
+GRANT USAGE ON SCHEMA bootwatch TO "{role}";
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bootwatch TO "{role}";
+"#;
