@@ -4,7 +4,7 @@ mod json;
 mod text;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,7 +21,8 @@ pub struct Arguments {
     /// The VM's address, or a name that has one; contacted only if it lies in the VM networks
     #[arg(value_name = "VM_IP")]
     target: String,
-    /// The configuration, whose section [probe] says where VMs are and which ports they use
+    /// The configuration, whose section [probe] says where VMs are and which ports they use; unless it or a network is
+    /// told, /etc/bootwatch/bootwatch.toml, if it is there
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     config: Option<PathBuf>,
     /// A network in which VMs are, instead of 192.168.100.0/24; may be given again
@@ -44,6 +45,9 @@ enum Format {
     Json,
 }
 
+/// The configuration of a sidecar on this machine.
+const USUAL: &str = "/etc/bootwatch/bootwatch.toml";
+
 /// Of what a browser VM is asked, in the order in which it is shown.
 const CHECKS: &[Check] = Check::ALL;
 
@@ -62,7 +66,7 @@ pub(super) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let Some(settings) = settings(arguments, surroundings, err)? else {
+    let Some(settings) = settings(arguments, Path::new(USUAL), surroundings, err)? else {
         return Ok(Status::Misused);
     };
     let prober = Prober::new(settings);
@@ -99,10 +103,16 @@ pub(super) fn run(
 
 fn settings(
     arguments: &Arguments,
+    usual: &Path,
     surroundings: &Surroundings,
     err: &mut dyn Write,
 ) -> anyhow::Result<Option<Settings>> {
-    let mut settings = match &arguments.config {
+    // A machine without a sidecar probes as well. What is there and may not be looked at is not passed over in silence.
+    let usual = || {
+        let wanted = arguments.network.is_empty() && !matches!(usual.try_exists(), Ok(false));
+        wanted.then_some(usual)
+    };
+    let mut settings = match arguments.config.as_deref().or_else(usual) {
         Some(path) => match super::load(path, surroundings, err)? {
             Some(config) => Settings::from(&config.probe),
             None => return Ok(None),
@@ -198,6 +208,35 @@ mod tests {
                 .collect(),
             neighbour: None,
         }
+    }
+
+    #[test]
+    fn the_configuration_that_is_there_is_taken_unless_something_else_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("bootwatch.toml");
+        let text = "[host]\nname = \"here\"\n[log]\nfile = \"/nowhere/x.log\"\n[probe]\nnetworks = [\"10.9.0.0/24\"]\n";
+        std::fs::write(&there, text).unwrap();
+        let surroundings = Surroundings {
+            environment: Vec::new(),
+            host_name: None,
+        };
+        let networks = |usual: &str, network: &[&str]| {
+            let network = network.iter().map(|text| text.parse().unwrap());
+            let arguments = Arguments {
+                target: "10.9.0.2".to_owned(),
+                config: None,
+                network: network.collect(),
+                agent_port: None,
+                timeout: None,
+                format: Format::Text,
+            };
+            let usual = folder.path().join(usual);
+            let settings = settings(&arguments, &usual, &surroundings, &mut Vec::new());
+            settings.unwrap().unwrap().networks.to_string()
+        };
+        assert_eq!(networks("bootwatch.toml", &[]), "10.9.0.0/24");
+        assert_eq!(networks("bootwatch.toml", &["10.8.0.0/24"]), "10.8.0.0/24");
+        assert_eq!(networks("none.toml", &[]), "192.168.100.0/24");
     }
 
     #[test]
