@@ -366,13 +366,24 @@ fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {
         let shown = Found(value);
         match read {
             Some(Ok(window)) => Ok(window),
-            Some(Err(error)) => Err(format!(
-                "{shown} is no window: {error}; write one such as {REMEDY}"
-            )),
-            None => Err(format!("{shown} is no window; write one such as {REMEDY}")),
+            Some(Err(error)) => Err(format!("{shown} is no window: {error}")),
+            None => Err(format!("{shown} is no window")),
         }
     };
-    list.iter().map(window).collect()
+    let (mut windows, mut problems) = (Vec::new(), Vec::new());
+    for value in list {
+        match window(value) {
+            Ok(window) => windows.push(window),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(windows),
+        false => Err(format!(
+            "{}; write one such as {REMEDY}",
+            problems.join("; ")
+        )),
+    }
 }
 
 fn networks(value: &Value, found: &Found<'_>) -> Result<Networks, String> {

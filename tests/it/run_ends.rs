@@ -376,6 +376,19 @@ fn backtest_counts_what_the_configuration_counts() {
 }
 
 #[test]
+fn a_log_that_could_never_be_read_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("x.log");
+    std::fs::create_dir(&log).unwrap();
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, "", Start::default());
+    eventually("it is not ready, for one reason", || {
+        sidecar.get("/-/ready") == (503, "not ready\n- the log cannot be read\n".to_owned())
+    });
+    sidecar.stop().unwrap();
+}
+
+#[test]
 fn a_log_that_cannot_be_read_any_more_makes_it_unready_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("x.log");

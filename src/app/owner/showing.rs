@@ -37,7 +37,7 @@ impl Owner {
         let log = self.reach.known.log();
         let reasons = [
             (
-                !self.was_caught_up,
+                !self.was_caught_up && !self.trouble,
                 "the log is not read to its end yet".to_owned(),
             ),
             (

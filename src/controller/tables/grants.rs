@@ -45,7 +45,9 @@ const SCRIPT: &str = r#"-- What bootwatch may see of the master-controller's dat
 -- Apply it as the owner of the tables (who may create roles and schemas), then give the role a password:
 --   psql --single-transaction --set ON_ERROR_STOP=1 --file grants.sql DATABASE
 --   \password {role_text}
--- and in bootwatch's configuration, with the URL postgres://{role_text}:PASSWORD@HOST/DATABASE in a file of mode 0600:
+-- Write the URL, postgres://{role_text}:PASSWORD@HOST/DATABASE, into a file that the service can read and others cannot:
+--   install -m 640 -g bootwatch /dev/null /etc/bootwatch/database.url
+-- and in bootwatch's configuration:
 --   [database]
 --   url_file = "/etc/bootwatch/database.url"
 --   schema = "{views_text}"

@@ -111,7 +111,7 @@ pub enum NoWindow {
     Days(String),
     #[error("{0:?} are no hours; write 02:00-04:00")]
     Hours(String),
-    #[error("{0:?} is no IANA time zone")]
+    #[error("it has no IANA time zone after its hours, where {0:?} stands")]
     Zone(String),
     #[error("it does not say why")]
     Reason,
@@ -124,16 +124,18 @@ impl FromStr for Recurring {
         let mut words = text.split_ascii_whitespace();
         let mut next = || words.next().ok_or(NoWindow::Parts);
         let (days, hours, zone) = (next()?, next()?, next()?);
+        let (from, to) = hours_of(hours).ok_or_else(|| NoWindow::Hours(hours.to_owned()))?;
+        let days = days_of(days).ok_or_else(|| NoWindow::Days(days.to_owned()))?;
+        let zone = TimeZone::get(zone).map_err(|_| NoWindow::Zone(zone.to_owned()))?;
         let reason = words.collect::<Vec<_>>().join(" ");
         if reason.is_empty() {
             return Err(NoWindow::Reason);
         }
-        let (from, to) = hours_of(hours).ok_or_else(|| NoWindow::Hours(hours.to_owned()))?;
         Ok(Recurring {
-            days: days_of(days).ok_or_else(|| NoWindow::Days(days.to_owned()))?,
+            days,
             from,
             to,
-            zone: TimeZone::get(zone).map_err(|_| NoWindow::Zone(zone.to_owned()))?,
+            zone,
             reason,
             written: text.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
         })
@@ -263,7 +265,7 @@ mod tests {
             ),
             (
                 "Sun 02:00-04:00 Berlin x",
-                "\"Berlin\" is no IANA time zone",
+                "it has no IANA time zone after its hours, where \"Berlin\" stands",
             ),
         ] {
             assert_eq!(
