@@ -96,6 +96,8 @@ const IMAGES: usize = 1;
 const ASKS: usize = 16;
 /// What became of messages, on its way to the owner. When it is full it is dropped (`keeper::Feedback`).
 const FEEDBACK: usize = 256;
+/// The log is looked at more often than this, however often it is polled, or it is not known how things stand.
+const LOOKED_WITHIN: Duration = Duration::from_secs(5);
 /// What the web is given to answer what is in flight, even where the deadline has passed.
 const WEB_GRACE: Duration = Duration::from_millis(100);
 
@@ -349,6 +351,7 @@ impl App {
                 trials,
                 made,
                 homes: Homes::new(config.probe.networks.clone()),
+                looks_within: LOOKED_WITHIN.max(3 * config.log.follow.poll_idle),
             },
             stats,
         );

@@ -204,6 +204,7 @@ pub fn parse(
     }
     check_log(&settings, &mut problems);
     check_token(&settings, &mut problems);
+    check_external_url(&settings, &mut problems);
     database::check(&settings, &mut problems);
     probe::check(&settings, &mut problems);
     rules::check(&settings, &mut problems);
@@ -278,6 +279,24 @@ fn check_log(settings: &Settings, problems: &mut Problems) {
             "names no log; write file = \"/var/log/polydev/master-controller.log\" or journal = \"master-controller\"",
         ),
         _ => {}
+    }
+}
+
+/// Links are made of it, which everybody reads.
+fn check_external_url(settings: &Settings, problems: &mut Problems) {
+    if !settings.is_sound("web") {
+        return;
+    }
+    let url: Option<Uri> = settings.maybe("web.external_url");
+    let is_plain = |url: &Uri| {
+        let login = url.authority().is_some_and(|of| of.as_str().contains('@'));
+        !login && url.query().is_none() && url.path() == "/"
+    };
+    if url.is_some_and(|url| !is_plain(&url)) {
+        problems.add(
+            "web.external_url",
+            "write scheme, name and port alone, such as https://bootwatch.example: pages are below it, and messages show it",
+        );
     }
 }
 

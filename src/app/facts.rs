@@ -16,8 +16,6 @@ const SHARE_STEPS: usize = 10;
 const STEP: Duration = Duration::from_secs(60);
 /// So many times must records have come before their times are judged.
 const STAMPS: usize = 20;
-/// The log is looked at more often than this, or it is not known how things stand.
-const LOOKED_WITHIN: Duration = Duration::from_secs(5);
 /// A log that is further off than any zone is replayed, and no clock's fault.
 const NO_CLOCK_MS: i64 = 26 * 3_600_000;
 
@@ -39,6 +37,8 @@ pub(super) struct Sight<'a> {
     pub(super) history: bool,
     /// The log is read to its end, and held nothing more at this moment.
     pub(super) looked_at: Option<Instant>,
+    /// It is looked at more often than this, or it is not known how things stand.
+    pub(super) looks_within: Duration,
     /// The log can be read.
     pub(super) up: bool,
     pub(super) reads: ReadCounts,
@@ -51,7 +51,7 @@ impl Sight<'_> {
     /// The log was read to its end until a moment ago.
     fn is_at_the_end(&self) -> bool {
         let looked_at = self.looked_at;
-        looked_at.is_some_and(|at| self.now < at + LOOKED_WITHIN)
+        looked_at.is_some_and(|at| self.now < at + self.looks_within)
     }
 }
 
@@ -313,6 +313,7 @@ mod tests {
                 at: START.plus_ms(i64::try_from(self.passed.as_millis()).unwrap()),
                 history: self.history,
                 looked_at: self.caught_up.then(|| now - self.ago),
+                looks_within: Duration::from_secs(5),
                 up: self.up,
                 reads: self.reads,
                 database: self.database,

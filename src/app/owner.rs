@@ -56,6 +56,8 @@ use crate::web::{Ask, Live, Readiness};
 const GAUGES: Duration = Duration::from_secs(1);
 /// What holds now is judged this often.
 const LOOKS: Duration = Duration::from_secs(1);
+/// Between two times at which time alone changes boots.
+const LEAST_PASS: Duration = Duration::from_millis(500);
 /// The source's name in metrics.
 pub(super) const SOURCE: &str = "log";
 /// After a start, alerts are judged by time when the log is read to its end, or after this long.
@@ -87,6 +89,8 @@ pub(super) struct Reach {
     pub(super) asks: mpsc::Receiver<Ask>,
     /// What became of messages.
     pub(super) feedback: mpsc::Receiver<Feedback>,
+    /// The log is looked at more often than this.
+    pub(super) looks_within: Duration,
     /// Where VMs are looked at.
     pub(super) probing: Option<Probing>,
     /// What operators see.
@@ -140,6 +144,8 @@ pub(super) struct Owner {
     history: bool,
     /// Read to the log's end: since when, on the runtime's clock.
     caught_up: Option<Instant>,
+    /// When time alone last changed something, or might have.
+    passed_at: Instant,
     /// It was read to its end once.
     was_caught_up: bool,
     flush_at: Option<Instant>,
@@ -218,6 +224,7 @@ impl Owner {
             clock,
             history: false,
             caught_up: None,
+            passed_at: clock::monotonic(),
             was_caught_up: false,
             flush_at: None,
             up: false,
@@ -595,7 +602,8 @@ impl Owner {
             let due = Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000));
             // Where nobody has looked for so long, the next look wakes us.
             let looked = self.silent_for().is_some_and(|silent| silent >= due);
-            let at = since + due;
+            // What could not be judged yet is no reason to ask without end.
+            let at = (since + due).max(self.passed_at + LEAST_PASS);
             (looked || at > clock::monotonic()).then_some(at)
         });
         let claims = self.reach.probing.as_ref().and_then(Probing::next_due);
@@ -621,6 +629,7 @@ impl Owner {
 
     fn time_passed(&mut self) {
         let now = clock::monotonic();
+        self.passed_at = now;
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = None;
             self.read(|reader, mut sink| reader.flush(&mut sink));
@@ -651,12 +660,18 @@ impl Owner {
                 "the time of day was set, or this machine slept; timers follow by an eighth of the time that passes"
             );
         }
+        // The log may have come with nothing in it that was not read: no event tells of that.
+        let found = self.stats.borrow().generation.is_some();
+        if !self.up && !self.trouble && self.caught_up.is_some() && found {
+            self.up = true;
+        }
         self.show_readiness();
         let sight = Sight {
             now,
             at: self.clock.now(),
             history: self.history,
             looked_at: self.looked_at(),
+            looks_within: self.reach.looks_within,
             up: self.up,
             reads: self.reader.counts(),
             database: self.existing.as_ref().map(Existing::sighted),

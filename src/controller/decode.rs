@@ -104,9 +104,28 @@ pub fn glued_to_noise<'a>(record: &Record<'a>) -> Option<Record<'a>> {
         return None;
     }
     let torn = split(message).1?;
-    (!fields::scan(torn, &mut |_, _| {}))
-        .then(|| glued(record))
-        .flatten()
+    (!closes(torn)).then(|| glued(record)).flatten()
+}
+
+/// Whether the object that begins there ends, whatever follows it.
+fn closes(text: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
+    for byte in text {
+        match byte {
+            _ if std::mem::take(&mut escaped) => {}
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 fn tagged(message: &[u8]) -> Decoded<'_> {

@@ -129,12 +129,18 @@ struct Told {
     /// It waits until then whether its cause shows itself.
     waits_until: Option<Timestamp>,
     acknowledged: Option<Acknowledged>,
-    /// Somebody got a message about it.
-    #[serde(default)]
+    /// Somebody got a message about it; of what an earlier version saved that is not known, and taken so.
+    #[serde(default = "known")]
     heard: bool,
-    /// So many messages about it were given up, of those that nobody got.
+    /// So often was it told to nobody, and when it was last that.
     #[serde(default)]
     lost: u32,
+    #[serde(default)]
+    lost_at: Option<Timestamp>,
+}
+
+fn known() -> bool {
+    true
 }
 
 impl Told {
@@ -240,6 +246,7 @@ impl Desk {
                 acknowledged: None,
                 heard: true,
                 lost: 0,
+                lost_at: None,
             });
             self.touched.mark(Place::Told(incident.key.clone()));
             self.told.insert(incident.key.clone(), told);
@@ -269,6 +276,7 @@ impl Desk {
                     acknowledged: None,
                     heard: false,
                     lost: 0,
+                    lost_at: None,
                 });
                 told.latest = notification;
                 self.say(&key, News::Fresh, now, out);
@@ -291,7 +299,10 @@ impl Desk {
     pub fn given_up(&mut self, incident: &str) {
         if let Some(told) = self.told.get_mut(incident)
             && !told.heard
+            // Each channel says so of the same message.
+            && told.lost_at != Some(told.told_at)
         {
+            told.lost_at = Some(told.told_at);
             told.lost = told.lost.saturating_add(1);
             self.touched.mark(Place::Told(incident.to_owned()));
         }
@@ -596,7 +607,7 @@ impl Desk {
         if self.storm.holds(&key) {
             self.touched.mark(Place::Storm);
             let wait = self.settings.group_wait_ms;
-            if let Some(severity) = self.storm.resolved(&key, now, wait) {
+            for severity in self.storm.resolved(&key, now, wait) {
                 self.end_digest(severity, now, out);
             }
         }

@@ -13,7 +13,10 @@ use std::str::Chars;
 
 pub use address::{Network, VM_NETWORKS};
 use address::{is_host, is_mail, mask_addresses, mask_url};
-use key::{GIVEN_USERS, Key, ends_in_scheme, hides, is_login, is_scheme, key_of, may_be_scheme};
+use key::{
+    GIVEN_USERS, Key, ends_in_authorization, ends_in_scheme, hides, is_login, is_scheme, key_of,
+    may_be_scheme,
+};
 use token::{holds_token, is_jwt, is_long_random};
 
 /// At most `limit` characters of `text`, safe to show.
@@ -133,7 +136,7 @@ impl Words {
         let is_key = word.ends_with([':', '=']) || word.ends_with(":\\");
         self.in_cookie = is_key && bare.to_ascii_lowercase().ends_with("cookie");
         self.next = match self.key {
-            _ if ends_in_scheme(bare) => Key::Secret,
+            _ if ends_in_scheme(bare) || (by_space && ends_in_authorization(bare)) => Key::Secret,
             _ if GIVEN_USERS.contains(&bare) => Key::Login,
             // `--password pw`
             Key::Secret if bare.starts_with("--") && by_space => Key::Secret,
@@ -151,9 +154,6 @@ fn masked(length: usize) -> String {
 fn mask_word(word: &str) -> String {
     if let Some(at) = word.find("://") {
         return mask_url(word, at);
-    }
-    if let Some(masked) = mask_encoded_login(word) {
-        return masked;
     }
     if is_jwt(word) || is_long_random(word) || holds_token(word) {
         return masked(word.len());
@@ -188,7 +188,7 @@ fn mask_word(word: &str) -> String {
             format!("‹credentials hidden›@{}", mask_addresses(place))
         }
         Some((person, place)) if is_mail(person, place) => "‹e-mail hidden›".to_owned(),
-        _ => mask_addresses(word),
+        _ => mask_encoded_login(word).unwrap_or_else(|| mask_addresses(word)),
     }
 }
 
@@ -196,9 +196,17 @@ fn mask_word(word: &str) -> String {
 fn mask_encoded_login(word: &str) -> Option<String> {
     let upper = word.to_ascii_uppercase();
     let begins = upper.find("%3A%2F%2F")? + "%3A%2F%2F".len();
-    let ends = upper.rfind("%40").filter(|ends| *ends > begins)?;
-    let (before, after) = (word.get(..begins)?, word.get(ends..)?);
-    Some(format!("{before}‹credentials hidden›{after}"))
+    let rest = upper.get(begins..)?;
+    let ends = ["%2F", "%3F", "&", "/"]
+        .iter()
+        .filter_map(|end| rest.find(end));
+    let host = rest.get(..ends.min().unwrap_or(rest.len()))?;
+    let login = host.rfind("%40")?;
+    let (before, after) = (word.get(..begins)?, word.get(begins + login..)?);
+    Some(format!(
+        "{before}‹credentials hidden›{}",
+        mask_addresses(after)
+    ))
 }
 
 /// Terminal sequences (with whatever final letter) and control characters go; white space becomes spaces.
@@ -340,6 +348,17 @@ mod tests {
                 "hunter2",
             ),
             ("p=http%3a%2f%2fuser%3ahunter2%40gate", "hunter2"),
+            (
+                "GET /cb?access_token=hunter2&redirect_uri=https%3A%2F%2Fapp%2F%3Fu%3Da%40b.org",
+                "hunter2",
+            ),
+            (
+                "access_token=hunter2&next=http%3A%2F%2Fu%3Ap%40h",
+                "hunter2",
+            ),
+            ("password=hunter2%3A%2F%2Fx%40hunter3", "hunter"),
+            ("Authorization:Token hunter2", "hunter2"),
+            ("authorization=ApiKey hunter2", "hunter2"),
         ];
         for (line, secret) in corpus {
             let safe = text(line, 500);
@@ -385,6 +404,7 @@ mod tests {
             "compass: north bypass=2 primaryKey=17 dedup_key: abc",
             r#"{"authCode":"invalid_grant","tries":2}"#,
             "to=http%3A%2F%2F192.168.100.17%3A8080%2Fhealth",
+            "to=http%3A%2F%2F192.168.100.17%3A8080%2Fhealth%3Fuser%3Dada%40x",
         ] {
             assert_eq!(text(line, 500), line);
         }

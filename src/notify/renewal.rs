@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Attempt, Draft, Message, Transport, Unusable};
+use super::{Attempt, Draft, Message, NotifyError, Transport, Unusable};
 use crate::config::Notifier;
 
 type Open = fn(&Notifier) -> Result<Box<dyn Transport>, Unusable>;
@@ -81,14 +81,22 @@ impl Transport for Renewing {
                 Err(error) if error.breaks_receiver() => error,
                 result => return result,
             };
-            // With its connection, once it is replaced.
-            drop(known);
+            let before = notifier.clone();
             let Some((notifier, transport)) = renewed(notifier, self.open).await else {
                 return Err(refused);
             };
             let transport: Arc<dyn Transport> = Arc::from(transport);
             self.set(notifier, Arc::clone(&transport));
-            transport.send(message).await
+            // With its connection.
+            drop(known);
+            let result = transport.send(message).await;
+            // What is refused as well is no better: the known one may be right, and something else in the way.
+            if result.as_ref().is_err_and(NotifyError::breaks_receiver)
+                && let Ok(again) = (self.open)(&before)
+            {
+                self.set(before, Arc::from(again));
+            }
+            result
         })
     }
 }

@@ -147,7 +147,10 @@ async fn follow(
     let mut delay = options.first_retry;
     loop {
         journal.fruitful = false;
-        let ended = journal.listen(&options).await;
+        // One that ends again and again must stay for longer than it is waited for.
+        let ended = journal
+            .listen(&options, options.settled.max(2 * delay))
+            .await;
         journal.stats.send_modify(|stats| stats.running = false);
         let Ended::Failed(error) = ended else {
             return;
@@ -176,13 +179,13 @@ struct Journal {
     events: mpsc::Sender<JournalEvent>,
     stats: watch::Sender<JournalStats>,
     trouble: Option<String>,
-    /// This start gave entries, or stayed.
+    /// This start gave entries.
     fruitful: bool,
 }
 
 impl Journal {
     /// Starts the program and delivers what it prints until it ends.
-    async fn listen(&mut self, options: &JournalOptions) -> Ended {
+    async fn listen(&mut self, options: &JournalOptions, settled: Duration) -> Ended {
         let program = options.program.display();
         let child = Command::new(&options.program)
             .args(arguments(options, &self.place))
@@ -202,7 +205,7 @@ impl Journal {
             stats.starts += 1;
             stats.running = true;
         });
-        match self.pass_on(output, options.settled).await {
+        match self.pass_on(output, settled).await {
             Ok(()) => Ended::Failed(format!("{program} ended: {}", farewell(&mut child).await)),
             Err(ended) => ended,
         }
@@ -222,7 +225,7 @@ impl Journal {
                 read = output.read(&mut buffer) => read,
                 // An idle controller writes every few minutes: silence is no reason to be blind for as long.
                 () = &mut settled, if self.trouble.is_some() => {
-                    self.works().await?;
+                    self.recovers().await?;
                     continue;
                 }
             };
@@ -239,7 +242,8 @@ impl Journal {
     }
 
     async fn deliver(&mut self, entries: export::Entries) -> Result<(), Ended> {
-        self.works().await?;
+        self.fruitful = true;
+        self.recovers().await?;
         if entries.cursor.is_some() {
             self.place.cursor = entries.cursor;
         }
@@ -259,8 +263,7 @@ impl Journal {
         .await
     }
 
-    async fn works(&mut self) -> Result<(), Ended> {
-        self.fruitful = true;
+    async fn recovers(&mut self) -> Result<(), Ended> {
         match self.trouble.take() {
             Some(_) => self.send(JournalEvent::Recovered).await,
             None => Ok(()),

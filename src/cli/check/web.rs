@@ -20,7 +20,8 @@ pub(super) fn try_web(listen: SocketAddr) -> Result<String, String> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match is_bootwatch(listen) {
             true => Ok(format!("{listen} is in use by the bootwatch that runs")),
             false => Err(format!(
-                "{listen}: {error}; what has it does not answer as bootwatch does: end it, or choose another web.listen"
+                "{listen}: {error}; what has it does not answer as bootwatch does (one that asks for certificates of \
+                 clients, or hangs, does not either): see what it is (ss -ltnp), or choose another web.listen"
             )),
         },
         Err(error) => Err(format!("{listen}: {error}; {}", app::listen_remedy(&error))),

@@ -56,11 +56,21 @@ pub(super) fn zones(
     }
 }
 
+/// So many lines of creations are looked at for one that tells.
+const CREATIONS: usize = 50;
+
 /// What a log's end says against the zone that its stamps are said to be in, if it does.
 pub(in crate::cli) fn against(zone: &TimeZone, end: &[u8]) -> Option<String> {
-    let told = [peek(&[], end)];
-    let offset_ms = told[0].offset_ms?;
-    is_contradicted(zone, &told).then(|| contradiction(zone, offset_ms))
+    // The last that tells counts: before it the controller may have run under another zone.
+    let told = memchr::memmem::rfind_iter(end, b"[VM-CREATE]")
+        .take(CREATIONS)
+        .filter_map(|at| {
+            let begins = memchr::memrchr(b'\n', end.get(..at)?).map_or(0, |at| at + 1);
+            Some(peek(&[], end.get(begins..)?))
+        })
+        .find(|peek| peek.offset_ms.is_some())?;
+    let offset_ms = told.offset_ms?;
+    is_contradicted(zone, &[told]).then(|| contradiction(zone, offset_ms))
 }
 
 fn contradiction(zone: &TimeZone, offset_ms: i64) -> String {

@@ -610,6 +610,7 @@ fn behind_noise_a_record_is_found_only_where_the_noise_is_torn() {
         (format!("GET /health 200 {{\"body\":\"{quoted}\"}}"), false),
         (format!("Never heard of {{\"body\":\"{quoted}\"}}"), false),
         (format!("Guest: {start}"), false),
+        (format!("Upstream said {{\"a\":1}} {start}"), false),
         ("GET /health 200 {\"a\":[1]: }".to_owned(), false),
     ] {
         let log = file(noise.trim_end());

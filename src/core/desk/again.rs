@@ -55,8 +55,7 @@ impl Desk {
             Severity::Ticket => self.settings.repeat_ticket_ms,
         };
         if told.is_lost() {
-            let doubled = 1_i64.checked_shl(told.lost - 1).unwrap_or(i64::MAX);
-            every = every.min(LOST_MS.saturating_mul(doubled.max(1)));
+            every = every.min(LOST_MS << (told.lost - 1).min(16));
         }
         Some(told.told_at.plus_ms(every))
     }
@@ -126,7 +125,8 @@ impl Desk {
         // From here on it is an incident like others: it can be acknowledged, and is told again.
         let before = self.told.get(&key);
         let acknowledged = before.and_then(|told| told.acknowledged.clone());
-        let (heard, lost) = before.map_or((false, 0), |told| (told.heard, told.lost));
+        let lost = |told: &Told| (told.heard, told.lost, told.lost_at);
+        let (heard, lost, lost_at) = before.map_or((false, 0, None), lost);
         let told = Told {
             latest: notification.clone(),
             sent: true,
@@ -136,6 +136,7 @@ impl Desk {
             acknowledged,
             heard,
             lost,
+            lost_at,
         };
         self.told.insert(key.clone(), told);
         self.touched.mark(Place::Told(key.clone()));

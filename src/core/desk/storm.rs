@@ -27,6 +27,9 @@ pub(super) struct Storm {
     sent: VecDeque<Timestamp>,
     #[serde(default)]
     pub(super) digests: BTreeMap<Severity, Open>,
+    /// The one digest of a state that an earlier version saved.
+    #[serde(default, skip_serializing)]
+    open: Option<Open>,
 }
 
 /// A digest that is not over.
@@ -92,19 +95,20 @@ impl Storm {
         }
     }
 
-    /// A member has ended; the digest that has ended with it.
-    pub(super) fn resolved(&mut self, key: &str, now: Timestamp, wait_ms: i64) -> Option<Severity> {
+    /// A member has ended; the digests that have ended with it: one whose severity rose is in both.
+    pub(super) fn resolved(&mut self, key: &str, now: Timestamp, wait_ms: i64) -> Vec<Severity> {
+        let mut ended = Vec::new();
         for (severity, open) in &mut self.digests {
             let Some(held) = open.members.get_mut(key) else {
                 continue;
             };
             held.resolved = true;
-            if open.members.values().all(|held| held.resolved) {
-                return Some(*severity);
+            match open.members.values().all(|held| held.resolved) {
+                true => ended.push(*severity),
+                false => open.is_new(now, wait_ms),
             }
-            open.is_new(now, wait_ms);
         }
-        None
+        ended
     }
 
     pub(super) fn holds(&self, key: &str) -> bool {
@@ -122,6 +126,9 @@ impl Storm {
     }
 
     pub(super) fn not_after(&mut self, now: Timestamp) {
+        if let Some(open) = self.open.take() {
+            self.digests.insert(open.incident.severity(), open);
+        }
         self.sent.retain(|at| *at <= now);
         for open in self.digests.values_mut() {
             open.told_at = open.told_at.map(|at| at.min(now));

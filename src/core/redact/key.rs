@@ -100,9 +100,17 @@ pub(super) fn ends_in_scheme(word: &str) -> bool {
     is_scheme(word.rsplit(['=', ':']).next().unwrap_or(word))
 }
 
-/// `Token`, `AWS4-HMAC-SHA256`: in an authorization it is not the whole.
+/// `Token`, `AWS4-HMAC-SHA256`: in an authorization it is not the whole. A small word is one of a sentence.
 pub(super) fn may_be_scheme(word: &str) -> bool {
-    word.len() <= 20 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    word.len() <= 20
+        && word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// `authorization=Token`
+pub(super) fn ends_in_authorization(word: &str) -> bool {
+    word.rsplit_once(['=', ':'])
+        .is_some_and(|(key, scheme)| key_of(key) == Key::Authorization && may_be_scheme(scheme))
 }
 
 pub(super) fn key_of(key: &str) -> Key {

@@ -1,7 +1,7 @@
 //! What a page says beside its incident: what operators did, why it comes now, that it stands for many, or for nothing.
 
 use super::{Context, Page, Status, append};
-use crate::core::alert::{Digest, HeldBack, Notification, Reason};
+use crate::core::alert::{Digest, HeldBack, Kind, Notification, Reason};
 use crate::core::event::Timestamp;
 
 const DRILL: &str = "[DRILL] ";
@@ -14,7 +14,8 @@ pub(super) fn apply(page: &mut Page, notification: &Notification, context: &Cont
         of_many(page, digest);
     }
     let firing = page.status == Status::Firing;
-    if notification.reason == Reason::Repeat {
+    // Where nobody has heard of it, it is no repeat to them.
+    if notification.reason == Reason::Repeat && notification.kind != Kind::Firing {
         page.title = format!("Still: {}", page.title);
         page.summary
             .push_str(" It is told again since it still fires and nobody has acknowledged it.");

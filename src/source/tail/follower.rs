@@ -520,6 +520,13 @@ impl Follower {
         match waiting.first().map(|first| first.number) {
             Some(becomes) if waiting.iter().all(|file| file.offset() == 0) => {
                 waiting.iter_mut().for_each(|file| file.number += 1);
+                if let Some(end) = self
+                    .history_end
+                    .as_mut()
+                    .filter(|end| end.generation >= becomes)
+                {
+                    end.generation += 1;
+                }
                 becomes
             }
             _ => last,

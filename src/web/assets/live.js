@@ -10,7 +10,7 @@
   const SILENCE = 20_000, PATIENCE = 8_000, FIRST_PAUSE = 2_000, LONGEST_PAUSE = 15_000;
   const age = document.getElementById("live");
   const said = (text) => { if (age) age.textContent = text; };
-  let busy = false, tag = null, live = true, seen = Date.now();
+  let busy = false, missed = false, tag = null, live = true, seen = Date.now();
   let seenOn = Date.parse(age?.querySelector("time")?.dateTime) || seen;
 
   // What was fetched last, since what is shown differs by what the reader did with it.
@@ -20,7 +20,9 @@
   const inUse = (place) => {
     const focus = document.activeElement;
     if (focus && place.contains(focus) && focus.matches("input, select, textarea")) return true;
-    if ([...place.querySelectorAll("input, textarea")].some((field) => field.value !== field.defaultValue)) return true;
+    // What is folded away is given up.
+    const open = [...place.querySelectorAll("input, textarea")].filter((field) => !field.closest("details:not([open])"));
+    if (open.some((field) => field.value !== field.defaultValue)) return true;
     const marked = document.getSelection();
     return Boolean(marked && !marked.isCollapsed && place.contains(marked.anchorNode));
   };
@@ -55,7 +57,8 @@
   };
 
   const grey = () => {
-    if (!live || Date.now() - seen < SILENCE) return;
+    // A look that is under way may yet be answered; it is given up in time.
+    if (!live || busy || Date.now() - seen < SILENCE) return;
     live = false;
     tag = null;
     fetched.delete("brand");
@@ -82,8 +85,9 @@
   };
 
   const refresh = async () => {
+    missed ||= busy;
     if (busy || document.hidden) return;
-    busy = true;
+    [busy, missed] = [true, false];
     try {
       const answer = await fetch(location.href, {
         headers: tag ? { "If-None-Match": tag } : {},
@@ -93,6 +97,9 @@
       });
       // What was turned grey meanwhile needs the whole page to be turned back.
       if (answer.status === 304 && live) lively(answer);
+      // A page that is an error itself stays one, and is live as long as bootwatch answers: what stands between has not
+      // its headers. Who is not let in any more sees nothing.
+      if (![200, 304, 401].includes(answer.status) && answer.headers.has("x-frame-options")) lively(answer);
       if (answer.status !== 200) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       tag = answer.headers.get("etag");
@@ -113,6 +120,7 @@
       // The next event tries again, or the next stream.
     } finally {
       busy = false;
+      if (missed) refresh();
     }
   };
 
@@ -148,6 +156,8 @@
     again = null;
     events?.close();
     if (document.hidden) return;
+    // Whether it has changed or not, the page is as of now.
+    tag = null;
     follow();
     refresh();
   };

@@ -246,9 +246,11 @@ fn is_foreign(headers: &HeaderMap) -> bool {
             .get(name)
             .and_then(|value: &axum::http::HeaderValue| value.to_str().ok())
     };
-    let site = text(axum::http::HeaderName::from_static("sec-fetch-site"));
-    if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return true;
+    // A proxy may have asked under another name than the browser's, which the browser knows better.
+    match text(axum::http::HeaderName::from_static("sec-fetch-site")) {
+        Some("same-origin") => return false,
+        Some("none") | None => {}
+        Some(_) => return true,
     }
     let origin = text(ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
     match (origin, text(HOST)) {

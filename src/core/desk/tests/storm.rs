@@ -123,6 +123,27 @@ fn a_page_is_in_no_digest_of_tickets() {
 }
 
 #[test]
+fn a_ticket_that_becomes_a_page_leaves_no_digest_open() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 10);
+    let mut one = incident(
+        "a",
+        RuleName::BootStageSlow,
+        VmType::Browser,
+        Failure::AgentRefused,
+    );
+    one.host = "host-a".to_owned();
+    story.fire(one);
+    story.pass(MINUTE);
+    story.update("a", RuleName::BootFailureRate);
+    story.pass(10 * MINUTE);
+    story.resolve("a");
+    story.done();
+    story.pass(30 * HOUR);
+    assert!(story.done().iter().all(|one| !one.contains("storm")));
+}
+
+#[test]
 fn a_digest_is_repeated_with_its_present_count() {
     let mut story = Story::new();
     apart(&mut story, 0, 13);
