@@ -382,8 +382,9 @@ fn a_log_that_could_never_be_read_is_said_once() {
     std::fs::create_dir(&log).unwrap();
     let pager = Pager::start();
     let sidecar = Sidecar::start(&log, pager.address, "", Start::default());
+    let said = format!("not ready\n- the log cannot be read: {}\n", log.display());
     eventually("it is not ready, for one reason", || {
-        sidecar.get("/-/ready") == (503, "not ready\n- the log cannot be read\n".to_owned())
+        sidecar.get("/-/ready") == (503, said.clone())
     });
     sidecar.stop().unwrap();
 }

@@ -26,6 +26,8 @@ struct Program {
 
 impl Program {
     fn start(folder: &Path, log: &Path, otlp: SocketAddr) -> Program {
+        // Ready is only who has found it.
+        std::fs::File::create(log).unwrap();
         let config = folder.join("bootwatch.toml");
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {log:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
