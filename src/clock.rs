@@ -118,7 +118,9 @@ impl SteadyClock {
     }
 }
 
-fn millis(length: Duration) -> i64 {
+/// Whole milliseconds, as moments have them.
+#[must_use]
+pub fn millis(length: Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 

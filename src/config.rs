@@ -35,7 +35,7 @@ use document::Settings;
 use crate::core::desk::Recurring;
 
 pub use console::Console;
-pub use database::{Database, Tls, says_mode};
+pub use database::{Database, Tls, is_near, says_mode};
 pub use document::Shown;
 pub use environment::Surroundings;
 pub use image::Image;

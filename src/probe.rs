@@ -322,7 +322,7 @@ fn judge(checked: &mut Checked, good: &Good) {
         let body = Body::read(body);
         let took = [Phase::Processing, Phase::Transfer].map(|phase| checked.phases.of(phase));
         let round_trip = took[0].unwrap_or_default() + took[1].unwrap_or_default();
-        let ms = i64::try_from(round_trip.as_millis()).unwrap_or(i64::MAX);
+        let ms = clock::millis(round_trip);
         checked.answerer = Some(body.answerer);
         checked.skew = body.timestamp.map(|guest| skew(guest, good.sent, ms));
     }

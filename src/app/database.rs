@@ -215,7 +215,7 @@ impl Existing {
             self.inventory.vanished(*key);
             tracker.row_vanished(*key);
         }
-        let lag = |lag: Duration| i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+        let lag = |lag: Duration| clock::millis(lag);
         self.inventory.polled(Poll {
             as_of: polled.as_of,
             full_since: polled.full_window,

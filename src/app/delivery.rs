@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -112,8 +111,8 @@ async fn worker(
         outcomes.note(report.ticket, report.outcome);
         health.channel(&channel, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
-        let age_ms = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let oldest = report.oldest.map(|age| clock::now().plus_ms(-age_ms(age)));
+        let oldest = report.oldest;
+        let oldest = oldest.map(|age| clock::now().plus_ms(-clock::millis(age)));
         recorder.waiting(&channel, report.waiting, oldest);
         recorder.broken(&channel, report.broken);
     };

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::database::Existing;
 use super::health::Health;
+use crate::clock;
 use crate::config::{Config, LogSource};
 use crate::core::alert::Engine;
 use crate::core::boot::{Boot, Tracker};
@@ -86,7 +87,7 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
     let mut sources = vec![Source {
         name: "log".to_owned(),
         weight: Weight::Decides,
-        every_ms: ms(known.log_every),
+        every_ms: clock::millis(known.log_every),
         seen_at: log_seen,
         newest_at: log_newest,
         note: format!("{}: {log_note}", known.log),
@@ -95,7 +96,7 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
         sources.push(Source {
             name: "database".to_owned(),
             weight: Weight::Adds,
-            every_ms: ms(every),
+            every_ms: clock::millis(every),
             seen_at: existing.seen_at(),
             newest_at: existing.inventory.as_of(),
             note: existing.note().to_owned(),
@@ -192,8 +193,4 @@ fn line(boot: &Boot, host: &str) -> BootLine {
         ready_ms: boot.ready_ms,
         image: None,
     }
-}
-
-fn ms(length: Duration) -> i64 {
-    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }

@@ -5,6 +5,7 @@
 //! controller whose clock or zone is wrong ends no boot.
 
 mod hearing;
+mod log;
 mod looking;
 mod operators;
 mod showing;
@@ -31,8 +32,9 @@ use super::restart::Restored;
 use super::sight::Seen;
 use super::synthetic::Own;
 use hearing::Apart;
+use log::Log;
 
-use crate::clock::{self, SteadyClock};
+use crate::clock::{self, SteadyClock, millis};
 use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::haste::MayPage;
@@ -136,24 +138,13 @@ pub(super) struct Owner {
     recorder: Arc<Recorder>,
     gather: Gather,
     reach: Reach,
-    stats: watch::Receiver<TailStats>,
+    log: Log,
     clock: SteadyClock,
     /// What was written while nothing ran is still being read; no alert resolves before that is over, or before then.
     catching_up: Option<Instant>,
-    /// Records are being read that were there before the first start.
-    history: bool,
-    /// Read to the log's end: since when, on the runtime's clock.
-    caught_up: Option<Instant>,
     /// When time alone last changed something, or might have.
     passed_at: Instant,
-    /// It was read to its end once.
-    was_caught_up: bool,
     flush_at: Option<Instant>,
-    up: bool,
-    /// The log cannot be read.
-    trouble: bool,
-    /// When the log was last read to its end.
-    log_seen: Option<Timestamp>,
     /// The web is behind.
     live_due: bool,
     /// So are the operators' lists.
@@ -220,16 +211,10 @@ impl Owner {
             recorder,
             gather,
             reach,
-            stats,
+            log: Log::new(stats),
             clock,
-            history: false,
-            caught_up: None,
             passed_at: clock::monotonic(),
-            was_caught_up: false,
             flush_at: None,
-            up: false,
-            trouble: false,
-            log_seen: None,
             live_due: true,
             operators_due: true,
             room_due: false,
@@ -277,7 +262,7 @@ impl Owner {
                 told = or_never(self.existing.as_mut().map(Existing::next)) => self.told(told),
                 looked = or_never(self.reach.probing.as_mut().map(Probing::next)) => self.looked(&looked),
                 Some(seen) = images.recv() => self.image_seen(seen),
-                news = or_never(self.consoles.as_mut().map(Consoles::next)), if self.caught_up.is_some() => {
+                news = or_never(self.consoles.as_mut().map(Consoles::next)), if self.log.caught_up.is_some() => {
                     self.console_says(&news);
                 }
                 () = self.gather.room() => {}
@@ -321,11 +306,6 @@ impl Owner {
         ended
     }
 
-    /// Something of the log was found in this run; that an earlier one knew it says nothing of the name it has now.
-    fn has_log(&self) -> bool {
-        self.up || self.stats.borrow().generation.is_some()
-    }
-
     fn caught_up_with_downtime(&mut self) {
         if self.catching_up.take().is_some() {
             self.engine
@@ -358,10 +338,13 @@ impl Owner {
                 after,
                 history,
             } => {
-                let (live, newest) = (!history && self.caught_up.is_some(), self.reader.newest());
-                self.history = history;
-                self.up = true;
-                self.caught_up = None;
+                let (live, newest) = (
+                    !history && self.log.caught_up.is_some(),
+                    self.reader.newest(),
+                );
+                self.log.history = history;
+                self.log.up = true;
+                self.log.caught_up = None;
                 if !history {
                     self.watch.heard(clock::monotonic());
                 }
@@ -396,26 +379,26 @@ impl Owner {
                 if let Some(after) = after {
                     self.gather.read_to(after);
                 }
-                self.caught_up = Some(clock::monotonic());
-                self.history = false;
+                self.log.caught_up = Some(clock::monotonic());
+                self.log.history = false;
                 // An earlier run may have left a record that waited for more.
                 if self.flush_at.is_none() && self.reader.has_pending() {
                     self.flush_at = Some(clock::monotonic() + SILENCE);
                 }
                 self.caught_up_with_downtime();
                 // Caught up with a log that is not there: it may come, or its name is wrong.
-                let exists = self.has_log();
+                let exists = self.log.is_there();
                 if !exists {
                     tracing::warn!(
                         path = self.reach.known.log(),
                         "the log does not exist yet; waiting for it (check log.file)"
                     );
                 }
-                self.up = exists;
+                self.log.up = exists;
                 if exists {
-                    self.log_seen = Some(self.clock.now());
+                    self.log.seen_at = Some(self.clock.now());
                 }
-                self.was_caught_up = true;
+                self.log.was_caught_up = true;
                 self.show_readiness();
             }
             SourceEvent::Truncated {
@@ -443,16 +426,16 @@ impl Owner {
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
-                self.up = false;
-                self.trouble = true;
+                self.log.up = false;
+                self.log.trouble = true;
                 self.show_readiness();
                 self.engine
                     .set_blind(true, self.clock.now(), &mut self.effects);
             }
             SourceEvent::Recovered => {
                 tracing::info!("the log can be read again");
-                self.up = true;
-                self.trouble = false;
+                self.log.up = true;
+                self.log.trouble = false;
                 self.show_readiness();
                 self.engine
                     .set_blind(false, self.clock.now(), &mut self.effects);
@@ -560,31 +543,13 @@ impl Owner {
         self.gather.touched();
     }
 
-    /// The log can be read, and is read to its end.
-    fn sees_the_log(&self) -> bool {
-        self.caught_up.is_some() && self.up && !self.trouble
-    }
-
-    /// When the log, read to its end, was last found to hold nothing more. Of the time since then, in which the process
-    /// stood still or could not read, nothing is known.
-    fn looked_at(&self) -> Option<Instant> {
-        let caught_up = self.caught_up?;
-        Some(self.stats.borrow().looked_at?.max(caught_up))
-    }
-
-    /// How long the log has been silent since it was read to its end.
-    fn silent_for(&self) -> Option<Duration> {
-        Some(self.looked_at()?.duration_since(self.caught_up?))
-    }
-
     /// How far the log was read, for rows that wait for its word.
     fn log_sight(&self) -> LogSight {
-        match self.looked_at() {
-            _ if self.trouble => LogSight::Blind,
-            Some(_) if !self.up => LogSight::Blind,
+        match self.log.looked_at() {
+            _ if self.log.trouble => LogSight::Blind,
+            Some(_) if !self.log.up => LogSight::Blind,
             Some(at) => {
-                let ago = clock::monotonic().saturating_duration_since(at).as_millis();
-                let ago = i64::try_from(ago).unwrap_or(i64::MAX);
+                let ago = millis(clock::monotonic().saturating_duration_since(at));
                 LogSight::ReadTo(self.clock.now().plus_ms(-ago))
             }
             None => LogSight::ReadTo(self.reader.newest().unwrap_or(Timestamp::MIN)),
@@ -597,18 +562,18 @@ impl Owner {
         // What a silence holds back since a run before may be over by what is still to be read.
         let desk = self.desk.next_due().filter(|_| self.catching_up.is_none());
         let desk = desk.map(|due| self.clock.instant_of(due));
-        let tracker = self.caught_up.and_then(|since| {
+        let tracker = self.log.caught_up.and_then(|since| {
             let due = self.tracker.next_due()?.since(self.reader.newest()?);
             let due = Duration::from_millis(u64::try_from(due).unwrap_or(0).max(1_000));
             // Where nobody has looked for so long, the next look wakes us.
-            let looked = self.silent_for().is_some_and(|silent| silent >= due);
+            let looked = self.log.silent_for().is_some_and(|silent| silent >= due);
             // What could not be judged yet is no reason to ask without end.
             let at = (since + due).max(self.passed_at + LEAST_PASS);
             (looked || at > clock::monotonic()).then_some(at)
         });
         let claims = self.reach.probing.as_ref().and_then(Probing::next_due);
         let claims = claims
-            .filter(|_| self.sees_the_log())
+            .filter(|_| self.log.is_seen())
             .map(|due| self.clock.instant_of(due));
         let store = self.gather.next_due();
         [
@@ -634,10 +599,9 @@ impl Owner {
             self.flush_at = None;
             self.read(|reader, mut sink| reader.flush(&mut sink));
         }
-        if let (Some(silent), Some(newest)) = (self.silent_for(), self.reader.newest()) {
-            let silent = i64::try_from(silent.as_millis()).unwrap_or(i64::MAX);
+        if let (Some(silent), Some(newest)) = (self.log.silent_for(), self.reader.newest()) {
             self.tracker
-                .advance(newest.plus_ms(silent), &mut self.observations);
+                .advance(newest.plus_ms(millis(silent)), &mut self.observations);
             self.observed();
         }
         self.believe();
@@ -660,19 +624,14 @@ impl Owner {
                 "the time of day was set, or this machine slept; timers follow by an eighth of the time that passes"
             );
         }
-        // The log may have come with nothing in it that was not read: no event tells of that.
-        let found = self.stats.borrow().generation.is_some();
-        if !self.up && !self.trouble && self.caught_up.is_some() && found {
-            self.up = true;
-        }
         self.show_readiness();
         let sight = Sight {
             now,
             at: self.clock.now(),
-            history: self.history,
-            looked_at: self.looked_at(),
+            history: self.log.history,
+            looked_at: self.log.looked_at(),
             looks_within: self.reach.looks_within,
-            up: self.up,
+            up: self.log.up,
             reads: self.reader.counts(),
             database: self.existing.as_ref().map(Existing::sighted),
             health: &self.reach.health,
@@ -685,13 +644,13 @@ impl Owner {
         let sight_at = sight.at;
         self.engine.facts(&facts, sight_at, &mut self.effects);
         let hidden = matches!(sight.database, Some(Sighted::Not(_)));
-        let whole = self.sees_the_log();
+        let whole = self.log.is_seen();
         let changes = self.seen.look(sight_at, whole, hidden);
         self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
         // A log that rests stays read to its end for as long as it can be read.
         if whole {
-            self.log_seen = Some(sight_at);
+            self.log.seen_at = Some(sight_at);
         }
         self.live_due = true;
         self.room_due = true;

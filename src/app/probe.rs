@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::Supervisor;
+use crate::clock;
 use crate::clock::SteadyClock;
 use crate::config;
 use crate::core::event::{Timestamp, VmId};
@@ -67,7 +68,7 @@ impl Probing {
     ) -> Probing {
         let (targets_tx, targets) = watch::channel(Vec::new());
         let (looks_tx, looks) = mpsc::channel(LOOKS);
-        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let ms = |duration: Duration| clock::millis(duration);
         let rounds = Rounds {
             prober: Prober::new(Settings::from(settings)),
             schedule: Schedule::new(Pace {
@@ -129,7 +130,7 @@ struct Claims(VecDeque<(Timestamp, Target)>);
 
 impl Claims {
     fn due(at: Timestamp) -> Timestamp {
-        at.plus_ms(i64::try_from(BEYOND_DOUBT.as_millis()).unwrap_or(i64::MAX))
+        at.plus_ms(clock::millis(BEYOND_DOUBT))
     }
 
     fn add(&mut self, target: Target, now: Timestamp) {
@@ -276,7 +277,7 @@ impl Rounds {
 
     /// Whether a look now would say something of a VM.
     async fn firm(&mut self, now: Timestamp) -> bool {
-        let span = i64::try_from(FOOTING.as_millis()).unwrap_or(i64::MAX);
+        let span = clock::millis(FOOTING);
         match self.footing {
             Some((firm, at)) if now.since(at) < span => firm,
             before => {

@@ -1,8 +1,8 @@
 //! The configured rules as the engine's settings.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use crate::clock::millis;
 use crate::config::{Config, ConnectionSpike, Limit};
 use crate::core::alert::Settings;
 use crate::core::condition::ConditionSettings;
@@ -147,10 +147,6 @@ fn of_spike(spike: &ConnectionSpike, defaults: RuleSettings) -> RuleSettings {
         factor: spike.factor,
         ..defaults
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn count(number: u64) -> u32 {

@@ -1,5 +1,6 @@
 //! `[database]`: the controller's database, where it may be watched. Without a URL the watch is off.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -96,6 +97,17 @@ pub fn says_mode(url: &str) -> bool {
         .split('&')
         .filter_map(|pair| pair.split('=').next())
         .any(|name| matches!(name, "sslmode" | "ssl-mode"))
+}
+
+/// Whether a server is on this machine.
+#[must_use]
+pub fn is_near(options: &PgConnectOptions) -> bool {
+    let host = options.get_host().trim_matches(['[', ']']);
+    let address = IpAddr::from_str(host);
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || address.is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) fn is_watched(settings: &Settings) -> bool {

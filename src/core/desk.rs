@@ -144,6 +144,21 @@ fn known() -> bool {
 }
 
 impl Told {
+    /// One of which nothing was said yet.
+    fn new(latest: Notification, told_at: Timestamp) -> Told {
+        Told {
+            latest,
+            sent: false,
+            told_at,
+            held: None,
+            waits_until: None,
+            acknowledged: None,
+            heard: false,
+            lost: 0,
+            lost_at: None,
+        }
+    }
+
     /// Nobody knows of it: what was sent was given up.
     fn is_lost(&self) -> bool {
         self.lost > 0 && !self.heard
@@ -231,22 +246,19 @@ impl Desk {
     pub fn agree_with<'a>(&mut self, open: impl Iterator<Item = &'a Incident>, now: Timestamp) {
         let mut known = std::mem::take(&mut self.told);
         for incident in open {
-            let told = known.remove(&incident.key).unwrap_or_else(|| Told {
-                latest: Notification {
+            let told = known.remove(&incident.key).unwrap_or_else(|| {
+                let latest = Notification {
                     kind: Kind::Firing,
                     reason: Reason::FirstAlert,
                     at: incident.fired_at,
                     incident: incident.clone(),
                     remarks: Remarks::default(),
-                },
-                sent: true,
-                told_at: incident.fired_at.min(now),
-                held: None,
-                waits_until: None,
-                acknowledged: None,
-                heard: true,
-                lost: 0,
-                lost_at: None,
+                };
+                Told {
+                    sent: true,
+                    heard: true,
+                    ..Told::new(latest, incident.fired_at.min(now))
+                }
             });
             self.touched.mark(Place::Told(incident.key.clone()));
             self.told.insert(incident.key.clone(), told);
@@ -268,15 +280,8 @@ impl Desk {
                 let key = notification.incident.key.clone();
                 let wait = self.settings.group_wait_ms;
                 let told = self.told.entry(key.clone()).or_insert_with(|| Told {
-                    latest: notification.clone(),
-                    sent: false,
-                    told_at: now,
-                    held: None,
                     waits_until: Some(now.plus_ms(wait)),
-                    acknowledged: None,
-                    heard: false,
-                    lost: 0,
-                    lost_at: None,
+                    ..Told::new(notification.clone(), now)
                 });
                 told.latest = notification;
                 self.say(&key, News::Fresh, now, out);

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use crate::clock;
 use crate::config::Links;
 use crate::core::alert::{Cause, Incident, Kind, Notification, Reason, Remarks};
 use crate::core::event::Timestamp;
@@ -228,7 +229,7 @@ impl Page {
     /// It leaves so long after it was decided on, and says so.
     #[must_use]
     pub fn late(mut self, age: Duration) -> Page {
-        let ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let ms = clock::millis(age);
         append(
             &mut self.summary,
             format_args!(

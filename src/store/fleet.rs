@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::options;
 use super::error::StoreError;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
-use crate::config::{Secret, says_mode};
+use crate::config::{Secret, is_near, says_mode};
 
 pub use grants::script as fleet_grants;
 pub use reader::{FleetHistory, FleetIncident};
@@ -294,15 +294,7 @@ impl Fleet {
 fn remote_options(url: &Secret) -> Result<PgConnectOptions, FleetError> {
     let options = PgConnectOptions::from_str(url.expose()).map_err(FleetError::Url)?;
     let says = says_mode(url.expose());
-    let host = options.get_host();
-    let here = options.get_socket().is_some()
-        || host.starts_with('/')
-        || host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    let options = match (says, here) {
+    let options = match (says, is_near(&options)) {
         (false, false) => options.ssl_mode(PgSslMode::VerifyFull),
         _ => options,
     };

@@ -349,7 +349,7 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn length(field: &str, text: &str) -> Result<i64, String> {
     let length = parse_duration(text).map_err(|error| format!("{field}: {error}"))?;
-    Ok(i64::try_from(length.as_millis()).unwrap_or(i64::MAX))
+    Ok(clock::millis(length))
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {

@@ -88,6 +88,18 @@ fn report(text: &str, secrets: &Path) -> (String, String) {
     (found, lines_of("#> ").join("\n"))
 }
 
+/// What `check --live` ends with and says.
+fn checked_live(configuration: &Path) -> (u8, String) {
+    let arguments = check::Arguments {
+        config: configuration.to_owned(),
+        example: false,
+        live: true,
+    };
+    let mut out = Vec::new();
+    let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
+    (status as u8, String::from_utf8(out).unwrap())
+}
+
 #[test]
 fn every_message_about_a_bad_file_is_word_for_word() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/config");
@@ -428,14 +440,7 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
             store.borrow().display().to_string()
         );
         fs::write(&path, text).unwrap();
-        let arguments = check::Arguments {
-            config: path.clone(),
-            example: false,
-            live: true,
-        };
-        let mut out = Vec::new();
-        let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
-        (status as u8, String::from_utf8(out).unwrap())
+        checked_live(&path)
     };
     let free = "127.0.0.1:0".parse().unwrap();
     fs::write(
@@ -513,14 +518,7 @@ fn check_live_says_when_the_log_is_in_another_zone_than_the_one_that_is_set() {
              [web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {store:?}\n"
         );
         fs::write(&path, text).unwrap();
-        let arguments = check::Arguments {
-            config: path.clone(),
-            example: false,
-            live: true,
-        };
-        let mut out = Vec::new();
-        let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
-        (status as u8, String::from_utf8(out).unwrap())
+        checked_live(&path)
     };
     for right in ["auto", "UTC"] {
         let (status, said) = check(right);

@@ -1,18 +1,12 @@
 // An operator takes an incident in a browser without script, while another browser has the first page open and follows.
 // Prints what is wrong as JSON: { problems }.
 "use strict";
-const { chromium } = require("playwright-core");
+const launch = require("./browser");
 
 const main = async () => {
   const asked = JSON.parse(process.argv[2]);
   const problems = [];
-  const browser = await chromium.launch({
-    executablePath: asked.chromium,
-    args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    ],
-  });
+  const browser = await launch(asked.chromium);
   try {
     const watching = await (await browser.newContext()).newPage();
     watching.setDefaultTimeout(60_000);

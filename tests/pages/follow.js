@@ -2,7 +2,7 @@
 // Prints what is wrong as JSON: { problems }.
 "use strict";
 const http = require("node:http");
-const { chromium } = require("playwright-core");
+const launch = require("./browser");
 
 // Between the browser and bootwatch.
 const door = (base) => {
@@ -40,13 +40,7 @@ const main = async () => {
   const say = (holds, what) => { if (!holds) problems.push(what); };
   const between = door(asked.base);
   const port = await between.listen(0);
-  const browser = await chromium.launch({
-    executablePath: asked.chromium,
-    args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    ],
-  });
+  const browser = await launch(asked.chromium);
   try {
     const page = await (await browser.newContext()).newPage();
     page.setDefaultTimeout(60_000);

@@ -5,7 +5,7 @@
 "use strict";
 const fs = require("node:fs");
 const path = require("node:path");
-const { chromium } = require("playwright-core");
+const launch = require("./browser");
 
 const SIZES = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 900 } };
 const AXE = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -14,14 +14,7 @@ const main = async () => {
   const asked = JSON.parse(process.argv[2]);
   const problems = [];
   let looks = 0;
-  // Each run has a profile of its own, which is empty and thrown away.
-  const browser = await chromium.launch({
-    executablePath: asked.chromium,
-    args: [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    ],
-  });
+  const browser = await launch(asked.chromium);
   try {
     for (const script of [true, false]) {
       for (const colorScheme of ["light", "dark"]) {

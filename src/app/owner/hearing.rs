@@ -68,7 +68,7 @@ impl Owner {
             ended: &mut self.ended,
             effects: &mut self.effects,
             now: self.clock.now(),
-            live: !self.history,
+            live: !self.log.history,
         };
         (apart, hearing)
     }

@@ -42,7 +42,7 @@ impl Owner {
     /// Believes the looks that are beyond doubt: the log, read to its end, has had its say about the address.
     pub(super) fn believe(&mut self) {
         let now = self.clock.now();
-        let seen = self.sees_the_log();
+        let seen = self.log.is_seen();
         let Some(probing) = self.reach.probing.as_mut().filter(|_| seen) else {
             return;
         };
@@ -61,12 +61,12 @@ impl Owner {
             return;
         }
         self.targets_at = Some(ticks);
-        if !self.up || self.trouble {
+        if !self.log.up || self.log.trouble {
             return probing.show(Vec::new());
         }
         // While the log is behind, what was told last stands: each record that comes puts it behind for a moment, and
         // whoever was forgotten meanwhile would be looked at anew. Nothing is told before it was once read to its end.
-        if self.caught_up.is_none() {
+        if self.log.caught_up.is_none() {
             return;
         }
         let mut targets: Vec<_> = self.tracker.targets().collect();

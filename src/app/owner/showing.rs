@@ -33,18 +33,18 @@ impl Owner {
     /// Ready is who has found the log and read it to its end once, can read on, and can keep what follows.
     pub(super) fn show_readiness(&self) {
         let unwritable = self.reach.health.store_failing().is_some();
-        let missing = self.was_caught_up && !self.trouble && !self.has_log();
+        let missing = self.log.was_caught_up && !self.log.trouble && !self.log.is_there();
         let log = self.reach.known.log();
         let reasons = [
             (
-                !self.was_caught_up && !self.trouble,
+                !self.log.was_caught_up && !self.log.trouble,
                 "the log is not read to its end yet".to_owned(),
             ),
             (
                 missing,
                 format!("the log does not exist: {log} (check log.file)"),
             ),
-            (self.trouble, format!("the log cannot be read: {log}")),
+            (self.log.trouble, format!("the log cannot be read: {log}")),
             (unwritable, "the store cannot be written".to_owned()),
         ];
         let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
@@ -55,8 +55,8 @@ impl Owner {
     /// Shows the web how things stand.
     pub(super) fn show_live(&mut self) {
         self.live_due = false;
-        let tail = self.stats.borrow().clone();
-        let note = match (self.trouble, self.up, self.caught_up.is_some()) {
+        let tail = self.log.stats.borrow().clone();
+        let note = match (self.log.trouble, self.log.up, self.log.caught_up.is_some()) {
             (true, ..) => "cannot be read".to_owned(),
             (false, false, _) => "does not exist yet".to_owned(),
             (false, true, true) => "read to its end".to_owned(),
@@ -67,7 +67,7 @@ impl Owner {
             live::Standing {
                 at: self.clock.now(),
                 now: clock::monotonic(),
-                log_seen: self.log_seen,
+                log_seen: self.log.seen_at,
                 log_newest: self.reader.newest(),
                 log_note: note,
                 tracker: &self.tracker,
@@ -93,7 +93,7 @@ impl Owner {
                 .count(),
         };
         let room = Room {
-            sighted: self.sees_the_log(),
+            sighted: self.log.is_seen(),
             rows: match self.existing.as_ref().map(Existing::sighted) {
                 None => RowsSeen::NoDatabase,
                 Some(Sighted::Fully) => RowsSeen::Seen,
@@ -116,13 +116,11 @@ impl Owner {
             tracker,
             engine,
             reader,
-            stats,
-            up,
-            history,
+            log,
             before,
             ..
         } = self;
-        recorder.tracker(&tracker.counts(), !*history);
+        recorder.tracker(&tracker.counts(), !log.history);
         recorder.in_flight(tracker.users_in_flight(), engine.overdue());
         recorder.alerts(engine.alerts());
         let reads = reader.counts();
@@ -134,11 +132,11 @@ impl Owner {
                 newest: reader.newest(),
             },
         );
-        let tail = stats.borrow().clone();
+        let tail = log.stats.borrow().clone();
         recorder.source(
             SOURCE,
             &SourceFigures {
-                up: *up,
+                up: log.up,
                 lines: tail.lines,
                 bytes: tail.bytes,
                 rotations: tail.rotations,

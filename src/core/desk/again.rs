@@ -123,22 +123,11 @@ impl Desk {
             },
         };
         // From here on it is an incident like others: it can be acknowledged, and is told again.
-        let before = self.told.get(&key);
-        let acknowledged = before.and_then(|told| told.acknowledged.clone());
-        let lost = |told: &Told| (told.heard, told.lost, told.lost_at);
-        let (heard, lost, lost_at) = before.map_or((false, 0, None), lost);
-        let told = Told {
-            latest: notification.clone(),
-            sent: true,
-            told_at: now,
-            held: None,
-            waits_until: None,
-            acknowledged,
-            heard,
-            lost,
-            lost_at,
-        };
-        self.told.insert(key.clone(), told);
+        let told = self.told.entry(key.clone());
+        let told = told.or_insert_with(|| Told::new(notification.clone(), now));
+        told.latest = notification.clone();
+        (told.sent, told.told_at) = (true, now);
+        (told.held, told.waits_until) = (None, None);
         self.touched.mark(Place::Told(key.clone()));
         self.leaves(notification, &key, None, now, out);
     }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Rhythm, State};
+use crate::clock;
 use crate::core::alert::{Incident, Kind, Member, Notification, Reason, Remarks};
 use crate::core::event::Timestamp;
 use crate::notify::page::{Context, Page};
@@ -96,7 +97,7 @@ fn span(
     rhythm: Rhythm,
     now: Timestamp,
 ) -> Option<(Timestamp, Timestamp)> {
-    let ms = |length: std::time::Duration| i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+    let ms = |length: std::time::Duration| clock::millis(length);
     let began = member.fired_at.min(now);
     let Some(ended) = member.resolved_at.or(incident.resolved_at) else {
         return Some((began, now.plus_ms(ms(rhythm.hold))));

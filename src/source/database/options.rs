@@ -1,6 +1,5 @@
 //! Which database, how often, and how patiently.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::config::{Database, Tls};
+use crate::config::{Database, Tls, is_near};
 
 /// How the database is called in its own views of activity.
 const APPLICATION: &str = "bootwatch";
@@ -94,7 +93,7 @@ impl DatabaseOptions {
 }
 
 fn postgres(options: PgConnectOptions, tls: Tls, has_authority: bool) -> PgConnectOptions {
-    let near = is_loopback(&options);
+    let near = is_near(&options);
     let mode = match tls {
         Tls::Off => PgSslMode::Disable,
         Tls::Unverified => PgSslMode::Require,
@@ -108,15 +107,6 @@ fn postgres(options: PgConnectOptions, tls: Tls, has_authority: bool) -> PgConne
         .statement_cache_capacity(0)
         .extra_float_digits(None)
         .disable_statement_logging()
-}
-
-fn is_loopback(options: &PgConnectOptions) -> bool {
-    let host = options.get_host().trim_matches(['[', ']']);
-    let address = IpAddr::from_str(host);
-    options.get_socket().is_some()
-        || host.starts_with('/')
-        || host == "localhost"
-        || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -240,6 +240,8 @@ impl Follower {
     }
 
     fn begin(&mut self, start: Start) {
+        // It may have come only now: up to its end it was not read before.
+        self.caught_up_told = false;
         self.generations = start.generations;
         self.finished = start.finished;
         self.next_generation = start.next_generation;
@@ -297,6 +299,10 @@ impl Follower {
             }
         }
         self.note_unreadable(unreadable);
+        if self.generations.is_empty() {
+            // The log has come.
+            self.caught_up_told = false;
+        }
         let room = self.room();
         for file in found.into_iter().rev().take(room) {
             let number = self.next_generation;

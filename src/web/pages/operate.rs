@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::api;
 use super::{Page, Site, sorry};
+use crate::clock;
 use crate::config::parse_duration;
 use crate::core::alert::Incident;
 use crate::core::desk::{Command, MOST_AUTHOR, Matcher};
@@ -168,7 +169,7 @@ async fn acknowledged(
 
 fn lasts(text: &str) -> Result<i64, String> {
     let length = parse_duration(text.trim()).map_err(|error| format!("How long: {error}"))?;
-    Ok(i64::try_from(length.as_millis()).unwrap_or(i64::MAX))
+    Ok(clock::millis(length))
 }
 
 /// One change, from the form to the redirect.

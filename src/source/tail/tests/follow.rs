@@ -387,6 +387,30 @@ fn empty_files_behind_a_truncated_one_take_no_numbers() {
 }
 
 #[test]
+fn a_log_that_comes_late_with_nothing_new_is_told_to_be_read_to_its_end() {
+    let log = Log::new();
+    log.write("one\n");
+    let tail = Tail::start(&log, None);
+    let aside = log.directory.path().join("aside");
+    fs::rename(log.path(0), &aside).unwrap();
+    let mut tail = tail.restart(&log);
+    assert_eq!(tail.words(), ["caught up"]);
+    fs::rename(&aside, log.path(0)).unwrap();
+    assert_eq!(
+        tail.look().words(),
+        ["caught up"],
+        "it was not there before"
+    );
+    assert_eq!(tail.look().words(), [""; 0]);
+
+    let log = Log::new();
+    let mut tail = Tail::start(&log, None);
+    assert_eq!(tail.words(), ["caught up"]);
+    append(&log.path(0), "");
+    assert_eq!(tail.look().words(), ["caught up"]);
+}
+
+#[test]
 fn a_half_line_cut_off_by_truncation_is_released_before_it() {
     let log = Log::new();
     log.write("one\nha");
