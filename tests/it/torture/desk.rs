@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::routing::post;
 use serde_json::Value;
@@ -20,7 +19,7 @@ pub(super) struct Post {
     pub(super) incident: String,
     pub(super) status: String,
     pub(super) text: String,
-    /// How often the program had died before.
+    /// How often the program had died before it was started that sent it.
     pub(super) deaths: usize,
 }
 
@@ -29,7 +28,6 @@ type Before = Box<dyn Fn(&Post, bool) + Send + Sync>;
 
 struct Shared {
     posts: Mutex<Vec<Post>>,
-    deaths: Arc<AtomicUsize>,
     before: Before,
 }
 
@@ -40,11 +38,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// `deaths` counts those of the program.
-    pub(super) fn start(
-        deaths: Arc<AtomicUsize>,
-        before: impl Fn(&Post, bool) + Send + Sync + 'static,
-    ) -> Desk {
+    pub(super) fn start(before: impl Fn(&Post, bool) + Send + Sync + 'static) -> Desk {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -56,11 +50,10 @@ impl Desk {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             posts: Mutex::default(),
-            deaths,
             before: Box::new(before),
         });
         let router = Router::new()
-            .route("/page", post(take))
+            .route("/page/{deaths}", post(take))
             .with_state(Arc::clone(&shared));
         runtime
             .handle()
@@ -154,7 +147,12 @@ impl Desk {
     }
 }
 
-async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, text: String) {
+async fn take(
+    State(shared): State<Arc<Shared>>,
+    Path(deaths): Path<usize>,
+    headers: HeaderMap,
+    text: String,
+) {
     let body: Value = serde_json::from_str(&text).unwrap();
     let word = |name: &str| body[name].as_str().unwrap().to_owned();
     let id = headers.get("idempotency-key").unwrap();
@@ -162,7 +160,7 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, text: Strin
         id: id.to_str().unwrap().to_owned(),
         incident: word("groupKey"),
         status: word("status"),
-        deaths: shared.deaths.load(Ordering::SeqCst),
+        deaths,
         text,
     };
     let again = {

@@ -18,6 +18,8 @@ const SIGKILL: i32 = 9;
 
 pub(super) struct Program {
     folder: PathBuf,
+    /// Where its pages go.
+    pager: Option<SocketAddr>,
     child: Option<Child>,
     /// The process, for whoever kills it from elsewhere; 0: none.
     pub(super) process: Arc<AtomicU32>,
@@ -33,6 +35,7 @@ impl Program {
     pub(super) fn new(folder: &Path) -> Program {
         Program {
             folder: folder.to_owned(),
+            pager: None,
             child: None,
             process: Arc::default(),
             deaths: Arc::default(),
@@ -42,11 +45,18 @@ impl Program {
         }
     }
 
-    /// Updates wait for an hour, so that an incident is two messages; it resolves a second after it may.
-    pub(super) fn configure(&self, pager: SocketAddr) {
+    pub(super) fn configure(&mut self, pager: SocketAddr) {
+        self.pager = Some(pager);
+    }
+
+    /// Updates wait for an hour, so that an incident is two messages; it resolves a second after it may. How often the
+    /// program had died before stands in the address that it pages: what it sent before it died may be looked at later.
+    fn write_configuration(&self) {
+        let pager = self.pager.expect("it is configured before it starts");
+        let deaths = self.deaths.load(Ordering::SeqCst);
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
-             [store]\npath = {:?}\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n\
+             [store]\npath = {:?}\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page/{deaths}\"\n\
              [alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1h\"\n[shutdown]\ndeadline = \"20s\"\n",
             self.log(),
             self.store(),
@@ -64,6 +74,7 @@ impl Program {
 
     pub(super) fn start(&mut self) {
         assert!(self.child.is_none(), "it runs already");
+        self.write_configuration();
         let arguments = ["run", "--config", "bootwatch.toml"];
         let under = self.under.iter().map(OsStr::new);
         let mut line = under

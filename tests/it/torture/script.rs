@@ -139,9 +139,9 @@ struct Run<'a> {
 /// Plays a script in a folder; `deadly`: with its deaths, and one more for each message that comes for the first time.
 pub(super) fn play(folder: &Path, stream: &Stream, mut script: Script, deadly: bool) -> Ended {
     fs::create_dir_all(folder).unwrap();
-    let program = Program::new(folder);
+    let mut program = Program::new(folder);
     let process = Arc::clone(&program.process);
-    let desk = Desk::start(Arc::clone(&program.deaths), move |_, again| {
+    let desk = Desk::start(move |_, again| {
         let running = process.load(std::sync::atomic::Ordering::SeqCst);
         if deadly && !again && running != 0 {
             // It has said it and does not know whether it was heard.

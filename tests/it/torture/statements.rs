@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::desk::Desk;
@@ -44,7 +43,7 @@ fn play(folder: &Path, stream: &Stream, nth: Option<usize>) -> Ended {
     let mut program = Program::new(folder);
     program.under = under(&program, nth);
     program.under_once = true;
-    let desk = Desk::start(Arc::clone(&program.deaths), |_, _| {});
+    let desk = Desk::start(|_, _| {});
     program.configure(desk.address);
     let mut writer = Writer::new(&program.log());
     let [first, last] = [stream.live, stream.over[0]];

@@ -34,8 +34,8 @@ struct Scene {
 impl Scene {
     fn new(folder: &Path) -> Scene {
         let stream = Stream::short();
-        let program = Program::new(folder);
-        let desk = Desk::start(std::sync::Arc::clone(&program.deaths), |_, _| {});
+        let mut program = Program::new(folder);
+        let desk = Desk::start(|_, _| {});
         program.configure(desk.address);
         let mut writer = Writer::new(&program.log());
         for record in &stream.records[..stream.live] {
