@@ -263,6 +263,7 @@ async fn page(folder: &Path) -> anyhow::Result<()> {
                 created_at: START,
                 due: START,
                 state: MessageState::Queued,
+                ended_at: None,
             })
             .collect();
         let mut took = Vec::new();

@@ -30,7 +30,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use alertmanager::{Instance, Publisher, State};
+pub use alertmanager::{Instance, Publisher, Round, State};
 pub use email::{Letter, Postman};
 pub use error::{Cause, Fault, NotifyError, Trouble};
 pub use heartbeat::{Beat, Heartbeat};

@@ -51,7 +51,7 @@ pub use file::{Kept, try_place};
 pub use fleet::{Fleet, FleetError, FleetFigures, FleetHistory, FleetIncident, fleet_grants};
 pub use history::{BootFilter, CellRow, History, Tally};
 pub use operation::OperationRow;
-pub use outbox::{Mark, MessageId, MessageState, NewMessage, StoredMessage};
+pub use outbox::{Mark, MessageId, MessageState, NewMessage, SHOWN, StoredMessage};
 pub use row::{BootDetail, BootRow, IncidentRow};
 pub use saved::Saved;
 pub use schema::version;

@@ -7,11 +7,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::delivery::{Reporting, end_of};
+use super::keeper::Shown;
 use super::supervisor::Supervisor;
+use crate::clock;
 use crate::core::alert::Engine;
 use crate::core::desk::Desk;
 use crate::core::event::Timestamp;
-use crate::notify::{Outcome, Publisher, Report, State};
+use crate::notify::{Outcome, Publisher, Round, State};
 
 /// Longer than an end is told of.
 const LATELY_MS: i64 = 20 * 60_000;
@@ -35,7 +37,17 @@ pub(super) fn start(
         health.expect(&one);
         let broken = Arc::clone(&broken);
         let resort = Arc::clone(&reporting.resort);
-        let report = move |report: Report| {
+        let outcomes = Arc::clone(&reporting.outcomes);
+        let report = move |Round { report, first }: Round| {
+            for (incident, fired_at) in first {
+                let (channel, at) = (channel.clone(), clock::now());
+                outcomes.note_shown(Shown {
+                    channel,
+                    incident,
+                    fired_at,
+                    at,
+                });
+            }
             // One instance that takes alerts is enough: they tell each other.
             resort.tried(&channel, report.outcome == Outcome::Sent);
             health.channel(&one, report.outcome);

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-pub(super) use outcomes::Outcomes;
+pub(super) use outcomes::{Outcomes, Shown};
 use pending::{Pending, Ticketed};
 use shelf::{OK, Shelf, Trouble};
 pub(super) use shelf::{Opened, open};
@@ -601,6 +601,10 @@ impl Keeper {
                 None => self.shelf.pending.ended(ticket, state),
             }
         }
+        for shown in self.outcomes.shown() {
+            let (ticket, message) = (self.ticket(), shown_message(shown));
+            self.shelf.pending.add_shown(Ticketed { ticket, message });
+        }
         let committed = self.shelf.commit().await;
         self.remember(committed);
     }
@@ -673,6 +677,22 @@ fn new_message(notification: &Notification, receiver: &str, payload: String) -> 
         created_at: notification.at,
         due: notification.at,
         state: MessageState::Queued,
+        ended_at: None,
+    }
+}
+
+/// That a receiver which is shown the present state took an incident, among the messages that others were sent.
+fn shown_message(shown: Shown) -> NewMessage {
+    NewMessage {
+        transition: "firing".to_owned(),
+        dedup_key: shown.incident.clone(),
+        incident: shown.incident,
+        receiver: shown.channel,
+        payload: store::SHOWN.to_owned(),
+        created_at: shown.fired_at,
+        due: shown.fired_at,
+        state: MessageState::Sent,
+        ended_at: Some(shown.at),
     }
 }
 

@@ -14,6 +14,7 @@ mod payload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,15 @@ const API: &str = "/api/v2/alerts";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     pub incidents: Vec<Incident>,
+}
+
+/// What became of telling an instance everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    pub report: Report,
+    /// Incidents that are open and that it took for the first time since it is told of any: their keys, and when they
+    /// fired.
+    pub first: Vec<(String, Timestamp)>,
 }
 
 /// How often and for how long an alert is told.
@@ -173,7 +183,7 @@ impl Instance {
     pub async fn run(
         mut self,
         state: watch::Receiver<Arc<State>>,
-        report: impl FnMut(Report) + Send,
+        report: impl FnMut(Round) + Send,
         stop: impl Future<Output = Instant> + Send,
     ) {
         let deadline = async {
@@ -192,7 +202,7 @@ impl Instance {
     async fn publish(
         &mut self,
         mut state: watch::Receiver<Arc<State>>,
-        mut report: impl FnMut(Report) + Send,
+        mut report: impl FnMut(Round) + Send,
     ) {
         let mut jitter = Jitter::new();
         let mut health = Health::default();
@@ -220,7 +230,7 @@ impl Instance {
         &mut self,
         shown: &State,
         health: &mut Health,
-        report: &mut (impl FnMut(Report) + Send),
+        report: &mut (impl FnMut(Round) + Send),
         jitter: &mut Jitter,
     ) -> Option<Instant> {
         let batches = payload::batches(shown, &self.context, self.rhythm, clock::now());
@@ -245,14 +255,21 @@ impl Instance {
         }
         let now = clock::monotonic();
         let outcome = health.judge(&result, &self.channel, &self.place);
-        report(Report {
-            ticket: 0,
-            outcome,
-            took: now.duration_since(began),
-            age: Duration::ZERO,
-            waiting: 0,
-            oldest: None,
-            broken: health.broken,
+        let first = match result {
+            Ok(()) => health.first(shown),
+            Err(_) => Vec::new(),
+        };
+        report(Round {
+            report: Report {
+                ticket: 0,
+                outcome,
+                took: now.duration_since(began),
+                age: Duration::ZERO,
+                waiting: 0,
+                oldest: None,
+                broken: health.broken,
+            },
+            first,
         });
         let wait = match &result {
             Err(NotifyError::Transient { retry_after, .. }) => {
@@ -305,9 +322,21 @@ struct Health {
     tries: u32,
     ill: bool,
     broken: bool,
+    /// What it took, of what is open.
+    taken: BTreeSet<String>,
 }
 
 impl Health {
+    /// It took all that is shown: what of it was new to it.
+    fn first(&mut self, shown: &State) -> Vec<(String, Timestamp)> {
+        let open = shown.incidents.iter();
+        let open: Vec<&Incident> = open.filter(|one| one.resolved_at.is_none()).collect();
+        let taken = open.iter().map(|one| one.key.clone()).collect();
+        let before = std::mem::replace(&mut self.taken, taken);
+        let new = open.into_iter().filter(|one| !before.contains(&one.key));
+        new.map(|one| (one.key.clone(), one.fired_at)).collect()
+    }
+
     fn judge(&mut self, result: &Result<(), NotifyError>, channel: &str, place: &str) -> Outcome {
         let was_ill = std::mem::replace(&mut self.ill, result.is_err());
         let Err(error) = result else {

@@ -34,7 +34,13 @@ pub struct NewMessage {
     pub due: Timestamp,
     /// `Queued`; another where it left before it could be committed.
     pub state: MessageState,
+    /// Of one that has ended; `None`: at once.
+    pub ended_at: Option<Timestamp>,
 }
+
+/// The payload of a message that was no message of ours: a receiver that is shown the present state (`alertmanager`) has
+/// taken the incident for the first time. There is one such of an incident and a receiver.
+pub const SHOWN: &str = "";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageState {
@@ -126,7 +132,8 @@ pub(super) const QUEUE: &str = "INSERT INTO outbox
     (id, incident, transition, receiver, dedup_key, payload, created_at, due, state, ended_at)
     SELECT value ->> 'id', value ->> 'incident', value ->> 'transition', value ->> 'receiver', value ->> 'dedup_key',
            coalesce(value ->> 'payload', {payload}), value ->> 'created_at', value ->> 'due', value ->> 'state', value ->> 'ended_at'
-    FROM {messages} WHERE true";
+    FROM {messages} WHERE coalesce(value ->> 'payload', {payload}) <> '' OR NOT EXISTS (
+        SELECT 1 FROM outbox WHERE incident = value ->> 'incident' AND receiver = value ->> 'receiver')";
 
 /// The payload of them all, where they have but one: a page to several receivers is written as a text once.
 pub(super) fn one_payload(messages: &[NewMessage]) -> Option<&str> {
@@ -149,7 +156,7 @@ impl NewMessage {
             "created_at": self.created_at,
             "due": self.due,
             "state": self.state.as_str(),
-            "ended_at": (!self.state.is_open()).then_some(self.created_at),
+            "ended_at": (!self.state.is_open()).then_some(self.ended_at.unwrap_or(self.created_at)),
         })
     }
 }

@@ -91,6 +91,7 @@ pub(super) fn message(incident: &str, transition: &str) -> NewMessage {
         created_at: NOW,
         due: NOW,
         state: MessageState::Queued,
+        ended_at: None,
     }
 }
 

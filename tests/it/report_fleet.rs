@@ -130,6 +130,7 @@ async fn three(database: &Database) {
             created_at: start().plus_ms(5 * MINUTE),
             due: start().plus_ms(5 * MINUTE),
             state: MessageState::Queued,
+            ended_at: None,
         }],
         ..Batch::default()
     };

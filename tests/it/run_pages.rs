@@ -12,7 +12,7 @@ use bootwatch::simulator::simulation::Simulation;
 use bootwatch::simulator::truth::Truth;
 use jiff::tz::TimeZone;
 
-use crate::sidecar::{Pager, Sidecar, eventually, log};
+use crate::sidecar::{Pager, Sidecar, eventually, get, log};
 
 const MINUTE: i64 = 60_000;
 
@@ -178,6 +178,17 @@ fn an_alertmanager_is_shown_what_fires_and_its_end() {
         ends.map(|at| at.parse::<jiff::Timestamp>().unwrap())
     };
     assert!(ends(&first).unwrap() > now(), "it fires");
+    eventually("it is among what was told", || {
+        let (status, text) = get(sidecar.address, "/api/v1/messages").unwrap();
+        assert_eq!(status, 200);
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let told = told["messages"].as_array().unwrap().iter();
+        let told: Vec<_> = told.filter(|one| one["channel"] == "am").collect();
+        let is_firing =
+            |one: &&serde_json::Value| one["transition"] == "firing" && one["state"] == "sent";
+        assert!(told.len() <= 1 && told.iter().all(is_firing), "{told:?}");
+        told.len() == 1
+    });
     while ends(&alertmanager.next()).is_none_or(|at| at > now()) {}
     sidecar.stop().unwrap();
 }

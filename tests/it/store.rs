@@ -80,6 +80,7 @@ pub(crate) fn batch(number: u32) -> Batch {
             created_at: NOW,
             due: NOW,
             state: MessageState::Queued,
+            ended_at: None,
         }],
         marks: Vec::new(),
         operations: Vec::new(),

@@ -1,10 +1,11 @@
 //! What became of messages, from the workers to the keeper.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::core::event::Timestamp;
 use crate::notify::Outcome;
 
 /// How often each message was tried, and its newest outcome: at most one for each that a worker holds, so this is bounded
@@ -12,7 +13,18 @@ use crate::notify::Outcome;
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     newest: Mutex<BTreeMap<u64, (u32, Outcome)>>,
+    shown: Mutex<Vec<Shown>>,
     changed: Notify,
+}
+
+/// A receiver that is no worker's, but is shown the present state, took an incident for the first time since it is shown
+/// any: the first of its instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) channel: String,
+    pub(crate) incident: String,
+    pub(crate) fired_at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 impl Outcomes {
@@ -25,10 +37,20 @@ impl Outcomes {
             | Outcome::Failed(_)
             | Outcome::Expired => 1,
         };
-        let mut newest = self.locked();
+        let mut newest = locked(&self.newest);
         let known = newest.entry(ticket).or_insert((0, outcome));
         *known = (known.0.saturating_add(tried), outcome);
         drop(newest);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn note_shown(&self, shown: Shown) {
+        let mut all = locked(&self.shown);
+        let same = |one: &Shown| (&one.channel, &one.incident) == (&shown.channel, &shown.incident);
+        if !all.iter().any(same) {
+            all.push(shown);
+        }
+        drop(all);
         self.changed.notify_one();
     }
 
@@ -38,11 +60,15 @@ impl Outcomes {
     }
 
     pub(crate) fn take(&self) -> BTreeMap<u64, (u32, Outcome)> {
-        std::mem::take(&mut self.locked())
+        std::mem::take(&mut locked(&self.newest))
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (u32, Outcome)>> {
-        // Nothing can be half done in it.
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        std::mem::take(&mut locked(&self.shown))
     }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing can be half done in it.
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

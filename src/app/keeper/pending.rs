@@ -50,6 +50,21 @@ impl Pending {
         }
     }
 
+    /// That an incident was shown, unless that is to be written already.
+    pub(super) fn add_shown(&mut self, shown: Ticketed) {
+        let new = &shown.message;
+        let same = |one: &NewMessage| {
+            one.payload == new.payload
+                && one.incident == new.incident
+                && one.receiver == new.receiver
+        };
+        if !self.batch.outbox.iter().any(same) {
+            // What is held follows from a batch that is still to come.
+            self.tickets.push(shown.ticket);
+            self.batch.outbox.push(shown.message);
+        }
+    }
+
     pub(super) fn hold(&mut self, messages: Vec<Ticketed>) {
         self.held.extend(messages);
     }
@@ -207,6 +222,7 @@ mod tests {
             created_at: Timestamp(0),
             due: Timestamp(0),
             state: MessageState::Queued,
+            ended_at: None,
         };
         Ticketed { ticket, message }
     }

@@ -202,8 +202,10 @@ async fn a_real_alertmanager_shows_what_fires_groups_it_and_hears_of_its_end() {
         Failure::AgentRefused,
     )]));
     let rounds = AtomicU32::new(0);
-    let count = |_: Report| {
+    let first = Mutex::new(Vec::new());
+    let count = |round: Round| {
         rounds.fetch_add(1, Ordering::SeqCst);
+        first.lock().unwrap().extend(round.first);
     };
     let running = instance(server.address).run(shown, count, std::future::pending());
     let told = async {
@@ -248,6 +250,11 @@ async fn a_real_alertmanager_shows_what_fires_groups_it_and_hears_of_its_end() {
         drop(show);
     };
     tokio::join!(running, told);
+    // Of however many rounds.
+    let one = incident(Happened::Firing, Failure::AgentRefused);
+    let first = first.into_inner().unwrap();
+    let keys: Vec<&String> = first.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, [&one.key]);
 }
 
 #[tokio::test]
@@ -322,7 +329,15 @@ async fn one_of_two_that_is_down_delays_nothing() {
         Failure::AgentRefused,
     )]));
     let outcomes = Mutex::new(Vec::new());
-    let report = |report: Report| outcomes.lock().unwrap().push(report.outcome.as_str());
+    let report = |round: Round| {
+        let outcome = round.report.outcome;
+        assert_eq!(
+            round.first.is_empty(),
+            outcome != Outcome::Sent,
+            "{outcome:?}"
+        );
+        outcomes.lock().unwrap().push(outcome.as_str());
+    };
     let deadline = async { clock::monotonic() + PATIENCE };
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let first = async {
@@ -398,8 +413,8 @@ async fn each_round_goes_to_the_api_with_its_authorization() {
     )]));
     let (done, stop) = tokio::sync::oneshot::channel();
     let mut done = Some(done);
-    let report = move |report: Report| {
-        assert_eq!(report.outcome, Outcome::Sent);
+    let report = move |round: Round| {
+        assert_eq!(round.report.outcome, Outcome::Sent);
         if let Some(done) = done.take() {
             done.send(()).unwrap();
         }

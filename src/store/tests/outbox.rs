@@ -165,3 +165,50 @@ async fn no_id_is_given_twice() {
     store.renew(NOW).await.unwrap();
     assert_eq!(queued(&mut store, &["firing"]).await, [4]);
 }
+
+#[tokio::test]
+async fn what_a_receiver_is_shown_counts_once_an_incident_and_when_it_first_took_it() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let shown = |incident: &str, receiver: &str, seconds: i64| NewMessage {
+        receiver: receiver.to_owned(),
+        payload: SHOWN.to_owned(),
+        state: MessageState::Sent,
+        ended_at: Some(NOW.plus_ms(1_000 * seconds)),
+        ..message(incident, "firing")
+    };
+    // Two instances of one Alertmanager, another receiver's message beside them, and a later start.
+    for outbox in [
+        vec![shown("i-1", "am", 2)],
+        vec![shown("i-1", "am", 3)],
+        vec![message("i-1", "firing"), shown("i-2", "am", 4)],
+        vec![shown("i-1", "am", 500), shown("i-1", "other", 600)],
+    ] {
+        let batch = Batch {
+            outbox,
+            ..Batch::default()
+        };
+        store.commit(&batch).await.unwrap();
+    }
+    // An id is not used twice.
+    queued(&mut store, &["update"]).await;
+    store.settle().await.unwrap();
+    let all = history(&store).await.messages(EVER).await.unwrap();
+    let all: Vec<_> = all
+        .iter()
+        .map(|one| {
+            let after = one.ended_at.map(|at| at.since(NOW) / 1_000);
+            (one.incident.as_str(), one.receiver.as_str(), after)
+        })
+        .collect();
+    assert_eq!(
+        all,
+        [
+            ("i-1", "am", Some(2)),
+            ("i-1", "ops", None),
+            ("i-2", "am", Some(4)),
+            ("i-1", "other", Some(600)),
+            ("i-1", "ops", None),
+        ]
+    );
+}
