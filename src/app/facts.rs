@@ -7,13 +7,15 @@ use tokio::time::Instant;
 
 use super::health::Health;
 use crate::controller::reader::ReadCounts;
-use crate::core::condition::{Condition, Fact, Facts};
+use crate::core::condition::{Condition, Fact, Facts, LEAST_UNPARSED};
 use crate::core::event::Timestamp;
 use crate::core::rule::RuleName;
 
 /// Over so long the share of unread records is judged, in steps of a minute.
 const SHARE_STEPS: usize = 10;
 const STEP: Duration = Duration::from_secs(60);
+/// A controller that runs says something known at least every five minutes.
+const SPEAKS_WITHIN: Duration = Duration::from_secs(6 * 60);
 /// So many times must records have come before their times are judged.
 const STAMPS: usize = 20;
 /// A log that is further off than any zone is replayed, and no clock's fault.
@@ -42,6 +44,8 @@ pub(super) struct Sight<'a> {
     /// The log can be read.
     pub(super) up: bool,
     pub(super) reads: ReadCounts,
+    /// Lines that belong to no record.
+    pub(super) stray_lines: u64,
     /// `None`: it is not watched.
     pub(super) database: Option<Sighted>,
     pub(super) health: &'a Health,
@@ -64,8 +68,8 @@ pub(super) struct Watch {
     behind: Option<Instant>,
     unreadable: Option<Instant>,
     database_down: Option<Instant>,
-    /// Records that matter and those of them that could not be read, at times.
-    reads: VecDeque<(Instant, u64, u64)>,
+    /// What had been read, at times.
+    reads: VecDeque<(Instant, Reading)>,
     /// How far ahead of this machine's clock the records were that came last.
     ahead_ms: VecDeque<i64>,
 }
@@ -150,25 +154,27 @@ impl Watch {
     }
 
     fn records(&mut self, sight: &Sight<'_>, facts: &mut Facts) {
-        let ReadCounts {
-            events, unparsed, ..
-        } = sight.reads;
-        let total = events + unparsed;
         if sight.history {
             self.reads.clear();
             return;
         }
+        let reading = Reading::of(sight);
         let newest = self.reads.back();
-        if newest.is_none_or(|(at, _, _)| sight.now.duration_since(*at) >= STEP) {
-            self.reads.push_back((sight.now, total, unparsed));
+        if newest.is_none_or(|(at, _)| sight.now.duration_since(*at) >= STEP) {
+            self.reads.push_back((sight.now, reading));
             if self.reads.len() > SHARE_STEPS {
                 self.reads.pop_front();
             }
         }
-        let Some((_, total_before, unparsed_before)) = self.reads.front() else {
+        let Some((since, before)) = self.reads.front() else {
             return;
         };
-        let (value, of) = (unparsed - unparsed_before, total - total_before);
+        let new = reading.after(*before);
+        let long = sight.now.duration_since(*since) > SPEAKS_WITHIN;
+        let (value, of) = match new.foreign() {
+            Some(foreign) if long => (foreign, foreign),
+            _ => (new.unparsed, new.events + new.unparsed),
+        };
         if of > 0 {
             let fact = Fact {
                 condition: Condition::RecordsUnparsed,
@@ -180,6 +186,45 @@ impl Watch {
             };
             facts.insert(RuleName::RecordsUnparsed, fact);
         }
+    }
+}
+
+/// What was read of the log until a moment, or between two.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    events: u64,
+    unparsed: u64,
+    /// Records of known messages that say nothing of boots.
+    noise: u64,
+    /// Records of messages that are not known, and lines of no record.
+    strange: u64,
+}
+
+impl Reading {
+    fn of(sight: &Sight<'_>) -> Reading {
+        let reads = sight.reads;
+        Reading {
+            events: reads.events,
+            unparsed: reads.unparsed,
+            noise: reads.noise,
+            strange: reads.unknown + sight.stray_lines,
+        }
+    }
+
+    fn after(self, before: Reading) -> Reading {
+        Reading {
+            events: self.events - before.events,
+            unparsed: self.unparsed - before.unparsed,
+            noise: self.noise - before.noise,
+            strange: self.strange - before.strange,
+        }
+    }
+
+    /// How much was written where nothing of it was understood: the controller's words or the form of its lines are
+    /// others than before, and boots could fail unseen.
+    fn foreign(self) -> Option<u64> {
+        let written = self.strange + self.unparsed;
+        (self.events == 0 && self.noise == 0 && written >= LEAST_UNPARSED).then_some(written)
     }
 }
 
@@ -286,6 +331,7 @@ mod tests {
         ago: Duration,
         up: bool,
         reads: ReadCounts,
+        stray_lines: u64,
         database: Option<Sighted>,
     }
 
@@ -301,6 +347,7 @@ mod tests {
                 ago: Duration::ZERO,
                 up: true,
                 reads: ReadCounts::default(),
+                stray_lines: 0,
                 database: None,
             }
         }
@@ -316,6 +363,7 @@ mod tests {
                 looks_within: Duration::from_secs(5),
                 up: self.up,
                 reads: self.reads,
+                stray_lines: self.stray_lines,
                 database: self.database,
                 health: &self.health,
             };
@@ -441,6 +489,31 @@ mod tests {
             scene.after(1).is_empty_of(RuleName::RecordsUnparsed),
             "no records is no data"
         );
+    }
+
+    #[test]
+    fn a_log_of_which_nothing_is_understood_is_one_that_cannot_be_read() {
+        let foreign = |known: fn(&mut Scene, u64)| {
+            let mut scene = Scene::new();
+            let mut found = Vec::new();
+            for minute in 1..=20 {
+                scene.reads.unknown += 3;
+                scene.stray_lines += 2;
+                known(&mut scene, minute);
+                let facts = scene.after(60);
+                let fact = facts.get(&RuleName::RecordsUnparsed);
+                found.push(fact.map_or((0, None), |fact| (fact.value, fact.of)));
+            }
+            found
+        };
+        let found = foreign(|_, _| {});
+        assert_eq!(found[4], (0, None), "it may say something yet");
+        assert_eq!(found[7], (35, Some(35)));
+        assert_eq!(found[19], (45, Some(45)), "of ten minutes");
+        let every_five = foreign(|scene, minute| scene.reads.noise += u64::from(minute % 5 == 0));
+        assert!(every_five.iter().all(|(value, _)| *value == 0));
+        let boots = foreign(|scene, minute| scene.reads.events += u64::from(minute % 4 == 0));
+        assert!(boots.iter().all(|(value, _)| *value == 0), "{boots:?}");
     }
 
     #[test]

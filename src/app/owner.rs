@@ -633,6 +633,7 @@ impl Owner {
             looks_within: self.reach.looks_within,
             up: self.log.up,
             reads: self.reader.counts(),
+            stray_lines: self.reader.framing().orphan_lines,
             database: self.existing.as_ref().map(Existing::sighted),
             health: &self.reach.health,
         };

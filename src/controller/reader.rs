@@ -31,6 +31,9 @@ pub struct ReadCounts {
     pub unparsed: u64,
     /// Records of no known message; `Shapes` says which.
     pub unknown: u64,
+    /// Records of a known message that says nothing of boots.
+    #[serde(default)]
+    pub noise: u64,
     /// Torn lines in which the next record was found.
     pub glued: u64,
     /// Records that another file had told before: see `Reader::skip_repeated`.
@@ -44,6 +47,7 @@ impl ReadCounts {
         self.events += other.events;
         self.unparsed += other.unparsed;
         self.unknown += other.unknown;
+        self.noise += other.noise;
         self.glued += other.glued;
         self.repeated += other.repeated;
         self.ahead += other.ahead;
@@ -223,6 +227,7 @@ impl Inner {
         let glued = match decode::decode(record) {
             Decoded::Event(kind) => return self.event(record, kind, sink),
             Decoded::Ignored => {
+                self.counts.noise += 1;
                 self.passed = record.stamp().first_chunk().copied();
                 decode::glued_to_noise(record)
             }

@@ -71,7 +71,7 @@ impl Condition {
 }
 
 /// Below so many records a share of them says nothing.
-const LEAST_UNPARSED: u64 = 20;
+pub const LEAST_UNPARSED: u64 = 20;
 
 /// What is known of one rule's condition now.
 #[derive(Clone, Debug, PartialEq)]

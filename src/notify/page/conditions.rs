@@ -22,6 +22,9 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
         (Condition::NotifierFailing, Some((failing, Some(of)))) => {
             format!("{failing} of {of} notifiers do not deliver")
         }
+        (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) if unparsed == of => {
+            format!("bootwatch understands none of the log's last {of} records")
+        }
         (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) => {
             format!("{unparsed} of {of} log records that matter cannot be read")
         }
