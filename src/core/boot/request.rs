@@ -292,6 +292,11 @@ impl Tracker {
             }
             return;
         }
+        if !self.requests.of(user).iter().any(|one| one.slot.is_none()) {
+            // Its line was lost or is before the log. If it fails, its failure is told of it and of no other one.
+            self.prune_requests_of(user);
+            self.add_request(event, user, None, out);
+        }
         let Some(list) = self.requests.of_mut(user) else {
             return;
         };

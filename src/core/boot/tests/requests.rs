@@ -74,6 +74,42 @@ fn the_error_of_a_failed_creation_is_not_a_second_failure() {
     assert_eq!(story.finish().len(), 1);
 }
 
+/// The line of one request is lost, or before the log.
+#[test]
+fn the_error_of_a_creation_that_nobody_is_known_to_have_asked_for_is_not_another_ones() {
+    for which in [None, Some(8)] {
+        let mut story = Story::new();
+        let failed = EventKind::CreateFailed {
+            vm: vm(1),
+            user: Some(user(1)),
+            vm_type: Some(VmType::Browser),
+            error: b"cloneGoldenSnapshot timed out",
+            elapsed_ms: Some(103),
+            failed_at: None,
+        };
+        let asked_for = EventKind::CreateStarted {
+            vm: vm(2),
+            user: user(1),
+            vm_type: VmType::Browser,
+            started_at: None,
+        };
+        story
+            .create_started(0, 1, VmType::Browser)
+            .tell(10, accepted(1))
+            .tell(11, opened(1, 9))
+            .tell(20, asked_for)
+            .tell(103, failed)
+            .tell(
+                104,
+                request_failed(1, which, "cloneGoldenSnapshot timed out"),
+            );
+        let boots = story.finish();
+        let ends: Vec<_> = boots.iter().map(|boot| (boot.vm, boot.outcome)).collect();
+        let expected = [(Some(vm(1)), Some(Outcome::Failed)), (Some(vm(2)), None)];
+        assert_eq!(ends, expected, "{which:?}");
+    }
+}
+
 #[test]
 fn a_cli_vm_that_never_became_ready_fails_with_its_users_request() {
     let mut story = Story::new();
