@@ -19,7 +19,9 @@ use crate::controller::console;
 use crate::controller::fields;
 use crate::controller::framing::{self, Record};
 use crate::core::console::MarkSet;
-use crate::core::event::{AttemptError, EventKind, SessionId, Timestamp, VmId, WaitLimits};
+use crate::core::event::{
+    AttemptError, EventKind, FlowEnd, SessionId, Timestamp, VmId, WaitLimits,
+};
 use crate::core::probe::{Answerer, Body};
 
 /// The controller quotes 500 characters of each.
@@ -433,6 +435,21 @@ fn plain(message: &[u8]) -> Decoded<'_> {
                 ip: f.ip,
             })
         }),
+        b"CLI OAuth flow started"
+        | b"OAuth URL stored in database"
+        | b"Waiting for user to complete OAuth flow"
+        | b"Authentication completed" => said_of_session(metadata, |session, _| {
+            Some(EventKind::OauthGoesOn { session })
+        }),
+        b"Scheduling browser VM cleanup" | b"Destroying browser VM immediately" => {
+            said_of_session(metadata, |session, f| {
+                Some(EventKind::FlowOver {
+                    session,
+                    vm: f.vm?,
+                    end: flow_end(f.final_status?)?,
+                })
+            })
+        }
         b"Authentication flow failed" => need(metadata, |f| {
             let error = f.error.unwrap_or_default();
             Some(EventKind::FlowFailed {
@@ -531,6 +548,26 @@ fn quoted(metadata: &[u8]) -> Decoded<'_> {
     match vm {
         Some(vm) if whole => Decoded::Event(EventKind::ConsoleQuoted { vm, said }),
         _ => Decoded::Unparsed,
+    }
+}
+
+/// A line that is told of the few times when another one was lost; some versions leave out what it needs.
+fn said_of_session<'a>(
+    metadata: &'a [u8],
+    event: impl FnOnce(SessionId, &Fields<'a>) -> Option<EventKind<'a>>,
+) -> Decoded<'a> {
+    match need(metadata, |f| event(f.session?, f)) {
+        Decoded::Unparsed => Decoded::Ignored,
+        decoded => decoded,
+    }
+}
+
+fn flow_end(status: &[u8]) -> Option<FlowEnd> {
+    match status {
+        b"completed" | b"timeout" => Some(FlowEnd::AfterReady),
+        b"failed" => Some(FlowEnd::Failed),
+        b"cancelled" => Some(FlowEnd::Cancelled),
+        _ => None,
     }
 }
 

@@ -341,6 +341,10 @@ impl Tracker {
             }
             EventKind::RequestFailed { .. } => self.request_failed(event, out),
             EventKind::OauthStarted { session, ip } => self.oauth_started(event, session, ip, out),
+            EventKind::OauthGoesOn { session } => self.oauth_goes_on(event, session, out),
+            EventKind::FlowOver { session, vm, end } => {
+                self.flow_over(event, session, vm, end, out)
+            }
             EventKind::FlowFailed {
                 session,
                 user: _,
@@ -439,6 +443,7 @@ impl Tracker {
             error_hash: 0,
             evidence: Vec::new(),
             destroyed: false,
+            goes_on: false,
             attempted: false,
             died_at: None,
             reused: false,

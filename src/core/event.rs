@@ -402,6 +402,16 @@ pub struct WaitLimits {
     pub initial_delay_ms: u32,
 }
 
+/// What a controller calls the end of a session's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEnd {
+    /// The user is done, or had time to be: their VM was ready.
+    AfterReady,
+    /// It failed, at whatever point.
+    Failed,
+    Cancelled,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind<'a> {
     // The controller itself.
@@ -542,6 +552,16 @@ pub enum EventKind<'a> {
     OauthStarted {
         session: SessionId,
         ip: Option<Ipv4Addr>,
+    },
+    /// The flow of a session is beyond the wait for its VM.
+    OauthGoesOn {
+        session: SessionId,
+    },
+    /// A later controller cleans a VM up, and says how the flow of its session has ended.
+    FlowOver {
+        session: SessionId,
+        vm: VmId,
+        end: FlowEnd,
     },
     FlowFailed {
         session: SessionId,

@@ -21,6 +21,7 @@ pub(super) struct Fields<'a> {
     pub(super) code_number: Option<i32>,
     pub(super) signalled: bool,
     pub(super) status: Option<u16>,
+    pub(super) final_status: Option<&'a [u8]>,
     pub(super) elapsed: Option<u32>,
     pub(super) total_time: Option<u32>,
     pub(super) max_wait: Option<u32>,
@@ -50,6 +51,7 @@ impl<'a> Fields<'a> {
                 self.ip = value.text().and_then(ipv4)
             }
             b"elapsed" => self.elapsed = value.whole(),
+            b"finalStatus" => self.final_status = value.text(),
             b"vmId" | b"browserVMId" => self.vm = value.text().and_then(VmId::parse),
             b"error" => self.error = value.text(),
             b"body" => self.body = value.text(),

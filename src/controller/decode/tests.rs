@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::controller::clock::iso_utc;
 use crate::controller::framing::Framer;
-use crate::core::event::{UserKey, VmType};
+use crate::core::event::{FlowEnd, UserKey, VmType};
 
 const VM: &str = "vm-70fa35e6-87ef-44c1-b852-d1de3517af9c";
 const USER: &str = "03a074cc-0db3-45c5-af42-5b655cb70f83";
@@ -323,6 +323,30 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             E::OauthStarted {
                 session,
                 ip: Some(ip),
+            },
+        ),
+        (
+            r#"CLI OAuth flow started {"module":"browser-auth","sessionId":$S,"provider":"codex","hasOAuthUrl":false}"#,
+            E::OauthGoesOn { session },
+        ),
+        (
+            r#"Authentication completed {"module":"browser-auth","userId":$U,"provider":"codex","sessionId":$S}"#,
+            E::OauthGoesOn { session },
+        ),
+        (
+            r#"Scheduling browser VM cleanup {"module":"browser-auth","sessionId":$S,"vmId":$V,"finalStatus":"timeout","gracePeriodMs":3000}"#,
+            E::FlowOver {
+                session,
+                vm,
+                end: FlowEnd::AfterReady,
+            },
+        ),
+        (
+            r#"Destroying browser VM immediately {"module":"browser-auth","sessionId":$S,"vmId":$V,"finalStatus":"failed","gracePeriodMs":10000}"#,
+            E::FlowOver {
+                session,
+                vm,
+                end: FlowEnd::Failed,
             },
         ),
         (

@@ -9,7 +9,7 @@ use super::{
     Tracker,
 };
 use crate::core::event::{
-    Event, Failure, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
+    Event, Failure, FlowEnd, Outcome, SessionId, Stage, StageOutcome, Timestamp, VmId, VmType,
 };
 use crate::core::failure;
 use crate::core::lease::{FROZEN_MS, GRAIN_MS, Slot};
@@ -22,6 +22,8 @@ const RESTART_GRACE_MS: i64 = 30_000;
 const STOPPING_GRACE_MS: i64 = 60_000;
 /// A wait that goes on says something at least every seven seconds.
 const BETWEEN_ATTEMPTS_MS: i64 = 8_000;
+/// After an attempt the wait pauses for two seconds, and makes no other one beyond its deadline.
+const PAUSE_MS: i64 = 2_500;
 /// VNC is asked for up to five seconds, and the desktop then given as long.
 const DESKTOP_MS: i64 = 13_000;
 /// Copying an image may take minutes, during which nothing is logged.
@@ -203,6 +205,73 @@ impl Tracker {
         }
     }
 
+    /// What comes after the wait was heard, and its end was not.
+    pub(super) fn oauth_goes_on(
+        &mut self,
+        event: &Event<'_>,
+        session: SessionId,
+        out: &mut Vec<Observation>,
+    ) {
+        if let Some(slot) = self.by_session.get(&session).copied() {
+            self.ready_before(slot, event.at, out);
+        }
+    }
+
+    /// The cleaning up tells how the flow ended, if its own words were lost.
+    pub(super) fn flow_over(
+        &mut self,
+        event: &Event<'_>,
+        session: SessionId,
+        vm: VmId,
+        end: FlowEnd,
+        out: &mut Vec<Observation>,
+    ) {
+        let by_session = || self.by_session.get(&session);
+        let Some(slot) = self.by_vm.get(&vm).or_else(by_session).copied() else {
+            return;
+        };
+        if !self.entry(slot).is_some_and(|entry| entry.boot.is_open()) {
+            return;
+        }
+        match end {
+            FlowEnd::AfterReady => self.ready_before(slot, event.at, out),
+            FlowEnd::Cancelled => self.end(slot, Outcome::Cancelled, None, None, event.at, out),
+            FlowEnd::Failed => {
+                if let Some((at, _)) = self.answered_at(slot) {
+                    self.ready_since(slot, at, out);
+                    return;
+                }
+                self.keep_evidence(slot, event.record);
+                match self.waited_until(slot, event.at) {
+                    Some(at) => self.wait_is_over(slot, at, out),
+                    // Which part of it failed was lost as well.
+                    None => self.fail(slot, Failure::Unknown, None, event.at, out),
+                }
+            }
+        }
+    }
+
+    /// A boot in flight got ready before now.
+    fn ready_before(&mut self, slot: Slot, now: Timestamp, out: &mut Vec<Observation>) {
+        if self.entry(slot).is_some_and(|entry| entry.boot.is_open()) {
+            let at = self.answered_at(slot).map_or(now, |(at, _)| at);
+            self.ready_since(slot, at, out);
+        }
+    }
+
+    /// When the wait of a boot in flight came to its deadline: its last attempt was the last that it could make.
+    fn waited_until(&mut self, slot: Slot, now: Timestamp) -> Option<Timestamp> {
+        let entry = self.entry(slot)?;
+        let ip = entry.boot.ip.filter(|_| entry.boot.is_open())?;
+        let wait = self.addresses.wait_of(ip, slot)?;
+        let deadline = i64::from(wait.limits.deadline_ms?);
+        let next = i64::from(wait.last_elapsed) + PAUSE_MS;
+        (next >= deadline && !wait.orphaned).then(|| {
+            let deadline = wait.start().plus_ms(deadline);
+            deadline.max(wait.last_seen).min(now)
+        })
+    }
+
     pub(super) fn flow_failed(
         &mut self,
         event: &Event<'_>,
@@ -293,6 +362,11 @@ impl Tracker {
         };
         if let Some(at) = self.ready_unsaid(slot, event.at) {
             self.ready_since(slot, at, out);
+        } else if let Some(at) = self.waited_until(slot, event.at)
+            && event.at >= at
+        {
+            // It is cleaned up after: that it had timed out was not heard.
+            self.wait_is_over(slot, at, out);
         }
         if let Some(entry) = self.entry_mut(slot) {
             entry.destroyed = true;
@@ -428,7 +502,8 @@ impl Tracker {
             return None;
         }
         let due = entry.last_seen.plus_ms(silence);
-        Some(if entry.destroyed {
+        // The wait for a VM that somebody took away goes on; one that says nothing more had ended before, unheard.
+        Some(if entry.destroyed && entry.goes_on {
             (Outcome::Cancelled, None, due)
         } else {
             (Outcome::Lost, Some(Failure::Unknown), due)

@@ -34,6 +34,9 @@ pub(super) struct Entry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) evidence: Vec<Evidence>,
     pub(super) destroyed: bool,
+    /// Something was said of it after that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) goes_on: bool,
     /// A health check of its has begun.
     pub(super) attempted: bool,
     /// Its process ended and nobody had destroyed it.
@@ -88,6 +91,7 @@ impl Entry {
     /// The log says something of the boot.
     pub(super) fn speaks(&mut self, at: Timestamp) {
         self.last_seen = self.last_seen.max(at);
+        self.goes_on |= self.destroyed;
         self.orphaned = self.orphaned.filter(|orphaned| at < orphaned.until);
     }
 

@@ -329,7 +329,7 @@ impl Traces {
                 trace.agent = true;
                 trace.ready = true;
             }),
-            EventKind::OauthStarted { session, .. } => {
+            EventKind::OauthStarted { session, .. } | EventKind::OauthGoesOn { session } => {
                 self.of_session(session, |trace| trace.ready = true)
             }
             EventKind::FlowFailed { session, .. } => {

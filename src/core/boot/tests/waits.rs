@@ -1,7 +1,7 @@
 //! The health wait: whose line it is, and what the results say.
 
 use super::*;
-use crate::core::event::Stage;
+use crate::core::event::{FlowEnd, Stage};
 
 #[test]
 fn a_boot_climbs_through_refusals_to_ready() {
@@ -373,20 +373,75 @@ fn answered(story: &mut Story) {
     story.tell(7_600, kind);
 }
 
+/// Other boots, for long enough that a silent one is given up.
+fn time_passes(story: &mut Story) {
+    for minute in 1..16 {
+        story.created(
+            400_000 + minute * 50_000,
+            10 + minute.unsigned_abs() as u128,
+            20,
+        );
+    }
+}
+
+/// The lines that tell a wait's end are lost.
+#[test]
+fn a_boot_that_was_destroyed_ended_as_its_other_lines_tell_and_else_nobody_knows() {
+    const UNKNOWN: Option<(Outcome, Option<Failure>)> =
+        Some((Outcome::Lost, Some(Failure::Unknown)));
+    let refused = failed(Failure::AgentRefused);
+    let over = |end| EventKind::FlowOver {
+        session: session(1),
+        vm: vm(1),
+        end,
+    };
+    let goes_on = EventKind::OauthGoesOn {
+        session: session(1),
+    };
+    let cases = [
+        (8, None, refused),
+        (8, Some(over(FlowEnd::Failed)), refused),
+        (8, Some(over(FlowEnd::AfterReady)), READY),
+        (3, None, UNKNOWN),
+        (3, Some(over(FlowEnd::Failed)), failed(Failure::Unknown)),
+        (3, Some(over(FlowEnd::AfterReady)), READY),
+        (3, Some(over(FlowEnd::Cancelled)), CANCELLED),
+        (3, Some(goes_on), READY),
+    ];
+    for (refusals, said, outcome) in cases {
+        let what = format!("{refusals} {said:?}");
+        let mut story = Story::new();
+        story
+            .created(0, 1, 2)
+            .wait(1_500, 2)
+            .refusals(1_500, 2, refusals);
+        if let Some(said) = said {
+            story.tell(17_000, said);
+        }
+        story.tell(19_000, EventKind::Destroying { vm: vm(1) });
+        time_passes(&mut story);
+        assert_eq!(story.outcome(1), outcome, "{what}");
+    }
+    // The wait for a VM that somebody took away goes on.
+    let mut story = Story::new();
+    story
+        .created(0, 1, 2)
+        .wait(1_500, 2)
+        .refusals(1_500, 2, 3)
+        .tell(6_600, EventKind::Destroying { vm: vm(1) });
+    story.fails(1_500, 2, 6_000, REFUSED);
+    time_passes(&mut story);
+    assert_eq!(story.outcome(1), CANCELLED);
+}
+
 #[test]
 fn a_boot_whose_ready_line_was_lost_is_ready_since_its_agents_answer() {
     let destroying = EventKind::Destroying { vm: vm(1) };
-    for (later, outcome) in [(5_000, CANCELLED), (300_000, READY)] {
+    for (later, outcome) in [(5_000, READY), (300_000, READY)] {
         let mut story = Story::new();
         answered(&mut story);
         story.tell(7_600 + later, destroying);
-        for minute in 1..16 {
-            story.created(
-                400_000 + minute * 50_000,
-                10 + minute.unsigned_abs() as u128,
-                20,
-            );
-        }
+        time_passes(&mut story);
         assert_eq!(story.outcome(1), outcome);
     }
     // The controller that would have gone on with it ended, or its process did.
