@@ -143,6 +143,7 @@ pub(super) fn replay(
     reader.finish(&mut |event| take(event));
     progress.finish_and_clear();
 
+    note_unread(&reader, &mut notes);
     note_doubtful_times(&reader, &mut notes);
     Replayed {
         files,
@@ -153,6 +154,24 @@ pub(super) fn replay(
         reads: reader.counts(),
         shapes: reader.shapes().clone(),
         zone: shown,
+    }
+}
+
+/// What is no record at all, for programs, too, which read the notes.
+fn note_unread(reader: &Reader, notes: &mut Vec<String>) {
+    let framing = reader.framing();
+    if framing.withheld_lines > 0 {
+        notes.push(format!(
+            "journalctl withheld {} lines (\"blob data\": they hold colours); export the journal with `-o export`, or \
+             `-o json --all`",
+            framing.withheld_lines
+        ));
+    }
+    if framing.records == 0 && framing.lines > 0 {
+        notes.push(format!(
+            "none of {} lines is a record of the master-controller",
+            framing.lines
+        ));
     }
 }
 
@@ -277,5 +296,21 @@ mod tests {
         assert_eq!(times, [first, first, first + 2_000]);
         assert_eq!(replayed.reads.ahead, 1);
         assert_eq!(replayed.notes.len(), 1, "{:?}", replayed.notes);
+    }
+
+    #[test]
+    fn what_journalctl_withheld_is_said_with_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.txt");
+        let line = "Nov 20 10:00:01 host master-controller[123]: [220B blob data]\n";
+        std::fs::write(&path, line.repeat(3)).unwrap();
+        let inputs = vec![Input::open(&path).unwrap()];
+        let replayed = replay(inputs, Vec::new(), Some(TimeZone::UTC), &mut |_| ());
+        let notes = replayed.notes.join("\n");
+        assert!(
+            notes.contains("withheld 3 lines") && notes.contains("-o export"),
+            "{notes}"
+        );
+        assert!(notes.contains("none of 3 lines is a record"), "{notes}");
     }
 }

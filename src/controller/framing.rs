@@ -60,6 +60,9 @@ impl<'a> Record<'a> {
     }
 }
 
+/// So ends a line that holds more than plain text, in what `journalctl` prints for people: `[220B blob data]`.
+const WITHHELD: &[u8] = b"B blob data]";
+
 /// What was seen that is no record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FramingCounts {
@@ -67,6 +70,9 @@ pub struct FramingCounts {
     pub records: u64,
     /// Lines that belong to no record: raw console output, rests of flushed records.
     pub orphan_lines: u64,
+    /// Lines of which `journalctl` says only how long they are.
+    #[serde(default)]
+    pub withheld_lines: u64,
     /// Lines longer than `MAX_LINE`, kept in part.
     pub long_lines: u64,
     pub nul_bytes: u64,
@@ -309,6 +315,7 @@ impl Framer {
                 return;
             }
         }
+        self.counts.withheld_lines += u64::from(line.ends_with(WITHHELD));
         if !self.pending.open {
             self.counts.orphan_lines += 1;
             return;
