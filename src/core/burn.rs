@@ -13,6 +13,7 @@
 //! half-open: its buckets are those that begin within it and not after the newest boot.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ use crate::core::window::Count;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
+/// Minutes of an hour.
+const MINUTES: i64 = HOUR / MINUTE;
 const DAY: i64 = 24 * HOUR;
 /// What the budget is for.
 pub const PERIOD_MS: i64 = 30 * DAY;
@@ -145,12 +148,19 @@ impl Ring {
         place
     }
 
-    fn within(&self, now: Timestamp, span_ms: i64) -> Count {
+    /// The first and the last of the stretches that begin within `span_ms` before `now`.
+    fn stretches(&self, now: Timestamp, span_ms: i64) -> RangeInclusive<i64> {
         let oldest = now.0 - span_ms;
-        let begins = oldest.div_euclid(self.width_ms) + 1..=now.0.div_euclid(self.width_ms);
-        // The window's cells lie in a row, which may go round the ring's end.
-        let stretches = begins.end().saturating_sub(*begins.start());
-        let (first, last) = (self.place_of(*begins.start()), self.place_of(*begins.end()));
+        oldest.div_euclid(self.width_ms) + 1..=now.0.div_euclid(self.width_ms)
+    }
+
+    fn sum(&self, numbers: RangeInclusive<i64>) -> Count {
+        // Their cells lie in a row, which may go round the ring's end.
+        let stretches = numbers.end().saturating_sub(*numbers.start());
+        let (first, last) = (
+            self.place_of(*numbers.start()),
+            self.place_of(*numbers.end()),
+        );
         let (row, round) = match stretches {
             ..0 => return Count::default(),
             _ if stretches >= self.places => (0..=usize::MAX, None),
@@ -162,7 +172,7 @@ impl Ring {
             .into_iter()
             .flatten()
             .flat_map(|row| self.cells.range(row))
-            .filter(|(_, cell)| begins.contains(&cell.number))
+            .filter(|(_, cell)| numbers.contains(&cell.number))
         {
             count.bad = count.bad.saturating_add(cell.bad);
             count.of = count.of.saturating_add(cell.of);
@@ -183,12 +193,29 @@ impl Budget {
     /// Boots that ended within `span_ms` before `now`, by the minute up to three days, beyond by the hour.
     #[must_use]
     pub fn within(&self, now: Timestamp, span_ms: i64) -> Count {
-        let ring = if span_ms <= MINUTES_SPAN {
-            &self.minutes
-        } else {
-            &self.hours
-        };
-        ring.within(now, span_ms.min(PERIOD_MS))
+        if span_ms > MINUTES_SPAN {
+            let span_ms = span_ms.min(PERIOD_MS);
+            return self.hours.sum(self.hours.stretches(now, span_ms));
+        }
+        // The hours that lie wholly in it are counted already: some two hundred cells are summed up instead of 4,320.
+        let (first, last) = self.minutes.stretches(now, span_ms).into_inner();
+        let hours = first.div_euclid(MINUTES) + 1..=last.div_euclid(MINUTES) - 1;
+        if hours.is_empty() {
+            return self.minutes.sum(first..=last);
+        }
+        let before = self.minutes.sum(first..=hours.start() * MINUTES - 1);
+        let after = self.minutes.sum((hours.end() + 1) * MINUTES..=last);
+        let between = self.hours.sum(hours);
+        Count {
+            bad: between
+                .bad
+                .saturating_add(before.bad)
+                .saturating_add(after.bad),
+            of: between
+                .of
+                .saturating_add(before.of)
+                .saturating_add(after.of),
+        }
     }
 
     fn ring(&self, grain: Grain) -> &Ring {
@@ -440,8 +467,29 @@ mod tests {
                 let begins = now.0 / MINUTE - minutes + 1..=now.0 / MINUTE;
                 let inside = |cell: &&Cell| begins.contains(&cell.number);
                 let wanted = ring.cells.values().filter(inside).map(|cell| cell.of);
-                let found = ring.within(now, minutes * MINUTE).of;
+                let found = ring.sum(ring.stretches(now, minutes * MINUTE)).of;
                 assert_eq!(found, wanted.sum::<u32>(), "{now:?}, {minutes} minutes");
+            }
+        }
+    }
+
+    /// However much of it is told by the hour.
+    #[test]
+    fn a_budgets_window_holds_the_boots_of_its_minutes() {
+        let mut budget = Budget::default();
+        let ends: Vec<i64> = (0..2_000).map(|n| n * n % 4_001 * MINUTE + 7).collect();
+        for (at, bad) in ends.iter().zip([true, false, false].into_iter().cycle()) {
+            budget.add(Timestamp(*at), bad);
+        }
+        for now in (4_001..4_130).chain([4_200, 4_319]) {
+            for span in [
+                1, 29, 30, 59, 60, 61, 119, 120, 121, 360, 1_440, 4_319, 4_320,
+            ] {
+                let begins = now - span + 1..=now;
+                let inside = |at: &&i64| begins.contains(&(**at / MINUTE));
+                let wanted = ends.iter().filter(inside).count();
+                let found = budget.within(Timestamp(now * MINUTE + 9), span * MINUTE);
+                assert_eq!(found.of as usize, wanted, "{now}, {span} minutes");
             }
         }
     }

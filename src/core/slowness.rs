@@ -325,26 +325,46 @@ pub struct Since {
     pub fired: u64,
 }
 
+/// What is judged, and how far.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The time to ready, and not the stages.
+    pub ready: bool,
+    /// Only what may be bad: nothing fires, so nobody asks how near the others are.
+    pub only_bad: bool,
+}
+
 /// Judges every stage, or the time to ready.
 #[must_use]
-pub fn look(times: &Times, ready: bool, terms: &Terms, since: Since, now: Timestamp) -> Vec<Found> {
+pub fn look(
+    times: &Times,
+    asked: Asked,
+    terms: &Terms,
+    since: Since,
+    now: Timestamp,
+) -> Vec<Found> {
+    let of = |samples: &mut dyn Iterator<Item = &Sample>, slow: &dyn Fn(&Sample) -> bool| {
+        let seen = Seen::of(samples, since, slow);
+        let may_fire = seen.count.bad >= LEAST_BAD || !asked.only_bad;
+        (may_fire && seen.count.of > 0).then_some(seen)
+    };
     times
         .tracks
         .iter()
-        .filter(|(timed, _)| (**timed == Timed::Ready) == ready)
+        .filter(|(timed, _)| (**timed == Timed::Ready) == asked.ready)
         .filter_map(|(timed, track)| {
             let last = || track.last(terms.last, since.settled, now);
             match timed {
                 Timed::Stage(stage) => {
                     let (usual, limit) = track.usual(terms)?;
-                    let seen = Seen::of(last(), since, |sample| f64::from(sample.ms) > limit)?;
+                    let seen = of(&mut last(), &|sample| f64::from(sample.ms) > limit)?;
                     let chance = exceedances(seen.count.bad, seen.count.of, usual);
                     Some(seen.found(Some(*stage), usual.ms, limit, chance))
                 }
                 Timed::Ready => {
                     let deadline = f64::from(track.last.back()?.limit_ms?);
                     let part = 1.0 - terms.headroom;
-                    let seen = Seen::of(last(), since, |sample| {
+                    let seen = of(&mut last(), &|sample| {
                         let own = sample.limit_ms.map_or(deadline, f64::from);
                         f64::from(sample.ms) > own * part
                     })?;
@@ -360,24 +380,23 @@ pub fn look(times: &Times, ready: bool, terms: &Terms, since: Since, now: Timest
 struct Seen {
     count: Count,
     good: u32,
-    p95_ms: u32,
     slow: Vec<u64>,
+    durations: [u32; LAST],
 }
 
 impl Seen {
     fn of<'a>(
-        last: impl Iterator<Item = &'a Sample>,
+        last: &mut dyn Iterator<Item = &'a Sample>,
         since: Since,
-        slow: impl Fn(&Sample) -> bool,
-    ) -> Option<Seen> {
+        slow: &dyn Fn(&Sample) -> bool,
+    ) -> Seen {
         let mut seen = Seen {
             count: Count::default(),
             good: 0,
-            p95_ms: 0,
             slow: Vec::new(),
+            durations: [0; LAST],
         };
-        let mut all = [0; LAST];
-        for (place, sample) in all.iter_mut().zip(last) {
+        for (place, sample) in seen.durations.iter_mut().zip(last) {
             let is_slow = slow(sample);
             seen.count.of += 1;
             seen.count.bad += u32::from(is_slow);
@@ -387,18 +406,24 @@ impl Seen {
                 seen.slow.push(sample.boot);
             }
         }
-        let all = all.get_mut(..seen.count.of as usize)?;
-        let rank = all.len() - all.len() / 20;
-        let (_, p95_ms, _) = all.select_nth_unstable(rank.checked_sub(1)?);
-        seen.p95_ms = *p95_ms;
-        Some(seen)
+        seen
     }
 
-    fn found(self, stage: Option<Stage>, against: f64, limit: f64, chance: f64) -> Found {
+    fn p95_ms(&mut self) -> u32 {
+        let all = self.durations.get_mut(..self.count.of as usize);
+        let all = all.unwrap_or_default();
+        let rank = all.len() - all.len() / 20;
+        match rank.checked_sub(1) {
+            Some(place) => *all.select_nth_unstable(place).1,
+            None => 0,
+        }
+    }
+
+    fn found(mut self, stage: Option<Stage>, against: f64, limit: f64, chance: f64) -> Found {
         Found {
             slow: Slow {
                 stage,
-                p95_ms: self.p95_ms,
+                p95_ms: self.p95_ms(),
                 against_ms: whole(against),
                 limit_ms: whole(limit),
             },
@@ -458,6 +483,13 @@ mod tests {
     }
 
     /// Stage durations in their order: the last ones are judged, those before were learnt.
+    fn all_of(ready: bool) -> Asked {
+        Asked {
+            ready,
+            only_bad: false,
+        }
+    }
+
     fn found(durations: &[u32]) -> Option<Found> {
         let mut times = Times::default();
         let track = times
@@ -477,7 +509,14 @@ mod tests {
             );
         }
         let now = Timestamp(i64::try_from(durations.len()).unwrap_or(0) * 60_000);
-        look(&times, false, &Terms::default(), Since::default(), now).pop()
+        look(
+            &times,
+            all_of(false),
+            &Terms::default(),
+            Since::default(),
+            now,
+        )
+        .pop()
     }
 
     #[test]
@@ -526,7 +565,7 @@ mod tests {
         let terms = Terms::default();
         let found = look(
             &times,
-            true,
+            all_of(true),
             &terms,
             Since::default(),
             Timestamp(30 * 60_000),
@@ -543,7 +582,7 @@ mod tests {
             settled: 27,
             fired: 0,
         };
-        let settled = look(&times, true, &terms, since, Timestamp(30 * 60_000))
+        let settled = look(&times, all_of(true), &terms, since, Timestamp(30 * 60_000))
             .pop()
             .expect("boots");
         assert_eq!(settled.count, Count { bad: 3, of: 3 });

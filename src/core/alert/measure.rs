@@ -149,8 +149,11 @@ impl PerType {
             settled: state.settled().boots,
             fired: boots - state.boots_since(boots),
         };
-        let ready = rule == RuleName::ReadinessHeadroomLow;
-        let mut found = slowness::look(&self.times, ready, &settings.slow, since, now);
+        let asked = slowness::Asked {
+            ready: rule == RuleName::ReadinessHeadroomLow,
+            only_bad: !state.is_active(),
+        };
+        let mut found = slowness::look(&self.times, asked, &settings.slow, since, now);
         found.sort_by(|a, b| a.chance.total_cmp(&b.chance));
         found
     }
