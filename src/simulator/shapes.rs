@@ -216,8 +216,6 @@ shapes! {
     OAUTH = "browser-auth" Info "Executing OAuth flow" [sessionId provider vmIP];
     OAUTH_CLI = "browser-auth" Info "Starting CLI OAuth flow" [sessionId vmIP provider hasProxyConfig];
     OAUTH_CLI_DEC = "browser-auth" Info "Starting CLI OAuth flow" [sessionId vmIP provider];
-    OAUTH_PROXY_DEC = "browser-auth" Info "Browser VM proxy config injected at boot time via /etc/environment"
-        [sessionId userId note];
     OAUTH_CLI_STARTED = "browser-auth" Info "CLI OAuth flow started" [sessionId provider hasOAuthUrl];
     OAUTH_URL = "browser-auth" Info "OAuth URL stored in database" [sessionId provider];
     OAUTH_WAIT = "browser-auth" Info "Waiting for user to complete OAuth flow" [sessionId provider];

@@ -26,8 +26,6 @@ impl Simulation {
             self.session_says(who.session, "ready", Vec::new());
             say!(self, OAUTH, who.session, who.provider, who.ip);
             say!(self, OAUTH_CLI_DEC, who.session, who.ip, who.provider);
-            let note = "Using per-user Decodo proxy from environment";
-            say!(self, OAUTH_PROXY_DEC, who.session, who.id(), note);
             say!(
                 self,
                 OAUTH_STARTED_DEC,
