@@ -285,7 +285,16 @@ impl Desk {
                 });
                 told.latest = notification;
                 self.say(&key, News::Fresh, now, out);
+                self.look_at_held(now, out);
             }
+        }
+    }
+
+    /// What is held back may have another reason to be, or none.
+    fn look_at_held(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let held = self.told.iter().filter(|(_, told)| told.held.is_some());
+        for key in held.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.say(&key, News::None, now, out);
         }
     }
 

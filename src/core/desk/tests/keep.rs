@@ -65,6 +65,16 @@ pub(super) fn restart(story: &mut Story, shelf: &mut Shelf) {
     story.desk.agree_with(open.iter(), story.now);
 }
 
+/// And not only when something falls due, or after a start.
+#[test]
+fn what_waits_is_inhibited_as_soon_as_its_cause_is_there() {
+    let mut story = Story::new();
+    step(&mut story, 0, 35, 0);
+    assert_eq!(story.done(), ["held 0011 waiting"]);
+    step(&mut story, 0, 5, 0);
+    assert_eq!(story.done(), ["held 0005 waiting", "held 0011 inhibited"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
 
