@@ -24,6 +24,13 @@ use crate::core::saved::Touched;
 const SILENCE_MS: i64 = 15 * 60_000;
 const MAX_PER_USER: usize = 16;
 
+/// `[vm-70fa35e6-…] cloneGoldenSnapshot timed out after 15000ms`
+fn named_vm(error: &[u8]) -> Option<VmId> {
+    let rest = error.strip_prefix(b"[")?;
+    let end = rest.iter().position(|byte| *byte == b']')?;
+    VmId::parse(rest.get(..end)?)
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Request {
     number: u64,
@@ -376,23 +383,23 @@ impl Tracker {
             self.keep_evidence(cli, event.record);
             self.fail(cli, Failure::Unknown, None, event.at, out);
         }
-        let list = self.requests.of(user);
-        let chosen = list
-            .iter()
+        // An error may name its VM, and a request another session: then it is not that one's.
+        let named = named_vm(error).map(|vm| self.by_vm.get(&vm).copied());
+        let may_be = |request: &&Request| {
+            let of_session =
+                session.is_none() || request.session.is_none_or(|own| Some(own) == session);
+            of_session && named.is_none_or(|named| named.is_some() && request.slot == named)
+        };
+        let list = || self.requests.of(user).iter().filter(may_be);
+        let chosen = list()
             .find(|request| session.is_some() && request.session == session)
+            .or_else(|| list().find(|request| of_phase(self, request, Phase::Created)))
             .or_else(|| {
-                list.iter()
-                    .find(|request| of_phase(self, request, Phase::Created))
-            })
-            .or_else(|| {
-                list.iter()
+                list()
                     .filter(|request| request.slot.is_none())
                     .min_by_key(|request| request.orphaned.is_some())
             })
-            .or_else(|| {
-                list.iter()
-                    .find(|request| of_phase(self, request, Phase::Creating))
-            })
+            .or_else(|| list().find(|request| of_phase(self, request, Phase::Creating)))
             .map(|request| (request.number, request.slot));
         let Some((number, slot)) = chosen else { return };
         let Some(mut request) = self.requests.remove(user, number) else {

@@ -110,6 +110,30 @@ fn the_error_of_a_creation_that_nobody_is_known_to_have_asked_for_is_not_another
     }
 }
 
+/// The lines of one creation are lost, and those of its request are not.
+#[test]
+fn an_error_that_names_its_vm_or_its_session_is_not_another_ones() {
+    let named =
+        "[vm-00000000-0000-0000-0000-000000000001] cloneGoldenSnapshot timed out after 15000ms";
+    for (which, error) in [(None, named), (Some(8), named), (Some(8), "no space left")] {
+        let mut story = Story::new();
+        let asked_for = EventKind::CreateStarted {
+            vm: vm(2),
+            user: user(1),
+            vm_type: VmType::Browser,
+            started_at: None,
+        };
+        story
+            .tell(10, accepted(1))
+            .tell(11, opened(1, 9))
+            .tell(20, asked_for)
+            .tell(104, request_failed(1, which, error));
+        let boots = story.finish();
+        let ends: Vec<_> = boots.iter().map(|boot| (boot.vm, boot.outcome)).collect();
+        assert_eq!(ends, [(Some(vm(2)), None)], "{which:?} {error}");
+    }
+}
+
 #[test]
 fn a_cli_vm_that_never_became_ready_fails_with_its_users_request() {
     let mut story = Story::new();
