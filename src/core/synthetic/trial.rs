@@ -184,6 +184,8 @@ pub struct Running {
     last_look: Option<Looked>,
     /// How VNC answered last, on both of its ports, and how often its server has counted us.
     vnc: VncSeen,
+    /// When the session's fields were seen.
+    fields_at: Option<Timestamp>,
     /// The log is read to its end.
     sighted: bool,
     rows: RowsSeen,
@@ -307,6 +309,7 @@ impl Running {
             look_at: now,
             last_look: None,
             vnc: VncSeen::default(),
+            fields_at: None,
             sighted: false,
             rows: RowsSeen::NoDatabase,
             fields_told: None,
@@ -426,9 +429,15 @@ impl Running {
             // Another address was named meanwhile.
             return;
         }
-        self.last_look = Some(looked);
-        self.trial.answerer = looked.answerer.or(self.trial.answerer);
-        self.trial.skew = looked.skew.or(self.trial.skew);
+        // Ready and well is all that is asked of the agent. A flow that fails after that destroys the VM at once, while VNC
+        // may still be waited for.
+        let proven = self.trial.state == TrialState::Checking
+            && self.last_look.is_some_and(|look| look.is_well());
+        if !proven {
+            self.last_look = Some(looked);
+            self.trial.answerer = looked.answerer.or(self.trial.answerer);
+            self.trial.skew = looked.skew.or(self.trial.skew);
+        }
         self.seen.network |= looked.network;
         self.seen.agent |= looked.is_well();
         let vnc = &mut self.vnc;
@@ -557,7 +566,10 @@ impl Running {
     }
 
     fn go_on(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        self.seen.fields |= self.seen.ready && self.fields() == Fields::Filled;
+        if !self.seen.fields && self.seen.ready && self.fields() == Fields::Filled {
+            self.seen.fields = true;
+            self.fields_at = Some(now);
+        }
         match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => {}
             TrialState::Joining => self.join(now, out),

@@ -183,3 +183,26 @@ fn vnc_is_connected_to_twice_at_most_and_refusals_are_free() {
         }
     }
 }
+
+/// Where its OAuth fails, the controller destroys the VM at once: whether VNC came is not known then, and no fault.
+#[test]
+fn a_vm_that_was_ready_and_well_may_be_destroyed_before_vnc_is_there() {
+    let mut story = Story::begin_with(VncMatters::Measured);
+    story.created().passes(900);
+    let without_vnc = (Check::Vnc, ProbeResult::Refused);
+    story.looks(&[AGENT, without_vnc]).ready().passes(1_000);
+    let filled = story.running.trial.phases;
+    story.log(&[EventKind::Destroying { vm: VM }]);
+    for _ in 0..40 {
+        story.passes(1_000);
+        story.looks(&[(Check::Health, ProbeResult::Refused), without_vnc]);
+    }
+    let run = story.ended().expect("it is judged");
+    assert_eq!(run.result, SyntheticResult::Passed, "{run:?}");
+    assert_eq!(filled.of(TrialPhase::SessionFields), None);
+    let fields = story.running.trial.phases.of(TrialPhase::SessionFields);
+    assert!(
+        fields.is_some_and(|took| took < 2_000),
+        "VNC's time is not the fields': {fields:?}"
+    );
+}

@@ -35,7 +35,12 @@ impl Running {
             if !reached {
                 break;
             }
-            phases.end(phase, now.since(started));
+            // The fields may have been there long before VNC was given up.
+            let at = match (phase, self.fields_at) {
+                (TrialPhase::SessionFields, Some(at)) => at,
+                _ => now,
+            };
+            phases.end(phase, at.since(started));
         }
         self.trial.phases = phases;
     }
