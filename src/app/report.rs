@@ -3,7 +3,7 @@
 //! It reads through connections of its own, beside the one that writes, and never waits in the way of a page. A week is
 //! reckoned from the boots that began in it; what the store has forgotten (`store.keep_boots`) it cannot tell any more.
 //!
-//! One that is due is made once it is due, or at the next start after that; each recipient gets it once, and again only
+//! One that is due is made once it is due, or at the next start after that, when the log is read to its end; each recipient gets it once, and again only
 //! where a late outcome changes its head. A server that refuses it is tried again, ever more rarely, for two days.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use anyhow::Context;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::clock::{self, Stopwatch};
 use crate::config::{Config, Secret, Zone};
 use crate::core::alert::{Incident, Subject};
 use crate::core::diagnosis::Diagnosis;
@@ -43,6 +43,9 @@ const LAST_WAIT: Duration = Duration::from_secs(3_600);
 const NAP: Duration = Duration::from_secs(600);
 /// A fleet's database that has not told the weeks by then has been lost on the way.
 const FLEET_PATIENCE: Duration = Duration::from_secs(1_800);
+/// After a start the log is read to its end first. One that cannot be in this time is reported on as far as it was read.
+const READ_WITHIN: Duration = Duration::from_secs(1_800);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Nobody is sent a report that is this late.
 const GIVEN_UP_MS: i64 = 2 * 86_400_000;
 
@@ -490,9 +493,24 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
     let (zone, _) = zone_of(&config);
     let mut failures: u32 = 0;
     let mut done: Option<Week> = None;
+    let began = Stopwatch::start();
     loop {
         let due = schedule.due(clock::now(), &zone);
         let late = clock::now().since(due.since);
+        if done != Some(due.week) && began.elapsed() < READ_WITHIN {
+            // After a stop the log holds what happened meanwhile, and the week's end with it.
+            let end = due.week.range(&zone).end;
+            if !is_read_to(&config.store.path, end).await {
+                if stop
+                    .run_until_cancelled(tokio::time::sleep(LOOK_AGAIN))
+                    .await
+                    .is_none()
+                {
+                    return;
+                }
+                continue;
+            }
+        }
         let wait = if done == Some(due.week) && late > REVISED_FOR_MS {
             remaining(due.next)
         } else {
@@ -519,6 +537,15 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
             return;
         }
     }
+}
+
+/// Whether the log was read beyond this moment, and what it told is in the store.
+async fn is_read_to(store: &Path, end: Timestamp) -> bool {
+    let Ok(mut history) = History::open(store).await else {
+        return false;
+    };
+    let seen = history.seen().await;
+    seen.is_ok_and(|seen| seen.iter().any(|stretch| stretch.end >= end))
 }
 
 fn remaining(until: Timestamp) -> Duration {

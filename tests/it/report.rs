@@ -5,11 +5,14 @@ use std::process::{Command, Output};
 
 use bootwatch::core::event::{Failure, Outcome};
 use bootwatch::core::report::week::Week;
+use bootwatch::simulator::plan::{Figures, Phase, Plan};
+use bootwatch::simulator::scenario;
 use bootwatch::store::{Batch, BootRow, SKIPPED, StateChange, Store, TrialRow};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::mailserver::MailServer;
+use crate::run_pages::play;
 use crate::sidecar::{Pager, Sidecar};
 use crate::store::{self, settings};
 
@@ -282,6 +285,41 @@ fn the_sidecar_makes_up_for_the_last_report_once_whatever_restarts() {
     assert!(server.is_quiet(), "nobody gets it twice");
     let kept = runtime.block_on(kept(folder.path()));
     assert_eq!(kept, [(last.to_string(), 1)]);
+}
+
+/// What was written to the log while nobody ran is part of the week: it is read first.
+#[test]
+fn a_report_that_was_missed_waits_for_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = MailServer::start();
+    let log = folder.path().join("master-controller.log");
+    let last = Week::of(bootwatch::clock::now(), &TimeZone::UTC).previous();
+    let plan = Plan::new(7, last.range(&TimeZone::UTC).start.plus_ms(3_600_000))
+        .figures(Figures::sample())
+        .phase(Phase {
+            from: 0,
+            rate: 600,
+            boots: Some(900),
+            lasts: None,
+            mix: vec![(1, scenario::row("healthy"))],
+        });
+    play(&log, u64::MAX, plan);
+    let today = jiff::Timestamp::from_millisecond(bootwatch::clock::now().0).unwrap();
+    let today = TimeZone::UTC.to_datetime(today).date();
+    let schedule = today.strftime("%a 00:00").to_string();
+    let more = format!(
+        "[report]\ntimezone = \"UTC\"\nschedule = \"{schedule}\"\nchannel = \"team\"\n{}",
+        server.notifier("\"team@ops.example\"")
+    );
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
+    let mail = server.next();
+    let subject = mail["headers"]["Subject"].as_str().unwrap().to_owned();
+    assert!(
+        subject.ends_with(": 100.0 % of browser boots ready, 900 of 900"),
+        "{subject}"
+    );
+    sidecar.stop().unwrap();
 }
 
 async fn kept(folder: &Path) -> Vec<(String, i64)> {
