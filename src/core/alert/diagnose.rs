@@ -258,10 +258,11 @@ impl Engine {
     ) -> Option<Diagnosis> {
         let of_type = self.types.get(&vm_type)?;
         let ended = || of_type.window.last(Timestamp::MIN);
-        let bad: Vec<&Judged> = ended()
-            .filter(|boot| boot.failure.is_some() && boot.started_at >= first_bad_at)
-            .take(LOOKED_AT)
-            .collect();
+        let all_bad =
+            || ended().filter(|boot| boot.failure.is_some() && boot.started_at >= first_bad_at);
+        let bad: Vec<&Judged> = all_bad().take(LOOKED_AT).collect();
+        // An incident that the image's audit opened began with the image, and not with a boot.
+        let mut first = all_bad().map(|boot| boot.started_at).min();
         let mut boots: Vec<Signs> = bad
             .iter()
             .map(|boot| {
@@ -280,9 +281,10 @@ impl Engine {
                 .map(|overdue| diagnosis::in_flight(overdue.failure()))
                 .collect();
             last = of_type.overdue.values().map(|overdue| overdue.began).max();
+            first = of_type.overdue.values().map(|overdue| overdue.began).min();
         }
         let span = Span {
-            first: first_bad_at,
+            first: first?.max(first_bad_at),
             last: last?,
             good: ended()
                 .filter(|boot| boot.failure.is_none() && boot.started_at < first_bad_at)

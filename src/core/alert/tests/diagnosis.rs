@@ -259,3 +259,35 @@ fn our_own_looks_at_vms_that_were_given_up_are_evidence() {
     let points = points(&story);
     assert!(points.iter().any(|point| point.seen), "{points:?}");
 }
+
+/// Such an incident begins with the image.
+#[test]
+fn how_old_the_image_was_is_told_by_the_first_failed_boot_also_where_its_audit_paged() {
+    use crate::core::condition::{Condition, Fact, Facts};
+    let mut story = Story::new();
+    story.boots("rrr");
+    let changed = story.now;
+    story.audit(changed, Found::Fail);
+    let fact = Fact {
+        condition: Condition::GoldenImageBroken,
+        value: 1,
+        of: None,
+        since: Some(changed),
+        settles: true,
+        evidence: vec!["golden image: agent is not there".to_owned()],
+    };
+    let facts = Facts::from([(RuleName::GoldenImageBroken, fact)]);
+    let mut out = Vec::new();
+    story.engine.facts(&facts, story.now, &mut out);
+    story.take(out);
+    assert_eq!(story.sent[0].incident.first_bad_at, changed);
+    story.boots("xxx");
+    let incident = story.engine.incidents().next().unwrap();
+    assert_eq!(incident.first_bad_at, changed);
+    let why = format!("{:?}", incident.diagnosis);
+    // The first of them began ten seconds after the change.
+    assert!(
+        why.contains(", 10 s before") && !why.contains(", 0 s before"),
+        "{why}"
+    );
+}
