@@ -31,6 +31,9 @@ const MOST_UNMARKED: usize = 64;
 const MOST_EARLY: usize = 16;
 /// So far from its mark a request may be accepted: a controller that copies an image does nothing else meanwhile.
 const MARK_REACHES_MS: i64 = 100_000;
+/// A request that is accepted later than this after its mark may be somebody else's, whose arrival the log lost. A
+/// controller that copies an image, for 15 s, accepts nothing meanwhile.
+const LATE_MS: i64 = 20_000;
 /// Requests of the account that are accepted so close together cannot be told apart.
 pub(super) const APART_MS: i64 = 5_000;
 /// A request has so long to open its session: until then a session may be its, whichever was accepted last.
@@ -43,7 +46,7 @@ pub struct Trace {
     pub asked_at: Timestamp,
     /// What its URL bore.
     pub mark: Option<u64>,
-    /// Another request of the account came so close that the mark may be its.
+    /// Another request of the account came so close that the mark may be its, or it was accepted so late.
     pub ambiguous: bool,
     /// Requests without a mark, any of which may be this one in truth.
     #[serde(default)]
@@ -355,7 +358,7 @@ impl Traces {
             .mark
             .take()
             .filter(|(_, since)| at.since(*since) <= MARK_REACHES_MS)
-            .inspect(|(_, since)| late = at.since(*since) > APART_MS)
+            .inspect(|(_, since)| late = at.since(*since) > LATE_MS)
             .map(|(mark, _)| mark);
         let mut trace = Trace::new(at, mark);
         trace.ambiguous = mark.is_some() && (late || std::mem::take(&mut self.crowded));

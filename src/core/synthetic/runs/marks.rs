@@ -146,6 +146,19 @@ fn a_mark_that_waited_or_was_followed_by_another_proves_nothing() {
     }
 }
 
+/// It copies an image meanwhile.
+#[test]
+fn what_a_slow_controller_accepts_is_ours_still() {
+    for (seconds, cancelled) in [(4, true), (6, true), (19, true), (21, false)] {
+        let mut story = Story::resume(left(TrialState::Intent, None));
+        story.log(&[EventKind::RequestMarked { mark: MARK }]);
+        story.passes(seconds * 1_000);
+        story.log(&[accepted(), opened(SESSION)]);
+        story.passes(10 * MINUTE);
+        assert_eq!(!story.cancelled().is_empty(), cancelled, "{seconds} s");
+    }
+}
+
 #[test]
 fn nothing_is_cancelled_by_a_mark_before_the_log_has_gone_on() {
     let mut story = Story::resume(left(TrialState::Intent, None));

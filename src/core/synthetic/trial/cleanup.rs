@@ -35,7 +35,8 @@ impl Running {
             // None is touched; the controller's own limit ends them all.
             if !self.left_alone {
                 self.left_alone = true;
-                let said = "another request of the account came so close to ours that they cannot be told apart: neither is touched";
+                let said = "another request of the account came so close to ours, or what was accepted came so long after it, that they \
+                            cannot be told apart: neither is touched";
                 self.trial.reason = Some(match self.trial.reason.take() {
                     Some(reason) => short(&format!("{reason}; {said}")),
                     None => said.to_owned(),
