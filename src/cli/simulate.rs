@@ -63,8 +63,8 @@ pub struct Arguments {
     #[arg(long)]
     console: bool,
 
-    /// Write the controller's tables too, into a database that has none of them yet: sqlite:PATH, or
-    /// postgres://USER@HOST/DATABASE with the password in PGPASSWORD
+    /// Write the controller's tables too, into a database that has none of them yet, or those of an earlier run, which is
+    /// taken over: sqlite:PATH, or postgres://USER@HOST/DATABASE with the password in PGPASSWORD
     #[arg(long, value_name = "URL", value_parser = secret)]
     database: Option<Secret>,
 
@@ -79,6 +79,10 @@ pub struct Arguments {
     /// Stop asking for boots after this much simulated time, such as 10m
     #[arg(long, value_parser = millis)]
     duration: Option<i64>,
+
+    /// Play it again and again in the same world, each round after the other, until it is stopped
+    #[arg(long, conflicts_with = "api")]
+    repeat: bool,
 
     /// Boots an hour
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -222,6 +226,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
         writeln!(err, "error: scenario {name} needs --controller {flag}")?;
         return Ok(Status::Misused);
     }
+    if arguments.repeat && arguments.speed == Speed::Max {
+        writeln!(
+            err,
+            "error: --repeat has no end, and at --speed max it would only fill the disk; write a factor such as --speed 1"
+        )?;
+        return Ok(Status::Misused);
+    }
     let zone = TimeZone::get(&arguments.timezone)
         .with_context(|| format!("unknown time zone {}", arguments.timezone))?;
     let mut files = match &arguments.log {
@@ -239,12 +250,17 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
             (agents, true) => agents.with_displays(Display::default()),
             (agents, false) => agents,
         });
+    let start = arguments
+        .start
+        .map_or_else(clock::now, |at| Timestamp(at.as_millisecond()));
     let mut tables = match &arguments.database {
-        Some(url) => {
-            Some(Tables::create(url, arguments.schema).context("prepare the controller's tables")?)
-        }
+        Some(url) => Some(
+            Tables::open(url, arguments.schema, start)
+                .context("prepare the controller's tables")?,
+        ),
         None => None,
     };
+    let earlier = tables.as_ref().map_or(0, Tables::earlier);
     let (mut api, inbox) = match arguments.api {
         Some(address) => {
             let (api, bound) =
@@ -291,7 +307,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
         )),
         None => None,
     };
-    let mut simulation = Simulation::new(arguments.plan());
+    let mut simulation = Simulation::new(arguments.plan(start, earlier));
     let player = Player::new(arguments.speed);
     let mut tell = |ended| {
         let Some(truth) = &mut truth else {
@@ -314,7 +330,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write, err: &mut dyn Write) -> R
 }
 
 impl Arguments {
-    fn plan(&self) -> crate::simulator::Plan {
+    /// `earlier`: the rows of runs before in the same database. The same seed would make their ids once more.
+    fn plan(&self, start: Timestamp, earlier: u64) -> crate::simulator::Plan {
         let mut figures = match self.figures.as_str() {
             "production" => Figures::production(self.controller),
             _ => Figures::sample(),
@@ -322,11 +339,8 @@ impl Arguments {
         if let Some(limit) = self.wait_limit {
             figures.wait_limit = limit;
         }
-        let start = self
-            .start
-            .map_or_else(clock::now, |at| Timestamp(at.as_millisecond()));
         let mut plan = self.scenario.plan(&Order {
-            seed: self.seed,
+            seed: self.seed ^ earlier.rotate_left(32),
             start,
             version: self.controller,
             figures,
@@ -341,6 +355,7 @@ impl Arguments {
             habit: self.api_habit,
         });
         plan.consoles = self.users_dir.is_some();
+        plan.repeats = self.repeat;
         plan
     }
 }

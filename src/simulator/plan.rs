@@ -162,6 +162,8 @@ pub struct Plan {
     pub api: Option<ApiPlan>,
     /// The guests' consoles are part of the play.
     pub consoles: bool,
+    /// Once its last boot has ended, it all comes again, in the same world: for ever.
+    pub repeats: bool,
 }
 
 impl Plan {
@@ -181,6 +183,7 @@ impl Plan {
             noise: true,
             api: None,
             consoles: false,
+            repeats: false,
         }
     }
 

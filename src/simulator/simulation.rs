@@ -83,7 +83,10 @@ pub enum Happened {
     DirectoryRemoved { vm: VmId, kept_as: Option<String> },
 }
 
-/// Plays a plan. The iterator ends when the last boot has.
+/// A round begins so long after the last event of the one before.
+const BETWEEN_ROUNDS: i64 = 1_000;
+
+/// Plays a plan. The iterator ends when the last boot has, unless the plan repeats.
 #[derive(Debug)]
 pub struct Simulation {
     plan: Plan,
@@ -91,6 +94,8 @@ pub struct Simulation {
     world: World,
     /// Milliseconds since the epoch.
     now: i64,
+    /// When the present round began: what the times in a plan count from.
+    round: i64,
     queue: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     /// Queued events that are not mere routine; at zero the simulation is over.
@@ -254,6 +259,7 @@ impl Simulation {
             random: Random::new(plan.seed),
             world: World::new(&plan.figures),
             now: start,
+            round: start,
             queue: BinaryHeap::new(),
             sequence: 0,
             pending: 0,
@@ -276,18 +282,7 @@ impl Simulation {
             simulation.pending = 1;
         }
         simulation.schedule(start, Event::Starts);
-        for at in 0..simulation.plan.phases.len() {
-            let from = start + simulation.plan.phases[at].from;
-            simulation.schedule(from, Event::Arrival(at));
-        }
-        for at in 0..simulation.plan.boots.len() {
-            let due = start + simulation.plan.boots[at].0;
-            simulation.schedule(due, Event::Single(at));
-        }
-        for at in 0..simulation.plan.happenings.len() {
-            let due = start + simulation.plan.happenings[at].0;
-            simulation.schedule(due, Event::Happens(at));
-        }
+        simulation.schedule_plan();
         simulation.schedule(start + 60_000 - start.rem_euclid(60_000), Event::Minute);
         if simulation.plan.noise {
             simulation.schedule(start + 2_500, Event::Chatter);
@@ -362,6 +357,30 @@ impl Simulation {
         }));
     }
 
+    /// All that the plan says, from where the round begins.
+    fn schedule_plan(&mut self) {
+        for at in 0..self.plan.phases.len() {
+            let from = self.round + self.plan.phases[at].from;
+            self.schedule(from, Event::Arrival(at));
+        }
+        for at in 0..self.plan.boots.len() {
+            let due = self.round + self.plan.boots[at].0;
+            self.schedule(due, Event::Single(at));
+        }
+        for at in 0..self.plan.happenings.len() {
+            let due = self.round + self.plan.happenings[at].0;
+            self.schedule(due, Event::Happens(at));
+        }
+    }
+
+    /// The plan once more, with the users, rows and processes that there are by now: no id comes twice, as chance goes
+    /// on, and nothing stands in the tables that one long life of the controller would not have left.
+    fn begin_round(&mut self) {
+        self.round = self.now + BETWEEN_ROUNDS;
+        self.arrived.fill(0);
+        self.schedule_plan();
+    }
+
     /// The boot goes on after so many milliseconds.
     fn after(&mut self, ms: i64, boot: u32, step: Step) {
         self.schedule(self.now + ms, Event::Boot(boot, step));
@@ -410,6 +429,9 @@ impl Simulation {
             Event::Boot(boot, step) if self.boots.contains_key(&boot) => self.step(boot, step),
             Event::Boot(..) => {}
         }
+        if self.plan.repeats && self.pending == 0 {
+            self.begin_round();
+        }
         true
     }
 
@@ -455,7 +477,7 @@ impl Simulation {
         let phase = &self.plan.phases[at];
         let until = phase
             .lasts
-            .map_or(i64::MAX, |lasts| self.plan.start.0 + phase.from + lasts);
+            .map_or(i64::MAX, |lasts| self.round + phase.from + lasts);
         let full = phase.boots.is_some_and(|boots| self.arrived[at] >= boots);
         if full || self.now >= until || phase.mix.is_empty() {
             return;

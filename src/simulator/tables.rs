@@ -5,6 +5,9 @@
 //! on their way: then the player waits. Before each pause of the player all that was shown is committed, so that a
 //! reader of the log never finds the tables behind.
 //!
+//! The simulator writes into no tables but those that it made: they bear its mark, in PostgreSQL as the tables' comment
+//! and in SQLite within the text of their definition, so that it goes wherever a table goes and no further.
+//!
 //! PostgreSQL is the real thing; SQLite is for a demo without a server (WAL: readers do not disturb the writer), with
 //! the row version in a column named as PostgreSQL's own.
 
@@ -21,6 +24,7 @@ use std::thread::{self, JoinHandle};
 use super::player::Face;
 use super::simulation::{Happened, Moment};
 use crate::config::Secret;
+use crate::core::event::Timestamp;
 
 pub use op::{Cell, Key, Table, TableOp, Verb};
 pub use schema::{Flavour, Schema};
@@ -36,8 +40,14 @@ pub enum TablesError {
     Url,
     #[error("connect to the database {place}")]
     Connect { place: String, source: sqlx::Error },
-    #[error("{place} already has a table {table}; give the simulator a database of its own")]
-    Taken { place: String, table: &'static str },
+    #[error("{place} already has a table {table}{whose}; give the simulator a database of its own")]
+    Taken {
+        place: String,
+        table: &'static str,
+        whose: &'static str,
+    },
+    #[error("take over the tables in {place}")]
+    TakeOver { place: String, source: sqlx::Error },
     #[error("create the tables in {place}")]
     Create { place: String, source: sqlx::Error },
     #[error("write a row of {table}")]
@@ -78,10 +88,20 @@ impl Place {
     }
 }
 
+/// What becomes of the tables of an earlier run.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Earlier {
+    Refused,
+    /// What is open in them ends at that time.
+    TakenOver(Timestamp),
+}
+
 /// The two tables in a database of the simulator's own.
 #[derive(Debug)]
 pub struct Tables {
     jobs: Option<SyncSender<Job>>,
+    /// Rows of earlier runs.
+    earlier: u64,
     writer: Option<JoinHandle<Result<(), TablesError>>>,
 }
 
@@ -98,20 +118,45 @@ impl Tables {
     /// # Errors
     /// A database that cannot be reached, or that already has one of the tables: it may be somebody's real one.
     pub fn create(url: &Secret, schema: Schema) -> Result<Tables, TablesError> {
+        Tables::begin(url, schema, Earlier::Refused)
+    }
+
+    /// Makes the tables, or takes over those that an earlier run of the simulator made: they bear its mark. What that
+    /// run left open ends at `at`, as after a new start of the whole host: its VMs are destroyed, its sessions have
+    /// timed out.
+    ///
+    /// # Errors
+    /// A database that cannot be reached, or that has one of the tables without the mark, or with the columns of
+    /// another schema.
+    pub fn open(url: &Secret, schema: Schema, at: Timestamp) -> Result<Tables, TablesError> {
+        Tables::begin(url, schema, Earlier::TakenOver(at))
+    }
+
+    fn begin(url: &Secret, schema: Schema, earlier: Earlier) -> Result<Tables, TablesError> {
         let place = Place::parse(url)?;
         let (jobs, waiting) = sync_channel(WAITING);
         let (made, ready) = sync_channel(1);
         let writer = thread::Builder::new()
             .name("tables".to_owned())
-            .spawn(move || write(&place, schema, &waiting, &made))?;
+            .spawn(move || write(&place, schema, earlier, &waiting, &made))?;
         let mut tables = Tables {
             jobs: Some(jobs),
+            earlier: 0,
             writer: Some(writer),
         };
         match ready.recv() {
-            Ok(()) => Ok(tables),
+            Ok(earlier) => {
+                tables.earlier = earlier;
+                Ok(tables)
+            }
             Err(_) => Err(tables.ended()),
         }
+    }
+
+    /// How many VMs' rows earlier runs left: 0 in a new database, more with every run.
+    #[must_use]
+    pub fn earlier(&self) -> u64 {
+        self.earlier
     }
 
     /// Gives the writer a statement, and waits while too many are on their way.
@@ -176,14 +221,15 @@ impl Drop for Tables {
 fn write(
     place: &Place,
     schema: Schema,
+    earlier: Earlier,
     jobs: &Receiver<Job>,
-    made: &SyncSender<()>,
+    made: &SyncSender<u64>,
 ) -> Result<(), TablesError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut writer = runtime.block_on(Writer::create(place, schema))?;
-    if made.send(()).is_err() {
+    let (mut writer, rows) = runtime.block_on(Writer::open(place, schema, earlier))?;
+    if made.send(rows).is_err() {
         return Ok(());
     }
     while let Ok(job) = jobs.recv() {

@@ -349,6 +349,161 @@ async fn a_database_that_has_the_tables_is_left_alone() {
     }
 }
 
+/// The rows of a table with this status.
+async fn count(connection: &mut PgConnection, table: &str, status: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table} WHERE status = '{status}'");
+    sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_tables_of_an_earlier_run_are_taken_over_and_what_it_left_open_ends() {
+    let schema = Schema::Production;
+    let (all, _) = moments(scenario("healthy"), &order(11, Version::Oct, 6));
+    // It dies in the middle of boots.
+    let cut = &all[..all.len() / 2];
+    let after = cut.last().unwrap().at.plus_ms(60_000);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("controller.db");
+    let database = shared().database().await;
+    for url in [sqlite_url(&path), Secret::new(database.url())] {
+        let mut first = Tables::open(&url, schema, cut[0].at).unwrap();
+        assert_eq!(first.earlier(), 0);
+        write_all(&mut first, cut);
+        drop(first);
+        let refused = Tables::create(&url, schema).unwrap_err();
+        assert!(matches!(refused, TablesError::Taken { .. }), "{refused}");
+        let other = Tables::open(&url, Schema::Migration, after).unwrap_err();
+        let told = other.to_string();
+        assert!(told.contains("another --schema"), "{told}");
+        let mut again = Tables::open(&url, schema, after).unwrap();
+        assert!(again.earlier() > 12, "{}", again.earlier());
+        let (next, _) = moments(scenario("healthy"), &order(12, Version::Oct, 2));
+        write_all(&mut again, &next);
+    }
+    let mut postgres = database.connect().await;
+    let mut sqlite = open(&path).await;
+    for table in [Table::Vms, Table::AuthSessions] {
+        let real = of_postgres(&mut postgres, table, schema).await;
+        assert_eq!(real, of_sqlite(&mut sqlite, table, schema).await);
+        let before = of_mirror(&mirror(cut), table, schema);
+        for (key, row) in before {
+            let now = &real[&key];
+            match table {
+                Table::Vms => assert_eq!(now["status"], "destroyed"),
+                Table::AuthSessions => {
+                    let ended = row["status"] == "completed";
+                    let status = if ended { "completed" } else { "timeout" };
+                    assert_eq!(now["status"], status);
+                }
+            }
+        }
+    }
+    // The second run's own CLI VMs.
+    assert_eq!(count(&mut postgres, "vms", "running").await, 12);
+    assert!(count(&mut postgres, "auth_sessions", "timeout").await > 0);
+}
+
+#[tokio::test]
+async fn tables_without_the_simulators_mark_are_never_taken_over() {
+    let at = order(1, Version::Oct, 1).start;
+    let url = |database: &Database| Secret::new(database.url());
+    let database = shared().database().await;
+    drop(Tables::open(&url(&database), Schema::Production, at).unwrap());
+    // Somebody restored a real table in the place of the simulator's: its mark went with it.
+    database
+        .run("DROP TABLE vms; CREATE TABLE vms (vm_id text, status text, destroyed_at timestamptz)")
+        .await;
+    database
+        .run("INSERT INTO vms VALUES ('vm-real', 'running', NULL)")
+        .await;
+    let refused = Tables::open(&url(&database), Schema::Production, at).unwrap_err();
+    let told = refused.to_string();
+    assert!(told.contains("already has a table vms; give"), "{told}");
+    assert_eq!(
+        count(&mut database.connect().await, "vms", "running").await,
+        1
+    );
+    // Half of them is as foreign as none.
+    let half = shared().database().await;
+    drop(Tables::open(&url(&half), Schema::Production, at).unwrap());
+    half.run("DROP TABLE vms").await;
+    let refused = Tables::open(&url(&half), Schema::Production, at).unwrap_err();
+    assert!(refused.to_string().contains("auth_sessions"), "{refused}");
+}
+
+/// A simulator that is stopped with the test.
+struct Playing(std::process::Child);
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What the stack's controller does: round after round, and on from where it was after each start on the same database.
+#[tokio::test]
+async fn simulate_repeats_for_ever_and_starts_again_on_its_own_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = shared().database().await;
+    let log = folder.path().join("controller.log");
+    let start = || {
+        Playing(
+            Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+                .args(["simulate", "--scenario", "mass-incident", "--repeat"])
+                .args(["--duration", "3m", "--rate", "120", "--speed", "600"])
+                .arg("--database")
+                .arg(database.url())
+                .arg("--log")
+                .arg(&log)
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    };
+    let mut reader = database.connect().await;
+    let asked = async |reader: &mut PgConnection, sql: &'static str| -> i64 {
+        sqlx::query_scalar(sql).fetch_one(reader).await.unwrap()
+    };
+    const SESSIONS: &str = "SELECT CASE WHEN to_regclass('auth_sessions') IS NULL THEN 0
+        ELSE (xpath('/row/c/text()', query_to_xml('SELECT count(*) AS c FROM auth_sessions', false, true, '')))[1]::text::bigint END";
+    let mut seen = 0;
+    for _ in 0..3 {
+        let mut playing = start();
+        // Some six boots are a round.
+        let wanted = seen + 20;
+        let clock = bootwatch::clock::Stopwatch::start();
+        while seen < wanted {
+            assert!(
+                playing.0.try_wait().unwrap().is_none(),
+                "it ended by itself"
+            );
+            assert!(clock.elapsed().as_secs() < 60, "{seen} of {wanted}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            seen = asked(&mut reader, SESSIONS).await;
+        }
+    }
+    let ghosts = "SELECT count(*) FROM vms WHERE destroyed_at IS NULL";
+    let open = asked(&mut reader, ghosts).await;
+    assert!(open < 40, "{open}: each start would leave its VMs behind");
+    let twice = "SELECT count(*) - count(DISTINCT ip_address) FROM vms WHERE destroyed_at IS NULL";
+    assert_eq!(asked(&mut reader, twice).await, 0, "two VMs on one address");
+}
+
+#[test]
+fn a_round_without_end_or_pause_is_refused() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["simulate", "--repeat"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("--speed"), "{told}");
+}
+
 #[tokio::test]
 async fn others_see_no_row_and_no_error() {
     let (moments, _) = moments(scenario("healthy"), &order(11, Version::Oct, 1));

@@ -197,6 +197,48 @@ fn only_columns_that_the_real_controller_fills_are_filled() {
     }
 }
 
+/// The mirror refuses an id that comes twice, and an update without a row.
+#[test]
+fn a_plan_that_repeats_goes_on_in_the_same_world() {
+    let mut order = order(5, Version::Oct, 20);
+    order.boots = None;
+    order.lasts = Some(10 * 60_000);
+    let mut plan = scenario("mass-incident").plan(&order);
+    plan.repeats = true;
+    let mut mirror = Mirror::default();
+    let mut rebuilt = Vec::new();
+    let mut before = order.start;
+    let mut simulation = Simulation::new(plan);
+    for moment in simulation.by_ref() {
+        assert!(moment.at >= before, "time goes on");
+        before = moment.at;
+        match moment.what {
+            Happened::Written(op) => mirror.apply(&op),
+            Happened::Befell(Happening::ImageRebuilt { with_agent }) => {
+                rebuilt.push((with_agent, moment.at.since(order.start) / 60_000));
+            }
+            _ => {}
+        }
+        if rebuilt.len() == 8 {
+            break;
+        }
+    }
+    let kinds: Vec<bool> = rebuilt.iter().map(|(with_agent, _)| *with_agent).collect();
+    assert_eq!(kinds, [false, true].repeat(4));
+    let rounds: Vec<i64> = rebuilt.chunks(2).map(|round| round[0].1).collect();
+    assert!(
+        rounds
+            .windows(2)
+            .all(|pair| (10..14).contains(&(pair[1] - pair[0]))),
+        "{rounds:?}"
+    );
+    let failed = simulation.take_truths();
+    let failed = failed
+        .iter()
+        .filter(|truth| truth.outcome == Some(Outcome::Failed));
+    assert!(failed.count() > 3 * 4, "each round has its incident");
+}
+
 /// From which status to which, for each table; an insert comes from nothing.
 const SESSION_STEPS: &[(&str, &[&str])] = &[
     ("", &["started"]),

@@ -213,6 +213,14 @@ impl Schema {
         }
     }
 
+    /// What the simulator's own tables say of themselves.
+    pub(super) fn mark(self) -> &'static str {
+        match self {
+            Schema::Migration => "made by bootwatch simulate --schema migration",
+            Schema::Production => "made by bootwatch simulate --schema production",
+        }
+    }
+
     /// The statements that make both tables, their indexes and, in PostgreSQL, their row-level security: the owner
     /// passes it, as the controller's service role does; everybody else sees nothing, without an error.
     pub(super) fn ddl(self, flavour: Flavour) -> Vec<String> {
@@ -231,11 +239,16 @@ impl Schema {
                 // What PostgreSQL keeps by itself: the number of the transaction that wrote the row last.
                 columns.push("xmin integer NOT NULL".to_owned());
             }
-            ddl.push(format!(
-                "CREATE TABLE {} ({})",
-                table.name(),
-                columns.join(", ")
-            ));
+            let (name, mark, columns) = (table.name(), self.mark(), columns.join(", "));
+            match flavour {
+                Flavour::Sqlite => {
+                    ddl.push(format!("CREATE TABLE {name} (/* {mark} */ {columns})"));
+                }
+                Flavour::Postgres => {
+                    ddl.push(format!("CREATE TABLE {name} ({columns})"));
+                    ddl.push(format!("COMMENT ON TABLE {name} IS '{mark}'"));
+                }
+            }
         }
         ddl.extend(INDEXES.iter().map(|index| (*index).to_owned()));
         if flavour == Flavour::Postgres {

@@ -7,10 +7,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::op::{Table, TableOp};
+use super::op::{Cell, Table, TableOp};
 use super::schema::{Flavour, Schema};
 use super::statement::{Statement, statement};
-use super::{Place, TablesError};
+use super::{Earlier, Place, TablesError};
+use crate::core::event::Timestamp;
 
 /// How long a statement waits for a reader's lock on an SQLite file.
 const BUSY: Duration = Duration::from_secs(10);
@@ -21,6 +22,16 @@ enum Session {
     Postgres(PgConnection),
 }
 
+/// What is there by a table's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Ours,
+    /// The simulator made it, with other columns.
+    OtherSchema,
+    Foreign,
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     session: Session,
@@ -29,31 +40,58 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) async fn create(place: &Place, schema: Schema) -> Result<Writer, TablesError> {
+    /// The writer, and how many VMs' rows are there from earlier runs.
+    pub(super) async fn open(
+        place: &Place,
+        schema: Schema,
+        earlier: Earlier,
+    ) -> Result<(Writer, u64), TablesError> {
         let (shown, session) = connect(place).await?;
         let mut writer = Writer {
             session,
             schema,
             transaction: 1,
         };
+        let unreachable = |source| TablesError::Connect {
+            place: shown.clone(),
+            source,
+        };
+        let mut found = Vec::new();
         for table in [Table::Vms, Table::AuthSessions] {
-            let there = writer.has(table).await.map_err(|source| {
-                let place = shown.clone();
-                TablesError::Connect { place, source }
+            found.push((table, writer.look(table).await.map_err(unreachable)?));
+        }
+        if found.iter().all(|(_, found)| *found == Found::Nothing) {
+            writer.make().await.map_err(|source| TablesError::Create {
+                place: shown,
+                source,
             })?;
-            if there {
-                let table = table.name();
-                return Err(TablesError::Taken {
+            return Ok((writer, 0));
+        }
+        let ours = found.iter().all(|(_, found)| *found == Found::Ours);
+        match earlier {
+            Earlier::TakenOver(at) if ours => match writer.take_over(at).await {
+                Ok(rows) => Ok((writer, rows)),
+                Err(source) => Err(TablesError::TakeOver {
                     place: shown,
-                    table,
-                });
+                    source,
+                }),
+            },
+            Earlier::TakenOver(_) | Earlier::Refused => {
+                // A foreign table says more than one of ours beside it.
+                let foreign = found.iter().find(|(_, found)| *found == Found::Foreign);
+                let there = found.iter().find(|(_, found)| *found != Found::Nothing);
+                let (table, found) = foreign.or(there).expect("not all of them are absent");
+                let whose = match found {
+                    Found::OtherSchema => " of an earlier run with another --schema",
+                    Found::Nothing | Found::Foreign | Found::Ours => "",
+                };
+                Err(TablesError::Taken {
+                    place: shown,
+                    table: table.name(),
+                    whose,
+                })
             }
         }
-        writer.make().await.map_err(|source| TablesError::Create {
-            place: shown,
-            source,
-        })?;
-        Ok(writer)
     }
 
     fn flavour(&self) -> Flavour {
@@ -63,21 +101,73 @@ impl Writer {
         }
     }
 
-    async fn has(&mut self, table: Table) -> Result<bool, sqlx::Error> {
-        match &mut self.session {
+    /// What is there by a table's name, and whose it is by its mark.
+    async fn look(&mut self, table: Table) -> Result<Found, sqlx::Error> {
+        // The second column: what is there says of itself.
+        let said: Option<(String, Option<String>)> = match &mut self.session {
             Session::Sqlite(session) => {
-                sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE name = ?1")
+                sqlx::query_as("SELECT type, sql FROM sqlite_master WHERE name = ?1")
                     .bind(table.name())
-                    .fetch_one(session)
-                    .await
+                    .fetch_optional(session)
+                    .await?
             }
             Session::Postgres(session) => {
-                sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-                    .bind(table.name())
-                    .fetch_one(session)
-                    .await
+                sqlx::query_as(
+                    "SELECT relname::text, obj_description(oid, 'pg_class') FROM pg_class WHERE oid = to_regclass($1)",
+                )
+                .bind(table.name())
+                .fetch_optional(session)
+                .await?
             }
-        }
+        };
+        let Some((_, said)) = said else {
+            return Ok(Found::Nothing);
+        };
+        let said = said.unwrap_or_default();
+        let bears = |schema: Schema| match self.flavour() {
+            Flavour::Sqlite => said.contains(&format!("(/* {} */ ", schema.mark())),
+            Flavour::Postgres => said == schema.mark(),
+        };
+        Ok(if bears(self.schema) {
+            Found::Ours
+        } else if bears(Schema::Migration) || bears(Schema::Production) {
+            Found::OtherSchema
+        } else {
+            Found::Foreign
+        })
+    }
+
+    /// Ends what an earlier run left open, and says how many VMs' rows there are.
+    async fn take_over(&mut self, at: Timestamp) -> Result<u64, sqlx::Error> {
+        let at = Cell::Time(at.0.saturating_mul(1_000)).text();
+        let newest = "SELECT coalesce(max(xmin), 0) FROM (SELECT xmin FROM vms UNION ALL SELECT xmin FROM auth_sessions)";
+        let versions = match &mut self.session {
+            Session::Sqlite(session) => {
+                let newest: i64 = sqlx::query_scalar(newest).fetch_one(session).await?;
+                self.transaction = u64::try_from(newest).unwrap_or_default() + 1;
+                format!(", xmin = {}", self.transaction)
+            }
+            Session::Postgres(_) => String::new(),
+        };
+        let sql = AssertSqlSafe(format!(
+            "BEGIN; \
+             UPDATE vms SET status = 'destroyed', destroyed_at = '{at}'{versions} WHERE destroyed_at IS NULL; \
+             UPDATE auth_sessions SET status = 'timeout'{versions} \
+             WHERE status NOT IN ('completed', 'failed', 'timeout', 'cancelled'); \
+             COMMIT"
+        ));
+        let count = "SELECT count(*) FROM vms";
+        let rows: i64 = match &mut self.session {
+            Session::Sqlite(session) => {
+                sqlx::raw_sql(sql).execute(&mut *session).await?;
+                sqlx::query_scalar(count).fetch_one(session).await?
+            }
+            Session::Postgres(session) => {
+                sqlx::raw_sql(sql).execute(&mut *session).await?;
+                sqlx::query_scalar(count).fetch_one(session).await?
+            }
+        };
+        Ok(u64::try_from(rows).unwrap_or_default())
     }
 
     /// All or nothing: a database with half of the tables would be refused for ever after.
