@@ -45,10 +45,19 @@ pub struct Exporter {
     under_way: AtomicUsize,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// What was sent is gone.
+    Refused,
+    /// It waits.
+    Later,
+}
+
 /// What one signal's collector was last heard to say, so that a change is logged, and only a change.
 struct Course {
     signal: Signal,
-    trouble: bool,
+    /// The trouble that was told; the other kind is worth a line of its own, as only one of them loses anything.
+    told: Option<Trouble>,
     tries: u32,
     jitter: Jitter,
 }
@@ -57,10 +66,14 @@ impl Course {
     fn new(signal: Signal) -> Course {
         Course {
             signal,
-            trouble: false,
+            told: None,
             tries: 0,
             jitter: Jitter::new(),
         }
+    }
+
+    fn is_new(&mut self, trouble: Trouble) -> bool {
+        self.told.replace(trouble) != Some(trouble)
     }
 
     /// Takes what a request came to; how long to wait, where another try may help.
@@ -68,7 +81,7 @@ impl Course {
         let signal = self.signal.as_str();
         match answer {
             Answer::Taken { rejected, why } => {
-                if std::mem::take(&mut self.trouble) {
+                if self.told.take().is_some() {
                     tracing::info!(signal, "the OTLP collector takes what is sent again");
                 }
                 if *rejected > 0 || !why.is_empty() {
@@ -83,18 +96,18 @@ impl Course {
                 None
             }
             Answer::Refused { why } => {
-                if !std::mem::replace(&mut self.trouble, true) {
+                if self.is_new(Trouble::Refused) {
                     tracing::error!(
                         signal,
                         why,
-                        "the OTLP collector refuses what is sent; check otlp.endpoint, protocol and headers"
+                        "the OTLP collector refuses what is sent, which is lost; check otlp.endpoint, protocol and headers"
                     );
                 }
                 self.tries = 0;
                 None
             }
             Answer::Later { after, why } => {
-                if !std::mem::replace(&mut self.trouble, true) {
+                if self.is_new(Trouble::Later) {
                     tracing::warn!(
                         signal,
                         why,
@@ -286,5 +299,77 @@ async fn pause(wait: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
         () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    /// What is logged, line by line.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn take(&self) -> String {
+            let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            String::from_utf8(all).unwrap()
+        }
+    }
+
+    #[test]
+    fn each_kind_of_trouble_is_told_once_whatever_came_before() {
+        let later = |status: u16| Answer::Later {
+            after: None,
+            why: format!("HTTP {status}"),
+        };
+        let refused = |status: u16| Answer::Refused {
+            why: format!("HTTP {status}"),
+        };
+        let taken = Answer::Taken {
+            rejected: 0,
+            why: String::new(),
+        };
+        let course = [
+            (later(503), "trying again"),
+            (later(429), ""),
+            (refused(307), "lost"),
+            (refused(400), ""),
+            (later(503), "trying again"),
+            (refused(404), "lost"),
+            (taken.clone(), "again"),
+            (taken, ""),
+            (refused(400), "lost"),
+        ];
+        let lines = Lines::default();
+        let written = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || written.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut heard = Course::new(Signal::Traces);
+            for (number, (answer, says)) in course.iter().enumerate() {
+                heard.heard(answer);
+                let told = lines.take();
+                assert_eq!(told.is_empty(), says.is_empty(), "{number}: {told}");
+                assert!(told.contains(says), "{number}: {told}");
+            }
+        });
     }
 }
