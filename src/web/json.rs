@@ -12,12 +12,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{problem, shown};
 use super::model::{BootFull, BootLine, MessageLine, Unread, Words};
-use super::pages::{Asked, Site, alert_state, cursor, cursor_behind, rfc3339, sentence};
+use super::pages::{
+    Asked, MOST, NO_CURSOR, Site, alert_state, cursor, cursor_behind, limit, line_of, rfc3339,
+    sentence,
+};
 use crate::core::alert::Incident;
 use crate::core::event::Timestamp;
 use crate::core::state::Source;
@@ -76,7 +78,6 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
 ];
 
 const PAGE: u16 = 100;
-const MOST: u16 = 500;
 
 type Known = Shared<Arc<Site>>;
 
@@ -157,10 +158,18 @@ fn source(source: &Source, now: Timestamp) -> Value {
     })
 }
 
-async fn boots(Shared(site): Known, Query(asked): Query<Asked>) -> Response {
+/// What [`Asked`] has.
+const OF_BOOTS: &[&str] = &[
+    "vm_type", "outcome", "failure", "origin", "image", "from", "to", "cursor", "limit",
+];
+
+async fn boots(Shared(site): Known, Query(given): Given, Query(asked): Query<Asked>) -> Response {
+    if let Err(why) = only(&given, OF_BOOTS) {
+        return refused(&why);
+    }
     let wanted = match asked.wanted(PAGE, &site.faces.zone) {
         Ok(wanted) => wanted,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
+        Err(why) => return refused(&why),
     };
     let limit = usize::from(wanted.limit);
     match site.past().boots(wanted).await {
@@ -237,26 +246,68 @@ fn full(boot: &BootFull) -> Value {
     value
 }
 
-/// Where a list goes on, and how much of it is wanted.
-#[derive(Debug, Default, Deserialize)]
-struct Paged {
-    #[serde(default)]
-    incident: Option<String>,
-    #[serde(default)]
-    cursor: String,
-    #[serde(default)]
-    limit: Option<u16>,
-}
+/// A question's parameters, as they were written.
+type Given = Query<Vec<(String, String)>>;
 
-impl Paged {
-    fn limit(&self) -> u16 {
-        self.limit.unwrap_or(PAGE).clamp(1, MOST)
+/// What every list takes.
+const PAGED: &[&str] = &["cursor", "limit"];
+
+/// A word that nobody knows asks for nothing, and of one that comes twice half would be unheard: who wrote it should know.
+fn only(given: &[(String, String)], known: &[&str]) -> Result<(), String> {
+    let twice = given.iter().enumerate().find(|(at, (name, _))| {
+        let before = &given[..*at];
+        before.iter().any(|(other, _)| other == name)
+    });
+    if let Some((_, (name, _))) = twice {
+        return Err(format!("{:?} is given twice", line_of(name)));
+    }
+    match given
+        .iter()
+        .find(|(name, _)| !known.contains(&name.as_str()))
+    {
+        None => Ok(()),
+        Some((name, _)) => Err(format!(
+            "{:?} is none of what this takes: {}",
+            line_of(name),
+            known.join(", ")
+        )),
     }
 }
 
-async fn past(Shared(site): Known, Query(paged): Query<Paged>) -> Response {
-    let limit = paged.limit();
-    match site.past().incidents(cursor(&paged.cursor), limit).await {
+/// What was given under a name.
+fn value<'a>(given: &'a [(String, String)], wanted: &str) -> Option<&'a str> {
+    let found = given.iter().find(|(name, _)| name == wanted);
+    found.map(|(_, value)| value.as_str())
+}
+
+/// Where a list goes on, and how much of it is wanted.
+#[derive(Debug)]
+struct Paged<'a> {
+    cursor: &'a str,
+    limit: u16,
+}
+
+impl Paged<'_> {
+    fn read<'a>(given: &'a [(String, String)], known: &[&str]) -> Result<Paged<'a>, String> {
+        only(given, known)?;
+        Ok(Paged {
+            cursor: value(given, "cursor").unwrap_or_default(),
+            limit: limit(value(given, "limit").unwrap_or_default(), PAGE)?,
+        })
+    }
+}
+
+fn refused(why: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, why)
+}
+
+async fn past(Shared(site): Known, Query(given): Given) -> Response {
+    let read = Paged::read(&given, PAGED);
+    let (before, limit) = match read.and_then(|paged| Ok((cursor(paged.cursor)?, paged.limit))) {
+        Ok(read) => read,
+        Err(why) => return refused(&why),
+    };
+    match site.past().incidents(before, limit).await {
         Ok(incidents) => {
             let next = incidents
                 .last()
@@ -353,10 +404,21 @@ fn message(message: &MessageLine) -> Value {
     })
 }
 
-async fn messages(Shared(site): Known, Query(paged): Query<Paged>) -> Response {
-    let limit = paged.limit();
-    let before = paged.cursor.parse().ok();
-    match site.past().messages(paged.incident, before, limit).await {
+async fn messages(Shared(site): Known, Query(given): Given) -> Response {
+    let paged = match Paged::read(&given, &["incident", "cursor", "limit"]) {
+        Ok(paged) => paged,
+        Err(why) => return refused(&why),
+    };
+    let limit = paged.limit;
+    let before = match paged.cursor {
+        "" => None,
+        text => match text.parse() {
+            Ok(id) => Some(id),
+            Err(_) => return refused(NO_CURSOR),
+        },
+    };
+    let incident = value(&given, "incident").map(str::to_owned);
+    match site.past().messages(incident, before, limit).await {
         Ok(messages) => {
             let next = messages
                 .last()

@@ -37,9 +37,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub(super) use alerts::state as alert_state;
-pub(super) use boots::{Asked, cursor, cursor_behind};
+pub(super) use boots::{Asked, MOST, NO_CURSOR, cursor, cursor_behind, limit};
 pub(super) use layout::{ICON, SCRIPT, STYLE};
-pub(super) use text::rfc3339;
+pub(super) use text::{line as line_of, rfc3339};
 
 use super::Faces;
 use super::model::{Cell, Live, Past, Unread, Words};

@@ -250,6 +250,17 @@ async fn a_programs_interface_refuses_in_json() {
         ("GET", "/api/v1/nope", "404"),
         ("GET", "/api/v1/boots?outcome=a&outcome=b", "400"),
         ("GET", "/api/v1/messages?limit=abc", "400"),
+        // A client that went on with a cursor that is none would be at the first page for ever.
+        ("GET", "/api/v1/boots?cursor=zzzz", "400"),
+        ("GET", "/api/v1/boots?limit=501", "400"),
+        ("GET", "/api/v1/boots?outcom=failed", "400"),
+        ("GET", "/api/v1/incidents/past?cursor=1.", "400"),
+        ("GET", "/api/v1/incidents/past?incident=bw", "400"),
+        ("GET", "/api/v1/messages?cursor=zzzz", "400"),
+        ("GET", "/api/v1/messages?cursor=1&cursor=2", "400"),
+        ("GET", "/api/v1/messages?limit=0", "400"),
+        ("GET", "/api/v1/synthetic?cursor=zzzz", "400"),
+        ("GET", "/api/v1/synthetic?limit=abc", "400"),
         ("GET", "/api/v1/boots/%ff", "400"),
         ("PUT", "/api/v1/state", "405"),
     ] {

@@ -8,13 +8,21 @@ use axum::extract::{Query, State as Shared};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::{Known, Paged, said, unread};
+use super::{Given, Known, NO_CURSOR, PAGED, Paged, refused, said, unread};
 use crate::core::event::Timestamp;
 use crate::web::model::RunLine;
 
-pub(super) async fn runs(Shared(site): Known, Query(paged): Query<Paged>) -> Response {
-    let limit = paged.limit();
-    let from = place(&paged.cursor);
+pub(super) async fn runs(Shared(site): Known, Query(given): Given) -> Response {
+    let paged = match Paged::read(&given, PAGED) {
+        Ok(paged) => paged,
+        Err(why) => return refused(&why),
+    };
+    let limit = paged.limit;
+    let from = match (paged.cursor, place(paged.cursor)) {
+        ("", _) => None,
+        (_, None) => return refused(NO_CURSOR),
+        (_, place) => place,
+    };
     let told = site.past().runs(from, limit).await;
     let mut view = site.with_page(|page| page.synthetic.clone());
     if view["enabled"] != true {

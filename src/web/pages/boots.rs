@@ -45,10 +45,32 @@ pub(in crate::web) fn cursor_behind(boot: &BootLine) -> String {
     format!("{}.{}", boot.started_at.0, boot.boot_id)
 }
 
-/// One that is not of this form begins at the newest.
-pub(in crate::web) fn cursor(text: &str) -> Option<(Timestamp, String)> {
-    let (at, id) = text.split_once('.')?;
-    Some((Timestamp(at.parse().ok()?), id.to_owned()))
+/// What stands for a place in a list that none of ours has: begun anew at the newest, a client would never end.
+pub(in crate::web) const NO_CURSOR: &str =
+    "cursor: it is no `next` of this list; leave it out to begin at the newest";
+
+/// Where a list goes on; an empty one begins at the newest.
+pub(in crate::web) fn cursor(text: &str) -> Result<Option<(Timestamp, String)>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let place = text.split_once('.').and_then(|(at, id)| {
+        let at = at.parse().ok().filter(|_| !id.is_empty())?;
+        Some((Timestamp(at), id.to_owned()))
+    });
+    place.map(Some).ok_or_else(|| NO_CURSOR.to_owned())
+}
+
+/// How many are wanted.
+pub(in crate::web) fn limit(text: &str, usual: u16) -> Result<u16, String> {
+    match text {
+        "" => Ok(usual),
+        text => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MOST).contains(limit))
+            .ok_or_else(|| format!("limit: write a number from 1 to {MOST}")),
+    }
 }
 
 /// A date or a time, in this zone where it names none; the words that say what is wrong.
@@ -107,14 +129,6 @@ impl Asked {
         let outcomes: Vec<&str> = Outcome::ALL.iter().map(|one| one.as_str()).collect();
         let failures: Vec<&str> = Failure::ALL.iter().map(|one| one.as_str()).collect();
         let origins: Vec<&str> = Origin::ALL.iter().map(|one| one.as_str()).collect();
-        let limit = match self.limit.as_str() {
-            "" => usual,
-            text => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MOST).contains(limit))
-                .ok_or_else(|| format!("limit: write a number from 1 to {MOST}"))?,
-        };
         Ok(Wanted {
             from: moment("from", &self.from, zone)?,
             to: moment("to", &self.to, zone)?,
@@ -123,8 +137,8 @@ impl Asked {
             failure: word("failure", &self.failure, Failure::from_word, &failures)?,
             origin: word("origin", &self.origin, Origin::from_word, &origins)?,
             image: Some(self.image.clone()).filter(|image| !image.is_empty()),
-            after: cursor(&self.cursor),
-            limit,
+            after: cursor(&self.cursor)?,
+            limit: limit(&self.limit, usual)?,
         })
     }
 }
@@ -336,6 +350,13 @@ mod tests {
                     ..Asked::default()
                 },
                 "from 1 to 500",
+            ),
+            (
+                Asked {
+                    cursor: "zzzz".to_owned(),
+                    ..Asked::default()
+                },
+                "cursor: ",
             ),
         ] {
             let problem = asked.wanted(50, &utc).unwrap_err();

@@ -41,7 +41,9 @@ pub(super) async fn list(
     Query(Cursor { cursor }): Query<Cursor>,
     headers: HeaderMap,
 ) -> Response {
-    match site.past().incidents(boots::cursor(&cursor), PAGE).await {
+    // A reader whose address is spoilt sees the newest.
+    let before = boots::cursor(&cursor).unwrap_or_default();
+    match site.past().incidents(before, PAGE).await {
         Ok(incidents) => {
             let html = site.whole("Incidents", "/incidents", |page| listed(page, &incidents));
             page(html, &headers)

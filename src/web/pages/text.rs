@@ -92,7 +92,7 @@ pub(super) fn count(number: u64, one: &str) -> String {
 }
 
 /// One line for people: control characters and those that turn the direction are shown as replaced.
-pub(super) fn line(text: &str) -> String {
+pub(in crate::web) fn line(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
