@@ -118,7 +118,7 @@ struct Door {
 impl Door {
     /// The page for everybody and what it is drawn with; nothing else.
     fn stands_open(&self, path: &str) -> bool {
-        self.public && [pages::PUBLIC, pages::STYLE, pages::ICON].contains(&path)
+        self.public && [pages::PUBLIC, pages::STYLE, pages::SCRIPT, pages::ICON].contains(&path)
     }
 }
 

@@ -12,10 +12,14 @@ use std::sync::OnceLock;
 
 use bootwatch::app::Start;
 use bootwatch::clock;
+use bootwatch::core::report::week::Week;
 use bootwatch::simulator::plan::{Figures, Happening, Injection, Phase, Plan};
 use bootwatch::simulator::scenario;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::mailserver::MailServer;
+use crate::report::filled;
 use crate::run_pages::play;
 use crate::sidecar::{Pager, Sidecar, eventually, log};
 
@@ -212,6 +216,51 @@ fn every_page_is_accessible_quiet_and_harmless_in_a_browser() {
             "base": format!("http://{}", sidecar.address),
             "paths": paths,
             "shows": shows,
+        }),
+    );
+    assert_eq!(found["problems"], json!([]), "{found:#}");
+    assert_eq!(found["looks"], json!(paths.len() * 8));
+    sidecar.stop().unwrap();
+}
+
+/// What stands alone: an archived report, and the page that everybody may see.
+#[test]
+fn a_report_and_the_page_for_everybody_are_accessible_and_quiet_too() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (folder, log) = log();
+    let now = jiff::Timestamp::from_millisecond(clock::now().0).unwrap();
+    let last = Week::of(clock::now(), &TimeZone::UTC).previous();
+    runtime.block_on(filled(folder.path(), last, 2));
+    let made = folder.path().join("bootwatch.db");
+    if made != log.with_extension("db") {
+        std::fs::rename(&made, log.with_extension("db")).unwrap();
+    }
+    let server = MailServer::start();
+    // The week that the last schedule was for, whatever day it is today.
+    let day = TimeZone::UTC.to_datetime(now).date();
+    let more = format!(
+        "[report]\ntimezone = \"UTC\"\nschedule = \"{}\"\nchannel = \"team\"\n{}",
+        day.strftime("%a 00:00"),
+        server.notifier("\"team@ops.example\"")
+    );
+    let pager = Pager::start();
+    let web = "public = true\n";
+    let sidecar = Sidecar::start_with(&log, pager.address, web, &more, Start::default());
+    eventually("the report is in the archive", || {
+        let reports = api(&sidecar, "/api/v1/reports");
+        reports["reports"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    let report = format!("/reports/{last}");
+    let paths = [report.as_str(), "/public"];
+    let found = browse(
+        "look.js",
+        json!({
+            "base": format!("http://{}", sidecar.address),
+            "paths": paths,
+            "alone": paths,
+            "shows": { report.as_str(): ["Against last week", "Weekly boot reliability".to_uppercase()] },
         }),
     );
     assert_eq!(found["problems"], json!([]), "{found:#}");

@@ -47,7 +47,7 @@ fn run(week: Week, minutes: i64, state: &str, intent: &str) -> TrialRow {
 }
 
 /// A store that saw this week whole: 50 boots, of which `failed` were refused.
-async fn filled(folder: &Path, week: Week, failed: u32) {
+pub(crate) async fn filled(folder: &Path, week: Week, failed: u32) {
     let mut opened = Store::open(settings(folder), store::NOW).await.unwrap();
     let range = week.range(&TimeZone::UTC);
     let boots = (0..50).map(|number| {

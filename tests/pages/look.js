@@ -48,15 +48,23 @@ const main = async () => {
             const bare = await page.evaluate(() => [
               ["one h1", document.querySelectorAll("h1").length === 1],
               ["a main", document.querySelectorAll("main").length === 1],
+            ].filter(([, holds]) => !holds).map(([what]) => what));
+            for (const what of bare) say(`lacks ${what}`);
+            // What stands alone leads nowhere, so there is nothing to skip.
+            const frame = (asked.alone ?? []).includes(at) ? [] : await page.evaluate(() => [
               ["a navigation", document.querySelectorAll("nav[aria-label]").length > 0],
               ["a skip link first", document.querySelector("a")?.getAttribute("href") === "#main"],
             ].filter(([, holds]) => !holds).map(([what]) => what));
-            for (const what of bare) say(`lacks ${what}`);
+            for (const what of frame) say(`lacks ${what}`);
+            // Letters of a drawing are as small as it is drawn.
+            const small = await page.evaluate(() => [...document.querySelectorAll("svg text")]
+              .map((text) => [text.textContent, text.getBoundingClientRect().height]).filter(([, height]) => height > 0 && height < 9).slice(0, 3));
+            for (const [text, height] of small) say(`too small to read: ${text} (${height} px)`);
             // The policy lets no script in, and the tool's comes in by the protocol; what it looks at is the same without.
             if (script) await (await context.newCDPSession(page)).send("Runtime.evaluate", { expression: AXE });
             const found = !script ? [] : await page.evaluate(async () => {
               const { violations } = await window.axe.run(document, { resultTypes: ["violations"] });
-              return violations.filter((one) => ["serious", "critical"].includes(one.impact))
+              return violations.filter((one) => ["serious", "critical"].includes(one.impact) || one.id === "landmark-unique")
                 .map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => `${node.target} (${node.failureSummary?.split("\n")[1]?.trim()})`).slice(0, 3).join("; ")}`);
             });
             for (const what of found) say(`axe: ${what}`);

@@ -6,8 +6,10 @@
 (() => {
   const places = () => [...document.querySelectorAll("[data-live]")];
   if (places().length === 0) return;
-  // The stream makes us look at least every 10 s, so that one look may fail.
-  const SILENCE = 20_000, PATIENCE = 8_000, FIRST_PAUSE = 2_000, LONGEST_PAUSE = 15_000;
+  // The stream makes us look at least every 10 s, so that one look may fail. A page that everybody may see has none, and
+  // says itself how often it is looked at.
+  const EVERY = 1_000 * Number(document.documentElement.dataset.every ?? 0);
+  const SILENCE = 2.5 * EVERY || 20_000, PATIENCE = 8_000, FIRST_PAUSE = 2_000, LONGEST_PAUSE = 15_000;
   const age = document.getElementById("live");
   const said = (text) => { if (age) age.textContent = text; };
   let busy = false, missed = false, tag = null, live = true, seen = Date.now();
@@ -129,6 +131,10 @@
     again = null;
     events?.close();
     heard = Date.now();
+    if (EVERY) {
+      refresh();
+      return;
+    }
     events = new EventSource("/events");
     const look = () => {
       heard = Date.now();
@@ -159,14 +165,15 @@
     // Whether it has changed or not, the page is as of now.
     tag = null;
     follow();
-    refresh();
+    if (!EVERY) refresh();
   };
 
   shown();
   setInterval(() => {
     if (document.hidden) return;
     grey();
-    if (Date.now() - heard > SILENCE) later();
+    if (EVERY && Date.now() - heard > EVERY) follow();
+    if (!EVERY && Date.now() - heard > SILENCE) later();
   }, 1_000);
   document.addEventListener("visibilitychange", shown);
 })();

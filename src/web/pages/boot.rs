@@ -174,7 +174,7 @@ fn waterfall(boot: &BootFull) -> Markup {
     html! {
         @if boot.stages.is_empty() && boot.ladder.is_empty() { p.soft { "No stage of it was seen." } }
         @else {
-            div.scroll tabindex="0" role="region" aria-label="Stages and attempts" {
+            div.scroll tabindex="0" role="region" aria-label="Table of stages and attempts" {
                 table.fall {
                     caption.away { "Each stage with when it began, how long it took and how it ended; then the runs of health checks." }
                     thead { tr { th scope="col" { "stage" } th scope="col" { "from 0 to " (text::length(whole)) } th.num scope="col" { "took" } th scope="col" { "ended" } } }

@@ -235,9 +235,20 @@ async fn the_page_for_everybody_says_whether_vms_boot_and_nothing_of_who_where_a
     ] {
         assert!(!page.contains(secret), "{secret}: {page}");
     }
-    let style = ask(&server, "GET", "/assets/style.css").await;
-    assert!(style.starts_with("HTTP/1.1 200 "));
-    for path in ["/", "/public/", "/api/v1/state", "/metrics", "/incidents"] {
+    // It stays as of now without loading itself anew, and takes no place of a stream.
+    assert!(page.contains("data-every=\"30\"") && !page.contains("http-equiv"));
+    for asset in ["/assets/style.css", "/assets/live.js"] {
+        let answer = ask(&server, "GET", asset).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{asset}: {answer}");
+    }
+    for path in [
+        "/",
+        "/public/",
+        "/api/v1/state",
+        "/metrics",
+        "/incidents",
+        "/events",
+    ] {
         let answer = ask(&server, "GET", path).await;
         assert!(answer.starts_with("HTTP/1.1 401 "), "{path}: {answer}");
     }
