@@ -9,10 +9,15 @@
 //!   ada: $2b$12$...          # a bcrypt hash
 //! ```
 //!
+//! The whole format is taken: what of it is not done is said once at the start where leaving it out weakens nothing, and
+//! refused by name where it would ([`toolkit`]).
+//!
 //! The file, certificate and key are looked at with every connection, and read again where their time has changed: a
 //! renewed certificate needs no restart, and one that cannot be read changes nothing and is told once. What bcrypt said
 //! is remembered, for it is slow on purpose; a user that nobody knows takes as long as one that somebody does; at most
 //! one password is tried at a time, so that guessing takes one core's half and not the watch's.
+
+mod toolkit;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,20 +25,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use toolkit::{Document, Limit};
 
 use super::api::is_same;
+use crate::clock;
 use crate::config::Secret;
 
 /// What bcrypt said that is remembered.
@@ -42,29 +45,6 @@ const REMEMBERED: usize = 100;
 const USUAL_COST: u32 = 10;
 const MOST_COST: u32 = 15;
 const MOST_BYTES: u64 = 256 << 10;
-
-/// The file, as it is written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    #[serde(default)]
-    tls_server_config: Option<TlsDocument>,
-    #[serde(default)]
-    basic_auth_users: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsDocument {
-    cert_file: PathBuf,
-    key_file: PathBuf,
-    #[serde(default)]
-    client_auth_type: Option<String>,
-    #[serde(default)]
-    client_ca_file: Option<PathBuf>,
-    #[serde(default)]
-    min_version: Option<String>,
-}
 
 /// The file cannot be used; says what to write instead.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +63,42 @@ struct Loaded {
     /// could, so it is tried whenever somebody comes.
     refused: Option<String>,
     tls: Option<TlsAcceptor>,
+    /// What each answer says besides.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// What of the file is not done, where that weakens nothing.
+    notes: Vec<String>,
+    bucket: Option<Bucket>,
     users: Arc<BTreeMap<String, String>>,
+}
+
+/// Go's token bucket: one request an interval, and so many at once.
+#[derive(Debug)]
+struct Bucket {
+    limit: Limit,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn full(limit: Limit) -> Bucket {
+        Bucket {
+            limit,
+            tokens: f64::from(limit.burst),
+            at: clock::monotonic(),
+        }
+    }
+
+    fn takes(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.at);
+        let more = passed.as_secs_f64() / self.limit.interval.as_secs_f64();
+        self.tokens = (self.tokens + more).min(f64::from(self.limit.burst));
+        self.at = now;
+        let takes = self.tokens >= 1.0;
+        if takes {
+            self.tokens -= 1.0;
+        }
+        takes
+    }
 }
 
 /// Whether a client may look.
@@ -120,6 +135,9 @@ impl Guard {
                 stamps: Stamps::new(),
                 refused: None,
                 tls: None,
+                headers: Vec::new(),
+                notes: Vec::new(),
+                bucket: None,
                 users: Arc::default(),
             },
         )
@@ -131,6 +149,7 @@ impl Guard {
     /// One of them cannot be used.
     pub fn read(path: &Path) -> Result<Guard, GuardError> {
         let loaded = load(path)?;
+        tell(&loaded.notes);
         Ok(Guard::with(Some(path.to_owned()), loaded))
     }
 
@@ -141,6 +160,31 @@ impl Guard {
             remembered: Mutex::default(),
             trying: Semaphore::new(1),
         }
+    }
+
+    /// Whether the web speaks TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.fresh().tls.is_some()
+    }
+
+    /// What the file asks for and is not done, where that weakens nothing; each names its key.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.fresh().notes.clone()
+    }
+
+    /// What the file wants each answer to say.
+    pub(super) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        self.fresh().headers.clone()
+    }
+
+    /// Whether one request more is within the file's limit.
+    pub(super) fn takes_one_more(&self) -> bool {
+        let bucket = &mut self.fresh().bucket;
+        bucket
+            .as_mut()
+            .is_none_or(|bucket| bucket.takes(clock::monotonic()))
     }
 
     /// What a new connection begins with; `None`: it is in the clear.
@@ -162,6 +206,9 @@ impl Guard {
         match load(path) {
             Ok(new) => {
                 tracing::info!(file = %path.display(), "the web's certificate and users were read anew");
+                if new.notes != loaded.notes {
+                    tell(&new.notes);
+                }
                 *loaded = new;
             }
             Err(error) => {
@@ -293,6 +340,13 @@ pub fn has_tls(path: &Path) -> Result<bool, GuardError> {
     Ok(document.tls_server_config.is_some())
 }
 
+/// Says what is not done.
+fn tell(notes: &[String]) {
+    for note in notes {
+        tracing::warn!(note, "part of web.config_file is not done");
+    }
+}
+
 fn wrong(path: &Path, problem: String) -> GuardError {
     GuardError {
         path: path.display().to_string(),
@@ -313,14 +367,7 @@ fn document(path: &Path) -> Result<Document, GuardError> {
             "cannot be read: {error}; correct web.config_file or the permissions"
         ))
     })?;
-    match text.trim().is_empty() {
-        true => Ok(Document::default()),
-        false => serde_saphyr::from_str(&text).map_err(|error| {
-            wrong(format!(
-                "is not a web configuration of the exporter-toolkit, of which tls_server_config and basic_auth_users are known: {error}"
-            ))
-        }),
-    }
+    Document::parse(&text).map_err(wrong)
 }
 
 fn load(path: &Path) -> Result<Loaded, GuardError> {
@@ -338,19 +385,19 @@ fn load(path: &Path) -> Result<Loaded, GuardError> {
     }
     let beside = path.parent().unwrap_or(Path::new(""));
     let mut all = own;
+    let mut notes = Vec::new();
+    let headers = document
+        .headers(&mut notes)
+        .map_err(|problem| wrong(format!("http_server_config: {problem}")))?;
+    let limit = document
+        .limit()
+        .map_err(|problem| wrong(format!("rate_limit: {problem}")))?;
     let tls = match &document.tls_server_config {
         None => None,
         Some(tls) => {
-            let files = [
-                Some(&tls.cert_file),
-                Some(&tls.key_file),
-                tls.client_ca_file.as_ref(),
-            ];
-            all.extend(stamps(
-                files.into_iter().flatten().map(|file| beside.join(file)),
-            ));
+            all.extend(stamps(tls.files().map(|file| beside.join(file))));
             Some(
-                acceptor(tls, beside)
+                tls.acceptor(beside, &mut notes)
                     .map_err(|problem| wrong(format!("tls_server_config: {problem}")))?,
             )
         }
@@ -359,66 +406,11 @@ fn load(path: &Path) -> Result<Loaded, GuardError> {
         stamps: all,
         refused: None,
         tls,
+        headers,
+        notes,
+        bucket: limit.map(Bucket::full),
         users: Arc::new(document.basic_auth_users),
     })
-}
-
-fn acceptor(tls: &TlsDocument, beside: &Path) -> Result<TlsAcceptor, String> {
-    let named = |file: &Path| format!("{:?}", beside.join(file).display().to_string());
-    let chain = certificates(&beside.join(&tls.cert_file))
-        .map_err(|error| format!("cert_file {}: {error}", named(&tls.cert_file)))?;
-    let key = PrivateKeyDer::from_pem_file(beside.join(&tls.key_file))
-        .map_err(|error| format!("key_file {}: {error}", named(&tls.key_file)))?;
-    const ALL: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
-    const NEW: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-    let versions = match tls.min_version.as_deref() {
-        None | Some("TLS12") => ALL,
-        Some("TLS13") => NEW,
-        Some(other) => return Err(format!("min_version: {other:?} is none of TLS12, TLS13")),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .map_err(|error| error.to_string())?;
-    let config = match tls.client_auth_type.as_deref() {
-        None | Some("" | "NoClientCert") => config.with_no_client_auth(),
-        Some("RequireAndVerifyClientCert") => {
-            let file = tls.client_ca_file.as_deref().ok_or(
-                "client_auth_type asks for certificates of clients; name their client_ca_file",
-            )?;
-            let mut roots = RootCertStore::empty();
-            let said = |error: String| format!("client_ca_file {}: {error}", named(file));
-            for certificate in certificates(&beside.join(file)).map_err(said)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| said(error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| said(error.to_string()))?;
-            config.with_client_cert_verifier(verifier)
-        }
-        Some(other) => {
-            return Err(format!(
-                "client_auth_type: {other:?} is none of NoClientCert, RequireAndVerifyClientCert"
-            ));
-        }
-    };
-    let mut config = config
-        .with_single_cert(chain, key)
-        .map_err(|error| format!("certificate and key do not go together: {error}"))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
-    let all: Result<Vec<_>, _> = read.collect();
-    let all = all.map_err(|error| error.to_string())?;
-    match all.is_empty() {
-        true => Err("holds no certificate".to_owned()),
-        false => Ok(all),
-    }
 }
 
 #[cfg(test)]
@@ -439,16 +431,66 @@ mod tests {
         headers
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_lets_so_many_through_at_once_and_then_one_an_interval() {
+        let (_folder, path) = written("rate_limit:\n  interval: 100ms\n  burst: 3\n");
+        let guard = Guard::read(&path).unwrap();
+        let through = || (0..10).filter(|_| guard.takes_one_more()).count();
+        assert_eq!(through(), 3);
+        tokio::time::advance(std::time::Duration::from_millis(200)).await;
+        assert_eq!(through(), 2);
+        tokio::time::advance(std::time::Duration::from_secs(60)).await;
+        assert_eq!(through(), 3);
+        for text in ["rate_limit:\n  interval: 0\n", "basic_auth_users: {}\n"] {
+            let (_folder, path) = written(text);
+            let guard = Guard::read(&path).unwrap();
+            assert!((0..1_000).all(|_| guard.takes_one_more()), "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_are_added_and_ours_that_are_stricter_stay() {
+        let (_folder, path) = written(
+            "http_server_config:\n  http2: true\n  headers:\n    Strict-Transport-Security: max-age=600\n    \
+             X-XSS-Protection: \"\"\n    X-Frame-Options: sameorigin\n    Content-Security-Policy: default-src *\n",
+        );
+        let guard = Guard::read(&path).unwrap();
+        let headers: Vec<String> = guard
+            .headers()
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect();
+        assert_eq!(headers, ["strict-transport-security"]);
+        let notes = guard.notes();
+        for key in ["http2", "X-Frame-Options", "Content-Security-Policy"] {
+            assert!(
+                notes.iter().any(|note| note.contains(key)),
+                "{key}: {notes:?}"
+            );
+        }
+        assert_eq!(notes.len(), 3);
+    }
+
     #[test]
     fn what_cannot_be_used_says_what_to_write() {
         for (text, says) in [
             ("basic_auth_users:\n  ada: secret\n", "htpasswd"),
-            ("tls_server:\n  a: b\n", "basic_auth_users are known"),
+            ("tls_server:\n  a: b\n", "basic_auth_users"),
             (
                 "tls_server_config:\n  cert_file: a\n  key_file: b\n",
                 "cert_file",
             ),
             ("- 1\n", "web configuration"),
+            ("rate_limit:\n  interval: soon\n", "interval"),
+            ("rate_limit:\n  interval: 1s\n", "burst"),
+            (
+                "http_server_config:\n  headers:\n    Server: x\n",
+                "\"Server\" cannot be set",
+            ),
+            (
+                "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
+                "none of deny, sameorigin",
+            ),
         ] {
             let (_folder, path) = written(text);
             let error = Guard::read(&path).unwrap_err().to_string();

@@ -122,8 +122,20 @@ impl Door {
     }
 }
 
-/// Nothing is told to whoever may not look, not even what there is.
+/// Nothing is told to whoever may not look, not even what there is; and nobody is told more often than the file allows.
 async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let mut response = match door.guard.takes_one_more() {
+        true => look(&door, request, next).await,
+        false => plain(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests\n".to_owned(),
+        ),
+    };
+    response.headers_mut().extend(door.guard.headers());
+    response
+}
+
+async fn look(door: &Door, request: Request, next: Next) -> Response {
     if door.stands_open(request.uri().path()) {
         return next.run(request).await;
     }

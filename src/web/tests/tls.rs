@@ -138,6 +138,101 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
 }
 
 #[tokio::test]
+async fn every_key_of_the_format_is_done_or_said_or_refused_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    certificate(folder.path(), "server");
+    let read = |more: &str| {
+        let text =
+            format!("tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{more}");
+        std::fs::write(at("web.yml"), text).unwrap();
+        Guard::read(&at("web.yml"))
+    };
+    for (more, said) in [
+        (
+            "  min_version: TLS10\n  max_version: TLS12\n",
+            &["min_version"][..],
+        ),
+        (
+            "  max_version: TLS13\n  prefer_server_cipher_suites: true\n",
+            &[],
+        ),
+        (
+            "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_RSA_WITH_AES_128_CBC_SHA]\n",
+            &["TLS_RSA_WITH_AES_128_CBC_SHA"],
+        ),
+        ("  curve_preferences: [X25519, CurveP521]\n", &["CurveP521"]),
+        ("http_server_config:\n  http2: false\n", &[]),
+    ] {
+        let notes = read(more).unwrap().notes();
+        assert_eq!(notes.len(), said.len(), "{more}: {notes:?}");
+        assert!(notes.iter().zip(said).all(|(note, key)| note.contains(key)));
+    }
+    for (more, key) in [
+        ("  client_allowed_sans: [ada]\n", "client_allowed_sans"),
+        ("  client_ca_file: server.crt\n", "client_auth_type"),
+        (
+            "  client_auth_type: RequestClientCert\n",
+            "client_auth_type",
+        ),
+        (
+            "  min_version: TLS13\n  max_version: TLS12\n",
+            "max_version",
+        ),
+        ("  max_version: TLS11\n", "max_version"),
+        (
+            "  cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]\n",
+            "cipher_suites",
+        ),
+        ("  cipher_suites: [none]\n", "cipher_suites"),
+        ("  curve_preferences: [CurveP521]\n", "curve_preferences"),
+        ("  cert: x\n", "cert_file"),
+        ("  ciphers: []\n", "ciphers"),
+    ] {
+        let error = read(more).unwrap_err().to_string();
+        assert!(error.contains(key), "{more}: {error}");
+    }
+    // Certificate and key in the file itself, an old TLS alone, headers on every answer.
+    let indented = |file: &str| {
+        let text = std::fs::read_to_string(at(file)).unwrap();
+        text.lines()
+            .map(|line| format!("    {line}\n"))
+            .collect::<String>()
+    };
+    let text = format!(
+        "tls_server_config:\n  cert: |\n{}  key: |\n{}  max_version: TLS12\n\
+         http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=600\n",
+        indented("server.crt"),
+        indented("server.key"),
+    );
+    std::fs::write(at("web.yml"), text).unwrap();
+    let server = guarded(&at("web.yml")).await;
+    let answer = ask_over_tls(server.address, &at("server.crt"), "").await;
+    let answer = answer.unwrap();
+    assert!(
+        answer.contains("strict-transport-security: max-age=600\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("x-frame-options: DENY\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn whoever_asks_more_often_than_the_file_allows_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yml");
+    std::fs::write(&file, "rate_limit:\n  interval: 1h\n  burst: 2\n").unwrap();
+    let server = guarded(&file).await;
+    for status in [200, 200, 429, 429] {
+        let answer = ask(&server, "GET", "/-/healthy").await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains("content-security-policy: "), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_is_not_known_is_shown_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("web.yml");
