@@ -146,6 +146,12 @@ impl App {
         })
     }
 
+    /// Where the pages are, as a browser takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(&self.guard, self.address)
+    }
+
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -164,6 +170,7 @@ impl App {
             address,
         } = self;
         notify::install_tls();
+        let url = url(&guard, address);
         let recorder = Arc::new(Recorder::new(&setup(&config)));
         let (ready_tx, ready) = watch::channel(Readiness::unless(vec![
             "the log is not read to its end yet".to_owned(),
@@ -364,7 +371,7 @@ impl App {
         });
         tracing::info!(%address, host = config.host, version = env!("CARGO_PKG_VERSION"), "bootwatch started");
         let systemd = Arc::new(systemd);
-        systemd.ready(&format!("watching, on http://{address}"));
+        systemd.ready(&format!("watching, on {url}"));
         let watched = Arc::clone(&systemd).watch(living, stop_source.clone());
         tasks.start("systemd", watched);
 
@@ -409,6 +416,14 @@ impl App {
             }),
         }
     }
+}
+
+fn url(guard: &web::Guard, address: SocketAddr) -> String {
+    let scheme = match guard.has_tls() {
+        true => "https",
+        false => "http",
+    };
+    format!("{scheme}://{address}")
 }
 
 /// What to do about an address that cannot be listened on.

@@ -26,7 +26,7 @@ use crate::web::Guard;
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Exit status:\n  0  no problems, and with --live all that was tried works\n  \
-    1  with --live: something that the configuration names does not work\n  2  the configuration is wrong"
+    1  with --live: something that the configuration names does not work; with --alive: nobody answers\n  2  the configuration is wrong"
 )]
 pub struct Arguments {
     /// The configuration file
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Also try what the configuration names: the log, the store, the database, the web's address, each receiver's; nothing is sent
     #[arg(long)]
     pub live: bool,
+    /// Only ask whether a bootwatch answers at web.listen, with or without TLS and users: for the health check of a container
+    #[arg(long, conflicts_with_all = ["live", "example"])]
+    pub alive: bool,
 }
 
 /// Writes the verdict to `out` and returns the exit status: 0, 1 if something that it names does not work, or 2 for a
@@ -56,6 +59,15 @@ pub fn run(
         return Ok(Status::Fine);
     }
     match config::load(&arguments.config, surroundings) {
+        Ok(config) if arguments.alive => {
+            let listen = config.web.listen;
+            if web::is_bootwatch(listen) {
+                writeln!(out, "{listen}: a bootwatch answers")?;
+                return Ok(Status::Fine);
+            }
+            writeln!(out, "{listen}: no bootwatch answers")?;
+            Ok(Status::Wrong)
+        }
         Ok(config) => {
             writeln!(out, "{}: no problems", arguments.config.display())?;
             summarise(&config, out)?;

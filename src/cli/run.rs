@@ -62,9 +62,9 @@ pub(super) fn run(
         let app = App::bind(config, start)?;
         writeln!(
             out,
-            "bootwatch {} on http://{}",
+            "bootwatch {} on {}",
             env!("CARGO_PKG_VERSION"),
-            app.address()
+            app.url()
         )?;
         out.flush()?;
         let (first, told) = tokio::sync::oneshot::channel::<()>();

@@ -320,6 +320,16 @@ impl Reader<'_> {
                 other => other,
             });
         }
+        if matches!(shape, Shape::File) {
+            let setting = shape.check(value)?;
+            return Ok(match (setting, value.as_str()) {
+                (Setting::Path(_), Some(written)) => {
+                    let credentials = self.surroundings.credentials();
+                    Setting::Path(secret::locate(written, credentials, self.directory))
+                }
+                (other, _) => other,
+            });
+        }
         if self.variables.contains_key(&entry.path) {
             return shape.check(value);
         }

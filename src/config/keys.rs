@@ -355,13 +355,14 @@ const BEFORE_RULES: &[Key] = &[
     },
     Key {
         path: "web.config_file",
-        shape: Shape::Path,
+        shape: Shape::File,
         default: Fallback::Absent {
             example: "\"/etc/bootwatch/web.yml\"",
             otherwise: "pages and metrics are served in the clear, to everybody who reaches the address",
         },
-        doc: "TLS and users, in the form of the web configuration of Prometheus' exporters: `tls_server_config` and \
-              `basic_auth_users`. It is read anew when it changes, and so are the certificate and key.",
+        doc: "TLS, users, headers and a limit of requests, in the form of the web configuration of Prometheus' exporters \
+              (pages.md says what of it is done). A relative path is beside this file. It is read anew when it changes, and \
+              so are the certificate and key.",
     },
     key(
         "web.public",

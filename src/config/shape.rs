@@ -26,6 +26,8 @@ pub(super) enum Shape {
     Account,
     /// An absolute path.
     Path,
+    /// A path; where a relative one leads is the reader's to say.
+    File,
     Duration {
         min: Duration,
         max: Duration,
@@ -206,6 +208,10 @@ impl Shape {
                 Some(text) if text.starts_with('/') && is_one_line(text) => Ok(Setting::Path(text.into())),
                 _ => Err(format!("{found} is not an absolute path; write one such as \"/var/log/x.log\"")),
             },
+            Shape::File => match value.as_str() {
+                Some(text) if !text.is_empty() && is_one_line(text) => Ok(Setting::Path(text.into())),
+                _ => Err(format!("{found} is not a path; write one such as \"/etc/bootwatch/web.yml\"")),
+            },
             Shape::Duration { min, max } => {
                 let text = value.as_str().map_or_else(|| found.to_string(), str::to_owned);
                 let duration = units::duration(&text).map_err(|message| bare_number(value, &text, message))?;
@@ -316,6 +322,7 @@ impl fmt::Display for Shape {
             Shape::Flag => f.write_str("`true` or `false`"),
             Shape::Text | Shape::Account => f.write_str("text"),
             Shape::Path => f.write_str("absolute path"),
+            Shape::File => f.write_str("path"),
             Shape::Duration { min, max } => {
                 write!(
                     f,

@@ -94,6 +94,7 @@ fn checked_live(configuration: &Path) -> (u8, String) {
         config: configuration.to_owned(),
         example: false,
         live: true,
+        alive: false,
     };
     let mut out = Vec::new();
     let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();
@@ -270,6 +271,7 @@ fn run_check(path: &Path, example: bool) -> (u8, String) {
         config: path.to_owned(),
         example,
         live: false,
+        alive: false,
     };
     let mut out = Vec::new();
     let status = check::run(&arguments, &surroundings(&[]), &mut out).unwrap();

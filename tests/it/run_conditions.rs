@@ -270,6 +270,7 @@ fn check(path: &Path, live: bool) -> String {
         config: path.to_owned(),
         example: false,
         live,
+        alive: false,
     };
     let surroundings = bootwatch::config::Surroundings {
         environment: Vec::new(),

@@ -288,6 +288,65 @@ fn check_live_knows_the_bootwatch_that_runs_and_does_not_disturb_it() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// What the image's health check asks, whatever stands before the pages.
+#[test]
+fn check_alive_knows_a_bootwatch_behind_tls_users_and_certificates() {
+    let (folder, log) = log();
+    let pager = Pager::start();
+    let at = |name: &str| folder.path().join(name);
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .arg(at("server.key"))
+        .arg("-out")
+        .arg(at("server.crt"))
+        .output()
+        .expect("openssl is installed; scripts/test installs it");
+    assert!(made.status.success(), "{made:?}");
+    let hash = "$2b$04$abcdefghijklmnopqrstuu5Lo0g67CiD3M4RpN1BmBb4Crp5w7dbK";
+    let tls = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+    let clients = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: server.crt\n";
+    for (guard, scheme) in [
+        (format!("basic_auth_users:\n  ada: {hash}\n"), "http"),
+        (format!("{tls}basic_auth_users:\n  ada: {hash}\n"), "https"),
+        (format!("{tls}{clients}"), "https"),
+    ] {
+        std::fs::write(at("web.yml"), &guard).unwrap();
+        configure(folder.path(), &log, free(), pager.address);
+        let config = at("bootwatch.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        // Beside the configuration, as a secret's file may be.
+        let text = text.replace("[store]", "config_file = \"web.yml\"\n[store]");
+        std::fs::write(&config, text).unwrap();
+        let alive = || {
+            let asked = program(folder.path(), &["check", "--alive"]).output();
+            asked.unwrap().status.code()
+        };
+        assert_eq!(alive(), Some(1), "{guard}");
+        let said = at("out");
+        let mut child = program(folder.path(), &["run"])
+            .stdout(std::fs::File::create(&said).unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it answers", || alive() == Some(0));
+        let said = std::fs::read_to_string(&said).unwrap();
+        assert!(
+            said.contains(&format!(" on {scheme}://127.0.0.1:")),
+            "{said}"
+        );
+        terminate(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_hang_up_ends_nothing_and_it_is_said_when_a_configuration_is_taken() {
     let (folder, log) = log();

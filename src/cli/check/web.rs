@@ -20,8 +20,8 @@ pub(super) fn try_web(listen: SocketAddr) -> Result<String, String> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match is_bootwatch(listen) {
             true => Ok(format!("{listen} is in use by the bootwatch that runs")),
             false => Err(format!(
-                "{listen}: {error}; what has it does not answer as bootwatch does (one that asks for certificates of \
-                 clients, or hangs, does not either): see what it is (ss -ltnp), or choose another web.listen"
+                "{listen}: {error}; what has it does not answer as bootwatch does (one that hangs does not \
+                 either): see what it is (ss -ltnp), or choose another web.listen"
             )),
         },
         Err(error) => Err(format!("{listen}: {error}; {}", app::listen_remedy(&error))),
@@ -29,7 +29,7 @@ pub(super) fn try_web(listen: SocketAddr) -> Result<String, String> {
 }
 
 /// Asks in the clear and by TLS; nothing secret is said, so whose certificate it is does not matter.
-fn is_bootwatch(listen: SocketAddr) -> bool {
+pub(super) fn is_bootwatch(listen: SocketAddr) -> bool {
     notify::install_tls();
     let address = operate::here(listen);
     let asked = async {
@@ -42,9 +42,11 @@ fn is_bootwatch(listen: SocketAddr) -> bool {
             .ok()?;
         for scheme in ["http", "https"] {
             let url = format!("{scheme}://{address}/-/healthy");
-            if let Ok(answer) = client.get(url).send().await
-                && is_ours(answer).await
-            {
+            let ours = match client.get(url).send().await {
+                Ok(answer) => is_ours(answer).await,
+                Err(error) => asks_for_a_certificate(&error),
+            };
+            if ours {
                 return Some(());
             }
         }
@@ -63,9 +65,22 @@ async fn is_ours(answer: reqwest::Response) -> bool {
             .headers()
             .get(WWW_AUTHENTICATE)
             .is_some_and(|asks| asks == "Basic realm=\"bootwatch\""),
+        StatusCode::TOO_MANY_REQUESTS => answer.headers().contains_key(CONTENT_SECURITY_POLICY),
         StatusCode::OK if answer.headers().contains_key(CONTENT_SECURITY_POLICY) => {
             answer.text().await.is_ok_and(|said| said == "healthy\n")
         }
         _ => false,
     }
+}
+
+/// Where clients need a certificate, whoever has none is told so by the TLS of who listens: it is there and awake.
+fn asks_for_a_certificate(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("CertificateRequired") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
