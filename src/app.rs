@@ -456,6 +456,7 @@ fn setup(config: &Config) -> Setup {
     let conditions = settings.conditions.into_keys();
     Setup {
         rules: settings.rules.into_keys().chain(conditions).collect(),
+        objective: report::objective(config),
         sources: vec![owner::SOURCE.to_owned()],
         channels: config
             .notifiers

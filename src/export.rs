@@ -46,6 +46,8 @@ pub struct Setup {
     pub version: &'static str,
     /// The rules that are switched on: an alert that is off has no series that says all is well.
     pub rules: Vec<RuleName>,
+    /// The share of boots that shall become ready.
+    pub objective: f64,
     /// The logs that are followed.
     pub sources: Vec<String>,
     /// What is asked of the controller's database at a look; empty where it is not watched.
@@ -75,6 +77,7 @@ impl Default for Setup {
         Setup {
             version: env!("CARGO_PKG_VERSION"),
             rules: RuleName::ALL.to_vec(),
+            objective: 0.95,
             sources: Vec::new(),
             queries: Vec::new(),
             channels: Vec::new(),

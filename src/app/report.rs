@@ -236,7 +236,7 @@ fn overlapping(seen: &[Range<Timestamp>], range: &Range<Timestamp>) -> Vec<Range
 }
 
 /// The share of boots that shall succeed, as the rules have it.
-fn objective(config: &Config) -> f64 {
+pub(super) fn objective(config: &Config) -> f64 {
     let rules = &config.rules;
     let budget = rules.boot_budget_burn.as_ref().map(|rule| rule.objective);
     let rate = rules.boot_failure_rate.as_ref().map(|rule| rule.objective);

@@ -126,6 +126,11 @@ impl Prometheus {
         let stores = Stores::new(&family, logs.up(), channels.clone());
 
         family.build_info(setup.version);
+        family.constant(
+            "boots_objective_ratio",
+            "The share of boots that shall become ready, as configured: the budget is the rest.",
+            setup.objective,
+        );
         let mut prometheus = Prometheus {
             boots: Table::new(
                 family.counter(

@@ -81,6 +81,48 @@ fn metrics(expression: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// What has no series where the log alone is watched, and what a panel of it says that it needs.
+const NEEDS: &[(&str, &str)] = &[
+    ("bootwatch_golden_image", "Needs image.path."),
+    ("bootwatch_probe", "Needs probe.interval."),
+    ("bootwatch_synthetic", "Needs synthetic boots"),
+    ("bootwatch_database_", "Needs database.url."),
+    ("bootwatch_ip_pool", "Needs database.url."),
+    ("bootwatch_sessions", "Needs database.url."),
+    ("bootwatch_findings", "Needs database.url."),
+    ("bootwatch_notifications_total", "Needs a notifier"),
+    ("bootwatch_outbox", "Needs a notifier"),
+];
+
+#[test]
+fn a_panel_that_the_log_alone_leaves_empty_says_what_it_needs() {
+    let mut seen = 0;
+    for (path, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+            let asks: Vec<&str> = targets
+                .iter()
+                .filter_map(|one| one["expr"].as_str())
+                .collect();
+            let needs = NEEDS.iter().find(|(metric, _)| {
+                !asks.is_empty() && asks.iter().all(|expr| expr.contains(metric))
+            });
+            let Some((_, says)) = needs else { continue };
+            seen += 1;
+            let told = panel["description"].as_str().unwrap_or_default();
+            assert!(told.contains(says), "{path}: {}: {told}", panel["title"]);
+        }
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+#[test]
+fn the_objective_is_the_configured_one() {
+    let overview = tree::read("dashboards/overview.json");
+    assert!(!overview.contains("/ 0.05") && !overview.contains("objective of 95"));
+    assert!(overview.contains("bootwatch_boots_objective_ratio"));
+}
+
 #[test]
 fn every_metric_that_a_dashboard_asks_for_exists() {
     let documented = tree::read("docs/metrics.md");

@@ -3,8 +3,8 @@
 use ::prometheus::core::Collector;
 use ::prometheus::proto::MetricFamily;
 use ::prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 use super::table::Followed;
@@ -88,6 +88,12 @@ impl<'a> Family<'a> {
         )
         .const_label("version", version);
         self.registered(IntGauge::with_opts(opts)).set(1);
+    }
+
+    /// A figure that holds as long as the process.
+    pub(super) fn constant(&self, name: &str, help: &str, value: f64) {
+        self.registered(Gauge::with_opts(opts(name, help)))
+            .set(value);
     }
 
     fn registered<C: Collector + Clone + 'static>(&self, made: ::prometheus::Result<C>) -> C {
