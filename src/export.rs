@@ -344,7 +344,8 @@ impl Recorder {
     /// Records a boot that touched a maintenance, beside its own record.
     pub fn boot_in_maintenance(&self, boot: &Boot) {
         if let Some(outcome) = boot.outcome {
-            self.prometheus.boot_in_maintenance(boot.kind(), outcome);
+            self.prometheus
+                .boot_in_maintenance(boot.kind(), boot.origin, outcome, boot.failure);
         }
     }
 

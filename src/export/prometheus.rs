@@ -315,12 +315,18 @@ impl Prometheus {
             let failure = label::failure(outcome, failure);
             for vm_type in VmType::ALL {
                 for origin in Origin::ALL {
-                    self.boots.make([
+                    let place = [
                         *vm_type as usize,
                         *origin as usize,
                         outcome as usize,
                         failure,
-                    ]);
+                    ];
+                    self.boots.make(place);
+                    // The rules take these off those.
+                    let asked = matches!(outcome, Outcome::Ready | Outcome::Failed);
+                    if asked && *origin == Origin::User {
+                        self.operators.make_boots(place);
+                    }
                 }
             }
         }
@@ -559,8 +565,19 @@ impl Prometheus {
         self.operators.figures(silences, acknowledged, maintenance);
     }
 
-    pub(super) fn boot_in_maintenance(&self, vm_type: VmType, outcome: Outcome) {
-        self.operators.boot(vm_type, outcome);
+    pub(super) fn boot_in_maintenance(
+        &self,
+        vm_type: VmType,
+        origin: Origin,
+        outcome: Outcome,
+        failure: Option<Failure>,
+    ) {
+        self.operators.boot([
+            vm_type as usize,
+            origin as usize,
+            outcome as usize,
+            label::failure(outcome, failure),
+        ]);
     }
 
     pub(super) fn last_resort(&self, way: &str, heard: bool) {

@@ -188,6 +188,19 @@ fn boots_of_a_maintenance_page_nobody_and_are_counted() {
     eventually("the boots are counted", || {
         sidecar.metric("bootwatch_boots_in_maintenance_total", "failed") >= 4.0
     });
+    // Under the labels of the boots that the exported rules take them off.
+    let (_, text) = sidecar.get("/metrics");
+    let refused = |name: &str| {
+        format!(
+            "{name}{{failure=\"agent_refused\",origin=\"user\",outcome=\"failed\",vm_type=\"browser\"}} 4"
+        )
+    };
+    for name in [
+        "bootwatch_boots_total",
+        "bootwatch_boots_in_maintenance_total",
+    ] {
+        assert!(text.lines().any(|line| line == refused(name)), "{text}");
+    }
     assert_eq!(sidecar.metric("bootwatch_boots_total", "failed"), 4.0);
     assert_eq!(sidecar.metric("bootwatch_alerts_firing", ""), 0.0);
     assert_eq!(sidecar.metric("bootwatch_maintenance_active", ""), 1.0);

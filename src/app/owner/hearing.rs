@@ -155,10 +155,11 @@ impl Hearing<'_> {
     }
 
     fn judge(&mut self, observation: &Observation, maintenance: bool) {
-        self.recorder.observe(observation, self.live);
+        // First: a scrape between the two must not see a boot that nothing is taken off for.
         if let (Observation::BootEnded(boot), true, true) = (observation, self.live, maintenance) {
             self.recorder.boot_in_maintenance(boot);
         }
+        self.recorder.observe(observation, self.live);
         if self.live && maintenance {
             self.engine.observe_uncounted(observation);
         } else if self.live {

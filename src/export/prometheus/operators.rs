@@ -5,7 +5,8 @@ use ::prometheus::{IntCounterVec, IntGaugeVec};
 use super::family::Family;
 use super::table::{Table, words};
 use crate::core::alert::HeldBack;
-use crate::core::event::{Outcome, VmType};
+use crate::core::event::{Origin, Outcome, VmType};
+use crate::export::label;
 
 /// Where the last resort speaks.
 const WAYS: [&str; 2] = ["journal", "program"];
@@ -17,7 +18,7 @@ pub(super) struct Operators {
     silences: Table<IntGaugeVec, 0>,
     acknowledged: Table<IntGaugeVec, 0>,
     maintenance: Table<IntGaugeVec, 0>,
-    boots: Table<IntCounterVec, 2>,
+    boots: Table<IntCounterVec, 4>,
     last_resort: Table<IntCounterVec, 2>,
 }
 
@@ -25,6 +26,7 @@ impl Operators {
     pub(super) fn new(family: &Family<'_>) -> Operators {
         let reasons = words(HeldBack::WORDS.iter().copied());
         let vm_types = words(VmType::ALL.iter().map(|vm_type| vm_type.as_str()));
+        let origins = words(Origin::ALL.iter().map(|origin| origin.as_str()));
         let outcomes = words(Outcome::ALL.iter().map(|outcome| outcome.as_str()));
         let operators = Operators {
             held: Table::new(
@@ -59,9 +61,9 @@ impl Operators {
                 family.counter(
                     "boots_in_maintenance_total",
                     "Of boots_total, those that touched a maintenance.",
-                    &["vm_type", "outcome"],
+                    &["vm_type", "origin", "outcome", "failure"],
                 ),
-                [vm_types, outcomes],
+                [vm_types, origins, outcomes, label::failures()],
             ),
             last_resort: Table::new(
                 family.counter(
@@ -92,8 +94,14 @@ impl Operators {
         self.maintenance.at([]).set(maintenance.into());
     }
 
-    pub(super) fn boot(&self, vm_type: VmType, outcome: Outcome) {
-        self.boots.at([vm_type as usize, outcome as usize]).inc();
+    /// A boot that touched a maintenance, at the place that it has in `boots_total`.
+    pub(super) fn boot(&self, place: [usize; 4]) {
+        self.boots.at(place).inc();
+    }
+
+    /// Has its series from now on.
+    pub(super) fn make_boots(&self, place: [usize; 4]) {
+        self.boots.make(place);
     }
 
     pub(super) fn last_resort(&self, way: &str, heard: bool) {

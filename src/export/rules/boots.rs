@@ -3,6 +3,8 @@
 //! The engine looks at the last boots; PromQL only at the last minutes. So "the last three boots all failed" becomes
 //! "there are three in some window, and no other", "it is over" becomes "there are enough good ones in some window, and
 //! no bad one", and the windows double so that one of them fits any traffic.
+//!
+//! Boots that touched a maintenance count neither for nor against: they are in `boots_total`, and are taken off again.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -186,10 +188,7 @@ impl Kind {
             ""
         };
         let counted = |selector: &str| {
-            let mut expr = format!(
-                "round(sum by (instance, vm_type) (increase(bootwatch_boots_total{{origin=\"user\"{vms},{selector}}}[{}])))",
-                duration(window)
-            );
+            let mut expr = outside_maintenance(&format!("{vms},{selector}"), window);
             if let Some(overdue) = &overdue {
                 append(&mut expr, format_args!("\n+ {overdue}"));
             }
@@ -206,6 +205,18 @@ impl Kind {
             },
         ]
     }
+}
+
+/// Users' boots of a window without those that touched a maintenance. Where nobody counts the latter (the sidecar is of
+/// before they were), there are none. An older sidecar counts them without an origin, which is as good.
+fn outside_maintenance(selector: &str, window: Duration) -> String {
+    let window = duration(window);
+    let counted = |name: &str, origin: &str| {
+        format!("sum by ({BY}) (increase(bootwatch_{name}{{{origin}{selector}}}[{window}]))")
+    };
+    let all = counted("boots_total", "origin=\"user\"");
+    let aside = counted("boots_in_maintenance_total", "origin!=\"synthetic\"");
+    format!("round(\n  {all}\n  - ({aside}\n    or 0 * {all})\n)")
 }
 
 /// Every window that any rule asks for, each once.

@@ -28,6 +28,12 @@ const LEAST_SECONDS: u32 = 1;
 /// A slow minute is no trend.
 const HOLD: Duration = Duration::from_secs(15 * 60);
 
+/// Durations cannot be taken off a histogram again, as boots are off a count: while a window holds some maintenance,
+/// nothing is known.
+fn outside_maintenance(seen: &str, window: &str) -> String {
+    format!("{seen} unless on (instance) max_over_time(bootwatch_maintenance_active[{window}]) > 0")
+}
+
 const STAGE: &str = "instance, vm_type, boot_stage";
 /// Stages that ran into a limit took that long, and count.
 const ENDED: &str = "outcome=~\"completed|timed_out\"";
@@ -76,14 +82,23 @@ fn slow(row: &Row, parameters: &Parameters) -> Vec<Alert> {
     let window = duration(slow.window);
     let now = format!("bootwatch:boot_stage_seconds:p95_{window}");
     let usual = format!("bootwatch:boot_stage_seconds:p95_{BASELINE} offset {window}");
-    let seen = format!("bootwatch:boot_stages:{window} >= {}", slow.least);
+    let seen = outside_maintenance(
+        &format!("bootwatch:boot_stages:{window} >= {}", slow.least),
+        &window,
+    );
     let condition = format!(
-        "{now} > {} * ({usual})\nand {now} - ({usual}) > {LEAST_SECONDS}\nand {seen}\n\
+        "{now} > {} * ({usual})\nand {now} - ({usual}) > {LEAST_SECONDS}\nand ({seen})\n\
          and (bootwatch:boot_stages:{BASELINE} offset {window}) >= {BASELINE_LEAST}",
         slow.factor
     );
     // Too few to say that it is over.
-    let expr = row.held(&condition, row.severity(), STAGE, &seen, parameters);
+    let expr = row.held(
+        &condition,
+        row.severity(),
+        STAGE,
+        &format!("({seen})"),
+        parameters,
+    );
     let labels = ["instance", "vm_type", "boot_stage"];
     let figures = format!(
         "95 % of {} took up to {} s",
@@ -110,17 +125,20 @@ fn headroom(row: &Row, parameters: &Parameters) -> Vec<Alert> {
         return Vec::new();
     };
     let window = duration(headroom.window);
-    let seen = format!("bootwatch:boots_ready:{window} >= {}", headroom.least);
+    let seen = outside_maintenance(
+        &format!("bootwatch:boots_ready:{window} >= {}", headroom.least),
+        &window,
+    );
     let condition = format!(
         "bootwatch:boot_ready_seconds:p95_{window}\n  > on (instance) group_left () \
-         {} * sum by (instance) (bootwatch_boot_ready_deadline_seconds)\nand {seen}",
+         {} * sum by (instance) (bootwatch_boot_ready_deadline_seconds)\nand ({seen})",
         headroom.factor
     );
     let expr = row.held(
         &condition,
         row.severity(),
         "instance, vm_type",
-        &seen,
+        &format!("({seen})"),
         parameters,
     );
     let labels = ["instance", "vm_type"];
