@@ -323,8 +323,12 @@ impl Engine {
         let vm_type = boot.kind();
         self.landed(boot.vm);
         self.count_generation(boot);
-        if boot.origin == Origin::User && self.untold.boot(boot) {
-            self.told(RuleName::BootsUntold, Place::Untold, now, out);
+        if boot.origin == Origin::User {
+            let to_judge = self.untold.boot(boot);
+            self.touched.mark(Place::Untold);
+            if to_judge {
+                self.told(RuleName::BootsUntold, Place::Untold, now, out);
+            }
         }
         if boot.origin == Origin::Synthetic {
             if self.synthetic.boot(boot) {

@@ -31,8 +31,13 @@ struct Ended {
 pub(in crate::core) struct Untold(VecDeque<Ended>);
 
 impl Untold {
-    /// As long as all is well nothing need be written.
+    /// Whether there is nothing to keep. A window of told ends is kept: those that a restart forgot would be missing in
+    /// "3 of the last 20".
     pub(in crate::core) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn is_well(&self) -> bool {
         self.0.iter().all(|ended| ended.told)
     }
 
@@ -41,18 +46,19 @@ impl Untold {
         self.0.len() <= LAST
     }
 
-    /// Takes a boot's end. Says whether that says anything new.
+    /// Takes a boot's end. Says whether there is anything to judge.
     pub(in crate::core) fn boot(&mut self, boot: &Boot) -> bool {
         let told = match boot.outcome {
             Some(Outcome::Lost) => boot.failure == Some(Failure::ControllerRestarted),
             Some(Outcome::Ready | Outcome::Failed | Outcome::Cancelled) => true,
             None => return false,
         };
-        let news = !told || !self.is_empty();
+        let news = !told || !self.is_well();
         self.0.push_back(Ended {
             told,
             started_at: boot.started_at,
-            vm: boot.vm,
+            // Only of untold ones is it ever asked.
+            vm: boot.vm.filter(|_| !told),
         });
         if self.0.len() > LAST {
             self.0.pop_front();
@@ -97,11 +103,11 @@ mod tests {
     #[test]
     fn what_nobody_told_is_counted_and_a_restart_of_the_controller_is_no_riddle() {
         let mut untold = Untold::default();
-        assert!(untold.fact().is_none());
+        assert!(untold.fact().is_none() && untold.is_empty());
         assert!(!untold.boot(&boot(Outcome::Ready, None)));
         let restarted = Some(Failure::ControllerRestarted);
         assert!(!untold.boot(&boot(Outcome::Lost, restarted)));
-        assert!(untold.is_empty());
+        assert!(untold.is_well() && !untold.is_empty());
         let silent = || boot(Outcome::Lost, Some(Failure::Unknown));
         assert!(untold.boot(&silent()));
         let fact = untold.fact().expect("boots have ended");
@@ -109,7 +115,7 @@ mod tests {
         for _ in 0..LAST {
             assert!(untold.boot(&boot(Outcome::Failed, Some(Failure::AgentRefused))));
         }
-        assert!(untold.is_empty(), "it is too long ago");
+        assert!(untold.is_well(), "it is too long ago");
         for _ in 0..2 * LAST {
             untold.boot(&silent());
         }

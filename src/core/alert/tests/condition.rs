@@ -509,26 +509,30 @@ fn our_own_boots_whose_end_nobody_tells_are_not_users() {
     assert!(story.sent.is_empty(), "{:?}", story.kinds());
 }
 
+impl Story {
+    /// A minute on, a boot ends of which nobody knows how.
+    pub(super) fn untold(&mut self, vm: u128) {
+        self.pass(MINUTE);
+        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), self.now);
+        boot.outcome = Some(Outcome::Lost);
+        boot.failure = Some(Failure::Unknown);
+        boot.ended_at = Some(self.now);
+        let mut out = Vec::new();
+        let ended = Observation::BootEnded(Box::new(boot));
+        self.engine.observe(&ended, self.now, &mut out);
+        self.take(out);
+    }
+}
+
 #[test]
 fn boots_whose_end_nobody_tells_are_a_ticket_and_no_recovery_of_another() {
     let mut story = Story::new();
     story.boots("rrrrr");
-    let untold = |story: &mut Story, vm: u128| {
-        story.pass(MINUTE);
-        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), story.now);
-        boot.outcome = Some(Outcome::Lost);
-        boot.failure = Some(Failure::Unknown);
-        boot.ended_at = Some(story.now);
-        let mut out = Vec::new();
-        let ended = Observation::BootEnded(Box::new(boot));
-        story.engine.observe(&ended, story.now, &mut out);
-        story.take(out);
-    };
-    untold(&mut story, 901);
-    untold(&mut story, 902);
+    story.untold(901);
+    story.untold(902);
     assert!(story.sent.is_empty());
     story.down(MINUTE);
-    untold(&mut story, 903);
+    story.untold(903);
     assert_eq!(story.kinds(), [Kind::Firing]);
     let incident = &story.sent[0].incident;
     assert_eq!(incident.severity(), Severity::Ticket);

@@ -1,7 +1,8 @@
 //! An engine that is saved and restored anywhere goes on as if it had never stopped; and what differs on purpose.
 
 use super::*;
-use crate::core::saved::{RestoreError, Shelf};
+use crate::core::rule::Said;
+use crate::core::saved::{REST, RestoreError, Shelf};
 
 fn settings() -> Settings {
     Settings {
@@ -45,6 +46,42 @@ impl Story {
         self.engine.set_catching_up(catching_up, self.now, &mut out);
         self.take(out);
     }
+}
+
+#[test]
+fn a_restart_forgets_no_boot_whose_end_was_told() {
+    let (mut story, mut shelf) = (Story::new(), Shelf::default());
+    story.boots(&"r".repeat(25));
+    story.save(&mut shelf);
+    story.restart(&shelf, settings());
+    for vm in 901..904 {
+        story.untold(vm);
+    }
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    let Said::Level(level) = &story.sent[0].incident.members[0].reading else {
+        panic!("a level is held");
+    };
+    assert_eq!((level.value, level.of), (3, Some(20)));
+}
+
+#[test]
+fn what_a_version_saved_that_kept_no_told_ends_is_gone_on_from() {
+    let (mut story, mut shelf) = (Story::new(), Shelf::default());
+    story.boots("rrrrr");
+    story.save(&mut shelf);
+    let kept = shelf.0.remove("untold").expect("five ends were told");
+    let rest = shelf.0.get_mut(REST).expect("the rest");
+    let parts: serde_json::Value = serde_json::from_str(rest).unwrap();
+    let parts = parts["parts"].as_u64().unwrap();
+    *rest = rest.replace(
+        &format!("\"parts\":{parts}"),
+        &format!("\"parts\":{}", parts - 1),
+    );
+    story.restart(&shelf, settings());
+    story.boots("rrrrr");
+    story.save(&mut shelf);
+    assert!(shelf.0["untold"].len() >= kept.len());
+    story.restart(&shelf, settings());
 }
 
 proptest::proptest! {
@@ -305,5 +342,5 @@ fn a_boot_that_ends_saves_its_own_and_no_other_piece() {
         .into_iter()
         .map(|part| part.key)
         .collect();
-    assert_eq!(keys.len(), 7, "{keys:?}");
+    assert_eq!(keys.len(), 8, "{keys:?}");
 }
