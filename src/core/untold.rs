@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::boot::Boot;
+use crate::core::boot::{Boot, ROWS};
 use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Outcome, Timestamp, VmId};
 
@@ -24,6 +24,21 @@ struct Ended {
     started_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vm: Option<VmId>,
+    /// Only rows told of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unmentioned: bool,
+}
+
+impl Ended {
+    fn evidence(&self) -> String {
+        let what = self
+            .vm
+            .map_or_else(|| "a request".to_owned(), |vm| vm.to_string());
+        match self.unmentioned {
+            true => format!("{what}: the log never mentions it; only the database knows of it"),
+            false => format!("{what}: the log has no more word of it"),
+        }
+    }
 }
 
 /// The last boots that ended, oldest first.
@@ -59,6 +74,7 @@ impl Untold {
             started_at: boot.started_at,
             // Only of untold ones is it ever asked.
             vm: boot.vm.filter(|_| !told),
+            unmentioned: !told && boot.first.source == ROWS,
         });
         if self.0.len() > LAST {
             self.0.pop_front();
@@ -79,10 +95,7 @@ impl Untold {
             evidence: untold
                 .iter()
                 .take(NAMED)
-                .map(|ended| match ended.vm {
-                    Some(vm) => format!("{vm}: the log has no more word of it"),
-                    None => "a request: the log has no more word of it".to_owned(),
-                })
+                .map(|ended| ended.evidence())
                 .collect(),
         })
     }
@@ -122,6 +135,17 @@ mod tests {
         let fact = untold.fact().expect("boots have ended");
         assert_eq!((fact.value, fact.of), (20, Some(20)));
         assert_eq!(fact.evidence.len(), NAMED);
+        let fell_silent = format!("{}: the log has no more word of it", VmId(7));
+        assert_eq!(fact.evidence[0], fell_silent);
+        let mut of_rows = silent();
+        of_rows.first.source = ROWS;
+        untold.boot(&of_rows);
+        let fact = untold.fact().expect("boots have ended");
+        let never = format!(
+            "{}: the log never mentions it; only the database knows of it",
+            VmId(7)
+        );
+        assert_eq!(fact.evidence[..2], [never, fell_silent]);
         let text = serde_json::to_string(&untold).unwrap();
         let again: Untold = serde_json::from_str(&text).unwrap();
         assert!(again == untold && again.is_sound());

@@ -189,8 +189,9 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
             "was the controller deployed lately? Look at the newest lines of its log for a changed form."
         }
         Condition::BootsUntold => {
-            "look in the controller's log for one of the VMs named: does it say how the boot ended, in other words than \
-             before (was the controller deployed?), or do lines stop in the middle (was the log cut)?"
+            "look in the controller's log for one of the VMs named. If it is there: does it say how the boot ended, in \
+             other words than before (was the controller deployed?), or do lines stop in the middle (was the log cut)? If \
+             it is not: does the controller that made it write to another log than the one that is read?"
         }
         Condition::LogClockWrong => {
             "compare date on the host with the newest line of the log: a whole number of hours is a time zone (log.timezone \
