@@ -24,7 +24,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock;
 use crate::config::Links;
-use crate::core::alert::{Cause, Incident, Kind, Notification, Reason, Remarks};
+use crate::core::alert::{Cause, Incident, Kind, Member, Notification, Reason, Remarks};
 use crate::core::event::Timestamp;
 use crate::core::rule::Severity;
 use figures::length;
@@ -60,6 +60,23 @@ impl Context {
     pub fn runbook(&self, rule: &str) -> Option<String> {
         let base = self.runbook_base.as_ref()?;
         Some(format!("{}/{rule}", base.trim_end_matches('/')))
+    }
+
+    /// A member's runbook, at the section about the incident's cause if it has one: what holds has its own in its own
+    /// runbook alone, and what boots fail of in those of rules about boots.
+    #[must_use]
+    pub fn runbook_of(&self, member: &Member, incident: &Incident) -> Option<String> {
+        let runbook = self.runbook(member.rule.as_str())?;
+        let of_boots = member.reading.boots().is_some();
+        let has_section = match incident.cause {
+            Cause::Failure(_) => of_boots,
+            Cause::Condition(_) => !of_boots,
+            Cause::Slowness(_) => true,
+        };
+        Some(match has_section {
+            true => format!("{runbook}#{}", incident.cause.as_str()),
+            false => runbook,
+        })
     }
 
     /// The incident's own page; the first one for what has none: a drill, and a digest of many.

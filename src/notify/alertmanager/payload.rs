@@ -162,7 +162,7 @@ fn annotations(
         ("do_first", page.first_step.unwrap_or_default().to_owned()),
         (
             "runbook_url",
-            context.runbook(member.rule.as_str()).unwrap_or_default(),
+            context.runbook_of(member, incident).unwrap_or_default(),
         ),
         (
             "incident_url",

@@ -85,7 +85,13 @@ pub(super) fn render(
             Alert {
                 status: over.map_or(Status::Firing, |_| Status::Resolved).as_str(),
                 labels: labels(notification, member),
-                annotations: annotations(page, &body, &evidence, figure, context, member),
+                annotations: annotations(
+                    page,
+                    &body,
+                    &evidence,
+                    figure,
+                    context.runbook_of(member, incident),
+                ),
                 starts_at: moment(member.fired_at),
                 ends_at: over.map_or_else(|| NO_TIME.to_owned(), moment),
                 generator_url: leads_to,
@@ -184,8 +190,7 @@ fn annotations<'a>(
     body: &'a str,
     evidence: &'a str,
     figure: &'a str,
-    context: &Context,
-    member: &Member,
+    runbook: Option<String>,
 ) -> Pairs<'a> {
     let mut pairs: Vec<(&'static str, Cow<'a, str>)> = vec![
         ("summary", page.title.as_str().into()),
@@ -208,7 +213,7 @@ fn annotations<'a>(
     if let Some(at) = page.ends_at {
         pairs.push(("ready_since", moment(at).into()));
     }
-    if let Some(url) = context.runbook(member.rule.as_str()) {
+    if let Some(url) = runbook {
         pairs.push(("runbook_url", url.into()));
     }
     if let Some(url) = &page.incident_url {

@@ -275,7 +275,7 @@ fn the_payload_is_alertmanagers() {
     let annotations = &alert["annotations"];
     let well = "CLI boots, 18 of 18 ready in the last hour";
     assert_eq!(annotations["not_affected"], well);
-    let url = "https://wiki.example/runbooks/BootFailureRate";
+    let url = "https://wiki.example/runbooks/BootFailureRate#agent_refused";
     assert_eq!(annotations["runbook_url"], url);
     assert_eq!(annotations["first_bad_at"], "2025-10-18T18:24:13Z");
     assert_eq!(payload["commonLabels"], *labels);
