@@ -104,12 +104,28 @@ fn setting(path: &Path) -> Option<PathBuf> {
     let file = File::open(path).ok()?.take(MAX_SETTINGS);
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     let values = lines.filter_map(|line| {
-        let line = line.trim_start().trim_start_matches("export ").trim();
-        let value = line.strip_prefix(SETTING)?.trim_start().strip_prefix('=')?;
-        let value = value.trim().trim_matches(['"', '\'']);
+        let value = value_of(SETTING, &line)?;
         value.starts_with('/').then(|| PathBuf::from(value))
     });
     values.last()
+}
+
+/// The value that a line gives to `name`, as Node's dotenv reads it: quotes of three kinds, and what follows the closing
+/// one is ignored; without quotes a `#` begins a comment, wherever it stands.
+fn value_of<'a>(name: &str, line: &'a str) -> Option<&'a str> {
+    let line = line.trim_start();
+    let line = match line.strip_prefix("export") {
+        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
+        _ => line,
+    };
+    let value = line.strip_prefix(name)?.trim_start().strip_prefix('=')?;
+    let value = value.trim();
+    let quote = value.chars().next().filter(|first| "\"'`".contains(*first));
+    let quoted = quote.and_then(|quote| value.strip_prefix(quote)?.split_once(quote));
+    match quoted {
+        Some((inside, _)) => Some(inside),
+        None => Some(value.split('#').next().unwrap_or_default().trim_end()),
+    }
 }
 
 fn sources(folder: &Path) -> Vec<Source> {
@@ -182,4 +198,38 @@ fn banner(piece: &[u8]) -> Option<String> {
         let is_version = end <= 64 && version.starts_with(|first: char| first.is_ascii_digit());
         is_version.then(|| version.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_read_as_dotenv_reads_it() {
+        let lines = [
+            ("GOLDEN_BROWSER_ROOTFS=/x.ext4", Some("/x.ext4")),
+            ("GOLDEN_BROWSER_ROOTFS=/x.ext4 # note", Some("/x.ext4")),
+            ("GOLDEN_BROWSER_ROOTFS=/x.ext4# note", Some("/x.ext4")),
+            (
+                "GOLDEN_BROWSER_ROOTFS=\"/x.ext4\" # a \"note\"",
+                Some("/x.ext4"),
+            ),
+            ("GOLDEN_BROWSER_ROOTFS='/x#1.ext4'", Some("/x#1.ext4")),
+            (
+                "GOLDEN_BROWSER_ROOTFS=`/x \"1\".ext4` # note",
+                Some("/x \"1\".ext4"),
+            ),
+            (
+                "  export\tGOLDEN_BROWSER_ROOTFS = /x.ext4\r",
+                Some("/x.ext4"),
+            ),
+            ("GOLDEN_BROWSER_ROOTFS=# note", Some("")),
+            ("GOLDEN_BROWSER_ROOTFS_OLD=/x.ext4", None),
+            ("exportGOLDEN_BROWSER_ROOTFS=/x.ext4", None),
+            ("# GOLDEN_BROWSER_ROOTFS=/x.ext4", None),
+        ];
+        for (line, value) in lines {
+            assert_eq!(value_of(SETTING, line), value, "{line}");
+        }
+    }
 }
