@@ -405,7 +405,7 @@ fn kind(
         judged,
         rate: rate(this.share(), then.share(), comparable && judged),
         with_maintenance,
-        time_to_end: sample::censored(&mut this.ready_ms, &this.given_up_ms),
+        time_to_end: sample::censored(&mut this.ready_ms, &mut this.given_up_ms),
         distribution: this.ready_ms.histogram(&EDGES),
         time_to_ready: this.ready_ms.quantiles(),
         time_to_ready_before: then.ready_ms.quantiles(),

@@ -177,21 +177,26 @@ impl Sample {
     }
 }
 
-/// Times to an end that not all of them reached: `given_up` holds how long those took that never did. A quantile is
-/// known as long as it lies before the first that was given up, by as many as there are (Kaplan and Meier without its
-/// steps: nearest rank over all, where what was given up is longer than anything). Beyond, it is above all that ended.
+/// Times to an end that not all of them reached: `given_up` holds how long those took that never did. What was given up
+/// is longer than anything that ended, however soon that was, and longer than it took until then. So a quantile among
+/// those that ended is known (Kaplan and Meier without its steps: nearest rank over all); of one among the others it is
+/// known what it is above: the time of its rank among them.
 #[must_use]
-pub fn censored(ended: &mut Sample, given_up: &Sample) -> Quantiles {
+pub fn censored(ended: &mut Sample, given_up: &mut Sample) -> Quantiles {
     let n = ended.len() + given_up.len();
-    let least_known = ended.longest().max(given_up.shortest()).unwrap_or(0);
+    let longest = ended.longest().unwrap_or(0);
     let mut of = |share: f64, least: u64| {
         if n < least || n == 0 {
             return Quantile::TooFew;
         }
         let rank = rank(n, share);
-        ended
-            .ranked(rank)
-            .map_or(Quantile::Above(least_known), Quantile::Ms)
+        match rank.checked_sub(ended.len() + 1) {
+            None => ended.ranked(rank).map_or(Quantile::TooFew, Quantile::Ms),
+            Some(before) => {
+                let waited = given_up.ranked(before + 1).unwrap_or(0);
+                Quantile::Above(waited.max(longest))
+            }
+        }
     };
     Quantiles {
         n,
@@ -244,19 +249,29 @@ mod tests {
 
     #[test]
     fn what_was_given_up_is_longer_than_anything() {
-        let quantiles = censored(&mut sample(1..=18), &sample([180_000, 180_000]));
+        let quantiles = censored(&mut sample(1..=18), &mut sample([180_000, 180_000]));
         assert_eq!(quantiles.n, 20);
         assert_eq!(quantiles.p50, Quantile::Ms(10));
         assert_eq!(quantiles.p95, Quantile::Above(180_000));
-        let at_once = censored(&mut sample(1..=18), &sample([2, 2]));
+        let at_once = censored(&mut sample(1..=18), &mut sample([2, 2]));
         assert_eq!(
             at_once.p95,
             Quantile::Above(18),
             "however soon it was given up"
         );
-        let all = censored(&mut sample([]), &sample([15_000]));
+        // One that failed at once says nothing of how long the others waited.
+        let given_up = (0..17).map(|number| if number == 0 { 3_000 } else { 124_000 });
+        let mut given_up = sample(given_up);
+        let outage = censored(&mut sample([36_000, 40_000, 64_000]), &mut given_up);
+        assert_eq!(outage.p95, Quantile::Above(124_000));
+        let quick = censored(&mut sample([64_000]), &mut sample([3_000, 4_000, 124_000]));
+        assert_eq!(quick.p50, Quantile::Above(64_000), "longer than any ready");
+        let all = censored(&mut sample([]), &mut sample([15_000]));
         assert_eq!(all.p50, Quantile::Above(15_000));
-        assert_eq!(censored(&mut sample([]), &sample([])).p50, Quantile::TooFew);
+        assert_eq!(
+            censored(&mut sample([]), &mut sample([])).p50,
+            Quantile::TooFew
+        );
     }
 
     /// Against the same kept and put in order, around the number from which they are counted.
