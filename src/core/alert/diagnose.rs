@@ -20,7 +20,7 @@ use crate::core::window::{Count, Judged};
 
 /// The last bad boots, which are looked at.
 const LOOKED_AT: usize = 10;
-/// Boots that must all have failed before it is said that every boot fails.
+/// Boots that must all have failed before it is said that none became ready meanwhile.
 const ALL: usize = 3;
 /// Another verdict must be likelier than the floor by so many thousandths to be told.
 const MARGIN: u16 = 100;

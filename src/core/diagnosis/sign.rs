@@ -119,7 +119,7 @@ signs! {
     /// The VM's own copy, audited as it was made.
     CloneLacksAgent = "clone_lacks_agent", "the VM's own copy of the image, audited as it was made, lacks the agent or its unit", "the VM's own copy of the image has the agent and its unit";
     // What happened beside it.
-    AllFail = "all_fail", "every boot fails", "some boots become ready";
+    AllFail = "all_fail", "no boot from the first failure to the last became ready", "some boots became ready between the first failure and the last";
     AfterRestart = "after_restart", "the controller was restarted while the boots were in flight", "no restart of the controller met the boots";
     Stalled = "stalled", "the controller stood still meanwhile", "the controller did not stand still";
     // Our own probes of the VM.
