@@ -30,7 +30,8 @@ use hyper_util::service::TowerToHyperService;
 use jiff::tz::TimeZone;
 pub use model::{
     ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, ImageNow, KindNow, Live, MOST_FLYING,
-    MarkLine, MessageLine, NoPast, Past, ReportLine, RunLine, Tell, Unread, Wanted, Words,
+    MarkLine, MessageLine, NoPast, Past, ReportFull, ReportLine, RunLine, Tell, Unread, Wanted,
+    Words,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};

@@ -22,8 +22,8 @@ use crate::store::{
     BootFilter, BootRow, CellRow, History, OperationRow, StoreError, StoredMessage, TrialPlace,
 };
 use crate::web::{
-    ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportLine, RunLine,
-    Unread, Wanted,
+    ActLine, Answered, BootFull, BootLine, Cell, MarkLine, MessageLine, Past, ReportFull,
+    ReportLine, RunLine, Unread, Wanted,
 };
 
 const AT_A_TIME: usize = 2;
@@ -189,10 +189,20 @@ impl Past for StorePast {
         })
     }
 
-    fn report(&self, week: String, zone: Option<String>) -> Answered<Option<String>> {
+    fn report(&self, week: String, zone: Option<String>) -> Answered<Option<ReportFull>> {
         self.ask(|mut history| async move {
             let report = history.report(&week, zone.as_deref()).await?;
-            Ok(report.map(|report| report.html))
+            Ok(report.map(|report| ReportFull {
+                line: ReportLine {
+                    week: report.week,
+                    zone: report.zone,
+                    revision: report.revision,
+                    made_at: report.made_at,
+                    headline: report.headline,
+                },
+                html: report.html,
+                json: report.json,
+            }))
         })
     }
 }

@@ -15,10 +15,10 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::api::{problem, shown};
-use super::model::{BootFull, BootLine, MessageLine, Unread, Words};
+use super::model::{BootFull, BootLine, MessageLine, ReportLine, Unread, Words};
 use super::pages::{
-    Asked, MOST, NO_CURSOR, Site, alert_state, cursor, cursor_behind, limit, line_of, rfc3339,
-    sentence,
+    Asked, MOST, NO_CURSOR, OfZone, Site, alert_state, cursor, cursor_behind, limit, line_of,
+    rfc3339, sentence,
 };
 use crate::core::alert::Incident;
 use crate::core::event::Timestamp;
@@ -72,6 +72,10 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("GET /api/v1/image", "the golden image as last audited"),
     ("GET /api/v1/reports", "the archive of weekly reports"),
     (
+        "GET /api/v1/reports/{week}",
+        "one archived report, such as 2025-W42, with all its figures; zone",
+    ),
+    (
         "GET /api/v1/system",
         "sources, channels, store, findings, configuration with secrets masked",
     ),
@@ -94,6 +98,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/api/v1/synthetic", get(own::runs))
         .route("/api/v1/image", get(image))
         .route("/api/v1/reports", get(reports))
+        .route("/api/v1/reports/{week}", get(report))
         .route("/api/v1/system", get(system))
         .with_state(site)
 }
@@ -469,16 +474,42 @@ async fn image(Shared(site): Known) -> Response {
 async fn reports(Shared(site): Known) -> Response {
     match site.past().reports().await {
         Ok(reports) => said(&json!({
-            "reports": reports.iter().map(|report| json!({
-                "week": report.week,
-                "zone": report.zone,
-                "revision": report.revision,
-                "headline": report.headline,
-                "made_at": rfc3339(report.made_at),
-            })).collect::<Vec<_>>(),
+            "reports": reports.iter().map(archived).collect::<Vec<_>>(),
         })),
         Err(why) => unread(&why),
     }
+}
+
+fn archived(report: &ReportLine) -> Value {
+    json!({
+        "week": report.week,
+        "zone": report.zone,
+        "revision": report.revision,
+        "headline": report.headline,
+        "made_at": rfc3339(report.made_at),
+    })
+}
+
+/// As the archive has it: nothing is reckoned anew.
+async fn report(
+    Shared(site): Known,
+    Path(week): Path<String>,
+    Query(of): Query<OfZone>,
+) -> Response {
+    let found = match site.past().report(week, of.zone).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return problem(StatusCode::NOT_FOUND, "no such report in the archive"),
+        Err(why) => return unread(&why),
+    };
+    let Ok(figures) = serde_json::from_str::<Value>(&found.json) else {
+        return problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the archived report cannot be read",
+        );
+    };
+    let mut value = archived(&found.line);
+    value["report"] = figures;
+    said(&value)
 }
 
 async fn system(Shared(site): Known) -> Response {

@@ -189,6 +189,15 @@ pub struct ActLine {
     pub reason: String,
 }
 
+/// One report of the archive, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportFull {
+    pub line: ReportLine,
+    pub html: String,
+    /// As text.
+    pub json: String,
+}
+
 /// A report in the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportLine {
@@ -250,8 +259,8 @@ pub trait Past: fmt::Debug + Send + Sync {
     /// bootwatch's own runs, newest first: from that moment back, behind so many that began at it.
     fn runs(&self, place: Option<(Timestamp, u32)>, limit: u16) -> Answered<Vec<RunLine>>;
     fn reports(&self) -> Answered<Vec<ReportLine>>;
-    /// One archived report as HTML: of that zone, or the one made last.
-    fn report(&self, week: String, zone: Option<String>) -> Answered<Option<String>>;
+    /// One archived report: of that zone, or the one made last.
+    fn report(&self, week: String, zone: Option<String>) -> Answered<Option<ReportFull>>;
 }
 
 /// There is no store: every question is answered with that.
@@ -307,7 +316,7 @@ impl Past for NoPast {
         NoPast::says()
     }
 
-    fn report(&self, _: String, _: Option<String>) -> Answered<Option<String>> {
+    fn report(&self, _: String, _: Option<String>) -> Answered<Option<ReportFull>> {
         NoPast::says()
     }
 }

@@ -319,6 +319,22 @@ fn a_report_that_was_missed_waits_for_the_log() {
         subject.ends_with(": 100.0 % of browser boots ready, 900 of 900"),
         "{subject}"
     );
+    // The archive tells it as JSON, too: the one of that zone, or the one made last.
+    for query in ["", "?zone=UTC"] {
+        let (status, text) = sidecar.get(&format!("/api/v1/reports/{last}{query}"));
+        assert_eq!(status, 200, "{text}");
+        let told: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(told["week"], last.to_string());
+        assert_eq!(told["revision"], 1);
+        // CLI VMs are among them.
+        let ready = told["report"]["total"]["ready"]["k"].as_u64();
+        assert!(ready >= Some(900), "{ready:?}");
+    }
+    for unknown in ["2001-W01", &format!("{last}?zone=Asia/Tokyo")] {
+        let (status, text) = sidecar.get(&format!("/api/v1/reports/{unknown}"));
+        assert_eq!(status, 404, "{text}");
+        assert!(text.contains("no such report"), "{text}");
+    }
     sidecar.stop().unwrap();
 }
 

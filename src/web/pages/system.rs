@@ -180,8 +180,8 @@ fn address(report: &ReportLine, all: &[ReportLine]) -> String {
 
 /// Of which days, where a week was reported by the days of more than one zone.
 #[derive(Debug, Deserialize)]
-pub(super) struct OfZone {
-    zone: Option<String>,
+pub(in crate::web) struct OfZone {
+    pub(in crate::web) zone: Option<String>,
 }
 
 pub(super) async fn report(
@@ -190,9 +190,9 @@ pub(super) async fn report(
     Query(of): Query<OfZone>,
 ) -> Response {
     match site.past().report(week, of.zone).await {
-        Ok(Some(html)) => (
+        Ok(Some(report)) => (
             [(CONTENT_TYPE, HTML), (CONTENT_SECURITY_POLICY, REPORT)],
-            html,
+            report.html,
         )
             .into_response(),
         Ok(None) => sorry(
