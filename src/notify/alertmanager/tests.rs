@@ -86,7 +86,7 @@ impl Server {
     fn spawn(directory: &Path, address: SocketAddr, webhook: SocketAddr) -> Child {
         let config = directory.join("alertmanager.yml");
         let text = format!(
-            "route:\n  receiver: pager\n  group_by: [host, vm_type]\n  group_wait: 100ms\n  group_interval: 1s\n  \
+            "route:\n  receiver: pager\n  group_by: [host, vm_type]\n  group_wait: 1s\n  group_interval: 1s\n  \
              repeat_interval: 1h\nreceivers:\n- name: pager\n  webhook_configs:\n  - url: http://{webhook}/\n    \
              send_resolved: true\n"
         );
