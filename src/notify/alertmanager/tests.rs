@@ -30,10 +30,10 @@ fn incident(of: Happened, failure: Failure) -> Incident {
     let is = |notification: &&Notification| notification.kind == of;
     let mut incident = told.iter().rfind(is).unwrap().incident.clone();
     let now = clock::now();
-    incident.fired_at = now.plus_ms(-5_000);
+    incident.fired_at = now.plus_ms(-100);
     incident.resolved_at = incident.resolved_at.map(|_| now);
     for member in &mut incident.members {
-        member.fired_at = now.plus_ms(-5_000);
+        member.fired_at = now.plus_ms(-100);
         member.resolved_at = member.resolved_at.map(|_| now);
     }
     incident
