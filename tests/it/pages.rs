@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::mailserver::MailServer;
-use crate::report::filled;
+use crate::report::{filled, scheduled};
 use crate::run_pages::play;
 use crate::sidecar::{Pager, Sidecar, eventually, log};
 
@@ -210,17 +210,23 @@ fn every_page_is_accessible_quiet_and_harmless_in_a_browser() {
         "/reports",
         "/system",
     ];
+    all_is_well(&sidecar, &paths, &[], &json!(shows));
+    sidecar.stop().unwrap();
+}
+
+/// Looks at each path in every way: it shows what it should, and nothing is wrong with it. `alone`: those outside the frame.
+fn all_is_well(sidecar: &Sidecar, paths: &[&str], alone: &[&str], shows: &Value) {
     let found = browse(
         "look.js",
         json!({
             "base": format!("http://{}", sidecar.address),
             "paths": paths,
+            "alone": alone,
             "shows": shows,
         }),
     );
     assert_eq!(found["problems"], json!([]), "{found:#}");
     assert_eq!(found["looks"], json!(paths.len() * 8));
-    sidecar.stop().unwrap();
 }
 
 /// What stands alone: an archived report, and the page that everybody may see.
@@ -228,7 +234,6 @@ fn every_page_is_accessible_quiet_and_harmless_in_a_browser() {
 fn a_report_and_the_page_for_everybody_are_accessible_and_quiet_too() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (folder, log) = log();
-    let now = jiff::Timestamp::from_millisecond(clock::now().0).unwrap();
     let last = Week::of(clock::now(), &TimeZone::UTC).previous();
     runtime.block_on(filled(folder.path(), last, 2));
     let made = folder.path().join("bootwatch.db");
@@ -236,13 +241,7 @@ fn a_report_and_the_page_for_everybody_are_accessible_and_quiet_too() {
         std::fs::rename(&made, log.with_extension("db")).unwrap();
     }
     let server = MailServer::start();
-    // The week that the last schedule was for, whatever day it is today.
-    let day = TimeZone::UTC.to_datetime(now).date();
-    let more = format!(
-        "[report]\ntimezone = \"UTC\"\nschedule = \"{}\"\nchannel = \"team\"\n{}",
-        day.strftime("%a 00:00"),
-        server.notifier("\"team@ops.example\"")
-    );
+    let more = scheduled(&server);
     let pager = Pager::start();
     let web = "public = true\n";
     let sidecar = Sidecar::start_with(&log, pager.address, web, &more, Start::default());
@@ -254,17 +253,10 @@ fn a_report_and_the_page_for_everybody_are_accessible_and_quiet_too() {
     });
     let report = format!("/reports/{last}");
     let paths = [report.as_str(), "/public"];
-    let found = browse(
-        "look.js",
-        json!({
-            "base": format!("http://{}", sidecar.address),
-            "paths": paths,
-            "alone": paths,
-            "shows": { report.as_str(): ["Against last week", "Weekly boot reliability".to_uppercase()] },
-        }),
-    );
-    assert_eq!(found["problems"], json!([]), "{found:#}");
-    assert_eq!(found["looks"], json!(paths.len() * 8));
+    let shows = json!({
+        report.as_str(): ["Against last week", "Weekly boot reliability".to_uppercase()],
+    });
+    all_is_well(&sidecar, &paths, &paths, &shows);
     sidecar.stop().unwrap();
 }
 

@@ -262,14 +262,7 @@ fn the_sidecar_makes_up_for_the_last_report_once_whatever_restarts() {
     std::fs::write(&log, "").unwrap();
     let last = Week::of(bootwatch::clock::now(), &TimeZone::UTC).previous();
     runtime.block_on(filled(folder.path(), last, 2));
-    // The week that the last schedule was for, whatever day it is today.
-    let today = jiff::Timestamp::from_millisecond(bootwatch::clock::now().0).unwrap();
-    let today = TimeZone::UTC.to_datetime(today).date();
-    let schedule = today.strftime("%a 00:00").to_string();
-    let more = format!(
-        "[report]\ntimezone = \"UTC\"\nschedule = \"{schedule}\"\nchannel = \"team\"\n{}",
-        server.notifier("\"team@ops.example\"")
-    );
+    let more = scheduled(&server);
     let pager = Pager::start();
     let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
     let mail = server.next();
@@ -285,6 +278,17 @@ fn the_sidecar_makes_up_for_the_last_report_once_whatever_restarts() {
     assert!(server.is_quiet(), "nobody gets it twice");
     let kept = runtime.block_on(kept(folder.path()));
     assert_eq!(kept, [(last.to_string(), 1)]);
+}
+
+/// The report of last week, due since today's midnight, whatever day it is today.
+pub(crate) fn scheduled(server: &MailServer) -> String {
+    let today = jiff::Timestamp::from_millisecond(bootwatch::clock::now().0).unwrap();
+    let today = TimeZone::UTC.to_datetime(today).date();
+    format!(
+        "[report]\ntimezone = \"UTC\"\nschedule = \"{}\"\nchannel = \"team\"\n{}",
+        today.strftime("%a 00:00"),
+        server.notifier("\"team@ops.example\"")
+    )
 }
 
 /// What was written to the log while nobody ran is part of the week: it is read first.
@@ -304,13 +308,7 @@ fn a_report_that_was_missed_waits_for_the_log() {
             mix: vec![(1, scenario::row("healthy"))],
         });
     play(&log, u64::MAX, plan);
-    let today = jiff::Timestamp::from_millisecond(bootwatch::clock::now().0).unwrap();
-    let today = TimeZone::UTC.to_datetime(today).date();
-    let schedule = today.strftime("%a 00:00").to_string();
-    let more = format!(
-        "[report]\ntimezone = \"UTC\"\nschedule = \"{schedule}\"\nchannel = \"team\"\n{}",
-        server.notifier("\"team@ops.example\"")
-    );
+    let more = scheduled(&server);
     let pager = Pager::start();
     let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
     let mail = server.next();

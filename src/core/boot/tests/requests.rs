@@ -9,6 +9,16 @@ fn accepted(number: u128) -> EventKind<'static> {
     EventKind::RequestAccepted { user: user(number) }
 }
 
+/// A creation that is not the user's of the same number.
+fn begun(number: u128, who: u128) -> EventKind<'static> {
+    EventKind::CreateStarted {
+        vm: vm(number),
+        user: user(who),
+        vm_type: VmType::Browser,
+        started_at: None,
+    }
+}
+
 fn opened(who: u128, which: u128) -> EventKind<'static> {
     EventKind::SessionOpened {
         user: user(who),
@@ -87,17 +97,11 @@ fn the_error_of_a_creation_that_nobody_is_known_to_have_asked_for_is_not_another
             elapsed_ms: Some(103),
             failed_at: None,
         };
-        let asked_for = EventKind::CreateStarted {
-            vm: vm(2),
-            user: user(1),
-            vm_type: VmType::Browser,
-            started_at: None,
-        };
         story
             .create_started(0, 1, VmType::Browser)
             .tell(10, accepted(1))
             .tell(11, opened(1, 9))
-            .tell(20, asked_for)
+            .tell(20, begun(2, 1))
             .tell(103, failed)
             .tell(
                 104,
@@ -117,16 +121,10 @@ fn an_error_that_names_its_vm_or_its_session_is_not_another_ones() {
         "[vm-00000000-0000-0000-0000-000000000001] cloneGoldenSnapshot timed out after 15000ms";
     for (which, error) in [(None, named), (Some(8), named), (Some(8), "no space left")] {
         let mut story = Story::new();
-        let asked_for = EventKind::CreateStarted {
-            vm: vm(2),
-            user: user(1),
-            vm_type: VmType::Browser,
-            started_at: None,
-        };
         story
             .tell(10, accepted(1))
             .tell(11, opened(1, 9))
-            .tell(20, asked_for)
+            .tell(20, begun(2, 1))
             .tell(104, request_failed(1, which, error));
         let boots = story.finish();
         let ends: Vec<_> = boots.iter().map(|boot| (boot.vm, boot.outcome)).collect();
@@ -161,13 +159,7 @@ fn two_requests_of_one_user_keep_their_sessions_apart() {
     let mut story = Story::new();
     story.tell(0, accepted(1)).tell(0, accepted(1));
     let begin = |story: &mut Story, ms, number| {
-        let kind = EventKind::CreateStarted {
-            vm: vm(number),
-            user: user(1),
-            vm_type: VmType::Browser,
-            started_at: None,
-        };
-        story.tell(ms, opened(1, number)).tell(ms, kind);
+        story.tell(ms, opened(1, number)).tell(ms, begun(number, 1));
     };
     begin(&mut story, 100, 11);
     begin(&mut story, 110, 12);
@@ -326,13 +318,7 @@ fn a_cli_vm_that_a_second_request_goes_on_with_is_not_ready_for_that() {
         .tell(20_000, reused)
         .tell(20_000, opened(1, 7));
     assert_eq!(story.outcome(1), None);
-    let kind = EventKind::CreateStarted {
-        vm: vm(7),
-        user: user(1),
-        vm_type: VmType::Browser,
-        started_at: None,
-    };
-    story.tell(20_000, kind);
+    story.tell(20_000, begun(7, 1));
     story.tell(
         62_000,
         request_failed(1, None, "VM not ready after 60000ms"),
