@@ -215,13 +215,12 @@ impl Existing {
             self.inventory.vanished(*key);
             tracker.row_vanished(*key);
         }
-        let lag = |lag: Duration| clock::millis(lag);
         self.inventory.polled(Poll {
             as_of: polled.as_of,
             full_since: polled.full_window,
             lag_ms: polled
                 .replica
-                .map(|replica| replica.lag.map_or(i64::MAX, lag)),
+                .map(|replica| replica.lag.map_or(i64::MAX, clock::millis)),
         });
         self.note_unreadable(polled.unreadable);
         // Rows that are hidden are not absent.

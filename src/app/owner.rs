@@ -476,6 +476,10 @@ impl Owner {
     fn observed(&mut self) {
         let (apart, mut hearing) = self.apart();
         for observation in apart.observations.drain(..) {
+            // Of our own account's boots only those of a VM: a request that never had one could be taken for a newer one.
+            if matches!(&observation, Observation::BootEnded(boot) if boot.vm.is_some()) {
+                hearing.trace(&observation);
+            }
             hearing.hear(&observation, apart.existing.as_mut());
         }
     }

@@ -107,6 +107,15 @@ pub(in crate::core) struct Cell {
     of: u32,
 }
 
+impl Cell {
+    fn count(&self) -> Count {
+        Count {
+            bad: self.bad,
+            of: self.of,
+        }
+    }
+}
+
 /// Sparse: only stretches with a boot have a cell. By place, which comes round again after `places`.
 #[derive(Clone, Debug, PartialEq)]
 struct Ring {
@@ -167,17 +176,13 @@ impl Ring {
             _ if first <= last => (first..=last, None),
             _ => (first..=usize::MAX, Some(0..=last)),
         };
-        let mut count = Count::default();
-        for (_, cell) in [Some(row), round]
+        [Some(row), round]
             .into_iter()
             .flatten()
             .flat_map(|row| self.cells.range(row))
             .filter(|(_, cell)| numbers.contains(&cell.number))
-        {
-            count.bad = count.bad.saturating_add(cell.bad);
-            count.of = count.of.saturating_add(cell.of);
-        }
-        count
+            .map(|(_, cell)| cell.count())
+            .fold(Count::default(), Count::and)
     }
 }
 
@@ -206,16 +211,7 @@ impl Budget {
         let before = self.minutes.sum(first..=hours.start() * MINUTES - 1);
         let after = self.minutes.sum((hours.end() + 1) * MINUTES..=last);
         let between = self.hours.sum(hours);
-        Count {
-            bad: between
-                .bad
-                .saturating_add(before.bad)
-                .saturating_add(after.bad),
-            of: between
-                .of
-                .saturating_add(before.of)
-                .saturating_add(after.of),
-        }
+        before.and(between).and(after)
     }
 
     fn ring(&self, grain: Grain) -> &Ring {

@@ -285,16 +285,23 @@ impl Desk {
                 });
                 told.latest = notification;
                 self.say(&key, News::Fresh, now, out);
-                self.look_at_held(now, out);
+                // What is held back may have another reason to be, or none.
+                self.look_again(|_, told| told.held.is_some(), now, out);
             }
         }
     }
 
-    /// What is held back may have another reason to be, or none.
-    fn look_at_held(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let held = self.told.iter().filter(|(_, told)| told.held.is_some());
-        for key in held.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            self.say(&key, News::None, now, out);
+    /// Says of these what is to be said by now, though nothing is new of them.
+    fn look_again(
+        &mut self,
+        wanted: impl Fn(&Desk, &Told) -> bool,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        for key in self.told.keys().cloned().collect::<Vec<_>>() {
+            if self.told.get(&key).is_some_and(|told| wanted(self, told)) {
+                self.say(&key, News::None, now, out);
+            }
         }
     }
 
@@ -330,15 +337,14 @@ impl Desk {
             self.window_change = windows.filter_map(|window| window.next_change(now)).min();
         }
         self.give_notice(now, out);
-        for key in self.told.keys().cloned().collect::<Vec<_>>() {
-            let Some(told) = self.told.get(&key) else {
-                continue;
-            };
-            // What is silenced while it fires is told once when the silence ends.
-            if told.held.is_some() || self.silence_of(&told.latest.incident, now).is_some() {
-                self.say(&key, News::None, now, out);
-            }
-        }
+        // What is silenced while it fires is told once when the silence ends.
+        let silenced =
+            |desk: &Desk, told: &Told| desk.silence_of(&told.latest.incident, now).is_some();
+        self.look_again(
+            |desk, told| told.held.is_some() || silenced(desk, told),
+            now,
+            out,
+        );
         self.repeat(now, out);
         self.tell_digests(now, out);
         self.ticked_at = now;

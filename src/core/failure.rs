@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{AttemptError, AttemptResult, Failure, Stage};
+use crate::core::event::{AttemptError, AttemptResult, Failure, Stage, VmId};
 
 impl Failure {
     /// The class in words, as pages and reports say it.
@@ -285,6 +285,14 @@ pub fn is_after_ready(error: &[u8]) -> bool {
         b"Invalid JSON",
     ];
     AFTER_READY.iter().any(|text| error.starts_with(text))
+}
+
+/// The VM that an error's text names: `[vm-70fa35e6-…] cloneGoldenSnapshot timed out after 15000ms`.
+#[must_use]
+pub fn named_vm(error: &[u8]) -> Option<VmId> {
+    let rest = error.strip_prefix(b"[")?;
+    let end = rest.iter().position(|byte| *byte == b']')?;
+    VmId::parse(rest.get(..end)?)
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

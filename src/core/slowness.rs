@@ -482,7 +482,6 @@ mod tests {
         assert!(near && wanted > 20.0, "{alarms} of 20,000 for {wanted}");
     }
 
-    /// Stage durations in their order: the last ones are judged, those before were learnt.
     fn all_of(ready: bool) -> Asked {
         Asked {
             ready,
@@ -490,6 +489,7 @@ mod tests {
         }
     }
 
+    /// Stage durations in their order: the last ones are judged, those before were learnt.
     fn found(durations: &[u32]) -> Option<Found> {
         let mut times = Times::default();
         let track = times

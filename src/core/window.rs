@@ -107,6 +107,15 @@ pub struct Count {
 }
 
 impl Count {
+    /// Of both together.
+    #[must_use]
+    pub fn and(self, other: Count) -> Count {
+        Count {
+            bad: self.bad.saturating_add(other.bad),
+            of: self.of.saturating_add(other.of),
+        }
+    }
+
     #[must_use]
     pub fn share(self) -> f64 {
         if self.of == 0 {

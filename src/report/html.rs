@@ -139,46 +139,52 @@ fn figure(charts: &[Chart], name: &str) -> Markup {
     html! {
         figure {
             figcaption { (chart.title) }
-            div.scroll tabindex="0" role="region" aria-label=(chart.title) {
+            (wide(chart.title, &html! {
                 div.chart role="img" aria-label=(chart.says) { (PreEscaped(chart.svg())) }
-            }
+            }))
         }
     }
 }
 
+/// What may be wider than a phone: it is moved sideways, by keyboard too.
+fn wide(name: &str, inner: &Markup) -> Markup {
+    html! { div.scroll tabindex="0" role="region" aria-label=(name) { (inner) } }
+}
+
+fn table(caption: &str, rows: &Markup) -> Markup {
+    wide(caption, &html! { table { caption { (caption) } (rows) } })
+}
+
 fn kinds(report: &Report) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Boots that became ready, of those that count" {
-            table {
-                caption { "Boots that became ready, of those that count" }
-                thead { tr {
-                    th scope="col" { "Kind" } th.n scope="col" { "Ready" } th.n scope="col" { "Share" }
-                    th.n scope="col" { "95 % interval" } th scope="col" { "Against last week" }
-                } }
-                tbody {
-                    @for kind in &report.kinds {
-                        tr {
-                            th scope="row" { (words::kind(kind.vm_type)) }
-                            td.n { (words::count(kind.rate.ready)) }
-                            @if kind.judged {
-                                td.n { (words::value(kind.rate.ready)) }
-                                td.n { (words::interval(kind.rate.ready).unwrap_or_default()) }
-                                td { (words::moved(&kind.rate)) }
-                            } @else {
-                                td colspan="3" { "not judged: none was ever ready, which a controller without an agent in CLI VMs never sees" }
-                            }
+        (table("Boots that became ready, of those that count", &html! {
+            thead { tr {
+                th scope="col" { "Kind" } th.n scope="col" { "Ready" } th.n scope="col" { "Share" }
+                th.n scope="col" { "95 % interval" } th scope="col" { "Against last week" }
+            } }
+            tbody {
+                @for kind in &report.kinds {
+                    tr {
+                        th scope="row" { (words::kind(kind.vm_type)) }
+                        td.n { (words::count(kind.rate.ready)) }
+                        @if kind.judged {
+                            td.n { (words::value(kind.rate.ready)) }
+                            td.n { (words::interval(kind.rate.ready).unwrap_or_default()) }
+                            td { (words::moved(&kind.rate)) }
+                        } @else {
+                            td colspan="3" { "not judged: none was ever ready, which a controller without an agent in CLI VMs never sees" }
                         }
                     }
-                    tr.total {
-                        th scope="row" { "all that are judged" }
-                        td.n { (words::count(report.total.ready)) }
-                        td.n { (words::value(report.total.ready)) }
-                        td.n { (words::interval(report.total.ready).unwrap_or_default()) }
-                        td { (words::moved(&report.total)) }
-                    }
+                }
+                tr.total {
+                    th scope="row" { "all that are judged" }
+                    td.n { (words::count(report.total.ready)) }
+                    td.n { (words::value(report.total.ready)) }
+                    td.n { (words::interval(report.total.ready).unwrap_or_default()) }
+                    td { (words::moved(&report.total)) }
                 }
             }
-        }
+        }))
         @for kind in &report.kinds {
             p {
                 (words::kind(kind.vm_type)) ", time to ready: " (words::quantiles(kind.time_to_ready)) ". "
@@ -204,7 +210,7 @@ fn apart(report: &Report) -> Markup {
 fn hosts(report: &Report) -> Markup {
     html! {
         @if report.hosts.len() > 1 {
-            div.scroll tabindex="0" role="region" aria-label="Browser boots by host" {
+            (wide("Browser boots by host", &html! {
                 table {
                     caption { "Browser boots by host" @if report.hosts.len() > words::HOSTS { ", the least reliable first" } }
                     thead { tr {
@@ -228,7 +234,7 @@ fn hosts(report: &Report) -> Markup {
                         }
                     }
                 }
-            }
+            }))
             @if report.hosts.len() > words::HOSTS {
                 p { "and " (words::grouped((report.hosts.len() - words::HOSTS) as u64)) " more hosts, which the JSON lists." }
             }
@@ -238,32 +244,29 @@ fn hosts(report: &Report) -> Markup {
 
 fn causes(report: &Report, voice: &Voice) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Failure classes, the most frequent first" {
-            table {
-                caption { "Failure classes, the most frequent first" }
-                thead { tr {
-                    th scope="col" { "Class" } th scope="col" { "Kind" } th.n scope="col" { "Boots" }
-                    th.n scope="col" { "Share" } th.n scope="col" { "Last week" } th scope="col" { "Change" }
-                } }
-                tbody {
-                    @for cause in &report.causes {
-                        tr {
-                            th scope="row" {
-                                @match &voice.runbook_base {
-                                    Some(base) => a href={ (base.trim_end_matches('/')) "/causes#" (cause.failure.as_str()) } { (words::plain(cause.failure.as_str())) },
-                                    None => (words::plain(cause.failure.as_str())),
-                                }
+        (table("Failure classes, the most frequent first", &html! {
+            thead { tr {
+                th scope="col" { "Class" } th scope="col" { "Kind" } th.n scope="col" { "Boots" }
+                th.n scope="col" { "Share" } th.n scope="col" { "Last week" } th scope="col" { "Change" }
+            } }
+            tbody {
+                @for cause in &report.causes {
+                    tr {
+                        th scope="row" {
+                            @match &voice.runbook_base {
+                                Some(base) => a href={ (base.trim_end_matches('/')) "/causes#" (cause.failure.as_str()) } { (words::plain(cause.failure.as_str())) },
+                                None => (words::plain(cause.failure.as_str())),
                             }
-                            td { (cause.vm_type.spoken()) }
-                            td.n { (words::count(cause.failed)) }
-                            td.n { (words::value(cause.failed)) }
-                            td.n { (words::count(cause.before)) }
-                            td { (words::change(cause.change).unwrap_or_else(|| "–".to_owned())) }
                         }
+                        td { (cause.vm_type.spoken()) }
+                        td.n { (words::count(cause.failed)) }
+                        td.n { (words::value(cause.failed)) }
+                        td.n { (words::count(cause.before)) }
+                        td { (words::change(cause.change).unwrap_or_else(|| "–".to_owned())) }
                     }
                 }
             }
-        }
+        }))
     }
 }
 
@@ -271,31 +274,28 @@ fn stages(report: &Report) -> Markup {
     html! {
         @if report.stages.is_empty() { p { "No stage was seen." } }
         @else {
-            div.scroll tabindex="0" role="region" aria-label="Completed stages (nearest rank; p95 of at least 20, p99 of at least 100), and boots whose stage did not complete" {
-                table {
-                    caption { "Completed stages (nearest rank; p95 of at least 20, p99 of at least 100), and boots whose stage did not complete" }
-                    thead { tr {
-                        th scope="col" { "Stage" } th scope="col" { "Kind" } th.n scope="col" { "n" } th.n scope="col" { "p50" }
-                        th.n scope="col" { "p95" } th.n scope="col" { "p99" } th.n scope="col" { "p95 last week" }
-                        th.n scope="col" { "Change" } th.n scope="col" { "Broken" }
-                    } }
-                    tbody {
-                        @for stage in &report.stages {
-                            tr {
-                                th scope="row" { (words::plain(stage.stage.as_str())) }
-                                td { (stage.vm_type.spoken()) }
-                                td.n { (words::grouped(stage.completed.n)) }
-                                td.n { (words::quantile(stage.completed.p50)) }
-                                td.n { (words::quantile(stage.completed.p95)) }
-                                td.n { (words::quantile(stage.completed.p99)) }
-                                td.n { (words::quantile(stage.before.p95)) }
-                                td.n { (words::grown(stage.completed, stage.before)) }
-                                td.n { (words::grouped(stage.broken)) }
-                            }
+            (table("Completed stages (nearest rank; p95 of at least 20, p99 of at least 100), and boots whose stage did not complete", &html! {
+                thead { tr {
+                    th scope="col" { "Stage" } th scope="col" { "Kind" } th.n scope="col" { "n" } th.n scope="col" { "p50" }
+                    th.n scope="col" { "p95" } th.n scope="col" { "p99" } th.n scope="col" { "p95 last week" }
+                    th.n scope="col" { "Change" } th.n scope="col" { "Broken" }
+                } }
+                tbody {
+                    @for stage in &report.stages {
+                        tr {
+                            th scope="row" { (words::plain(stage.stage.as_str())) }
+                            td { (stage.vm_type.spoken()) }
+                            td.n { (words::grouped(stage.completed.n)) }
+                            td.n { (words::quantile(stage.completed.p50)) }
+                            td.n { (words::quantile(stage.completed.p95)) }
+                            td.n { (words::quantile(stage.completed.p99)) }
+                            td.n { (words::quantile(stage.before.p95)) }
+                            td.n { (words::grown(stage.completed, stage.before)) }
+                            td.n { (words::grouped(stage.broken)) }
                         }
                     }
                 }
-            }
+            }))
         }
     }
 }
@@ -370,23 +370,20 @@ fn images(report: &Report, voice: &Voice) -> Markup {
         @if !report.images.is_empty() {
             section aria-labelledby="images" {
                 h2 id="images" { "Golden images" }
-                div.scroll tabindex="0" role="region" aria-label="Failed browser boots by the image they were cloned from" {
-                    table {
-                        caption { "Failed browser boots by the image they were cloned from" }
-                        thead { tr { th scope="col" { "Image" } th scope="col" { "First boot" } th.n scope="col" { "Failed" } th.n scope="col" { "Share" } th.n scope="col" { "95 % interval" } } }
-                        tbody {
-                            @for image in &report.images {
-                                tr {
-                                    th scope="row" { code { (image.image) } }
-                                    td { (voice.time(image.first_boot_at)) }
-                                    td.n { (words::count(image.failed)) }
-                                    td.n { (words::value(image.failed)) }
-                                    td.n { (words::interval(image.failed).unwrap_or_default()) }
-                                }
+                (table("Failed browser boots by the image they were cloned from", &html! {
+                    thead { tr { th scope="col" { "Image" } th scope="col" { "First boot" } th.n scope="col" { "Failed" } th.n scope="col" { "Share" } th.n scope="col" { "95 % interval" } } }
+                    tbody {
+                        @for image in &report.images {
+                            tr {
+                                th scope="row" { code { (image.image) } }
+                                td { (voice.time(image.first_boot_at)) }
+                                td.n { (words::count(image.failed)) }
+                                td.n { (words::value(image.failed)) }
+                                td.n { (words::interval(image.failed).unwrap_or_default()) }
                             }
                         }
                     }
-                }
+                }))
             }
         }
     }

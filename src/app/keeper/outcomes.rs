@@ -17,8 +17,8 @@ pub(crate) struct Outcomes {
     changed: Notify,
 }
 
-/// A receiver that is no worker's, but is shown the present state, took an incident for the first time since it is shown
-/// any: the first of its instances.
+/// A receiver that is no worker's, but is shown the present state, took an incident: each of its instances for the first
+/// time since it is shown any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) channel: String,
@@ -45,12 +45,7 @@ impl Outcomes {
     }
 
     pub(crate) fn note_shown(&self, shown: Shown) {
-        let mut all = locked(&self.shown);
-        let same = |one: &Shown| (&one.channel, &one.incident) == (&shown.channel, &shown.incident);
-        if !all.iter().any(same) {
-            all.push(shown);
-        }
-        drop(all);
+        locked(&self.shown).push(shown);
         self.changed.notify_one();
     }
 

@@ -89,8 +89,7 @@ impl Hearing<'_> {
         }
     }
 
-    /// What a record made the tracker say of our own account's boots. What time ends is told only of a VM: a request that
-    /// never had one could be taken for a newer one.
+    /// What the tracker says of our own account's boots.
     pub(super) fn trace(&mut self, observation: &Observation) {
         if let Some(own) = &mut self.own {
             own.observation(observation);
@@ -109,9 +108,6 @@ impl Hearing<'_> {
         self.image.observe(observation);
         if let Some(consoles) = self.consoles {
             consoles.observe(observation);
-        }
-        if matches!(observation, Observation::BootEnded(boot) if boot.vm.is_some()) {
-            self.trace(observation);
         }
         let told = self.told_of(observation, existing.as_deref());
         self.count(observation, existing);

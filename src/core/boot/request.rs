@@ -16,6 +16,7 @@ use super::{Boot, CLI_WAIT_MS, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
 use crate::core::event::{
     Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
+use crate::core::failure;
 use crate::core::lease::Slot;
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
@@ -23,13 +24,6 @@ use crate::core::saved::Touched;
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
 const SILENCE_MS: i64 = 15 * 60_000;
 const MAX_PER_USER: usize = 16;
-
-/// `[vm-70fa35e6-…] cloneGoldenSnapshot timed out after 15000ms`
-fn named_vm(error: &[u8]) -> Option<VmId> {
-    let rest = error.strip_prefix(b"[")?;
-    let end = rest.iter().position(|byte| *byte == b']')?;
-    VmId::parse(rest.get(..end)?)
-}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Request {
@@ -384,7 +378,7 @@ impl Tracker {
             self.fail(cli, Failure::Unknown, None, event.at, out);
         }
         // An error may name its VM, and a request another session: then it is not that one's.
-        let named = named_vm(error).map(|vm| self.by_vm.get(&vm).copied());
+        let named = failure::named_vm(error).map(|vm| self.by_vm.get(&vm).copied());
         let may_be = |request: &&Request| {
             let of_session =
                 session.is_none() || request.session.is_none_or(|own| Some(own) == session);

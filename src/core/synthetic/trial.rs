@@ -184,8 +184,6 @@ pub struct Running {
     last_look: Option<Looked>,
     /// How VNC answered last, on both of its ports, and how often its server has counted us.
     vnc: VncSeen,
-    /// When the session's fields were seen.
-    fields_at: Option<Timestamp>,
     /// The log is read to its end.
     sighted: bool,
     rows: RowsSeen,
@@ -236,7 +234,8 @@ struct Seen {
     agent: bool,
     ready: bool,
     vnc: bool,
-    fields: bool,
+    /// When.
+    fields: Option<Timestamp>,
 }
 
 impl Running {
@@ -309,7 +308,6 @@ impl Running {
             look_at: now,
             last_look: None,
             vnc: VncSeen::default(),
-            fields_at: None,
             sighted: false,
             rows: RowsSeen::NoDatabase,
             fields_told: None,
@@ -405,7 +403,7 @@ impl Running {
                 [ask, look, at(most)]
             }
             TrialState::Checking => [
-                ask.filter(|_| !self.seen.fields && self.rows == RowsSeen::NoDatabase),
+                ask.filter(|_| self.seen.fields.is_none() && self.rows == RowsSeen::NoDatabase),
                 look.filter(|_| !self.has_looked() || self.waits_for_vnc()),
                 at(match self.last_look {
                     Some(look) if look.is_settled() => SETTLED_MS,
@@ -566,9 +564,8 @@ impl Running {
     }
 
     fn go_on(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if !self.seen.fields && self.seen.ready && self.fields() == Fields::Filled {
-            self.seen.fields = true;
-            self.fields_at = Some(now);
+        if self.seen.ready && self.fields() == Fields::Filled {
+            self.seen.fields.get_or_insert(now);
         }
         match self.trial.state {
             TrialState::Intent | TrialState::Requested | TrialState::Done => {}
@@ -695,7 +692,7 @@ impl Running {
         if !looked || self.waits_for_vnc() {
             self.look(now, out);
         }
-        if !self.seen.fields && self.rows == RowsSeen::NoDatabase {
+        if self.seen.fields.is_none() && self.rows == RowsSeen::NoDatabase {
             self.ask(now, out);
         }
     }

@@ -97,12 +97,11 @@ fn span(
     rhythm: Rhythm,
     now: Timestamp,
 ) -> Option<(Timestamp, Timestamp)> {
-    let ms = |length: std::time::Duration| clock::millis(length);
     let began = member.fired_at.min(now);
     let Some(ended) = member.resolved_at.or(incident.resolved_at) else {
-        return Some((began, now.plus_ms(ms(rhythm.hold))));
+        return Some((began, now.plus_ms(clock::millis(rhythm.hold))));
     };
-    let is_news = now.since(ended) <= ms(rhythm.resolved);
+    let is_news = now.since(ended) <= clock::millis(rhythm.resolved);
     is_news.then_some((began, ended.min(now).max(began)))
 }
 

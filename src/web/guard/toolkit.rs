@@ -204,21 +204,20 @@ impl TlsDocument {
         beside: &Path,
         notes: &mut Vec<String>,
     ) -> Result<TlsAcceptor, String> {
-        let named = |file: &Path| format!("{:?}", beside.join(file).display().to_string());
         let chain = match (&self.cert, &self.cert_file) {
             (Some(text), None) => {
                 certificates(text.as_bytes()).map_err(|error| format!("cert: {error}"))?
             }
             (None, Some(file)) => read(&beside.join(file))
                 .and_then(|text| certificates(&text))
-                .map_err(|error| format!("cert_file {}: {error}", named(file)))?,
+                .map_err(|error| format!("cert_file {}: {error}", named(beside, file)))?,
             _ => return Err("cert_file: name the certificate, here or in cert".to_owned()),
         };
         let key = match (&self.key, &self.key_file) {
             (Some(text), None) => PrivateKeyDer::from_pem_slice(text.as_bytes())
                 .map_err(|error| format!("key: {error}"))?,
             (None, Some(file)) => PrivateKeyDer::from_pem_file(beside.join(file))
-                .map_err(|error| format!("key_file {}: {error}", named(file)))?,
+                .map_err(|error| format!("key_file {}: {error}", named(beside, file)))?,
             _ => return Err("key_file: name the private key, here or in key".to_owned()),
         };
         let provider = Arc::new(self.provider(notes)?);
@@ -362,11 +361,10 @@ impl TlsDocument {
                 ));
             }
         };
-        let named = |file: &Path| format!("{:?}", beside.join(file).display().to_string());
         let (whence, read) = match (&self.client_ca, &self.client_ca_file) {
             (Some(text), None) => ("client_ca".to_owned(), certificates(text.as_bytes())),
             (None, Some(file)) => (
-                format!("client_ca_file {}", named(file)),
+                format!("client_ca_file {}", named(beside, file)),
                 read(&beside.join(file)).and_then(|text| certificates(&text)),
             ),
             _ => {
@@ -391,6 +389,11 @@ impl TlsDocument {
         let verifier = verifier.build().map_err(|error| said(error.to_string()))?;
         Ok(Some(verifier))
     }
+}
+
+/// As a message names it.
+fn named(beside: &Path, file: &Path) -> String {
+    format!("{:?}", beside.join(file).display().to_string())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {

@@ -25,7 +25,7 @@ impl Running {
             (TrialPhase::GuestNetwork, network, !later || network),
             (TrialPhase::Agent, agent, !ready || agent),
             (TrialPhase::Vnc, vnc_seen, vnc),
-            (TrialPhase::SessionFields, ready && fields, true),
+            (TrialPhase::SessionFields, ready && fields.is_some(), true),
         ];
         let (mut phases, started) = (self.trial.phases, self.trial.started_at);
         for (phase, reached, applies) in steps {
@@ -36,7 +36,7 @@ impl Running {
                 break;
             }
             // The fields may have been there long before VNC was given up.
-            let at = match (phase, self.fields_at) {
+            let at = match (phase, fields) {
                 (TrialPhase::SessionFields, Some(at)) => at,
                 _ => now,
             };
@@ -58,7 +58,7 @@ impl Running {
             ),
             (TrialPhase::Agent, seen.agent || seen.ready),
             (TrialPhase::Vnc, seen.vnc || !self.waits_for_vnc()),
-            (TrialPhase::SessionFields, seen.fields),
+            (TrialPhase::SessionFields, seen.fields.is_some()),
         ];
         let unreached = reached.into_iter().find(|(_, reached)| !reached);
         if let Some(phase) = stopped.or(unreached.map(|(phase, _)| phase)) {

@@ -37,8 +37,8 @@ impl Running {
             },
         };
         match self.seen.fields {
-            true => Fields::Filled,
-            false => told,
+            Some(_) => Fields::Filled,
+            None => told,
         }
     }
 
