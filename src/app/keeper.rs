@@ -13,6 +13,7 @@
 //! new one. A while after the start every page of the file is read once, beside all this, to find damage where nobody
 //! looks.
 
+mod leaving;
 mod outcomes;
 mod pending;
 mod shelf;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use leaving::{Leaving, lay_out, send, send_one};
 pub(super) use outcomes::{Outcomes, Shown};
 use pending::{Pending, Ticketed};
 use shelf::{OK, Shelf, Trouble};
@@ -37,13 +39,12 @@ use super::health::{Health, Part};
 use super::or_never;
 use super::resort::LastResort;
 use crate::clock;
-use crate::core::alert::{Kind, Notification};
+use crate::core::alert::Notification;
 use crate::core::desk::{Done, Refused};
 use crate::export::Recorder;
-use crate::notify::{self, Message, Notice, Outcome};
+use crate::notify::{self, Notice, Outcome};
 use crate::store::{
-    self, Batch, History, Mark, MessageId, MessageState, NewMessage, Store, StoreError,
-    StoredMessage, TrialRow,
+    self, Batch, History, Mark, MessageId, MessageState, Store, StoreError, StoredMessage, TrialRow,
 };
 use crate::web::Answer;
 
@@ -416,7 +417,7 @@ impl Keeper {
             };
             messages.push(Ticketed {
                 ticket: *ticket,
-                message: new_message(notification, channel, payload.clone()),
+                message: leaving::owed(notification, channel, payload.clone()),
             });
             written = Some((notification, payload));
         }
@@ -580,7 +581,7 @@ impl Keeper {
                 let status = outcome.as_str().to_owned();
                 self.shelf.pending.mark(Mark::Tried { id, tries, status });
             }
-            let Some(state) = ended(outcome) else {
+            let Some(state) = outcomes::ended(outcome) else {
                 continue;
             };
             self.feed_back(ticket, state, outcome);
@@ -602,108 +603,11 @@ impl Keeper {
             }
         }
         for shown in self.outcomes.shown() {
-            let (ticket, message) = (self.ticket(), shown_message(shown));
+            let (ticket, message) = (self.ticket(), shown.message());
             self.shelf.pending.add_shown(Ticketed { ticket, message });
         }
         let committed = self.shelf.commit().await;
         self.remember(committed);
-    }
-}
-
-/// A message on its way to its receiver's worker.
-struct Leaving {
-    /// The receiver's.
-    place: usize,
-    ticket: u64,
-    notification: Arc<Notification>,
-    message: Option<Message>,
-}
-
-fn lay_out(receivers: &[Receiver], leaving: &mut [Leaving]) {
-    for one in leaving {
-        if let Some(receiver) = receivers.get(one.place) {
-            one.message = Some(receiver.sender.render(&one.notification));
-        }
-    }
-}
-
-/// Gives each message to its worker; one that has no room for it is too far behind for this one to matter.
-fn send(
-    receivers: &[Receiver],
-    leaving: &mut Vec<Leaving>,
-    unsaved: bool,
-    recorder: &Recorder,
-    health: &Health,
-) {
-    for one in leaving.drain(..) {
-        let Some(receiver) = receivers.get(one.place) else {
-            continue;
-        };
-        let notice = Notice {
-            notification: one.notification,
-            ticket: one.ticket,
-            unsaved,
-            age: Duration::ZERO,
-            message: one.message,
-        };
-        send_one(receiver, notice, recorder, health);
-    }
-}
-
-fn send_one(receiver: &Receiver, notice: Notice, recorder: &Recorder, health: &Health) {
-    let Receiver { name, worker, .. } = receiver;
-    if worker.try_send(notice).is_err() {
-        tracing::error!(
-            receiver = name,
-            "too many notifications wait; one is sent after a restart"
-        );
-        recorder.notification(name, "dropped", None);
-        health.dropped(name);
-    }
-}
-
-fn new_message(notification: &Notification, receiver: &str, payload: String) -> NewMessage {
-    NewMessage {
-        incident: notification.incident.key.clone(),
-        transition: match notification.kind {
-            Kind::Firing => "firing",
-            Kind::Update => "update",
-            Kind::Resolved => "resolved",
-        }
-        .to_owned(),
-        receiver: receiver.to_owned(),
-        dedup_key: notification.incident.key.clone(),
-        payload,
-        created_at: notification.at,
-        due: notification.at,
-        state: MessageState::Queued,
-        ended_at: None,
-    }
-}
-
-/// That a receiver which is shown the present state took an incident, among the messages that others were sent.
-fn shown_message(shown: Shown) -> NewMessage {
-    NewMessage {
-        transition: "firing".to_owned(),
-        dedup_key: shown.incident.clone(),
-        incident: shown.incident,
-        receiver: shown.channel,
-        payload: store::SHOWN.to_owned(),
-        created_at: shown.fired_at,
-        due: shown.fired_at,
-        state: MessageState::Sent,
-        ended_at: Some(shown.at),
-    }
-}
-
-/// How a message ends by this outcome; `None`: it goes on.
-fn ended(outcome: Outcome) -> Option<MessageState> {
-    match outcome {
-        Outcome::Sent => Some(MessageState::Sent),
-        Outcome::Replaced => Some(MessageState::Dropped),
-        Outcome::Failed(_) | Outcome::Expired | Outcome::Overflow => Some(MessageState::Dead),
-        // The next run sends it.
-        Outcome::Retrying(_) | Outcome::Partly | Outcome::Unsent => None,
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::core::event::Timestamp;
 use crate::notify::Outcome;
+use crate::store::{self, MessageState, NewMessage};
 
 /// How often each message was tried, and its newest outcome: at most one for each that a worker holds, so this is bounded
 /// as they are, and nothing of it is ever dropped.
@@ -25,6 +26,23 @@ pub(crate) struct Shown {
     pub(crate) incident: String,
     pub(crate) fired_at: Timestamp,
     pub(crate) at: Timestamp,
+}
+
+impl Shown {
+    /// It stands among the messages that others were sent.
+    pub(super) fn message(self) -> NewMessage {
+        NewMessage {
+            transition: "firing".to_owned(),
+            dedup_key: self.incident.clone(),
+            incident: self.incident,
+            receiver: self.channel,
+            payload: store::SHOWN.to_owned(),
+            created_at: self.fired_at,
+            due: self.fired_at,
+            state: MessageState::Sent,
+            ended_at: Some(self.at),
+        }
+    }
 }
 
 impl Outcomes {
@@ -60,6 +78,17 @@ impl Outcomes {
 
     pub(crate) fn shown(&self) -> Vec<Shown> {
         std::mem::take(&mut locked(&self.shown))
+    }
+}
+
+/// How a message ends by this outcome; `None`: it goes on.
+pub(super) fn ended(outcome: Outcome) -> Option<MessageState> {
+    match outcome {
+        Outcome::Sent => Some(MessageState::Sent),
+        Outcome::Replaced => Some(MessageState::Dropped),
+        Outcome::Failed(_) | Outcome::Expired | Outcome::Overflow => Some(MessageState::Dead),
+        // The next run sends it.
+        Outcome::Retrying(_) | Outcome::Partly | Outcome::Unsent => None,
     }
 }
 
