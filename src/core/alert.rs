@@ -280,6 +280,10 @@ impl Engine {
     /// When `tick` next has work to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        // What fires is of an incident, and so is what is held back of it.
+        if self.incidents.is_empty() {
+            return None;
+        }
         // What holds now is told again and again: `facts`.
         let clearing = self
             .alerts
@@ -405,7 +409,7 @@ impl Engine {
         let (Some(vm), Some(failure)) = (boot.vm, boot.failure) else {
             return;
         };
-        let Some(place) = of_type.window.amend(vm, failure, &boot.evidence) else {
+        let Some(place) = of_type.window.amend(vm, failure, boot.evidence.clone()) else {
             return;
         };
         self.touched.mark(Place::Boot(vm_type, place));
@@ -452,6 +456,12 @@ impl Engine {
             of_type.newest = of_type
                 .newest
                 .max(Some(attempt.at.min(now.plus_ms(AHEAD_MS))));
+            if hopeless
+                && before == Some(attempt.result)
+                && self.is_settled(vm_type, attempt.result)
+            {
+                return;
+            }
             self.judge(
                 vm_type,
                 |rule| rule.counts_overdue(attempt.result),
@@ -460,6 +470,22 @@ impl Engine {
             );
             self.send_updates(now, out);
         }
+    }
+
+    /// Whether one more such attempt of a boot that is overdue already can change nothing: what counts it is firing, and
+    /// nothing is about to fire or to resolve.
+    fn is_settled(&self, vm_type: VmType, result: AttemptResult) -> bool {
+        let subject = Subject::Boots(vm_type);
+        let about = self
+            .alerts
+            .iter()
+            .filter(|((_, about), _)| *about == subject);
+        about
+            .into_iter()
+            .all(|((rule, _), state)| match state.is_active() {
+                true => state.is_firing() && state.clear_since().is_none(),
+                false => !rule.counts_overdue(result),
+            })
     }
 
     /// Judges the rules about one kind of VM: those that something has just counted against, and those that are

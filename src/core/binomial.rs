@@ -21,10 +21,9 @@ pub fn tail(k: u32, n: u32, p: f64) -> f64 {
     let ratio = |i: u32| f64::from(n - i) / f64::from(i + 1) * odds;
     let upper = f64::from(k) > f64::from(n) * p;
     let start = if upper { k } else { k - 1 };
-    let choose: f64 = (0..start)
-        .map(|i| (f64::from(n - i) / f64::from(i + 1)).ln())
-        .sum();
-    let mut term = (choose + f64::from(start) * p.ln() + f64::from(n - start) * (-p).ln_1p()).exp();
+    let mut term =
+        (ln_choose(n, start) + f64::from(start) * p.ln() + f64::from(n - start) * (-p).ln_1p())
+            .exp();
     let mut sum = 0.0;
     let mut i = start;
     loop {
@@ -49,9 +48,35 @@ pub fn tail(k: u32, n: u32, p: f64) -> f64 {
     }
 }
 
+/// The logarithm of the number of ways to choose `k` of `n`. A logarithm costs twenty times what a factor does, so that
+/// one is taken only where their product is about to leave what a float can hold.
+fn ln_choose(n: u32, k: u32) -> f64 {
+    let (mut ln, mut product) = (0.0, 1.0_f64);
+    for i in 0..k {
+        product *= f64::from(n - i) / f64::from(i + 1);
+        if !(1e-200..1e200).contains(&product) {
+            ln += product.ln();
+            product = 1.0;
+        }
+    }
+    ln + product.ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choices_are_counted_however_many_they_are() {
+        assert!((ln_choose(60, 6) - 50_063_860_f64.ln()).abs() < 1e-12);
+        assert!(ln_choose(9, 0).abs() < 1e-12 && ln_choose(9, 9).abs() < 1e-12);
+        // All of them are 2^n.
+        let n = 1_200;
+        let most = ln_choose(n, n / 2);
+        let all: f64 = (0..=n).map(|k| (ln_choose(n, k) - most).exp()).sum();
+        let expected = f64::from(n) * std::f64::consts::LN_2;
+        assert!((all.ln() + most - expected).abs() < 1e-9);
+    }
 
     #[test]
     fn the_smallest_improbable_counts_are_those_of_the_table() {

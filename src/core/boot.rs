@@ -29,6 +29,7 @@ mod ending;
 mod entry;
 mod guest;
 mod keep;
+mod lines;
 mod probed;
 mod request;
 mod rows;
@@ -57,6 +58,7 @@ use crate::core::saved::Touched;
 
 pub use account::{Boot, StageSpan};
 use entry::{Entry, Evidence, Orphaned, Phase};
+pub use lines::Lines;
 pub use rows::{LogSight, ROWS};
 
 pub const MAX_OPEN: usize = 10_000;
@@ -498,7 +500,7 @@ impl Tracker {
         }
     }
 
-    /// Keeps a record as evidence. It is redacted only when the boot ends badly: most boots need none.
+    /// Keeps a record as evidence. It is redacted only where its boot ends badly and somebody looks: most never are.
     fn keep_evidence(&mut self, slot: Slot, record: &[u8]) {
         if let Some(entry) = self.entry_mut(slot)
             && entry.evidence.len() < MAX_EVIDENCE
@@ -512,10 +514,7 @@ impl Tracker {
         let excerpt = self.excerpt;
         if let Some(entry) = self.entry_mut(slot) {
             let kept = std::mem::take(&mut entry.evidence);
-            entry.boot.evidence = kept
-                .into_iter()
-                .map(|record| record.redacted(excerpt))
-                .collect();
+            entry.boot.evidence = entry::lines(kept, excerpt);
         }
     }
 

@@ -545,6 +545,7 @@ pub(in crate::core) fn count_last(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::boot::Lines;
 
     /// `r` became ready, `x` was refused, `u` was unreachable; a boot a minute.
     fn reading(rule: RuleName, boots: &str, overdue: u32) -> Reading {
@@ -563,7 +564,7 @@ mod tests {
                 started_at: at,
                 ended_at: at,
                 failure,
-                evidence: Vec::new(),
+                evidence: Lines::default(),
                 signs: crate::core::diagnosis::Signs::default(),
             });
         }

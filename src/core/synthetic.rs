@@ -280,7 +280,7 @@ mod tests {
             None => Outcome::Ready,
         });
         boot.failure = failure;
-        boot.evidence = vec!["refused".to_owned()];
+        boot.evidence = vec!["refused".to_owned()].into();
         boot
     }
 

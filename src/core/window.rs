@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::boot::Lines;
 use crate::core::diagnosis::Signs;
 use crate::core::event::{Failure, SessionId, Timestamp, VmId};
 
@@ -28,8 +29,8 @@ pub struct Judged {
     pub ended_at: Timestamp,
     /// `None`: it became ready.
     pub failure: Option<Failure>,
-    /// Redacted lines of a failed boot.
-    pub evidence: Vec<String>,
+    /// Lines of a failed boot.
+    pub evidence: Lines,
     /// What it tells of its cause.
     #[serde(default, skip_serializing_if = "Signs::is_empty")]
     pub signs: Signs,
@@ -164,7 +165,7 @@ impl Window {
     /// A boot among the last ones failed of something else than it was counted for: where it is, if it is there still.
     /// The counts by time stay as they were made; the last boots, which pages name and quiet nights are judged by, tell
     /// the better.
-    pub fn amend(&mut self, vm: VmId, failure: Failure, evidence: &[String]) -> Option<usize> {
+    pub fn amend(&mut self, vm: VmId, failure: Failure, evidence: Lines) -> Option<usize> {
         let (number, _) = self
             .numbered()
             .filter(|(_, boot)| boot.vm == Some(vm) && boot.failure.is_some())
@@ -173,7 +174,7 @@ impl Window {
         let index = usize::try_from(number - first).ok()?;
         let boot = self.recent.get_mut(index)?;
         boot.failure = Some(failure);
-        boot.evidence = evidence.to_vec();
+        boot.evidence = evidence;
         Some(self.place(number))
     }
 
@@ -406,7 +407,7 @@ mod tests {
             started_at: at,
             ended_at: at,
             failure,
-            evidence: Vec::new(),
+            evidence: Lines::default(),
             signs: Signs::default(),
         }
     }

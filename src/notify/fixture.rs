@@ -52,7 +52,7 @@ pub(super) fn incident_with(
         if let Some(number) = bad {
             boot.outcome = Some(Outcome::Failed);
             boot.failure = Some(failure);
-            boot.evidence = evidence(number);
+            boot.evidence = evidence(number).into();
         }
         engine.observe(&Observation::BootEnded(Box::new(boot)), ended_at, &mut out);
     };

@@ -145,7 +145,7 @@ impl BootRow {
                 limits: boot.limits,
                 injected: boot.injected,
                 error: boot.error.clone(),
-                evidence: boot.evidence.clone(),
+                evidence: boot.evidence.to_vec(),
                 late_marks: boot.late_marks,
                 answerer: boot.answerer,
                 guest_ahead_ms: boot.guest_ahead_ms,

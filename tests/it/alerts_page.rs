@@ -1,6 +1,7 @@
 //! The table of `docs/alerts.md` is true: its chances, and which counts page.
 
 use bootwatch::core::binomial;
+use bootwatch::core::boot::Lines;
 use bootwatch::core::event::{Failure, Timestamp};
 use bootwatch::core::rule::{self, RuleName, RuleSettings, Sight};
 use bootwatch::core::window::{Judged, Settled, Window};
@@ -20,7 +21,7 @@ fn fires(bad: u32, of: u32) -> bool {
             started_at: newest,
             ended_at: newest,
             failure: is_bad.then_some(Failure::AgentRefused),
-            evidence: Vec::new(),
+            evidence: Lines::default(),
             signs: Default::default(),
         });
     }

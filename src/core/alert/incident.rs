@@ -345,7 +345,8 @@ impl Engine {
                 evidence: vec![match overdue.died {
                     true => format!("{vm} in flight: its process has ended"),
                     false => format!("{vm} in flight: {} since its wait began", overdue.result),
-                }],
+                }]
+                .into(),
                 signs: diagnosis::in_flight(overdue.failure()),
             })
             .collect();

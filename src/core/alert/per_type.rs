@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::incident::class_of;
 use super::state::AlertState;
-use crate::core::boot::Boot;
+use crate::core::boot::{Boot, Lines};
 use crate::core::burn::Budget;
 use crate::core::diagnosis;
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId};
@@ -165,7 +165,7 @@ pub(super) fn judged(boot: &Boot) -> Option<Judged> {
         evidence: if failure.is_some() {
             boot.evidence.clone()
         } else {
-            Vec::new()
+            Lines::default()
         },
         signs: diagnosis::of_boot(boot),
     })

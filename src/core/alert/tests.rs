@@ -83,7 +83,7 @@ impl Story {
         boot.failure = failure;
         boot.ended_at = Some(self.now.plus_ms(self.skew_ms));
         if failure.is_some() {
-            boot.evidence = vec![format!("line of boot {}", self.next_vm)];
+            boot.evidence = vec![format!("line of boot {}", self.next_vm)].into();
         } else {
             boot.ladder = vec![Rung {
                 result: AttemptResult::Ok,
@@ -666,7 +666,8 @@ fn evidence_shows_what_boots_met_and_not_only_that_they_were_given_up() {
         evidence: evidence
             .iter()
             .map(|line| format!("{number}: {line}"))
-            .collect(),
+            .collect::<Vec<_>>()
+            .into(),
         signs: crate::core::diagnosis::Signs::default(),
     };
     let met = ["EHOSTUNREACH", "ECONNREFUSED", "timeout exceeded"];

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ATTEMPTS, MAX_RUNGS};
+use super::{Lines, MAX_ATTEMPTS, MAX_RUNGS};
 use crate::core::console::ConsoleEvidence;
 use crate::core::event::{
     AttemptResult, Failure, Origin, Outcome, Provenance, SessionId, Stage, StageOutcome, Timestamp,
@@ -92,8 +92,8 @@ pub struct Boot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// A few records, redacted: the first of each kind of trouble.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub evidence: Vec<String>,
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    pub evidence: Lines,
     pub late_marks: u32,
 }
 
@@ -126,7 +126,7 @@ impl Boot {
             error: None,
             console: None,
             image: None,
-            evidence: Vec::new(),
+            evidence: Lines::default(),
             late_marks: 0,
         }
     }

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Boot, EXCERPT, Excerpt};
+use super::{Boot, EXCERPT, Excerpt, Lines, MAX_EVIDENCE};
 use crate::core::event::{Timestamp, WaitLimits};
+
+/// So many bytes of an ended boot are kept as they were read: as many as its lines may take once they are made.
+const MAX_UNREDACTED: usize = MAX_EVIDENCE * EXCERPT;
 
 /// How far an open boot has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +87,29 @@ impl Evidence {
             Evidence::Raw(record) => excerpt(&record, EXCERPT),
             Evidence::Redacted(text) => text,
         }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Evidence::Raw(record) => record.len(),
+            Evidence::Redacted(text) => text.len(),
+        }
+    }
+}
+
+/// What was kept of a boot, to be redacted once it is looked at; at once where that makes it much shorter, since
+/// thousands of ended boots are held.
+pub(super) fn lines(kept: Vec<Evidence>, excerpt: Excerpt) -> Lines {
+    let bytes: usize = kept.iter().map(Evidence::len).sum();
+    let make = move || {
+        kept.into_iter()
+            .map(|kept| kept.redacted(excerpt))
+            .collect()
+    };
+    match bytes {
+        0 => Lines::default(),
+        ..=MAX_UNREDACTED => Lines::later(make),
+        _ => Lines::from(make()),
     }
 }
 

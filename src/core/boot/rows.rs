@@ -621,7 +621,7 @@ impl Rows {
         boot.failed_stage = verdict.stage;
         boot.ended_at = Some(ended_at(watched, verdict.outcome, as_of));
         if verdict.outcome != Outcome::Ready {
-            boot.evidence = watched.evidence();
+            boot.evidence = watched.evidence().into();
         }
         if verdict.outcome == Outcome::Failed {
             boot.error = watched

@@ -261,7 +261,7 @@ fn boots_that_turn_out_to_be_late_turn_the_cause_and_count_once() {
         boot.vm_type = Some(VmType::Browser);
         boot.outcome = Some(Outcome::Failed);
         boot.failure = Some(Failure::AgentLate);
-        boot.evidence = vec![format!("probe of {vm}")];
+        boot.evidence = vec![format!("probe of {vm}")].into();
         let mut out = Vec::new();
         let amended = Observation::BootAmended(Box::new(boot));
         story.engine.observe(&amended, story.now, &mut out);

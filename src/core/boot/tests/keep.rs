@@ -243,7 +243,7 @@ fn no_raw_record_is_saved_and_evidence_survives_as_it_would_be() {
         story.end_of(1).expect("it has timed out").clone()
     };
     let boot = tell(true);
-    assert_eq!(boot.evidence, ["<password=2>", "<a record>"]);
+    assert_eq!(*boot.evidence, ["<password=2>", "<a record>"]);
     assert_eq!(boot, tell(false));
 }
 
