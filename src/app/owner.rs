@@ -456,7 +456,7 @@ impl Owner {
         } = apart;
         reader.reads_at(clock::now());
         work(reader, &mut |event| {
-            seen.read(event.at);
+            seen.read(event.at, !hearing.live);
             if let Some(stall) = stalls.observe(event) {
                 hearing.stalled(stall);
             }
@@ -650,7 +650,8 @@ impl Owner {
         self.engine.facts(&facts, sight_at, &mut self.effects);
         let hidden = matches!(sight.database, Some(Sighted::Not(_)));
         let whole = self.log.is_seen();
-        let changes = self.seen.look(sight_at, whole, hidden);
+        let silent_ms = self.log.silent_for().map_or(0, millis);
+        let changes = self.seen.look(sight_at, whole, hidden, silent_ms);
         self.gather.state(changes);
         self.reach.health.looked(self.watch.unreadable());
         // A log that rests stays read to its end for as long as it can be read.

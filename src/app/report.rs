@@ -16,6 +16,7 @@ use anyhow::Context;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::sight::{HISTORY, SILENT};
 use crate::clock::{self, Stopwatch};
 use crate::config::{Config, Secret, Zone};
 use crate::core::alert::{Incident, Subject};
@@ -27,7 +28,7 @@ use crate::core::report::figures::Figures;
 use crate::core::report::incident::IncidentFact;
 use crate::core::report::share::Share;
 use crate::core::report::week::Week;
-use crate::core::report::{Facts, Month, Report, Terms};
+use crate::core::report::{Facts, Month, Report, Silence, Terms};
 use crate::core::rule::Severity;
 use crate::notify::{Letter, NotifyError, Postman};
 use crate::report::{self, Voice};
@@ -95,13 +96,17 @@ pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<
     let synthetic_runs = history.synthetic_runs(range.clone()).await;
     let synthetic_runs = synthetic_runs.context("count the week's synthetic runs")?;
     let seen = history.seen().await.context("read what was seen")?;
-    let (seen, seen_before) = (
-        overlapping(&seen, &range),
-        overlapping(&seen, &span.range_before),
-    );
+    let silent = history.stretches(SILENT).await;
+    let silent = silent.context("read when the controller was silent")?;
+    let unwatched = history.stretches(HISTORY).await;
+    let unwatched = unwatched.context("read what was history")?;
+    let before = overlapping(&seen, &span.range_before);
+    let seen = overlapping(&seen, &range);
     Ok(span.report(Found {
+        watched: coverage::without(&seen, &unwatched),
+        silences: silences(None, &silent),
         seen,
-        seen_before,
+        seen_before: coverage::without(&before, &silent),
         seen_of: None,
         month: tally,
         incidents: hits.incidents,
@@ -148,13 +153,24 @@ async fn reckon_hosts(config: &Config, url: &Secret, week: Week) -> anyhow::Resu
     let month = month.context("the month's boots")?;
     let synthetic_runs = history.synthetic_runs(range.clone()).await;
     let synthetic_runs = synthetic_runs.context("the week's synthetic runs")?;
-    let seen_of = history.seen(range).await.context("what was seen")?;
+    let seen_of = history.seen(range.clone()).await;
+    let seen_of = seen_of.context("what was seen")?;
     let before = history.seen(span.range_before.clone()).await;
     let before = before.context("what was seen of last week")?;
+    let both = span.range_before.start..range.end;
+    let silent = history.stretches(both, SILENT).await;
+    let silent = silent.context("when controllers were silent")?;
+    let unwatched = history.stretches(range, HISTORY).await;
+    let unwatched = unwatched.context("what was history")?;
     history.close().await;
+    let of_host = silent.iter();
     Ok(span.report(Found {
         seen: coverage::together(seen_of.values()),
-        seen_before: coverage::together(before.values()),
+        watched: coverage::together(&less(&seen_of, &unwatched)),
+        silences: of_host
+            .flat_map(|(host, silent)| silences(Some(host), silent))
+            .collect(),
+        seen_before: coverage::together(&less(&before, &silent)),
         seen_of: Some(seen_of),
         month,
         incidents: hits.incidents,
@@ -177,6 +193,8 @@ struct Span {
 /// What is known of it besides its boots.
 struct Found {
     seen: Vec<Range<Timestamp>>,
+    watched: Vec<Range<Timestamp>>,
+    silences: Vec<Silence>,
     seen_before: Vec<Range<Timestamp>>,
     /// Of a fleet.
     seen_of: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
@@ -219,6 +237,8 @@ impl Span {
             this: self.this,
             before: self.before,
             seen: found.seen,
+            watched: found.watched,
+            silences: found.silences,
             seen_before: found.seen_before,
             seen_of: found.seen_of,
             month,
@@ -233,6 +253,26 @@ fn overlapping(seen: &[Range<Timestamp>], range: &Range<Timestamp>) -> Vec<Range
         .iter()
         .filter(|stretch| stretch.end > range.start && stretch.start < range.end);
     within.cloned().collect()
+}
+
+fn silences(host: Option<&String>, silent: &[Range<Timestamp>]) -> Vec<Silence> {
+    let of = silent.iter().map(|silence| Silence {
+        host: host.cloned(),
+        from: silence.start,
+        to: silence.end,
+    });
+    of.collect()
+}
+
+/// Each host's stretches outside its others.
+fn less(
+    all: &BTreeMap<String, Vec<Range<Timestamp>>>,
+    holes: &BTreeMap<String, Vec<Range<Timestamp>>>,
+) -> Vec<Vec<Range<Timestamp>>> {
+    let of = |host| holes.get(host).map_or(&[][..], Vec::as_slice);
+    let all = all.iter();
+    all.map(|(host, stretches)| coverage::without(stretches, of(host)))
+        .collect()
 }
 
 /// The share of boots that shall succeed, as the rules have it.

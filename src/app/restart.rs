@@ -20,6 +20,7 @@ use crate::core::boot::Tracker;
 use crate::core::desk::Desk;
 use crate::core::finding::Findings;
 use crate::core::inventory::Inventory;
+use crate::core::rule::RuleName;
 use crate::core::saved::RestoreError;
 use crate::store::Saved;
 
@@ -76,17 +77,30 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         .collect();
     // What ends with the start is told like any other end.
     desk.agree_with(engine.incidents().chain(ending), clock::now());
+    let last = reader.newest();
     Restored {
         reader,
         tracker,
         engine,
         desk,
         place,
-        seen: Seen::restore(saved),
+        seen: Seen::restore(saved, last, tolerated_ms(config)),
         remembered: remembered(saved),
         forgets_database: watched && config.database.is_none(),
         effects,
     }
+}
+
+/// How long the controller may write nothing; `None`: its rule is off, so any time.
+fn tolerated_ms(config: &Config) -> Option<i64> {
+    let conditions = engine_settings(config).conditions;
+    let rule = conditions.get(&RuleName::ControllerSilent);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a limit of time is a whole number of milliseconds, far below 2^53"
+    )]
+    rule.filter(|rule| rule.enabled)
+        .map(|rule| rule.limit as i64)
 }
 
 /// Where the log was read while no rows were watched, nobody remembers of which VMs it spoke.

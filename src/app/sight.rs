@@ -9,6 +9,10 @@
 //!
 //! A stretch goes on over a time in which nothing ran, if the log of that time was read whole afterwards. It ends where
 //! part of the log vanished unread, and where the controller's rows could not be seen for longer than [`PATIENCE_MS`].
+//!
+//! Two more kinds stand beside it, as neither is all well. What was read as history, before a first start, was seen, but
+//! nobody would have been paged then. And a controller that runs writes every few minutes: where it wrote nothing for
+//! longer than its silence is tolerated, history was not seen, and live it is known to have been silent.
 
 use std::ops::Range;
 
@@ -17,6 +21,9 @@ use crate::store::{Saved, StateChange};
 
 /// The kind of state in the store: by where a stretch begins, where it ends.
 pub(super) const SEEN: &str = "seen";
+/// The same of what was history to this sidecar, and of the controller's silences.
+pub(super) const HISTORY: &str = "history";
+pub(super) const SILENT: &str = "silent";
 /// A stretch is written this often.
 const WRITTEN_MS: i64 = 60_000;
 const PATIENCE_MS: i64 = 120_000;
@@ -25,49 +32,113 @@ const MOST: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Where stretches begin, oldest first; the last is the present one where `open`.
-    begins: Vec<Timestamp>,
+    /// The longest silence that is none; `None`: whoever turned the rule off expects any.
+    tolerated_ms: Option<i64>,
+    seen: Kept,
+    silent: Kept,
     open: Option<Range<Timestamp>>,
-    /// Where the oldest record lies that was read before the log was read to its end for the first time.
-    oldest: Option<Timestamp>,
+    /// What was read before the log was read to its end for the first time: of history one for each time between two
+    /// silences.
+    runs: Vec<Range<Timestamp>>,
+    /// Some of it was history.
+    history: bool,
+    /// The last record's time.
+    last: Option<Timestamp>,
+    /// Silences that are over and not written yet.
+    over: Vec<Range<Timestamp>>,
     blind_since: Option<Timestamp>,
     written: Option<Timestamp>,
 }
 
+/// Where the stretches of a kind begin that the store has, oldest first.
+#[derive(Debug, Default)]
+struct Kept {
+    begins: Vec<Timestamp>,
+}
+
+impl Kept {
+    fn write(&mut self, kind: &'static str, one: &Range<Timestamp>, out: &mut Vec<StateChange>) {
+        if !self.begins.contains(&one.start) {
+            self.begins.push(one.start);
+            if self.begins.len() > MOST {
+                out.push(change(kind, self.begins.remove(0), None));
+            }
+        }
+        out.push(change(kind, one.start, Some(one.end)));
+    }
+}
+
+fn restored(saved: &Saved, kind: &'static str) -> Vec<Range<Timestamp>> {
+    let moment = |text: &str| text.parse().ok().map(Timestamp);
+    let stretches = saved.of_kind(kind);
+    let mut stretches: Vec<Range<Timestamp>> = stretches
+        .filter_map(|(since, until)| Some(moment(since)?..moment(until)?))
+        .collect();
+    stretches.sort_by_key(|stretch| stretch.start);
+    stretches
+}
+
 impl Seen {
-    pub(super) fn restore(saved: &Saved) -> Seen {
-        let moment = |text: &str| text.parse().ok().map(Timestamp);
-        let stretches = saved.of_kind(SEEN);
-        let mut stretches: Vec<Range<Timestamp>> = stretches
-            .filter_map(|(since, until)| Some(moment(since)?..moment(until)?))
-            .collect();
-        stretches.sort_by_key(|stretch| stretch.start);
-        Seen {
+    /// `last` is the last record that was read, `tolerated_ms` how long the controller may be silent.
+    pub(super) fn restore(
+        saved: &Saved,
+        last: Option<Timestamp>,
+        tolerated_ms: Option<i64>,
+    ) -> Seen {
+        let begins = |stretches: &[Range<Timestamp>]| Kept {
             begins: stretches.iter().map(|stretch| stretch.start).collect(),
+        };
+        let mut stretches = restored(saved, SEEN);
+        Seen {
+            seen: begins(&stretches),
+            silent: begins(&restored(saved, SILENT)),
             open: stretches.pop(),
+            last,
+            tolerated_ms,
             ..Seen::default()
         }
     }
 
+    fn is_silence(&self, ms: i64) -> bool {
+        self.tolerated_ms.is_some_and(|tolerated| ms > tolerated)
+    }
+
     /// A record was read; the first ones say how far back the log goes.
-    pub(super) fn read(&mut self, at: Timestamp) {
-        if self.open.is_none() && self.oldest.is_none_or(|oldest| at < oldest) {
-            self.oldest = Some(at);
+    pub(super) fn read(&mut self, at: Timestamp, history: bool) {
+        let silence = self.last.replace(at).map(|last| last..at);
+        let silence = silence.filter(|one| self.is_silence(one.end.since(one.start)));
+        if self.open.is_none() {
+            self.history |= history;
+            let splits = history && silence.is_some();
+            match self.runs.last_mut().filter(|_| !splits) {
+                Some(run) => *run = run.start.min(at)..run.end.max(at),
+                None => self.runs.push(at..at),
+            }
+            if self.runs.len() > MOST {
+                self.runs.remove(0);
+            }
+        }
+        if !history {
+            self.over.extend(silence);
         }
     }
 
     /// Part of the log vanished unread: what comes is another stretch.
     pub(super) fn lost(&mut self) {
         self.open = None;
-        self.oldest = None;
+        self.runs.clear();
+        // What vanished was no silence.
+        self.last = None;
     }
 
-    /// What holds now; what is to be written, if anything.
+    /// What holds now; what is to be written, if anything. `silent_ms`: so long the log has been silent, as far as this
+    /// run knows.
     pub(super) fn look(
         &mut self,
         now: Timestamp,
         read_to_its_end: bool,
         rows_hidden: bool,
+        silent_ms: i64,
     ) -> Vec<StateChange> {
         match (rows_hidden, self.blind_since) {
             (false, _) => self.blind_since = None,
@@ -82,25 +153,62 @@ impl Seen {
             return Vec::new();
         }
         let mut changes = Vec::new();
+        for silence in std::mem::take(&mut self.over) {
+            let silence = silence.start..silence.end.min(now);
+            self.silent.write(SILENT, &silence, &mut changes);
+        }
         let fresh = self.open.is_none();
-        let stretch = self.open.get_or_insert_with(|| {
-            let begin = self.oldest.unwrap_or(now).min(now);
-            begin..now
-        });
+        if fresh {
+            self.begin(now, &mut changes);
+        }
+        let Some(stretch) = &mut self.open else {
+            return changes;
+        };
         // A clock that is set back takes nothing back.
         stretch.end = stretch.end.max(now);
-        if fresh {
-            self.begins.push(stretch.start);
-            if self.begins.len() > MOST {
-                changes.push(change(self.begins.remove(0), None));
-            }
-        }
         let behind = |written: Timestamp| now.since(written) >= WRITTEN_MS || now < written;
         if fresh || self.written.is_none_or(behind) {
             self.written = Some(now);
-            changes.push(change(stretch.start, Some(stretch.end)));
+            self.seen.write(SEEN, stretch, &mut changes);
+            if self.is_silence(silent_ms) {
+                let silence = now.plus_ms(-silent_ms)..now;
+                self.silent_since(silence, &mut changes);
+            }
         }
         changes
+    }
+
+    /// The one that goes on keeps its beginning, although two clocks tell it.
+    fn silent_since(&mut self, mut silence: Range<Timestamp>, changes: &mut Vec<StateChange>) {
+        let near = |begin: &&Timestamp| begin.since(silence.start).abs() <= WRITTEN_MS;
+        if let Some(begin) = self.silent.begins.iter().rev().find(near) {
+            silence.start = *begin;
+        }
+        self.silent.write(SILENT, &silence, changes);
+    }
+
+    /// A stretch begins with what was read up to now.
+    fn begin(&mut self, now: Timestamp, changes: &mut Vec<StateChange>) {
+        let mut runs = std::mem::take(&mut self.runs);
+        let from = runs.iter().map(|run| run.start).min().unwrap_or(now);
+        let history = std::mem::take(&mut self.history);
+        let went_on = |run: &Range<Timestamp>| !history || !self.is_silence(now.since(run.end));
+        let begin = match runs.last().filter(|run| went_on(run)) {
+            Some(run) => {
+                let begin = run.start.min(now);
+                runs.pop();
+                begin
+            }
+            None => now,
+        };
+        for run in runs.iter().filter(|run| run.start < run.end.min(now)) {
+            self.seen
+                .write(SEEN, &(run.start..run.end.min(now)), changes);
+        }
+        if history && from < now {
+            changes.push(change(HISTORY, from, Some(now)));
+        }
+        self.open = Some(begin..now);
     }
 
     /// Everything, for a store that was begun anew: the present stretch, as nothing else is in memory.
@@ -109,9 +217,9 @@ impl Seen {
     }
 }
 
-fn change(begin: Timestamp, end: Option<Timestamp>) -> StateChange {
+fn change(kind: &'static str, begin: Timestamp, end: Option<Timestamp>) -> StateChange {
     StateChange {
-        kind: SEEN,
+        kind,
         key: begin.0.to_string(),
         value: end.map(|end| end.0.to_string()),
     }
@@ -151,57 +259,118 @@ mod tests {
     #[test]
     fn a_first_start_has_seen_as_far_back_as_the_log_goes() {
         let mut seen = Seen::default();
-        seen.read(after(-300));
-        seen.read(after(-10));
+        seen.read(after(-300), false);
+        seen.read(after(-10), false);
         assert!(
-            seen.look(after(0), false, false).is_empty(),
+            seen.look(after(0), false, false, 0).is_empty(),
             "not read to its end"
         );
-        let changes = seen.look(after(1), true, false);
+        let changes = seen.look(after(1), true, false, 0);
         assert_eq!(stretches(&changes), [(-300, Some(1))]);
-        assert!(seen.look(after(1).plus_ms(30_000), true, false).is_empty());
+        assert!(
+            seen.look(after(1).plus_ms(30_000), true, false, 0)
+                .is_empty()
+        );
         assert_eq!(
-            stretches(&seen.look(after(2), true, false)),
+            stretches(&seen.look(after(2), true, false, 0)),
             [(-300, Some(2))]
         );
     }
 
     #[test]
     fn what_is_read_later_was_seen_too_and_what_was_lost_was_not() {
-        let mut seen = Seen::restore(&saved(&[(-100, -60)]));
-        seen.read(after(-59));
-        let changes = seen.look(after(0), true, false);
+        let mut seen = Seen::restore(&saved(&[(-100, -60)]), None, None);
+        seen.read(after(-59), false);
+        let changes = seen.look(after(0), true, false, 0);
         assert_eq!(
             stretches(&changes),
             [(-100, Some(0))],
             "an hour off, and read whole"
         );
-        let mut seen = Seen::restore(&saved(&[(-100, -60)]));
+        let mut seen = Seen::restore(&saved(&[(-100, -60)]), None, None);
         seen.lost();
-        seen.read(after(-5));
-        let changes = seen.look(after(0), true, false);
+        seen.read(after(-5), false);
+        let changes = seen.look(after(0), true, false, 0);
         assert_eq!(stretches(&changes), [(-5, Some(0))], "a gap of 55 minutes");
     }
 
     #[test]
     fn rows_that_are_hidden_end_a_stretch_only_when_it_lasts() {
         let mut seen = Seen::default();
-        seen.look(after(0), true, false);
-        seen.look(after(10), true, true);
+        seen.look(after(0), true, false, 0);
+        seen.look(after(10), true, true, 0);
         assert_eq!(
-            stretches(&seen.look(after(11), true, true)),
+            stretches(&seen.look(after(11), true, true, 0)),
             [(0, Some(11))]
         );
-        assert!(seen.look(after(13), true, true).is_empty());
-        let changes = seen.look(after(30), true, false);
+        assert!(seen.look(after(13), true, true, 0).is_empty());
+        let changes = seen.look(after(30), true, false, 0);
         assert_eq!(stretches(&changes), [(30, Some(30))]);
     }
 
     #[test]
     fn a_clock_that_is_set_back_takes_nothing_back() {
         let mut seen = Seen::default();
-        seen.look(after(60), true, false);
-        let changes = seen.look(after(0), true, false);
+        seen.look(after(60), true, false, 0);
+        let changes = seen.look(after(0), true, false, 0);
         assert_eq!(stretches(&changes), [(60, Some(60))]);
+    }
+
+    fn of_kind(changes: &[StateChange], kind: &str) -> Vec<(i64, Option<i64>)> {
+        let changes = changes.iter().filter(|change| change.kind == kind);
+        stretches(&changes.cloned().collect::<Vec<_>>())
+    }
+
+    fn tolerant(minutes: i64) -> Seen {
+        Seen {
+            tolerated_ms: Some(minutes * MINUTE),
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn history_was_not_watched_and_its_silences_were_not_seen() {
+        let mut seen = tolerant(11);
+        for minute in [-300, -290, -120, -110, -100, -3] {
+            seen.read(after(minute), true);
+        }
+        let changes = seen.look(after(0), true, false, 0);
+        let expected = [(-300, Some(-290)), (-120, Some(-100)), (-3, Some(0))];
+        assert_eq!(of_kind(&changes, SEEN), expected);
+        assert_eq!(of_kind(&changes, HISTORY), [(-300, Some(0))]);
+        assert!(of_kind(&changes, SILENT).is_empty());
+        // A log that ended days before the first start.
+        let mut seen = tolerant(11);
+        seen.read(after(-300), true);
+        seen.read(after(-295), true);
+        let changes = seen.look(after(0), true, false, 0);
+        let expected = [(-300, Some(-295)), (0, Some(0))];
+        assert_eq!(of_kind(&changes, SEEN), expected);
+    }
+
+    #[test]
+    fn what_is_read_after_a_checkpoint_was_watched_and_its_silences_are_known() {
+        let saved = saved(&[(-100, -60)]);
+        let mut seen = Seen::restore(&saved, Some(after(-61)), Some(11 * MINUTE));
+        for minute in [-55, -30, -20] {
+            seen.read(after(minute), false);
+        }
+        let changes = seen.look(after(0), true, false, 0);
+        assert_eq!(of_kind(&changes, SEEN), [(-100, Some(0))]);
+        assert_eq!(of_kind(&changes, SILENT), [(-55, Some(-30))]);
+        assert!(of_kind(&changes, HISTORY).is_empty());
+        // One that goes on is one, until a record ends it.
+        let changes = seen.look(after(12), true, false, 12 * MINUTE);
+        assert_eq!(of_kind(&changes, SILENT), [(0, Some(12))]);
+        let changes = seen.look(after(14), true, false, 14 * MINUTE + 1);
+        assert_eq!(of_kind(&changes, SILENT), [(0, Some(14))]);
+        seen.read(after(15), false);
+        let changes = seen.look(after(16), true, false, 0);
+        assert_eq!(of_kind(&changes, SILENT), [(-20, Some(15))]);
+        // What vanished unread was no silence.
+        seen.lost();
+        seen.read(after(90), false);
+        let changes = seen.look(after(90), true, false, 0);
+        assert!(of_kind(&changes, SILENT).is_empty());
     }
 }

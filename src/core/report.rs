@@ -73,8 +73,13 @@ pub struct Facts {
     pub terms: Terms,
     pub this: Figures,
     pub before: Figures,
-    /// Stretches of this week and the last in which all sources were fresh.
+    /// Stretches of this week in which all that the sources held was read.
     pub seen: Vec<Range<Timestamp>>,
+    /// Those of them that were no history to who read them: somebody would have been paged.
+    pub watched: Vec<Range<Timestamp>>,
+    /// Where a controller wrote nothing for longer than one does that runs: its log was not fresh then.
+    pub silences: Vec<Silence>,
+    /// Stretches of the last week in which all sources were fresh.
     pub seen_before: Vec<Range<Timestamp>>,
     /// The same of this week by host, of a fleet; `None`: it is a host's own.
     pub seen_of: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
@@ -116,12 +121,28 @@ pub struct Report {
     pub advice: Vec<Advice>,
 }
 
+/// A controller wrote nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Silence {
+    /// Of a fleet.
+    pub host: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    pub from: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    pub to: Timestamp,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CoverageFigures {
+    /// In which all sources were fresh.
     #[serde(flatten)]
     pub seconds: Share,
     pub partial: bool,
+    /// Seconds in which bootwatch watched: what it read as history is not among them.
+    pub watched: Share,
+    /// What was not seen.
     pub gaps: Vec<GapFigures>,
+    pub silences: Vec<Silence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -279,7 +300,15 @@ impl Report {
     #[must_use]
     pub fn of(facts: Facts) -> Report {
         let range = facts.week.range(&facts.zone);
-        let coverage = Coverage::of(&range, facts.seen);
+        let unseen = Coverage::of(&range, facts.seen.clone());
+        let watched = Coverage::of(&range, facts.watched).seconds;
+        let silences = silent(facts.silences, &range);
+        let fresh_of = facts.seen_of.map(|of| fresh_of(of, &silences));
+        let fresh = match &fresh_of {
+            Some(hosts) => coverage::together(hosts.values()),
+            None => coverage::without(&facts.seen, &stretches(&silences, None)),
+        };
+        let coverage = Coverage::of(&range, fresh);
         let before = facts.week.previous().range(&facts.zone);
         let comparable = coverage.is_whole() && Coverage::of(&before, facts.seen_before).is_whole();
         let Figures {
@@ -319,8 +348,8 @@ impl Report {
         });
         let total = rate(total, total_before, comparable);
         let incidents: Vec<IncidentFigures> = incident::figures(facts.incidents);
-        let of_fleet = facts.seen_of.is_some();
-        let hosts = hosted(hosts, &incidents, facts.seen_of, &range);
+        let of_fleet = fresh_of.is_some();
+        let hosts = hosted(hosts, &incidents, fresh_of, &range);
         let mut report = Report {
             of_fleet,
             week: facts.week,
@@ -330,7 +359,9 @@ impl Report {
             coverage: CoverageFigures {
                 seconds: coverage.seconds,
                 partial: !coverage.is_whole(),
-                gaps: coverage
+                watched,
+                silences,
+                gaps: unseen
                     .gaps
                     .iter()
                     .map(|gap| GapFigures {
@@ -378,6 +409,48 @@ impl Report {
     pub fn kind(&self, vm_type: VmType) -> Option<&KindFigures> {
         self.kinds.iter().find(|kind| kind.vm_type == vm_type)
     }
+}
+
+/// What of them lies in the week, in their order.
+fn silent(all: Vec<Silence>, week: &Range<Timestamp>) -> Vec<Silence> {
+    let mut silences: Vec<Silence> = all
+        .into_iter()
+        .map(|one| Silence {
+            from: one.from.max(week.start),
+            to: one.to.min(week.end),
+            ..one
+        })
+        .filter(|one| one.from < one.to)
+        .collect();
+    silences.sort_by(|a, b| (&a.host, a.from, a.to).cmp(&(&b.host, b.from, b.to)));
+    // A silence that two runs met, or that a record ended later, may be there twice.
+    silences.dedup_by(|next, known| {
+        let same = next.host == known.host && next.from <= known.to;
+        if same {
+            known.to = known.to.max(next.to);
+        }
+        same
+    });
+    silences.sort_by(|a, b| (a.from, &a.host).cmp(&(b.from, &b.host)));
+    silences
+}
+
+fn stretches(silences: &[Silence], host: Option<&str>) -> Vec<Range<Timestamp>> {
+    let of = silences.iter().filter(|one| one.host.as_deref() == host);
+    of.map(|one| one.from..one.to).collect()
+}
+
+/// What was seen of each host, where its controller was not silent.
+fn fresh_of(
+    seen: BTreeMap<String, Vec<Range<Timestamp>>>,
+    silences: &[Silence],
+) -> BTreeMap<String, Vec<Range<Timestamp>>> {
+    seen.into_iter()
+        .map(|(host, seen)| {
+            let fresh = coverage::without(&seen, &stretches(silences, Some(&host)));
+            (host, fresh)
+        })
+        .collect()
 }
 
 fn rate(ready: Share, before: Share, comparable: bool) -> Rate {

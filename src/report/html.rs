@@ -79,7 +79,7 @@ fn head(report: &Report, voice: &Voice) -> Markup {
             p.headline { (words::headline(report)) }
             @if report.coverage.partial {
                 p.partial role="note" {
-                    "Partial: " (words::count(report.coverage.seconds)) " seconds of the week were seen. "
+                    "Partial: all sources were fresh for " (words::count(report.coverage.seconds)) " seconds of the week. "
                     "Gaps are listed below; last shown until " (voice.time(report.to)) "."
                 }
             }
@@ -105,13 +105,14 @@ fn cards(report: &Report) -> Markup {
             ))
             (card(
                 "Incidents that paged",
-                report.detection.pages.to_string(),
-                report.detection.detect_seconds_p50.map_or_else(
-                    || "no page was delivered".to_owned(),
-                    |seconds| format!("median to the page {}", words::length(seconds)),
-                ),
+                words::pages(report),
+                words::watch(report),
             ))
-            (card("Week seen", words::value(report.coverage.seconds), words::gaps(report.coverage.gaps.len() as u64)))
+            (card(
+                "Sources fresh",
+                words::value(report.coverage.seconds),
+                words::gaps((report.coverage.gaps.len() + report.coverage.silences.len()) as u64),
+            ))
         }
     }
 }
@@ -390,17 +391,16 @@ fn images(report: &Report, voice: &Voice) -> Markup {
 }
 
 fn coverage(report: &Report, voice: &Voice) -> Markup {
+    let not_fresh = words::not_fresh(report, voice);
     html! {
         section aria-labelledby="coverage" {
             h2 id="coverage" { "What was seen" }
             p { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
-            @if !report.coverage.gaps.is_empty() {
+            @if !not_fresh.is_empty() {
                 ul {
-                    @for gap in report.coverage.gaps.iter().take(20) {
-                        li { (voice.time(gap.from)) " to " (voice.time(gap.to)) }
-                    }
+                    @for said in not_fresh.iter().take(20) { li { (said) } }
                 }
-                @if report.coverage.gaps.len() > 20 { p { "and " (report.coverage.gaps.len() - 20) " more." } }
+                @if not_fresh.len() > 20 { p { "and " (not_fresh.len() - 20) " more." } }
             }
         }
     }

@@ -27,6 +27,8 @@ pub struct Picture {
 
 /// Bytes of its text, of the 100,000 that HTML and text may have.
 const MOST_TEXT: usize = 90_000;
+/// Gaps and silences that it tells; the report has all.
+const GAPS: usize = 10;
 const SECTION: &str = "padding:20px 22px;overflow-wrap:anywhere;font:15px/1.5 Arial,Helvetica,sans-serif;color:#222a33";
 const H2: &str = "margin:14px 0 4px;font:bold 17px/1.3 Arial,Helvetica,sans-serif;color:#222a33";
 const P: &str = "margin:6px 0";
@@ -125,6 +127,7 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
                         (incidents(report, voice))
                         h2 style=(H2) { "What was seen, and what does not count" }
                         p style=(P) { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
+                        @for said in words::not_fresh(report, voice).iter().take(GAPS) { p style=(P) { (said) } }
                         @for one in &report.exclusions {
                             p style=(P) { (words::grouped(one.boots)) " " (words::kind(one.vm_type)) ": " (one.reason.meaning()) }
                         }

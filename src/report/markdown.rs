@@ -257,13 +257,8 @@ fn rest(text: &mut String, report: &Report, voice: &Voice) -> std::fmt::Result {
         "\n## What was seen\n\nAll sources were fresh for {} of the week.",
         words::value(report.coverage.seconds)
     )?;
-    for gap in &report.coverage.gaps {
-        writeln!(
-            text,
-            "- not from {} to {}",
-            voice.time(gap.from),
-            voice.time(gap.to)
-        )?;
+    for said in words::not_fresh(report, voice) {
+        writeln!(text, "- {}", plain(&said))?;
     }
     writeln!(text, "\n## What does not count\n")?;
     if report.exclusions.is_empty() {

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
 use crate::core::report::figures::{BootFact, Figures};
-use crate::core::report::incident::IncidentFact;
+use crate::core::report::incident::{Detection, IncidentFact};
 use crate::core::report::week::Week;
-use crate::core::report::{Facts, Month, Terms};
+use crate::core::report::{Facts, Month, Silence, Terms};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -70,6 +70,8 @@ fn golden() -> Report {
             range.start..start.plus_ms(100 * HOUR),
             start.plus_ms(103 * HOUR)..range.end,
         ],
+        watched: vec![range.clone()],
+        silences: Vec::new(),
         seen_before: vec![week.previous().range(&zone)],
         seen_of: None,
         month: Month {
@@ -205,6 +207,8 @@ fn an_empty_week_is_laid_out_too() {
         this: Figures::new(ends(week)),
         before: Figures::new(ends(week.previous())),
         seen: Vec::new(),
+        watched: Vec::new(),
+        silences: Vec::new(),
         seen_before: Vec::new(),
         seen_of: None,
         week,
@@ -252,6 +256,63 @@ fn a_late_outcome_is_news_only_by_a_point() {
     assert!(!headline_differs(&json(&without(950)), &without(941)));
     assert!(headline_differs(&json(&without(950)), &without(940)));
     assert!(headline_differs(&json(&without(950)), &of(950)));
+}
+
+/// In every form.
+fn everywhere(report: &Report) -> [String; 4] {
+    let letter = letter(report, &voice());
+    [
+        html(report, &voice()),
+        markdown(report, &voice()),
+        letter.html,
+        letter.text,
+    ]
+}
+
+#[test]
+fn who_was_not_watching_does_not_say_that_all_was_well() {
+    let mut report = golden();
+    report.incidents.clear();
+    report.detection = Detection::default();
+    let whole = report.coverage.watched.n;
+    for (watched, says) in [
+        (whole, "Nobody had to be paged."),
+        (
+            whole - 7_200,
+            "Nobody was paged. For 2.0 h of the week bootwatch was not watching",
+        ),
+        (0, "bootwatch was not watching in this week"),
+    ] {
+        report.coverage.watched = Share::new(watched, whole);
+        for text in everywhere(&report) {
+            assert!(text.contains(says), "{text}");
+            let well = text.contains("Nobody had to be paged");
+            assert_eq!(well, watched == whole, "{text}");
+        }
+    }
+    let page = html(&report, &voice());
+    assert!(page.contains("<p class=\"value\">–</p>"), "{page}");
+    // What it did see it tells, with what it did not.
+    let mut report = golden();
+    report.coverage.watched = Share::new(whole - 7_200, whole);
+    for text in everywhere(&report) {
+        assert!(text.contains("incidents that paged reached somebody"));
+        assert!(text.contains("For 2.0 h of the week bootwatch was not watching"));
+    }
+}
+
+#[test]
+fn silences_of_the_controller_are_told_in_every_form() {
+    let mut report = golden();
+    report.coverage.silences = vec![Silence {
+        host: None,
+        from: report.from.plus_ms(6 * HOUR),
+        to: report.from.plus_ms(18 * HOUR),
+    }];
+    for text in everywhere(&report) {
+        let says = "the controller wrote nothing from Mon 13 Oct 06:00 to Mon 13 Oct 18:00";
+        assert!(text.contains(says), "{text}");
+    }
 }
 
 #[test]

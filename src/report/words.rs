@@ -236,7 +236,7 @@ pub(super) fn headline(report: &Report) -> String {
     }
     if report.coverage.partial {
         text.push_str(&format!(
-            " The report is partial: {} of the week was seen.",
+            " The report is partial: all sources were fresh for {} of the week.",
             report
                 .coverage
                 .seconds
@@ -297,20 +297,87 @@ pub(super) fn budget(report: &Report) -> String {
     used + &left + &pace
 }
 
+/// Whether bootwatch watched all the week: what it read as history, or never, paged nobody whatever it held.
+pub(super) fn is_watched(report: &Report) -> bool {
+    report.coverage.watched.rest().k == 0
+}
+
+/// For how long it did not.
+fn unwatched(report: &Report) -> Option<String> {
+    let seconds = report.coverage.watched.rest().k;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds of a week are far below 2^53"
+    )]
+    let told = length(seconds as f64);
+    (seconds > 0).then(|| {
+        format!(
+            "For {told} of the week bootwatch was not watching: whether somebody had to be paged then is not known."
+        )
+    })
+}
+
+/// What the figure of pages is about, in short.
+pub(super) fn watch(report: &Report) -> String {
+    let watched = report.coverage.watched;
+    match report.detection.detect_seconds_p50 {
+        Some(seconds) => format!("median to the page {}", length(seconds)),
+        None if watched.k == 0 => "bootwatch was not watching".to_owned(),
+        None if report.detection.pages > 0 => "no page was delivered".to_owned(),
+        None if is_watched(report) => "nobody had to be paged".to_owned(),
+        None => format!("{} of the week was watched", value(watched)),
+    }
+}
+
+/// How many paged; nothing where nobody would have been.
+pub(super) fn pages(report: &Report) -> String {
+    match (report.detection.pages, report.coverage.watched.k) {
+        (0, 0) => "–".to_owned(),
+        (pages, _) => pages.to_string(),
+    }
+}
+
+/// What was not seen and when a controller wrote nothing, a line each.
+pub(super) fn not_fresh(report: &Report, voice: &Voice) -> Vec<String> {
+    let span = |from, to| format!("from {} to {}", voice.time(from), voice.time(to));
+    let gaps = report.coverage.gaps.iter();
+    let gaps = gaps.map(|gap| (gap.from, format!("not seen {}", span(gap.from, gap.to))));
+    let silences = report.coverage.silences.iter().map(|one| {
+        let whose = one.host.as_ref();
+        let whose = whose.map_or_else(String::new, |host| format!("{host}: "));
+        let said = format!(
+            "{whose}the controller wrote nothing {}",
+            span(one.from, one.to)
+        );
+        (one.from, said)
+    });
+    let mut all: Vec<(Timestamp, String)> = gaps.chain(silences).collect();
+    all.sort();
+    all.into_iter().map(|(_, said)| said).collect()
+}
+
 /// How good the watch was, in a sentence.
 pub(super) fn detection(report: &Report) -> String {
     let detection = report.detection;
+    let blind = unwatched(report);
+    let blind = |before: &str| blind.map_or_else(String::new, |blind| format!("{before}{blind}"));
     match detection.pages {
-        0 => "Nobody had to be paged.".to_owned(),
+        0 if report.coverage.watched.k == 0 => {
+            "bootwatch was not watching in this week: whether somebody had to be paged is not known."
+                .to_owned()
+        }
+        0 if is_watched(report) => "Nobody had to be paged.".to_owned(),
+        0 => format!("Nobody was paged.{}", blind(" ")),
         pages => {
             let median =
                 |seconds: Option<f64>| seconds.map_or_else(|| "unknown".to_owned(), length);
             format!(
                 "{} of {pages} incidents that paged reached somebody. From the first bad boot to the page: median {}; to \
-                 the end: median {}.",
+                 the end: median {}.{}",
                 detection.delivered,
                 median(detection.detect_seconds_p50),
-                median(detection.resolve_seconds_p50)
+                median(detection.resolve_seconds_p50),
+                blind(" ")
             )
         }
     }
@@ -406,9 +473,20 @@ pub(super) fn advice(advice: &Advice) -> (String, String) {
         Advice::CloseGaps { seen, gaps } => (
             "Close the gaps in what is watched.".to_owned(),
             format!(
-                "{} of the week was seen; what was not is listed below ({}).",
+                "All sources were fresh for {} of the week; what was not seen is listed below ({}).",
                 value(*seen),
                 self::gaps(*gaps)
+            ),
+        ),
+        Advice::EndSilences { silences, seconds } => (
+            "Find out why the controller wrote nothing to its log.".to_owned(),
+            format!(
+                "{} of {} in all; one that runs writes at least every five minutes.",
+                match silences {
+                    1 => "1 silence".to_owned(),
+                    number => format!("{} silences", grouped(*number)),
+                },
+                length(*seconds)
             ),
         ),
         Advice::RunSynthetics { user_boots } => (

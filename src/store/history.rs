@@ -262,8 +262,15 @@ impl History {
 
     /// The stretches in which the log was read whole.
     pub async fn seen(&mut self) -> Result<Vec<Range<Timestamp>>, StoreError> {
+        self.stretches("seen").await
+    }
+
+    /// Those of another kind: `history`, which the sidecar did not watch, or `silent`, in which the controller wrote
+    /// nothing.
+    pub async fn stretches(&mut self, kind: &str) -> Result<Vec<Range<Timestamp>>, StoreError> {
         let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT key, value FROM state WHERE kind = 'seen'")
+            sqlx::query_as("SELECT key, value FROM state WHERE kind = ?")
+                .bind(kind)
                 .fetch_all(&mut self.raw)
                 .await
                 .map_err(|error| self.cannot(error))?;

@@ -313,8 +313,9 @@ fn a_report_that_was_missed_waits_for_the_log() {
     let sidecar = Sidecar::start(&log, pager.address, &more, bootwatch::app::Start::default());
     let mail = server.next();
     let subject = mail["headers"]["Subject"].as_str().unwrap().to_owned();
+    // The log held an hour and a half, and nothing of the rest of the week.
     assert!(
-        subject.ends_with(": 100.0 % of browser boots ready, 900 of 900"),
+        subject.ends_with(": 100.0 % of browser boots ready, 900 of 900 (partial)"),
         "{subject}"
     );
     // The archive tells it as JSON, too: the one of that zone, or the one made last.
@@ -334,6 +335,42 @@ fn a_report_that_was_missed_waits_for_the_log() {
         assert!(text.contains("no such report"), "{text}");
     }
     sidecar.stop().unwrap();
+}
+
+#[test]
+fn a_week_before_the_first_start_is_not_told_as_one_that_was_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("bootwatch.log");
+    let last = Week::of(bootwatch::clock::now(), &TimeZone::UTC).previous();
+    let at = last.range(&TimeZone::UTC).start.plus_ms(30 * 3_600_000);
+    // An outage, and then nothing until the first start days later.
+    let plan = Plan::new(1, at).figures(Figures::sample()).phase(Phase {
+        from: 0,
+        rate: 600,
+        boots: Some(14),
+        lasts: None,
+        mix: vec![(1, scenario::row("agent-missing"))],
+    });
+    play(&log, u64::MAX, plan);
+    let pager = Pager::start();
+    let sidecar = Sidecar::start(&log, pager.address, UTC, bootwatch::app::Start::default());
+    sidecar.wait_until_ready();
+    sidecar.stop().unwrap();
+    assert!(pager.so_far().is_empty());
+    let config = configuration(folder.path(), UTC);
+    let week = last.to_string();
+    let text = said(&report(&config, &["--week", &week]));
+    assert!(
+        text.contains("bootwatch was not watching in this week"),
+        "{text}"
+    );
+    assert!(!text.contains("Nobody had to be paged"), "{text}");
+    assert!(text.contains("The report is partial"), "{text}");
+    let json = report(&config, &["--week", &week, "--format", "json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["coverage"]["watched"]["k"], 0);
+    let fresh = json["coverage"]["k"].as_u64().unwrap();
+    assert!(fresh < 2 * 3_600, "{fresh} s of an hour's log");
 }
 
 async fn kept(folder: &Path) -> Vec<(String, i64)> {

@@ -89,6 +89,14 @@ async fn host(database: &Database, name: &str, mut batch: Batch, seen: std::ops:
     opened.store.close().await;
 }
 
+fn stretch(kind: &'static str, from: i64, to: i64) -> StateChange {
+    StateChange {
+        kind,
+        key: start().plus_ms(from * MINUTE).0.to_string(),
+        value: Some(start().plus_ms(to * MINUTE).0.to_string()),
+    }
+}
+
 /// Three hosts: a sound one, one with an incident and a maintenance, and one that was blind for two days.
 async fn three(database: &Database) {
     let sound = Batch {
@@ -102,6 +110,8 @@ async fn three(database: &Database) {
             started_at: start().plus_ms(MINUTE),
             ended_at: Some(start().plus_ms(2 * MINUTE)),
         }],
+        // It was history to its sidecar, and in its second half hour the controller wrote nothing.
+        state: vec![stretch("history", 0, 168 * 60), stretch("silent", 30, 60)],
         ..Batch::default()
     };
     host(database, "vmhost-1", sound, -168..168).await;
@@ -206,6 +216,9 @@ async fn a_fleet_s_week_is_told_by_host_and_in_total() {
     // What was not seen of one host was not seen of the fleet.
     assert_eq!(json["coverage"]["partial"], true);
     assert_eq!(json["coverage"]["k"], 120 * 3_600);
+    // Nor was it watched where it was history to one, nor fresh where a controller was silent.
+    assert_eq!(json["coverage"]["watched"]["k"], 0);
+    assert_eq!(json["coverage"]["silences"][0]["host"], "vmhost-1");
     assert_eq!(json["images"][0]["image"], "odd/image name");
 
     // By host.
@@ -224,7 +237,7 @@ async fn a_fleet_s_week_is_told_by_host_and_in_total() {
     assert_eq!(row(1)["time_to_ready"]["p95_seconds"], 31.0);
     assert_eq!(row(2)["time_to_ready"]["p95_seconds"], "n too small");
     assert_eq!(row(2)["seen"]["k"], 120 * 3_600);
-    assert_eq!(row(0)["seen"]["k"], 168 * 3_600);
+    assert_eq!(row(0)["seen"]["k"], 168 * 3_600 - 1_800);
     // The total hides the second host.
     assert_eq!(json["apart"][0]["segment"], "vmhost-2");
 
@@ -383,7 +396,7 @@ async fn tables_of_version_1_get_what_they_lack() {
     three(&database).await;
     database
         .run(
-            "DROP TABLE bootwatch.seen, bootwatch.told, bootwatch.runs;
+            "DROP TABLE bootwatch.seen, bootwatch.told, bootwatch.runs, bootwatch.sight;
              DROP INDEX bootwatch.boots_maintenance; UPDATE bootwatch.version SET version = 1",
         )
         .await;

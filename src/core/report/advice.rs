@@ -54,6 +54,8 @@ pub enum Advice {
     SpeedUpDetection { late: u64, untold: u64, pages: u64 },
     /// Too much of the week was not seen.
     CloseGaps { seen: Share, gaps: u64 },
+    /// A controller that writes nothing is down, or cannot write.
+    EndSilences { silences: u64, seconds: f64 },
     /// No boot of bootwatch's own ended.
     RunSynthetics { user_boots: u64 },
 }
@@ -82,7 +84,19 @@ pub(super) fn of(report: &Report) -> Vec<Advice> {
     all.extend(cause(report));
     all.extend(stage(report));
     all.extend(detection(report));
-    if report.coverage.partial {
+    let silences = &report.coverage.silences;
+    if !silences.is_empty() {
+        let ms: i64 = silences.iter().map(|one| one.to.since(one.from)).sum();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds of weeks are far below 2^53"
+        )]
+        all.push(Advice::EndSilences {
+            silences: silences.len() as u64,
+            seconds: ms as f64 / 1000.0,
+        });
+    }
+    if report.coverage.partial && !report.coverage.gaps.is_empty() {
         all.push(Advice::CloseGaps {
             seen: report.coverage.seconds,
             gaps: report.coverage.gaps.len() as u64,

@@ -97,6 +97,28 @@ pub fn together<'a>(
     all
 }
 
+/// What is left of some stretches outside others.
+#[must_use]
+pub fn without(all: &[Range<Timestamp>], holes: &[Range<Timestamp>]) -> Vec<Range<Timestamp>> {
+    let holes = joined(holes);
+    let mut left = Vec::new();
+    for stretch in joined(all) {
+        let mut at = stretch.start;
+        for hole in &holes {
+            if hole.start > at && hole.start < stretch.end {
+                left.push(at..hole.start);
+            }
+            if hole.start < stretch.end {
+                at = at.max(hole.end);
+            }
+        }
+        if at < stretch.end {
+            left.push(at..stretch.end);
+        }
+    }
+    left
+}
+
 /// In order, and without overlaps.
 fn joined(stretches: &[Range<Timestamp>]) -> Vec<Range<Timestamp>> {
     let mut sorted = stretches.to_vec();
@@ -160,6 +182,21 @@ mod tests {
         assert_eq!(together([&other, &one]), together([&one, &other]));
         assert!(together([&one, &Vec::new()]).is_empty(), "one was blind");
         assert!(together([]).is_empty());
+    }
+
+    #[test]
+    fn what_lies_in_a_hole_is_not_left() {
+        let all = [stretch(0, 10), stretch(20, 30)];
+        let holes = [stretch(8, 22), stretch(2, 3), stretch(25, 26)];
+        let left = [
+            stretch(0, 2),
+            stretch(3, 8),
+            stretch(22, 25),
+            stretch(26, 30),
+        ];
+        assert_eq!(without(&all, &holes), left);
+        assert_eq!(without(&all, &[]), all);
+        assert!(without(&all, &[stretch(0, 40)]).is_empty());
     }
 
     #[test]

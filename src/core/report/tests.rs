@@ -29,6 +29,8 @@ fn week(week: &str, zone: &str) -> Story {
             this: Figures::new(ends(week, &zone)),
             before: Figures::new(ends(week.previous(), &zone)),
             seen: vec![week.range(&zone)],
+            watched: vec![week.range(&zone)],
+            silences: Vec::new(),
             seen_before: vec![week.previous().range(&zone)],
             seen_of: None,
             zone,
@@ -490,4 +492,42 @@ fn the_order_of_the_facts_changes_nothing() {
         serde_json::to_string(&story.report()).unwrap()
     };
     assert_eq!(of(false), of(true));
+}
+
+#[test]
+fn a_silence_of_the_controller_is_listed_and_no_freshness() {
+    let mut story = week("2025-W42", "UTC");
+    let start = at("2025-10-13T00:00:00Z");
+    let silence = |from: i64, to: i64| Silence {
+        host: None,
+        from: start.plus_ms(from * 3_600_000),
+        to: start.plus_ms(to * 3_600_000),
+    };
+    // Two runs met it, and it began before the week.
+    story.facts.silences = vec![silence(54, 66), silence(54, 60), silence(-5, 1)];
+    let report = Report::of(story.facts);
+    let coverage = &report.coverage;
+    assert_eq!(coverage.seconds, Share::new(155 * 3_600, 168 * 3_600));
+    assert!(coverage.partial && coverage.gaps.is_empty());
+    assert_eq!(coverage.silences, [silence(0, 1), silence(54, 66)]);
+    assert_eq!(coverage.watched.rest().k, 0, "it would have paged");
+    let silent = |one: &Advice| matches!(one, Advice::EndSilences { silences: 2, seconds } if *seconds > 46_000.0);
+    assert!(report.advice.iter().any(silent), "{:?}", report.advice);
+}
+
+#[test]
+fn a_fleet_s_silence_is_that_of_a_host() {
+    let mut story = week("2025-W42", "UTC");
+    let range = at("2025-10-13T00:00:00Z")..at("2025-10-20T00:00:00Z");
+    let of = |host: &str| (host.to_owned(), vec![range.clone()]);
+    story.facts.seen_of = Some(BTreeMap::from([of("h1"), of("h2")]));
+    story.facts.silences = vec![Silence {
+        host: Some("h2".to_owned()),
+        from: range.start,
+        to: range.start.plus_ms(12 * 3_600_000),
+    }];
+    let report = Report::of(story.facts);
+    assert_eq!(report.coverage.seconds.k, 156 * 3_600);
+    let seen = |at: usize| report.hosts[at].seen.unwrap().k;
+    assert_eq!((seen(0), seen(1)), (168 * 3_600, 156 * 3_600));
 }

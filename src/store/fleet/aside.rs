@@ -16,7 +16,7 @@ struct Aside {
     write: &'static str,
 }
 
-const ASIDES: [Aside; 3] = [
+const ASIDES: [Aside; 4] = [
     Aside {
         read: "SELECT json_group_array(json_object('since', CAST(key AS INTEGER), 'until', CAST(value AS INTEGER)))
                FROM (SELECT key, value FROM state WHERE kind = 'seen' ORDER BY key)",
@@ -25,6 +25,15 @@ const ASIDES: [Aside; 3] = [
                 FROM json_to_recordset($2::json) AS given (since bigint, until bigint)
                 ON CONFLICT (host, since) DO UPDATE SET until = excluded.until
                 WHERE seen.until IS DISTINCT FROM excluded.until",
+    },
+    Aside {
+        read: "SELECT json_group_array(json_object('kind', kind, 'since', CAST(key AS INTEGER), 'until', CAST(value AS INTEGER)))
+               FROM (SELECT kind, key, value FROM state WHERE kind IN ('history', 'silent') ORDER BY kind, key)",
+        write: "INSERT INTO bootwatch.sight (host, kind, since, until)
+                SELECT $1, kind, to_timestamp(since / 1000.0), to_timestamp(until / 1000.0)
+                FROM json_to_recordset($2::json) AS given (kind text, since bigint, until bigint)
+                ON CONFLICT (host, kind, since) DO UPDATE SET until = excluded.until
+                WHERE sight.until IS DISTINCT FROM excluded.until",
     },
     Aside {
         // Of the last five weeks: what came before was copied then.
@@ -62,7 +71,7 @@ const ASIDES: [Aside; 3] = [
 /// What this connection has copied last, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Asides {
-    copied: [String; 3],
+    copied: [String; 4],
 }
 
 impl Asides {

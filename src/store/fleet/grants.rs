@@ -1,6 +1,6 @@
 //! The SQL that sets a fleet's database up by hand: the tables, and a role that fills them and may create nothing.
 
-use super::remote::{EXISTS, LOCK, SCHEMA, SECOND};
+use super::remote::{EXISTS, LOCK, SCHEMA, SECOND, THIRD};
 
 /// The script, for psql or any other client. Applying it twice changes nothing; `role` needs no care in a text of SQL.
 #[must_use]
@@ -11,6 +11,7 @@ pub fn script(role: &str) -> String {
         .replace("{exists}", EXISTS)
         .replace("{schema}", SCHEMA)
         .replace("{second}", SECOND)
+        .replace("{third}", THIRD)
 }
 
 const SCRIPT: &str = r#"-- The history of a fleet of bootwatch: its tables, and the role through which the sidecars copy and read it.
@@ -42,6 +43,9 @@ BEGIN
     END IF;
     IF (SELECT version FROM bootwatch.version) = 1 THEN
 {second}
+    END IF;
+    IF (SELECT version FROM bootwatch.version) = 2 THEN
+{third}
     END IF;
 END
 $bootwatch$;

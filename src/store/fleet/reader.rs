@@ -211,6 +211,30 @@ impl FleetHistory {
         Ok(hosts)
     }
 
+    /// Each host's stretches of another kind that overlap `range`: `history`, or `silent`.
+    pub async fn stretches(
+        &mut self,
+        range: Range<Timestamp>,
+        kind: &str,
+    ) -> Result<BTreeMap<String, Vec<Range<Timestamp>>>, FleetError> {
+        let (from, to) = (range.start.0, range.end.0);
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT host, (date_part('epoch', since) * 1000)::bigint, (date_part('epoch', until) * 1000)::bigint
+             FROM bootwatch.sight
+             WHERE kind = $1 AND until > to_timestamp({from} / 1000.0) AND since < to_timestamp({to} / 1000.0)"
+        )))
+        .bind(kind)
+        .fetch_all(&mut self.raw)
+        .await
+        .map_err(FleetError::Read)?;
+        let mut hosts: BTreeMap<String, Vec<Range<Timestamp>>> = BTreeMap::new();
+        for (host, since, until) in rows {
+            let stretch = Timestamp(since)..Timestamp(until);
+            hosts.entry(host).or_default().push(stretch);
+        }
+        Ok(hosts)
+    }
+
     pub async fn close(self) {
         self.raw.close().await.ok();
     }

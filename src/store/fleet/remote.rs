@@ -7,13 +7,16 @@ use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use super::{FleetError, Kind};
 
 /// The version of the tables that this program copies into.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// The tables of version 1.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// What version 1 lacks.
 pub(super) const SECOND: &str = include_str!("schema_2.sql");
+
+/// What version 2 lacks.
+pub(super) const THIRD: &str = include_str!("schema_3.sql");
 
 /// Whether there are any. Of the rows as they are now: a name that was looked up before is remembered as missing by
 /// PostgreSQL's cache.
@@ -35,7 +38,7 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
     }
     let found = version(remote).await.map_err(FleetError::Copy)?;
     let found = match found {
-        1 => upgrade(remote).await.map_err(FleetError::Create)?,
+        1 | 2 => upgrade(remote).await.map_err(FleetError::Create)?,
         found => found,
     };
     if found != VERSION {
@@ -53,15 +56,17 @@ pub(super) async fn version(remote: &mut PgConnection) -> Result<i32, sqlx::Erro
         .await
 }
 
-/// From version 1, unless another sidecar was quicker.
+/// From an older version, unless another sidecar was quicker.
 async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let mut transaction = remote.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(LOCK)
         .execute(&mut *transaction)
         .await?;
-    if version(&mut transaction).await? == 1 {
-        sqlx::raw_sql(SECOND).execute(&mut *transaction).await?;
+    for (older, more) in [(1, SECOND), (2, THIRD)] {
+        if version(&mut transaction).await? == older {
+            sqlx::raw_sql(more).execute(&mut *transaction).await?;
+        }
     }
     let found = version(&mut transaction).await?;
     transaction.commit().await?;
@@ -78,7 +83,7 @@ async fn create(remote: &mut PgConnection) -> Result<(), sqlx::Error> {
         .fetch_one(&mut *transaction)
         .await?;
     if !known {
-        for tables in [SCHEMA, SECOND] {
+        for tables in [SCHEMA, SECOND, THIRD] {
             sqlx::raw_sql(tables).execute(&mut *transaction).await?;
         }
     }
