@@ -14,6 +14,7 @@
 //! nobody would have been paged then. And a controller that runs writes every few minutes: where it wrote nothing for
 //! longer than its silence is tolerated, history was not seen, and live it is known to have been silent.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::core::event::Timestamp;
@@ -30,11 +31,12 @@ const PATIENCE_MS: i64 = 120_000;
 /// Older stretches than this many go: years of weekly gaps.
 const MOST: usize = 1_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     /// The longest silence that is none; `None`: whoever turned the rule off expects any.
     tolerated_ms: Option<i64>,
     seen: Kept,
+    unwatched: Kept,
     silent: Kept,
     open: Option<Range<Timestamp>>,
     /// What was read before the log was read to its end for the first time: of history one for each time between two
@@ -48,34 +50,43 @@ pub(super) struct Seen {
     over: Vec<Range<Timestamp>>,
     blind_since: Option<Timestamp>,
     written: Option<Timestamp>,
+    /// The store was begun anew, and has none of it.
+    anew: bool,
 }
 
-/// Where the stretches of a kind begin that the store has, oldest first.
-#[derive(Debug, Default)]
+/// The stretches of a kind that the store has: by where each begins, where it ends.
+#[derive(Debug)]
 struct Kept {
-    begins: Vec<Timestamp>,
+    kind: &'static str,
+    stretches: BTreeMap<Timestamp, Timestamp>,
 }
 
 impl Kept {
-    fn write(&mut self, kind: &'static str, one: &Range<Timestamp>, out: &mut Vec<StateChange>) {
-        if !self.begins.contains(&one.start) {
-            self.begins.push(one.start);
-            if self.begins.len() > MOST {
-                out.push(change(kind, self.begins.remove(0), None));
-            }
+    fn restore(saved: &Saved, kind: &'static str) -> Kept {
+        let moment = |text: &str| text.parse().ok().map(Timestamp);
+        let stretches = saved.of_kind(kind);
+        Kept {
+            kind,
+            stretches: stretches
+                .filter_map(|(since, until)| Some((moment(since)?, moment(until)?)))
+                .collect(),
         }
-        out.push(change(kind, one.start, Some(one.end)));
     }
-}
 
-fn restored(saved: &Saved, kind: &'static str) -> Vec<Range<Timestamp>> {
-    let moment = |text: &str| text.parse().ok().map(Timestamp);
-    let stretches = saved.of_kind(kind);
-    let mut stretches: Vec<Range<Timestamp>> = stretches
-        .filter_map(|(since, until)| Some(moment(since)?..moment(until)?))
-        .collect();
-    stretches.sort_by_key(|stretch| stretch.start);
-    stretches
+    fn write(&mut self, one: &Range<Timestamp>, out: &mut Vec<StateChange>) {
+        self.stretches.insert(one.start, one.end);
+        out.push(change(self.kind, one.start, Some(one.end)));
+        if self.stretches.len() > MOST
+            && let Some((oldest, _)) = self.stretches.pop_first()
+        {
+            out.push(change(self.kind, oldest, None));
+        }
+    }
+
+    fn write_all(&self, out: &mut Vec<StateChange>) {
+        let all = self.stretches.iter();
+        out.extend(all.map(|(since, until)| change(self.kind, *since, Some(*until))));
+    }
 }
 
 impl Seen {
@@ -85,17 +96,21 @@ impl Seen {
         last: Option<Timestamp>,
         tolerated_ms: Option<i64>,
     ) -> Seen {
-        let begins = |stretches: &[Range<Timestamp>]| Kept {
-            begins: stretches.iter().map(|stretch| stretch.start).collect(),
-        };
-        let mut stretches = restored(saved, SEEN);
+        let seen = Kept::restore(saved, SEEN);
+        let open = seen.stretches.last_key_value();
         Seen {
-            seen: begins(&stretches),
-            silent: begins(&restored(saved, SILENT)),
-            open: stretches.pop(),
-            last,
             tolerated_ms,
-            ..Seen::default()
+            open: open.map(|(since, until)| *since..*until),
+            seen,
+            unwatched: Kept::restore(saved, HISTORY),
+            silent: Kept::restore(saved, SILENT),
+            runs: Vec::new(),
+            history: false,
+            last,
+            over: Vec::new(),
+            blind_since: None,
+            written: None,
+            anew: false,
         }
     }
 
@@ -107,9 +122,9 @@ impl Seen {
     pub(super) fn read(&mut self, at: Timestamp, history: bool) {
         let silence = self.last.replace(at).map(|last| last..at);
         let silence = silence.filter(|one| self.is_silence(one.end.since(one.start)));
-        if self.open.is_none() {
+        let Some(open) = &self.open else {
             self.history |= history;
-            let splits = history && silence.is_some();
+            let splits = self.history && silence.is_some();
             match self.runs.last_mut().filter(|_| !splits) {
                 Some(run) => *run = run.start.min(at)..run.end.max(at),
                 None => self.runs.push(at..at),
@@ -117,10 +132,15 @@ impl Seen {
             if self.runs.len() > MOST {
                 self.runs.remove(0);
             }
-        }
-        if !history {
-            self.over.extend(silence);
-        }
+            if !self.history {
+                self.over.extend(silence);
+            }
+            return;
+        };
+        // What of it lies before the stretch was history's, and not seen.
+        let silence = silence.map(|one| one.start.max(open.start)..one.end);
+        let silence = silence.filter(|one| self.is_silence(one.end.since(one.start)));
+        self.over.extend(silence);
     }
 
     /// Part of the log vanished unread: what comes is another stretch.
@@ -155,7 +175,9 @@ impl Seen {
         let mut changes = Vec::new();
         for silence in std::mem::take(&mut self.over) {
             let silence = silence.start..silence.end.min(now);
-            self.silent.write(SILENT, &silence, &mut changes);
+            if silence.start < silence.end {
+                self.silent.write(&silence, &mut changes);
+            }
         }
         let fresh = self.open.is_none();
         if fresh {
@@ -169,7 +191,12 @@ impl Seen {
         let behind = |written: Timestamp| now.since(written) >= WRITTEN_MS || now < written;
         if fresh || self.written.is_none_or(behind) {
             self.written = Some(now);
-            self.seen.write(SEEN, stretch, &mut changes);
+            self.seen.write(stretch, &mut changes);
+            if std::mem::take(&mut self.anew) {
+                for kept in [&self.seen, &self.unwatched, &self.silent] {
+                    kept.write_all(&mut changes);
+                }
+            }
             if self.is_silence(silent_ms) {
                 let silence = now.plus_ms(-silent_ms)..now;
                 self.silent_since(silence, &mut changes);
@@ -180,11 +207,11 @@ impl Seen {
 
     /// The one that goes on keeps its beginning, although two clocks tell it.
     fn silent_since(&mut self, mut silence: Range<Timestamp>, changes: &mut Vec<StateChange>) {
-        let near = |begin: &&Timestamp| begin.since(silence.start).abs() <= WRITTEN_MS;
-        if let Some(begin) = self.silent.begins.iter().rev().find(near) {
+        let near = silence.start.plus_ms(-WRITTEN_MS)..=silence.start.plus_ms(WRITTEN_MS);
+        if let Some((begin, _)) = self.silent.stretches.range(near).next_back() {
             silence.start = *begin;
         }
-        self.silent.write(SILENT, &silence, changes);
+        self.silent.write(&silence, changes);
     }
 
     /// A stretch begins with what was read up to now.
@@ -202,18 +229,18 @@ impl Seen {
             None => now,
         };
         for run in runs.iter().filter(|run| run.start < run.end.min(now)) {
-            self.seen
-                .write(SEEN, &(run.start..run.end.min(now)), changes);
+            self.seen.write(&(run.start..run.end.min(now)), changes);
         }
         if history && from < now {
-            changes.push(change(HISTORY, from, Some(now)));
+            self.unwatched.write(&(from..now), changes);
         }
         self.open = Some(begin..now);
     }
 
-    /// Everything, for a store that was begun anew: the present stretch, as nothing else is in memory.
+    /// Everything, for a store that was begun anew.
     pub(super) fn save_everything(&mut self) {
         self.written = None;
+        self.anew = true;
     }
 }
 
@@ -234,6 +261,10 @@ mod tests {
 
     fn after(minutes: i64) -> Timestamp {
         START.plus_ms(minutes * MINUTE)
+    }
+
+    fn first(tolerated_ms: Option<i64>) -> Seen {
+        Seen::restore(&Saved::default(), None, tolerated_ms)
     }
 
     fn stretches(changes: &[StateChange]) -> Vec<(i64, Option<i64>)> {
@@ -258,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_first_start_has_seen_as_far_back_as_the_log_goes() {
-        let mut seen = Seen::default();
+        let mut seen = first(None);
         seen.read(after(-300), false);
         seen.read(after(-10), false);
         assert!(
@@ -296,7 +327,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_hidden_end_a_stretch_only_when_it_lasts() {
-        let mut seen = Seen::default();
+        let mut seen = first(None);
         seen.look(after(0), true, false, 0);
         seen.look(after(10), true, true, 0);
         assert_eq!(
@@ -310,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_takes_nothing_back() {
-        let mut seen = Seen::default();
+        let mut seen = first(None);
         seen.look(after(60), true, false, 0);
         let changes = seen.look(after(0), true, false, 0);
         assert_eq!(stretches(&changes), [(60, Some(60))]);
@@ -322,10 +353,7 @@ mod tests {
     }
 
     fn tolerant(minutes: i64) -> Seen {
-        Seen {
-            tolerated_ms: Some(minutes * MINUTE),
-            ..Seen::default()
-        }
+        first(Some(minutes * MINUTE))
     }
 
     #[test]
@@ -346,6 +374,44 @@ mod tests {
         let changes = seen.look(after(0), true, false, 0);
         let expected = [(-300, Some(-295)), (0, Some(0))];
         assert_eq!(of_kind(&changes, SEEN), expected);
+        // Of the silence that a first live record ends, only what was watched is one.
+        let mut soon = tolerant(11);
+        soon.read(after(-300), true);
+        soon.look(after(0), true, false, 0);
+        soon.read(after(10), false);
+        let changes = soon.look(after(10), true, false, 0);
+        assert!(of_kind(&changes, SILENT).is_empty());
+        seen.read(after(30), false);
+        let changes = seen.look(after(30), true, false, 0);
+        assert_eq!(of_kind(&changes, SILENT), [(0, Some(30))]);
+        // And one that comes before the first look after history belongs to neither of its ends.
+        let mut seen = tolerant(11);
+        seen.read(after(-300), true);
+        seen.read(after(-295), true);
+        seen.read(after(-1), false);
+        let changes = seen.look(after(0), true, false, 0);
+        let expected = [(-300, Some(-295)), (-1, Some(0))];
+        assert_eq!(of_kind(&changes, SEEN), expected);
+        assert!(of_kind(&changes, SILENT).is_empty());
+    }
+
+    #[test]
+    fn a_store_that_was_begun_anew_is_told_what_was_not_watched_too() {
+        let mut seen = tolerant(11);
+        for minute in [-300, -10] {
+            seen.read(after(minute), true);
+        }
+        seen.look(after(0), true, false, 0);
+        seen.read(after(30), false);
+        seen.look(after(30), true, false, 0);
+        seen.save_everything();
+        let changes = seen.look(after(31), true, false, 0);
+        assert_eq!(of_kind(&changes, HISTORY), [(-300, Some(0))]);
+        assert_eq!(of_kind(&changes, SILENT), [(-10, Some(30))]);
+        assert!(of_kind(&changes, SEEN).contains(&(-10, Some(31))));
+        // Once.
+        let changes = seen.look(after(33), true, false, 0);
+        assert_eq!(stretches(&changes), [(-10, Some(33))]);
     }
 
     #[test]
