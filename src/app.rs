@@ -25,6 +25,7 @@ mod health;
 mod image;
 mod journal;
 mod keeper;
+mod listening;
 mod live;
 mod otlp;
 mod owner;
@@ -125,11 +126,20 @@ impl App {
     /// # Errors
     /// The web's address cannot be bound.
     pub fn bind(config: Config, start: Start) -> anyhow::Result<App> {
-        let wanted = config.web.listen;
-        let web = TcpListener::bind(wanted).map_err(|error| {
-            let remedy = listen_remedy(&error);
-            anyhow::Error::new(error).context(format!("listen on {wanted} (web.listen); {remedy}"))
-        })?;
+        let web = listening::at_once(config.web.listen)?;
+        App::on(web, config, start)
+    }
+
+    /// The same, and waits some seconds for an address that is in use: a restart's predecessor may still be going down.
+    ///
+    /// # Errors
+    /// The web's address cannot be bound.
+    pub async fn bind_once_free(config: Config, start: Start) -> anyhow::Result<App> {
+        let web = listening::once_free(config.web.listen).await?;
+        App::on(web, config, start)
+    }
+
+    fn on(web: TcpListener, config: Config, start: Start) -> anyhow::Result<App> {
         web.set_nonblocking(true)
             .context("prepare the web's socket")?;
         let address = web.local_addr().context("read the web's address")?;

@@ -59,7 +59,11 @@ pub(super) fn run(
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-        let app = App::bind(config, start)?;
+        let app = tokio::select! {
+            bound = App::bind_once_free(config, start) => bound?,
+            // Nothing was begun.
+            () = either(&mut interrupt, &mut terminate) => return Ok(Status::Fine),
+        };
         writeln!(
             out,
             "bootwatch {} on {}",

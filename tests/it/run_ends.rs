@@ -368,19 +368,69 @@ fn a_hang_up_ends_nothing_and_it_is_said_when_a_configuration_is_taken() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// The program on a port that somebody else has, and what it has said so far.
+fn run_on(taken: &TcpListener, folder: &Path, log: &Path, pager: SocketAddr) -> (Child, String) {
+    let web = taken.local_addr().unwrap();
+    configure(folder, log, web, pager);
+    let said = folder.join("said");
+    let mut child = program(folder, &["run"])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let mut so_far = String::new();
+    eventually("it says so, and waits", || {
+        so_far = std::fs::read_to_string(&said).unwrap();
+        so_far.contains("web.listen is in use; waiting for it")
+            && child.try_wait().unwrap().is_none()
+    });
+    (child, so_far)
+}
+
 #[test]
 fn a_port_that_is_taken_is_said_at_once_and_is_wrong_use() {
     let (folder, log) = log();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let web = taken.local_addr().unwrap();
-    configure(folder.path(), &log, web, web);
-    let output = program(folder.path(), &["run"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let waiting = Stopwatch::start();
+    let (mut child, so_far) = run_on(&taken, folder.path(), &log, web);
+    assert!(so_far.contains(&web.to_string()), "{so_far}");
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    let waited = waiting.elapsed();
+    assert!(waited >= Duration::from_secs(5), "{waited:?}");
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
+    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
     assert!(
         said.contains(&format!("listen on {web} (web.listen)")),
         "{said}"
     );
+    let waits = said.matches("waiting for it").count();
+    assert_eq!(waits, 1, "{said}");
+}
+
+#[test]
+fn a_port_that_a_predecessor_gives_up_in_time_is_taken() {
+    let (folder, log) = log();
+    std::fs::write(&log, "").unwrap();
+    let pager = Pager::start();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let web = taken.local_addr().unwrap();
+    let (mut child, _) = run_on(&taken, folder.path(), &log, pager.address);
+    drop(taken);
+    eventually("it is ready", || {
+        get(web, "/-/ready").is_ok_and(|(status, _)| status == 200)
+    });
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn whoever_waits_for_a_port_can_be_stopped() {
+    let (folder, log) = log();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut child, _) = run_on(&taken, folder.path(), &log, taken.local_addr().unwrap());
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
