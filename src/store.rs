@@ -48,7 +48,10 @@ use crate::core::event::Timestamp;
 pub use archive::{Archive, ListedReport, StoredReport};
 pub use error::{Cause, Kind, OpenError, StoreError};
 pub use file::{Kept, try_place};
-pub use fleet::{Fleet, FleetError, FleetFigures, FleetHistory, FleetIncident, fleet_grants};
+pub use fleet::{
+    Fleet, FleetError, FleetFigures, FleetFound, FleetHistory, FleetIncident, fleet_grants,
+    try_fleet,
+};
 pub use history::{BootFilter, CellRow, History, Tally};
 pub use operation::OperationRow;
 pub use outbox::{Mark, MessageId, MessageState, NewMessage, SHOWN, StoredMessage};

@@ -12,9 +12,11 @@
 //! whole whenever it changed ([`aside`]).
 
 mod aside;
+mod error;
 mod grants;
 mod reader;
 mod remote;
+mod trial;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -32,8 +34,10 @@ use super::error::StoreError;
 use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use crate::config::{Secret, is_near, says_mode};
 
+pub use error::FleetError;
 pub use grants::script as fleet_grants;
 pub use reader::{FleetHistory, FleetIncident};
+pub use trial::{FleetFound, try_fleet};
 
 /// Rows of one step.
 const ROWS: i64 = 500;
@@ -43,35 +47,6 @@ const PAUSE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    #[error("the fleet's URL is not one of PostgreSQL; correct store.fleet.url")]
-    Url(#[source] sqlx::Error),
-    #[error("connect to the fleet's database {at}")]
-    Connect {
-        at: String,
-        #[source]
-        source: sqlx::Error,
-    },
-    #[error(
-        "create the fleet's tables; let a role that may do it run what `bootwatch db grants --fleet --role ROLE` prints, \
-         ROLE being the one in store.fleet.url"
-    )]
-    Create(#[source] sqlx::Error),
-    #[error(
-        "the fleet's tables are of version {found}, and this bootwatch knows {known}; bring it to the version of the others"
-    )]
-    Version { found: i32, known: i32 },
-    #[error("copy to the fleet's database")]
-    Copy(#[source] sqlx::Error),
-    #[error("read the fleet's database")]
-    Read(#[source] sqlx::Error),
-    #[error("the fleet's database did not answer within {PATIENCE:?}")]
-    Silent,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// How the copying goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,7 +149,7 @@ impl Fleet {
     pub async fn step(&mut self) -> Result<bool, FleetError> {
         let done = match tokio::time::timeout(PATIENCE, self.try_step()).await {
             Ok(done) => done,
-            Err(_) => Err(FleetError::Silent),
+            Err(_) => Err(FleetError::Silent(PATIENCE)),
         };
         self.figures.up = done.is_ok();
         if done.is_err() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bootwatch::config::Secret;
 use bootwatch::core::event::Timestamp;
-use bootwatch::store::{Batch, Fleet, FleetError, FleetFigures, Store};
+use bootwatch::store::{Batch, Fleet, FleetError, FleetFigures, FleetHistory, StateChange, Store};
 use sqlx::Connection as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -224,6 +224,96 @@ async fn a_role_that_may_not_create_is_told_what_to_do() {
         matches!(refused, FleetError::Version { found: 9, known: 3 }),
         "{refused}"
     );
+    let says = "the fleet's tables are of version 9, and this bootwatch knows 3; bring it to the version of the others";
+    assert_eq!(refused.to_string(), says);
+    assert_eq!(version(&database).await, 9, "nobody brings them back");
+}
+
+/// Tables as a fleet of before has them.
+async fn of_version_2(database: &Database) {
+    for tables in [
+        include_str!("../../src/store/fleet/schema.sql"),
+        include_str!("../../src/store/fleet/schema_2.sql"),
+    ] {
+        database.run(tables).await;
+    }
+    database
+        .run(
+            "INSERT INTO bootwatch.version SELECT 2 WHERE NOT EXISTS (SELECT FROM bootwatch.version);
+             INSERT INTO bootwatch.seen VALUES ('host-0', to_timestamp(0), to_timestamp(60))",
+        )
+        .await;
+}
+
+async fn version(database: &Database) -> i32 {
+    sqlx::query_scalar("SELECT version FROM bootwatch.version")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn tables_of_version_2_are_brought_to_the_present_by_one_of_many() {
+    let database = shared().database().await;
+    of_version_2(&database).await;
+    let folders = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let mut tasks = JoinSet::new();
+    for (number, folder) in folders.iter().enumerate() {
+        let mut store = open(folder.path()).await.store;
+        let stretch = |kind| StateChange {
+            kind,
+            key: NOW.0.to_string(),
+            value: Some(NOW.plus_ms(60_000).0.to_string()),
+        };
+        let batch = Batch {
+            state: vec![stretch("seen"), stretch("history"), stretch("silent")],
+            ..Batch::default()
+        };
+        store.commit(&batch).await.unwrap();
+        store.settle().await.unwrap();
+        let mut fleet = fleet(&database.url(), folder.path(), &format!("host-{number}"));
+        tasks.spawn(async move { copy_all(&mut fleet).await });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(version(&database).await, 3);
+    assert_eq!(count(&database, "sight").await, 8);
+    // What was there stays.
+    assert_eq!(count(&database, "seen").await, 5);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_bring_tables_of_version_2_further_is_told_what_to_do() {
+    let database = shared().database().await;
+    of_version_2(&database).await;
+    let role = database.role("copier");
+    database
+        .run(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA bootwatch TO {role};
+             GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA bootwatch TO {role}"
+        ))
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 0..3).await;
+    let mut fleet = fleet(&database.url_of(&role, "x"), folder.path(), "host-1");
+    let refused = fleet.step().await.unwrap_err();
+    assert!(matches!(refused, FleetError::Create(_)), "{refused}");
+    let remedy = "bootwatch db grants --fleet --role ROLE";
+    assert!(refused.to_string().contains(remedy), "{refused}");
+    // Who only reads is told so, too.
+    let url = Secret::new(database.url_of(&role, "x"));
+    let refused = FleetHistory::open(&url).await.unwrap_err().to_string();
+    let says = "are of version 2, and this bootwatch needs 3; a sidecar of it brings them there";
+    assert!(
+        refused.contains(says) && refused.contains(remedy),
+        "{refused}"
+    );
+    database.run(&printed(&["--fleet", "--role", &role])).await;
+    copy_all(&mut fleet).await;
+    assert_eq!(count(&database, "boots").await, 3);
+    assert_eq!(version(&database).await, 3);
 }
 
 /// The database goes away and comes back, while boots go on.

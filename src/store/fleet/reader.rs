@@ -42,25 +42,28 @@ fn within(column: &str, range: &Range<Timestamp>) -> String {
 const MAINTAINED: &str = "(host, boot_id) IN
     (SELECT host, boot_id FROM bootwatch.boots WHERE detail ->> 'maintenance' = 'true')";
 
+/// A connection that can change nothing.
+pub(super) async fn connect(url: &Secret) -> Result<PgConnection, FleetError> {
+    let options = remote_options(url)?;
+    let raw = options.connect().await;
+    let mut raw = raw.map_err(|source| FleetError::Connect {
+        at: format!("{}:{}", options.get_host(), options.get_port()),
+        source,
+    })?;
+    sqlx::query("SET default_transaction_read_only = on")
+        .execute(&mut raw)
+        .await
+        .map_err(FleetError::Read)?;
+    Ok(raw)
+}
+
 impl FleetHistory {
     /// Of tables that some sidecar has made; they are only read.
     pub async fn open(url: &Secret) -> Result<FleetHistory, FleetError> {
-        let options = remote_options(url)?;
-        let raw = options.connect().await;
-        let mut raw = raw.map_err(|source| FleetError::Connect {
-            at: format!("{}:{}", options.get_host(), options.get_port()),
-            source,
-        })?;
-        sqlx::query("SET default_transaction_read_only = on")
-            .execute(&mut raw)
-            .await
-            .map_err(FleetError::Read)?;
+        let mut raw = connect(url).await?;
         let found = remote::version(&mut raw).await.map_err(FleetError::Read)?;
         if found != remote::VERSION {
-            return Err(FleetError::Version {
-                found,
-                known: remote::VERSION,
-            });
+            return Err(FleetError::version(found));
         }
         Ok(FleetHistory { raw })
     }

@@ -42,10 +42,7 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
         found => found,
     };
     if found != VERSION {
-        return Err(FleetError::Version {
-            found,
-            known: VERSION,
-        });
+        return Err(FleetError::version(found));
     }
     Ok(())
 }
