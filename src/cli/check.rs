@@ -1,5 +1,6 @@
 //! `bootwatch check`: is the configuration right, and what does it amount to?
 
+mod fleet;
 mod web;
 
 use std::fs::File;
@@ -39,7 +40,7 @@ pub struct Arguments {
     /// Print a configuration file with every key and its default instead
     #[arg(long)]
     pub example: bool,
-    /// Also try what the configuration names: the log, the store, the database, the web's address, each receiver's; nothing is sent
+    /// Also try what the configuration names: the log, the store, the fleet's database, the database, the web's address, each receiver's; nothing is sent
     #[arg(long)]
     pub live: bool,
     /// Only ask whether a bootwatch answers at web.listen, with or without TLS and users: for the health check of a container
@@ -97,6 +98,9 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         ("web", web::try_web(config.web.listen)),
         ("store", try_store(&config.store.path)),
     ];
+    if let Some(url) = &config.store.fleet {
+        trials.push(("store.fleet", fleet::try_fleet(url)));
+    }
     if let Some(file) = &config.web.config_file {
         let read = Guard::read(file).map_err(|error| error.to_string());
         let said = read.map(|_| format!("{} can be used", file.display()));
@@ -390,6 +394,13 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
         // The URL is a secret.
         Some(database) => writeln!(out, "  database: watched, in schema {}", database.schema)?,
         None => writeln!(out, "  database: not watched")?,
+    }
+    if config.store.fleet.is_some() {
+        // So is this one.
+        writeln!(
+            out,
+            "  store.fleet: boots and incidents are copied to a fleet's PostgreSQL"
+        )?;
     }
     if let Some(image) = &config.image {
         writeln!(out, "  image: {}", image.path.display())?;

@@ -6,6 +6,7 @@
 
 mod alerts_page;
 mod architecture;
+mod check_fleet;
 mod compose;
 mod config;
 mod dashboards;
