@@ -19,6 +19,7 @@ mod start;
 mod system;
 mod table;
 mod unit;
+mod units;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! What the unit's start depends on: its folder, its environment, other units.
 
 use super::facts::{Desk, Seen};
-use super::start::{FOLDERS, agent_of};
+use super::start::agent_of;
 use super::table::says;
 use super::unit::SPECIFIER;
+use super::units::FOLDERS;
 use super::{Check, Finding, Verdict};
 
 const ONLINE: &str = "network-online.target";

@@ -1,11 +1,10 @@
 //! Does anything start the agent? The unit, its enabling, the program and its script; `needs` has what else it depends on.
 
-use std::collections::BTreeMap;
-
 use super::agent::OBSOLETE;
 use super::facts::{Content, Desk, Seen};
 use super::table::says;
 use super::unit::{Command, SPECIFIER, Unit};
+use super::units::{FOLDERS, PULLS, is_null, pull_of, read_drop_ins};
 use super::{Check, Finding, Verdict};
 
 /// Names of the agent's unit, the usual one first.
@@ -15,15 +14,6 @@ pub(super) const UNITS: &[&str] = &[
     "vm-agent.service",
     "vm-api.service",
 ];
-/// Where systemd looks for units, in its order.
-pub(super) const FOLDERS: [&str; 4] = [
-    "/etc/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
-/// The target that is reached at boot, and the folders that say what belongs to it.
-const PULLS: &[&str] = &["multi-user.target.wants", "multi-user.target.requires"];
 /// For documentation: any program is accepted that exists and can be run.
 pub(super) const PROGRAMS: &[&str] = &[
     "`/usr/bin/node`",
@@ -97,8 +87,9 @@ fn found(desk: &mut Desk<'_>) -> Found {
                     unit,
                 }))
             }
-            Seen::Broken { target, .. } if target == "/dev/null" => masked(path),
-            Seen::Other { resolved } if resolved == "/dev/null" => masked(path),
+            seen if is_null(seen) => {
+                Found::Spoilt(path, "masked: systemd will never start it".to_owned())
+            }
             Seen::Broken { link, target } => {
                 let reason = format!("{link} links to {target}, which is not there");
                 Found::Spoilt(path, reason)
@@ -115,47 +106,6 @@ fn found(desk: &mut Desk<'_>) -> Found {
         }
     }
     enabled.or(first).unwrap_or(Found::Nothing)
-}
-
-/// What has systemd start the unit with the target: the first entry of its name, wherever links may lie.
-fn pull_of<'a>(desk: &mut Desk<'a>, name: &str) -> Option<(String, &'a Seen)> {
-    let places = FOLDERS.iter().flat_map(|folder| {
-        PULLS
-            .iter()
-            .map(move |pulls| format!("{folder}/{pulls}/{name}"))
-    });
-    let seen: Vec<(String, &Seen)> = places
-        .map(|place| {
-            let seen = desk.stat(&place);
-            (place, seen)
-        })
-        .collect();
-    seen.into_iter()
-        .find(|(_, seen)| !matches!(seen, Seen::Absent))
-}
-
-fn masked(path: String) -> Found {
-    Found::Spoilt(path, "masked: systemd will never start it".to_owned())
-}
-
-/// In the order of their names; of one name the first place counts, where it may be masked.
-fn read_drop_ins(desk: &mut Desk<'_>, name: &str, unit: &mut Unit) {
-    let mut places: BTreeMap<String, String> = BTreeMap::new();
-    for folder in FOLDERS {
-        let folder = format!("{folder}/{name}.d");
-        for drop_in in desk.names(&folder) {
-            if drop_in.ends_with(".conf") {
-                places
-                    .entry(drop_in.clone())
-                    .or_insert_with(|| format!("{folder}/{drop_in}"));
-            }
-        }
-    }
-    for place in places.values() {
-        if let Seen::File(file) = desk.text(place) {
-            unit.read(&file.text);
-        }
-    }
 }
 
 /// The script that the agent's unit starts, as an absolute path.

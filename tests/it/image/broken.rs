@@ -74,6 +74,33 @@ const CASES: &[Case] = &[
         also: &[],
     },
     Case {
+        name: "a drop-in for all services asks for a file that is not there",
+        damage: |tree| {
+            tree.write(
+                "/etc/systemd/system/service.d/10-proxy.conf",
+                "[Service]\nEnvironmentFile=/etc/proxy\n",
+            );
+        },
+        check: Check::Environment,
+        verdict: Verdict::Fail,
+        says: "/etc/proxy",
+        also: &[],
+    },
+    Case {
+        name: "a drop-in for all units whose names begin alike names a user that was never made",
+        damage: |tree| {
+            tree.write(
+                "/usr/lib/systemd/system/vm-browser-.service.d/10-user.conf",
+                "[Service]\nUser=agent\n",
+            );
+            tree.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+        },
+        check: Check::Account,
+        verdict: Verdict::Fail,
+        says: "User=agent",
+        also: &[],
+    },
+    Case {
         name: "there are units of two names, and none is enabled",
         damage: |tree| {
             tree.remove(WANTS)

@@ -240,6 +240,35 @@ fn a_drop_in_overrides_the_unit() {
 }
 
 #[test]
+fn of_drop_ins_of_one_name_the_unit_s_own_counts_and_the_first_place() {
+    let broken = "[Service]\nExecStart=\nExecStart=/usr/bin/gone\n";
+    let sound = "[Service]\nExecStart=\nExecStart=/usr/bin/node /opt/vm-browser-agent/server.js\n";
+    for (counts, other) in [
+        ("vm-browser-agent.service.d", "service.d"),
+        ("vm-browser-agent.service.d", "vm-.service.d"),
+        ("vm-browser-.service.d", "vm-.service.d"),
+        ("vm-.service.d", "service.d"),
+    ] {
+        let tree = Tree::healthy();
+        tree.write(&format!("/etc/systemd/system/{counts}/10.conf"), sound)
+            .write(&format!("/etc/systemd/system/{other}/10.conf"), broken);
+        accepts(counts, &tree);
+    }
+    let places = Tree::healthy();
+    let drop_in = "vm-browser-.service.d/10.conf";
+    places
+        .write(&format!("/etc/systemd/system/{drop_in}"), sound)
+        .write(&format!("/usr/lib/systemd/system/{drop_in}"), broken);
+    accepts("the first place", &places);
+    // Those of other units and other kinds are not read.
+    let others = Tree::healthy();
+    for folder in ["vm-browser.service.d", "vm-other-.service.d", "socket.d"] {
+        others.write(&format!("/etc/systemd/system/{folder}/10.conf"), broken);
+    }
+    accepts("of other units", &others);
+}
+
+#[test]
 fn an_optional_or_absent_environment_is_accepted() {
     for line in [
         "EnvironmentFile=-/etc/environment",
