@@ -14,6 +14,7 @@ mod conditions;
 mod facts;
 mod guest;
 mod needs;
+mod rivals;
 mod sight;
 mod start;
 mod system;

@@ -44,7 +44,7 @@ pub(super) fn preconditions(desk: &mut Desk<'_>) -> Vec<Finding> {
     }
 }
 
-fn conditions(desk: &mut Desk<'_>, unit: &Unit, path: &str) -> Vec<Finding> {
+pub(super) fn conditions(desk: &mut Desk<'_>, unit: &Unit, path: &str) -> Vec<Finding> {
     let (assertions, conditions): (Vec<_>, Vec<_>) = unit
         .conditions()
         .into_iter()

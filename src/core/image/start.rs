@@ -2,9 +2,10 @@
 
 use super::agent::OBSOLETE;
 use super::facts::{Content, Desk, Seen};
+use super::rivals::rivals;
 use super::table::says;
 use super::unit::{Command, SPECIFIER, Unit};
-use super::units::{FOLDERS, PULLS, is_null, pull_of, read_drop_ins};
+use super::units::{FOLDERS, PULLS, installed, is_copy, is_null, pull_of, read_drop_ins};
 use super::{Check, Finding, Verdict};
 
 /// Names of the agent's unit, the usual one first.
@@ -39,10 +40,10 @@ const PATH: &[&str] = &[
 
 /// The agent's unit.
 pub(super) struct Agent {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) path: String,
     /// Where its links lead.
-    resolved: String,
+    pub(super) resolved: String,
     pub(super) unit: Unit,
 }
 
@@ -60,18 +61,13 @@ fn found(desk: &mut Desk<'_>) -> Found {
     let asked: Vec<_> = UNITS
         .iter()
         .map(|name| {
-            let texts = FOLDERS.map(|folder| {
-                let path = format!("{folder}/{name}");
-                let seen = desk.text(&path);
-                (path, seen)
-            });
-            (*name, texts, pull_of(desk, name).is_some())
+            let installed = installed(desk, name);
+            (*name, installed, pull_of(desk, name).is_some())
         })
         .collect();
     let (mut enabled, mut first) = (None, None);
-    for (name, texts, is_enabled) in asked {
-        let there = |(_, seen): &(String, &Seen)| !matches!(seen, Seen::Absent);
-        let Some((path, seen)) = texts.into_iter().find(there) else {
+    for (name, installed, is_enabled) in asked {
+        let Some((path, seen)) = installed else {
             continue;
         };
         let this = match seen {
@@ -110,15 +106,20 @@ fn found(desk: &mut Desk<'_>) -> Found {
 
 /// The script that the agent's unit starts, as an absolute path.
 pub(super) fn script_of(desk: &mut Desk<'_>) -> Option<String> {
-    let Found::Unit(agent) = found(desk) else {
-        return None;
-    };
-    let command = agent.unit.starts()?;
+    match found(desk) {
+        Found::Unit(agent) => script_at(&agent.unit),
+        _ => None,
+    }
+}
+
+/// The script that a unit starts, as an absolute path.
+pub(super) fn script_at(unit: &Unit) -> Option<String> {
+    let command = unit.starts()?;
     let script = command.script()?;
     if script.starts_with('/') {
         return Some(script.to_owned());
     }
-    let folder = agent.unit.last("Service", "WorkingDirectory")?;
+    let folder = unit.last("Service", "WorkingDirectory")?;
     Some(format!(
         "{}/{script}",
         folder.trim_start_matches('-').trim_end_matches('/')
@@ -140,7 +141,12 @@ pub(super) fn unit(desk: &mut Desk<'_>) -> Vec<Finding> {
             agent.path,
             "has more than one ExecStart, of which only a oneshot service may have more: systemd refuses it",
         ),
-        Found::Unit(agent) => says(CHECK, Verdict::Pass, agent.path, "starts the agent"),
+        Found::Unit(agent) => match rivals(desk, &agent) {
+            rivals if rivals.is_empty() => {
+                says(CHECK, Verdict::Pass, agent.path, "starts the agent")
+            }
+            rivals => rivals,
+        },
         Found::Nothing => {
             let reason = format!(
                 "no unit starts the agent: neither this nor {}",
@@ -198,11 +204,7 @@ pub(super) fn enabled(desk: &mut Desk<'_>) -> Vec<Finding> {
             says(CHECK, Verdict::Pass, link, "enabled")
         }
         // Where its folder is a link, its own place is another one of that name.
-        Seen::File(file)
-            if PULLS
-                .iter()
-                .any(|pulls| file.resolved.contains(&format!("/{pulls}/"))) =>
-        {
+        Seen::File(file) if is_copy(&file.resolved) => {
             let reason = "a file and no link: systemd ignores it";
             says(CHECK, Verdict::Fail, link, reason)
         }

@@ -55,7 +55,7 @@ pub const TABLE: &[Row] = &[
         check: Check::Unit,
         asks: "a unit starts the agent",
         accepts: start::UNITS,
-        otherwise: "`fail`, for more than one `ExecStart`, too",
+        otherwise: "`fail`, for more than one `ExecStart`, too; `warn` another enabled unit that wants port 8080",
         is_injected: true,
         judge: start::unit,
     },

@@ -32,6 +32,24 @@ pub(super) fn pull_of<'a>(desk: &mut Desk<'a>, name: &str) -> Option<(String, &'
         .find(|(_, seen)| !matches!(seen, Seen::Absent))
 }
 
+/// The file of a unit: what is in the first of systemd's folders that has its name, which may mask it.
+pub(super) fn installed<'a>(desk: &mut Desk<'a>, name: &str) -> Option<(String, &'a Seen)> {
+    let places = FOLDERS.map(|folder| {
+        let path = format!("{folder}/{name}");
+        let seen = desk.text(&path);
+        (path, seen)
+    });
+    let mut places = places.into_iter();
+    places.find(|(_, seen)| !matches!(seen, Seen::Absent))
+}
+
+/// Is what wants a unit a file in that very folder, and no link to the unit? systemd ignores it.
+pub(super) fn is_copy(resolved: &str) -> bool {
+    PULLS
+        .iter()
+        .any(|pulls| resolved.contains(&format!("/{pulls}/")))
+}
+
 /// Does it lead to `/dev/null`? So units and drop-ins are masked; an image may have the device or not.
 pub(super) fn is_null(seen: &Seen) -> bool {
     match seen {

@@ -101,6 +101,37 @@ const CASES: &[Case] = &[
         also: &[],
     },
     Case {
+        name: "the unit of an older controller is enabled beside the one in use",
+        damage: |tree| {
+            let old = "/etc/systemd/system/vm-api.service";
+            let text = UNIT_TEXT.replace("/opt/vm-browser-agent", "/opt/vm-api");
+            tree.write(old, &text)
+                .write("/opt/vm-api/server.js", "http.createServer().listen(8080)")
+                .link(
+                    "/etc/systemd/system/multi-user.target.wants/vm-api.service",
+                    old,
+                );
+        },
+        check: Check::Unit,
+        verdict: Verdict::Warn,
+        says: "vm-browser-agent.service is enabled, and so is vm-api.service (/etc/systemd/system/vm-api.service)",
+        also: &[],
+    },
+    Case {
+        name: "a unit of any name starts the same agent",
+        damage: |tree| {
+            let twin = "/usr/lib/systemd/system/agent.service";
+            tree.write(twin, UNIT_TEXT).link(
+                "/etc/systemd/system/multi-user.target.wants/agent.service",
+                twin,
+            );
+        },
+        check: Check::Unit,
+        verdict: Verdict::Warn,
+        says: "agent.service (/usr/lib/systemd/system/agent.service), which starts /opt/vm-browser-agent/server.js",
+        also: &[],
+    },
+    Case {
         name: "there are units of two names, and none is enabled",
         damage: |tree| {
             tree.remove(WANTS)

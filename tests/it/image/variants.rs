@@ -269,6 +269,47 @@ fn of_drop_ins_of_one_name_the_unit_s_own_counts_and_the_first_place() {
 }
 
 #[test]
+fn units_that_do_not_want_the_port_are_no_rivals() {
+    let wants = |name: &str| format!("/etc/systemd/system/multi-user.target.wants/{name}.service");
+    let place = |name: &str| format!("/etc/systemd/system/{name}.service");
+    let old = UNIT_TEXT.replace("/opt/vm-browser-agent", "/opt/vm-api");
+    let with = |text: &str| {
+        let tree = Tree::healthy();
+        tree.write(&place("vm-api"), text)
+            .link(&wants("vm-api"), &place("vm-api"))
+            .write("/opt/vm-api/server.js", AGENT_TEXT);
+        tree
+    };
+    accepts("disabled", with(&old).remove(&wants("vm-api")));
+    accepts("without its script", with(&old).remove("/opt/vm-api"));
+    let skipped = old.replace(
+        "[Unit]",
+        "[Unit]\nConditionPathExists=!/opt/vm-browser-agent",
+    );
+    accepts("skipped", &with(&skipped));
+    let masked = with(&old);
+    masked
+        .remove(&place("vm-api"))
+        .link(&place("vm-api"), "/dev/null");
+    accepts("masked", &masked);
+    let other = Tree::healthy();
+    other
+        .write(
+            &place("webrtc"),
+            &UNIT_TEXT.replace("server.js", "webrtc-server.js"),
+        )
+        .link(&wants("webrtc"), &place("webrtc"))
+        .write("/opt/vm-browser-agent/webrtc-server.js", AGENT_TEXT);
+    accepts("on another port", &other);
+    // One unit under two names.
+    let alias = Tree::healthy();
+    alias
+        .link(&place("oauth-agent"), UNIT)
+        .link(&wants("oauth-agent"), UNIT);
+    accepts("an alias", &alias);
+}
+
+#[test]
 fn an_optional_or_absent_environment_is_accepted() {
     for line in [
         "EnvironmentFile=-/etc/environment",
