@@ -14,6 +14,8 @@ mod conditions;
 mod facts;
 mod guest;
 mod needs;
+mod network;
+mod online;
 mod rivals;
 mod sight;
 mod start;

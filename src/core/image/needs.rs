@@ -1,13 +1,12 @@
 //! What the unit's start depends on: its folder, its environment, other units.
 
 use super::facts::{Desk, Seen};
+use super::online::{ONLINE, Waiting, waiting};
 use super::start::agent_of;
 use super::table::says;
 use super::unit::SPECIFIER;
 use super::units::FOLDERS;
 use super::{Check, Finding, Verdict};
-
-const ONLINE: &str = "network-online.target";
 
 pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
     const CHECK: Check = Check::WorkingDirectory;
@@ -48,11 +47,9 @@ pub(super) fn ordering(desk: &mut Desk<'_>) -> Vec<Finding> {
     let named = ["After", "Wants", "Requires", "BindsTo", "Requisite"];
     let waits = named.iter().find(|key| unit.units(key).contains(&ONLINE));
     if let Some(key) = waits
-        && !someone_waits_for_the_network(desk)
+        && let Waiting::Nobody(why) = waiting(desk)
     {
-        let reason = format!(
-            "{key}={ONLINE}, and no enabled unit says when the network is up: the target is never reached"
-        );
+        let reason = format!("{key}={ONLINE}, and {why}: the target is never reached");
         findings.extend(says(CHECK, Verdict::Fail, agent.path.as_str(), reason));
     }
     for key in ["Requires", "BindsTo", "Requisite"] {
@@ -73,16 +70,6 @@ pub(super) fn ordering(desk: &mut Desk<'_>) -> Vec<Finding> {
         ),
         false => findings,
     }
-}
-
-fn someone_waits_for_the_network(desk: &mut Desk<'_>) -> bool {
-    FOLDERS.iter().any(|folder| {
-        let folder = format!("{folder}/{ONLINE}.wants");
-        let names = desk.names(&folder);
-        names
-            .iter()
-            .any(|name| name.ends_with(".service") && desk.is_file(&format!("{folder}/{name}")))
-    })
 }
 
 /// Is there a unit of this name, or the template that it is made from?

@@ -2,7 +2,7 @@
 
 use super::facts::{Desk, Facts, Look};
 use super::{Check, Finding, Verdict};
-use super::{account, agent, conditions, guest, needs, start, system};
+use super::{account, agent, conditions, guest, needs, network, start, system};
 
 /// One check. A new one is a word in [`Check`] and a row here.
 pub struct Row {
@@ -124,7 +124,7 @@ pub const TABLE: &[Row] = &[
         check: Check::Ordering,
         asks: "nothing is waited for that never comes",
         accepts: &[
-            "no `network-online.target`, or an enabled unit that waits for the network",
+            "no `network-online.target`, or an enabled unit that waits for the network and can work",
             "each required service is there",
         ],
         otherwise: "`fail`",
@@ -149,9 +149,10 @@ pub const TABLE: &[Row] = &[
             "NetworkManager",
             "`ip=` on the kernel's line",
         ],
-        otherwise: "`warn` several, or an address that every copy would have; `unknown` none in the image",
+        otherwise: "`warn` several, an address that every copy would have, or files that nothing applies (networkd masked or not \
+                    enabled, another interface's); `unknown` none in the image",
         is_injected: false,
-        judge: guest::network,
+        judge: network::network,
     },
     Row {
         check: Check::KernelModules,

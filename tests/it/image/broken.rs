@@ -3,7 +3,9 @@
 use bootwatch::core::image::{Check, Injection, Verdict, overall};
 use bootwatch::image::{Places, audit};
 
-use super::build::{AGENT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program, program_loaded_by};
+use super::build::{
+    AGENT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program, program_loaded_by,
+};
 use super::{objections, of};
 
 /// How an image is broken, and what must be said of it.
@@ -21,6 +23,22 @@ struct Case {
 fn unit(tree: &Tree, from: &str, to: &str) {
     assert!(UNIT_TEXT.contains(from), "{from}");
     tree.write(UNIT, &UNIT_TEXT.replace(from, to));
+}
+
+const WAIT_ONLINE: &str = "systemd-networkd-wait-online.service";
+
+/// The agent waits for the network, and a unit is enabled that says when it is up.
+fn waits_for_the_network(tree: &Tree) {
+    unit(
+        tree,
+        "After=network.target",
+        "Wants=network-online.target\nAfter=network-online.target",
+    );
+    let place = format!("/usr/lib/systemd/system/{WAIT_ONLINE}");
+    tree.write(&place, "[Service]\nExecStart=/bin/true\n").link(
+        &format!("/etc/systemd/system/network-online.target.wants/{WAIT_ONLINE}"),
+        &place,
+    );
 }
 
 const CASES: &[Case] = &[
@@ -482,6 +500,61 @@ const CASES: &[Case] = &[
         check: Check::Ordering,
         verdict: Verdict::Fail,
         says: "network-online.target",
+        also: &[],
+    },
+    Case {
+        name: "what waits for the network is masked",
+        damage: |tree| {
+            waits_for_the_network(tree);
+            tree.link(&format!("/etc/systemd/system/{WAIT_ONLINE}"), "/dev/null");
+        },
+        check: Check::Ordering,
+        verdict: Verdict::Fail,
+        says: "systemd-networkd-wait-online.service is masked",
+        also: &[],
+    },
+    Case {
+        name: "what waits for the network waits for what is not enabled",
+        damage: |tree| {
+            waits_for_the_network(tree);
+            tree.remove(NETWORKD_WANTS);
+        },
+        check: Check::Ordering,
+        verdict: Verdict::Fail,
+        says: "systemd-networkd-wait-online.service waits in vain, since systemd-networkd.service is not enabled",
+        also: &[(Check::Network, Verdict::Warn)],
+    },
+    Case {
+        name: "nothing applies what networkd is to do",
+        damage: |tree| {
+            tree.remove(NETWORKD_WANTS);
+        },
+        check: Check::Network,
+        verdict: Verdict::Warn,
+        says: "10-eth0.network: systemd-networkd.service is not enabled",
+        also: &[],
+    },
+    Case {
+        name: "networkd is masked",
+        damage: |tree| {
+            tree.link("/etc/systemd/system/systemd-networkd.service", "/dev/null");
+        },
+        check: Check::Network,
+        verdict: Verdict::Warn,
+        says: "systemd-networkd.service is masked",
+        also: &[],
+    },
+    Case {
+        name: "another interface is configured",
+        damage: |tree| {
+            tree.write(
+                "/etc/systemd/network/10-eth0.network",
+                "[Match]\nName=ens3\n[Network]\nDHCP=yes\n",
+            );
+        },
+        check: Check::Network,
+        verdict: Verdict::Warn,
+        says: "it matches Name=ens3 only",
         also: &[],
     },
     Case {

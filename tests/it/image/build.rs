@@ -11,6 +11,8 @@ use bootwatch::image::{Places, audit};
 pub(crate) const UNIT: &str = "/etc/systemd/system/vm-browser-agent.service";
 pub(crate) const WANTS: &str =
     "/etc/systemd/system/multi-user.target.wants/vm-browser-agent.service";
+pub(crate) const NETWORKD_WANTS: &str =
+    "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service";
 pub(crate) const AGENT: &str = "/opt/vm-browser-agent/server.js";
 pub(crate) const NODE: &str = "/usr/bin/node";
 /// What the complete build script writes, without what it added later.
@@ -85,6 +87,12 @@ impl Tree {
             "/etc/systemd/network/10-eth0.network",
             "[Match]\nName=eth0\n[Network]\nAddress=__VM_IP__/24\nGateway=192.168.100.1\nDNS=8.8.8.8\n",
         );
+        let networkd = "/usr/lib/systemd/system/systemd-networkd.service";
+        tree.write(
+            networkd,
+            "[Service]\nExecStart=/usr/lib/systemd/systemd-networkd\n",
+        );
+        tree.link(NETWORKD_WANTS, networkd);
         tree.write(
             "/usr/lib/modules/5.10.225/kernel/drivers/net/virtio_net.ko",
             "module",

@@ -2,7 +2,9 @@
 
 use bootwatch::core::image::{Check, Verdict};
 
-use super::build::{AGENT_TEXT, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program, program_loaded_by};
+use super::build::{
+    AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program, program_loaded_by,
+};
 use super::{objections, of};
 
 /// The healthy image with another unit in place of the usual one.
@@ -341,6 +343,43 @@ fn waiting_for_the_network_is_fine_where_somebody_says_when_it_is_up() {
         &format!("/lib/systemd/system/{service}"),
     );
     accepts("wait-online", &tree);
+}
+
+#[test]
+fn every_road_by_which_networkd_is_started_is_accepted() {
+    let networkd = "/usr/lib/systemd/system/systemd-networkd.service";
+    for place in [
+        "/etc/systemd/system/sysinit.target.wants/systemd-networkd.service",
+        "/usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service",
+        "/etc/systemd/system/sockets.target.wants/systemd-networkd.socket",
+    ] {
+        let tree = Tree::healthy();
+        tree.remove(NETWORKD_WANTS).link(place, networkd);
+        accepts(place, &tree);
+    }
+    // What waits for it requires it, as systemd ships it: that starts it, too.
+    let required = Tree::healthy();
+    let waits = "Wants=network-online.target\nAfter=network-online.target";
+    let service = "systemd-networkd-wait-online.service";
+    let place = format!("/usr/lib/systemd/system/{service}");
+    required
+        .remove(NETWORKD_WANTS)
+        .write(UNIT, &UNIT_TEXT.replace("After=network.target", waits))
+        .write(
+            &place,
+            "[Unit]\nBindsTo=systemd-networkd.service\n[Service]\nExecStart=/bin/true\n",
+        )
+        .link(
+            &format!("/etc/systemd/system/network-online.target.wants/{service}"),
+            &place,
+        );
+    accepts("required", &required);
+    let two = Tree::healthy();
+    two.write(
+        "/etc/systemd/network/05-other.network",
+        "[Match]\nName=ens3\n[Network]\nAddress=10.0.0.2/24\n",
+    );
+    accepts("another interface beside ours", &two);
 }
 
 #[test]
