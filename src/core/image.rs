@@ -13,6 +13,7 @@ mod agent;
 mod conditions;
 mod facts;
 mod guest;
+mod javascript;
 mod needs;
 mod network;
 mod online;

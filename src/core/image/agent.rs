@@ -1,6 +1,7 @@
 //! The agent's files.
 
-use super::facts::{Desk, File, Seen};
+use super::facts::{Desk, File, MAX_TEXT, Seen};
+use super::javascript::{is_cut_off, not_javascript};
 use super::start;
 use super::table::says;
 use super::{Check, Finding, Verdict};
@@ -15,6 +16,8 @@ pub(super) const AGENTS: &[&str] = &[
 pub(super) const OBSOLETE: &str = "/opt/vm-api/";
 /// The real agent's answer on `/health` has it, the placeholder's has not.
 const MARK: &str = "activeSessions";
+/// What serves says one of these.
+const SERVES: &[&str] = &["createServer", "listen("];
 
 /// The agent that is there: the one that the unit starts, else the first.
 fn found<'a>(desk: &mut Desk<'a>) -> Option<(String, &'a Seen)> {
@@ -67,11 +70,32 @@ fn judged(path: &str, file: &File) -> (Verdict, String) {
         );
         return (Verdict::Fail, reason);
     }
-    if !file.text.contains(MARK) {
+    if let Some(what) = not_javascript(&file.text) {
+        let reason = format!("{what} ({} bytes): it answers nothing", file.size);
+        return (Verdict::Fail, reason);
+    }
+    let is_real = file.text.contains(MARK);
+    if file.size <= MAX_TEXT as u64 && is_cut_off(&file.text) {
         let reason = format!(
-            "looks like a placeholder ({} bytes): it answers health checks, but knows no sessions",
+            "cut off: its {} bytes end within what they began, and Node.js runs no half of a script",
             file.size
         );
+        // Of a script of its kind that was only misread nobody is to be woken.
+        let verdict = if is_real {
+            Verdict::Warn
+        } else {
+            Verdict::Fail
+        };
+        return (verdict, reason);
+    }
+    if !is_real {
+        let says = match SERVES.iter().any(|word| file.text.contains(word)) {
+            true => "it answers health checks, but knows no sessions",
+            false => {
+                "it knows no sessions, and nothing in it serves: whether it answers health checks is not known"
+            }
+        };
+        let reason = format!("looks like a placeholder ({} bytes): {says}", file.size);
         return (Verdict::Warn, reason);
     }
     if path.starts_with(OBSOLETE) {

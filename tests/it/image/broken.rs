@@ -79,6 +79,70 @@ const CASES: &[Case] = &[
         also: &[],
     },
     Case {
+        name: "a page of an error was downloaded in the agent's place",
+        damage: |tree| {
+            tree.write(AGENT, "<!DOCTYPE html><html>404 Not Found</html>");
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "HTML",
+        also: &[],
+    },
+    Case {
+        name: "the agent is a pointer of git-lfs",
+        damage: |tree| {
+            tree.write(
+                AGENT,
+                "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 40212\n",
+            );
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "git-lfs",
+        also: &[],
+    },
+    Case {
+        name: "the agent is bytes that mean nothing",
+        damage: |tree| {
+            let bytes: Vec<u8> = (0..40_000_u32).map(|n| (n * n >> 3) as u8).collect();
+            tree.program(AGENT, &bytes);
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "no text",
+        also: &[],
+    },
+    Case {
+        name: "the agent's first block alone was written out",
+        damage: |tree| {
+            tree.write(AGENT, &format!("{AGENT_TEXT}{}", "\0".repeat(36_000)));
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "36000 of its bytes are zero",
+        also: &[],
+    },
+    Case {
+        name: "the agent is cut off",
+        damage: |tree| {
+            tree.write(AGENT, &AGENT_TEXT[..100]);
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "cut off",
+        also: &[],
+    },
+    Case {
+        name: "the agent is cut off near its end",
+        damage: |tree| {
+            tree.write(AGENT, &AGENT_TEXT[..AGENT_TEXT.len() - 20]);
+        },
+        check: Check::Agent,
+        verdict: Verdict::Warn,
+        says: "cut off",
+        also: &[],
+    },
+    Case {
         name: "a drop-in adds a second ExecStart",
         damage: |tree| {
             tree.write(
