@@ -71,6 +71,16 @@ pub struct File {
     pub digest: Option<[u8; 32]>,
 }
 
+impl File {
+    /// How long the program must be of which this is a piece; `None`: it is whole, or no program.
+    pub(super) fn cut_off(&self) -> Option<u64> {
+        match self.content {
+            Content::Program { length, .. } => length.filter(|length| *length > self.size),
+            Content::Empty | Content::Script(_) | Content::Other => None,
+        }
+    }
+}
+
 /// What a file is, by its first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -80,6 +90,9 @@ pub enum Content {
         machine: u16,
         /// What it asks to be loaded by; `None` of one that needs nothing, or does not say so in its first bytes.
         loader: Option<String>,
+        /// So many bytes it has by its own word: what of it is loaded ends there. `None`: it does not say so in its first
+        /// bytes.
+        length: Option<u64>,
     },
     /// What its `#!` names.
     Script(String),
@@ -95,6 +108,7 @@ impl Content {
                 Some(machine) => Content::Program {
                     machine,
                     loader: loader(head),
+                    length: length(head),
                 },
                 None => Content::Other,
             },
@@ -110,15 +124,31 @@ impl Content {
     }
 }
 
-/// Of a program of 64 bits, its bytes in the order of x86: the segment `PT_INTERP`.
+/// The header of a program of 64 bits.
+const HEADER: u64 = 64;
+
+/// Of a program of 64 bits, its bytes in the order of x86: where its segments are described, how long each description
+/// is, and how many there are.
+fn described(head: &[u8]) -> Option<(u64, u16, u16)> {
+    let is_read = head.get(4..6)? == [2, 1];
+    let first = long(head, 32).filter(|_| is_read)?;
+    Some((first, short(head, 54)?, short(head, 56)?))
+}
+
+/// The descriptions of its segments that are in its first bytes.
+fn segments(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (first, size, count) = described(head).unwrap_or_default();
+    (0..count).map_while(move |number| {
+        let at = u64::from(size).checked_mul(u64::from(number))?;
+        let at = usize::try_from(first.checked_add(at)?).ok()?;
+        head.get(at..at.checked_add(usize::from(size))?)
+    })
+}
+
+/// The segment `PT_INTERP`.
 fn loader(head: &[u8]) -> Option<String> {
     const PT_INTERP: u32 = 3;
-    let is_read = head.get(4..6)? == [2, 1];
-    let first = usize::try_from(long(head, 32)?).ok().filter(|_| is_read)?;
-    let (size, count) = (short(head, 54)?, short(head, 56)?);
-    (0..count).find_map(|number| {
-        let at = usize::from(size).checked_mul(usize::from(number))?;
-        let segment = head.get(first.checked_add(at)?..)?;
+    segments(head).find_map(|segment| {
         let kind = u32::from_le_bytes(*segment.first_chunk()?);
         let from = usize::try_from(long(segment, 8)?).ok()?;
         let length = usize::try_from(long(segment, 32)?).ok()?;
@@ -128,6 +158,24 @@ fn loader(head: &[u8]) -> Option<String> {
         let named = named.split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(named).into_owned())
     })
+}
+
+/// Where the last of what is loaded ends, and at least the descriptions of it.
+fn length(head: &[u8]) -> Option<u64> {
+    const PT_LOAD: u32 = 1;
+    // The header alone is longer than such a piece of it.
+    if head.get(4..6) == Some(&[2, 1]) && (head.len() as u64) < HEADER {
+        return Some(HEADER);
+    }
+    let (first, size, count) = described(head)?;
+    let end = first.checked_add(u64::from(size).checked_mul(u64::from(count))?);
+    let loaded = segments(head).filter_map(|segment| {
+        let kind = u32::from_le_bytes(*segment.first_chunk()?);
+        let end = long(segment, 8)?.checked_add(long(segment, 32)?);
+        // A sum beyond all numbers is beyond the file, too.
+        (kind == PT_LOAD).then(|| end.unwrap_or(u64::MAX))
+    });
+    Some(loaded.chain([end.unwrap_or(u64::MAX), HEADER]).max()?)
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {

@@ -163,6 +163,9 @@ pub(super) fn browser(desk: &mut Desk<'_>) -> Vec<Finding> {
             Content::Program { machine, .. } if !desk.facts.machine.runs(machine) => {
                 Some((*path, "of another machine"))
             }
+            Content::Program { .. } if file.cut_off().is_some() => {
+                Some((*path, "a program that was cut off"))
+            }
             Content::Program { .. } | Content::Script(_) => {
                 let reason = format!("{}, {} bytes", file.resolved, file.size);
                 return says(CHECK, Verdict::Pass, *path, reason);

@@ -1,7 +1,7 @@
 //! Does anything start the agent? The unit, its enabling, the program and its script; `needs` has what else it depends on.
 
 use super::agent::OBSOLETE;
-use super::facts::{Content, Desk, Seen};
+use super::facts::{Content, Desk, File, Seen};
 use super::rivals::rivals;
 use super::table::says;
 use super::unit::{Command, SPECIFIER, Unit};
@@ -327,9 +327,15 @@ pub(super) fn runnable(
     }
     let machine = desk.facts.machine;
     match &file.content {
+        Content::Program { machine: kind, .. }
+            if machine.runs(*kind) && file.cut_off().is_some() =>
+        {
+            (path, Verdict::Fail, torn(file))
+        }
         Content::Program {
             machine: kind,
             loader,
+            ..
         } if machine.runs(*kind) => {
             match loader.as_deref().and_then(|loader| unloaded(desk, loader)) {
                 Some((verdict, reason)) => (path, verdict, reason),
@@ -369,6 +375,15 @@ pub(super) fn runnable(
     }
 }
 
+/// How much of a program is there; it cannot be loaded like this.
+fn torn(file: &File) -> String {
+    let length = file.cut_off().unwrap_or(file.size);
+    format!(
+        "a program that was cut off: {} bytes of {length} at least",
+        file.size
+    )
+}
+
 /// Loaders of the usual C libraries: an image with one of them, but not the one that is asked for, is of another library.
 const LOADERS: &[&str] = &[
     "/lib64/ld-linux-x86-64.so.2",
@@ -380,6 +395,10 @@ const LOADERS: &[&str] = &[
 /// Why a program that asks for this loader is not run.
 fn unloaded(desk: &mut Desk<'_>, loader: &str) -> Option<(Verdict, String)> {
     match desk.stat(loader) {
+        Seen::File(file) if file.cut_off().is_some() => Some((
+            Verdict::Fail,
+            format!("its loader {loader} is {}", torn(file)),
+        )),
         Seen::File(_) => None,
         Seen::Unreadable(_) => Some((
             Verdict::Unknown,

@@ -71,7 +71,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         check: Check::Interpreter,
-        asks: "what `ExecStart` runs exists, may be run, and is of this machine and of the image's C library",
+        asks: "what `ExecStart` runs exists, is whole, may be run, and is of this machine and of the image's C library",
         accepts: start::PROGRAMS,
         otherwise: "`fail`",
         is_injected: true,

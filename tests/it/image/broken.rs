@@ -4,7 +4,7 @@ use bootwatch::core::image::{Check, Injection, Verdict, overall};
 use bootwatch::image::{Places, audit};
 
 use super::build::{
-    AGENT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program, program_loaded_by,
+    AGENT, AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program, program_loaded_by,
 };
 use super::{objections, of};
 
@@ -380,6 +380,48 @@ const CASES: &[Case] = &[
         check: Check::Interpreter,
         verdict: Verdict::Fail,
         says: "neither a program nor a script",
+        also: &[],
+    },
+    Case {
+        name: "node was cut off within what is loaded of it",
+        damage: |tree| {
+            tree.program(NODE, &program_loaded_by("/lib/ld.so")[..2_048]);
+            tree.program("/lib/ld.so", &program(true));
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "cut off: 2048 bytes of 4096",
+        also: &[],
+    },
+    Case {
+        name: "node was cut off within its first block",
+        damage: |tree| {
+            tree.program(NODE, &program_loaded_by("/lib/ld.so")[..100]);
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "cut off: 100 bytes of 176",
+        also: &[],
+    },
+    Case {
+        name: "node's loader was cut off",
+        damage: |tree| {
+            tree.program(NODE, &program_loaded_by("/lib/ld.so"));
+            tree.program("/lib/ld.so", &program(true)[..40]);
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "its loader /lib/ld.so is a program that was cut off",
+        also: &[],
+    },
+    Case {
+        name: "the browser was cut off",
+        damage: |tree| {
+            tree.program("/usr/lib/firefox/firefox", &program(true)[..60]);
+        },
+        check: Check::Browser,
+        verdict: Verdict::Warn,
+        says: "cut off",
         also: &[],
     },
     Case {

@@ -32,6 +32,7 @@ pub(crate) fn program(of_this_machine: bool) -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(18, 0);
     bytes.extend_from_slice(&machine.to_le_bytes());
+    bytes.resize(64, 0);
     bytes.resize(4_096, 7);
     bytes
 }
@@ -45,6 +46,10 @@ pub(crate) fn program_loaded_by(loader: &str) -> Vec<u8> {
     put(32, &(HEADER as u64).to_le_bytes());
     put(54, &SEGMENT.to_le_bytes());
     put(56, &2_u16.to_le_bytes());
+    // What is loaded: all of it.
+    put(HEADER, &1_u32.to_le_bytes());
+    put(HEADER + 8, &0_u64.to_le_bytes());
+    put(HEADER + 32, &4_096_u64.to_le_bytes());
     let segment = HEADER + usize::from(SEGMENT);
     let named = segment + usize::from(SEGMENT);
     put(segment, &3_u32.to_le_bytes());
