@@ -2,11 +2,16 @@
 
 use super::facts::{Desk, Seen};
 use super::online::{ONLINE, Waiting, waiting};
-use super::start::agent_of;
+use super::start::{agent_of, script_at};
 use super::table::says;
-use super::unit::SPECIFIER;
+use super::unit::{SPECIFIER, Unit};
 use super::units::FOLDERS;
 use super::{Check, Finding, Verdict};
+
+/// What a supervisor's script reads by itself.
+const ENVIRONMENT: &str = "/etc/environment";
+/// A line that takes only some of the file's lines is not killed by the others.
+const SKIPS: &[&str] = &["grep", "sed", "awk"];
 
 pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
     const CHECK: Check = Check::WorkingDirectory;
@@ -102,6 +107,26 @@ pub(super) fn environment(desk: &mut Desk<'_>) -> Vec<Finding> {
         .map(str::to_owned)
         .collect();
     let mut findings = Vec::new();
+    if let Some((script, dies)) = reading_script(desk, &agent.unit)
+        && !files
+            .iter()
+            .any(|named| named.trim_start_matches('-') == ENVIRONMENT)
+        && let Seen::File(file) = desk.text(ENVIRONMENT)
+    {
+        let bad = lines_of(ENVIRONMENT, &file.text, true);
+        let bad = bad.into_iter().filter(|bad| bad.verdict == Verdict::Fail);
+        findings.extend(bad.map(|mut bad| {
+            if dies {
+                bad.reason = format!("{} ({script} reads it)", bad.reason);
+            } else {
+                bad.verdict = Verdict::Warn;
+                bad.reason = format!(
+                    "has comments, and {script} sources it: a shell passes over them, other supervisors died of them"
+                );
+            }
+            bad
+        }));
+    }
     for named in &files {
         let path = named.trim_start_matches('-');
         if path.contains(['%', '*', '?']) {
@@ -135,6 +160,37 @@ pub(super) fn environment(desk: &mut Desk<'_>) -> Vec<Finding> {
         ),
         (true, [file, ..]) => says(CHECK, Verdict::Pass, file.trim_start_matches('-'), "fine"),
     }
+}
+
+/// The shell's script that the agent is started by, if it reads the environment's file by itself, and whether comments
+/// kill it: not where it is sourced as a script of the shell's own.
+fn reading_script(desk: &mut Desk<'_>, unit: &Unit) -> Option<(String, bool)> {
+    let command = unit.starts()?;
+    let script = match script_at(unit) {
+        Some(script) => script,
+        None => command.program.clone(),
+    };
+    if !command.is_shell() || !script.starts_with('/') {
+        return None;
+    }
+    let Seen::File(file) = desk.text(&script) else {
+        return None;
+    };
+    let lines = file.text.lines().map(str::trim).filter(|line| {
+        let takes_some = SKIPS.iter().any(|skips| line.contains(skips));
+        !line.starts_with('#') && line.contains(ENVIRONMENT) && !takes_some
+    });
+    let sources = |line: &str| {
+        let words = line
+            .split([' ', ';', '&', '\t'])
+            .filter(|word| !word.is_empty());
+        let words: Vec<&str> = words.collect();
+        words
+            .windows(2)
+            .any(|pair| matches!(pair, ["." | "source", ENVIRONMENT]))
+    };
+    let dies: Vec<bool> = lines.map(|line| !sources(line)).collect();
+    (!dies.is_empty()).then(|| (script, dies.contains(&true)))
 }
 
 /// What is wrong with an environment file's lines. They may hold secrets, so only their numbers are told.

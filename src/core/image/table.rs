@@ -135,7 +135,7 @@ pub const TABLE: &[Row] = &[
         check: Check::Environment,
         asks: "each `EnvironmentFile` exists and can be read by who reads it",
         accepts: &["none", "a file of settings", "`-` before it"],
-        otherwise: "`fail`, also for comments where a supervisor script reads it; `warn` a line that is no setting",
+        otherwise: "`fail`, also for comments where a supervisor script reads it, by the unit or by itself; `warn` a line that is no setting",
         is_injected: false,
         judge: needs::environment,
     },

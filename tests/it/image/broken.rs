@@ -4,7 +4,8 @@ use bootwatch::core::image::{Check, Injection, Verdict, overall};
 use bootwatch::image::{Places, audit};
 
 use super::build::{
-    AGENT, AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program, program_loaded_by,
+    AGENT, AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, places, program,
+    program_loaded_by,
 };
 use super::{objections, of};
 
@@ -23,6 +24,22 @@ struct Case {
 fn unit(tree: &Tree, from: &str, to: &str) {
     assert!(UNIT_TEXT.contains(from), "{from}");
     tree.write(UNIT, &UNIT_TEXT.replace(from, to));
+}
+
+/// The agent is started by a shell's script with this line, and the unit names no file of settings.
+pub(super) fn supervised(tree: &Tree, line: &str) {
+    let text = UNIT_TEXT
+        .replace("EnvironmentFile=/etc/environment\n", "")
+        .replace(
+            "/usr/bin/node /opt/vm-browser-agent/server.js",
+            "/bin/bash /opt/vm-browser-agent/supervisor.sh",
+        );
+    tree.write(UNIT, &text)
+        .program("/bin/bash", &program(true))
+        .write(
+            "/opt/vm-browser-agent/supervisor.sh",
+            &format!("#!/bin/bash\n{line}\nnode server.js\n"),
+        );
 }
 
 const WAIT_ONLINE: &str = "systemd-networkd-wait-online.service";
@@ -708,6 +725,28 @@ const CASES: &[Case] = &[
         check: Check::Environment,
         verdict: Verdict::Fail,
         says: "line 2 is a comment",
+        also: &[],
+    },
+    Case {
+        name: "the supervisor's script reads a file with a comment by itself",
+        damage: |tree| {
+            supervised(tree, "export $(cat /etc/environment | xargs)");
+            tree.write("/etc/environment", "# made by the build\nLANG=C\n");
+        },
+        check: Check::Environment,
+        verdict: Verdict::Fail,
+        says: "line 1 is a comment, on which the supervisor's script dies (/opt/vm-browser-agent/supervisor.sh reads it)",
+        also: &[],
+    },
+    Case {
+        name: "the supervisor's script sources a file with a comment",
+        damage: |tree| {
+            supervised(tree, "set -a; . /etc/environment; set +a");
+            tree.write("/etc/environment", "# made by the build\nLANG=C\n");
+        },
+        check: Check::Environment,
+        verdict: Verdict::Warn,
+        says: "supervisor.sh sources it",
         also: &[],
     },
     Case {

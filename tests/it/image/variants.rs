@@ -271,6 +271,27 @@ fn of_drop_ins_of_one_name_the_unit_s_own_counts_and_the_first_place() {
 }
 
 #[test]
+fn a_supervisors_script_that_no_comment_reaches_is_accepted() {
+    for (line, text) in [
+        ("export $(cat /etc/environment | xargs)", "LANG=C\n"),
+        (
+            "export $(grep -v '^#' /etc/environment | xargs)",
+            "# made by the build\nLANG=C\n",
+        ),
+        (
+            "# /etc/environment is not read",
+            "# made by the build\nLANG=C\n",
+        ),
+        ("cd /", "# made by the build\nLANG=C\n"),
+    ] {
+        let tree = Tree::healthy();
+        super::broken::supervised(&tree, line);
+        tree.write("/etc/environment", text);
+        accepts(line, &tree);
+    }
+}
+
+#[test]
 fn units_that_do_not_want_the_port_are_no_rivals() {
     let wants = |name: &str| format!("/etc/systemd/system/multi-user.target.wants/{name}.service");
     let place = |name: &str| format!("/etc/systemd/system/{name}.service");
