@@ -292,8 +292,12 @@ fn see(volume: &Volume<'_>, look: &Look) -> Seen {
 }
 
 fn seen(volume: &Volume<'_>, look: &Look) -> Result<Seen, Ext4Error> {
-    let (inode, resolved) = match resolve(volume, &look.path)? {
-        Place::Found { inode, path } => (inode, path),
+    let (inode, resolved, guards) = match resolve(volume, &look.path)? {
+        Place::Found {
+            inode,
+            path,
+            guards,
+        } => (inode, path, guards),
         Place::Absent => return Ok(Seen::Absent),
         Place::Broken { link, target } => return Ok(Seen::Broken { link, target }),
     };
@@ -320,6 +324,7 @@ fn seen(volume: &Volume<'_>, look: &Look) -> Result<Seen, Ext4Error> {
     Ok(Seen::File(image::File {
         resolved,
         is_executable: inode.mode & 0o111 != 0,
+        guards,
         size: inode.size,
         content: Content::of(contents.get(..HEAD).unwrap_or(&contents)),
         digest: (look.how == How::Digest && is_whole).then(|| sha256(&contents)),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::ext4::{Ext4Error, Inode, Kind, Volume};
+use crate::core::image::Guard;
 
 /// As Linux: more links in one path are a circle.
 const MAX_LINKS: usize = 40;
@@ -19,6 +20,8 @@ pub(super) enum Place {
         inode: Box<Inode>,
         /// Without links.
         path: String,
+        /// Each folder on the way, also to links, and what was found.
+        guards: Vec<Guard>,
     },
     Absent,
     /// A link on the way leads nowhere, or in circles.
@@ -34,6 +37,7 @@ pub(super) fn resolve(volume: &Volume<'_>, path: &str) -> Result<Place, Ext4Erro
     let mut way: Vec<(String, Inode)> = Vec::new();
     let mut here = volume.root()?;
     let (mut links, mut walked) = (0, 0);
+    let mut guards: Vec<Guard> = Vec::new();
     // A part of what was asked for that is missing is absent; a part of a link's target makes the link a broken one.
     while let Some((part, from)) = parts.pop_front() {
         walked += 1;
@@ -51,6 +55,7 @@ pub(super) fn resolve(volume: &Volume<'_>, path: &str) -> Result<Place, Ext4Erro
         if here.kind != Kind::Folder {
             return Ok(nowhere(from));
         }
+        meet(&mut guards, shown(&way), &here);
         let Some(inode) = volume.entry(&here, part.as_bytes())? else {
             return Ok(nowhere(from));
         };
@@ -78,10 +83,33 @@ pub(super) fn resolve(volume: &Volume<'_>, path: &str) -> Result<Place, Ext4Erro
         path if path.is_empty() => "/".to_owned(),
         path => path,
     };
+    guards.push(guard(path.clone(), &here));
     Ok(Place::Found {
         inode: Box::new(here),
         path,
+        guards,
     })
+}
+
+/// A folder counts once.
+fn meet(guards: &mut Vec<Guard>, path: String, folder: &Inode) {
+    let path = match path.is_empty() {
+        true => "/".to_owned(),
+        false => path,
+    };
+    if !guards.iter().any(|met| met.path == path) {
+        guards.push(guard(path, folder));
+    }
+}
+
+fn guard(path: String, inode: &Inode) -> Guard {
+    Guard {
+        path,
+        mode: inode.mode,
+        owner: inode.owner,
+        group: inode.group,
+        has_more: inode.has_attributes,
+    }
 }
 
 fn nowhere(from: Option<Link>) -> Place {

@@ -2,6 +2,7 @@
 
 use super::facts::{Desk, File, MAX_TEXT, Seen};
 use super::javascript::{is_cut_off, not_javascript};
+use super::reach::{READ, barrier};
 use super::start;
 use super::table::says;
 use super::{Check, Finding, Verdict};
@@ -44,6 +45,12 @@ pub(super) fn agent(desk: &mut Desk<'_>) -> Vec<Finding> {
     match seen {
         Seen::File(file) => {
             let (verdict, reason) = judged(&path, file);
+            if verdict != Verdict::Fail
+                && let Ok(agent) = start::agent_of(desk, CHECK)
+                && let Some(barrier) = barrier(desk, &agent, CHECK, &path, &[READ])
+            {
+                return barrier;
+            }
             says(CHECK, verdict, path, reason)
         }
         Seen::Broken { link, target } => says(

@@ -63,12 +63,25 @@ pub struct File {
     /// Where the links led.
     pub resolved: String,
     pub is_executable: bool,
+    /// The folders on the way to it, from the root on, and itself.
+    pub guards: Vec<Guard>,
     pub size: u64,
     pub content: Content,
     /// Of [`How::Text`]; what is not UTF-8 is replaced.
     pub text: String,
     /// Of [`How::Digest`]: SHA-256.
     pub digest: Option<[u8; 32]>,
+}
+
+/// Who may do what with a file or a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    pub path: String,
+    pub mode: u16,
+    pub owner: u32,
+    pub group: u32,
+    /// It has extended attributes, which may grant more and are not read.
+    pub has_more: bool,
 }
 
 impl File {

@@ -2,6 +2,7 @@
 
 use super::agent::OBSOLETE;
 use super::facts::{Content, Desk, File, Seen};
+use super::reach::{READ, RUN, barrier};
 use super::rivals::rivals;
 use super::table::says;
 use super::unit::{Command, SPECIFIER, Unit};
@@ -261,7 +262,7 @@ fn place_of<'a>(desk: &mut Desk<'a>, program: &str) -> (String, &'a Seen) {
 
 pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
     const CHECK: Check = Check::Interpreter;
-    let (_, command) = match command_of(desk, CHECK) {
+    let (agent, command) = match command_of(desk, CHECK) {
         Ok(found) => found,
         Err(findings) => return findings,
     };
@@ -272,6 +273,16 @@ pub(super) fn interpreter(desk: &mut Desk<'_>) -> Vec<Finding> {
         return says(CHECK, Verdict::Unknown, command.program, reason);
     }
     let (path, verdict, reason) = runnable(desk, &command.program, "ExecStart", 0);
+    if verdict == Verdict::Pass {
+        // Who interprets a script reads it.
+        let hows: &[u16] = match desk.stat(&path) {
+            Seen::File(file) if matches!(file.content, Content::Script(_)) => &[RUN, READ],
+            _ => &[RUN],
+        };
+        if let Some(barrier) = barrier(desk, &agent, CHECK, &path, hows) {
+            return barrier;
+        }
+    }
     if verdict != Verdict::Pass || !command.is_shell() {
         return says(CHECK, verdict, path, reason);
     }
@@ -443,6 +454,9 @@ pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
     };
     if path.contains('%') {
         return says(CHECK, Verdict::Unknown, path, SPECIFIER);
+    }
+    if let Some(barrier) = barrier(desk, &agent, CHECK, &path, &[READ]) {
+        return barrier;
     }
     match desk.stat(&path) {
         Seen::File(file) if file.size == 0 => says(CHECK, Verdict::Fail, path, "empty"),

@@ -39,7 +39,7 @@ pub const TABLE: &[Row] = &[
         check: Check::Agent,
         asks: "the agent is there",
         accepts: agent::AGENTS,
-        otherwise: "`fail`, for what is no JavaScript or is cut off, too; `warn` a placeholder, or the obsolete place",
+        otherwise: "`fail`, for what is no JavaScript, is cut off, or may not be read by the unit's user, too; `warn` a placeholder, or the obsolete place",
         is_injected: true,
         judge: agent::agent,
     },

@@ -13,6 +13,8 @@ pub(super) struct Unit {
 pub(super) struct Command {
     pub(super) program: String,
     pub(super) arguments: Vec<String>,
+    /// It runs as root, whoever the unit's user is: `+` or `!` stands before it.
+    pub(super) is_privileged: bool,
 }
 
 /// `ConditionPathExists=|!/x`.
@@ -174,9 +176,13 @@ fn command(line: &str) -> Option<(Command, bool)> {
     let command = Command {
         program: program.to_owned(),
         arguments: words.collect(),
+        is_privileged: marks.contains(['+', '!']),
     };
     let command = match command.program.ends_with("/env") {
-        true => behind_env(command.arguments)?,
+        true => Command {
+            is_privileged: command.is_privileged,
+            ..behind_env(command.arguments)?
+        },
         false => command,
     };
     Some((command, marks.contains('-')))
@@ -193,6 +199,7 @@ fn behind_env(arguments: Vec<String>) -> Option<Command> {
                 return Some(Command {
                     program: word,
                     arguments: words.collect(),
+                    is_privileged: false,
                 });
             }
         }

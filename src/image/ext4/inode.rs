@@ -27,6 +27,9 @@ pub(in crate::image) struct Inode {
     pub(in crate::image) kind: Kind,
     pub(in crate::image) mode: u16,
     pub(in crate::image) owner: u32,
+    pub(in crate::image) group: u32,
+    /// It has extended attributes, as lists of access are.
+    pub(in crate::image) has_attributes: bool,
     pub(in crate::image) size: u64,
     flags: u32,
     root: [u8; ROOT],
@@ -76,6 +79,8 @@ impl Volume<'_> {
             kind,
             mode,
             owner: u32::from(u16_at(&raw, 0x2)) | u32::from(u16_at(&raw, 0x78)) << 16,
+            group: u32::from(u16_at(&raw, 0x18)) | u32::from(u16_at(&raw, 0x7a)) << 16,
+            has_attributes: has_attributes(&raw),
             size: u64_of(u32_at(&raw, 0x6c), u32_at(&raw, 0x4)),
             flags: u32_at(&raw, 0x20),
             root,
@@ -235,6 +240,15 @@ impl Volume<'_> {
             blocks: 1,
         })
     }
+}
+
+/// In a block of their own, or behind the inode's fields.
+fn has_attributes(raw: &[u8]) -> bool {
+    const MAGIC: u32 = 0xea02_0000;
+    let behind = 128 + usize::from(u16_at(raw, 0x80));
+    u32_at(raw, 0x68) != 0
+        || u16_at(raw, 0x76) != 0
+        || (raw.len() > 128 && u32_at(raw, behind) == MAGIC)
 }
 
 /// Does an inode have the checksum that it says?

@@ -26,6 +26,16 @@ fn unit(tree: &Tree, from: &str, to: &str) {
     tree.write(UNIT, &UNIT_TEXT.replace(from, to));
 }
 
+/// The unit has these lines, and there is an account `agent`, whose number no file of the image has.
+pub(super) fn runs_as(tree: &Tree, lines: &str) {
+    unit(tree, "Type=simple", lines);
+    tree.write(
+        "/etc/passwd",
+        "root:x:0:0::/root:/bin/sh\nagent:x:64998:64998::/:\n",
+    )
+    .write("/etc/group", "root:x:0:\nagent:x:64998:\n");
+}
+
 /// The agent is started by a shell's script with this line, and the unit names no file of settings.
 pub(super) fn supervised(tree: &Tree, line: &str) {
     let text = UNIT_TEXT
@@ -516,6 +526,39 @@ const CASES: &[Case] = &[
         check: Check::Account,
         verdict: Verdict::Fail,
         says: "User=agent",
+        also: &[],
+    },
+    Case {
+        name: "the agent's file may be read by root only, and another user runs it",
+        damage: |tree| {
+            runs_as(tree, "User=agent");
+            tree.mode(AGENT, 0o600);
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "/opt/vm-browser-agent/server.js may not be read by agent (mode 0600",
+        also: &[(Check::Script, Verdict::Fail)],
+    },
+    Case {
+        name: "the agent's folder may be entered by root only, and another user runs it",
+        damage: |tree| {
+            runs_as(tree, "User=64999\nGroup=64999");
+            tree.mode("/opt/vm-browser-agent", 0o700);
+        },
+        check: Check::Script,
+        verdict: Verdict::Fail,
+        says: "/opt/vm-browser-agent may not be entered by 64999 (mode 0700",
+        also: &[(Check::Agent, Verdict::Fail)],
+    },
+    Case {
+        name: "node may be run by its group only, and another user runs it",
+        damage: |tree| {
+            runs_as(tree, "User=agent");
+            tree.mode(NODE, 0o750);
+        },
+        check: Check::Interpreter,
+        verdict: Verdict::Fail,
+        says: "/usr/bin/node may not be run by agent (mode 0750",
         also: &[],
     },
     Case {

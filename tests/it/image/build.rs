@@ -141,6 +141,11 @@ impl Tree {
         self
     }
 
+    pub(crate) fn mode(&self, path: &str, mode: u32) -> &Tree {
+        fs::set_permissions(self.place(path), fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
     pub(crate) fn link(&self, path: &str, target: &str) -> &Tree {
         symlink(target, self.place(path)).unwrap();
         self
@@ -169,6 +174,7 @@ impl Tree {
         let made = Command::new(tool("mke2fs"))
             .args(["-q", "-F"])
             .args(&self.options)
+            .args(["-E", "root_owner=0:0"])
             .arg("-d")
             .arg(self.root())
             .arg(&path)

@@ -3,7 +3,8 @@
 use bootwatch::core::image::{Check, Verdict};
 
 use super::build::{
-    AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program, program_loaded_by,
+    AGENT, AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program,
+    program_loaded_by,
 };
 use super::{objections, of};
 
@@ -289,6 +290,37 @@ fn a_supervisors_script_that_no_comment_reaches_is_accepted() {
         tree.write("/etc/environment", text);
         accepts(line, &tree);
     }
+}
+
+#[test]
+fn what_the_units_user_may_read_is_accepted() {
+    // The tree's files have whoever runs the test as their owner.
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata("/proc/self").unwrap());
+    for (lines, mode) in [
+        ("User=agent".to_owned(), 0o644),
+        ("User=root".to_owned(), 0o600),
+        (format!("User={own}"), 0o600),
+        (format!("User=64999\nGroup={group}"), 0o640),
+        (format!("User=64999\nSupplementaryGroups={group}"), 0o640),
+        (
+            "User=agent\nAmbientCapabilities=CAP_DAC_READ_SEARCH".to_owned(),
+            0o600,
+        ),
+        ("User=agent\nDynamicUser=yes".to_owned(), 0o600),
+    ] {
+        let tree = Tree::healthy();
+        super::broken::runs_as(&tree, &lines);
+        tree.mode(AGENT, mode);
+        accepts(&lines, &tree);
+    }
+    let privileged = Tree::healthy();
+    super::broken::runs_as(&privileged, "User=agent");
+    let text = UNIT_TEXT.replace("Type=simple", "User=agent");
+    privileged
+        .write(UNIT, &text.replace("ExecStart=", "ExecStart=+"))
+        .mode(AGENT, 0o600);
+    accepts("as root by a mark", &privileged);
 }
 
 #[test]

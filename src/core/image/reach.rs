@@ -1,0 +1,154 @@
+//! May the unit's user reach what the unit starts? Modes and owners of each folder on the way and of the file itself.
+
+use super::facts::{Desk, Guard, Seen};
+use super::start::Agent;
+use super::table::says;
+use super::unit::Unit;
+use super::{Check, Finding, Verdict};
+
+const USERS: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
+/// Bits of a mode, as the last digit has them.
+pub(super) const READ: u16 = 4;
+pub(super) const RUN: u16 = 1;
+
+/// Whom the unit runs as.
+struct Who {
+    name: String,
+    user: u32,
+    groups: Vec<u32>,
+}
+
+/// What keeps the unit's user from a file or a folder, and whether it is certain.
+struct Bar {
+    reason: String,
+    /// Attributes that are not read may grant more than the mode does.
+    is_certain: bool,
+}
+
+/// Why the agent's user cannot use what lies there in this way; `None`: it can, or it is not known who it is.
+fn barred(desk: &mut Desk<'_>, agent: &Agent, path: &str, how: u16) -> Option<Bar> {
+    let guards = match desk.stat(path) {
+        Seen::File(file) => &file.guards,
+        _ => return None,
+    };
+    let who = who(desk, &agent.unit)?;
+    let (last, folders) = guards.split_last()?;
+    let folders = folders.iter().map(|folder| (folder, RUN));
+    let mut steps = folders.chain([(last, how)]);
+    steps.find_map(|(guard, needed)| {
+        let is_granted = who.is_granted(guard, needed);
+        (!is_granted).then(|| Bar {
+            reason: format!(
+                "{} {} by {} (mode {:04o}, owner {}, group {})",
+                guard.path,
+                match (std::ptr::eq(guard, last), needed) {
+                    (false, _) => "may not be entered",
+                    (true, RUN) => "may not be run",
+                    (true, _) => "may not be read",
+                },
+                who.name,
+                guard.mode & 0o7777,
+                guard.owner,
+                guard.group
+            ),
+            is_certain: !guard.has_more,
+        })
+    })
+}
+
+impl Who {
+    fn is_granted(&self, guard: &Guard, needed: u16) -> bool {
+        let shift = match () {
+            () if self.user == guard.owner => 6,
+            () if self.groups.contains(&guard.group) => 3,
+            () => 0,
+        };
+        guard.mode >> shift & needed == needed
+    }
+}
+
+/// Whom it runs as, where that is anybody but root and can be told.
+fn who(desk: &mut Desk<'_>, unit: &Unit) -> Option<Who> {
+    let name = unit.last("Service", "User")?;
+    let is_capable = unit
+        .all("Service", "AmbientCapabilities")
+        .iter()
+        .any(|named| named.contains("CAP_DAC_"));
+    let is_dynamic = unit.last("Service", "DynamicUser").is_some();
+    let is_privileged = unit.starts().is_some_and(|command| command.is_privileged);
+    if is_capable || is_dynamic || is_privileged || name.contains('%') {
+        return None;
+    }
+    let users = text_of(desk, USERS)?;
+    let listed = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (named, user, group) = (fields.next()?, fields.nth(1)?, fields.next()?);
+        let is_it = named == name || user == name;
+        is_it.then_some((named.to_owned(), user.parse().ok()?, group.parse().ok()?))
+    });
+    let (login, user, group): (String, u32, Option<u32>) = match (listed, name.parse()) {
+        (Some((login, user, group)), _) => (login, user, Some(group)),
+        (None, Ok(user)) => (name.to_owned(), user, None),
+        // Made at boot, with a number that is not known.
+        (None, Err(_)) => return None,
+    };
+    if user == 0 {
+        return None;
+    }
+    let listed = text_of(desk, GROUPS).unwrap_or_default();
+    let named: Vec<&str> = unit
+        .all("Service", "SupplementaryGroups")
+        .into_iter()
+        .flat_map(str::split_ascii_whitespace)
+        .chain(unit.last("Service", "Group"))
+        .collect();
+    let mut groups: Vec<u32> = named.iter().filter_map(|name| name.parse().ok()).collect();
+    if unit.last("Service", "Group").is_none() {
+        groups.extend(group);
+    }
+    for line in listed.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        if let [group, _, number, members] = fields.as_slice()
+            && (named.contains(group) || members.split(',').any(|member| member == login))
+        {
+            groups.extend(number.parse::<u32>().ok());
+        }
+    }
+    Some(Who {
+        name: name.to_owned(),
+        user,
+        groups,
+    })
+}
+
+/// The same as a finding: it fails where the modes are all there is.
+pub(super) fn barrier(
+    desk: &mut Desk<'_>,
+    agent: &Agent,
+    check: Check,
+    path: &str,
+    hows: &[u16],
+) -> Option<Vec<Finding>> {
+    let bar = hows
+        .iter()
+        .find_map(|how| barred(desk, agent, path, *how))?;
+    let (verdict, reason) = match bar.is_certain {
+        true => (Verdict::Fail, bar.reason),
+        false => (
+            Verdict::Unknown,
+            format!(
+                "{}; it has attributes, which may grant it and are not read",
+                bar.reason
+            ),
+        ),
+    };
+    Some(says(check, verdict, path, reason))
+}
+
+fn text_of<'a>(desk: &mut Desk<'a>, path: &str) -> Option<&'a str> {
+    match desk.text(path) {
+        Seen::File(file) => Some(&file.text),
+        _ => None,
+    }
+}
