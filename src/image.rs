@@ -299,7 +299,7 @@ fn seen(volume: &Volume<'_>, look: &Look) -> Result<Seen, Ext4Error> {
             guards,
         } => (inode, path, guards),
         Place::Absent => return Ok(Seen::Absent),
-        Place::Broken { link, target } => return Ok(Seen::Broken { link, target }),
+        Place::Broken { link, target, how } => return Ok(Seen::Broken { link, target, how }),
     };
     match inode.kind {
         Kind::File => {}

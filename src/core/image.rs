@@ -37,8 +37,8 @@ use crate::core::event::{Timestamp, words};
 use crate::core::rule::Severity;
 
 pub use facts::{
-    Content, Disk, Facts, File, Guard, Host, How, Kernel, Look, MAX_LIST, MAX_TEXT, Machine, Seen,
-    Source, Stamp, Trouble,
+    Astray, Content, Disk, Facts, File, Guard, Host, How, Kernel, Look, MAX_LIST, MAX_TEXT,
+    Machine, Seen, Source, Stamp, Trouble,
 };
 pub use sight::{InjectionSight, SourceSight};
 pub use table::{Judged, Row, TABLE, judge, unreadable};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::ext4::{Ext4Error, Inode, Kind, Volume};
-use crate::core::image::Guard;
+use crate::core::image::{Astray, Guard};
 
 /// As Linux: more links in one path are a circle.
 const MAX_LINKS: usize = 40;
@@ -28,6 +28,7 @@ pub(super) enum Place {
     Broken {
         link: String,
         target: String,
+        how: Astray,
     },
 }
 
@@ -38,6 +39,7 @@ pub(super) fn resolve(volume: &Volume<'_>, path: &str) -> Result<Place, Ext4Erro
     let mut here = volume.root()?;
     let (mut links, mut walked) = (0, 0);
     let mut guards: Vec<Guard> = Vec::new();
+    let mut met: Vec<(String, usize)> = Vec::new();
     // A part of what was asked for that is missing is absent; a part of a link's target makes the link a broken one.
     while let Some((part, from)) = parts.pop_front() {
         walked += 1;
@@ -67,9 +69,18 @@ pub(super) fn resolve(volume: &Volume<'_>, path: &str) -> Result<Place, Ext4Erro
         let target = volume.target(&inode)?;
         let link = format!("{}/{part}", shown(&way));
         links += 1;
+        // The same link with the same way to go behind it was met before: it will be met for ever.
+        let state = (link, parts.len());
         if links > MAX_LINKS {
-            return Ok(Place::Broken { link, target });
+            let how = match met.contains(&state) {
+                true => Astray::Circle,
+                false => Astray::TooMany,
+            };
+            let (link, _) = state;
+            return Ok(Place::Broken { link, target, how });
         }
+        met.push(state.clone());
+        let (link, _) = state;
         let link: Link = Rc::new((link, target));
         let behind = std::mem::take(&mut parts);
         parts.extend(parts_of(&link.1, Some(&link)));
@@ -116,7 +127,11 @@ fn nowhere(from: Option<Link>) -> Place {
     match from {
         Some(link) => {
             let (link, target) = Rc::unwrap_or_clone(link);
-            Place::Broken { link, target }
+            Place::Broken {
+                link,
+                target,
+                how: Astray::Nowhere,
+            }
         }
         None => Place::Absent,
     }

@@ -53,11 +53,11 @@ pub(super) fn agent(desk: &mut Desk<'_>) -> Vec<Finding> {
             }
             says(CHECK, verdict, path, reason)
         }
-        Seen::Broken { link, target } => says(
+        Seen::Broken { link, target, how } => says(
             CHECK,
             Verdict::Fail,
             path,
-            format!("{link} links to {target}, which is not there"),
+            format!("{link} {}", how.says(target)),
         ),
         Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
         Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => {

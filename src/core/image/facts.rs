@@ -38,6 +38,7 @@ pub enum Seen {
     Broken {
         link: String,
         target: String,
+        how: Astray,
     },
     File(File),
     /// Its names; empty unless they were asked for.
@@ -48,6 +49,27 @@ pub enum Seen {
     },
     /// The image does not let itself be read there; nothing is known.
     Unreadable(Trouble),
+}
+
+/// How links go astray.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Astray {
+    Nowhere,
+    Circle,
+    /// More of them than Linux follows.
+    TooMany,
+}
+
+impl Astray {
+    pub(super) fn says(self, target: &str) -> String {
+        match self {
+            Astray::Nowhere => format!("links to {target}, which is not there"),
+            Astray::Circle => format!("links to {target}: the links lead in a circle"),
+            Astray::TooMany => {
+                format!("links to {target}, behind more than 40 links, and Linux follows no more")
+            }
+        }
+    }
 }
 
 /// Why something could not be read.

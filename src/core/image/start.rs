@@ -87,8 +87,8 @@ fn found(desk: &mut Desk<'_>) -> Found {
             seen if is_null(seen) => {
                 Found::Spoilt(path, "masked: systemd will never start it".to_owned())
             }
-            Seen::Broken { link, target } => {
-                let reason = format!("{link} links to {target}, which is not there");
+            Seen::Broken { link, target, how } => {
+                let reason = format!("{link} {}", how.says(target));
                 Found::Spoilt(path, reason)
             }
             Seen::Unreadable(_) => Found::Unreadable(path),
@@ -213,8 +213,8 @@ pub(super) fn enabled(desk: &mut Desk<'_>) -> Vec<Finding> {
             let reason = format!("leads to {}, not to {}", file.resolved, agent.path);
             says(CHECK, Verdict::Warn, link, reason)
         }
-        Seen::Broken { target, .. } => {
-            let reason = format!("dangling: it links to {target}, which is not there");
+        Seen::Broken { target, how, .. } => {
+            let reason = format!("dangling: it {}", how.says(target));
             says(CHECK, Verdict::Fail, link, reason)
         }
         Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, link, "cannot be read"),
@@ -324,8 +324,8 @@ pub(super) fn runnable(
             }
             return (path, Verdict::Fail, reason);
         }
-        Seen::Broken { link, target } => {
-            let reason = format!("{link} links to {target}, which is not there");
+        Seen::Broken { link, target, how } => {
+            let reason = format!("{link} {}", how.says(target));
             return (path, Verdict::Fail, reason);
         }
         Seen::Unreadable(_) => return (path, Verdict::Unknown, "cannot be read".to_owned()),
@@ -467,8 +467,8 @@ pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
         }
         Seen::File(_) => says(CHECK, Verdict::Pass, path, "there"),
         Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
-        Seen::Broken { link, target } => {
-            let reason = format!("{link} links to {target}, which is not there");
+        Seen::Broken { link, target, how } => {
+            let reason = format!("{link} {}", how.says(target));
             says(CHECK, Verdict::Fail, path, reason)
         }
         Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => {

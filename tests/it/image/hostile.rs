@@ -70,6 +70,22 @@ fn links_that_go_in_circles_are_told() {
     tree.remove(WANTS).link(WANTS, "/etc/systemd/system/multi-user.target.wants/../multi-user.target.wants/vm-browser-agent.service");
     let image = in_time(&tree.image());
     assert_eq!(of(&image, Check::Unit).verdict, Verdict::Fail);
+    for check in [Check::Unit, Check::Interpreter] {
+        let said = &of(&image, check).reason;
+        assert!(
+            check != Check::Unit || said.contains("in a circle"),
+            "{said}"
+        );
+        assert!(!said.contains("not there"), "{said}");
+    }
+    let node = Tree::healthy();
+    node.remove(NODE)
+        .link(NODE, "node2")
+        .link("/usr/bin/node2", "node");
+    let said = of(&in_time(&node.image()), Check::Interpreter)
+        .reason
+        .clone();
+    assert!(said.contains("in a circle"), "{said}");
 
     let long = Tree::healthy();
     long.remove(AGENT);
@@ -83,6 +99,8 @@ fn links_that_go_in_circles_are_told() {
     long.link(AGENT, "/opt/s0");
     let image = in_time(&long.image());
     assert_eq!(of(&image, Check::Agent).verdict, Verdict::Fail);
+    let said = &of(&image, Check::Agent).reason;
+    assert!(said.contains("more than 40 links"), "{said}");
 }
 
 #[test]
