@@ -120,6 +120,26 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// A check that met what it could not read says nothing for certain: neither that something is missing nor, where
+    /// it counts what is there, that this is all.
+    fn rest_on(&mut self, unread: &str) {
+        let counts = matches!(self.check, Check::Unit | Check::Network);
+        let is_sure = match self.verdict {
+            Verdict::Pass => !counts,
+            Verdict::Unknown => true,
+            Verdict::Warn | Verdict::Fail => false,
+        };
+        if !is_sure {
+            self.verdict = Verdict::Unknown;
+            self.reason = tidy(&format!(
+                "{unread} cannot be read; by the rest: {}",
+                self.reason
+            ));
+        }
+    }
+}
+
 fn tidy(text: &str) -> String {
     let shown = |character: char| match character {
         character if character.is_control() || is_direction(character) => '\u{fffd}',

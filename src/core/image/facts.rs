@@ -363,6 +363,8 @@ static NOT_YET: Seen = Seen::Unreadable(Trouble {
 pub(super) struct Desk<'a> {
     pub(super) facts: &'a Facts,
     pub(super) wanted: BTreeSet<Look>,
+    /// What was looked at and could not be read.
+    pub(super) unread: Vec<String>,
 }
 
 impl<'a> Desk<'a> {
@@ -400,7 +402,12 @@ impl<'a> Desk<'a> {
             how,
         };
         match self.facts.seen.get(&look) {
-            Some(seen) => seen,
+            Some(seen) => {
+                if matches!(seen, Seen::Unreadable(_)) {
+                    self.unread.push(look.path);
+                }
+                seen
+            }
             None => {
                 self.wanted.insert(look);
                 &NOT_YET

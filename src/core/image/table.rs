@@ -193,11 +193,17 @@ pub fn judge(facts: &Facts) -> Judged {
     let mut desk = Desk {
         facts,
         wanted: std::collections::BTreeSet::new(),
+        unread: Vec::new(),
     };
-    let mut findings: Vec<Finding> = TABLE
-        .iter()
-        .flat_map(|row| (row.judge)(&mut desk))
-        .collect();
+    let mut findings: Vec<Finding> = Vec::new();
+    for row in TABLE {
+        desk.unread.clear();
+        let mut found = (row.judge)(&mut desk);
+        if let Some(unread) = desk.unread.first() {
+            found.iter_mut().for_each(|one| one.rest_on(unread));
+        }
+        findings.extend(found);
+    }
     if facts.disk.needs_recovery {
         findings.iter_mut().for_each(Finding::unsettle);
     }

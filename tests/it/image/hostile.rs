@@ -250,6 +250,24 @@ fn states_of_the_whole_are_told() {
     assert!(damaged.reason.contains("checksum"), "{damaged:?}");
 }
 
+/// Folders that are not read are not called empty.
+#[test]
+fn what_could_not_be_read_is_not_called_missing() {
+    let mut tree = Tree::healthy();
+    tree.options.extend(["-O", "inline_data"]);
+    let image = in_time(&tree.image());
+    let sure: Vec<_> = image
+        .findings
+        .iter()
+        .filter(|one| matches!(one.verdict, Verdict::Fail | Verdict::Warn))
+        .collect();
+    assert!(sure.is_empty(), "{sure:#?}");
+    for check in [Check::Vnc, Check::Network, Check::Unit, Check::Agent] {
+        assert_eq!(of(&image, check).verdict, Verdict::Unknown, "{check}");
+    }
+    assert_eq!(overall(&image.findings), Verdict::Unknown);
+}
+
 #[test]
 fn absurd_sizes_cost_neither_memory_nor_time() {
     let mut tree = Tree::healthy();
