@@ -1,5 +1,7 @@
 //! Every check, as a table: what it asks, what it accepts, what an objection is called, and who judges.
 
+use std::collections::BTreeSet;
+
 use super::facts::{Desk, Facts, Look};
 use super::{Check, Finding, Verdict};
 use super::{account, agent, conditions, guest, needs, network, start, system};
@@ -192,7 +194,7 @@ pub struct Judged {
 pub fn judge(facts: &Facts) -> Judged {
     let mut desk = Desk {
         facts,
-        wanted: std::collections::BTreeSet::new(),
+        wanted: BTreeSet::new(),
         unread: Vec::new(),
     };
     let mut findings: Vec<Finding> = Vec::new();
@@ -202,7 +204,7 @@ pub fn judge(facts: &Facts) -> Judged {
         if let Some(unread) = desk.unread.first() {
             found.iter_mut().for_each(|one| one.rest_on(unread));
         }
-        findings.extend(found);
+        findings.extend(bounded(row.check, found));
     }
     if facts.disk.needs_recovery {
         findings.iter_mut().for_each(Finding::unsettle);
@@ -211,6 +213,33 @@ pub fn judge(facts: &Facts) -> Judged {
         findings,
         wanted: desk.wanted.into_iter().collect(),
     }
+}
+
+/// Of one check's findings so many are told; a hostile unit makes thousands.
+const MAX_FINDINGS: usize = 20;
+
+/// Each finding once, the worst ones where there are too many, and how many more there were.
+fn bounded(check: Check, mut findings: Vec<Finding>) -> Vec<Finding> {
+    let mut met = BTreeSet::new();
+    findings.retain(|one| met.insert((one.verdict, one.path.clone(), one.reason.clone())));
+    if findings.len() <= MAX_FINDINGS {
+        return findings;
+    }
+    findings.sort_by_key(|one| std::cmp::Reverse(one.verdict));
+    let rest = findings.split_off(MAX_FINDINGS - 1);
+    if let Some(worst) = rest.first() {
+        let reason = format!(
+            "and {} more of this check, which are not listed",
+            rest.len()
+        );
+        findings.push(Finding::new(
+            check,
+            worst.verdict,
+            worst.path.as_str(),
+            reason,
+        ));
+    }
+    findings
 }
 
 /// What is said of a file that could not be looked into: nothing else is known.

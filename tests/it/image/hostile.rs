@@ -269,6 +269,38 @@ fn what_could_not_be_read_is_not_called_missing() {
 }
 
 #[test]
+fn thousands_of_equal_findings_are_one_and_of_many_the_worst_are_told() {
+    let with = |line: &dyn Fn(usize) -> String| {
+        let tree = Tree::healthy();
+        let lines: String = (0..5_000).map(line).collect();
+        tree.write(
+            UNIT,
+            &format!("{}[Service]\n{lines}", super::build::UNIT_TEXT),
+        );
+        let image = in_time(&tree.image());
+        let findings = image.findings.into_iter();
+        findings
+            .filter(|one| one.check == Check::Environment)
+            .collect::<Vec<_>>()
+    };
+    let same = with(&|_| "EnvironmentFile=/etc/gone\n".to_owned());
+    assert_eq!(same.len(), 1, "{same:#?}");
+    let many = with(&|number| {
+        format!(
+            "EnvironmentFile=/etc/{}gone{number}\n",
+            if number == 900 { "" } else { "*" }
+        )
+    });
+    assert_eq!(many.len(), 20);
+    assert_eq!(many[0].verdict, Verdict::Fail, "the worst is told");
+    let last = &many[19].reason;
+    assert!(
+        last.starts_with("and 19") && last.contains("more of this check"),
+        "{last}"
+    );
+}
+
+#[test]
 fn absurd_sizes_cost_neither_memory_nor_time() {
     let mut tree = Tree::healthy();
     tree.options.extend(["-O", "^metadata_csum"]);
