@@ -33,9 +33,17 @@ struct Audit {
     /// Say what changed from the first image to the second, and judge the second
     #[arg(long)]
     diff: bool,
-    /// The controller puts an agent into each copy at clone time: the image's own agent does not decide
-    #[arg(long)]
-    injected: bool,
+    /// The controller puts an agent into each copy at clone time: what it puts anew does not decide. Without a value the
+    /// agent's files alone
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "files"
+    )]
+    injected: Option<Injected>,
     /// The agent's source on this host, to compare with
     #[arg(
         long,
@@ -52,6 +60,15 @@ struct Audit {
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+}
+
+/// What a controller puts anew into each copy.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Injected {
+    /// server.js and package.json: unit, link and program are the image's, and decide
+    Files,
+    /// The unit, its link and a Node.js, too
+    All,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -103,8 +120,9 @@ fn judged(audit: &Audit, file: &Path, err: &mut dyn Write) -> anyhow::Result<Opt
         kernel: audit.kernel.clone(),
     };
     let injection = match audit.injected {
-        true => Injection::Present,
-        false => Injection::Unknown,
+        Some(Injected::All) => Injection::Present,
+        Some(Injected::Files) => Injection::Files,
+        None => Injection::Unknown,
     };
     match image::audit(&places) {
         Ok(image) => Ok(Some(Judged {

@@ -195,6 +195,8 @@ pub enum Injection {
     Unknown,
     /// Recent boots of browser VMs show none: the image alone decides.
     Absent,
+    /// The agent's files alone are put anew: the unit and the program are the image's, and decide.
+    Files,
     /// Recent boots show it: the image's own agent decides nothing.
     Present,
 }
@@ -217,9 +219,7 @@ impl GoldenImage {
     #[must_use]
     pub fn given(&self, injection: Injection) -> Vec<Finding> {
         let decided = |finding: &Finding| {
-            injection != Injection::Present
-                || !is_injected(finding.check)
-                || finding.verdict == Verdict::Pass
+            !is_replaced(finding, injection) || finding.verdict == Verdict::Pass
         };
         let mut findings = self.findings.clone();
         for finding in findings.iter_mut().filter(|finding| !decided(finding)) {
@@ -238,7 +238,7 @@ impl GoldenImage {
         let broken = self.broken(injection);
         let severity = match injection {
             Injection::Absent => Severity::Page,
-            Injection::Unknown | Injection::Present => Severity::Ticket,
+            Injection::Unknown | Injection::Files | Injection::Present => Severity::Ticket,
         };
         (!broken.is_empty()).then_some((severity, broken))
     }
@@ -258,6 +258,22 @@ pub fn is_injected(check: Check) -> bool {
     TABLE
         .iter()
         .any(|row| row.check == check && row.is_injected)
+}
+
+/// Where an agent's files are put, and which of them is started.
+const INJECTED: &str = "/opt/vm-browser-agent";
+const INJECTED_SCRIPT: &str = "/opt/vm-browser-agent/server.js";
+
+/// Is what was found of the image put anew into each copy? Of the agent's files only what lies in their own place is.
+fn is_replaced(finding: &Finding, injection: Injection) -> bool {
+    let path = finding.path.trim_end_matches('/');
+    match (injection, finding.check) {
+        (Injection::Unknown | Injection::Absent, _) => false,
+        (Injection::Present, check) => is_injected(check),
+        (Injection::Files, Check::Agent | Check::Script) => path == INJECTED_SCRIPT,
+        (Injection::Files, Check::AgentCurrent | Check::WorkingDirectory) => path == INJECTED,
+        (Injection::Files, _) => false,
+    }
 }
 
 /// The worst verdict of each check that said anything, in the table's order.

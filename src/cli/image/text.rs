@@ -50,7 +50,8 @@ fn conclude(judged: &Judged, out: &mut dyn Write) -> anyhow::Result<()> {
     if findings.any(|finding| finding.verdict == Verdict::Fail && is_injected(finding.check)) {
         writeln!(
             out,
-            "If the controller puts an agent into each copy at clone time, say --injected: unit and agent do not decide then."
+            "If the controller puts an agent into each copy at clone time, say --injected: the agent's files do not decide \
+             then; say --injected=all if it puts the unit and a Node.js there, too."
         )?;
     }
     Ok(())

@@ -28,7 +28,7 @@ pub fn of_image(image: &GoldenImage, injection: Injection, facts: &mut Facts) {
     };
     let (page, ticket): (Option<&[Finding]>, &[Finding]) = match injection {
         Injection::Absent => (Some(&broken), &[]),
-        Injection::Present => (Some(&[]), &broken),
+        Injection::Files | Injection::Present => (Some(&[]), &broken),
         Injection::Unknown => (None, &broken),
     };
     if let Some(page) = page {

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::build::{Tree, WANTS};
+use super::build::{NODE, Tree, UNIT, UNIT_TEXT, WANTS};
 
 fn audit(arguments: &[&str], images: &[&Path]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bootwatch"))
@@ -55,6 +55,31 @@ fn the_table_names_what_is_missing_and_the_status_says_so() {
         "{}",
         text(&injected)
     );
+}
+
+/// Where only the agent's files are put anew, unit, link and program of the image decide.
+#[test]
+fn what_is_injected_is_taken_out_of_the_judgement_and_no_more() {
+    let status = |image: &Path, injected: &[&str]| audit(injected, &[image]).status.code();
+    let without_agent = Tree::healthy();
+    without_agent.remove("/opt/vm-browser-agent");
+    let agent = without_agent.image();
+    let without_node = Tree::healthy();
+    without_node.remove(NODE);
+    let node = without_node.image();
+    let elsewhere = Tree::healthy();
+    let text = UNIT_TEXT.replace(
+        "/opt/vm-browser-agent/server.js",
+        "/opt/vm-agent/vm-browser-agent.js",
+    );
+    elsewhere.write(UNIT, &text);
+    let other = elsewhere.image();
+    for (image, plain, files, all) in [(&agent, 1, 0, 0), (&node, 1, 1, 0), (&other, 1, 1, 0)] {
+        assert_eq!(status(image, &[]), Some(plain));
+        assert_eq!(status(image, &["--injected"]), Some(files));
+        assert_eq!(status(image, &["--injected=files"]), Some(files));
+        assert_eq!(status(image, &["--injected=all"]), Some(all));
+    }
 }
 
 #[test]
