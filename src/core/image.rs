@@ -124,10 +124,13 @@ impl Finding {
     /// A check that met what it could not read says nothing for certain: neither that something is missing nor, where
     /// it counts what is there, that this is all.
     fn rest_on(&mut self, unread: &str) {
-        let counts = matches!(self.check, Check::Unit | Check::Network);
+        let counts = matches!(
+            self.check,
+            Check::Unit | Check::Network | Check::KernelModules
+        );
         let is_sure = match self.verdict {
-            Verdict::Pass => !counts,
-            Verdict::Unknown => true,
+            Verdict::Pass => !counts || self.check == Check::KernelModules,
+            Verdict::Unknown => !counts || self.reason.ends_with("cannot be read"),
             Verdict::Warn | Verdict::Fail => false,
         };
         if !is_sure {

@@ -210,7 +210,7 @@ fn length(head: &[u8]) -> Option<u64> {
         // A sum beyond all numbers is beyond the file, too.
         (kind == PT_LOAD).then(|| end.unwrap_or(u64::MAX))
     });
-    Some(loaded.chain([end.unwrap_or(u64::MAX), HEADER]).max()?)
+    loaded.chain([end.unwrap_or(u64::MAX), HEADER]).max()
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {

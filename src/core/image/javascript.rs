@@ -73,11 +73,7 @@ pub(super) fn is_cut_off(text: &str) -> bool {
                 while rest.next_if(|(place, _)| *place < at + end + 4).is_some() {}
                 continue;
             }
-            '/' if begins_expression(&before) => {
-                if !skip_expression(&mut rest) {
-                    return false;
-                }
-            }
+            '/' if begins_expression(&before) && !skip_expression(&mut rest) => return false,
             '"' | '\'' => {
                 // Nothing but the end of the text, or a line's, ends a string that is not closed.
                 loop {
@@ -171,7 +167,7 @@ mod tests {
         assert!(!is_cut_off(""));
         assert!(!is_cut_off("module.exports = 1"));
         // What is not understood is not called cut off.
-        for odd in ["f(]", "'no end\n(", "x }", "a = b\n/ (c"] {
+        for odd in ["f(]", "'no end\n(", "x }", "x = (/open\n"] {
             assert!(!is_cut_off(odd), "{odd}");
         }
     }

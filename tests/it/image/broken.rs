@@ -131,7 +131,9 @@ const CASES: &[Case] = &[
     Case {
         name: "the agent is bytes that mean nothing",
         damage: |tree| {
-            let bytes: Vec<u8> = (0..40_000_u32).map(|n| (n * n >> 3) as u8).collect();
+            let bytes: Vec<u8> = (0..40_000_u32)
+                .map(|n| ((n * n) >> 3).to_le_bytes()[0])
+                .collect();
             tree.program(AGENT, &bytes);
         },
         check: Check::Agent,
@@ -152,7 +154,7 @@ const CASES: &[Case] = &[
     Case {
         name: "the agent is cut off",
         damage: |tree| {
-            tree.write(AGENT, &AGENT_TEXT[..100]);
+            tree.write(AGENT, AGENT_TEXT.split_at(100).0);
         },
         check: Check::Agent,
         verdict: Verdict::Fail,
@@ -162,7 +164,7 @@ const CASES: &[Case] = &[
     Case {
         name: "the agent is cut off near its end",
         damage: |tree| {
-            tree.write(AGENT, &AGENT_TEXT[..AGENT_TEXT.len() - 20]);
+            tree.write(AGENT, AGENT_TEXT.split_at(AGENT_TEXT.len() - 20).0);
         },
         check: Check::Agent,
         verdict: Verdict::Warn,
