@@ -108,7 +108,7 @@ pub(super) fn lines(kept: Vec<Evidence>, excerpt: Excerpt) -> Lines {
     };
     match bytes {
         0 => Lines::default(),
-        ..=MAX_UNREDACTED => Lines::later(make),
+        1..=MAX_UNREDACTED => Lines::later(make),
         _ => Lines::from(make()),
     }
 }
