@@ -116,6 +116,21 @@ pub enum Effect {
     AlertChanged(AlertChanged),
 }
 
+/// What makes a rule about boots say something else than before: boots that have ended, and boots in flight that are
+/// overdue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct JudgedBy {
+    ended: u64,
+    overdue: u32,
+}
+
+/// Whether a rule is judged again by what it was judged by last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Always,
+    IfChanged,
+}
+
 #[derive(Clone, Debug)]
 pub struct Engine {
     settings: Settings,
@@ -138,6 +153,8 @@ pub struct Engine {
     untold: Untold,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
+    /// What each rule about boots was last judged by; not saved.
+    judged_by: BTreeMap<(RuleName, Subject), JudgedBy>,
     /// What changed since it was last saved.
     touched: Touched<Place>,
 }
@@ -172,6 +189,7 @@ impl Engine {
             generations: Generations::default(),
             untold: Untold::default(),
             catching_up: false,
+            judged_by: BTreeMap::new(),
             touched: Touched::default(),
         }
     }
@@ -272,7 +290,7 @@ impl Engine {
         self.give_up(now);
         for vm_type in VmType::ALL {
             // Time alone makes nothing worse.
-            self.judge(*vm_type, |_| false, now, out);
+            self.judge(*vm_type, |_| false, Again::Always, now, out);
         }
         self.send_updates(now, out);
     }
@@ -389,6 +407,7 @@ impl Engine {
         self.judge(
             vm_type,
             |rule| counted && rule.times() || failure.is_some_and(|failure| rule.counts(failure)),
+            Again::Always,
             now,
             out,
         );
@@ -413,6 +432,7 @@ impl Engine {
             return;
         };
         self.touched.mark(Place::Boot(vm_type, place));
+        self.judged_by.clear();
         self.follow_cause(vm_type, course::LEAST_AMENDED, now);
         self.send_updates(now, out);
     }
@@ -456,36 +476,16 @@ impl Engine {
             of_type.newest = of_type
                 .newest
                 .max(Some(attempt.at.min(now.plus_ms(AHEAD_MS))));
-            if hopeless
-                && before == Some(attempt.result)
-                && self.is_settled(vm_type, attempt.result)
-            {
-                return;
-            }
             self.judge(
                 vm_type,
                 |rule| rule.counts_overdue(attempt.result),
+                // A hopeless boot is told of every few seconds, and mostly nothing has changed.
+                Again::IfChanged,
                 now,
                 out,
             );
             self.send_updates(now, out);
         }
-    }
-
-    /// Whether one more such attempt of a boot that is overdue already can change nothing: what counts it is firing, and
-    /// nothing is about to fire or to resolve.
-    fn is_settled(&self, vm_type: VmType, result: AttemptResult) -> bool {
-        let subject = Subject::Boots(vm_type);
-        let about = self
-            .alerts
-            .iter()
-            .filter(|((_, about), _)| *about == subject);
-        about
-            .into_iter()
-            .all(|((rule, _), state)| match state.is_active() {
-                true => state.is_firing() && state.clear_since().is_none(),
-                false => !rule.counts_overdue(result),
-            })
     }
 
     /// Judges the rules about one kind of VM: those that something has just counted against, and those that are
@@ -494,6 +494,7 @@ impl Engine {
         &mut self,
         vm_type: VmType,
         worse: impl Fn(RuleName) -> bool,
+        again: Again,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
@@ -523,10 +524,20 @@ impl Engine {
             let Some(settings) = self.settings.rules.get(rule) else {
                 continue;
             };
+            let boots = of_type.window.added();
+            let by = JudgedBy {
+                ended: boots,
+                overdue: of_type.overdue_by(*rule, settings),
+            };
+            let same = self.judged_by.insert((*rule, subject), by) == Some(by);
+            // What is pending or clearing waits for time to pass.
+            let waits = state.is_pending() || state.clear_since().is_some();
+            if again == Again::IfChanged && same && !waits {
+                continue;
+            }
             if active {
                 self.touched.mark(Place::Alert(*rule, subject));
             }
-            let boots = of_type.window.added();
             let reading = of_type.reading(*rule, settings, state, worst, newest);
             let (blind, behind) = (self.blind, self.catching_up);
             let seen = Seen {

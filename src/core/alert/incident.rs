@@ -542,7 +542,10 @@ pub(super) fn lines(bad: &[Judged]) -> Vec<String> {
         .filter_map(before)
         .chain(earlier.iter().rev().cloned());
     for line in more {
-        if lines.len() < EVIDENCE && !lines.contains(&line) {
+        if lines.len() >= EVIDENCE {
+            break;
+        }
+        if !lines.contains(&line) {
             lines.push(line);
         }
     }

@@ -101,17 +101,10 @@ impl PerType {
         if rule.times() {
             return self.slow(rule, settings, state, now);
         }
-        let overdue = self
-            .overdue
-            .values()
-            .filter(|overdue| {
-                rule.counts_overdue(overdue.result) && self.is_overdue(overdue, settings)
-            })
-            .count();
         let learnt = self.usual.get(&rule).copied().unwrap_or(0.0);
         let sight = Sight {
             window: &self.window,
-            overdue: u32::try_from(overdue).unwrap_or(u32::MAX),
+            overdue: self.overdue_by(rule, settings),
             settled: state.settled(),
             now,
             usual: learnt.min(MOST_USUAL).max(settings.tolerated),
@@ -119,6 +112,14 @@ impl PerType {
             since_fired: state.boots_since(self.window.added()),
         };
         rule::read(rule, settings, sight)
+    }
+
+    /// How many boots in flight count against the rule.
+    pub(super) fn overdue_by(&self, rule: RuleName, settings: &RuleSettings) -> u32 {
+        let overdue = self.overdue.values().filter(|overdue| {
+            rule.counts_overdue(overdue.result) && self.is_overdue(overdue, settings)
+        });
+        u32::try_from(overdue.count()).unwrap_or(u32::MAX)
     }
 
     /// Whether a boot in flight has waited longer than healthy boots do, by this rule's factor.
