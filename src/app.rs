@@ -67,8 +67,8 @@ use crate::export::{OtlpSetup, Recorder, Setup};
 use crate::notify;
 use crate::probe::{Prober, Settings as ProbeSettings};
 use crate::source::database::Query;
-use crate::source::host;
 use crate::source::tail::StartAt;
+use crate::source::{host, process};
 use crate::store::{self, Fleet, FleetFigures};
 use crate::web::{self, Readiness};
 use database::Existing;
@@ -109,6 +109,8 @@ pub struct Start {
     pub at: Option<StartAt>,
     /// Who is told that it runs.
     pub systemd: Systemd,
+    /// The controller's VMs are no processes of this host, as a simulated one's: that there is none says nothing.
+    pub without_processes: bool,
 }
 
 /// A sidecar whose ports are bound and whose tasks have not started yet.
@@ -200,7 +202,11 @@ impl App {
         let place = restored.place.clone();
         let may_page = Arc::new(MayPage::default());
         let health = Arc::new(Health::default());
-        let Start { at, systemd } = start;
+        let Start {
+            at,
+            systemd,
+            without_processes,
+        } = start;
         let begin = following::Begins {
             at,
             place,
@@ -288,6 +294,7 @@ impl App {
             Some(database) => {
                 let remembered = std::mem::take(&mut restored.remembered);
                 let places = host::Places {
+                    processes: (!without_processes).then(|| process::PROC.into()),
                     devices: host::DEVICES.into(),
                     copies: config
                         .console

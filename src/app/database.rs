@@ -9,7 +9,6 @@
 //! one look was complete: a start that was killed in the middle of it reads history again.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -359,11 +358,14 @@ async fn look_at_host(places: host::Places, looks: mpsc::Sender<Look>, stop: Can
         let at = clock::now();
         let places = places.clone();
         let look = tokio::task::spawn_blocking(move || {
-            let processes = process::scan(Path::new(process::PROC), at);
-            (processes, host::census(&places))
+            let processes = places
+                .processes
+                .as_deref()
+                .map(|root| process::scan(root, at));
+            (processes.transpose(), host::census(&places))
         });
         let look = match look.await {
-            Ok((Ok(processes), census)) => (Some(processes), census),
+            Ok((Ok(processes), census)) => (processes, census),
             Ok((Err(error), census)) => {
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!(%error, "without the processes, ghosts are told by rows and log alone");

@@ -102,7 +102,11 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
         vnc_port: port()?,
     };
     let config = configuration(&log, receiver_at, api_at, (agents, display))?;
-    let app = App::bind(config, Start::default())?;
+    let start = Start {
+        without_processes: true,
+        ..Start::default()
+    };
+    let app = App::bind(config, start)?;
     let address = app.address();
 
     let stop = CancellationToken::new();
@@ -117,7 +121,7 @@ async fn play(folder: &Path, once: bool, out: &mut dyn Write) -> anyhow::Result<
     )?;
 
     let mut story = Story::new(out, Screen::of_stdout(), once);
-    story.opens(&log, address)?;
+    story.opens(&log, address, TOKEN)?;
     let watch = Stopwatch::start();
     // A task of its own: what is asked of it below is awaited here, and must not wait for itself.
     #[expect(

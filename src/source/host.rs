@@ -19,6 +19,8 @@ const MAY_SHARE: &[u64] = &[0x5846_5342, 0x794c_7630, 0x2fc1_2fc1];
 /// Where to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
+    /// Where processes are listed; `None`: those of this host are not asked.
+    pub processes: Option<PathBuf>,
     pub devices: PathBuf,
     /// The folder that copies are made in.
     pub copies: Option<PathBuf>,
@@ -98,6 +100,7 @@ mod tests {
     fn the_controllers_tap_devices_are_told_from_others() {
         let root = devices();
         let census = census(&Places {
+            processes: None,
             devices: root.path().to_owned(),
             copies: None,
             image: None,
@@ -114,6 +117,7 @@ mod tests {
         let file = fs::File::create(&image).unwrap();
         file.set_len(8 << 30).unwrap();
         let census = census(&Places {
+            processes: None,
             devices: root.path().join("gone"),
             copies: Some(root.path().to_owned()),
             image: Some(image),

@@ -36,6 +36,8 @@ pub(super) struct Story<'a> {
     why: String,
     /// The rules that the page and its updates named.
     told: Vec<String>,
+    /// The key of the incident that the story is about.
+    key: String,
     /// A line of moving figures stands at the cursor and is to be overwritten.
     moving: bool,
 }
@@ -73,6 +75,7 @@ impl<'a> Story<'a> {
             tried_again: false,
             why: String::new(),
             told: Vec::new(),
+            key: String::new(),
             moving: false,
         }
     }
@@ -127,7 +130,12 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    pub(super) fn opens(&mut self, log: &Path, web: SocketAddr) -> std::io::Result<()> {
+    pub(super) fn opens(
+        &mut self,
+        log: &Path,
+        web: SocketAddr,
+        token: &str,
+    ) -> std::io::Result<()> {
         let title = self.paint(BOLD, "bootwatch demo");
         self.line(&format!(
             "{title}: the incident of October 2025 in fifty seconds."
@@ -138,8 +146,10 @@ impl<'a> Story<'a> {
             self.line(&line)?;
         }
         self.line(&format!("  log      {}", log.display()))?;
+        self.line(&format!("  pages    http://{web}"))?;
         self.line(&format!("  metrics  http://{web}/metrics"))?;
         if !self.once {
+            self.line(&format!("  token    {token}, for the pages' forms"))?;
             self.line("  end      Ctrl-C")?;
         }
         self.line("")?;
@@ -234,6 +244,14 @@ impl<'a> Story<'a> {
                 .unwrap_or_default()
         };
         let resolved = page["status"] == "resolved";
+        let key = page["groupKey"].as_str().unwrap_or_default();
+        if self.paged_at.is_some() && key != self.key {
+            let (colour, what) = match resolved {
+                true => (GREEN, "ANOTHER INCIDENT RESOLVED"),
+                false => (RED, "ANOTHER INCIDENT"),
+            };
+            return self.at(at, colour, &format!("{what}: {}", text("summary")));
+        }
         if resolved {
             self.resolved_at = Some(at);
             self.at(at, GREEN, &format!("RESOLVED: {}", text("summary")))?;
@@ -245,6 +263,7 @@ impl<'a> Story<'a> {
             }
         } else if self.paged_at.is_none() {
             self.paged_at = Some(at);
+            self.key = key.to_owned();
             self.named_the_cause = label("cause") == "agent_refused";
             self.at(at, RED, &format!("PAGE: {}", text("summary")))?;
             self.told.extend(rules(&alerts));
