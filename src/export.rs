@@ -170,6 +170,7 @@ impl Recorder {
             | Observation::BootStarted { .. }
             | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
+            | Observation::BootCompleted(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }

@@ -228,6 +228,7 @@ impl Engine {
             Observation::ControllerStarted { at } => self.controller_started(*at),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
+            | Observation::BootCompleted(_)
             | Observation::BootSettled(_) => {}
         }
     }
@@ -245,6 +246,7 @@ impl Engine {
             | Observation::BootStarted { .. }
             | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
+            | Observation::BootCompleted(_)
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }

@@ -99,6 +99,8 @@ pub enum Observation {
     BootAmended(Box<Boot>),
     /// An ended boot's evidence grew; nothing of its outcome changed.
     BootEvidence(Box<Boot>),
+    /// An ended boot's last stage became known: its session was ready.
+    BootCompleted(Box<Boot>),
     /// The tracker is done with the boot; nothing of it changes any more.
     BootSettled(Box<Boot>),
     ControllerStarted {

@@ -399,6 +399,7 @@ impl Desk {
             Observation::BootEnded(boot)
             | Observation::BootAmended(boot)
             | Observation::BootEvidence(boot)
+            | Observation::BootCompleted(boot)
             | Observation::BootSettled(boot) => {
                 self.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
             }

@@ -111,7 +111,8 @@ impl Summary {
             Observation::BootStarted { .. }
             | Observation::BootEnded(_)
             | Observation::BootAmended(_)
-            | Observation::BootEvidence(_) => {}
+            | Observation::BootEvidence(_)
+            | Observation::BootCompleted(_) => {}
         }
     }
 

@@ -128,7 +128,7 @@ impl Hearing<'_> {
         self.judge(observation, maintenance);
     }
 
-    /// A boot's row as of its end, and again once nothing of it changes any more.
+    /// A boot's row as of its end, again when more of it is known, and once nothing of it changes any more.
     fn keep(
         &mut self,
         observation: &Observation,
@@ -138,6 +138,7 @@ impl Hearing<'_> {
         if let Observation::BootEnded(boot)
         | Observation::BootAmended(boot)
         | Observation::BootEvidence(boot)
+        | Observation::BootCompleted(boot)
         | Observation::BootSettled(boot) = observation
         {
             self.gather.boot(boot, maintenance);

@@ -201,7 +201,16 @@ impl Tracker {
         if let (Some(Outcome::Ready), Some(ready_at)) = (entry.boot.outcome, entry.boot.ended_at) {
             let took = ready_at..entry.by_own_clock(event.at);
             let outcome = StageOutcome::Completed;
+            let before = entry.boot.stage(Stage::SessionReady);
             self.stage_took(slot, Stage::SessionReady, took, outcome, out);
+            if let Some(entry) = self.entry(slot)
+                && entry.boot.stage(Stage::SessionReady) != before
+            {
+                let mut boot = Box::new(entry.boot.clone());
+                self.rows.fill(&mut boot);
+                boot.origin = self.origin_of(boot.user);
+                out.push(Observation::BootCompleted(boot));
+            }
         }
     }
 

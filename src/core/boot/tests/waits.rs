@@ -241,6 +241,32 @@ fn assert_lengths(boot: &Boot, step: i64) {
 }
 
 #[test]
+fn that_a_session_is_ready_is_told_when_it_is_known_and_once() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    story.answers(1_500, 2, 10_030);
+    for _ in 0..2 {
+        let kind = EventKind::OauthStarted {
+            session: session(1),
+            ip: Some(ip(2)),
+        };
+        story.tell(13_530, kind);
+    }
+    let told: Vec<_> = story
+        .said
+        .iter()
+        .filter_map(|said| match said {
+            Observation::BootCompleted(boot) => boot.stage(Stage::SessionReady),
+            _ => None,
+        })
+        .collect();
+    let [stage] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert!((1_000..3_000).contains(&stage.ms), "{stage:?}");
+}
+
+#[test]
 fn a_clock_that_is_set_during_a_wait_loses_no_attempt_and_no_length() {
     for step in HOUR {
         let mut story = Story::new();
