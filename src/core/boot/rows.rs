@@ -30,7 +30,7 @@ use super::{Boot, Observation, Tracker};
 use crate::core::event::{
     Origin, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
-use crate::core::row::{Row, RowKey, SessionRow, VmRow};
+use crate::core::row::{Row, RowKey, SessionRow, Verdict, VmRow};
 use crate::core::saved::{Changes, RestoreError, Touched};
 
 /// `Provenance::source` of a boot that only rows told of.
@@ -598,6 +598,11 @@ impl Rows {
             return;
         };
         let ended = self.verdict(watched, as_of);
+        // Begun before anybody watched, and nothing tells how it went: a VM that was there, and no boot that was lost.
+        if !watched.live && watched.phase == Phase::Waiting && ended == Some(Verdict::LOST) {
+            self.tell(key);
+            return;
+        }
         // Of a session without a VM nothing is said until it has ended: its VM may come, and give the boot its name.
         let opens = matches!(key, RowKey::Vm(_)) || ended.is_some();
         if !opens {

@@ -186,6 +186,25 @@ fn a_vm_without_a_process_after_a_minute_never_started() {
 }
 
 #[test]
+fn a_vm_that_was_there_before_anybody_watched_is_no_lost_boot() {
+    for (past, wanted) in [(true, 0), (false, 1)] {
+        let mut story = watching();
+        let row = Row::Vm(vm_row(1, VmType::Cli, VmStatus::Running));
+        story.tracker.row(&row, past);
+        let said = story.judge(20 * MINUTE, false);
+        assert_eq!(ended(&said.past).len() + ended(&said.live).len(), wanted);
+        assert_eq!(ended(&story.judge(21 * MINUTE, false).past), []);
+    }
+    // How it went is told where that is known.
+    let mut story = watching();
+    let mut row = vm_row(1, VmType::Browser, VmStatus::Running);
+    row.has_process = false;
+    story.tracker.row(&Row::Vm(row), true);
+    let said = story.judge(20 * MINUTE, false);
+    assert_eq!(ended(&said.past)[0].outcome, Some(Outcome::Failed));
+}
+
+#[test]
 fn a_cli_vm_was_ready_if_its_request_went_on_to_a_browser_vm() {
     let mut request = session_row(2, SessionStatus::VmCreated, None);
     request.user = Some(user(1));
