@@ -30,6 +30,9 @@ const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// What was gathered when the log fell silent does not wait for more.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 
+/// A boot is looked for among so many that wait for the same commit.
+const LATELY: usize = 32;
+
 /// Kinds of state in the store.
 pub(super) const SOURCE: &str = "source";
 pub(super) const READER: &str = "reader";
@@ -143,10 +146,11 @@ impl Gather {
     pub(super) fn boot(&mut self, boot: &Boot, maintenance: bool) {
         let mut row = BootRow::of(boot, &self.host);
         row.detail.maintenance = maintenance;
-        // A boot that only rows tell of settles when it ends.
-        match self.boots.last_mut() {
-            Some(last) if last.boot_id == row.boot_id => *last = row,
-            _ => self.boots.push(row),
+        // More is told of a boot shortly after its end; one that only rows tell of settles at once.
+        let mut lately = self.boots.iter_mut().rev().take(LATELY);
+        match lately.find(|known| known.boot_id == row.boot_id) {
+            Some(known) => *known = row,
+            None => self.boots.push(row),
         }
         self.touched();
     }
@@ -342,7 +346,7 @@ mod tests {
     use super::*;
     use crate::controller::clock::Zone;
     use crate::core::alert::drill;
-    use crate::core::event::Timestamp;
+    use crate::core::event::{Provenance, Timestamp, VmId};
     use crate::core::{alert, desk};
 
     struct Scene {
@@ -411,5 +415,25 @@ mod tests {
             assert!(!notifies && what.is_some_and(|(notices, state)| notices == 0 && state > 0));
             assert_eq!(scene.gather.next_due(), None);
         }
+    }
+
+    #[test]
+    fn a_boot_of_which_more_is_told_is_written_once() {
+        let mut scene = Scene::new();
+        let boot = |number: u128, late_marks: u32| {
+            let mut boot = Boot::new(Some(VmId(number)), Provenance::default(), Timestamp(0));
+            boot.late_marks = late_marks;
+            boot
+        };
+        for told in [boot(1, 0), boot(2, 0), boot(1, 7)] {
+            scene.gather.boot(&told, false);
+        }
+        let late: Vec<u32> = scene
+            .gather
+            .boots
+            .iter()
+            .map(|row| row.detail.late_marks)
+            .collect();
+        assert_eq!(late, [7, 0]);
     }
 }
