@@ -142,12 +142,18 @@ impl Surroundings {
         true
     }
 
-    /// What those synthetic boots met that began while boots failed, the latest last.
+    /// What those synthetic boots met that began while boots failed, the latest last. One that failed soon after the last
+    /// boot did met the same; one that passed then may have met the fix, and says nothing of the boots before it.
     #[must_use]
     pub fn trials(&self, span: Span) -> Signs {
         let mut signs = Signs::default();
         for (began, met) in &self.trials {
-            if (span.first..=span.last.plus_ms(MET_WITHIN_MS)).contains(began) {
+            let passed = met.of(Sign::AllFail) == Some(false);
+            let until = match passed {
+                true => span.last,
+                false => span.last.plus_ms(MET_WITHIN_MS),
+            };
+            if (span.first..=until).contains(began) {
                 signs.take(*met);
             }
         }
@@ -356,7 +362,11 @@ mod tests {
         assert!(around.trial(&run(1_050_000, SyntheticResult::Failed, refused)));
         assert_eq!(around.trials(span).of(Sign::ProbeRefused), Some(true));
         assert_eq!(around.trials(span).of(Sign::AllFail), None);
+        // After the last failure: it may have met the fix.
         assert!(around.trial(&run(1_200_000, SyntheticResult::Passed, None)));
+        assert_eq!(around.trials(span).of(Sign::AllFail), None);
+        assert_eq!(around.trials(span).of(Sign::ProbeRefused), Some(true));
+        assert!(around.trial(&run(1_100_000, SyntheticResult::Passed, None)));
         assert_eq!(around.trials(span).of(Sign::AllFail), Some(false));
         assert_eq!(around.trials(span).of(Sign::ProbeRefused), Some(false));
     }
