@@ -226,7 +226,7 @@ impl Page {
                 diagnosis::fix(fix, notification.kind, first, |at| words.moment(at))
             }),
             first_step: (!resolved).then(|| match incident.cause {
-                Cause::Failure(failure) => steps::first_step(failure),
+                Cause::Failure(failure) => steps::first_step(failure, incident.diagnosis.as_ref()),
                 Cause::Condition(condition) => conditions::first_step(condition),
                 Cause::Slowness(slowness) => slowness::first_step(slowness),
             }),

@@ -134,6 +134,38 @@ fn another_kind_that_fails_too_is_not_called_unaffected() {
 }
 
 #[test]
+fn what_to_do_first_follows_the_verdict_and_where_there_is_none_the_injection() {
+    use crate::core::diagnosis::{Evidence, Sign, Signs, diagnose};
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let mut step = |signs: Signs| {
+        let evidence = Evidence {
+            boots: vec![signs; 10],
+            ..Evidence::default()
+        };
+        let found = diagnose(&evidence, story[0].at);
+        let verdict = found.verdict().map(|first| first.verdict.as_str());
+        story[0].incident.diagnosis = Some(found);
+        let page = Page::of(&story[0], &context());
+        (verdict, page.first_step.unwrap())
+    };
+    let refused = Signs::default().with(Sign::RefusedToEnd, true);
+    let (_, alone) = step(refused);
+    assert!(alone.contains("check in the image"), "{alone}");
+    let (verdict, image) = step(refused.with(Sign::Injected, false));
+    assert_eq!(verdict, Some("agent_missing"));
+    assert!(image.contains("bootwatch image audit FILE"), "{image}");
+    let (_, injected) = step(refused.with(Sign::Injected, true));
+    assert!(
+        injected.contains("console.log") && !injected.contains("check in the image"),
+        "{injected}"
+    );
+    let crashed = refused.with(Sign::AgentDied, true);
+    let (verdict, crashes) = step(crashed.with(Sign::Injected, true));
+    assert_eq!(verdict, Some("agent_crash_loop"));
+    assert!(crashes.contains("crash loop"), "{crashes}");
+}
+
+#[test]
 fn a_share_a_mixture_and_boots_in_flight_are_said_as_they_are() {
     let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
     let incident = &mut story[0].incident;
