@@ -534,7 +534,16 @@ impl Owner {
             }
             ImageSeen::Sighted(sighting) => {
                 self.engine.image_sighted(&sighting);
-                self.tracker.image_sighted(sighting);
+                for (boot, from) in self.tracker.image_sighted(sighting) {
+                    let corrected = Observation::BootEvidence(boot);
+                    if let Observation::BootEvidence(boot) = &corrected
+                        && !self.desk.sets_aside(&corrected)
+                    {
+                        self.engine.image_corrected(boot, from.as_deref());
+                    }
+                    self.observations.push(corrected);
+                }
+                self.observed();
                 self.gather.touched();
             }
         }

@@ -258,6 +258,13 @@ impl Engine {
         self.touched.mark(Place::Generations);
     }
 
+    /// A boot that has ended was copied from another image than the one it was counted for.
+    pub fn image_corrected(&mut self, boot: &Boot, from: Option<&str>) {
+        if self.generations.moved(boot, from) {
+            self.touched.mark(Place::Generations);
+        }
+    }
+
     /// Boots by golden image, oldest image first.
     #[must_use]
     pub fn generations(&self) -> &Generations {

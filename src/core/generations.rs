@@ -97,18 +97,10 @@ impl Generations {
 
     /// Takes a boot that ended; whether anything changed.
     pub fn take(&mut self, boot: &Boot) -> bool {
-        let failed = match boot.outcome {
-            Some(Outcome::Ready) => false,
-            Some(Outcome::Failed) => true,
-            Some(Outcome::Cancelled | Outcome::Lost) | None => return false,
+        let Some(failed) = counted(boot) else {
+            return false;
         };
-        let counts = boot.kind() == VmType::Browser && boot.origin == Origin::User;
-        let image = boot.image.as_ref().filter(|_| counts);
-        let Some(known) = self
-            .list
-            .iter_mut()
-            .find(|known| Some(&known.image) == image)
-        else {
+        let Some(known) = self.of_mut(boot.image.as_deref()) else {
             return false;
         };
         match failed {
@@ -124,6 +116,26 @@ impl Generations {
         }
         known.last_boot_at = known.last_boot_at.max(boot.ended_at);
         true
+    }
+
+    /// Takes a boot that was counted before as one of the image `from`: another one stood there when it was copied.
+    pub fn moved(&mut self, boot: &Boot, from: Option<&str>) -> bool {
+        let Some(failed) = counted(boot) else {
+            return false;
+        };
+        if let Some(before) = self.of_mut(from) {
+            match failed {
+                true => before.failed = before.failed.saturating_sub(1),
+                false => before.ready = before.ready.saturating_sub(1),
+            }
+            before.first_failure_at = before.first_failure_at.filter(|_| before.failed > 0);
+        }
+        self.take(boot)
+    }
+
+    fn of_mut(&mut self, image: Option<&str>) -> Option<&mut Generation> {
+        let mut known = self.list.iter_mut();
+        known.find(|known| Some(known.image.as_str()) == image)
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Generation> {
@@ -168,6 +180,16 @@ impl Generations {
             since: newest.count(),
             before,
         })
+    }
+}
+
+/// Whether a boot failed, if it is one that counts.
+fn counted(boot: &Boot) -> Option<bool> {
+    let counts = boot.kind() == VmType::Browser && boot.origin == Origin::User;
+    match boot.outcome.filter(|_| counts)? {
+        Outcome::Ready => Some(false),
+        Outcome::Failed => Some(true),
+        Outcome::Cancelled | Outcome::Lost => None,
     }
 }
 
@@ -242,6 +264,18 @@ mod tests {
             assert!(!generations.take(&boot));
         }
         assert_eq!(generations.iter().next().unwrap().count(), Count::default());
+    }
+
+    #[test]
+    fn a_boot_that_was_credited_to_the_image_before_is_moved() {
+        let mut generations = Generations::default();
+        generations.sighted(&sighting("broken", 0));
+        generations.take(&boot("broken", 1, true));
+        generations.take(&boot("broken", 11, false));
+        generations.sighted(&sighting("mended", 10));
+        assert!(generations.moved(&boot("mended", 11, false), Some("broken")));
+        let counts: Vec<Count> = generations.iter().map(Generation::count).collect();
+        assert_eq!(counts, [Count { bad: 1, of: 1 }, Count { bad: 0, of: 1 }]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! when an attempt shows it, and then by the console's clock if the mark lies where the stage does. Console news move no
 //! event time: a guest that talks says nothing of how far the log was read.
 
-use super::{Observation, Tracker};
+use super::{Boot, Observation, Tracker};
 use crate::core::console::{ConsoleEvidence, ConsoleNews, ConsoleSource, GuestMark, MarkSet, Seen};
 use crate::core::event::{Stage, Timestamp, VmId, VmType};
 use crate::core::image::Sighting;
@@ -126,12 +126,14 @@ impl Tracker {
             .min()
     }
 
-    /// The golden image as it stands since `sighting.since`; boots that copied it are told apart by that.
-    pub fn image_sighted(&mut self, sighting: Sighting) {
+    /// The golden image as it stands since `sighting.since`; boots that copied it are told apart by that. A file is called
+    /// another one only once it stands, so quick boots of it may have ended by then: they are handed out, each with the
+    /// image that it was credited to.
+    pub fn image_sighted(&mut self, sighting: Sighting) -> Vec<(Box<Boot>, Option<String>)> {
         if self.sightings.back() == Some(&sighting) {
-            return;
+            return Vec::new();
         }
-        self.sightings.push_back(sighting);
+        self.sightings.push_back(sighting.clone());
         if self.sightings.len() > SIGHTINGS {
             self.sightings.pop_front();
         }
@@ -139,6 +141,33 @@ impl Tracker {
         for slot in open {
             self.attribute_image(slot);
         }
+        let ended: Vec<Slot> = self.ended.values().map(|(_, slot)| *slot).collect();
+        ended
+            .into_iter()
+            .filter_map(|slot| self.credit_late(slot, &sighting))
+            .collect()
+    }
+
+    /// Of a boot that has ended only what the sighting itself says is believed: what stood before may have been told to
+    /// an earlier run.
+    fn credit_late(
+        &mut self,
+        slot: Slot,
+        sighting: &Sighting,
+    ) -> Option<(Box<Boot>, Option<String>)> {
+        let entry = self.entry(slot)?;
+        let copied_at = entry.copied_at?;
+        let is_its = entry.boot.kind() == VmType::Browser
+            && sighting.since <= copied_at.plus_ms(STAMP_MS)
+            && sighting.image.is_some();
+        if !is_its || entry.boot.image == sighting.image {
+            return None;
+        }
+        let entry = self.entry_mut(slot)?;
+        let before = std::mem::replace(&mut entry.boot.image, sighting.image.clone());
+        let mut boot = Box::new(entry.boot.clone());
+        self.rows.fill(&mut boot);
+        Some((boot, before))
     }
 
     /// The copy began, or may have.

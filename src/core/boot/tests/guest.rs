@@ -192,6 +192,35 @@ fn a_boot_belongs_to_the_image_that_was_there_when_its_copy_began() {
 }
 
 #[test]
+fn a_boot_that_ended_before_its_image_was_sighted_is_handed_out_under_it() {
+    let image = |name: &str, ms| Sighting {
+        image: Some(name.to_owned()),
+        since: Timestamp(START + ms),
+    };
+    let mut story = Story::new();
+    story.tracker.image_sighted(image("broken", -500_000));
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 7);
+    story.timed_out(17_500, 2);
+    story
+        .created(21_000, 2, 3)
+        .wait(22_500, 3)
+        .answers(22_500, 3, 1_000);
+    // It was written before the second boot's copy began, and is called another one only once it stands.
+    let corrected = story.tracker.image_sighted(image("mended", 20_400));
+    let told: Vec<_> = corrected
+        .iter()
+        .map(|(boot, from)| (boot.vm, boot.image.as_deref(), from.as_deref()))
+        .collect();
+    assert_eq!(told, [(Some(vm(2)), Some("mended"), Some("broken"))]);
+    assert!(
+        story
+            .tracker
+            .image_sighted(image("mended", 20_400))
+            .is_empty()
+    );
+}
+
+#[test]
 fn a_copy_older_than_any_sighting_belongs_to_no_known_image() {
     let mut story = Story::new();
     story.tracker.image_sighted(Sighting {
