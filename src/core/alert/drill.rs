@@ -2,8 +2,9 @@
 
 use super::incident::key;
 use super::{Family, Incident, Kind, Member, NamedBoot, Notification, Other, Reason, Remarks};
+use crate::core::binomial;
 use crate::core::event::{Failure, Timestamp, VmId, VmType};
-use crate::core::rule::{Reading, RuleName, Said, Stretch};
+use crate::core::rule::{Reading, RuleName, RuleSettings, Said, Stretch};
 use crate::core::window::Count;
 
 const MINUTE: i64 = 60_000;
@@ -14,7 +15,7 @@ pub fn drill(host: &str, moments: [Timestamp; 3]) -> [Notification; 3] {
     let [fired, updated, resolved] = moments;
     let mut incident = first(host, fired);
     let first = said(Kind::Firing, Reason::FirstAlert, fired, &incident);
-    let further = member(RuleName::BootFailureRate, Count { bad: 4, of: 20 }, updated);
+    let further = member(RuleName::BootFailureRate, Count { bad: 6, of: 20 }, updated);
     incident.members.push(further);
     let update = said(Kind::Update, Reason::FurtherAlert, updated, &incident);
     for member in &mut incident.members {
@@ -72,6 +73,7 @@ fn first(host: &str, at: Timestamp) -> Incident {
 }
 
 fn member(rule: RuleName, count: Count, fired_at: Timestamp) -> Member {
+    let usual = RuleSettings::default().tolerated;
     Member {
         rule,
         severity: rule.severity(),
@@ -82,10 +84,30 @@ fn member(rule: RuleName, count: Count, fired_at: Timestamp) -> Member {
             recovered: false,
             count,
             stretch: Stretch::Last(count.of),
-            chance: 0.000_125,
-            usual: 0.05,
+            chance: binomial::tail(count.bad, count.of, usual),
+            usual,
             overdue: 0,
             detail: None,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_of_a_drill_would_fire_its_rule() {
+        let moments = [0, 1, 2].map(|minute| Timestamp(minute * MINUTE));
+        let settings = RuleSettings::default();
+        for notification in drill("host-1", moments) {
+            for member in &notification.incident.members {
+                let reading = member.reading.boots().unwrap();
+                let Count { bad, of } = reading.count;
+                let chance = binomial::tail(bad, of, settings.tolerated);
+                assert!((reading.chance - chance).abs() < 1e-12, "{reading:?}");
+                assert!(chance <= settings.alpha, "{reading:?}");
+            }
+        }
     }
 }

@@ -27,13 +27,22 @@ pub(super) fn sentence(reading: &Reading) -> Option<String> {
         Some(ms) => format!("at this pace the rest lasts {}", length(ms)),
         None => "at this pace it lasts".to_owned(),
     };
+    // Where so few boots are made that the objective leaves room for none, `of 0` says nothing.
+    let spent = match allowed < 1.0 {
+        true => format!(
+            "{days} days tolerate less than one failed boot, {} failed, and {lasts}",
+            spent.bad
+        ),
+        false => format!(
+            "of {allowed:.0} that {days} days tolerate {} are spent, and {lasts}",
+            spent.bad
+        ),
+    };
     Some(format!(
-        "The budget of failures burns {burn:.1} times too fast ({} of them lately, {} of {}): of {allowed:.0} that {days} \
-         days tolerate {} are spent, and {lasts}.",
+        "The budget of failures burns {burn:.1} times too fast ({} of them lately, {} of {}): {spent}.",
         share(short.share()),
         short.bad,
-        short.of,
-        spent.bad
+        short.of
     ))
 }
 

@@ -271,6 +271,7 @@ fn a_burn_says_how_fast_and_how_long_the_budget_lasts() {
         },
     }));
     incident.members[0].reading = Said::Boots(reading);
+    let mut few = story.clone();
     let page = Page::of(&story[0], &context());
     assert!(
         page.summary.contains(
@@ -282,6 +283,17 @@ fn a_burn_says_how_fast_and_how_long_the_budget_lasts() {
     );
     let figure = "40 of 100 browser boots in the last 6 hours, 8.0 times what the objective allows (limit 6), ";
     assert!(page.figures[0].contains(figure), "{:?}", page.figures);
+    if let Some(Detail::Burn(burn)) = &mut reading.detail {
+        burn.left = Left {
+            allowed: 0.4,
+            spent: crate::core::window::Count { bad: 3, of: 8 },
+            lasts_ms: Some(0),
+        };
+    }
+    few[0].incident.members[0].reading = Said::Boots(reading);
+    let page = Page::of(&few[0], &context());
+    let said = "5 of 10): 30 days tolerate less than one failed boot, 3 failed, and it is used up.";
+    assert!(page.summary.contains(said), "{}", page.summary);
 }
 
 #[test]
