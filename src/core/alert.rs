@@ -71,6 +71,8 @@ const MAX_OVERDUE: usize = 10_000;
 /// How far back boots of the other kinds are counted, and how many where that holds none.
 const OTHERS_MS: i64 = 3_600_000;
 const OTHERS_LAST: usize = 20;
+/// A kind of VM of whose boots no more than this share failed since an incident's end is well again.
+const RECOVERED_SHARE: f64 = 0.05;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -665,9 +667,32 @@ impl Engine {
                     count,
                     stretch,
                     newest_at,
+                    recovered: self.has_recovered(*other, of_type),
                 })
             })
             .collect()
+    }
+}
+
+impl Engine {
+    /// Whether boots of that kind failed, and do no more: no incident about it is open, and since the end of the last one
+    /// hardly any failed.
+    fn has_recovered(&self, vm_type: VmType, of_type: &PerType) -> bool {
+        let fails = |incident: &&Incident| {
+            incident.subject == Subject::Boots(vm_type) && incident.asks_why()
+        };
+        if self.incidents.values().any(|incident| fails(&incident)) {
+            return false;
+        }
+        let over = self.closed.iter().filter(fails);
+        let over = over.filter_map(|incident| Some(incident.over_since(incident.resolved_at?)));
+        let Some(over) = over.max() else { return false };
+        let mut count = Count::default();
+        for boot in of_type.window.last(over) {
+            count.of += 1;
+            count.bad += u32::from(boot.failure.is_some());
+        }
+        count.share() <= RECOVERED_SHARE
     }
 }
 

@@ -70,6 +70,32 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// When it is over: the end of a sentence. Each ends by its own count, and by no run of good boots.
+    #[must_use]
+    pub fn over_once(self) -> &'static str {
+        match self {
+            Condition::SessionsIncomplete => "few enough sessions are past their deadline",
+            Condition::IpPoolLow => "enough addresses are free again",
+            Condition::GhostVms => "few enough VMs of the database lack a process",
+            Condition::ControllerSilent => "the controller writes to its log again",
+            Condition::DatabaseUnreachable => "the database answers again",
+            Condition::DatabaseBlind => "the controller's rows are seen again",
+            Condition::LogUnreadable => "the log can be read again",
+            Condition::LogLagging => "the log is read as fast as it is written again",
+            Condition::StoreUnwritable => "the store can be written again",
+            Condition::NotifierFailing => "messages are delivered again",
+            Condition::RecordsUnparsed => "nearly all records of the log can be read again",
+            Condition::SyntheticFailing => "a trial boot passes again",
+            Condition::GoldenImageBroken | Condition::GoldenImageSuspect => {
+                "an audit finds the image whole again"
+            }
+            Condition::BootsUntold => "the log tells how boots end again",
+            Condition::LogClockWrong => "the log's times are right again",
+        }
+    }
+}
+
 /// Below so many records a share of them says nothing.
 pub const LEAST_UNPARSED: u64 = 20;
 

@@ -58,6 +58,7 @@ fn first(host: &str, at: Timestamp) -> Incident {
             count: Count { bad: 0, of: 18 },
             stretch: Stretch::Span(60 * MINUTE),
             newest_at: began(1),
+            recovered: false,
         }],
         evidence: vec!["[DRILL] VM health check ECONNREFUSED on port 8080".to_owned()],
         boots: (0..3)

@@ -49,6 +49,9 @@ pub struct Other {
     pub stretch: Stretch,
     /// When its newest boot ended.
     pub newest_at: Timestamp,
+    /// Its boots failed, and since the end of that they do no more: the count still holds what is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -287,6 +290,31 @@ impl Engine {
             self.touched.mark(Place::closed(self.closed_ever));
             self.closed_ever += 1;
             self.closed.push_back(incident);
+            self.company_left(subject, now);
+        }
+    }
+
+    /// What is shown of others beside those that are still open must not say that these boots fail.
+    fn company_left(&mut self, over: Subject, now: Timestamp) {
+        let Some(vm_type) = over.vm_type() else {
+            return;
+        };
+        let beside: Vec<(Subject, Family)> = self
+            .incidents
+            .iter()
+            .filter(|((subject, _), incident)| {
+                let mut others = incident.others.iter();
+                *subject != over && others.any(|other| other.vm_type == vm_type)
+            })
+            .map(|(place, _)| *place)
+            .collect();
+        for place in beside {
+            let others = self.others(place.0, now);
+            if let Some(incident) = self.incidents.get_mut(&place) {
+                incident.others = others;
+                self.learned += 1;
+                self.touched.mark(Place::Incident(place.0, place.1));
+            }
         }
     }
 
@@ -485,6 +513,19 @@ impl Incident {
             key,
             ..self.clone()
         }
+    }
+
+    /// Whether boots are what it is about, alone or with what holds beside them.
+    #[must_use]
+    pub fn is_about_boots(&self) -> bool {
+        let mut members = self.members.iter();
+        members.any(|member| member.reading.boots().is_some())
+    }
+
+    /// When it was over: the first good boot's end, or where none is known, `closed`.
+    #[must_use]
+    pub fn over_since(&self, closed: Timestamp) -> Timestamp {
+        self.good_since.unwrap_or(closed).max(self.first_bad_at)
     }
 
     #[must_use]

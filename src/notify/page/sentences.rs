@@ -312,10 +312,7 @@ impl Words<'_> {
 
     /// When it was over: the first good boot's end, or where none is known, `closed`.
     pub(super) fn over_since(&self, closed: Timestamp) -> Timestamp {
-        self.incident
-            .good_since
-            .unwrap_or(closed)
-            .max(self.incident.first_bad_at)
+        self.incident.over_since(closed)
     }
 
     /// Nothing has failed yet; the boots in flight are hopeless.
@@ -384,7 +381,9 @@ impl Words<'_> {
                 when(other)
             )
         });
-        let ill = ill.into_iter().map(|other| {
+        // What is over is no company.
+        let ill = ill.into_iter().filter(|other| !other.recovered);
+        let ill = ill.map(|other| {
             let count = other.count;
             format!(
                 "{} boots, {} of {} failed {}",

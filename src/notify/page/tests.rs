@@ -131,6 +131,11 @@ fn another_kind_that_fails_too_is_not_called_unaffected() {
     assert_eq!(page.not_affected, None);
     let said = " Failing too: CLI boots, 3 of 18 failed in the last hour.";
     assert!(page.summary.ends_with(said), "{}", page.summary);
+    // What is over is no company, and was not unaffected either.
+    story[0].incident.others[0].recovered = true;
+    let page = Page::of(&story[0], &context());
+    assert_eq!(page.not_affected, None);
+    assert!(!page.summary.contains("Failing too"), "{}", page.summary);
 }
 
 #[test]

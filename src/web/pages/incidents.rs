@@ -12,7 +12,7 @@ use super::super::model::{ActLine, MessageLine, Words};
 use super::layout::{self, tag};
 use super::text::{self, ago};
 use super::{Page, Site, boots, operate, page, sorry, unread, why};
-use crate::core::alert::Incident;
+use crate::core::alert::{Cause, Incident};
 use crate::core::desk::Standing;
 use crate::core::event::Timestamp;
 use crate::core::fix::What;
@@ -237,7 +237,12 @@ fn timeline(
         ));
     }
     if let Some(at) = incident.good_since {
-        steps.push((at, "boots were ready again".to_owned()));
+        let over = match (incident.is_about_boots(), incident.cause) {
+            (true, Cause::Slowness(_)) => "boots were as quick as usual again",
+            (true, _) => "boots were ready again",
+            (false, _) => "it did not hold any more",
+        };
+        steps.push((at, over.to_owned()));
     }
     if let Some(fix) = &incident.fix {
         steps.push((
@@ -261,7 +266,26 @@ fn timeline(
         ol.plain.small {
             @for (at, text) in &steps { li { (page.moment(*at)) " " (text) } }
         }
-        @if incident.is_firing() && incident.fix.is_none() { p.small.soft { "No fix is confirmed yet: it resolves after a run of good boots that would be improbable had the fault lasted." } }
+        @if incident.is_firing() && incident.fix.is_none() { p.small.soft { (ends(incident)) } }
+    }
+}
+
+/// What ends it: of boots that fail a run of good ones, of boots that are slow quicker ones, of what holds its own count.
+fn ends(incident: &Incident) -> String {
+    let boots = "a run of good boots that would be improbable had the fault lasted";
+    match incident.cause {
+        Cause::Failure(_) => format!("No fix is confirmed yet: it resolves after {boots}."),
+        Cause::Slowness(_) => "It resolves once boots take as long as usual again.".to_owned(),
+        Cause::Condition(condition) => {
+            let also = match incident.is_about_boots() {
+                true => format!(", and after {boots}"),
+                false => String::new(),
+            };
+            format!(
+                "It resolves by itself once {}, and stays so for a while{also}.",
+                condition.over_once()
+            )
+        }
     }
 }
 
@@ -313,6 +337,26 @@ pub(super) fn message_row(page: &Page<'_>, message: &MessageLine) -> Markup {
             td { (page.moment(message.created_at)) }
             td { (tag(family, message.state)) @if let Some(status) = message.last_status.as_deref().filter(|status| *status != message.state) { " " span.small.soft { (text::line(status)) } } }
             td { @if let Some(at) = message.ended_at { (page.moment(at)) span.soft { " (" (text::length(at.since(message.created_at))) ")" } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::alert::Family;
+    use crate::core::condition::Condition;
+
+    #[test]
+    fn what_ends_an_incident_is_said_by_its_kind() {
+        let mut incident = Incident::test("host-1", Timestamp(0), false);
+        assert!(ends(&incident).contains("a run of good boots"));
+        for condition in Condition::ALL {
+            incident.cause = (*condition).into();
+            incident.family = Family::of_condition(*condition);
+            let said = ends(&incident);
+            assert!(!said.contains("good boots"), "{condition}: {said}");
+            assert!(said.starts_with("It resolves by itself once "), "{said}");
         }
     }
 }

@@ -425,6 +425,37 @@ fn a_broken_image_pages_before_any_boot_fails_and_failing_boots_join_it() {
 }
 
 #[test]
+fn boots_that_failed_and_do_no_more_are_no_company_of_what_comes_after() {
+    let recovered = |story: &Story| {
+        let ghosts = story
+            .engine
+            .incidents()
+            .find(|open| open.subject == Subject::Host);
+        let others = ghosts.expect("the ghosts' ticket is open").others.clone();
+        others
+            .into_iter()
+            .map(|other| other.recovered)
+            .collect::<Vec<_>>()
+    };
+    // A ticket that opens meanwhile, and one that opens after it: neither says at the end that boots fail.
+    for meanwhile in [true, false] {
+        let mut story = Story::new();
+        story.boots("rrrrrrrxxx");
+        if meanwhile {
+            story.hold(&ghosts(9), 6 * MINUTE);
+            assert_eq!(recovered(&story), [false]);
+        }
+        story.boots("rrrrrrrrrr");
+        story.pass(5 * MINUTE);
+        assert!(story.sent.iter().any(|sent| sent.kind == Kind::Resolved));
+        if !meanwhile {
+            story.hold(&ghosts(9), 6 * MINUTE);
+        }
+        assert_eq!(recovered(&story), [true]);
+    }
+}
+
+#[test]
 fn an_audit_after_the_first_page_turns_its_cause_and_pages_nobody_anew() {
     let mut story = Story::new();
     story.boots("rrrrrrxxx");
