@@ -68,7 +68,7 @@ pub struct Incident {
     pub first_bad_at: Timestamp,
     pub fired_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
-    /// When the first good boot after it ended.
+    /// When the first good boot after it ended, of what is about boots; else since when it does not hold any more.
     pub good_since: Option<Timestamp>,
     pub members: Vec<Member>,
     /// Other kinds of VM and their latest boots.
@@ -266,7 +266,11 @@ impl Engine {
                     .find(|m| m.rule == rule && m.resolved_at.is_none())?;
                 member.resolved_at = Some(now);
                 touched.mark(Place::Incident(place.0, place.1));
-                incident.good_since = incident.good_since.max(good_since);
+                // An audit of the image comes later than the boots that were ready again, and says nothing of them.
+                let of_boots = member.reading.boots().is_some();
+                if of_boots || !incident.is_about_boots() {
+                    incident.good_since = incident.good_since.max(good_since);
+                }
                 incident
                     .members
                     .iter()

@@ -68,7 +68,7 @@ fn listed(page: &Page<'_>, incidents: &[Incident]) -> Markup {
                         p.small.soft {
                             "fired " (page.moment(incident.fired_at)) " · "
                             @match incident.resolved_at {
-                                Some(at) => { "lasted " (text::length(at.since(incident.first_bad_at))) }
+                                Some(at) => { "lasted " (text::length(incident.over_since(at).since(incident.first_bad_at))) }
                                 None => { "open for " (text::length(page.now.since(incident.first_bad_at))) }
                             }
                             " · " (incident.cause.as_str())

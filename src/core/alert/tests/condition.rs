@@ -425,6 +425,24 @@ fn a_broken_image_pages_before_any_boot_fails_and_failing_boots_join_it() {
 }
 
 #[test]
+fn boots_are_ready_again_from_the_first_good_one_on_and_not_from_the_audit_after_it() {
+    let mut story = Story::new();
+    story.boots("rrrrrrxxx");
+    story.hold(&image(2), 2 * MINUTE);
+    story.boots("r");
+    let first_good = story.now;
+    story.boots("rrrrr");
+    // The audit comes after the boots, as it waits until the file rests.
+    story.hold(&image(0), 5 * MINUTE);
+    story.boots("rrrrrrrrrrrrrrrrrrrr");
+    story.pass(10 * MINUTE);
+    let last = story.sent.last().unwrap();
+    assert_eq!((last.kind, last.incident.cause), (Kind::Resolved, IMAGE));
+    assert_eq!(last.incident.good_since, Some(first_good));
+    assert_eq!(last.incident.over_since(last.at), first_good);
+}
+
+#[test]
 fn boots_that_failed_and_do_no_more_are_no_company_of_what_comes_after() {
     let recovered = |story: &Story| {
         let ghosts = story
