@@ -122,6 +122,10 @@ pub struct App {
     address: SocketAddr,
 }
 
+/// What is said at the start, and by `check`, where there is no channel.
+pub const PAGES_NOBODY: &str = "no [notify.*] is configured: pages go to the log (at level emerg to the journal) and to alerts.last_resort \
+     only, and wake nobody else";
+
 impl App {
     /// Binds what must be bound, so that a port that is taken is said before anything runs.
     ///
@@ -387,6 +391,9 @@ impl App {
             }
         });
         tracing::info!(%address, host = config.host, version = env!("CARGO_PKG_VERSION"), "bootwatch started");
+        if config.notifiers.is_empty() {
+            tracing::warn!("{PAGES_NOBODY}");
+        }
         let systemd = Arc::new(systemd);
         systemd.ready(&format!("watching, on {url}"));
         let watched = Arc::clone(&systemd).watch(living, stop_source.clone());

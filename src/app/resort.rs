@@ -1,4 +1,5 @@
-//! When no channel takes a page: the journal, at the level that every terminal shows, and a program of the operator's.
+//! When no channel takes a page, or none is configured: the journal, at the level that every terminal shows, and a program
+//! of the operator's. A ticket that no channel is there for is a warning in the log: nobody is woken by one.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::core::alert::Notification;
+use crate::core::rule::Severity;
 use crate::export::Recorder;
 use crate::notify::{self, Page};
 
@@ -77,23 +79,64 @@ pub(super) async fn run(resort: Arc<LastResort>, voice: Voice, stop: Cancellatio
             () = resort.changed.notified() => continue,
             () = reached => {}
         }
-        for notification in resort.with(|known| known.take(clock::monotonic())) {
-            voice.shout(&notification, Path::new(JOURNAL)).await;
+        let (taken, why) = resort.with(|known| {
+            let why = match known.has_channels() {
+                true => Why::Unreachable,
+                false => Why::NoneConfigured,
+            };
+            (known.take(clock::monotonic()), why)
+        });
+        for notification in taken {
+            voice.shout(&notification, why, Path::new(JOURNAL)).await;
+        }
+    }
+}
+
+/// Why nobody else is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Unreachable,
+    NoneConfigured,
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Why::Unreachable => "no channel can be reached",
+            Why::NoneConfigured => "no channel is configured",
         }
     }
 }
 
 impl Voice {
-    async fn shout(&self, notification: &Notification, journal: &Path) {
+    async fn shout(&self, notification: &Notification, why: Why, journal: &Path) {
         let page = Page::of(notification, &self.context);
-        let heard = tell_journal(journal, &page.title);
-        // Whoever reads our own output sees it, too.
-        tracing::error!(
-            incident = notification.incident.key,
-            title = page.title,
-            "no channel can be reached: this page is told to nobody else"
-        );
-        self.recorder.last_resort("journal", heard);
+        let incident = &notification.incident.key;
+        let is_ticket = notification.incident.severity() == Severity::Ticket;
+        // Whoever reads our own output sees it, too: where there is no channel, that is the only place for the text.
+        match why {
+            Why::Unreachable => tracing::error!(
+                incident,
+                title = page.title,
+                "no channel can be reached: this page is told to nobody else"
+            ),
+            Why::NoneConfigured if is_ticket => tracing::warn!(
+                incident,
+                title = page.title,
+                text = page.body(),
+                "no channel is configured: this ticket is told to nobody else"
+            ),
+            Why::NoneConfigured => tracing::error!(
+                incident,
+                title = page.title,
+                text = page.body(),
+                "no channel is configured: this page is told to nobody else"
+            ),
+        }
+        if why == Why::Unreachable || !is_ticket {
+            let heard = tell_journal(journal, why, &page.title);
+            self.recorder.last_resort("journal", heard);
+        }
         let Some(program) = &self.program else { return };
         let text = format!("{}\n\n{}\n", page.title, page.body());
         let done = tokio::time::timeout(PROGRAM, start(program, &text)).await;
@@ -114,13 +157,14 @@ impl Voice {
 }
 
 /// One line at level emerg, in the journal's own protocol: journald shows it on every terminal.
-fn tell_journal(journal: &Path, title: &str) -> bool {
+fn tell_journal(journal: &Path, why: Why, title: &str) -> bool {
     let line: String = title
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
     let entry = format!(
-        "PRIORITY=0\nSYSLOG_IDENTIFIER=bootwatch\nMESSAGE=no channel can be reached: {line}\n"
+        "PRIORITY=0\nSYSLOG_IDENTIFIER=bootwatch\nMESSAGE={}: {line}\n",
+        why.as_str()
     );
     UnixDatagram::unbound()
         .and_then(|socket| {
@@ -177,15 +221,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("socket");
         let journal = UnixDatagram::bind(&place).unwrap();
-        assert!(tell_journal(&place, "boots fail\nPRIORITY=7\u{1b}[2J"));
-        let mut bytes = [0; 512];
-        let length = journal.recv(&mut bytes).unwrap();
-        assert_eq!(
-            std::str::from_utf8(&bytes[..length]).unwrap(),
-            "PRIORITY=0\nSYSLOG_IDENTIFIER=bootwatch\n\
-             MESSAGE=no channel can be reached: boots fail\u{fffd}PRIORITY=7\u{fffd}[2J\n"
-        );
-        assert!(!tell_journal(&folder.path().join("nobody"), "x"));
+        for (why, said) in [
+            (Why::Unreachable, "no channel can be reached"),
+            (Why::NoneConfigured, "no channel is configured"),
+        ] {
+            assert!(tell_journal(&place, why, "boots fail\nPRIORITY=7\u{1b}[2J"));
+            let mut bytes = [0; 512];
+            let length = journal.recv(&mut bytes).unwrap();
+            assert_eq!(
+                std::str::from_utf8(&bytes[..length]).unwrap(),
+                format!(
+                    "PRIORITY=0\nSYSLOG_IDENTIFIER=bootwatch\n\
+                     MESSAGE={said}: boots fail\u{fffd}PRIORITY=7\u{fffd}[2J\n"
+                )
+            );
+        }
+        let nobody = folder.path().join("nobody");
+        assert!(!tell_journal(&nobody, Why::Unreachable, "x"));
     }
 
     #[test]

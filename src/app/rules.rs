@@ -63,6 +63,7 @@ pub fn desk_settings(config: &Config) -> desk::Settings {
         repeat_ticket_ms: millis(config.alerts.repeat_ticket),
         group_wait_ms: millis(config.alerts.group_wait),
         maintenance: config.maintenance.clone(),
+        reaches_somebody: !config.notifiers.is_empty(),
     }
 }
 

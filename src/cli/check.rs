@@ -383,11 +383,14 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
     };
     let (on, off) = config.rules.names();
     let owned = |names: Vec<&str>| or_none(names.into_iter().map(str::to_owned).collect());
-    let notifiers = config
+    let notifiers: Vec<String> = config
         .notifiers
         .iter()
         .map(|one| format!("{} ({})", one.name, one.channel.kind()))
         .collect();
+    let nobody = notifiers
+        .is_empty()
+        .then(|| crate::app::PAGES_NOBODY.to_owned());
     writeln!(out, "  host: {}", config.host)?;
     writeln!(out, "  log: {source}, in {zone}")?;
     match &config.database {
@@ -422,7 +425,8 @@ fn summarise(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
     }
     let resort = super::last_resort_trouble(config);
     let resort = resort.map(|trouble| format!("alerts.last_resort: {trouble}"));
-    for note in config.rules.notes().into_iter().chain(resort) {
+    let notes = config.rules.notes().into_iter();
+    for note in notes.chain(nobody).chain(resort) {
         writeln!(out, "  note: {note}")?;
     }
     Ok(())

@@ -58,6 +58,8 @@ pub struct Settings {
     pub repeat_ticket_ms: i64,
     pub group_wait_ms: i64,
     pub maintenance: Vec<Recurring>,
+    /// What is sent goes to somebody: a channel is configured.
+    pub reaches_somebody: bool,
 }
 
 impl Default for Settings {
@@ -67,6 +69,7 @@ impl Default for Settings {
             repeat_ticket_ms: 24 * 3_600_000,
             group_wait_ms: 30_000,
             maintenance: Vec::new(),
+            reaches_somebody: true,
         }
     }
 }
@@ -430,7 +433,7 @@ impl Desk {
             incident: told.latest.incident.clone(),
             acknowledged: told.acknowledged.clone(),
             held: self.standing_hold(told, now),
-            is_told: told.sent && !told.is_lost(),
+            is_told: self.settings.reaches_somebody && told.sent && !told.is_lost(),
         };
         let windows = self.settings.maintenance.iter();
         View {

@@ -2,7 +2,8 @@
 //!
 //! Pure: times come in, and what is to be shouted goes out. Every channel gets every page, so one that works is enough.
 //! When all of them have failed for five minutes without one success between, a page that has waited as long is handed
-//! out, once; so is its end, if it comes before a channel works again.
+//! out, once; so is its end, if it comes before a channel works again. Where no channel is configured there is nothing to
+//! wait for: each page and each end is handed out at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,12 @@ pub struct Resort {
 }
 
 impl Resort {
+    /// Whether there is a channel at all.
+    #[must_use]
+    pub fn has_channels(&self) -> bool {
+        !self.failing.is_empty()
+    }
+
     #[must_use]
     pub fn new(channels: impl IntoIterator<Item = String>) -> Resort {
         Resort {
@@ -41,7 +48,8 @@ impl Resort {
             return;
         }
         let key = &notification.incident.key;
-        if notification.kind == Kind::Resolved && !self.shouted.contains(key) {
+        let is_new = !self.shouted.contains(key);
+        if self.has_channels() && notification.kind == Kind::Resolved && is_new {
             // What is over before anybody had to shout need not be shouted.
             self.waiting.remove(key);
             return;
@@ -69,7 +77,7 @@ impl Resort {
         }
     }
 
-    /// Since when no channel has done anything but fail; `None`: one works, or none is known.
+    /// Since when no channel has done anything but fail; `None`: one works, or there is none.
     fn silent_since(&self) -> Option<Instant> {
         let since: Option<Vec<Instant>> = self.failing.values().copied().collect();
         since?.into_iter().max()
@@ -85,6 +93,9 @@ impl Resort {
     /// When something must be shouted, if nothing changes.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
+        if !self.has_channels() {
+            return self.waiting.values().map(|(_, since)| *since).min();
+        }
         let silent = self.silent_since()? + SILENT;
         let first = self.waiting.values().map(|(_, since)| *since + SILENT);
         Some(first.min()?.max(silent))
@@ -92,10 +103,12 @@ impl Resort {
 
     /// What must be shouted now.
     pub fn take(&mut self, now: Instant) -> Vec<Arc<Notification>> {
-        if !self.is_silent(now) {
-            return Vec::new();
-        }
-        let due = |since: &Instant| now.duration_since(*since) >= SILENT;
+        let wait = match self.has_channels() {
+            true if !self.is_silent(now) => return Vec::new(),
+            true => SILENT,
+            false => Duration::ZERO,
+        };
+        let due = |since: &Instant| now.duration_since(*since) >= wait;
         let keys: Vec<String> = self
             .waiting
             .iter()
@@ -186,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_over_in_time_is_not_shouted_and_without_channels_nothing_is() {
+    async fn what_is_over_in_time_is_not_shouted() {
         let start = Instant::now();
         let mut resort = Resort::new(["a".to_owned()]);
         let told = story();
@@ -194,8 +207,25 @@ mod tests {
         resort.tried("a", false, start);
         resort.leaves(told.last().unwrap(), start + MINUTE);
         assert_eq!(resort.next_due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_channels_each_page_and_each_end_is_shouted_at_once() {
+        let start = Instant::now();
         let mut none = Resort::new([]);
+        let told = story();
         none.leaves(&told[0], start);
+        assert_eq!(none.next_due(), Some(start));
+        assert_eq!(kinds(&none.take(start)), [Kind::Firing]);
+        // What joins it is nothing new.
+        none.leaves(&told[1], start + MINUTE);
+        assert!(none.take(start + MINUTE).is_empty());
+        none.leaves(told.last().unwrap(), start + 2 * MINUTE);
+        assert_eq!(kinds(&none.take(start + 2 * MINUTE)), [Kind::Resolved]);
         assert_eq!(none.next_due(), None);
+        // The end of what an earlier run shouted.
+        let mut later = Resort::new([]);
+        later.leaves(told.last().unwrap(), start);
+        assert_eq!(kinds(&later.take(start)), [Kind::Resolved]);
     }
 }

@@ -296,7 +296,9 @@ fn check_says_what_a_good_file_amounts_to() {
          RecordsUnparsed, SyntheticFailing, BootsUntold, LogClockWrong; off: ConnectionErrorSpike, SessionsIncomplete, IpPoolLow, GhostVms, DatabaseUnreachable, \
          GoldenImageBroken\n  \
          notifiers: none\n  heartbeat: none; if bootwatch dies, nobody is told\n  \
-         note: rules.BootBudgetBurn.page_1h: 14.4 x (1 - 0.94) = 0.864: it fires only when more than 86 % of boots fail\n",
+         note: rules.BootBudgetBurn.page_1h: 14.4 x (1 - 0.94) = 0.864: it fires only when more than 86 % of boots fail\n  \
+         note: no [notify.*] is configured: pages go to the log (at level emerg to the journal) and to alerts.last_resort \
+         only, and wake nobody else\n",
         path.display()
     );
     assert_eq!(run_check(&path, false), (0, expected));

@@ -1,5 +1,6 @@
 //! One incident, one page: the whole sidecar beside a simulated controller.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bootwatch::app::Start;
@@ -89,6 +90,36 @@ fn one_incident_is_one_page_its_updates_and_one_resolve() {
     let ended = sidecar.stop().unwrap();
     assert_eq!(ended.boots_ended, truths.len() as u64);
     assert!(pager.so_far().is_empty());
+}
+
+#[test]
+fn without_a_channel_a_page_goes_to_the_last_resort_at_once_and_is_not_called_told() {
+    let (folder, log) = log();
+    let (program, heard) = (folder.path().join("sms"), folder.path().join("heard"));
+    std::fs::write(&program, format!("#!/bin/sh\ncat >> {}\n", heard.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let more = format!("{QUICK}last_resort = {:?}\n", program.display().to_string());
+    let sidecar = Sidecar::start_unheard(&log, &more, Start::default());
+    sidecar.wait_until_ready();
+    let mut plan = incident(Injection::Never);
+    plan.happenings.pop();
+    play(&log, u64::MAX, plan);
+    let shouted = |way: &str| sidecar.metric("bootwatch_last_resort_total", way);
+    eventually("the program has the page", || {
+        shouted("way=\"program\"") >= 1.0
+    });
+    assert!(shouted("way=\"journal\"") >= 1.0);
+    let text = std::fs::read_to_string(&heard).unwrap();
+    assert!(
+        text.contains("browser boots") && text.contains("Do first:"),
+        "{text}"
+    );
+    eventually("the incident is shown as told to nobody", || {
+        let (_, said) = sidecar.get("/api/v1/incidents");
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        said["incidents"][0]["told"] == false
+    });
+    sidecar.stop().unwrap();
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Sidecar {
         Sidecar::start_with(log, pager, &web, more, start)
     }
 
+    /// Pages nobody.
+    pub(crate) fn start_unheard(log: &Path, more: &str, start: Start) -> Sidecar {
+        Sidecar::start_telling(log, "", "", more, start)
+    }
+
     /// `web` is added to that section of the configuration.
     pub(crate) fn start_with(
         log: &Path,
@@ -51,10 +56,15 @@ impl Sidecar {
         more: &str,
         start: Start,
     ) -> Sidecar {
+        let notify =
+            format!("[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n");
+        Sidecar::start_telling(log, &notify, web, more, start)
+    }
+
+    fn start_telling(log: &Path, notify: &str, web: &str, more: &str, start: Start) -> Sidecar {
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n{web}\
-             [store]\npath = {:?}\n\
-             [notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n{more}",
+             [store]\npath = {:?}\n{notify}{more}",
             log.display().to_string(),
             log.with_extension("db").display().to_string(),
         );

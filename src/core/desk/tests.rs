@@ -284,6 +284,19 @@ fn commands_out_of_bounds_change_nothing() {
 }
 
 #[test]
+fn where_no_channel_is_configured_nothing_is_called_told() {
+    for reaches_somebody in [true, false] {
+        let mut story = Story::with(Settings {
+            reaches_somebody,
+            ..Settings::default()
+        });
+        story.fire(refused("a"));
+        let view = story.desk.view(story.now);
+        assert_eq!(view.incidents[0].is_told, reaches_somebody);
+    }
+}
+
+#[test]
 fn boots_that_touch_a_maintenance_are_excluded_and_pages_say_that_there_is_one() {
     let window = "Sat 19:00-20:00 UTC rebuild".parse().unwrap();
     let mut story = Story::with(Settings {
