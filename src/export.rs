@@ -31,7 +31,7 @@ use crate::core::boot::{AttemptEnded, Boot, Observation, ROWS, TrackerCounts};
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::image::{Finding, Generation};
-use crate::core::inventory::{AddressState, SessionTotals};
+use crate::core::inventory::{Addresses, SessionTotals};
 use crate::core::probe::Look;
 use crate::core::row::VmStatus;
 use crate::core::rule::RuleName;
@@ -274,8 +274,8 @@ impl Recorder {
     }
 
     /// Takes the pool's addresses, by state.
-    pub fn addresses(&self, counts: &[usize; AddressState::ALL.len()]) {
-        self.prometheus.addresses(counts);
+    pub fn addresses(&self, addresses: Addresses) {
+        self.prometheus.addresses(addresses);
     }
 
     /// Takes whether the controller's database can be read.

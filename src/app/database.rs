@@ -26,7 +26,7 @@ use crate::core::boot::{Boot, LogSight, Observation, Tracker};
 use crate::core::condition::{Condition, Facts, of_rows};
 use crate::core::event::{Event, EventKind, Timestamp};
 use crate::core::finding::{Census, FindingChange, Findings, Processes, TICK_MS};
-use crate::core::inventory::{AddressState, Inventory, Poll};
+use crate::core::inventory::{Addresses, Inventory, Poll};
 use crate::core::query::Table;
 use crate::export::Recorder;
 use crate::source::database::{self, DatabaseEvent, DatabaseOptions, Polled, Resume};
@@ -283,10 +283,14 @@ impl Existing {
             .running_browsers(|vm| self.findings.is_ghost(vm))
     }
 
+    /// The controller's pool, once rows were seen.
+    pub(super) fn addresses(&self) -> Option<Addresses> {
+        self.inventory.addresses(|vm| self.findings.is_ghost(vm))
+    }
+
     /// Free addresses of the controller's pool, once rows were seen.
     pub(super) fn free(&self) -> Option<u64> {
-        let counts = self.inventory.addresses(|vm| self.findings.is_ghost(vm))?;
-        Some(counts[AddressState::Free as usize] as u64)
+        Some(self.addresses()?.free as u64)
     }
 
     /// What the rows say now, and whether they can be seen.
@@ -332,8 +336,8 @@ impl Existing {
         recorder.sessions(&inventory.session_totals(), true);
         recorder.sessions_incomplete(inventory.incomplete().count());
         recorder.findings(&findings.counts());
-        if let Some(addresses) = inventory.addresses(|vm| findings.is_ghost(vm)) {
-            recorder.addresses(&addresses);
+        if let Some(addresses) = self.addresses() {
+            recorder.addresses(addresses);
         }
     }
 

@@ -144,14 +144,7 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
             .collect(),
         store_failing: health.store_failing().map(ago),
         last_boot: engine.last_boot(),
-        addresses: existing.and_then(|existing| {
-            let Existing {
-                inventory,
-                findings,
-                ..
-            } = existing;
-            inventory.addresses(|vm| findings.is_ghost(vm))
-        }),
+        addresses: existing.and_then(Existing::addresses),
         findings: findings
             .into_iter()
             .flatten()

@@ -33,6 +33,26 @@ words! {
     AddressState { Used = "used", Ghost = "ghost", Free = "free", }
 }
 
+/// How many of the pool's addresses are in which state: by name, since three numbers in a row are soon read in another order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    pub used: usize,
+    /// Held by rows whose VM is not there.
+    pub ghost: usize,
+    pub free: usize,
+}
+
+impl Addresses {
+    #[must_use]
+    pub fn of(self, state: AddressState) -> usize {
+        match state {
+            AddressState::Used => self.used,
+            AddressState::Ghost => self.ghost,
+            AddressState::Free => self.free,
+        }
+    }
+}
+
 /// One poll, complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll {
@@ -327,7 +347,7 @@ impl Inventory {
 
     /// The pool's addresses by state; `None` before anything was read. An address that a ghost shares with a VM is used.
     #[must_use]
-    pub fn addresses(&self, is_ghost: impl Fn(VmId) -> bool) -> Option<[usize; 3]> {
+    pub fn addresses(&self, is_ghost: impl Fn(VmId) -> bool) -> Option<Addresses> {
         self.last_poll?;
         let mut ghosts: HashMap<Ipv4Addr, bool> = HashMap::new();
         for row in self.vms.values().filter(|row| row.stands()) {
@@ -337,7 +357,11 @@ impl Inventory {
         }
         let ghost = ghosts.values().filter(|ghost| **ghost).count();
         let used = ghosts.len() - ghost;
-        Some([used, ghost, POOL.saturating_sub(ghosts.len())])
+        Some(Addresses {
+            used,
+            ghost,
+            free: POOL.saturating_sub(ghosts.len()),
+        })
     }
 
     /// Browser VMs that run, by their rows; those of `is_ghost` do not.

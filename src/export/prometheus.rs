@@ -32,7 +32,7 @@ use crate::core::event::{
     AttemptError, AttemptResult, Failure, Origin, Outcome, Stage, StageOutcome, Timestamp, VmType,
 };
 use crate::core::image::{Finding, Generation};
-use crate::core::inventory::SessionTotals;
+use crate::core::inventory::{Addresses, SessionTotals};
 use crate::core::probe::Look;
 use crate::core::row::VmStatus;
 use crate::core::rule::{RuleName, Severity};
@@ -513,8 +513,8 @@ impl Prometheus {
         &self.synthetic
     }
 
-    pub(super) fn addresses(&self, counts: &[usize]) {
-        self.database.addresses(counts);
+    pub(super) fn addresses(&self, addresses: Addresses) {
+        self.database.addresses(addresses);
     }
 
     pub(super) fn notification(&self, channel: &str, result: &str, latency: Option<Duration>) {

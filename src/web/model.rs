@@ -20,6 +20,7 @@ use crate::core::event::{
 };
 use crate::core::failure::Rung;
 use crate::core::image::{Finding, Generation, Verdict};
+use crate::core::inventory::Addresses;
 use crate::core::state::Source;
 use crate::core::window::Count;
 
@@ -39,8 +40,8 @@ pub struct Live {
     pub store_failing: Option<Timestamp>,
     /// When the newest boot that counted ended.
     pub last_boot: Option<Timestamp>,
-    /// What rows say: addresses in use, free and held by ghosts.
-    pub addresses: Option<[usize; 3]>,
+    /// What rows say of the controller's pool.
+    pub addresses: Option<Addresses>,
     /// Where log, rows and processes do not fit together.
     pub findings: Vec<String>,
 }

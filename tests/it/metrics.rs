@@ -12,7 +12,7 @@ use std::time::Duration;
 use bootwatch::core::boot::{Observation, TrackerCounts};
 use bootwatch::core::event::{AttemptResult, Failure, Origin, Stage, StageOutcome, VmType};
 use bootwatch::core::finding::FindingKind;
-use bootwatch::core::inventory::SessionTotals;
+use bootwatch::core::inventory::{Addresses, SessionTotals};
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
 use bootwatch::export::{ReadFigures, Recorder, Setup, SourceFigures};
@@ -477,7 +477,11 @@ fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
         (Some(VmType::Cli), VmStatus::Running, 4),
         (None, VmStatus::Other, 1),
     ]);
-    recorder.addresses(&[4, 1, 248]);
+    recorder.addresses(Addresses {
+        used: 4,
+        ghost: 1,
+        free: 248,
+    });
     recorder.database_up(true);
     let told = text(&recorder);
     let failed = "bootwatch_sessions_total{provider=\"codex\",status=\"failed\"}";

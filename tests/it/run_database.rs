@@ -64,6 +64,16 @@ fn boots(sidecar: &Sidecar) -> f64 {
     sidecar.metric("bootwatch_boots_total", "")
 }
 
+/// The pool as the System page tells it, beside the metrics of the same state.
+fn the_page_tells_the_metrics_numbers(sidecar: &Sidecar) {
+    eventually("the page and the metrics tell the same pool", || {
+        let of = |state| sidecar.metric("bootwatch_ip_pool_addresses", state);
+        let (used, free, ghosts) = (of("\"used\""), of("\"free\""), of("\"ghost\""));
+        let told = format!("{used} in use, {free} free, {ghosts} held by ghosts.");
+        free > 0.0 && sidecar.get("/system").1.contains(&told)
+    });
+}
+
 #[test]
 fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
     let cluster = Cluster::start();
@@ -103,6 +113,7 @@ fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
     eventually("a row that cannot be read is counted", || {
         first.metric("bootwatch_database_rows_unreadable", "") == 1.0
     });
+    the_page_tells_the_metrics_numbers(&first);
     first.stop().unwrap();
 
     let second = Sidecar::start(&log, pager.address, &more, Start::default());

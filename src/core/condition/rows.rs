@@ -2,7 +2,7 @@
 
 use super::{Condition, Fact, Facts};
 use crate::core::finding::{FindingKind, Findings};
-use crate::core::inventory::Inventory;
+use crate::core::inventory::{Addresses, Inventory};
 use crate::core::rule::RuleName;
 
 /// Lines of evidence.
@@ -49,10 +49,10 @@ pub fn of_rows(inventory: &Inventory, findings: &Findings, facts: &mut Facts) {
             FindingKind::Ghost,
         ),
     );
-    if let Some([used, ghosts, free]) = inventory.addresses(|vm| findings.is_ghost(vm)) {
-        let mut pool = fact(Condition::IpPoolLow, free, used + ghosts + free);
+    if let Some(Addresses { used, ghost, free }) = inventory.addresses(|vm| findings.is_ghost(vm)) {
+        let mut pool = fact(Condition::IpPoolLow, free, used + ghost + free);
         pool.evidence.push(format!(
-            "{used} addresses are held by VMs, {ghosts} by rows without a VM, {free} are free"
+            "{used} addresses are held by VMs, {ghost} by rows without a VM, {free} are free"
         ));
         facts.insert(
             RuleName::IpPoolLow,

@@ -371,7 +371,14 @@ fn sessions_without_a_vm_and_addresses_with_two_are_told() {
         [FindingKind::Ghost, FindingKind::SessionIncomplete]
     );
     let ghost = |vm| world.findings.is_ghost(vm);
-    assert_eq!(world.inventory.addresses(ghost), Some([1, 0, 252]));
+    assert_eq!(
+        world.inventory.addresses(ghost),
+        Some(crate::core::inventory::Addresses {
+            used: 1,
+            ghost: 0,
+            free: 252
+        })
+    );
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn rows_of_synthetic_boots_take_an_address_and_count_for_nothing_else() {
         .map(|(_, _, count)| count)
         .sum();
     assert_eq!(counts, 1);
-    assert_eq!(inventory.addresses(|_| false).unwrap()[0], 2);
+    assert_eq!(inventory.addresses(|_| false).unwrap().used, 2);
     assert_eq!(inventory.running_browsers(|_| false), 2);
     assert_eq!(
         inventory.running_browsers(|vm| vm == VmId(8)),
@@ -223,9 +223,23 @@ fn the_pool_counts_addresses_not_rows() {
         inventory.row(&vm(number, status, 1_000), false);
     }
     let ghost = |vm: VmId| vm == VmId(1) || vm == VmId(5);
-    assert_eq!(inventory.addresses(ghost), Some([3, 1, 249]));
+    assert_eq!(
+        inventory.addresses(ghost),
+        Some(Addresses {
+            used: 3,
+            ghost: 1,
+            free: 249
+        })
+    );
     inventory.vanished(RowKey::Vm(VmId(5)));
-    assert_eq!(inventory.addresses(ghost), Some([3, 0, 250]));
+    assert_eq!(
+        inventory.addresses(ghost),
+        Some(Addresses {
+            used: 3,
+            ghost: 0,
+            free: 250
+        })
+    );
 }
 
 #[test]

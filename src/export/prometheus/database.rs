@@ -10,7 +10,7 @@ use super::family::{Family, QUERY_SECONDS, is_called};
 use super::table::{Followed, Table, words};
 use crate::core::event::VmType;
 use crate::core::finding::FindingKind;
-use crate::core::inventory::{AddressState, SessionTotals};
+use crate::core::inventory::{AddressState, Addresses, SessionTotals};
 use crate::core::row::{Provider, SessionStatus, VmStatus};
 use crate::export::label;
 
@@ -171,12 +171,11 @@ impl Database {
         );
     }
 
-    pub(super) fn addresses(&self, counts: &[usize]) {
+    pub(super) fn addresses(&self, addresses: Addresses) {
         self.addresses.set_counts(
-            counts
+            AddressState::ALL
                 .iter()
-                .enumerate()
-                .map(|(state, count)| ([state], *count)),
+                .map(|state| ([*state as usize], addresses.of(*state))),
         );
     }
 }

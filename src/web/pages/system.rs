@@ -15,6 +15,7 @@ use super::now::verdict_tag;
 use super::text::{self, ago};
 use super::{HTML, Page, Site, incidents, page, sorry, synthetic, unread};
 use crate::config::Shown;
+use crate::core::inventory::Addresses;
 
 /// A report is one file that is also mailed and kept: its style is in it, and so are its drawings. It runs nothing.
 const REPORT: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; \
@@ -46,8 +47,8 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
                         Some(since) => p { (tag("down", "cannot be written")) " since " (page.moment(since)) },
                         None => p { (tag("ok", "written")) },
                     }
-                    @if let Some([used, free, ghosts]) = page.live.addresses {
-                        p.small { "The controller's pool: " (used) " in use, " (free) " free, " (ghosts) " held by ghosts." }
+                    @if let Some(Addresses { used, ghost, free }) = page.live.addresses {
+                        p.small { "The controller's pool: " (used) " in use, " (free) " free, " (ghost) " held by ghosts." }
                     }
                 }
                 section.card.w6 aria-labelledby="h-channels" {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::event::Timestamp;
+use crate::core::inventory::Addresses;
 use crate::core::state::{Source, Weight};
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
@@ -68,6 +69,32 @@ async fn a_look_that_grows_old_turns_the_page_grey_by_itself() {
         assert!(answer.contains(&format!("<title>{word} · controller")));
         assert!(answer.contains(&format!(">{log}</span>")), "{answer}");
     }
+}
+
+async fn page_of(live: Live, path: &str) -> String {
+    let mut faces = faces(
+        two_lines(),
+        watch::channel(Readiness::ready()).1,
+        operators(None).0,
+    );
+    faces.live = watch::channel(Arc::new(live)).1;
+    let server = start_with(Limits::default(), faces).await;
+    ask(&server, "GET", path).await
+}
+
+#[tokio::test]
+async fn the_pool_is_told_with_each_number_at_its_word() {
+    let live = Live {
+        addresses: Some(Addresses {
+            used: 10,
+            ghost: 40,
+            free: 203,
+        }),
+        ..Live::default()
+    };
+    let answer = page_of(live, "/system").await;
+    let told = "The controller's pool: 10 in use, 203 free, 40 held by ghosts.";
+    assert!(answer.contains(told), "{answer}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use bootwatch::core::event::{
     AttemptError, AttemptResult, Origin, Stage, StageOutcome, Timestamp, VmType,
 };
 use bootwatch::core::image::{Check as ImageCheck, Finding, Generation, Verdict};
-use bootwatch::core::inventory::SessionTotals;
+use bootwatch::core::inventory::{Addresses, SessionTotals};
 use bootwatch::core::probe::{Check, Checked, Laps, Look, Phase, ProbeResult, Skew};
 use bootwatch::core::row::VmStatus;
 use bootwatch::core::rule::RuleName;
@@ -252,7 +252,11 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.sessions(&SessionTotals([[1; 9]; 4]), true);
     recorder.sessions_incomplete(1);
     recorder.findings(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    recorder.addresses(&[3, 1, 249]);
+    recorder.addresses(Addresses {
+        used: 3,
+        ghost: 1,
+        free: 249,
+    });
     recorder.database_up(true);
     for query in Query::ALL {
         recorder.database_asked(query.as_str(), Duration::from_millis(3));
