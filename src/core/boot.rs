@@ -138,6 +138,9 @@ pub struct TrackerCounts {
     /// Requests that failed for a mistake of their caller.
     pub rejected_requests: u64,
     pub controller_starts: u64,
+    /// It wrote that it ends by an error that nobody caught.
+    #[serde(default)]
+    pub controller_crashes: u64,
 }
 
 /// What the tracker holds: all of it bounded, whatever the log says.

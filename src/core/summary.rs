@@ -11,6 +11,10 @@ use crate::core::sketch::Sketch;
 /// Failed boots kept as examples for the text, the first and the last ones.
 const EXAMPLES: usize = 3;
 
+/// Starts and crashes of the controller that are kept.
+const MOST_TIMES: usize = 1_000;
+const SAME_CRASH_MS: i64 = 5_000;
+
 #[derive(Clone, Debug, Default)]
 pub struct Outcomes {
     pub ready: u64,
@@ -69,6 +73,7 @@ pub struct Summary {
     pub attempts: BTreeMap<AttemptResult, u64>,
     pub attempt_ms: Sketch,
     pub controller_starts: Vec<Timestamp>,
+    pub controller_crashes: Vec<Timestamp>,
     /// First and last boot.
     pub span: Option<(Timestamp, Timestamp)>,
     /// The last ready boot of each type, to say since when it is well again.
@@ -104,7 +109,7 @@ impl Summary {
             }
             Observation::BootSettled(boot) => self.boot(boot),
             Observation::ControllerStarted { at } => {
-                if self.controller_starts.len() < 1000 {
+                if self.controller_starts.len() < MOST_TIMES {
                     self.controller_starts.push(*at);
                 }
             }
@@ -113,6 +118,15 @@ impl Summary {
             | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
             | Observation::BootCompleted(_) => {}
+        }
+    }
+
+    /// The controller crashed. One crash may write several lines within the seconds that it takes to end.
+    pub fn crashed(&mut self, at: Timestamp) {
+        let told = |last: &Timestamp| at.since(*last).abs() <= SAME_CRASH_MS;
+        let crashes = &mut self.controller_crashes;
+        if crashes.len() < MOST_TIMES && !crashes.last().is_some_and(told) {
+            crashes.push(at);
         }
     }
 

@@ -5,6 +5,7 @@
 )]
 
 mod alerts_page;
+mod analyze_told;
 mod architecture;
 mod check_fleet;
 mod compose;

@@ -23,6 +23,7 @@ struct Output<'a> {
     failures: BTreeMap<Failure, u64>,
     stages: BTreeMap<&'static str, StageFigures>,
     health_checks: HealthChecks,
+    controller: Controller,
     alerts: Vec<AlertRow>,
     images: Vec<ImageRow<'a>>,
     unknown_messages: Vec<UnknownMessage<'a>>,
@@ -77,6 +78,13 @@ struct HealthChecks {
     by_result: BTreeMap<String, u64>,
     p50_seconds: Option<f64>,
     p95_seconds: Option<f64>,
+}
+
+/// The first thousand times of each.
+#[derive(Serialize)]
+struct Controller {
+    started_at: Vec<String>,
+    crashed_at: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -185,6 +193,20 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
                 .collect(),
             p50_seconds: quantile(&summary.attempt_ms, 500),
             p95_seconds: quantile(&summary.attempt_ms, 950),
+        },
+        controller: Controller {
+            started_at: summary
+                .controller_starts
+                .iter()
+                .copied()
+                .map(rfc3339)
+                .collect(),
+            crashed_at: summary
+                .controller_crashes
+                .iter()
+                .copied()
+                .map(rfc3339)
+                .collect(),
         },
         alerts: analysis.alerts.iter().map(AlertRow::from).collect(),
         images: analysis.images.iter().map(ImageRow::from).collect(),

@@ -17,6 +17,7 @@ const MOST_ALERTS: usize = 20;
 pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = &analysis.summary;
     header(analysis, out)?;
+    crashes(analysis, out)?;
     if summary.outcomes.total() == 0 {
         nothing_found(analysis, out)?;
     } else {
@@ -79,6 +80,63 @@ fn nothing_found(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()>
     Ok(())
 }
 
+/// That the controller crashed is told first: nobody asks a log of a crash whether its other boots were well.
+fn crashes(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
+    let zone = &analysis.read.zone;
+    let (first, last, count) = match analysis.summary.controller_crashes.as_slice() {
+        [] => return Ok(()),
+        [at] => (*at, *at, 1),
+        [first, .., last] => (*first, *last, analysis.summary.controller_crashes.len()),
+    };
+    let when = long_moment(first, zone);
+    match count {
+        1 => writeln!(
+            out,
+            "The controller crashed at {when}: an error that nobody caught."
+        )?,
+        _ => writeln!(
+            out,
+            "The controller crashed {count} times by errors that nobody caught: first at {when}, last at {}.",
+            moment(last, first, zone)
+        )?,
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Boots of which nobody knows how they ended: they count for nothing, and are not well.
+fn lost(summary: &Summary, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut any = false;
+    for vm_type in VmType::ALL {
+        let Some(outcomes) = summary.by_type.get(vm_type).filter(|one| one.lost > 0) else {
+            continue;
+        };
+        any = true;
+        let (name, lost, total) = (vm_type.spoken(), outcomes.lost, outcomes.total());
+        let were = if lost == 1 { "was" } else { "were" };
+        write!(
+            out,
+            "{lost} of {total} {name} boot{} {were} lost: nobody knows how {} ended.",
+            plural(total),
+            if lost == 1 { "it" } else { "they" }
+        )?;
+        match (outcomes.failed, outcomes.judged()) {
+            // Those that failed were told of.
+            (1.., _) => writeln!(out)?,
+            (0, 0) => writeln!(out, " No other one ended.")?,
+            (0, judged) => writeln!(
+                out,
+                " Of the others, {} of {judged} became ready.",
+                outcomes.ready
+            )?,
+        }
+    }
+    if any {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
 /// What on-call wants to know, in a few sentences.
 fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = &analysis.summary;
@@ -92,9 +150,10 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         let name = vm_type.spoken();
         writeln!(
             out,
-            "{} of {} {name} boots failed ({}).",
+            "{} of {} {name} boot{} failed ({}).",
             outcomes.failed,
             outcomes.judged(),
+            plural(outcomes.judged()),
             percent(outcomes.failed, outcomes.judged())
         )?;
         let mut classes: Vec<(Failure, &Failures)> = summary
@@ -107,16 +166,19 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         let Some((failure, failures)) = classes.first() else {
             continue;
         };
-        let share = if failures.count == outcomes.failed {
+        let share = if outcomes.failed == 1 {
+            "Why"
+        } else if failures.count == outcomes.failed {
             "All of them"
         } else {
             "Most often"
         };
         writeln!(
             out,
-            "{share}: {} ({} boots).",
+            "{share}: {} ({} boot{}).",
             failure.meaning(),
-            failures.count
+            failures.count,
+            plural(failures.count)
         )?;
         let zone = &analysis.read.zone;
         let first = failures.first_at;
@@ -168,6 +230,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         }
         writeln!(out)?;
     }
+    lost(summary, out)?;
     let well: Vec<String> = VmType::ALL
         .iter()
         .filter_map(|vm_type| {
@@ -176,7 +239,7 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
                 .get(vm_type)
                 .map(|outcomes| (*vm_type, outcomes))
         })
-        .filter(|(_, outcomes)| outcomes.failed == 0 && outcomes.ready > 0)
+        .filter(|(_, outcomes)| outcomes.failed + outcomes.lost == 0 && outcomes.ready > 0)
         .map(|(vm_type, outcomes)| {
             format!(
                 "{} boots ({} of {} ready)",
@@ -187,7 +250,8 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         })
         .collect();
     if !well.is_empty() {
-        let word = if summary.outcomes.failed > 0 {
+        let all = &summary.outcomes;
+        let word = if all.failed + all.lost > 0 || !summary.controller_crashes.is_empty() {
             "Not affected"
         } else {
             "All is well"
@@ -196,16 +260,10 @@ fn story(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out)?;
     }
     if !summary.controller_starts.is_empty() {
-        let lost = summary.outcomes.lost;
         let count = summary.controller_starts.len();
-        let cost = if lost > 0 {
-            format!("; {lost} boots were lost")
-        } else {
-            String::new()
-        };
         writeln!(
             out,
-            "The controller started {count} time{}{cost}.",
+            "The controller started {count} time{}.",
             plural(count as u64)
         )?;
         writeln!(out)?;
@@ -450,9 +508,10 @@ fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
     if analysis.read.reads.unparsed > 0 {
         let count = analysis.read.reads.unparsed;
         lines.push(format!(
-            "{} record{} that matter were torn or lacked a field",
+            "{} record{} torn or without a field that {} must have",
             grouped(count),
-            plural(count)
+            plural(count),
+            if count == 1 { "it" } else { "they" }
         ));
     }
     if analysis.tracker.unattributed > 0 {
@@ -466,9 +525,10 @@ fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
     if analysis.read.orphan_lines > 0 {
         let count = analysis.read.orphan_lines;
         lines.push(format!(
-            "{} line{} belong to no record (raw console output)",
+            "{} line{} belong{} to no record (raw console output)",
             grouped(count),
-            plural(count)
+            plural(count),
+            if count == 1 { "s" } else { "" }
         ));
     }
     if analysis.read.reads.unknown > 0 {

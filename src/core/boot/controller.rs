@@ -38,6 +38,7 @@ impl Tracker {
     /// One that was still starting found its port taken: the other goes on.
     pub(super) fn controller_crashes(&mut self, at: Timestamp) {
         if self.starting_since.take().is_none() {
+            self.counts.controller_crashes += 1;
             self.controller_ends(at, CRASHING_MS);
         }
     }
