@@ -99,11 +99,7 @@ pub(super) fn run(
         Format::Json => json::write(&analysis, arguments.boots, out)?,
         Format::Text => text::write(&analysis, arguments.boots, out)?,
     }
-    Ok(if analysis.read.problems.is_empty() {
-        Status::Fine
-    } else {
-        Status::Wrong
-    })
+    Ok(analysis.read.status())
 }
 
 /// The tracker and what it feeds.

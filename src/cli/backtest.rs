@@ -59,6 +59,10 @@ struct Backtest {
     /// Of the pages; null where there is none.
     detection: Option<Detection>,
     incidents: Vec<IncidentRow>,
+    /// Log records read: where there are none, no page says nothing.
+    records: u64,
+    notes: Vec<String>,
+    problems: Vec<String>,
 }
 
 /// How soon the pages came, from the start of the first bad boot, and which rule was first how often.
@@ -140,19 +144,20 @@ pub(super) fn run(
     tracker.finish(&mut observations);
     take(&mut observations);
     let (fired, sent) = alerts.finish_with_notifications();
-    let backtest = Backtest::of(boots, span, &fired, &sent);
+    let backtest = Backtest {
+        records: read.records,
+        notes: read.notes.clone(),
+        problems: read.told_problems(),
+        ..Backtest::of(boots, span, &fired, &sent)
+    };
     match arguments.format {
         Format::Json => {
             serde_json::to_writer_pretty(&mut *out, &backtest)?;
             writeln!(out)?;
         }
-        Format::Text => backtest.write(&read, out)?,
+        Format::Text => backtest.write(out)?,
     }
-    Ok(if read.problems.is_empty() {
-        Status::Fine
-    } else {
-        Status::Wrong
-    })
+    Ok(read.status())
 }
 
 fn configured_zone(config: &Config) -> Option<jiff::tz::TimeZone> {
@@ -197,19 +202,30 @@ impl Backtest {
             tickets_per_week: per_week(tickets),
             detection: Detection::of(&incidents),
             incidents,
+            records: 0,
+            notes: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
-    fn write(&self, read: &past::Replayed, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn write(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let rate = self
             .pages_per_week
             .map_or(String::new(), |rate| format!(", {rate:.1} a week"));
         let (pages, length) = (self.pages, length(self.days));
         let plural = |count: u64| if count == 1 { "" } else { "s" };
+        if self.records == 0 {
+            writeln!(
+                out,
+                "No record of the master-controller was read: what would have been paged is not known."
+            )?;
+            return self.write_unread(out);
+        }
         writeln!(
             out,
-            "{} boots in {length}: {pages} page{}{rate}; {} ticket{}",
+            "{} boot{} in {length}: {pages} page{}{rate}; {} ticket{}",
             self.boots,
+            plural(self.boots),
             plural(pages),
             self.tickets,
             plural(self.tickets)
@@ -245,11 +261,15 @@ impl Backtest {
                 None => writeln!(out, "  not resolved when the log ended")?,
             }
         }
-        for note in &read.notes {
+        self.write_unread(out)
+    }
+
+    fn write_unread(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        for note in &self.notes {
             writeln!(out, "note: {note}")?;
         }
-        for problem in &read.problems {
-            writeln!(out, "not read: {}: {}", problem.name, problem.reason)?;
+        for problem in &self.problems {
+            writeln!(out, "not read: {problem}")?;
         }
         Ok(())
     }

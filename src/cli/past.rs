@@ -12,6 +12,7 @@ use hashbrown::HashSet;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
+use super::Status;
 use crate::clock;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::controller::shapes::Shapes;
@@ -43,6 +44,23 @@ pub(super) struct Replayed {
     pub(super) shapes: Shapes,
     /// The zone to show times in: the log's own.
     pub(super) zone: TimeZone,
+}
+
+impl Replayed {
+    /// Everything was read, a part of it, or nothing.
+    pub(super) fn status(&self) -> Status {
+        match (self.problems.is_empty(), self.records) {
+            (true, _) => Status::Fine,
+            (false, 0) => Status::Misused,
+            (false, _) => Status::Wrong,
+        }
+    }
+
+    /// What could not be read, and why.
+    pub(super) fn told_problems(&self) -> Vec<String> {
+        let told = |problem: &Problem| format!("{}: {}", problem.name, problem.reason);
+        self.problems.iter().map(told).collect()
+    }
 }
 
 /// Opens every file, and complains of each that cannot be. `None` if none can.
@@ -112,7 +130,12 @@ pub(super) fn replay(
         if repeats {
             reader.skip_repeated();
         }
+        let wide = is_utf16(&input.head);
+        let before = reader.framing();
         let (bytes, missing, error) = read(input, &mut reader, &mut noted, &progress);
+        reader.finish(&mut noted);
+        let lines = reader.framing().lines - before.lines;
+        let records = reader.framing().records - before.records;
         let repeated = reader.counts().repeated - repeated;
         if repeated > 0 {
             notes.push(format!(
@@ -137,6 +160,14 @@ pub(super) fn replay(
                 name: name.clone(),
                 reason,
             });
+        } else if bytes == 0 {
+            // One that was just rotated is so.
+            notes.push(format!("{name} is empty: there is nothing to read in it"));
+        } else if records == 0 {
+            problems.push(Problem {
+                name: name.clone(),
+                reason: no_record(lines, wide),
+            });
         }
         files.push(FileRead { name, bytes });
     }
@@ -157,6 +188,31 @@ pub(super) fn replay(
     }
 }
 
+/// Why nothing of a file that is not empty was taken.
+fn no_record(lines: u64, wide: bool) -> String {
+    if wide {
+        return "is UTF-16; write it as UTF-8, such as with `iconv -f UTF-16 -t UTF-8`".to_owned();
+    }
+    match lines {
+        0 => "no record of the master-controller is in it".to_owned(),
+        1 => "its only line is no record of the master-controller".to_owned(),
+        lines => format!("none of its {lines} lines is a record of the master-controller"),
+    }
+}
+
+/// By its mark, or by every other byte of its first ones being zero.
+fn is_utf16(head: &[u8]) -> bool {
+    let marked = head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]);
+    let zeros = head
+        .first_chunk()
+        .map(|first: &[u8; 4]| first.map(|byte| byte == 0));
+    marked
+        || matches!(
+            zeros,
+            Some([false, true, false, true] | [true, false, true, false])
+        )
+}
+
 /// What is no record at all, for programs, too, which read the notes.
 fn note_unread(reader: &Reader, notes: &mut Vec<String>) {
     let framing = reader.framing();
@@ -167,11 +223,12 @@ fn note_unread(reader: &Reader, notes: &mut Vec<String>) {
             framing.withheld_lines
         ));
     }
-    if framing.records == 0 && framing.lines > 0 {
-        notes.push(format!(
-            "none of {} lines is a record of the master-controller",
-            framing.lines
-        ));
+    match framing.long_lines {
+        0 => {}
+        1 => notes.push("1 line is longer than 1 MiB: read in part, or not at all".to_owned()),
+        lines => notes.push(format!(
+            "{lines} lines are longer than 1 MiB: read in part, or not at all"
+        )),
     }
 }
 
@@ -311,6 +368,11 @@ mod tests {
             notes.contains("withheld 3 lines") && notes.contains("-o export"),
             "{notes}"
         );
-        assert!(notes.contains("none of 3 lines is a record"), "{notes}");
+        let problems = replayed.told_problems().join("\n");
+        assert!(
+            problems.contains("none of its 3 lines is a record"),
+            "{problems}"
+        );
+        assert!(matches!(replayed.status(), Status::Misused));
     }
 }

@@ -1,4 +1,5 @@
-//! What `analyze` says where not all is well: boots that were lost, and a controller that crashed.
+//! What `analyze` and `backtest` say where not all is well: boots that were lost, a controller that crashed, and files
+//! that are no log.
 
 use std::process::Output;
 
@@ -6,7 +7,14 @@ use bootwatch::simulator::Version;
 use serde_json::Value;
 
 use crate::program::analyze;
+use crate::run_ends::{configure, free, program};
+use crate::sidecar::log;
 use crate::simulator::{order, play, scenario};
+
+const READY: &str = "\
+2025-10-18 01:00:00 [INFO]: [VM-CREATE] Starting VM creation {\"vmId\":\"vm-00000000-0000-4000-8000-000000000001\",\"userId\":\"u1\",\"vmType\":\"browser\"}
+2025-10-18 01:00:01 [INFO]: VM created successfully {\"vmId\":\"vm-00000000-0000-4000-8000-000000000001\",\"vmIp\":\"192.168.100.2\"}
+";
 
 /// The controller's log of a scenario.
 fn played(name: &str) -> Vec<u8> {
@@ -59,4 +67,106 @@ fn boots_that_a_restart_lost_are_in_the_headline() {
         "{said}"
     );
     assert!(!said.contains("All is well"), "{said}");
+}
+
+#[test]
+fn what_is_no_log_is_no_success() {
+    let wide: Vec<u8> = READY.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let noise: Vec<u8> = (0..40_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 1)
+        .collect();
+    for (junk, why) in [
+        (b"hi".to_vec(), "its only line is no record"),
+        (
+            b"root:x:0:0::/:/bin/sh\nme:x:1:1::/:/bin/sh\n".to_vec(),
+            "none of its 2 lines is a record",
+        ),
+        (wide, "UTF-16"),
+        (noise, "record of the master-controller"),
+    ] {
+        let output = analyze(&["--format", "json", "-"], &junk);
+        let answer = json(&output);
+        assert_eq!(output.status.code(), Some(2), "{answer}");
+        assert!(
+            answer["problems"][0].as_str().unwrap().contains(why),
+            "{answer}"
+        );
+        assert_eq!(analyze(&["-"], &junk).status.code(), Some(2));
+    }
+    // One that was just rotated: nothing went wrong, and that is said.
+    let output = analyze(&["--format", "json", "-"], b"");
+    let answer = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{answer}");
+    assert!(
+        answer["notes"][0].as_str().unwrap().contains("is empty"),
+        "{answer}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let (good, bad, empty) = (
+        write("good.log", READY.as_bytes()),
+        write("passwd", b"root:x:0\n"),
+        write("empty.log", b""),
+    );
+    let output = analyze(&["--format", "json", &good, &empty], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", json(&output));
+    let output = analyze(&["--format", "json", &good, &bad], b"");
+    assert_eq!(output.status.code(), Some(1), "a part was read");
+    assert!(
+        json(&output)["problems"][0]
+            .as_str()
+            .unwrap()
+            .contains("passwd")
+    );
+}
+
+#[test]
+fn a_line_without_end_is_noted_and_what_follows_is_read() {
+    let mut log = vec![b'x'; 3 << 20];
+    log.push(b'\n');
+    log.extend(READY.as_bytes());
+    let output = analyze(&["--format", "json", "-"], &log);
+    let answer = json(&output);
+    assert_eq!(answer["records"]["total"], 2, "{answer}");
+    assert!(
+        answer["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("1 line is longer"),
+        "{answer}"
+    );
+    let said = text(&log);
+    assert!(said.contains("1 line belongs to no record"), "{said}");
+}
+
+#[test]
+fn a_backtest_of_no_log_is_no_quiet_week() {
+    let (folder, log) = log();
+    configure(folder.path(), &log, free(), free());
+    let junk = folder.path().join("junk");
+    std::fs::write(&junk, b"root:x:0\n").unwrap();
+    let run = |more: &[&str]| {
+        let mut command = program(folder.path(), &[&["backtest"], more].concat());
+        command.arg(&junk).output().unwrap()
+    };
+    let output = run(&["--format", "json"]);
+    let said = json(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(
+        (&said["records"], said["notes"].is_array()),
+        (&0.into(), true)
+    );
+    assert!(
+        said["problems"][0].as_str().unwrap().contains("junk"),
+        "{said}"
+    );
+    let output = run(&[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!said.contains("0 pages"), "{said}");
+    assert!(said.contains("not read: "), "{said}");
 }

@@ -199,7 +199,7 @@ fn a_truncated_log_is_followed_on_and_its_loss_is_counted() {
 }
 
 /// The real program with a configuration beside its log.
-fn program(folder: &Path, command: &[&str]) -> Command {
+pub(crate) fn program(folder: &Path, command: &[&str]) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_bootwatch"));
     program
         .args(command)
@@ -208,7 +208,7 @@ fn program(folder: &Path, command: &[&str]) -> Command {
     program
 }
 
-fn configure(folder: &Path, log: &Path, web: SocketAddr, pager: SocketAddr) {
+pub(crate) fn configure(folder: &Path, log: &Path, web: SocketAddr, pager: SocketAddr) {
     let text = format!(
         "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"{web}\"\n\
          [store]\npath = {:?}\n[notify.oncall]\ntype = \"webhook\"\nurl = \"http://{pager}/page\"\n\
@@ -220,7 +220,7 @@ fn configure(folder: &Path, log: &Path, web: SocketAddr, pager: SocketAddr) {
 }
 
 /// An address that was free a moment ago.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -218,12 +218,7 @@ pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> an
             .map(|(shape, count)| UnknownMessage { shape, count })
             .collect(),
         notes: &analysis.read.notes,
-        problems: analysis
-            .read
-            .problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.name, problem.reason))
-            .collect(),
+        problems: analysis.read.told_problems(),
         boot_list: boots.then(|| {
             summary
                 .boots_in_order()

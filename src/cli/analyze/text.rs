@@ -500,10 +500,7 @@ fn failure_and_stage(boot: &Boot) -> String {
 
 /// What could not be read or told: nothing is left out in silence.
 fn not_read(analysis: &Analysis, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut lines = Vec::new();
-    for problem in &analysis.read.problems {
-        lines.push(format!("{}: {}", problem.name, problem.reason));
-    }
+    let mut lines = analysis.read.told_problems();
     lines.extend(analysis.read.notes.iter().cloned());
     if analysis.read.reads.unparsed > 0 {
         let count = analysis.read.reads.unparsed;
