@@ -12,8 +12,11 @@ use crate::config::{Config, LogSource};
 use crate::core::alert::Engine;
 use crate::core::boot::{Boot, Tracker};
 use crate::core::event::{Timestamp, VmType};
+use crate::core::finding::Finding;
 use crate::core::state::{Source, Weight};
-use crate::web::{BootLine, ChannelNow, ImageNow, KindNow, Live, MOST_FLYING};
+use crate::web::{
+    BootLine, ChannelNow, FindingLine, ImageNow, KindNow, Live, MOST_FLYING, MOST_NAMED,
+};
 
 /// A busy log is hardly ever read to its end; it is behind only after a few of these.
 const LOG_LOOKS: Duration = Duration::from_secs(5);
@@ -145,13 +148,34 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
         store_failing: health.store_failing().map(ago),
         last_boot: engine.last_boot(),
         addresses: existing.and_then(Existing::addresses),
-        findings: findings
-            .into_iter()
-            .flatten()
-            .take(MOST_FINDINGS)
-            .map(|finding| format!("{}: {}", finding.kind, finding.text))
-            .collect(),
+        findings: findings.map(grouped).unwrap_or_default(),
     }
+}
+
+/// Those of one kind and sentence in a line, in the order of the first of each.
+fn grouped<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<FindingLine> {
+    let mut lines: Vec<FindingLine> = Vec::new();
+    for finding in findings {
+        let whom = finding.vm.map(|vm| vm.to_string());
+        let whom = whom.or_else(|| finding.session.map(|session| session.to_string()));
+        let same = |line: &FindingLine| line.kind == finding.kind && line.text == finding.text;
+        match lines.iter().position(same) {
+            Some(place) => {
+                let line = &mut lines[place];
+                line.count += 1;
+                let named = line.whom.len();
+                line.whom.extend(whom.filter(|_| named < MOST_NAMED));
+            }
+            None if lines.len() < MOST_FINDINGS => lines.push(FindingLine {
+                kind: finding.kind,
+                text: finding.text.clone(),
+                count: 1,
+                whom: whom.into_iter().collect(),
+            }),
+            None => {}
+        }
+    }
+    lines
 }
 
 fn kind(vm_type: VmType, tracker: &Tracker, engine: &Engine, at: Timestamp) -> KindNow {
@@ -185,5 +209,47 @@ fn line(boot: &Boot, host: &str) -> BootLine {
         ended_at: boot.ended_at,
         ready_ms: boot.ready_ms,
         image: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::VmId;
+
+    #[test]
+    fn findings_of_one_sentence_are_one_line_that_names_their_vms() {
+        let finding = |kind: &str, vm: Option<u128>, text: &str| -> Finding {
+            serde_json::from_value(serde_json::json!({
+                "kind": kind, "vm": vm.map(VmId), "since": 0, "opened_at": 0, "text": text, "basis": "rows",
+            }))
+            .unwrap()
+        };
+        let mut all: Vec<Finding> = (1..=40)
+            .map(|vm| finding("ghost", Some(vm), "nobody is there"))
+            .collect();
+        all.push(finding("orphan", Some(99), "nobody ends it"));
+        all.push(finding("room_low", None, "no room"));
+        let lines = grouped(all.iter());
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                (
+                    line.kind.as_str(),
+                    line.count,
+                    line.whom.len(),
+                    line.unnamed(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("ghost", 40, MOST_NAMED, 40 - MOST_NAMED),
+                ("orphan", 1, 1, 0),
+                ("room_low", 1, 0, 0)
+            ]
+        );
+        assert_eq!(lines[0].whom[0], VmId(1).to_string());
     }
 }

@@ -526,7 +526,12 @@ async fn system(Shared(site): Known) -> Response {
                 "failing_since": at(channel.failing.map(|(since, _)| since)),
                 "last": channel.failing.map(|(_, how)| how),
             })).collect::<Vec<_>>(),
-            "findings": page.live.findings,
+            "findings": page.live.findings.iter().map(|line| json!({
+                "kind": line.kind.as_str(),
+                "text": line.text,
+                "count": line.count,
+                "of": line.whom,
+            })).collect::<Vec<_>>(),
             "settings": settings.iter().map(|setting| json!({
                 "key": setting.key,
                 "value": setting.value,

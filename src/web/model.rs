@@ -19,6 +19,7 @@ use crate::core::event::{
     AttemptResult, Failure, Origin, Outcome, Stage, Timestamp, VmType, WaitLimits,
 };
 use crate::core::failure::Rung;
+use crate::core::finding::FindingKind;
 use crate::core::image::{Finding, Generation, Verdict};
 use crate::core::inventory::Addresses;
 use crate::core::state::Source;
@@ -43,8 +44,32 @@ pub struct Live {
     /// What rows say of the controller's pool.
     pub addresses: Option<Addresses>,
     /// Where log, rows and processes do not fit together.
-    pub findings: Vec<String>,
+    pub findings: Vec<FindingLine>,
 }
+
+/// What does not fit, said once however many it is about: forty ghosts tell one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindingLine {
+    pub kind: FindingKind,
+    pub text: String,
+    pub count: usize,
+    /// VMs, else sessions: the first ones, at most [`MOST_NAMED`].
+    pub whom: Vec<String>,
+}
+
+impl FindingLine {
+    /// How many of those that it is about are not named.
+    #[must_use]
+    pub fn unnamed(&self) -> usize {
+        match self.whom.len() {
+            // Such as too little room: it is about nobody.
+            0 => 0,
+            named => self.count.saturating_sub(named),
+        }
+    }
+}
+
+pub const MOST_NAMED: usize = 12;
 
 pub const MOST_FLYING: usize = 50;
 

@@ -1,5 +1,7 @@
 //! How things stand now: the sentence, then what it rests on.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
@@ -11,7 +13,7 @@ use super::text::{self, ago, count, percent, seconds};
 use super::{DAYS, Day, HOUR_MS, Month, Page, banner, synthetic};
 use crate::core::desk::Standing;
 use crate::core::event::{Outcome, Timestamp, VmType};
-use crate::core::image::Verdict;
+use crate::core::image::{Finding, Verdict};
 use crate::core::state::{Source, Weight};
 
 /// Below so many boots a percentile is no more than one boot's time.
@@ -293,6 +295,20 @@ pub(super) fn verdict_tag(verdict: Verdict) -> Markup {
     tag(family, verdict.as_str())
 }
 
+/// How many checks passed: one may say several things, and "findings" are elsewhere what does not fit together.
+fn checked(findings: &[Finding]) -> String {
+    let mut checks: BTreeMap<&str, bool> = BTreeMap::new();
+    for finding in findings {
+        let passed = finding.verdict == Verdict::Pass;
+        *checks.entry(finding.check.as_str()).or_insert(true) &= passed;
+    }
+    let passed = checks.values().filter(|passed| **passed).count();
+    match checks.len() {
+        all if all == passed => format!("{} passed", count(all as u64, "check")),
+        all => format!("{passed} of {} passed", count(all as u64, "check")),
+    }
+}
+
 fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
     let worst = image
         .findings
@@ -304,7 +320,7 @@ fn audited(page: &Page<'_>, image: &ImageNow) -> Markup {
             p.small { "built " (page.moment(generation.modified_at)) " (" (ago(generation.modified_at, page.now)) ")" }
         }
         ul.small { @for finding in worst.take(3) { li { strong { (finding.check.as_str()) } ": " (finding.reason) } } }
-        p.small { a href="/system#image" { (count(image.findings.len() as u64, "finding")) } }
+        p.small { a href="/system#image" { (checked(&image.findings)) } }
     }
 }
 

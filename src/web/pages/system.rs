@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::super::model::{MessageLine, ReportLine};
+use super::super::model::{FindingLine, MessageLine, ReportLine};
 use super::layout::tag;
 use super::now::verdict_tag;
 use super::text::{self, ago};
@@ -71,7 +71,7 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
             @if !page.live.findings.is_empty() {
                 section.card aria-labelledby="h-findings" {
                     h2 id="h-findings" { "Where log, rows and processes do not fit together" }
-                    ul.small { @for finding in &page.live.findings { li { (text::line(finding)) } } }
+                    ul.small { @for finding in &page.live.findings { (finding_row(finding)) } }
                 }
             }
             (image(page))
@@ -95,6 +95,24 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
                 @for setting in settings {
                     dt { code { (setting.key) } }
                     dd { @if setting.is_default { (text::line(&setting.value)) } @else { strong { (text::line(&setting.value)) } } }
+                }
+            }
+        }
+    }
+}
+
+fn finding_row(finding: &FindingLine) -> Markup {
+    html! {
+        li {
+            @if finding.count > 1 { strong { (finding.count) " × " } }
+            (finding.kind.as_str()) ": " (text::line(&finding.text))
+            @if !finding.whom.is_empty() {
+                p.soft {
+                    @for (place, whom) in finding.whom.iter().enumerate() {
+                        @if place > 0 { ", " }
+                        code { (whom) }
+                    }
+                    @if finding.unnamed() > 0 { " and " (finding.unnamed()) " more" }
                 }
             }
         }

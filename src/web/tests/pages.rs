@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::event::Timestamp;
+use crate::core::finding::FindingKind;
 use crate::core::inventory::Addresses;
 use crate::core::state::{Source, Weight};
 
@@ -69,6 +70,26 @@ async fn a_look_that_grows_old_turns_the_page_grey_by_itself() {
         assert!(answer.contains(&format!("<title>{word} · controller")));
         assert!(answer.contains(&format!(">{log}</span>")), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn forty_ghosts_are_one_line_that_names_them() {
+    let live = Live {
+        findings: vec![FindingLine {
+            kind: FindingKind::Ghost,
+            text: "nobody <is> there".to_owned(),
+            count: 40,
+            whom: vec!["vm-1".to_owned(), "vm-2".to_owned()],
+        }],
+        ..Live::default()
+    };
+    let answer = page_of(live.clone(), "/system").await;
+    let line = "<strong>40 × </strong>ghost: nobody &lt;is&gt; there";
+    assert!(answer.contains(line), "{answer}");
+    let whom = "<code>vm-1</code>, <code>vm-2</code> and 38 more";
+    assert!(answer.contains(whom), "{answer}");
+    let answer = page_of(live, "/api/v1/system").await;
+    assert!(answer.contains("\"count\":40"), "{answer}");
 }
 
 async fn page_of(live: Live, path: &str) -> String {

@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::core::desk::{Standing, View};
+use crate::core::finding::FindingKind;
 use operators::operators;
 
 /// A certificate of its own for `localhost`, and its key.
@@ -286,7 +287,12 @@ fn told(faces: &mut Faces) {
     faces.live = watch::channel(Arc::new(Live {
         at: Some(now.plus_ms(60_000)),
         last_boot: Some(now),
-        findings: vec!["ghost 192.168.100.17".to_owned()],
+        findings: vec![FindingLine {
+            kind: FindingKind::Ghost,
+            text: "ghost 192.168.100.17".to_owned(),
+            count: 1,
+            whom: Vec::new(),
+        }],
         ..Live::default()
     }))
     .1;
