@@ -344,7 +344,7 @@ impl Owner {
                 );
                 self.log.history = history;
                 self.log.up = true;
-                self.log.caught_up = None;
+                self.log.falls_behind(clock::monotonic());
                 if !history {
                     self.watch.heard(clock::monotonic());
                 }

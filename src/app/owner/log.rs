@@ -8,6 +8,9 @@ use tokio::time::Instant;
 use crate::core::event::Timestamp;
 use crate::source::tail::TailStats;
 
+/// For so long the pages, too, call a log seen that is not read to its end.
+const USUAL_LAG: Duration = Duration::from_secs(15);
+
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) stats: watch::Receiver<TailStats>,
@@ -15,6 +18,8 @@ pub(super) struct Log {
     pub(super) history: bool,
     /// Read to the log's end: since when, on the runtime's clock.
     pub(super) caught_up: Option<Instant>,
+    /// It was read to its end until then; what came since is being read.
+    behind: Option<Instant>,
     /// It was read to its end once.
     pub(super) was_caught_up: bool,
     pub(super) up: bool,
@@ -30,6 +35,7 @@ impl Log {
             stats,
             history: false,
             caught_up: None,
+            behind: None,
             was_caught_up: false,
             up: false,
             trouble: false,
@@ -45,6 +51,22 @@ impl Log {
     /// It can be read, and is read to its end.
     pub(super) fn is_seen(&self) -> bool {
         self.caught_up.is_some() && self.up && !self.trouble
+    }
+
+    /// Something came: it is not read to its end until that was read.
+    pub(super) fn falls_behind(&mut self, now: Instant) {
+        if self.caught_up.take().is_some() {
+            self.behind = Some(now);
+        }
+    }
+
+    /// It is read as it is written: to its end, or to less than `USUAL_LAG` ago. Each record puts it behind for a moment, and a
+    /// burst for longer; who may wait that long for its word is not blind.
+    pub(super) fn is_followed(&self, now: Instant) -> bool {
+        let lags_as_usual = |since: Instant| now.saturating_duration_since(since) <= USUAL_LAG;
+        self.up
+            && !self.trouble
+            && (self.caught_up.is_some() || self.behind.is_some_and(lags_as_usual))
     }
 
     /// When it, read to its end, was last found to hold nothing more. Of the time since then, in which the process stood
@@ -88,5 +110,28 @@ mod tests {
         assert!(log.is_seen());
         log.trouble = true;
         assert!(!log.is_seen() && log.is_there());
+    }
+
+    #[test]
+    fn a_burst_on_a_log_that_is_read_makes_nobody_blind() {
+        let mut log = Log::new(watch::channel(TailStats::default()).1);
+        let began = clock::monotonic();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        log.up = true;
+        log.falls_behind(after(1));
+        assert!(!log.is_followed(after(1)), "it never was read to its end");
+        log.caught_up = Some(after(2));
+        log.falls_behind(after(100));
+        log.falls_behind(after(114));
+        assert!(!log.is_seen() && log.is_followed(after(115)));
+        assert!(
+            !log.is_followed(after(116)),
+            "it lags for longer than usual"
+        );
+        log.caught_up = Some(after(117));
+        log.falls_behind(after(118));
+        assert!(log.is_followed(after(118)));
+        log.trouble = true;
+        assert!(!log.is_followed(after(118)), "it cannot be read");
     }
 }

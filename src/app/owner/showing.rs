@@ -93,6 +93,7 @@ impl Owner {
                 .count(),
         };
         let room = Room {
+            followed: self.log.is_followed(clock::monotonic()),
             sighted: self.log.is_seen(),
             rows: match self.existing.as_ref().map(Existing::sighted) {
                 None => RowsSeen::NoDatabase,

@@ -110,7 +110,9 @@ words! {
 /// What is known of the place when a run is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// The log is read to its end, and can be.
+    /// The log is read as it is written, with no more than its usual lag: a boot would be told of soon.
+    pub followed: bool,
+    /// It is read to its end at this very moment: what it does not tell has not been written.
     pub sighted: bool,
     pub rows: RowsSeen,
     pub maintenance: bool,
@@ -124,6 +126,7 @@ pub struct Room {
 impl Default for Room {
     fn default() -> Room {
         Room {
+            followed: false,
             sighted: false,
             rows: RowsSeen::NoDatabase,
             maintenance: false,
@@ -142,7 +145,7 @@ impl Limits {
         began: impl Iterator<Item = Timestamp>,
         now: Timestamp,
     ) -> Option<SkipReason> {
-        if !room.sighted || room.rows == RowsSeen::Hidden {
+        if !room.followed || room.rows == RowsSeen::Hidden {
             return Some(SkipReason::Blind);
         }
         if room.maintenance {
@@ -215,6 +218,7 @@ mod tests {
             reserve: 5,
         };
         let room = Room {
+            followed: true,
             sighted: true,
             rows: RowsSeen::Seen,
             maintenance: false,
@@ -227,6 +231,11 @@ mod tests {
         };
         assert_eq!(forbid(room, &[30]), None);
         assert_eq!(forbid(Room { free: None, ..room }, &[]), None);
+        let bursts = Room {
+            sighted: false,
+            ..room
+        };
+        assert_eq!(forbid(bursts, &[]), None, "a run due in a burst is made");
         assert_eq!(
             forbid(room, &[30, 24 * 60]),
             None,
@@ -236,7 +245,7 @@ mod tests {
         assert_eq!(
             forbid(
                 Room {
-                    sighted: false,
+                    followed: false,
                     ..room
                 },
                 &[]

@@ -95,6 +95,7 @@ impl Story {
     fn sees(&mut self) -> &mut Story {
         let traces = self.traces.all();
         let room = Room {
+            followed: true,
             sighted: true,
             rows: self.rows,
             ..Room::default()
@@ -299,6 +300,7 @@ fn quiet(saved: Vec<Trial>) -> Canary {
     let settings = daily(3);
     let mut canary = Canary::new(settings, saved, NOON);
     let room = Room {
+        followed: true,
         sighted: true,
         ..Room::default()
     };
@@ -561,6 +563,7 @@ fn what_was_never_seen_to_go_forbids_others_for_half_an_hour_and_no_longer() {
     let settings = daily(96);
     let mut canary = Canary::new(settings, vec![trial], NOON);
     let room = Room {
+        followed: true,
         sighted: true,
         ..Room::default()
     };

@@ -55,8 +55,14 @@ fn why(run: &Value) -> String {
     text::line(&said.replace('_', " "))
 }
 
-fn took(seconds: f64) -> String {
-    format!("{seconds:.1} s")
+/// How long the boot took, and how long its clean-up, which waits for the controller's own limits. `None`: it is not known, or
+/// has not begun.
+fn took(run: &Value) -> (Option<String>, Option<String>) {
+    let spoken = |seconds: f64| format!("{seconds:.1} s");
+    let cleanup = run["phases"]["cleanup"].as_f64();
+    let boot = run["total_seconds"].as_f64();
+    let boot = boot.map(|total| (total - cleanup.unwrap_or(0.0)).max(0.0));
+    (boot.map(spoken), cleanup.map(spoken))
 }
 
 pub(super) fn card(page: &Page<'_>, view: &Value) -> Markup {
@@ -93,7 +99,10 @@ fn latest(page: &Page<'_>, view: &Value) -> Markup {
                 "Last: " (result_tag(run)) " " (why(run)) " "
                 span.small.soft {
                     (begun(run).unwrap_or_default())
-                    @if let Some(total) = run["total_seconds"].as_f64() { ", took " (took(total)) }
+                    @if let (Some(boot), cleanup) = took(run) {
+                        ", took " (boot)
+                        @if let Some(cleanup) = cleanup { ", its clean-up " (cleanup) }
+                    }
                 }
             },
             None => p { (tag("unknown", "none yet")) },
@@ -153,23 +162,41 @@ pub(super) fn system(page: &Page<'_>, view: &Value, settings: &[Shown]) -> Marku
 
 fn row(page: &Page<'_>, run: &Value) -> Markup {
     let skipped = word(run, "result") == Some("skipped");
+    let (boot, cleanup) = took(run);
     html! {
         tr {
             th scope="row" { @if let Some(at) = moment(run, "started_at") { (page.moment(at)) } }
             td { (result_tag(run)) }
             td.full { (why(run)) }
             td { (word(run, "stopped_in").unwrap_or("–").replace('_', " ")) }
-            td {
-                @match run["total_seconds"].as_f64() {
-                    Some(total) => (took(total)),
-                    None => "–",
-                }
-            }
+            td { (boot.as_deref().unwrap_or("–")) }
             td {
                 @if skipped { "–" }
-                @else if run["cleaned_up"] == true { "yes" }
+                @else if run["cleaned_up"] == true {
+                    @match cleanup {
+                        Some(cleanup) => { "in " (cleanup) }
+                        None => "yes",
+                    }
+                }
                 @else { (tag("degraded", "not yet")) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clean_up_is_no_part_of_what_a_boot_took() {
+        let run = serde_json::json!({
+            "total_seconds": 303.0, "phases": { "request": 0.4, "agent": 2.1, "cleanup": 300.5 },
+        });
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(took(&run), (told("2.5 s"), told("300.5 s")));
+        let run = serde_json::json!({ "total_seconds": 2.5, "phases": { "request": 2.5 } });
+        assert_eq!(took(&run), (told("2.5 s"), None));
+        assert_eq!(took(&Value::Null), (None, None));
     }
 }

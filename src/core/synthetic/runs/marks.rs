@@ -253,6 +253,7 @@ fn a_session_that_the_answer_named_is_ours_whatever_arrived_beside_it() {
 fn nothing_is_begun_while_somebody_else_uses_the_account() {
     let settings = daily(96);
     let room = Room {
+        followed: true,
         sighted: true,
         ..Room::default()
     };
