@@ -47,6 +47,9 @@ const OF_THE_DATABASE: [&str; 4] = [
 /// Of an image that is not audited nothing is ever known.
 const OF_THE_IMAGE: &str = "GoldenImageBroken";
 
+/// Of boots that nobody makes neither.
+const OF_OUR_BOOTS: &str = "SyntheticFailing";
+
 /// The key of each one's limit. One without is about any at all.
 const CONDITIONS: [(&str, Option<&str>); 13] = [
     ("SessionsIncomplete", Some("sessions")),
@@ -152,6 +155,7 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     let told = super::database::is_watched(settings) || !OF_THE_DATABASE.contains(&rule);
     let audited = settings.maybe::<std::path::PathBuf>("image.path").is_some();
     let told = told && (audited || rule != OF_THE_IMAGE);
+    let told = told && (super::synthetic::is_configured(settings) || rule != OF_OUR_BOOTS);
     if !told || !enabled(settings, rule) {
         return None;
     }
@@ -165,7 +169,7 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
         // Being several is a wait already, and so is the time for which an image must rest.
-        Limit::Count(_) if ["SyntheticFailing", "BootsUntold", OF_THE_IMAGE].contains(&rule) => {
+        Limit::Count(_) if [OF_OUR_BOOTS, "BootsUntold", OF_THE_IMAGE].contains(&rule) => {
             Duration::ZERO
         }
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),

@@ -52,6 +52,10 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     }
 }
 
+pub(super) fn is_configured(settings: &Settings) -> bool {
+    settings.maybe::<String>("synthetic.user_id").is_some()
+}
+
 /// `None`: no synthetic boot is made.
 pub(super) fn read(settings: &Settings) -> Option<Synthetic> {
     let vnc: String = settings.read("synthetic.vnc");

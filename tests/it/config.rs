@@ -293,8 +293,8 @@ fn check_says_what_a_good_file_amounts_to() {
         "{}: no problems\n  host: controller-1\n  log: /var/log/x.log, in the zone that the log tells\n  \
          database: not watched\n  web: 127.0.0.1:9644\n  rules: BootFailureRate, ConnectionRefusedSpike, BootBudgetBurn, \
          BootStageSlow, ReadinessHeadroomLow, ControllerSilent, LogLagging, StoreUnwritable, NotifierFailing, \
-         RecordsUnparsed, SyntheticFailing, BootsUntold, LogClockWrong; off: ConnectionErrorSpike, SessionsIncomplete, IpPoolLow, GhostVms, DatabaseUnreachable, \
-         GoldenImageBroken\n  \
+         RecordsUnparsed, BootsUntold, LogClockWrong; off: ConnectionErrorSpike, SessionsIncomplete, IpPoolLow, GhostVms, DatabaseUnreachable, \
+         SyntheticFailing, GoldenImageBroken\n  \
          notifiers: none\n  heartbeat: none; if bootwatch dies, nobody is told\n  \
          note: rules.BootBudgetBurn.page_1h: 14.4 x (1 - 0.94) = 0.864: it fires only when more than 86 % of boots fail\n  \
          note: no [notify.*] is configured: pages go to the log (at level emerg to the journal) and to alerts.last_resort \
