@@ -1,5 +1,6 @@
 //! `bootwatch silence`, `ack`, `maintenance`, `fix`: what operators do, through the API of the sidecar that runs.
 
+mod list;
 mod synthetic;
 
 use std::io::Write;
@@ -13,13 +14,18 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
 use super::Status;
+use crate::clock;
 use crate::config::{Config, Surroundings};
+use crate::core::desk::{self, Command, Desk, Matcher, SHORTEST_MS};
 use crate::{notify, web};
 
+use list::{Format, Printed, Tell};
 pub use synthetic::Synthetic;
 pub(super) use synthetic::synthetic;
 
 const SILENCES: &str = "/api/v1/silences";
+const INCIDENTS: &str = "/api/v1/incidents";
+const MAINTENANCE: &str = "/api/v1/maintenance";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the sidecar is, and the token that it wants; what is not given comes from the configuration
@@ -81,6 +87,8 @@ enum SilenceAct {
     /// Lists silences, and those that ended within a week
     List {
         #[command(flatten)]
+        printed: Printed,
+        #[command(flatten)]
         reach: Reach,
     },
     /// Ends a silence now
@@ -101,6 +109,8 @@ pub struct Ack {
     /// A word to those who read along
     #[arg(long, default_value = "")]
     note: String,
+    #[command(flatten)]
+    printed: Printed,
     #[command(flatten)]
     by: By,
     #[command(flatten)]
@@ -131,6 +141,8 @@ enum MaintenanceAct {
     },
     /// Lists maintenance, and the configured windows
     List {
+        #[command(flatten)]
+        printed: Printed,
         #[command(flatten)]
         reach: Reach,
     },
@@ -204,6 +216,9 @@ pub(super) fn silence(
             by,
             reach,
         } => {
+            if !by.is_known(surroundings) {
+                return reach.nameless(&Known::Matchers(matchers), surroundings, err);
+            }
             let mut body = json!({
                 "matchers": matchers,
                 "author": by.name(surroundings),
@@ -215,9 +230,16 @@ pub(super) fn silence(
             }
             (reach, Call::change(Method::POST, SILENCES, body))
         }
-        SilenceAct::List { reach } => (reach, Call::list(SILENCES)),
+        SilenceAct::List { printed, reach } => {
+            let tell = list::silences;
+            return reach.list(SILENCES, *printed, tell, surroundings, out, err);
+        }
         SilenceAct::Expire { id, by, reach } => {
             let body = json!({ "author": by.name(surroundings) });
+            if !by.is_known(surroundings) {
+                let known = Known::Id(SILENCES, "silences", *id);
+                return reach.nameless(&known, surroundings, err);
+            }
             let path = format!("/api/v1/silences/{id}");
             (reach, Call::change(Method::DELETE, path, body))
         }
@@ -232,7 +254,10 @@ pub(super) fn ack(
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
     let call = match &arguments.incident {
-        None => Call::list("/api/v1/incidents"),
+        None => {
+            let (reach, tell) = (&arguments.reach, list::incidents);
+            return reach.list(INCIDENTS, arguments.printed, tell, surroundings, out, err);
+        }
         Some(incident) => {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
             if incident.is_empty() || !incident.chars().all(plain) {
@@ -241,6 +266,10 @@ pub(super) fn ack(
                     "{incident:?} is no incident's key; `bootwatch ack` lists them"
                 )?;
                 return Ok(Status::Misused);
+            }
+            if !arguments.by.is_known(surroundings) {
+                let known = Known::Incident(incident);
+                return arguments.reach.nameless(&known, surroundings, err);
             }
             let author = arguments.by.name(surroundings);
             let body = json!({ "author": author, "note": arguments.note });
@@ -264,13 +293,23 @@ pub(super) fn maintenance(
             by,
             reach,
         } => {
+            if !by.is_known(surroundings) {
+                return reach.nameless(&Known::Nothing, surroundings, err);
+            }
             let author = by.name(surroundings);
             let body = json!({ "author": author, "reason": reason, "for": lasts });
-            let call = Call::change(Method::POST, "/api/v1/maintenance", body);
+            let call = Call::change(Method::POST, MAINTENANCE, body);
             (reach, call)
         }
-        MaintenanceAct::List { reach } => (reach, Call::list("/api/v1/maintenance")),
+        MaintenanceAct::List { printed, reach } => {
+            let tell = list::maintenance;
+            return reach.list(MAINTENANCE, *printed, tell, surroundings, out, err);
+        }
         MaintenanceAct::End { id, by, reach } => {
+            if !by.is_known(surroundings) {
+                let known = Known::Id(MAINTENANCE, "maintenance", *id);
+                return reach.nameless(&known, surroundings, err);
+            }
             let body = json!({ "author": by.name(surroundings) });
             let path = format!("/api/v1/maintenance/{id}");
             (reach, Call::change(Method::DELETE, path, body))
@@ -286,19 +325,53 @@ pub(super) fn fix(
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
     let FixAct::Mark { note, by, reach } = &arguments.act;
+    if !by.is_known(surroundings) {
+        return reach.nameless(&Known::Nothing, surroundings, err);
+    }
     let body = json!({ "author": by.name(surroundings), "note": note });
     let call = Call::change(Method::POST, "/api/v1/fixes", body);
     reach.make(call, surroundings, out, err)
 }
 
+/// What a command without an author names: it is judged all the same, since who is told one mistake at a time asks thrice.
+enum Known<'a> {
+    Nothing,
+    Matchers(&'a [String]),
+    /// The list that it must be in, what that calls its rows, and the row's number.
+    Id(&'static str, &'static str, u64),
+    /// An incident by the beginning of its key.
+    Incident(&'a str),
+}
+
+/// What the sidecar would say of these matchers.
+fn misspelt(matchers: &[String]) -> Option<String> {
+    let parsed: Result<Vec<Matcher>, _> = matchers.iter().map(|text| text.parse()).collect();
+    let command = match parsed {
+        Err(error) => return Some(format!("matchers: {error}")),
+        Ok(matchers) => Command::AddSilence {
+            matchers,
+            author: "nobody".to_owned(),
+            reason: "none".to_owned(),
+            starts_at: None,
+            lasts_ms: SHORTEST_MS,
+        },
+    };
+    let mut desk = Desk::new(desk::Settings::default());
+    let refused = desk.command(command, clock::now(), &mut Vec::new()).err();
+    refused.map(|refused| refused.to_string())
+}
+
 impl By {
+    fn is_known(&self, surroundings: &Surroundings) -> bool {
+        !self.name(surroundings).trim().is_empty()
+    }
+
     fn name(&self, surroundings: &Surroundings) -> String {
         let variable = |wanted: &str| {
             let mut all = surroundings.environment.iter();
             let found = all.find(|(name, value)| name == wanted && !value.is_empty());
             found.map(|(_, value)| value.clone())
         };
-        // An empty one is refused with what to write.
         self.author
             .clone()
             .or_else(|| variable("SUDO_USER"))
@@ -308,6 +381,86 @@ impl By {
 }
 
 impl Reach {
+    /// Shows a list, in words or as it came.
+    fn list(
+        &self,
+        path: &str,
+        printed: Printed,
+        tell: Tell,
+        surroundings: &Surroundings,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> anyhow::Result<Status> {
+        let Some((sidecar, status, answer)) = self.ask(path, surroundings, err)? else {
+            return Ok(Status::Misused);
+        };
+        if status != 200 || matches!(printed.format, Format::Json) {
+            return sidecar.show(status, &answer, out, err);
+        }
+        tell(&answer, out)?;
+        Ok(Status::Fine)
+    }
+
+    /// Refuses what has no author, and says what else is wrong with it.
+    fn nameless(
+        &self,
+        known: &Known<'_>,
+        surroundings: &Surroundings,
+        err: &mut dyn Write,
+    ) -> anyhow::Result<Status> {
+        let list = match known {
+            Known::Id(path, _, _) => Some(*path),
+            Known::Incident(_) => Some(INCIDENTS),
+            Known::Nothing | Known::Matchers(_) => None,
+        };
+        let answer = match list {
+            None => Value::Null,
+            Some(path) => match self.ask(path, surroundings, err)? {
+                None => return Ok(Status::Misused),
+                Some((_, 200, answer)) => answer,
+                Some(_) => Value::Null,
+            },
+        };
+        let holds = |rows: &str, fits: &dyn Fn(&str) -> bool| {
+            // What could not be asked is not called wrong.
+            let rows = answer[rows].as_array();
+            rows.is_none_or(|rows| rows.iter().any(|row| row["id"].as_str().is_some_and(fits)))
+        };
+        let wrong = match known {
+            Known::Nothing => None,
+            Known::Matchers(matchers) => misspelt(matchers),
+            Known::Id(_, rows, id) => {
+                let id = id.to_string();
+                (!holds(rows, &|row| row == id)).then(|| format!("there is no {id}"))
+            }
+            Known::Incident(key) => (!holds("incidents", &|row| row.starts_with(key)))
+                .then(|| format!("no open incident begins with {key}")),
+        };
+        if let Some(wrong) = wrong {
+            writeln!(err, "{}", plain(&wrong))?;
+        }
+        writeln!(
+            err,
+            "author: say who you are, with --author NAME: neither SUDO_USER nor USER is set"
+        )?;
+        Ok(Status::Misused)
+    }
+
+    /// Asks for a list; `None`: something is wrong, and was told.
+    fn ask(
+        &self,
+        path: &str,
+        surroundings: &Surroundings,
+        err: &mut dyn Write,
+    ) -> anyhow::Result<Option<(Sidecar, u16, Value)>> {
+        let Some(sidecar) = self.prepare(false, surroundings, err)? else {
+            return Ok(None);
+        };
+        let runtime = runtime()?;
+        let (status, answer) = runtime.block_on(sidecar.speak(Call::list(path)))?;
+        Ok(Some((sidecar, status, answer)))
+    }
+
     /// Calls the API and shows the answer: 0 done, 1 refused, 2 wrong use.
     fn make(
         &self,
@@ -320,10 +473,7 @@ impl Reach {
         let Some(sidecar) = self.prepare(changes, surroundings, err)? else {
             return Ok(Status::Misused);
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start the runtime")?;
+        let runtime = runtime()?;
         let begins_silence = call.method == Method::POST && call.path == SILENCES;
         let (status, answer, list) = runtime.block_on(async {
             let (status, answer) = sidecar.speak(call).await?;
@@ -348,6 +498,15 @@ impl Reach {
         err: &mut dyn Write,
     ) -> anyhow::Result<Option<Sidecar>> {
         let needs_config = self.url.is_none() || (changes && self.token_file.is_none());
+        if self.url.is_some() && needs_config && !self.config.exists() {
+            // Who named the sidecar need not have its configuration.
+            writeln!(
+                err,
+                "no token: name the file that holds it with --token-file ({} is not there to tell)",
+                self.config.display()
+            )?;
+            return Ok(None);
+        }
         let config = match needs_config {
             true => match super::load(&self.config, surroundings, err)? {
                 Some(config) => Some(config),
@@ -431,6 +590,13 @@ impl Reach {
         };
         builder.build().context("prepare the call")
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
 }
 
 /// Where who listens so is reached from this host: who listens everywhere listens here.

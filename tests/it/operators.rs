@@ -49,6 +49,44 @@ fn start(log: &Path, pager: &Pager, token: &Path, more: &str) -> Sidecar {
     sidecar
 }
 
+/// Commands of somebody without a name, and without a token.
+fn nobody_is_told_what_else_is_wrong(sidecar: &Sidecar, token: &Path) {
+    let url = format!("http://{}", sidecar.address);
+    let said = |arguments: &[&str], more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bootwatch"));
+        command.args(arguments).args(["--url", &url]).args(more);
+        let done = command.env_remove("USER").env_remove("SUDO_USER").output();
+        let done = done.unwrap();
+        assert_eq!(done.status.code(), Some(2), "{arguments:?}");
+        String::from_utf8(done.stderr).unwrap()
+    };
+    let token = token.display().to_string();
+    let with = ["--token-file", &token];
+    let silence = ["silence", "add", "--for", "1h", "--reason", "x"];
+    for (arguments, wrong) in [
+        (
+            &[&silence[..], &["rule=BootFailurRate"]].concat()[..],
+            "did you mean",
+        ),
+        (&["silence", "expire", "99"], "there is no 99"),
+        (&["maintenance", "end", "7"], "there is no 7"),
+        (&["ack", "zz"], "no open incident begins with zz"),
+        (
+            &["maintenance", "start", "--for", "1h", "--reason", "x"],
+            "",
+        ),
+    ] {
+        let said = said(arguments, &with);
+        assert!(said.contains(wrong) && said.contains("--author"), "{said}");
+    }
+    let silence = [&silence[..], &["vm_type=browser", "--author", "ada"]].concat();
+    let said = said(&silence, &["--config", "/nonexistent/bootwatch.toml"]);
+    assert!(
+        said.starts_with("no token: ") && said.contains("--token-file"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_silence_outlives_a_restart_and_the_page_comes_when_it_is_expired() {
     let (folder, log) = log();
@@ -99,8 +137,20 @@ fn a_silence_outlives_a_restart_and_the_page_comes_when_it_is_expired() {
     assert_eq!(second.metric("bootwatch_silences_active", ""), 1.0);
     let (status, list) = bootwatch(&second, &token, &["silence", "list"]);
     assert!(
+        status == Some(0) && list.contains(" until ") && list.contains("by ada: rebuild"),
+        "{list}"
+    );
+    let as_json = ["silence", "list", "--format", "json"];
+    let (status, list) = bootwatch(&second, &token, &as_json);
+    assert!(
         status == Some(0) && list.contains("\"reason\": \"rebuild\""),
         "{list}"
+    );
+    nobody_is_told_what_else_is_wrong(&second, &token);
+    let (status, said) = bootwatch(&second, &token, &["ack"]);
+    assert!(
+        status == Some(0) && said.contains("held back: silenced by 1") && said.contains(" since "),
+        "{said}"
     );
     let expire = ["silence", "expire", "1", "--author", "bob"];
     assert_eq!(bootwatch(&second, &token, &expire).0, Some(0));

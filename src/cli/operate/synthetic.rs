@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Call, Reach, Sidecar, show};
+use super::list::{self, Printed};
+use super::{Call, Reach, Sidecar, runtime, show};
 use crate::cli::Status;
 use crate::clock::Stopwatch;
 use crate::config::Surroundings;
@@ -34,6 +34,8 @@ enum Act {
     /// Shows the latest, what runs now, and what would forbid the next
     List {
         #[command(flatten)]
+        printed: Printed,
+        #[command(flatten)]
         reach: Reach,
     },
 }
@@ -45,17 +47,15 @@ pub(in crate::cli) fn synthetic(
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
     let reach = match &arguments.act {
-        Act::List { reach } => return reach.make(Call::list(PATH), surroundings, out, err),
+        Act::List { printed, reach } => {
+            return reach.list(PATH, *printed, list::synthetic, surroundings, out, err);
+        }
         Act::Run { reach } => reach,
     };
     let Some(sidecar) = reach.prepare(true, surroundings, err)? else {
         return Ok(Status::Misused);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let before = newest(&sidecar).await?;
         let wish = Call::change(Method::POST, format!("{PATH}/runs"), json!({}));
         let (status, answer) = sidecar.speak(wish).await?;
