@@ -53,14 +53,14 @@ fn boots_that_a_restart_lost_are_in_the_headline() {
     let log = played("healthy");
     let log = String::from_utf8(log).unwrap();
     // The controller begins anew right after its first creation has begun.
-    let begun = log.find("[VM-CREATE] Starting").unwrap();
-    let end = begun + log[begun..].find('\n').unwrap() + 1;
-    let first = log[..end].lines().last().unwrap();
-    let start = format!(
-        "{} [INFO]: Starting Master Controller... {{\"module\":\"server\"}}\n",
-        &first[..19]
-    );
-    let said = text(format!("{}{start}", &log[..end]).as_bytes());
+    let is_begun = |line: &&str| line.contains("[VM-CREATE] Starting");
+    let begun = log.lines().position(|line| is_begun(&line)).unwrap();
+    let mut lines: Vec<&str> = log.lines().take(begun + 1).collect();
+    let stamp = lines[begun].get(..19).unwrap();
+    let start =
+        format!("{stamp} [INFO]: Starting Master Controller... {{\"module\":\"server\"}}\n");
+    lines.push(&start);
+    let said = text(lines.join("\n").as_bytes());
     assert!(said.contains("1 of 1 "), "{said}");
     assert!(
         said.contains("was lost: nobody knows how it ended."),
@@ -73,7 +73,7 @@ fn boots_that_a_restart_lost_are_in_the_headline() {
 fn what_is_no_log_is_no_success() {
     let wide: Vec<u8> = READY.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let noise: Vec<u8> = (0..40_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 1)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2] | 1)
         .collect();
     for (junk, why) in [
         (b"hi".to_vec(), "its only line is no record"),
