@@ -4,8 +4,6 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use super::plain;
-
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum Format {
     Text,
@@ -18,6 +16,12 @@ pub(super) struct Printed {
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
+}
+
+/// What comes from the sidecar moves no terminal.
+pub(super) fn plain(text: &str) -> String {
+    let odd = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(odd).collect()
 }
 
 /// One list in words.
@@ -120,6 +124,20 @@ pub(super) fn silences(answer: &Value, out: &mut dyn Write) -> std::io::Result<(
         span(silence, "expired_by", out)?;
     }
     Ok(())
+}
+
+/// What a new silence keeps quiet and until when, as the sidecar understood it. Standard output has its id alone.
+pub(super) fn new_silence(id: &Value, list: &Value, err: &mut dyn Write) -> std::io::Result<()> {
+    let Some(silence) = all(list, "silences").iter().find(|one| one["id"] == *id) else {
+        return Ok(());
+    };
+    writeln!(
+        err,
+        "silenced where {}, from {} until {}",
+        words(silence, "matchers", " and "),
+        word(silence, "starts_at"),
+        word(silence, "ends_at")
+    )
 }
 
 pub(super) fn maintenance(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {

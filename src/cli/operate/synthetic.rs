@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::list::{self, Printed};
-use super::{Call, Reach, Sidecar, runtime, show};
+use super::reach::{Call, Reach, Sidecar, runtime};
 use crate::cli::Status;
 use crate::clock::Stopwatch;
 use crate::config::Surroundings;
@@ -68,7 +68,7 @@ pub(in crate::cli) fn synthetic(
             let run = newest(&sidecar).await?;
             let is_new = run["started_at"] != before["started_at"];
             if (is_new && !run["result"].is_null()) || watch.elapsed() > PATIENCE {
-                show(200, &run, out, err)?;
+                sidecar.show(200, &run, out, err)?;
                 return Ok(match run["result"].as_str() {
                     Some("passed") if is_new => Status::Fine,
                     _ => Status::Wrong,
