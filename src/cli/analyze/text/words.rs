@@ -1,0 +1,89 @@
+//! Counts, sizes and times as people read them.
+
+use jiff::tz::TimeZone;
+
+use crate::core::event::Timestamp;
+
+pub(super) fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+pub(in crate::cli::analyze) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let per_mille = (u128::from(part) * 1000 + u128::from(whole) / 2) / u128::from(whole);
+    format!("{}.{} %", per_mille / 10, per_mille % 10)
+}
+
+/// 1234567 as `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} bytes"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
+        _ => format!("{} MB", bytes / 1_000_000),
+    }
+}
+
+pub(super) fn duration(ms: u64) -> String {
+    match ms {
+        0..=999 => format!("{ms} ms"),
+        1_000..=119_999 => format!("{}.{:02} s", ms / 1000, ms % 1000 / 10),
+        _ => format!("{} min {:02} s", ms / 60_000, ms / 1000 % 60),
+    }
+}
+
+pub(in crate::cli::analyze) fn span(ms: i64) -> String {
+    let minutes = ms / 60_000;
+    match minutes {
+        0 => format!("{} s", ms / 1000),
+        1..=119 => format!("{minutes} min"),
+        120..=2_879 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} days", minutes / 1440),
+    }
+}
+
+fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
+    Some(
+        jiff::Timestamp::from_millisecond(at.0)
+            .ok()?
+            .to_zoned_datetime(zone.clone()),
+    )
+}
+
+pub(in crate::cli::analyze) fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
+    zoned(at, zone)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+/// The time of day, with the date only where it is another than `day`'s.
+pub(super) fn moment(at: Timestamp, day: Timestamp, zone: &TimeZone) -> String {
+    match (zoned(at, zone), zoned(day, zone)) {
+        (Some(at), Some(day)) if at.date() == day.date() => at.strftime("%H:%M:%S").to_string(),
+        _ => long_moment(at, zone),
+    }
+}
+
+pub(super) fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
+    zone.iana_name().map_or_else(
+        || {
+            zoned(at, zone)
+                .map(|at| format!("UTC{}", at.strftime("%:z")))
+                .unwrap_or_default()
+        },
+        str::to_owned,
+    )
+}
