@@ -108,6 +108,17 @@ pub struct Count {
 }
 
 impl Count {
+    /// Of these boots: those that failed.
+    #[must_use]
+    pub fn of<'a>(boots: impl IntoIterator<Item = &'a Judged>) -> Count {
+        let mut count = Count::default();
+        for boot in boots {
+            count.of += 1;
+            count.bad += u32::from(boot.failure.is_some());
+        }
+        count
+    }
+
     /// Of both together.
     #[must_use]
     pub fn and(self, other: Count) -> Count {

@@ -5,9 +5,10 @@
 //! itself (`OWN`), and judges as soon as it is told.
 
 use super::incident::Trouble;
+use super::judge::changed;
 use super::keep::Place;
 use super::state::{Seen, Transition, Waits};
-use super::{Effect, Engine, Family, Reason, Subject, changed};
+use super::{Effect, Engine, Family, Reason, Subject};
 use crate::core::condition::{self, Fact, Facts, Level};
 use crate::core::event::Timestamp;
 use crate::core::rule::{RuleName, Said};

@@ -94,7 +94,14 @@ impl Engine {
             .filter(|((_, about), state)| *about == subject && state.is_firing())
             .filter_map(|((rule, _), state)| {
                 let settings = self.settings.rules.get(rule)?;
-                let reading = of_type.reading(*rule, settings, state, 0.0, newest);
+                let reading = of_type.reading(
+                    *rule,
+                    settings,
+                    of_type.overdue_by(*rule, settings),
+                    state,
+                    0.0,
+                    newest,
+                );
                 reading.bad.then_some((*rule, Said::Boots(reading)))
             })
             .collect()

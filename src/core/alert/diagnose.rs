@@ -195,18 +195,11 @@ impl Engine {
     }
 
     fn count(&self, vm_type: VmType, which: impl Fn(&Judged) -> bool) -> Count {
-        let mut count = Count::default();
         let window = self.types.get(&vm_type).map(|of_type| &of_type.window);
-        for boot in window
+        let last = window
             .into_iter()
-            .flat_map(|window| window.last(Timestamp::MIN))
-        {
-            if which(boot) {
-                count.of += 1;
-                count.bad += u32::from(boot.failure.is_some());
-            }
-        }
-        count
+            .flat_map(|window| window.last(Timestamp::MIN));
+        Count::of(last.filter(|boot| which(boot)))
     }
 
     /// Diagnoses every open incident about boots anew.

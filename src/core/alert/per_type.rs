@@ -91,6 +91,7 @@ impl PerType {
         &self,
         rule: RuleName,
         settings: &RuleSettings,
+        overdue: u32,
         state: &AlertState,
         worst: f64,
         now: Timestamp,
@@ -104,7 +105,7 @@ impl PerType {
         let learnt = self.usual.get(&rule).copied().unwrap_or(0.0);
         let sight = Sight {
             window: &self.window,
-            overdue: self.overdue_by(rule, settings),
+            overdue,
             settled: state.settled(),
             now,
             usual: learnt.min(MOST_USUAL).max(settings.tolerated),

@@ -5,10 +5,11 @@ mod measure;
 
 use super::*;
 use crate::core::boot::AttemptEnded;
-use crate::core::event::{AttemptError, Failure, Outcome, Provenance};
+use crate::core::event::{AttemptError, Failure, Origin, Outcome, Provenance, VmId};
 use crate::core::failure::Rung;
 use crate::core::readiness::Readiness;
-use crate::core::window::Judged;
+use crate::core::rule::Stretch;
+use crate::core::window::{Count, Judged};
 
 /// An engine and a clock; boots are told one after another.
 struct Story {
