@@ -4,10 +4,12 @@
 //! once it is read to its end, real time passes for the boots in flight too, counted from the newest record, so that a
 //! controller whose clock or zone is wrong ends no boot.
 
+mod beside;
 mod hearing;
 mod log;
 mod looking;
 mod operators;
+mod reading;
 mod showing;
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::console::Consoles;
-use super::database::{Existing, Told};
+use super::database::Existing;
 use super::facts::{Sight, Sighted, Watch};
 use super::gather::{Gather, Machines};
 use super::health::Health;
@@ -31,7 +33,6 @@ use super::probe::Probing;
 use super::restart::Restored;
 use super::sight::Seen;
 use super::synthetic::Own;
-use hearing::Apart;
 use log::Log;
 
 use crate::clock::{self, SteadyClock, millis};
@@ -40,17 +41,14 @@ use crate::controller::clock::Zone as LogZone;
 use crate::controller::haste::MayPage;
 use crate::controller::reader::{ReadCounts, Reader};
 use crate::core::alert::{AlertChanged, Effect, Engine};
-use crate::core::boot::{LogSight, Observation, Tracker};
-use crate::core::console::ConsoleNews;
+use crate::core::boot::{Observation, Tracker};
 use crate::core::desk::{self, Desk};
 use crate::core::diagnosis::{Homes, Looks};
-use crate::core::event::{AttemptError, Event, Timestamp, VmId};
-use crate::core::row::Row;
+use crate::core::event::{AttemptError, VmId};
 use crate::core::stall::Stalls;
 use crate::core::synthetic::SyntheticRun;
 use crate::export::Recorder;
 use crate::notify;
-use crate::source::database::DatabaseEvent;
 use crate::source::tail::TailStats;
 use crate::web::{Ask, Live, Readiness};
 
@@ -327,246 +325,6 @@ impl Owner {
             own.save_everything();
         }
         self.gather.incidents_changed();
-    }
-
-    fn source_event(&mut self, event: SourceEvent) {
-        match event {
-            SourceEvent::Chunk {
-                generation,
-                offset,
-                bytes,
-                after,
-                history,
-            } => {
-                let (live, newest) = (
-                    !history && self.log.caught_up.is_some(),
-                    self.reader.newest(),
-                );
-                self.log.history = history;
-                self.log.up = true;
-                self.log.falls_behind(clock::monotonic());
-                if !history {
-                    self.watch.heard(clock::monotonic());
-                }
-                if self.generation != Some(generation) {
-                    self.generation = Some(generation);
-                    self.read(|reader, mut sink| reader.begin_file(generation, offset, &mut sink));
-                }
-                self.read(|reader, mut sink| reader.push(&bytes, &mut sink));
-                if let Some(at) = self.reader.passed_at() {
-                    self.tracker.goes_on(at, &mut self.observations);
-                    self.observed();
-                }
-                if let Some(at) = self
-                    .reader
-                    .newest()
-                    .filter(|at| live && Some(*at) != newest)
-                {
-                    self.watch.stamped(at.since(clock::now()));
-                }
-                self.flush_at = self
-                    .reader
-                    .has_pending()
-                    .then(|| clock::monotonic() + SILENCE);
-                self.gather.read_to(after);
-            }
-            SourceEvent::EndOfFile { generation } if self.generation == Some(generation) => {
-                self.read(|reader, mut sink| reader.finish(&mut sink));
-            }
-            SourceEvent::EndOfFile { .. } | SourceEvent::Rotated { .. } => {}
-            SourceEvent::CaughtUp { after } => {
-                // A first start is over when there was nothing to read, too.
-                if let Some(after) = after {
-                    self.gather.read_to(after);
-                }
-                self.log.caught_up = Some(clock::monotonic());
-                self.log.history = false;
-                // An earlier run may have left a record that waited for more.
-                if self.flush_at.is_none() && self.reader.has_pending() {
-                    self.flush_at = Some(clock::monotonic() + SILENCE);
-                }
-                self.caught_up_with_downtime();
-                // Caught up with a log that is not there: it may come, or its name is wrong.
-                let exists = self.log.is_there();
-                if !exists {
-                    tracing::warn!(
-                        path = self.reach.known.log(),
-                        "the log does not exist yet; waiting for it (check log.file)"
-                    );
-                }
-                self.log.up = exists;
-                if exists {
-                    self.log.seen_at = Some(self.clock.now());
-                }
-                self.log.was_caught_up = true;
-                self.show_readiness();
-            }
-            SourceEvent::Truncated {
-                generation,
-                becomes,
-                read_to,
-            } => {
-                tracing::warn!(
-                    generation,
-                    becomes,
-                    read_to,
-                    "the log was truncated; what it held unread is lost"
-                );
-                self.seen.lost();
-                self.stalls.interrupted();
-            }
-            SourceEvent::Lost { after, reason } => {
-                tracing::warn!(
-                    ?after,
-                    reason = reason.as_str(),
-                    "part of the log vanished unread"
-                );
-                self.seen.lost();
-                self.stalls.interrupted();
-            }
-            SourceEvent::Trouble { path, error } => {
-                tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
-                self.log.up = false;
-                self.log.trouble = true;
-                self.show_readiness();
-                self.engine
-                    .set_blind(true, self.clock.now(), &mut self.effects);
-            }
-            SourceEvent::Recovered => {
-                tracing::info!("the log can be read again");
-                self.log.up = true;
-                self.log.trouble = false;
-                self.show_readiness();
-                self.engine
-                    .set_blind(false, self.clock.now(), &mut self.effects);
-            }
-        }
-    }
-
-    /// Lets the reader work and takes every event through the core at once.
-    fn read(&mut self, work: impl FnOnce(&mut Reader, &mut dyn FnMut(&Event<'_>))) {
-        let (apart, mut hearing) = self.apart();
-        let Apart {
-            reader,
-            tracker,
-            existing,
-            stalls,
-            seen,
-            observations,
-        } = apart;
-        reader.reads_at(clock::now());
-        work(reader, &mut |event| {
-            seen.read(event.at, !hearing.live);
-            if let Some(stall) = stalls.observe(event) {
-                hearing.stalled(stall);
-            }
-            tracker.observe(event, observations);
-            if let Some(existing) = existing {
-                existing.log_says(event);
-            }
-            hearing.log_says(event);
-            for observation in observations.drain(..) {
-                hearing.trace(&observation);
-                hearing.hear(&observation, existing.as_mut());
-            }
-        });
-    }
-
-    /// Takes on what the tracker says without a record.
-    fn observed(&mut self) {
-        let (apart, mut hearing) = self.apart();
-        for observation in apart.observations.drain(..) {
-            // Of our own account's boots only those of a VM: a request that never had one could be taken for a newer one.
-            if matches!(&observation, Observation::BootEnded(boot) if boot.vm.is_some()) {
-                hearing.trace(&observation);
-            }
-            hearing.hear(&observation, apart.existing.as_mut());
-        }
-    }
-
-    /// Takes what the database and the processes tell.
-    fn told(&mut self, told: Told) {
-        let log = self.log_sight();
-        if let (Some(own), Told::Database(DatabaseEvent::Rows { rows, .. })) =
-            (&mut self.own, &told)
-        {
-            own.rows(rows);
-        }
-        self.rows_say(&told);
-        let (apart, mut hearing) = self.apart();
-        if let Some(existing) = apart.existing {
-            existing.take(told, apart.tracker, log, |observation, live| {
-                hearing.live = live;
-                hearing.count(observation, None);
-            });
-            self.gather.touched();
-        }
-    }
-
-    /// What rows tell of boots that have ended before they were read.
-    fn rows_say(&mut self, told: &Told) {
-        let Told::Database(DatabaseEvent::Rows { rows, first: false }) = told else {
-            return;
-        };
-        for row in rows {
-            if let Row::Vm(row) = row {
-                let (signs, now) = (self.reach.homes.row(row), self.clock.now());
-                self.engine.learn(row.vm, signs, now, &mut self.effects);
-            }
-        }
-    }
-
-    fn image_seen(&mut self, seen: ImageSeen) {
-        match seen {
-            ImageSeen::Clone(vm, clone) => {
-                let signs = self.image.cloned(vm, &clone);
-                let now = self.clock.now();
-                self.engine.learn(vm, signs, now, &mut self.effects);
-                self.gather.touched();
-            }
-            ImageSeen::Audited(image) => {
-                self.engine
-                    .image(&image, self.clock.now(), &mut self.effects);
-                self.gather.touched();
-                self.image.take(image);
-                // What it says is told at once.
-                self.look_at = clock::monotonic();
-            }
-            ImageSeen::Sighted(sighting) => {
-                self.engine.image_sighted(&sighting);
-                for (boot, from) in self.tracker.image_sighted(sighting) {
-                    let corrected = Observation::BootEvidence(boot);
-                    if let Observation::BootEvidence(boot) = &corrected
-                        && !self.desk.sets_aside(&corrected)
-                    {
-                        self.engine.image_corrected(boot, from.as_deref());
-                    }
-                    self.observations.push(corrected);
-                }
-                self.observed();
-                self.gather.touched();
-            }
-        }
-    }
-
-    /// Takes what a guest's console says. The log is read to its end, so that the boot is known.
-    fn console_says(&mut self, news: &ConsoleNews) {
-        self.tracker.console(news, &mut self.observations);
-        self.observed();
-        self.gather.touched();
-    }
-
-    /// How far the log was read, for rows that wait for its word.
-    fn log_sight(&self) -> LogSight {
-        match self.log.looked_at() {
-            _ if self.log.trouble => LogSight::Blind,
-            Some(_) if !self.log.up => LogSight::Blind,
-            Some(at) => {
-                let ago = millis(clock::monotonic().saturating_duration_since(at));
-                LogSight::ReadTo(self.clock.now().plus_ms(-ago))
-            }
-            None => LogSight::ReadTo(self.reader.newest().unwrap_or(Timestamp::MIN)),
-        }
     }
 
     /// When time alone has something to change.
