@@ -171,6 +171,8 @@ impl Recorder {
             | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
             | Observation::BootCompleted(_)
+            | Observation::BootCredited { .. }
+            | Observation::ControllerCrashed { .. }
             | Observation::BootSettled(_)
             | Observation::ControllerStarted { .. } => {}
         }

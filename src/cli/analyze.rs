@@ -114,11 +114,7 @@ struct State {
 
 impl State {
     fn take(&mut self, event: &Event<'_>) {
-        let crashes = self.tracker.counts().controller_crashes;
         self.tracker.observe(event, &mut self.out);
-        if self.tracker.counts().controller_crashes > crashes {
-            self.summary.crashed(event.at);
-        }
         self.drain();
     }
 

@@ -179,6 +179,9 @@ impl Engine {
 
     /// Boots read before a first start: they teach what is usual, and nothing else.
     pub fn observe_history(&mut self, observation: &Observation) {
+        if let Observation::BootCredited { boot, from } = observation {
+            self.credit(boot, from.as_deref());
+        }
         let Observation::BootEnded(boot) = observation else {
             return;
         };
@@ -202,17 +205,25 @@ impl Engine {
             Observation::BootEnded(boot) => self.boot_ended(boot, now, out),
             Observation::BootAmended(boot) => self.boot_amended(boot, now, out),
             Observation::AttemptEnded(attempt) => self.attempt_ended(attempt, now, out),
-            Observation::BootEvidence(boot) => {
-                self.evidence_grew(boot);
-                if let Some(vm) = boot.vm {
-                    self.learn(vm, diagnosis::of_boot(boot), now, out);
-                }
+            Observation::BootEvidence(boot) => self.told_more(boot, now, out),
+            Observation::BootCredited { boot, from } => {
+                self.credit(boot, from.as_deref());
+                self.told_more(boot, now, out);
             }
             Observation::ControllerStarted { at } => self.controller_started(*at),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
             | Observation::BootCompleted(_)
-            | Observation::BootSettled(_) => {}
+            | Observation::BootSettled(_)
+            | Observation::ControllerCrashed { .. } => {}
+        }
+    }
+
+    /// Of a boot that has ended more is known than was counted.
+    fn told_more(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
+        self.evidence_grew(boot);
+        if let Some(vm) = boot.vm {
+            self.learn(vm, diagnosis::of_boot(boot), now, out);
         }
     }
 
@@ -230,7 +241,9 @@ impl Engine {
             | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
             | Observation::BootCompleted(_)
+            | Observation::BootCredited { .. }
             | Observation::BootSettled(_)
+            | Observation::ControllerCrashed { .. }
             | Observation::ControllerStarted { .. } => {}
         }
     }
@@ -242,7 +255,7 @@ impl Engine {
     }
 
     /// A boot that has ended was copied from another image than the one it was counted for.
-    pub fn image_corrected(&mut self, boot: &Boot, from: Option<&str>) {
+    fn credit(&mut self, boot: &Boot, from: Option<&str>) {
         if self.generations.moved(boot, from) {
             self.touched.mark(Place::Generations);
         }

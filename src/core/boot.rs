@@ -101,8 +101,17 @@ pub enum Observation {
     BootEvidence(Box<Boot>),
     /// An ended boot's last stage became known: its session was ready.
     BootCompleted(Box<Boot>),
+    /// An ended boot was copied from another golden image than the one it was credited to until now.
+    BootCredited {
+        boot: Box<Boot>,
+        from: Option<String>,
+    },
     /// The tracker is done with the boot; nothing of it changes any more.
     BootSettled(Box<Boot>),
+    /// It wrote that it ends by an error that nobody caught.
+    ControllerCrashed {
+        at: Timestamp,
+    },
     ControllerStarted {
         at: Timestamp,
     },
@@ -138,9 +147,6 @@ pub struct TrackerCounts {
     /// Requests that failed for a mistake of their caller.
     pub rejected_requests: u64,
     pub controller_starts: u64,
-    /// It wrote that it ends by an error that nobody caught.
-    #[serde(default)]
-    pub controller_crashes: u64,
 }
 
 /// What the tracker holds: all of it bounded, whatever the log says.
@@ -239,6 +245,13 @@ impl Tracker {
             true => Origin::Synthetic,
             false => Origin::User,
         }
+    }
+
+    /// A boot as it is told of: with what rows know of it, and who asked for it.
+    fn handed_out(&self, mut boot: Boot) -> Box<Boot> {
+        self.rows.fill(&mut boot);
+        boot.origin = self.origin_of(boot.user);
+        Box::new(boot)
     }
 
     #[must_use]
@@ -374,7 +387,7 @@ impl Tracker {
             EventKind::ControllerStarting => self.controller_starts(event.at, out),
             EventKind::ControllerStarted => self.controller_started(event.at, out),
             EventKind::ControllerStopping => self.controller_stops(event.at, out),
-            EventKind::ControllerCrashed => self.controller_crashes(event.at),
+            EventKind::ControllerCrashed => self.controller_crashes(event.at, out),
         }
     }
 

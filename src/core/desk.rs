@@ -403,12 +403,14 @@ impl Desk {
             | Observation::BootAmended(boot)
             | Observation::BootEvidence(boot)
             | Observation::BootCompleted(boot)
+            | Observation::BootCredited { boot, .. }
             | Observation::BootSettled(boot) => {
                 self.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
             }
             Observation::AttemptEnded(attempt) => self.maintenance_at(attempt.at).is_some(),
             Observation::StageEnded { .. }
             | Observation::BootStarted { .. }
+            | Observation::ControllerCrashed { .. }
             | Observation::ControllerStarted { .. } => false,
         }
     }

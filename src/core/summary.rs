@@ -113,16 +113,18 @@ impl Summary {
                     self.controller_starts.push(*at);
                 }
             }
+            Observation::ControllerCrashed { at } => self.crashed(*at),
             Observation::BootStarted { .. }
             | Observation::BootEnded(_)
             | Observation::BootAmended(_)
             | Observation::BootEvidence(_)
-            | Observation::BootCompleted(_) => {}
+            | Observation::BootCompleted(_)
+            | Observation::BootCredited { .. } => {}
         }
     }
 
     /// The controller crashed. One crash may write several lines within the seconds that it takes to end.
-    pub fn crashed(&mut self, at: Timestamp) {
+    fn crashed(&mut self, at: Timestamp) {
         let told = |last: &Timestamp| at.since(*last).abs() <= SAME_CRASH_MS;
         let crashes = &mut self.controller_crashes;
         if crashes.len() < MOST_TIMES && !crashes.last().is_some_and(told) {

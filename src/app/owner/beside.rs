@@ -4,7 +4,6 @@ use super::Owner;
 use crate::app::database::Told;
 use crate::app::image::ImageSeen;
 use crate::clock;
-use crate::core::boot::Observation;
 use crate::core::console::ConsoleNews;
 use crate::core::row::Row;
 use crate::source::database::DatabaseEvent;
@@ -60,15 +59,7 @@ impl Owner {
             }
             ImageSeen::Sighted(sighting) => {
                 self.engine.image_sighted(&sighting);
-                for (boot, from) in self.tracker.image_sighted(sighting) {
-                    let corrected = Observation::BootEvidence(boot);
-                    if let Observation::BootEvidence(boot) = &corrected
-                        && !self.desk.sets_aside(&corrected)
-                    {
-                        self.engine.image_corrected(boot, from.as_deref());
-                    }
-                    self.observations.push(corrected);
-                }
+                self.tracker.image_sighted(sighting, &mut self.observations);
                 self.observed();
                 self.gather.touched();
             }

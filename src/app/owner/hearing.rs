@@ -139,6 +139,7 @@ impl Hearing<'_> {
         | Observation::BootAmended(boot)
         | Observation::BootEvidence(boot)
         | Observation::BootCompleted(boot)
+        | Observation::BootCredited { boot, .. }
         | Observation::BootSettled(boot) = observation
         {
             self.gather.boot(boot, maintenance);

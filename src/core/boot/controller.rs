@@ -36,9 +36,9 @@ impl Tracker {
     }
 
     /// One that was still starting found its port taken: the other goes on.
-    pub(super) fn controller_crashes(&mut self, at: Timestamp) {
+    pub(super) fn controller_crashes(&mut self, at: Timestamp, out: &mut Vec<Observation>) {
         if self.starting_since.take().is_none() {
-            self.counts.controller_crashes += 1;
+            out.push(Observation::ControllerCrashed { at });
             self.controller_ends(at, CRASHING_MS);
         }
     }

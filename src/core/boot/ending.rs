@@ -100,13 +100,11 @@ impl Tracker {
         });
         entry.kept_since = Some(newest);
         let before = std::mem::replace(&mut entry.place, place);
-        let mut boot = Box::new(entry.boot.clone());
+        let boot = entry.boot.clone();
         let vm = boot.vm;
         // Counted once, whoever told its end first.
         if !self.rows.was_told(&boot) {
-            self.rows.fill(&mut boot);
-            boot.origin = self.origin_of(boot.user);
-            out.push(Observation::BootEnded(boot));
+            out.push(Observation::BootEnded(self.handed_out(boot)));
         }
         self.open.remove(&before);
         let (queue, most) = match vm {
@@ -206,9 +204,7 @@ impl Tracker {
             if let Some(entry) = self.entry(slot)
                 && entry.boot.stage(Stage::SessionReady) != before
             {
-                let mut boot = Box::new(entry.boot.clone());
-                self.rows.fill(&mut boot);
-                boot.origin = self.origin_of(boot.user);
+                let boot = self.handed_out(entry.boot.clone());
                 out.push(Observation::BootCompleted(boot));
             }
         }
@@ -528,7 +524,7 @@ impl Tracker {
         self.open.remove(&entry.place);
         self.ended.remove(&entry.place);
         self.ended_without_vm.remove(&entry.place);
-        let mut boot = entry.boot;
+        let boot = entry.boot;
         if let Some(vm) = boot.vm {
             self.by_vm.remove(&vm);
         }
@@ -543,10 +539,9 @@ impl Tracker {
         self.forget_in_requests(slot, boot.user);
         self.free.insert(slot);
         if !self.rows.was_settled(&boot) {
-            self.rows.fill(&mut boot);
-            boot.origin = self.origin_of(boot.user);
+            let boot = self.handed_out(boot);
             self.rows.settled(&boot);
-            out.push(Observation::BootSettled(Box::new(boot)));
+            out.push(Observation::BootSettled(boot));
         }
     }
 }

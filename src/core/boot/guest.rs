@@ -4,7 +4,7 @@
 //! when an attempt shows it, and then by the console's clock if the mark lies where the stage does. Console news move no
 //! event time: a guest that talks says nothing of how far the log was read.
 
-use super::{Boot, Observation, Tracker};
+use super::{Entry, Observation, Tracker};
 use crate::core::console::{ConsoleEvidence, ConsoleNews, ConsoleSource, GuestMark, MarkSet, Seen};
 use crate::core::event::{Stage, Timestamp, VmId, VmType};
 use crate::core::image::Sighting;
@@ -94,8 +94,7 @@ impl Tracker {
 
     fn evidence_grew(&mut self, slot: Slot, out: &mut Vec<Observation>) {
         if let Some(entry) = self.entry(slot).filter(|entry| !entry.boot.is_open()) {
-            let mut boot = Box::new(entry.boot.clone());
-            self.rows.fill(&mut boot);
+            let boot = self.handed_out(entry.boot.clone());
             out.push(Observation::BootEvidence(boot));
         }
     }
@@ -127,11 +126,10 @@ impl Tracker {
     }
 
     /// The golden image as it stands since `sighting.since`; boots that copied it are told apart by that. A file is called
-    /// another one only once it stands, so quick boots of it may have ended by then: they are handed out, each with the
-    /// image that it was credited to.
-    pub fn image_sighted(&mut self, sighting: Sighting) -> Vec<(Box<Boot>, Option<String>)> {
+    /// another one only once it stands, so quick boots of it may have ended by then: they are credited anew.
+    pub fn image_sighted(&mut self, sighting: Sighting, out: &mut Vec<Observation>) {
         if self.sightings.back() == Some(&sighting) {
-            return Vec::new();
+            return;
         }
         self.sightings.push_back(sighting.clone());
         if self.sightings.len() > SIGHTINGS {
@@ -142,32 +140,31 @@ impl Tracker {
             self.attribute_image(slot);
         }
         let ended: Vec<Slot> = self.ended.values().map(|(_, slot)| *slot).collect();
-        ended
-            .into_iter()
-            .filter_map(|slot| self.credit_late(slot, &sighting))
-            .collect()
+        for slot in ended {
+            self.credit_late(slot, &sighting, out);
+        }
     }
 
     /// Of a boot that has ended only what the sighting itself says is believed: what stood before may have been told to
     /// an earlier run.
-    fn credit_late(
-        &mut self,
-        slot: Slot,
-        sighting: &Sighting,
-    ) -> Option<(Box<Boot>, Option<String>)> {
-        let entry = self.entry(slot)?;
-        let copied_at = entry.copied_at?;
-        let is_its = entry.boot.kind() == VmType::Browser
-            && sighting.since <= copied_at.plus_ms(STAMP_MS)
-            && sighting.image.is_some();
-        if !is_its || entry.boot.image == sighting.image {
-            return None;
+    fn credit_late(&mut self, slot: Slot, sighting: &Sighting, out: &mut Vec<Observation>) {
+        let is_its = |entry: &Entry| {
+            let copied_at = entry.copied_at;
+            entry.boot.kind() == VmType::Browser
+                && copied_at.is_some_and(|at| sighting.since <= at.plus_ms(STAMP_MS))
+                && sighting.image.is_some()
+                && entry.boot.image != sighting.image
+        };
+        if !self.entry(slot).is_some_and(is_its) {
+            return;
         }
-        let entry = self.entry_mut(slot)?;
-        let before = std::mem::replace(&mut entry.boot.image, sighting.image.clone());
-        let mut boot = Box::new(entry.boot.clone());
-        self.rows.fill(&mut boot);
-        Some((boot, before))
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        let from = std::mem::replace(&mut entry.boot.image, sighting.image.clone());
+        let credited = entry.boot.clone();
+        let boot = self.handed_out(credited);
+        out.push(Observation::BootCredited { boot, from });
     }
 
     /// The copy began, or may have.

@@ -58,9 +58,8 @@ impl Tracker {
                 "probe: the agent is healthy after the controller gave up; until then the log saw {was}"
             ));
         }
-        let mut boot = Box::new(entry.boot.clone());
-        self.rows.fill(&mut boot);
-        out.push(Observation::BootAmended(boot));
+        let amended = entry.boot.clone();
+        out.push(Observation::BootAmended(self.handed_out(amended)));
     }
 
     /// Whether the boot is the last that was given the address.

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::console::{
     ConsoleEnd, ConsoleNews, ConsoleSource, ConsoleTail, GuestMark, MarkSet, Seen,
 };
-use crate::core::event::Stage;
+use crate::core::event::{Origin, Stage};
 use crate::core::image::Sighting;
 
 fn says(number: u128, source: ConsoleSource, marks: &[(i64, GuestMark)]) -> ConsoleNews {
@@ -39,6 +39,11 @@ fn end(number: u128, line: &str) -> ConsoleNews {
 impl Story {
     fn hear(&mut self, news: &ConsoleNews) -> &mut Story {
         self.tracker.console(news, &mut self.said);
+        self
+    }
+
+    fn sighted(&mut self, sighting: Sighting) -> &mut Story {
+        self.tracker.image_sighted(sighting, &mut self.said);
         self
     }
 }
@@ -179,11 +184,11 @@ fn a_boot_belongs_to_the_image_that_was_there_when_its_copy_began() {
         since: Timestamp(START + ms),
     };
     let mut story = Story::new();
-    story.tracker.image_sighted(image("old", -500_000));
+    story.sighted(image("old", -500_000));
     story.created(0, 1, 2);
     // Told late: the copy of the second boot had begun by then, that of the first long before.
     story.created(30_000, 2, 3);
-    story.tracker.image_sighted(image("new", 29_000));
+    story.sighted(image("new", 29_000));
     story.created(60_000, 3, 4);
     story.made(70_000, 4, VmType::Cli, 5);
     let images: Vec<Option<String>> = story.finish().into_iter().map(|boot| boot.image).collect();
@@ -197,33 +202,43 @@ fn a_boot_that_ended_before_its_image_was_sighted_is_handed_out_under_it() {
         image: Some(name.to_owned()),
         since: Timestamp(START + ms),
     };
-    let mut story = Story::new();
-    story.tracker.image_sighted(image("broken", -500_000));
-    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 7);
-    story.timed_out(17_500, 2);
-    story
-        .created(21_000, 2, 3)
-        .wait(22_500, 3)
-        .answers(22_500, 3, 1_000);
-    // It was written before the second boot's copy began, and is called another one only once it stands.
-    let corrected = story.tracker.image_sighted(image("mended", 20_400));
-    let told: Vec<_> = corrected
-        .iter()
-        .map(|(boot, from)| (boot.vm, boot.image.as_deref(), from.as_deref()))
-        .collect();
-    assert_eq!(told, [(Some(vm(2)), Some("mended"), Some("broken"))]);
-    assert!(
+    for origin in [Origin::User, Origin::Synthetic] {
+        let mut story = Story::new();
+        if origin == Origin::Synthetic {
+            story.tracker.set_synthetic([user(2)].into());
+        }
+        story.sighted(image("broken", -500_000));
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 7);
+        story.timed_out(17_500, 2);
         story
-            .tracker
-            .image_sighted(image("mended", 20_400))
-            .is_empty()
-    );
+            .created(21_000, 2, 3)
+            .wait(22_500, 3)
+            .answers(22_500, 3, 1_000);
+        // It was written before the second boot's copy began, and is called another one only once it stands.
+        for _ in 0..2 {
+            story.sighted(image("mended", 20_400));
+        }
+        let told: Vec<_> = story
+            .said
+            .iter()
+            .filter_map(|said| match said {
+                Observation::BootCredited { boot, from } => {
+                    Some((boot.vm, boot.origin, boot.image.as_deref(), from.as_deref()))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [(Some(vm(2)), origin, Some("mended"), Some("broken"))]
+        );
+    }
 }
 
 #[test]
 fn a_copy_older_than_any_sighting_belongs_to_no_known_image() {
     let mut story = Story::new();
-    story.tracker.image_sighted(Sighting {
+    story.sighted(Sighting {
         image: Some("new".to_owned()),
         since: Timestamp(START + 60_000),
     });
