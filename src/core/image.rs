@@ -41,7 +41,7 @@ pub use facts::{
     Machine, Seen, Source, Stamp, Trouble,
 };
 pub use sight::{InjectionSight, SourceSight};
-pub use table::{Judged, Row, TABLE, judge, unreadable};
+pub use table::{Injected, Judged, Row, TABLE, judge, unreadable};
 
 words! {
     /// What a check found, from fine to bad.
@@ -120,6 +120,9 @@ impl Finding {
     }
 }
 
+/// What is said of a path that cannot be looked at; `Finding::rest_on` knows it by this.
+const UNREAD: &str = "cannot be read";
+
 impl Finding {
     /// A check that met what it could not read says nothing for certain: neither that something is missing nor, where
     /// it counts what is there, that this is all.
@@ -130,15 +133,12 @@ impl Finding {
         );
         let is_sure = match self.verdict {
             Verdict::Pass => !counts || self.check == Check::KernelModules,
-            Verdict::Unknown => !counts || self.reason.ends_with("cannot be read"),
+            Verdict::Unknown => !counts || self.reason.ends_with(UNREAD),
             Verdict::Warn | Verdict::Fail => false,
         };
         if !is_sure {
             self.verdict = Verdict::Unknown;
-            self.reason = tidy(&format!(
-                "{unread} cannot be read; by the rest: {}",
-                self.reason
-            ));
+            self.reason = tidy(&format!("{unread} {UNREAD}; by the rest: {}", self.reason));
         }
     }
 }
@@ -255,26 +255,25 @@ impl GoldenImage {
     }
 }
 
-/// Is it put anew into each copy, where an agent is injected?
+/// Is it put anew into each copy, where an agent is injected with all that it needs?
 #[must_use]
 pub fn is_injected(check: Check) -> bool {
-    TABLE
-        .iter()
-        .any(|row| row.check == check && row.is_injected)
+    injected(check) != Injected::Never
 }
 
-/// Where an agent's files are put, and which of them is started.
-const INJECTED: &str = "/opt/vm-browser-agent";
-const INJECTED_SCRIPT: &str = "/opt/vm-browser-agent/server.js";
+fn injected(check: Check) -> Injected {
+    let row = TABLE.iter().find(|row| row.check == check);
+    row.map_or(Injected::Never, |row| row.injected)
+}
 
 /// Is what was found of the image put anew into each copy? Of the agent's files only what lies in their own place is.
 fn is_replaced(finding: &Finding, injection: Injection) -> bool {
-    let path = finding.path.trim_end_matches('/');
-    match (injection, finding.check) {
+    match (injection, injected(finding.check)) {
         (Injection::Unknown | Injection::Absent, _) => false,
-        (Injection::Present, check) => is_injected(check),
-        (Injection::Files, Check::Agent | Check::Script) => path == INJECTED_SCRIPT,
-        (Injection::Files, Check::AgentCurrent | Check::WorkingDirectory) => path == INJECTED,
+        (Injection::Present, injected) => injected != Injected::Never,
+        (Injection::Files, Injected::WithFiles(place)) => {
+            finding.path.trim_end_matches('/') == place
+        }
         (Injection::Files, _) => false,
     }
 }

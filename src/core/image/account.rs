@@ -2,12 +2,12 @@
 
 use super::facts::{Desk, Seen};
 use super::start::agent_of;
-use super::table::says;
+use super::table::{cannot_read, says};
 use super::unit::SPECIFIER;
 use super::{Check, Finding, Verdict};
 
-const USERS: &str = "/etc/passwd";
-const GROUPS: &str = "/etc/group";
+pub(super) const USERS: &str = "/etc/passwd";
+pub(super) const GROUPS: &str = "/etc/group";
 /// Accounts that are made at boot; `u` makes a user and a group of its name, `g` a group, `m` both where they lack.
 const MADE_AT_BOOT: [&str; 3] = [
     "/etc/sysusers.d",
@@ -33,10 +33,7 @@ pub(super) fn account(desk: &mut Desk<'_>) -> Vec<Finding> {
         Err(findings) => return findings,
     };
     let unit = &agent.unit;
-    let is_dynamic = unit.last("Service", "DynamicUser").is_some_and(|value| {
-        let yes = ["1", "yes", "y", "true", "t", "on"];
-        yes.iter().any(|yes| value.eq_ignore_ascii_case(yes))
-    });
+    let is_dynamic = unit.is_on("Service", "DynamicUser");
     let user = unit.last("Service", "User").filter(|_| !is_dynamic);
     let group = unit.last("Service", "Group").filter(|_| !is_dynamic);
     let others = unit.all("Service", "SupplementaryGroups");
@@ -78,7 +75,7 @@ fn missing(desk: &mut Desk<'_>, named: &Named<'_>) -> Vec<Finding> {
             let mut names = file.text.lines().filter_map(|line| line.split(':').next());
             names.any(|listed| listed == name)
         }
-        Seen::Unreadable(_) => return says(CHECK, Verdict::Unknown, list, "cannot be read"),
+        Seen::Unreadable(_) => return cannot_read(CHECK, list),
         _ => {
             let reason = format!("not there: nobody can tell whether {key}={name} exists");
             return says(CHECK, Verdict::Unknown, list, reason);

@@ -4,7 +4,7 @@ use super::facts::{Desk, File, MAX_TEXT, Seen};
 use super::javascript::{is_cut_off, not_javascript};
 use super::reach::{READ, barrier};
 use super::start;
-use super::table::says;
+use super::table::{cannot_read, says};
 use super::{Check, Finding, Verdict};
 
 /// Where an agent may be, the usual place first.
@@ -59,7 +59,7 @@ pub(super) fn agent(desk: &mut Desk<'_>) -> Vec<Finding> {
             path,
             format!("{link} {}", how.says(target)),
         ),
-        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        Seen::Unreadable(_) => cannot_read(CHECK, path),
         Seen::Absent | Seen::Folder(_) | Seen::Other { .. } => {
             says(CHECK, Verdict::Fail, path, "not a file")
         }
@@ -171,7 +171,7 @@ pub(super) fn is_current(desk: &mut Desk<'_>) -> Vec<Finding> {
         return says(CHECK, Verdict::Warn, folder, reason);
     }
     match unsure {
-        true => says(CHECK, Verdict::Unknown, folder, "cannot be read"),
+        true => cannot_read(CHECK, folder),
         false => {
             let files = host.sources.len();
             says(

@@ -1,8 +1,8 @@
 //! What the guest needs besides its agent and its network: a driver for it, a display, a browser.
 
 use super::facts::{Content, Desk, Seen};
-use super::needs::is_unit;
-use super::table::says;
+use super::table::{cannot_read, says};
+use super::units::is_unit;
 use super::{Check, Finding, Verdict};
 
 pub(super) const BROWSERS: &[&str] = &[
@@ -40,7 +40,7 @@ pub(super) fn kernel_modules(desk: &mut Desk<'_>) -> Vec<Finding> {
     }
     let versions: Vec<String> = match desk.list(MODULES) {
         Seen::Folder(names) => names.iter().take(MAX_FILES).cloned().collect(),
-        Seen::Unreadable(_) => return says(CHECK, Verdict::Unknown, MODULES, "cannot be read"),
+        Seen::Unreadable(_) => return cannot_read(CHECK, MODULES),
         _ => Vec::new(),
     };
     let wanted: Vec<&String> = versions
@@ -174,7 +174,7 @@ pub(super) fn browser(desk: &mut Desk<'_>) -> Vec<Finding> {
         };
     }
     match (unread, stub) {
-        (Some(path), _) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        (Some(path), _) => cannot_read(CHECK, path),
         (None, Some((path, why))) => says(
             CHECK,
             Verdict::Warn,

@@ -1,11 +1,11 @@
 //! What the unit's start depends on: its folder, its environment, other units.
 
 use super::facts::{Desk, Seen};
-use super::online::{ONLINE, Waiting, waiting};
+use super::online::{ONLINE, nobody_waits};
 use super::start::{agent_of, script_at};
-use super::table::says;
+use super::table::{cannot_read, says};
 use super::unit::{SPECIFIER, Unit};
-use super::units::FOLDERS;
+use super::units::is_unit;
 use super::{Check, Finding, Verdict};
 
 /// What a supervisor's script reads by itself.
@@ -30,7 +30,7 @@ pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
     }
     match desk.stat(folder) {
         Seen::Folder(_) => says(CHECK, Verdict::Pass, folder, "there"),
-        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, folder, "cannot be read"),
+        Seen::Unreadable(_) => cannot_read(CHECK, folder),
         _ => {
             let reason = format!(
                 "not a folder, and {} begins in it: its start fails",
@@ -52,7 +52,7 @@ pub(super) fn ordering(desk: &mut Desk<'_>) -> Vec<Finding> {
     let named = ["After", "Wants", "Requires", "BindsTo", "Requisite"];
     let waits = named.iter().find(|key| unit.units(key).contains(&ONLINE));
     if let Some(key) = waits
-        && let Waiting::Nobody(why) = waiting(desk)
+        && let Some(why) = nobody_waits(desk)
     {
         let reason = format!("{key}={ONLINE}, and {why}: the target is never reached");
         findings.extend(says(CHECK, Verdict::Fail, agent.path.as_str(), reason));
@@ -75,19 +75,6 @@ pub(super) fn ordering(desk: &mut Desk<'_>) -> Vec<Finding> {
         ),
         false => findings,
     }
-}
-
-/// Is there a unit of this name, or the template that it is made from?
-pub(super) fn is_unit(desk: &mut Desk<'_>, name: &str) -> bool {
-    let template = name
-        .split_once('@')
-        .and_then(|(stem, rest)| Some(format!("{stem}@.{}", rest.rsplit_once('.')?.1)));
-    FOLDERS.iter().any(|folder| {
-        desk.is_file(&format!("{folder}/{name}"))
-            || template
-                .as_ref()
-                .is_some_and(|template| desk.is_file(&format!("{folder}/{template}")))
-    })
 }
 
 pub(super) fn environment(desk: &mut Desk<'_>) -> Vec<Finding> {
@@ -141,7 +128,7 @@ pub(super) fn environment(desk: &mut Desk<'_>) -> Vec<Finding> {
         match desk.text(path) {
             Seen::File(file) => findings.extend(lines_of(path, &file.text, supervised)),
             Seen::Unreadable(_) => {
-                findings.extend(says(CHECK, Verdict::Unknown, path, "cannot be read"));
+                findings.extend(cannot_read(CHECK, path));
             }
             _ if named.starts_with('-') => {}
             _ => {

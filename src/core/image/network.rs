@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::facts::{Desk, Seen};
-use super::online::{Manager, NETWORKD, manager};
-use super::table::says;
+use super::online::{NETPLAN, NETPLAN_ENDINGS, NETWORKD, never_starts};
+use super::table::{cannot_read, says};
 use super::unit::Unit;
 use super::{Check, Finding, Verdict};
 
@@ -15,7 +15,6 @@ const MAX_PATTERN: usize = 32;
 /// What the guest's only interface is called.
 const INTERFACE: &str = "eth0";
 const NETWORKS: &str = "/etc/systemd/network";
-const NETPLAN: &str = "/etc/netplan";
 
 /// A way in which the network is brought up, and where.
 struct Way {
@@ -32,12 +31,7 @@ pub(super) fn network(desk: &mut Desk<'_>) -> Vec<Finding> {
     const CHECK: Check = Check::Network;
     let ways = ways(desk);
     if let Some(unread) = ways.iter().find(|way| way.is_unread) {
-        return says(
-            CHECK,
-            Verdict::Unknown,
-            unread.path.as_str(),
-            "cannot be read",
-        );
+        return cannot_read(CHECK, unread.path.as_str());
     }
     let (idle, mut ways): (Vec<Way>, Vec<Way>) =
         ways.into_iter().partition(|way| way.idle.is_some());
@@ -60,9 +54,10 @@ pub(super) fn network(desk: &mut Desk<'_>) -> Vec<Finding> {
             })
             .collect(),
         [] => {
-            let reason =
-                "nothing here configures eth0: right only where the kernel's line carries ip=";
-            says(CHECK, Verdict::Unknown, "/etc/systemd/network", reason)
+            let reason = format!(
+                "nothing here configures {INTERFACE}: right only where the kernel's line carries ip="
+            );
+            says(CHECK, Verdict::Unknown, NETWORKS, reason)
         }
         [way] => match way.address {
             Some(address) => {
@@ -77,7 +72,7 @@ pub(super) fn network(desk: &mut Desk<'_>) -> Vec<Finding> {
                 .map(|way| format!("{} ({})", way.name, way.path))
                 .collect();
             let reason = format!(
-                "{} beside {}: they fight over eth0",
+                "{} beside {}: they fight over {INTERFACE}",
                 first.name,
                 others.join(", ")
             );
@@ -88,13 +83,10 @@ pub(super) fn network(desk: &mut Desk<'_>) -> Vec<Finding> {
 
 fn ways(desk: &mut Desk<'_>) -> Vec<Way> {
     let mut ways = Vec::new();
-    let networkd = match manager(desk, NETWORKD) {
-        Manager::Starts | Manager::Untold => None,
-        Manager::Never(why) => Some(why),
-    };
+    let networkd = never_starts(desk, NETWORKD);
     for (name, folder, endings) in [
         ("networkd", NETWORKS, &[".network"][..]),
-        ("netplan", NETPLAN, &[".yaml", ".yml"]),
+        ("netplan", NETPLAN, NETPLAN_ENDINGS),
         (
             "NetworkManager",
             "/etc/NetworkManager/system-connections",

@@ -1,13 +1,13 @@
 //! Whether what brings the network up starts at all, and whether anything says when it is up.
 
 use super::facts::{Desk, Seen};
-use super::unit::Unit;
-use super::units::{FOLDERS, installed, is_null, read_drop_ins};
+use super::units::{FOLDERS, installed, is_null, template_of, whole};
 
 pub(super) const ONLINE: &str = "network-online.target";
 pub(super) const NETWORKD: &str = "systemd-networkd.service";
 const NETWORK_MANAGER: &str = "NetworkManager.service";
-const NETPLAN: &str = "/etc/netplan";
+pub(super) const NETPLAN: &str = "/etc/netplan";
+pub(super) const NETPLAN_ENDINGS: &[&str] = &[".yaml", ".yml"];
 /// Targets that are reached at boot, by which what brings the network up is started.
 const TARGETS: &[&str] = &[
     "multi-user.target",
@@ -21,28 +21,13 @@ const TARGETS: &[&str] = &[
 /// Units that wait are few.
 const MAX_WAITING: usize = 16;
 
-/// Does it start at boot?
-pub(super) enum Manager {
-    Starts,
-    /// Why not.
-    Never(String),
-    /// It cannot be read.
-    Untold,
-}
-
-/// Does anything wait for the network, so that its target means something?
-pub(super) enum Waiting {
-    Works,
-    /// Why nothing does.
-    Nobody(String),
-}
-
-pub(super) fn manager(desk: &mut Desk<'_>, name: &str) -> Manager {
+/// Why what brings the network up never starts at boot; `None`: it does, or that cannot be read.
+pub(super) fn never_starts(desk: &mut Desk<'_>, name: &str) -> Option<String> {
     match state(desk, name) {
         State::There => {}
-        State::Masked => return Manager::Never(format!("{name} is masked")),
-        State::Absent => return Manager::Never(format!("there is no {name}")),
-        State::Untold => return Manager::Untold,
+        State::Masked => return Some(format!("{name} is masked")),
+        State::Absent => return Some(format!("there is no {name}")),
+        State::Untold => return None,
     }
     let is_socket =
         name == NETWORKD && is_wanted(desk, "sockets.target", "systemd-networkd.socket");
@@ -58,14 +43,12 @@ pub(super) fn manager(desk: &mut Desk<'_>, name: &str) -> Manager {
         .filter(|waiting| requires(desk, waiting, name))
         .count()
         > 0;
-    match is_socket || by_netplan || by_target || by_waiting {
-        true => Manager::Starts,
-        false => Manager::Never(format!("{name} is not enabled")),
-    }
+    let starts = is_socket || by_netplan || by_target || by_waiting;
+    (!starts).then(|| format!("{name} is not enabled"))
 }
 
-/// Of the units that the target wants, is there one that can work?
-pub(super) fn waiting(desk: &mut Desk<'_>) -> Waiting {
+/// Why no unit that the target wants waits for the network; `None`: one can work, so that the target means something.
+pub(super) fn nobody_waits(desk: &mut Desk<'_>) -> Option<String> {
     let mut why = None;
     for name in waiting_units(desk) {
         let needed = match name.as_str() {
@@ -75,15 +58,15 @@ pub(super) fn waiting(desk: &mut Desk<'_>) -> Waiting {
         };
         let broken = match (
             state(desk, &name),
-            needed.map(|needed| manager(desk, needed)),
+            needed.and_then(|needed| never_starts(desk, needed)),
         ) {
             (State::Masked, _) => format!("{name} is masked"),
-            (_, Some(Manager::Never(broken))) => format!("{name} waits in vain, since {broken}"),
-            _ => return Waiting::Works,
+            (_, Some(broken)) => format!("{name} waits in vain, since {broken}"),
+            _ => return None,
         };
         why = why.or(Some(broken));
     }
-    Waiting::Nobody(why.unwrap_or_else(|| "no enabled unit says when the network is up".to_owned()))
+    Some(why.unwrap_or_else(|| "no enabled unit says when the network is up".to_owned()))
 }
 
 /// Services that the target wants, and that are there.
@@ -113,9 +96,7 @@ enum State {
 }
 
 fn state(desk: &mut Desk<'_>, name: &str) -> State {
-    let template = name
-        .split_once('@')
-        .and_then(|(stem, rest)| Some(format!("{stem}@.{}", rest.rsplit_once('.')?.1)));
+    let template = template_of(name);
     let own = installed(desk, name);
     let of_template = template.and_then(|template| installed(desk, &template));
     match own.or(of_template) {
@@ -143,9 +124,7 @@ fn requires(desk: &mut Desk<'_>, name: &str, other: &str) -> bool {
     let Some((_, Seen::File(file))) = installed(desk, name) else {
         return false;
     };
-    let mut unit = Unit::default();
-    unit.read(&file.text);
-    read_drop_ins(desk, name, &mut unit);
+    let unit = whole(desk, name, file);
     let keys = ["Requires", "BindsTo", "Wants"];
     keys.iter().any(|key| unit.units(key).contains(&other))
 }
@@ -154,5 +133,5 @@ fn has_netplan(desk: &mut Desk<'_>) -> bool {
     let names = desk.names(NETPLAN);
     names
         .iter()
-        .any(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+        .any(|name| NETPLAN_ENDINGS.iter().any(|ending| name.ends_with(ending)))
 }

@@ -1,13 +1,12 @@
 //! May the unit's user reach what the unit starts? Modes and owners of each folder on the way and of the file itself.
 
+use super::account::{GROUPS, USERS};
 use super::facts::{Desk, Guard, Seen};
 use super::start::Agent;
 use super::table::says;
 use super::unit::Unit;
 use super::{Check, Finding, Verdict};
 
-const USERS: &str = "/etc/passwd";
-const GROUPS: &str = "/etc/group";
 /// Bits of a mode, as the last digit has them.
 pub(super) const READ: u16 = 4;
 pub(super) const RUN: u16 = 1;
@@ -17,44 +16,6 @@ struct Who {
     name: String,
     user: u32,
     groups: Vec<u32>,
-}
-
-/// What keeps the unit's user from a file or a folder, and whether it is certain.
-struct Bar {
-    reason: String,
-    /// Attributes that are not read may grant more than the mode does.
-    is_certain: bool,
-}
-
-/// Why the agent's user cannot use what lies there in this way; `None`: it can, or it is not known who it is.
-fn barred(desk: &mut Desk<'_>, agent: &Agent, path: &str, how: u16) -> Option<Bar> {
-    let guards = match desk.stat(path) {
-        Seen::File(file) => &file.guards,
-        _ => return None,
-    };
-    let who = who(desk, &agent.unit)?;
-    let (last, folders) = guards.split_last()?;
-    let folders = folders.iter().map(|folder| (folder, RUN));
-    let mut steps = folders.chain([(last, how)]);
-    steps.find_map(|(guard, needed)| {
-        let is_granted = who.is_granted(guard, needed);
-        (!is_granted).then(|| Bar {
-            reason: format!(
-                "{} {} by {} (mode {:04o}, owner {}, group {})",
-                guard.path,
-                match (std::ptr::eq(guard, last), needed) {
-                    (false, _) => "may not be entered",
-                    (true, RUN) => "may not be run",
-                    (true, _) => "may not be read",
-                },
-                who.name,
-                guard.mode & 0o7777,
-                guard.owner,
-                guard.group
-            ),
-            is_certain: !guard.has_more,
-        })
-    })
 }
 
 impl Who {
@@ -75,7 +36,7 @@ fn who(desk: &mut Desk<'_>, unit: &Unit) -> Option<Who> {
         .all("Service", "AmbientCapabilities")
         .iter()
         .any(|named| named.contains("CAP_DAC_"));
-    let is_dynamic = unit.last("Service", "DynamicUser").is_some();
+    let is_dynamic = unit.is_on("Service", "DynamicUser");
     let is_privileged = unit.starts().is_some_and(|command| command.is_privileged);
     if is_capable || is_dynamic || is_privileged || name.contains('%') {
         return None;
@@ -122,7 +83,8 @@ fn who(desk: &mut Desk<'_>, unit: &Unit) -> Option<Who> {
     })
 }
 
-/// The same as a finding: it fails where the modes are all there is.
+/// Why the agent's user cannot use what lies there in one of these ways: it fails where the modes are all there is. `None`:
+/// it can, or it is not known who it is.
 pub(super) fn barrier(
     desk: &mut Desk<'_>,
     agent: &Agent,
@@ -130,17 +92,33 @@ pub(super) fn barrier(
     path: &str,
     hows: &[u16],
 ) -> Option<Vec<Finding>> {
-    let bar = hows
-        .iter()
-        .find_map(|how| barred(desk, agent, path, *how))?;
-    let (verdict, reason) = match bar.is_certain {
-        true => (Verdict::Fail, bar.reason),
-        false => (
+    let Seen::File(file) = desk.stat(path) else {
+        return None;
+    };
+    let who = who(desk, &agent.unit)?;
+    let (last, folders) = file.guards.split_last()?;
+    let folders = folders.iter().map(|folder| (folder, RUN));
+    let mut steps = folders.chain(hows.iter().map(|how| (last, *how)));
+    let (guard, needed) = steps.find(|(guard, needed)| !who.is_granted(guard, *needed))?;
+    let what = match (std::ptr::eq(guard, last), needed) {
+        (false, _) => "may not be entered",
+        (true, RUN) => "may not be run",
+        (true, _) => "may not be read",
+    };
+    let Guard {
+        mode, owner, group, ..
+    } = guard;
+    let reason = format!(
+        "{} {what} by {} (mode {:04o}, owner {owner}, group {group})",
+        guard.path,
+        who.name,
+        mode & 0o7777
+    );
+    let (verdict, reason) = match guard.has_more {
+        false => (Verdict::Fail, reason),
+        true => (
             Verdict::Unknown,
-            format!(
-                "{}; it has attributes, which may grant it and are not read",
-                bar.reason
-            ),
+            format!("{reason}; it has attributes, which may grant it and are not read"),
         ),
     };
     Some(says(check, verdict, path, reason))

@@ -6,7 +6,7 @@ use super::conditions;
 use super::facts::{Desk, Seen};
 use super::start::{Agent, UNITS, script_at};
 use super::unit::Unit;
-use super::units::{FOLDERS, PULLS, installed, is_copy, pull_of, read_drop_ins};
+use super::units::{FOLDERS, PULLS, installed, is_copy, pull_of, whole};
 use super::{Check, Finding, Verdict};
 
 /// Of units that are wanted at boot, so many are read.
@@ -33,9 +33,7 @@ pub(super) fn rivals(desk: &mut Desk<'_>, agent: &Agent) -> Vec<Finding> {
         if met.contains(&file.resolved) {
             continue;
         }
-        let mut unit = Unit::default();
-        unit.read(&file.text);
-        read_drop_ins(desk, &name, &mut unit);
+        let unit = whole(desk, &name, file);
         let Some(starts) = wants_the_port(desk, &name, &unit, agent) else {
             continue;
         };

@@ -4,10 +4,10 @@ use super::agent::OBSOLETE;
 use super::facts::{Content, Desk, File, Seen};
 use super::reach::{READ, RUN, barrier};
 use super::rivals::rivals;
-use super::table::says;
+use super::table::{cannot_read, says};
 use super::unit::{Command, SPECIFIER, Unit};
-use super::units::{FOLDERS, PULLS, installed, is_copy, is_null, pull_of, read_drop_ins};
-use super::{Check, Finding, Verdict};
+use super::units::{FOLDERS, PULLS, installed, is_copy, is_null, pull_of, whole};
+use super::{Check, Finding, UNREAD, Verdict};
 
 /// Names of the agent's unit, the usual one first.
 pub(super) const UNITS: &[&str] = &[
@@ -72,18 +72,12 @@ fn found(desk: &mut Desk<'_>) -> Found {
             continue;
         };
         let this = match seen {
-            Seen::File(file) => {
-                let mut unit = Unit::default();
-                unit.read(&file.text);
-                let resolved = file.resolved.clone();
-                read_drop_ins(desk, name, &mut unit);
-                Found::Unit(Box::new(Agent {
-                    name,
-                    path,
-                    resolved,
-                    unit,
-                }))
-            }
+            Seen::File(file) => Found::Unit(Box::new(Agent {
+                name,
+                path,
+                resolved: file.resolved.clone(),
+                unit: whole(desk, name, file),
+            })),
             seen if is_null(seen) => {
                 Found::Spoilt(path, "masked: systemd will never start it".to_owned())
             }
@@ -161,7 +155,7 @@ pub(super) fn unit(desk: &mut Desk<'_>) -> Vec<Finding> {
             )
         }
         Found::Spoilt(path, reason) => says(CHECK, Verdict::Fail, path, reason),
-        Found::Unreadable(path) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        Found::Unreadable(path) => cannot_read(CHECK, path),
     }
 }
 
@@ -217,7 +211,7 @@ pub(super) fn enabled(desk: &mut Desk<'_>) -> Vec<Finding> {
             let reason = format!("dangling: it {}", how.says(target));
             says(CHECK, Verdict::Fail, link, reason)
         }
-        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, link, "cannot be read"),
+        Seen::Unreadable(_) => cannot_read(CHECK, link),
         Seen::Other { .. } | Seen::Folder(_) => says(CHECK, Verdict::Fail, link, "not a unit"),
         Seen::Absent => elsewhere(desk, &agent),
     }
@@ -328,7 +322,7 @@ pub(super) fn runnable(
             let reason = format!("{link} {}", how.says(target));
             return (path, Verdict::Fail, reason);
         }
-        Seen::Unreadable(_) => return (path, Verdict::Unknown, "cannot be read".to_owned()),
+        Seen::Unreadable(_) => return (path, Verdict::Unknown, UNREAD.to_owned()),
         Seen::Folder(_) | Seen::Other { .. } => {
             return (path, Verdict::Fail, "not a file".to_owned());
         }
@@ -338,16 +332,14 @@ pub(super) fn runnable(
     }
     let machine = desk.facts.machine;
     match &file.content {
-        Content::Program { machine: kind, .. }
-            if machine.runs(*kind) && file.cut_off().is_some() =>
-        {
-            (path, Verdict::Fail, torn(file))
-        }
         Content::Program {
             machine: kind,
             loader,
             ..
         } if machine.runs(*kind) => {
+            if let Some(torn) = torn(file) {
+                return (path, Verdict::Fail, torn);
+            }
             match loader.as_deref().and_then(|loader| unloaded(desk, loader)) {
                 Some((verdict, reason)) => (path, verdict, reason),
                 None => (
@@ -386,13 +378,13 @@ pub(super) fn runnable(
     }
 }
 
-/// How much of a program is there; it cannot be loaded like this.
-fn torn(file: &File) -> String {
-    let length = file.cut_off().unwrap_or(file.size);
-    format!(
+/// How much of a program is there that is not whole: it cannot be loaded like this.
+fn torn(file: &File) -> Option<String> {
+    let length = file.cut_off()?;
+    Some(format!(
         "a program that was cut off: {} bytes of {length} at least",
         file.size
-    )
+    ))
 }
 
 /// Loaders of the usual C libraries: an image with one of them, but not the one that is asked for, is of another library.
@@ -406,11 +398,10 @@ const LOADERS: &[&str] = &[
 /// Why a program that asks for this loader is not run.
 fn unloaded(desk: &mut Desk<'_>, loader: &str) -> Option<(Verdict, String)> {
     match desk.stat(loader) {
-        Seen::File(file) if file.cut_off().is_some() => Some((
-            Verdict::Fail,
-            format!("its loader {loader} is {}", torn(file)),
-        )),
-        Seen::File(_) => None,
+        Seen::File(file) => {
+            let torn = torn(file)?;
+            Some((Verdict::Fail, format!("its loader {loader} is {torn}")))
+        }
         Seen::Unreadable(_) => Some((
             Verdict::Unknown,
             format!("its loader {loader} cannot be read"),
@@ -446,7 +437,7 @@ pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
         let reason = format!("{} is given no script", command.program);
         return says(CHECK, Verdict::Pass, agent.path, reason);
     };
-    let Some(path) = script_of(desk) else {
+    let Some(path) = script_at(&agent.unit) else {
         let reason = format!(
             "{named} is no absolute path, and the unit names no WorkingDirectory: it is looked for in /"
         );
@@ -466,7 +457,7 @@ pub(super) fn script(desk: &mut Desk<'_>) -> Vec<Finding> {
             says(CHECK, Verdict::Warn, path, reason)
         }
         Seen::File(_) => says(CHECK, Verdict::Pass, path, "there"),
-        Seen::Unreadable(_) => says(CHECK, Verdict::Unknown, path, "cannot be read"),
+        Seen::Unreadable(_) => cannot_read(CHECK, path),
         Seen::Broken { link, target, how } => {
             let reason = format!("{link} {}", how.says(target));
             says(CHECK, Verdict::Fail, path, reason)

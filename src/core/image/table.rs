@@ -3,8 +3,22 @@
 use std::collections::BTreeSet;
 
 use super::facts::{Desk, Facts, Look};
-use super::{Check, Finding, Verdict};
+use super::{Check, Finding, UNREAD, Verdict};
 use super::{account, agent, conditions, guest, needs, network, start, system};
+
+/// Is what a check asks for put anew into each copy, where an agent is injected at clone time?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    Never,
+    /// Together with the unit and a Node.js.
+    WithAll,
+    /// Also where only the agent's files are injected; of what it may be, what lies there.
+    WithFiles(&'static str),
+}
+
+/// Where an agent's files are put, and which of them is started.
+const INJECTED: &str = "/opt/vm-browser-agent";
+const INJECTED_SCRIPT: &str = agent::AGENTS[0];
 
 /// One check. A new one is a word in [`Check`] and a row here.
 pub struct Row {
@@ -14,8 +28,7 @@ pub struct Row {
     pub accepts: &'static [&'static str],
     /// The verdict where it is not so, and when it is another.
     pub otherwise: &'static str,
-    /// Put anew into each copy, where an agent is injected at clone time.
-    pub is_injected: bool,
+    pub injected: Injected,
     judge: fn(&mut Desk<'_>) -> Vec<Finding>,
 }
 
@@ -26,7 +39,7 @@ pub const TABLE: &[Row] = &[
         accepts: &["clean, as long as it says, undamaged where it was read"],
         otherwise: "`fail` truncated or damaged; `warn` errors on record; `unknown` mounted or not unmounted cleanly, \
                     a feature that is not read, or written to while it was read",
-        is_injected: false,
+        injected: Injected::Never,
         judge: system::filesystem,
     },
     Row {
@@ -34,7 +47,7 @@ pub const TABLE: &[Row] = &[
         asks: "browser VMs are cloned from this image, and the last build wrote this one",
         accepts: &["one file under both names", "a build that is not newer"],
         otherwise: "`warn`",
-        is_injected: false,
+        injected: Injected::Never,
         judge: system::cloned_from,
     },
     Row {
@@ -42,7 +55,7 @@ pub const TABLE: &[Row] = &[
         asks: "the agent is there",
         accepts: agent::AGENTS,
         otherwise: "`fail`, for what is no JavaScript, is cut off, or may not be read by the unit's user, too; `warn` a placeholder, or the obsolete place",
-        is_injected: true,
+        injected: Injected::WithFiles(INJECTED_SCRIPT),
         judge: agent::agent,
     },
     Row {
@@ -50,7 +63,7 @@ pub const TABLE: &[Row] = &[
         asks: "the agent's files equal the host's source",
         accepts: &["the same bytes; the bundled `node` by its size"],
         otherwise: "`warn`; `unknown` without a source to compare with",
-        is_injected: true,
+        injected: Injected::WithFiles(INJECTED),
         judge: agent::is_current,
     },
     Row {
@@ -58,7 +71,7 @@ pub const TABLE: &[Row] = &[
         asks: "a unit starts the agent",
         accepts: start::UNITS,
         otherwise: "`fail`, for more than one `ExecStart`, too; `warn` another enabled unit that wants port 8080",
-        is_injected: true,
+        injected: Injected::WithAll,
         judge: start::unit,
     },
     Row {
@@ -68,7 +81,7 @@ pub const TABLE: &[Row] = &[
             "a link of its name in `multi-user.target.wants` or `.requires`, wherever systemd looks for units",
         ],
         otherwise: "`fail`, for a copied file, too; `warn` another target, or another file of that name",
-        is_injected: true,
+        injected: Injected::WithAll,
         judge: start::enabled,
     },
     Row {
@@ -76,7 +89,7 @@ pub const TABLE: &[Row] = &[
         asks: "what `ExecStart` runs exists, is whole, may be run, and is of this machine and of the image's C library",
         accepts: start::PROGRAMS,
         otherwise: "`fail`",
-        is_injected: true,
+        injected: Injected::WithAll,
         judge: start::interpreter,
     },
     Row {
@@ -84,7 +97,7 @@ pub const TABLE: &[Row] = &[
         asks: "the script that it is given exists",
         accepts: &["any file; none where the program is a script itself"],
         otherwise: "`fail`; `warn` the obsolete place",
-        is_injected: true,
+        injected: Injected::WithFiles(INJECTED_SCRIPT),
         judge: start::script,
     },
     Row {
@@ -92,7 +105,7 @@ pub const TABLE: &[Row] = &[
         asks: "`WorkingDirectory` exists",
         accepts: &["none", "a folder", "`-` before it"],
         otherwise: "`fail`",
-        is_injected: true,
+        injected: Injected::WithFiles(INJECTED),
         judge: needs::working_directory,
     },
     Row {
@@ -106,7 +119,7 @@ pub const TABLE: &[Row] = &[
             "`DynamicUser`",
         ],
         otherwise: "`fail`",
-        is_injected: true,
+        injected: Injected::WithAll,
         judge: account::account,
     },
     Row {
@@ -119,7 +132,7 @@ pub const TABLE: &[Row] = &[
             "`-` before them",
         ],
         otherwise: "`fail`; `unknown` conditions that are not about the image's files",
-        is_injected: true,
+        injected: Injected::WithAll,
         judge: conditions::preconditions,
     },
     Row {
@@ -130,7 +143,7 @@ pub const TABLE: &[Row] = &[
             "each required service is there",
         ],
         otherwise: "`fail`",
-        is_injected: true,
+        injected: Injected::WithAll,
         judge: needs::ordering,
     },
     Row {
@@ -138,7 +151,7 @@ pub const TABLE: &[Row] = &[
         asks: "each `EnvironmentFile` exists and can be read by who reads it",
         accepts: &["none", "a file of settings", "`-` before it"],
         otherwise: "`fail`, also for comments where a supervisor script reads it, by the unit or by itself; `warn` a line that is no setting",
-        is_injected: false,
+        injected: Injected::Never,
         judge: needs::environment,
     },
     Row {
@@ -153,7 +166,7 @@ pub const TABLE: &[Row] = &[
         ],
         otherwise: "`warn` several, an address that every copy would have, or files that nothing applies (networkd masked or not \
                     enabled, another interface's); `unknown` none in the image",
-        is_injected: false,
+        injected: Injected::Never,
         judge: network::network,
     },
     Row {
@@ -161,7 +174,7 @@ pub const TABLE: &[Row] = &[
         asks: "the guest's kernel has its network driver",
         accepts: &["`virtio_net` in `/lib/modules`", "built into the kernel"],
         otherwise: "`fail` where the kernel is known; else `unknown`",
-        is_injected: false,
+        injected: Injected::Never,
         judge: guest::kernel_modules,
     },
     Row {
@@ -169,7 +182,7 @@ pub const TABLE: &[Row] = &[
         asks: "the display's services are there",
         accepts: guest::DISPLAYS,
         otherwise: "`warn`: not needed for port 8080",
-        is_injected: false,
+        injected: Injected::Never,
         judge: guest::vnc,
     },
     Row {
@@ -177,7 +190,7 @@ pub const TABLE: &[Row] = &[
         asks: "a browser is there, and not only a stub",
         accepts: guest::BROWSERS,
         otherwise: "`warn`: not needed for port 8080",
-        is_injected: false,
+        injected: Injected::Never,
         judge: guest::browser,
     },
 ];
@@ -262,4 +275,9 @@ pub(super) fn says(
     reason: impl Into<String>,
 ) -> Vec<Finding> {
     vec![Finding::new(check, verdict, path, reason)]
+}
+
+/// That what is there cannot be looked at.
+pub(super) fn cannot_read(check: Check, path: impl Into<String>) -> Vec<Finding> {
+    says(check, Verdict::Unknown, path, UNREAD)
 }

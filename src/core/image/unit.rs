@@ -90,6 +90,13 @@ impl Unit {
     }
 
     /// Names of units behind a directive such as `After`.
+    /// A switch, as systemd reads one.
+    pub(super) fn is_on(&self, section: &str, key: &str) -> bool {
+        let yes = ["1", "yes", "y", "true", "t", "on"];
+        let value = self.last(section, key);
+        value.is_some_and(|value| yes.iter().any(|yes| value.eq_ignore_ascii_case(yes)))
+    }
+
     pub(super) fn units(&self, key: &str) -> Vec<&str> {
         self.all("Unit", key)
             .into_iter()

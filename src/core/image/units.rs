@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Desk, Seen};
+use super::facts::{Desk, File, Seen};
 use super::unit::Unit;
 
 /// Where systemd looks for units, in its order.
@@ -43,6 +43,31 @@ pub(super) fn installed<'a>(desk: &mut Desk<'a>, name: &str) -> Option<(String, 
     places.find(|(_, seen)| !matches!(seen, Seen::Absent))
 }
 
+/// The unit as systemd reads it: its file, and its drop-ins.
+pub(super) fn whole(desk: &mut Desk<'_>, name: &str, file: &File) -> Unit {
+    let mut unit = Unit::default();
+    unit.read(&file.text);
+    read_drop_ins(desk, name, &mut unit);
+    unit
+}
+
+/// What a unit of this name would be made from, where it is an instance.
+pub(super) fn template_of(name: &str) -> Option<String> {
+    let (stem, rest) = name.split_once('@')?;
+    Some(format!("{stem}@.{}", rest.rsplit_once('.')?.1))
+}
+
+/// Is there a unit of this name, or the template that it is made from?
+pub(super) fn is_unit(desk: &mut Desk<'_>, name: &str) -> bool {
+    let template = template_of(name);
+    FOLDERS.iter().any(|folder| {
+        desk.is_file(&format!("{folder}/{name}"))
+            || template
+                .as_ref()
+                .is_some_and(|template| desk.is_file(&format!("{folder}/{template}")))
+    })
+}
+
 /// Is what wants a unit a file in that very folder, and no link to the unit? systemd ignores it.
 pub(super) fn is_copy(resolved: &str) -> bool {
     PULLS
@@ -79,7 +104,7 @@ fn drop_in_folders(name: &str) -> Vec<String> {
 }
 
 /// In the order of their names; of one name the first place counts, where it may be masked.
-pub(super) fn read_drop_ins(desk: &mut Desk<'_>, name: &str, unit: &mut Unit) {
+fn read_drop_ins(desk: &mut Desk<'_>, name: &str, unit: &mut Unit) {
     let mut places: BTreeMap<String, String> = BTreeMap::new();
     for folder in drop_in_folders(name) {
         for drop_in in desk.names(&folder) {

@@ -1,7 +1,5 @@
 //! How things stand now: the sentence, then what it rests on.
 
-use std::collections::BTreeMap;
-
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
@@ -13,7 +11,7 @@ use super::text::{self, ago, count, percent, seconds};
 use super::{DAYS, Day, HOUR_MS, Month, Page, banner, synthetic};
 use crate::core::desk::Standing;
 use crate::core::event::{Outcome, Timestamp, VmType};
-use crate::core::image::{Finding, Verdict};
+use crate::core::image::{Finding, Verdict, by_check};
 use crate::core::state::{Source, Weight};
 
 /// Below so many boots a percentile is no more than one boot's time.
@@ -297,12 +295,11 @@ pub(super) fn verdict_tag(verdict: Verdict) -> Markup {
 
 /// How many checks passed: one may say several things, and "findings" are elsewhere what does not fit together.
 fn checked(findings: &[Finding]) -> String {
-    let mut checks: BTreeMap<&str, bool> = BTreeMap::new();
-    for finding in findings {
-        let passed = finding.verdict == Verdict::Pass;
-        *checks.entry(finding.check.as_str()).or_insert(true) &= passed;
-    }
-    let passed = checks.values().filter(|passed| **passed).count();
+    let checks = by_check(findings);
+    let passed = checks
+        .iter()
+        .filter(|(_, worst)| *worst == Verdict::Pass)
+        .count();
     match checks.len() {
         all if all == passed => format!("{} passed", count(all as u64, "check")),
         all => format!("{passed} of {} passed", count(all as u64, "check")),

@@ -542,6 +542,17 @@ const CASES: &[Case] = &[
         also: &[(Check::Script, Verdict::Fail)],
     },
     Case {
+        name: "the same, and the unit says that its user is no dynamic one",
+        damage: |tree| {
+            runs_as(tree, "User=agent\nDynamicUser=no");
+            tree.mode(AGENT, 0o600);
+        },
+        check: Check::Agent,
+        verdict: Verdict::Fail,
+        says: "/opt/vm-browser-agent/server.js may not be read by agent (mode 0600",
+        also: &[(Check::Script, Verdict::Fail)],
+    },
+    Case {
         name: "the agent's folder may be entered by root only, and another user runs it",
         damage: |tree| {
             runs_as(tree, "User=64999\nGroup=64999");

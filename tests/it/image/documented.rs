@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bootwatch::core::image::{Check, TABLE};
+use bootwatch::core::image::{Check, Injected, TABLE};
 
 use crate::tree;
 
@@ -25,7 +25,10 @@ fn listed() -> String {
                 },
             )
             .collect();
-        let replaced = if row.is_injected { "yes" } else { "no" };
+        let replaced = match row.injected {
+            Injected::Never => "no",
+            Injected::WithAll | Injected::WithFiles(_) => "yes",
+        };
         writeln!(
             text,
             "| `{}` | {} | {} | {} | {replaced} |",
