@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::controller::clock::Zone;
 use crate::controller::excerpt::excerpt;
 use crate::controller::reader::Reader;
-use crate::core::alert::{Effect, Engine, Incident};
+use crate::core::alert::{self, Effect, Engine, Incident};
 use crate::core::boot::Tracker;
 use crate::core::desk::Desk;
 use crate::core::finding::Findings;
@@ -58,6 +58,7 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         restore_rows(saved, watched, &reader, &mut tracker);
     }
     let settings = engine_settings(config);
+    let tolerated_ms = tolerated_ms(&settings);
     let engine = Engine::restore(
         saved.of_kind(ENGINE),
         settings.clone(),
@@ -84,7 +85,7 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
         engine,
         desk,
         place,
-        seen: Seen::restore(saved, last, tolerated_ms(config)),
+        seen: Seen::restore(saved, last, tolerated_ms),
         remembered: remembered(saved),
         forgets_database: watched && config.database.is_none(),
         effects,
@@ -92,9 +93,8 @@ pub(super) fn restore(saved: &Saved, config: &Config, zone: Zone) -> Restored {
 }
 
 /// How long the controller may write nothing; `None`: its rule is off, so any time.
-fn tolerated_ms(config: &Config) -> Option<i64> {
-    let conditions = engine_settings(config).conditions;
-    let rule = conditions.get(&RuleName::ControllerSilent);
+fn tolerated_ms(settings: &alert::Settings) -> Option<i64> {
+    let rule = settings.conditions.get(&RuleName::ControllerSilent);
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a limit of time is a whole number of milliseconds, far below 2^53"

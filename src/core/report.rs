@@ -413,24 +413,23 @@ impl Report {
 
 /// What of them lies in the week, in their order.
 fn silent(all: Vec<Silence>, week: &Range<Timestamp>) -> Vec<Silence> {
-    let mut silences: Vec<Silence> = all
-        .into_iter()
-        .map(|one| Silence {
-            from: one.from.max(week.start),
-            to: one.to.min(week.end),
-            ..one
-        })
-        .filter(|one| one.from < one.to)
-        .collect();
-    silences.sort_by(|a, b| (&a.host, a.from, a.to).cmp(&(&b.host, b.from, b.to)));
-    // A silence that two runs met, or that a record ended later, may be there twice.
-    silences.dedup_by(|next, known| {
-        let same = next.host == known.host && next.from <= known.to;
-        if same {
-            known.to = known.to.max(next.to);
+    let mut by_host: BTreeMap<Option<String>, Vec<Range<Timestamp>>> = BTreeMap::new();
+    for one in all {
+        let within = one.from.max(week.start)..one.to.min(week.end);
+        if within.start < within.end {
+            by_host.entry(one.host).or_default().push(within);
         }
-        same
+    }
+    // A silence that two runs met, or that a record ended later, may be there twice.
+    let of_host = by_host.into_iter().flat_map(|(host, within)| {
+        let joined = coverage::joined(&within).into_iter();
+        joined.map(move |one| Silence {
+            host: host.clone(),
+            from: one.start,
+            to: one.end,
+        })
     });
+    let mut silences: Vec<Silence> = of_host.collect();
     silences.sort_by(|a, b| (a.from, &a.host).cmp(&(b.from, &b.host)));
     silences
 }

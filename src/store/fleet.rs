@@ -240,14 +240,7 @@ impl Fleet {
             self.local = Some(Local { raw, file });
         }
         if self.remote.is_none() {
-            let mut remote =
-                self.options
-                    .connect()
-                    .await
-                    .map_err(|source| FleetError::Connect {
-                        at: format!("{}:{}", self.options.get_host(), self.options.get_port()),
-                        source,
-                    })?;
+            let mut remote = remote::connect(&self.options).await?;
             remote::prepare(&mut remote).await?;
             self.remote = Some(remote);
         }

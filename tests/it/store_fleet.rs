@@ -38,7 +38,18 @@ async fn commit_boots(store: &mut Store, numbers: std::ops::Range<u32>) {
 }
 
 async fn count(database: &Database, table: &str) -> i64 {
-    let statement = format!("SELECT count(*) FROM bootwatch.{table}");
+    figure(database, format!("SELECT count(*) FROM bootwatch.{table}")).await
+}
+
+async fn version(database: &Database) -> i64 {
+    figure(
+        database,
+        "SELECT version::bigint FROM bootwatch.version".to_owned(),
+    )
+    .await
+}
+
+async fn figure(database: &Database, statement: String) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
         .fetch_one(&mut database.connect().await)
         .await
@@ -243,13 +254,6 @@ async fn of_version_2(database: &Database) {
              INSERT INTO bootwatch.seen VALUES ('host-0', to_timestamp(0), to_timestamp(60))",
         )
         .await;
-}
-
-async fn version(database: &Database) -> i32 {
-    sqlx::query_scalar("SELECT version FROM bootwatch.version")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .unwrap()
 }
 
 #[tokio::test]

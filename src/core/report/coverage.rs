@@ -120,7 +120,8 @@ pub fn without(all: &[Range<Timestamp>], holes: &[Range<Timestamp>]) -> Vec<Rang
 }
 
 /// In order, and without overlaps.
-fn joined(stretches: &[Range<Timestamp>]) -> Vec<Range<Timestamp>> {
+#[must_use]
+pub fn joined(stretches: &[Range<Timestamp>]) -> Vec<Range<Timestamp>> {
     let mut sorted = stretches.to_vec();
     sorted.sort_by_key(|stretch| stretch.start);
     let mut joined: Vec<Range<Timestamp>> = Vec::with_capacity(sorted.len());

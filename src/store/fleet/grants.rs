@@ -1,17 +1,22 @@
 //! The SQL that sets a fleet's database up by hand: the tables, and a role that fills them and may create nothing.
 
-use super::remote::{EXISTS, LOCK, SCHEMA, SECOND, THIRD};
+use super::remote::{EXISTS, LOCK, SCHEMA, UPGRADES};
 
 /// The script, for psql or any other client. Applying it twice changes nothing; `role` needs no care in a text of SQL.
 #[must_use]
 pub fn script(role: &str) -> String {
+    let upgrade = |(older, more): &(i32, &str)| {
+        format!(
+            "    IF (SELECT version FROM bootwatch.version) = {older} THEN\n{more}\n    END IF;\n"
+        )
+    };
+    let upgrades: String = UPGRADES.iter().map(upgrade).collect();
     SCRIPT
         .replace("{role}", role)
         .replace("{lock}", &LOCK.to_string())
         .replace("{exists}", EXISTS)
         .replace("{schema}", SCHEMA)
-        .replace("{second}", SECOND)
-        .replace("{third}", THIRD)
+        .replace("{upgrades}", &upgrades)
 }
 
 const SCRIPT: &str = r#"-- The history of a fleet of bootwatch: its tables, and the role through which the sidecars copy and read it.
@@ -41,13 +46,7 @@ BEGIN
     IF NOT ({exists}) THEN
 {schema}
     END IF;
-    IF (SELECT version FROM bootwatch.version) = 1 THEN
-{second}
-    END IF;
-    IF (SELECT version FROM bootwatch.version) = 2 THEN
-{third}
-    END IF;
-END
+{upgrades}END
 $bootwatch$;
 
 GRANT USAGE ON SCHEMA bootwatch TO "{role}";

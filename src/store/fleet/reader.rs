@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, Connection};
 
 use super::{FleetError, remote, remote_options};
 use crate::config::Secret;
@@ -44,12 +44,7 @@ const MAINTAINED: &str = "(host, boot_id) IN
 
 /// A connection that can change nothing.
 pub(super) async fn connect(url: &Secret) -> Result<PgConnection, FleetError> {
-    let options = remote_options(url)?;
-    let raw = options.connect().await;
-    let mut raw = raw.map_err(|source| FleetError::Connect {
-        at: format!("{}:{}", options.get_host(), options.get_port()),
-        source,
-    })?;
+    let mut raw = remote::connect(&remote_options(url)?).await?;
     sqlx::query("SET default_transaction_read_only = on")
         .execute(&mut raw)
         .await

@@ -1,22 +1,22 @@
 //! The fleet's side: its tables, and one batch into them.
 
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use super::{FleetError, Kind};
 
-/// The version of the tables that this program copies into.
-pub(super) const VERSION: i32 = 3;
-
 /// The tables of version 1.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
-/// What version 1 lacks.
-pub(super) const SECOND: &str = include_str!("schema_2.sql");
+/// What each older version lacks to be the next.
+pub(super) const UPGRADES: &[(i32, &str)] = &[
+    (1, include_str!("schema_2.sql")),
+    (2, include_str!("schema_3.sql")),
+];
 
-/// What version 2 lacks.
-pub(super) const THIRD: &str = include_str!("schema_3.sql");
+/// The version of the tables that this program copies into.
+pub(super) const VERSION: i32 = UPGRADES[UPGRADES.len() - 1].0 + 1;
 
 /// Whether there are any. Of the rows as they are now: a name that was looked up before is remembered as missing by
 /// PostgreSQL's cache.
@@ -26,6 +26,14 @@ pub(super) const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class 
 
 /// A number that only bootwatch locks: of many sidecars that start at once, one creates the tables.
 pub(super) const LOCK: i64 = 0x626f_6f74_7761;
+
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, FleetError> {
+    let raw = options.connect().await;
+    raw.map_err(|source| FleetError::Connect {
+        at: format!("{}:{}", options.get_host(), options.get_port()),
+        source,
+    })
+}
 
 /// Creates the tables where there are none, and refuses others than it knows.
 pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
@@ -38,7 +46,7 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
     }
     let found = version(remote).await.map_err(FleetError::Copy)?;
     let found = match found {
-        1 | 2 => upgrade(remote).await.map_err(FleetError::Create)?,
+        1..VERSION => upgrade(remote).await.map_err(FleetError::Create)?,
         found => found,
     };
     if found != VERSION {
@@ -60,9 +68,9 @@ async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
         .bind(LOCK)
         .execute(&mut *transaction)
         .await?;
-    for (older, more) in [(1, SECOND), (2, THIRD)] {
-        if version(&mut transaction).await? == older {
-            sqlx::raw_sql(more).execute(&mut *transaction).await?;
+    for (older, more) in UPGRADES {
+        if version(&mut transaction).await? == *older {
+            sqlx::raw_sql(*more).execute(&mut *transaction).await?;
         }
     }
     let found = version(&mut transaction).await?;
@@ -80,7 +88,8 @@ async fn create(remote: &mut PgConnection) -> Result<(), sqlx::Error> {
         .fetch_one(&mut *transaction)
         .await?;
     if !known {
-        for tables in [SCHEMA, SECOND, THIRD] {
+        let upgrades = UPGRADES.iter().map(|(_, more)| *more);
+        for tables in [SCHEMA].into_iter().chain(upgrades) {
             sqlx::raw_sql(tables).execute(&mut *transaction).await?;
         }
     }
