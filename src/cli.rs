@@ -19,6 +19,7 @@ mod verdict;
 
 use std::io::Write;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Surroundings};
@@ -136,6 +137,14 @@ pub fn run(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result
 fn last_resort_trouble(config: &Config) -> Option<String> {
     let program = config.alerts.last_resort.as_deref();
     program.and_then(crate::app::trouble_with_last_resort)
+}
+
+/// One that a command needs for itself: what it asks is awaited on its own thread.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
 }
 
 /// The configuration a command runs with, or the complaint about it.

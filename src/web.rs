@@ -33,6 +33,7 @@ pub use model::{
     MOST_FLYING, MOST_NAMED, MarkLine, MessageLine, NoPast, Past, ReportFull, ReportLine, RunLine,
     Tell, Unread, Wanted, Words,
 };
+pub use pages::took;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

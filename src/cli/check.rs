@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::{Status, past};
 use crate::config::{self, Channel, Config, Database, Log, LogSource, Surroundings, Zone};
 use crate::controller::framing;
@@ -168,10 +166,7 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
 /// What looks at VMs would stand on; no VM is contacted.
 fn try_footing(config: &Config) -> anyhow::Result<Result<String, String>> {
     let prober = Prober::new(probe::Settings::from(&config.probe));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     let (bridge, controller) = (config.probe.networks.bridge(), config.probe.controller);
     Ok(match runtime.block_on(prober.footing()) {
         Footing::Bridge => Ok(format!("{bridge} is on this host")),
@@ -292,10 +287,7 @@ fn try_database(database: &Database) -> Result<String, String> {
         Dialect::Postgres
     };
     let tables = ControllerTables::new(dialect, &database.schema);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = super::runtime().map_err(|error| error.root_cause().to_string())?;
     let found = runtime
         .block_on(examine(&options, &tables))
         .map_err(|error| error.shown())?;

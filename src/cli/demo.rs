@@ -70,10 +70,7 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> anyhow::Result<Status> {
     let folder = std::env::temp_dir().join(format!("bootwatch-demo-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     let ending = runtime.block_on(play(&folder, arguments.once, out));
     // What remains is a log of a world that never was.
     if let Err(error) = std::fs::remove_dir_all(&folder) {

@@ -5,8 +5,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-
 use super::Status;
 use crate::clock;
 use crate::config::{Config, Surroundings, Zone};
@@ -76,10 +74,7 @@ pub(super) fn run(
     let Some(opened) = open(&config, &test.channel)? else {
         return unknown(&config, &test.channel, err);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     let results = runtime.block_on(attempt(&opened, &config.host));
     let mut status = Status::Fine;
     for (what, result) in results {
@@ -138,10 +133,7 @@ fn play(
     if channels.is_empty() {
         return unknown(&config, drill.channel.as_deref().unwrap_or("*"), err);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     let pause = Duration::from_secs(drill.pause);
     let start = clock::now();
     let step = i64::try_from(pause.as_millis()).unwrap_or(0).max(1);

@@ -171,7 +171,6 @@ pub(super) fn replay(
         }
         files.push(FileRead { name, bytes });
     }
-    reader.finish(&mut |event| take(event));
     progress.finish_and_clear();
 
     note_unread(&reader, &mut notes);

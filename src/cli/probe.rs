@@ -7,7 +7,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::ValueEnum;
 
 use super::Status;
@@ -70,10 +69,7 @@ pub(super) fn run(
         return Ok(Status::Misused);
     };
     let prober = Prober::new(settings);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     let look = runtime.block_on(async {
         let (vm, resolved_in) = prober.resolve(&arguments.target).await?;
         let look = prober.look(vm, CHECKS).await;

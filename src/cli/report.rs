@@ -83,10 +83,7 @@ pub(super) fn run(
         )?;
         return Ok(Status::Misused);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     runtime.block_on(make(arguments, &config, out, err))
 }
 

@@ -50,10 +50,7 @@ pub(super) fn run(
         systemd: Systemd::of(variable, std::process::id()),
         ..Start::default()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime = super::runtime()?;
     let ended = runtime.block_on(async {
         // Before anything says that this runs: from here on a signal means an orderly end.
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;

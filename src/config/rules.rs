@@ -37,35 +37,47 @@ pub enum Limit {
     Time(Duration),
 }
 
-const OF_THE_DATABASE: [&str; 4] = [
-    "SessionsIncomplete",
-    "IpPoolLow",
-    "GhostVms",
-    "DatabaseUnreachable",
+/// What must be configured, so that anything is ever known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Database,
+    /// An image that is audited.
+    Image,
+    /// Boots of our own.
+    Synthetic,
+}
+
+impl Needs {
+    fn are_there(self, settings: &Settings) -> bool {
+        match self {
+            Needs::Nothing => true,
+            Needs::Database => super::database::is_watched(settings),
+            Needs::Image => settings.maybe::<std::path::PathBuf>("image.path").is_some(),
+            Needs::Synthetic => super::synthetic::is_configured(settings),
+        }
+    }
+}
+
+/// The key of each one's limit, one without is about any at all, and what it needs.
+const CONDITIONS: [(&str, Option<&str>, Needs); 13] = [
+    ("SessionsIncomplete", Some("sessions"), Needs::Database),
+    ("IpPoolLow", Some("free"), Needs::Database),
+    ("GhostVms", Some("vms"), Needs::Database),
+    ("ControllerSilent", Some("silence"), Needs::Nothing),
+    ("DatabaseUnreachable", Some("after"), Needs::Database),
+    ("LogLagging", Some("after"), Needs::Nothing),
+    ("StoreUnwritable", Some("after"), Needs::Nothing),
+    ("NotifierFailing", None, Needs::Nothing),
+    ("RecordsUnparsed", Some("share"), Needs::Nothing),
+    ("SyntheticFailing", Some("runs"), Needs::Synthetic),
+    ("BootsUntold", Some("boots"), Needs::Nothing),
+    ("LogClockWrong", Some("offset"), Needs::Nothing),
+    ("GoldenImageBroken", None, Needs::Image),
 ];
 
-/// Of an image that is not audited nothing is ever known.
-const OF_THE_IMAGE: &str = "GoldenImageBroken";
-
-/// Of boots that nobody makes neither.
-const OF_OUR_BOOTS: &str = "SyntheticFailing";
-
-/// The key of each one's limit. One without is about any at all.
-const CONDITIONS: [(&str, Option<&str>); 13] = [
-    ("SessionsIncomplete", Some("sessions")),
-    ("IpPoolLow", Some("free")),
-    ("GhostVms", Some("vms")),
-    ("ControllerSilent", Some("silence")),
-    ("DatabaseUnreachable", Some("after")),
-    ("LogLagging", Some("after")),
-    ("StoreUnwritable", Some("after")),
-    ("NotifierFailing", None),
-    ("RecordsUnparsed", Some("share")),
-    ("SyntheticFailing", Some("runs")),
-    ("BootsUntold", Some("boots")),
-    ("LogClockWrong", Some("offset")),
-    (OF_THE_IMAGE, None),
-];
+/// Being several is a wait already, and so is the time for which an image must rest.
+const AT_ONCE: [&str; 3] = ["SyntheticFailing", "BootsUntold", "GoldenImageBroken"];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootFailureRate {
@@ -144,19 +156,19 @@ impl Rules {
             readiness_headroom_low: ReadinessHeadroomLow::read(settings),
             conditions: CONDITIONS
                 .iter()
-                .map(|(rule, limit)| (*rule, condition(settings, rule, *limit)))
+                .map(|(rule, limit, needs)| (*rule, condition(settings, rule, *limit, *needs)))
                 .collect(),
         }
     }
 }
 
-fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<ConditionRule> {
-    // Of a database that is not watched nothing is ever known.
-    let told = super::database::is_watched(settings) || !OF_THE_DATABASE.contains(&rule);
-    let audited = settings.maybe::<std::path::PathBuf>("image.path").is_some();
-    let told = told && (audited || rule != OF_THE_IMAGE);
-    let told = told && (super::synthetic::is_configured(settings) || rule != OF_OUR_BOOTS);
-    if !told || !enabled(settings, rule) {
+fn condition(
+    settings: &Settings,
+    rule: &str,
+    limit: Option<&str>,
+    needs: Needs,
+) -> Option<ConditionRule> {
+    if !needs.are_there(settings) || !enabled(settings, rule) {
         return None;
     }
     let key = |name: &str| format!("rules.{rule}.{name}");
@@ -168,10 +180,7 @@ fn condition(settings: &Settings, rule: &str, limit: Option<&str>) -> Option<Con
     };
     let wait = match limit {
         Limit::Time(_) => Duration::ZERO,
-        // Being several is a wait already, and so is the time for which an image must rest.
-        Limit::Count(_) if [OF_OUR_BOOTS, "BootsUntold", OF_THE_IMAGE].contains(&rule) => {
-            Duration::ZERO
-        }
+        Limit::Count(_) if AT_ONCE.contains(&rule) => Duration::ZERO,
         Limit::Count(_) | Limit::Share(_) => settings.read(&key("for")),
     };
     Some(ConditionRule { limit, wait })

@@ -37,9 +37,11 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 pub use calendar::{NoWindow, Recurring, Span};
-pub use command::{Command, Done, LONGEST_MAINTENANCE_MS, MOST_AUTHOR, Operation, Refused};
+pub use command::{
+    Command, Done, LONGEST_MAINTENANCE_MS, MOST_AUTHOR, Operation, Refused, matchers_are_sound,
+};
 use keep::Place;
-pub use matcher::{Label, Labels, Matcher, NoMatcher};
+pub use matcher::{Label, Labels, Matcher, NoMatcher, matchers_of};
 pub use silence::{LONGEST_MS, SHORTEST_MS, Silence};
 use storm::Storm;
 

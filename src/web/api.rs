@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::clock;
 use crate::config::{Secret, parse_duration};
-use crate::core::desk::{Command, Done, Matcher, Refused, View};
+use crate::core::desk::{Command, Done, Refused, View, matchers_of};
 use crate::core::event::Timestamp;
 
 pub use runs::{RunAsk, Synthetic};
@@ -103,10 +103,8 @@ struct NewSilence {
 
 async fn silence(State(known): Known, request: Request<Body>) -> Response {
     change(&known, request, |new: NewSilence| {
-        let matchers: Result<Vec<Matcher>, _> =
-            new.matchers.iter().map(|text| text.parse()).collect();
         Ok(Command::AddSilence {
-            matchers: matchers.map_err(|error| format!("matchers: {error}"))?,
+            matchers: matchers_of(&new.matchers)?,
             author: new.author,
             reason: new.reason,
             starts_at: new.starts_at.as_deref().map(moment).transpose()?,

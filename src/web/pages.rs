@@ -39,6 +39,7 @@ use tokio::time::Instant;
 pub(super) use alerts::state as alert_state;
 pub(super) use boots::{Asked, MOST, NO_CURSOR, cursor, cursor_behind, limit};
 pub(super) use layout::{ICON, SCRIPT, STYLE};
+pub use synthetic::took;
 pub(super) use system::OfZone;
 pub(super) use text::{line as line_of, rfc3339};
 

@@ -6,10 +6,7 @@ use crate::store::{self, FleetFound};
 
 /// Nothing is made and nothing is brought to another version: that is a start's to do.
 pub(super) fn try_fleet(url: &Secret) -> Result<String, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = crate::cli::runtime().map_err(|error| error.root_cause().to_string())?;
     let found = runtime.block_on(store::try_fleet(url, CONNECT));
     // A name that is still looked up is not waited for.
     runtime.shutdown_background();

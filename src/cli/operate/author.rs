@@ -8,9 +8,8 @@ use super::INCIDENTS;
 use super::list::plain;
 use super::reach::Reach;
 use crate::cli::Status;
-use crate::clock;
 use crate::config::Surroundings;
-use crate::core::desk::{self, Command, Desk, Matcher, SHORTEST_MS};
+use crate::core::desk;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct By {
@@ -46,21 +45,13 @@ pub(super) enum Known<'a> {
 }
 
 /// What the sidecar would say of these matchers.
-fn misspelt(matchers: &[String]) -> Option<String> {
-    let parsed: Result<Vec<Matcher>, _> = matchers.iter().map(|text| text.parse()).collect();
-    let command = match parsed {
-        Err(error) => return Some(format!("matchers: {error}")),
-        Ok(matchers) => Command::AddSilence {
-            matchers,
-            author: "nobody".to_owned(),
-            reason: "none".to_owned(),
-            starts_at: None,
-            lasts_ms: SHORTEST_MS,
-        },
-    };
-    let mut desk = Desk::new(desk::Settings::default());
-    let refused = desk.command(command, clock::now(), &mut Vec::new()).err();
-    refused.map(|refused| refused.to_string())
+fn misspelt(texts: &[String]) -> Option<String> {
+    match desk::matchers_of(texts) {
+        Err(error) => Some(error),
+        Ok(matchers) => desk::matchers_are_sound(&matchers)
+            .err()
+            .map(|refused| refused.to_string()),
+    }
 }
 
 impl Reach {

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use serde_json::Value;
 
+use crate::web;
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum Format {
     Text,
@@ -196,10 +198,9 @@ pub(super) fn synthetic(answer: &Value, out: &mut dyn Write) -> std::io::Result<
         let why = said
             .iter()
             .find(|said| !["", "none"].contains(&said.as_str()));
-        let cleanup = run["phases"]["cleanup"].as_f64();
-        let took = run["total_seconds"].as_f64();
-        let took = took.map(|total| format!(", took {:.1} s", total - cleanup.unwrap_or(0.0)));
-        let cleanup = cleanup.map(|took| format!(", its clean-up {took:.1} s"));
+        let (took, cleanup) = web::took(run);
+        let took = took.map(|took| format!(", took {took}"));
+        let cleanup = cleanup.map(|took| format!(", its clean-up {took}"));
         writeln!(
             out,
             "{}  {}{}{}{}",

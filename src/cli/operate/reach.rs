@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::SILENCES;
 use super::list::{self, Format, Printed, Tell, plain};
-use crate::cli::{Status, load};
+use crate::cli::{Status, load, runtime};
 use crate::config::{Config, Surroundings};
 use crate::{notify, web};
 
@@ -229,13 +229,6 @@ impl Reach {
         };
         builder.build().context("prepare the call")
     }
-}
-
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")
 }
 
 /// Where who listens so is reached from this host: who listens everywhere listens here.

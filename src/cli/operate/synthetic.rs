@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::list::{self, Printed};
-use super::reach::{Call, Reach, Sidecar, runtime};
-use crate::cli::Status;
+use super::reach::{Call, Reach, Sidecar};
+use crate::cli::{Status, runtime};
 use crate::clock::Stopwatch;
 use crate::config::Surroundings;
 

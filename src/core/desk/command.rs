@@ -186,7 +186,8 @@ fn reason_is_sound(reason: &str) -> Result<(), Refused> {
     }
 }
 
-fn matchers_are_sound(matchers: &[Matcher]) -> Result<(), Refused> {
+/// Whether an alert could be what these say, and not any.
+pub fn matchers_are_sound(matchers: &[Matcher]) -> Result<(), Refused> {
     let why = match matchers.len() {
         0 => "name at least one, such as rule=BootFailureRate",
         1..=MOST_MATCHERS if matchers.iter().all(Matcher::takes_nothing) => {

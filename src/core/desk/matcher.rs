@@ -259,6 +259,12 @@ impl From<Matcher> for String {
     }
 }
 
+/// All of them, or what is wrong with the first that is none.
+pub fn matchers_of(texts: &[String]) -> Result<Vec<Matcher>, String> {
+    let parsed: Result<Vec<Matcher>, NoMatcher> = texts.iter().map(|text| text.parse()).collect();
+    parsed.map_err(|error| format!("matchers: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

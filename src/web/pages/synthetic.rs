@@ -57,7 +57,7 @@ fn why(run: &Value) -> String {
 
 /// How long the boot took, and how long its clean-up, which waits for the controller's own limits. `None`: it is not known, or
 /// has not begun.
-fn took(run: &Value) -> (Option<String>, Option<String>) {
+pub fn took(run: &Value) -> (Option<String>, Option<String>) {
     let spoken = |seconds: f64| format!("{seconds:.1} s");
     let cleanup = run["phases"]["cleanup"].as_f64();
     let boot = run["total_seconds"].as_f64();
