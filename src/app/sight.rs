@@ -180,18 +180,17 @@ impl Seen {
             }
         }
         let fresh = self.open.is_none();
-        if fresh {
-            self.begin(now, &mut changes);
-        }
-        let Some(stretch) = &mut self.open else {
-            return changes;
+        let mut stretch = match self.open.take() {
+            Some(stretch) => stretch,
+            None => self.begin(now, &mut changes)..now,
         };
         // A clock that is set back takes nothing back.
         stretch.end = stretch.end.max(now);
+        self.open = Some(stretch.clone());
         let behind = |written: Timestamp| now.since(written) >= WRITTEN_MS || now < written;
         if fresh || self.written.is_none_or(behind) {
             self.written = Some(now);
-            self.seen.write(stretch, &mut changes);
+            self.seen.write(&stretch, &mut changes);
             if std::mem::take(&mut self.anew) {
                 for kept in [&self.seen, &self.unwatched, &self.silent] {
                     kept.write_all(&mut changes);
@@ -214,8 +213,8 @@ impl Seen {
         self.silent.write(&silence, changes);
     }
 
-    /// A stretch begins with what was read up to now.
-    fn begin(&mut self, now: Timestamp, changes: &mut Vec<StateChange>) {
+    /// When a stretch begins: with what was read up to now.
+    fn begin(&mut self, now: Timestamp, changes: &mut Vec<StateChange>) -> Timestamp {
         let mut runs = std::mem::take(&mut self.runs);
         let from = runs.iter().map(|run| run.start).min().unwrap_or(now);
         let history = std::mem::take(&mut self.history);
@@ -234,7 +233,7 @@ impl Seen {
         if history && from < now {
             self.unwatched.write(&(from..now), changes);
         }
-        self.open = Some(begin..now);
+        begin
     }
 
     /// Everything, for a store that was begun anew.
