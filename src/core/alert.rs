@@ -47,7 +47,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub use drill::drill;
 pub use family::Family;
 pub use incident::{Incident, Member, NamedBoot, Other};
-use judge::{Again, JudgedBy};
+use judge::Again;
 use keep::Place;
 pub use notification::{Kind, Notification, Reason};
 use per_type::{NewGeneration, Overdue, PerType, judged};
@@ -136,8 +136,6 @@ pub struct Engine {
     untold: Untold,
     /// What was written while nobody ran is still being read.
     catching_up: bool,
-    /// What each rule about boots was last judged by; not saved.
-    judged_by: BTreeMap<(RuleName, Subject), JudgedBy>,
     /// What changed since it was last saved.
     touched: Touched<Place>,
 }
@@ -172,7 +170,6 @@ impl Engine {
             generations: Generations::default(),
             untold: Untold::default(),
             catching_up: false,
-            judged_by: BTreeMap::new(),
             touched: Touched::default(),
         }
     }

@@ -113,7 +113,12 @@ impl Engine {
             return;
         };
         self.touched.mark(Place::Boot(vm_type, place));
-        self.judged_by.clear();
+        for ((rule, about), state) in &mut self.alerts {
+            if *about == vm_type.into() {
+                state.judge_anew();
+                self.touched.mark(Place::Alert(*rule, *about));
+            }
+        }
         self.follow_cause(vm_type, course::LEAST_AMENDED, now);
         self.send_updates(now, out);
     }

@@ -1,5 +1,7 @@
 //! The rules about boots, judged: when one fires, clears and resolves.
 
+use serde::{Deserialize, Serialize};
+
 use super::keep::Place;
 use super::state::{AlertState, Seen, Transition, Waits};
 use super::{AlertChanged, Effect, Engine, Reason, Subject};
@@ -7,12 +9,17 @@ use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::{RuleName, Severity};
 use crate::core::window::Settled;
 
-/// What makes a rule about boots say something else than before: boots that have ended, and boots in flight that are
-/// overdue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Windows move with the time: what else is the same is judged again after so long.
+const AGAIN_MS: i64 = 10_000;
+
+/// What makes a rule about boots say something else than before: boots that have ended, boots in flight that are
+/// overdue, and the time, by and by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct JudgedBy {
     ended: u64,
     overdue: u32,
+    /// Unix time over `AGAIN_MS`.
+    at: i64,
 }
 
 /// Whether a rule is judged again by what it was judged by last.
@@ -60,20 +67,24 @@ impl Engine {
                 continue;
             };
             let boots = of_type.window.added();
-            let by = JudgedBy {
-                ended: boots,
-                overdue: of_type.overdue_by(*rule, settings),
-            };
-            let same = self.judged_by.insert((*rule, subject), by) == Some(by);
-            // What is pending or clearing waits for time to pass.
-            let waits = state.is_pending() || state.clear_since().is_some();
-            if again == Again::IfChanged && same && !waits {
-                continue;
+            let overdue = of_type.overdue_by(*rule, settings);
+            if again == Again::IfChanged {
+                let by = JudgedBy {
+                    ended: boots,
+                    overdue,
+                    at: newest.0.div_euclid(AGAIN_MS),
+                };
+                // What is pending or clearing waits for time to pass.
+                let waits = state.is_pending() || state.clear_since().is_some();
+                if !state.is_news(by) && !waits {
+                    continue;
+                }
+                self.touched.mark(Place::Alert(*rule, subject));
             }
             if active {
                 self.touched.mark(Place::Alert(*rule, subject));
             }
-            let reading = of_type.reading(*rule, settings, by.overdue, state, worst, newest);
+            let reading = of_type.reading(*rule, settings, overdue, state, worst, newest);
             let (blind, behind) = (self.blind, self.catching_up);
             let seen = Seen {
                 bad: reading.bad,

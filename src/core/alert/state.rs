@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::JudgedBy;
 use crate::core::event::Timestamp;
 use crate::core::window::Settled;
 
@@ -76,6 +77,9 @@ pub(super) struct AlertState {
     changes: VecDeque<Timestamp>,
     /// Held open until this long without a change.
     flapping_until: Option<Timestamp>,
+    /// What it was judged by when an attempt was last taken into account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged_by: Option<JudgedBy>,
 }
 
 impl Transition {
@@ -161,6 +165,16 @@ impl AlertState {
         if let Phase::Pending { since } = &mut self.phase {
             *since = now;
         }
+    }
+
+    /// Whether it has been judged by something else so far.
+    pub(super) fn is_news(&mut self, by: JudgedBy) -> bool {
+        self.judged_by.replace(by) != Some(by)
+    }
+
+    /// What it was judged by says something else now.
+    pub(super) fn judge_anew(&mut self) {
+        self.judged_by = None;
     }
 
     pub(super) fn worst(&self) -> f64 {

@@ -84,6 +84,39 @@ fn what_a_version_saved_that_kept_no_told_ends_is_gone_on_from() {
     story.restart(&shelf, settings());
 }
 
+/// What an alert was judged by is kept: else a new run judges it again where the old one would not have.
+#[test]
+fn an_attempt_after_a_restart_is_judged_as_it_would_have_been() {
+    let (mut whole, mut parted, mut shelf) = (Story::new(), Story::new(), Shelf::default());
+    let refused = |times| vec![Step::Boot(false, Some(Failure::AgentRefused)); times];
+    let cli = |times| vec![Step::Boot(true, None); times];
+    for story in [&mut whole, &mut parted] {
+        story.boots(&"r".repeat(25));
+        refused(4).iter().for_each(|step| story.step(step));
+        story.pass(1_494_985);
+        story.pass(538_016);
+        let boots = [
+            refused(13),
+            cli(5),
+            refused(3),
+            vec![Step::Skew(2)],
+            refused(6),
+            cli(7),
+        ];
+        boots.iter().flatten().for_each(|step| story.step(step));
+    }
+    parted.save(&mut shelf);
+    parted.restart(&shelf, settings());
+    for story in [&mut whole, &mut parted] {
+        story.step(&Step::Attempt(0, 119_000, true));
+    }
+    parted.save(&mut shelf);
+    let mut full = Shelf::default();
+    whole.engine.save_everything();
+    whole.save(&mut full);
+    assert_eq!(full, shelf);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config { cases: 100, failure_persistence: None, ..Default::default() })]
 
