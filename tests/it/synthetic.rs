@@ -44,6 +44,22 @@ fn sums_up(run: &Value) {
     assert!((sum - whole).abs() <= 0.005, "{sum} of {whole}: {run}");
 }
 
+#[test]
+fn one_that_is_made_by_hand_is_waited_for_and_told_in_words_or_as_json() {
+    let world = World::start(Version::Oct, Habit::Usual, "healthy", 60_000);
+    let mut program = world.program("one", ACCOUNT);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let done = program.runs_by_hand(&[]);
+    let (said, beside) = (text(&done.stdout), text(&done.stderr));
+    assert!(done.status.success(), "{said}{beside}");
+    assert!(said.contains(" UTC  passed, took "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(beside.contains("waits for its verdict"), "{beside}");
+    let done = program.runs_by_hand(&["--format", "json"]);
+    let run: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(run["result"], "passed", "{run}");
+}
+
 fn passes(version: Version, habit: Habit) -> (World, Value) {
     let (world, run) = played(version, habit, "healthy");
     assert_eq!(run["result"], "passed", "{run}");

@@ -193,28 +193,30 @@ pub(super) fn synthetic(answer: &Value, out: &mut dyn Write) -> std::io::Result<
     if running.is_object() {
         writeln!(out, "running since {}", at(running, "started_at"))?;
     }
-    for run in all(answer, "runs") {
-        let said = [word(run, "failure"), word(run, "reason")];
-        let why = said
-            .iter()
-            .find(|said| !["", "none"].contains(&said.as_str()));
-        let (took, cleanup) = web::took(run);
-        let took = took.map(|took| format!(", took {took}"));
-        let cleanup = cleanup.map(|took| format!(", its clean-up {took}"));
-        writeln!(
-            out,
-            "{}  {}{}{}{}",
-            at(run, "started_at"),
-            match word(run, "result").as_str() {
-                "" => "not judged",
-                result => result,
-            },
-            after_colon(&why.map(|why| why.replace('_', " ")).unwrap_or_default()),
-            took.unwrap_or_default(),
-            cleanup.unwrap_or_default()
-        )?;
-    }
-    Ok(())
+    all(answer, "runs").iter().try_for_each(|one| run(one, out))
+}
+
+/// One synthetic boot in a line.
+pub(super) fn run(run: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let said = [word(run, "failure"), word(run, "reason")];
+    let why = said
+        .iter()
+        .find(|said| !["", "none"].contains(&said.as_str()));
+    let (took, cleanup) = web::took(run);
+    let took = took.map(|took| format!(", took {took}"));
+    let cleanup = cleanup.map(|took| format!(", its clean-up {took}"));
+    writeln!(
+        out,
+        "{}  {}{}{}{}",
+        at(run, "started_at"),
+        match word(run, "result").as_str() {
+            "" => "not judged",
+            result => result,
+        },
+        after_colon(&why.map(|why| why.replace('_', " ")).unwrap_or_default()),
+        took.unwrap_or_default(),
+        cleanup.unwrap_or_default()
+    )
 }
 
 #[cfg(test)]

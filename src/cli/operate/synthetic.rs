@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::list::{self, Printed};
+use super::list::{self, Format, Printed};
 use super::reach::{Call, Reach, Sidecar};
 use crate::cli::{Status, runtime};
 use crate::clock::Stopwatch;
@@ -16,6 +16,8 @@ const PATH: &str = "/api/v1/synthetic";
 /// A boot that is neither ready nor given up by then is told as it stands.
 const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(500);
+/// A person who waits is told so.
+const TELLS: Duration = Duration::from_secs(15);
 
 /// Makes a synthetic boot now, through the sidecar that runs, or shows the latest
 #[derive(Clone, Debug, clap::Args)]
@@ -28,6 +30,8 @@ pub struct Synthetic {
 enum Act {
     /// Makes one, behind the same guards, and waits for its verdict: 0 passed, 1 anything else
     Run {
+        #[command(flatten)]
+        printed: Printed,
         #[command(flatten)]
         reach: Reach,
     },
@@ -46,11 +50,11 @@ pub(in crate::cli) fn synthetic(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<Status> {
-    let reach = match &arguments.act {
+    let (printed, reach) = match &arguments.act {
         Act::List { printed, reach } => {
             return reach.list(PATH, *printed, list::synthetic, surroundings, out, err);
         }
-        Act::Run { reach } => reach,
+        Act::Run { printed, reach } => (*printed, reach),
     };
     let Some(sidecar) = reach.prepare(true, surroundings, err)? else {
         return Ok(Status::Misused);
@@ -63,16 +67,26 @@ pub(in crate::cli) fn synthetic(
             return sidecar.show(status, &answer, out, err);
         }
         let watch = Stopwatch::start();
+        let mut told = Duration::ZERO;
+        writeln!(err, "a synthetic boot begins; this waits for its verdict")?;
         loop {
             tokio::time::sleep(AGAIN).await;
             let run = newest(&sidecar).await?;
             let is_new = run["started_at"] != before["started_at"];
-            if (is_new && !run["result"].is_null()) || watch.elapsed() > PATIENCE {
-                sidecar.show(200, &run, out, err)?;
+            let waited = watch.elapsed();
+            if (is_new && !run["result"].is_null()) || waited > PATIENCE {
+                match printed.format {
+                    Format::Json => drop(sidecar.show(200, &run, out, err)?),
+                    Format::Text => list::run(&run, out)?,
+                }
                 return Ok(match run["result"].as_str() {
                     Some("passed") if is_new => Status::Fine,
                     _ => Status::Wrong,
                 });
+            }
+            if waited >= told + TELLS {
+                told = waited;
+                writeln!(err, "no verdict after {} s", waited.as_secs())?;
             }
         }
     })

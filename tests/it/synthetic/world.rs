@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -371,6 +371,29 @@ impl Program {
             assert!(matches!(status, 202 | 409), "{status} {answer}");
             (status == 202).then_some(())
         });
+    }
+
+    /// What `bootwatch synthetic run` does once the guards let it.
+    pub(super) fn runs_by_hand(&mut self, arguments: &[&str]) -> Output {
+        let url = format!("http://{}", self.address.unwrap());
+        let folder = self.folder.clone();
+        self.eventually("a run by hand begins", |_| {
+            let done = Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+                .args([
+                    "synthetic",
+                    "run",
+                    "--config",
+                    "bootwatch.toml",
+                    "--url",
+                    &url,
+                ])
+                .args(arguments)
+                .current_dir(&folder)
+                .output()
+                .unwrap();
+            let refused = String::from_utf8_lossy(&done.stderr).contains("refused (409)");
+            (!refused).then_some(done)
+        })
     }
 
     pub(super) fn view(&self) -> Value {
