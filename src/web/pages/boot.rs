@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::model::BootFull;
+use super::super::model::{BootFull, BootLine};
 use super::chart::{self, Stretch};
 use super::layout::tag;
 use super::text::{self, seconds};
@@ -21,42 +21,78 @@ pub(super) async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    match site.past().boot(id.clone()).await {
-        Ok(Some(boot)) => {
-            let title = format!(
-                "Boot {}",
-                boot.line.vm.as_deref().unwrap_or(&boot.line.boot_id)
-            );
-            let html = site.whole(&title, "/boots", |page| body(page, &boot));
+    let past = site.past().boot(id.clone()).await;
+    if let Ok(Some(boot)) = &past {
+        let html = site.whole(&title(&boot.line), "/boots", |page| body(page, boot));
+        return page(html, &headers);
+    }
+    // The store has boots that have ended.
+    let flying = site.with_page(|page| {
+        let mut flying = page.live.flying.iter();
+        flying.find(|boot| boot.boot_id == id).cloned()
+    });
+    match (flying, past) {
+        (Some(line), _) => {
+            let html = site.whole(&title(&line), "/boots", |page| in_flight(page, &line));
             page(html, &headers)
         }
-        Ok(None) => in_flight_or_unknown(&site, &id),
-        Err(why) => unread(&site, "/boots", &why),
-    }
-}
-
-/// The store has boots that have ended.
-fn in_flight_or_unknown(site: &Site, id: &str) -> Response {
-    let flying = site.with_page(|page| page.live.flying.iter().any(|boot| boot.boot_id == id));
-    let (title, why) = match flying {
-        true => (
-            "This boot has not ended yet",
-            "Its stages and its verdict are shown here once it has.",
-        ),
-        false => (
+        (None, Ok(_)) => sorry(
+            &site,
+            StatusCode::NOT_FOUND,
+            "/boots",
             "No such boot",
             "It is not in the store: it never was, or it is older than store.keep_boots.",
         ),
-    };
-    sorry(site, StatusCode::NOT_FOUND, "/boots", title, why)
+        (None, Err(why)) => unread(&site, "/boots", &why),
+    }
+}
+
+fn title(line: &BootLine) -> String {
+    format!("Boot {}", line.vm.as_deref().unwrap_or(&line.boot_id))
+}
+
+fn heading(line: &BootLine) -> Markup {
+    html! {
+        h1 {
+            (super::capital(line.vm_type.spoken())) " boot " code { (line.vm.as_deref().unwrap_or(&line.boot_id)) }
+        }
+    }
+}
+
+/// What is known before it has ended; all of it takes this one's place by itself when it has.
+fn in_flight(page: &Page<'_>, line: &BootLine) -> Markup {
+    html! {
+        (heading(line))
+        div id="boot" data-live {
+            div.grid {
+                section.card.w6 aria-labelledby="h-verdict" {
+                    h2 id="h-verdict" { "Verdict" }
+                    p { (outcome::mark(None)) " for " (text::length(page.now.since(line.started_at))) }
+                    p.small.soft { "Its stages, its attempts and its verdict appear here once it has ended." }
+                }
+                section.card.w6 aria-labelledby="h-facts" {
+                    h2 id="h-facts" { "What is known" }
+                    dl.facts {
+                        dt { "began" } dd { (page.moment(line.started_at)) }
+                        dt { "asked for by" } dd { (line.origin.as_str()) }
+                        @if let Some(session) = &line.session { dt { "session" } dd { code { (session) } } }
+                        @if let Some(image) = &line.image { dt { "golden image" } dd { (image_link(image)) } }
+                        dt { "boot id" } dd { code { (line.boot_id) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn image_link(image: &str) -> Markup {
+    html! { a href={ "/boots?image=" (image) } { code { (text::line(image)) } } }
 }
 
 fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
     let line = &boot.line;
     html! {
-        h1 {
-            (super::capital(line.vm_type.spoken())) " boot " code { (line.vm.as_deref().unwrap_or(&line.boot_id)) }
-        }
+        (heading(line))
         div id="boot" data-live {
             div.grid {
                 section.card.w6 aria-labelledby="h-verdict" {
@@ -111,7 +147,7 @@ fn facts(page: &Page<'_>, boot: &BootFull) -> Markup {
                 dd { (limits.deadline_ms.map_or_else(|| "none, so nothing is tried".to_owned(), seconds)) }
             }
             dt { "agent put into the copy" } dd { (if boot.injected { "yes" } else { "no" }) }
-            @if let Some(image) = &line.image { dt { "golden image" } dd { a href={ "/boots?image=" (image) } { code { (text::line(image)) } } } }
+            @if let Some(image) = &line.image { dt { "golden image" } dd { (image_link(image)) } }
             @if let Some(build) = &boot.build { dt { "controller's build" } dd { code { (text::line(build)) } } }
             @if !boot.attempts.is_empty() {
                 dt { "attempts" }

@@ -1,7 +1,8 @@
 //! The pages in bytes: tags, events, forms, and what is answered where nothing is known.
 
+use super::super::model::BootLine;
 use super::*;
-use crate::core::event::Timestamp;
+use crate::core::event::{Origin, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::inventory::Addresses;
 use crate::core::state::{Source, Weight};
@@ -116,6 +117,38 @@ async fn the_pool_is_told_with_each_number_at_its_word() {
     let answer = page_of(live, "/system").await;
     let told = "The controller's pool: 10 in use, 203 free, 40 held by ghosts.";
     assert!(answer.contains(told), "{answer}");
+}
+
+#[tokio::test]
+async fn a_boot_in_flight_has_its_page_and_says_that_it_is() {
+    let now = crate::clock::now();
+    let line = BootLine {
+        boot_id: "b-1".to_owned(),
+        vm: Some("vm-<1>".to_owned()),
+        session: None,
+        vm_type: VmType::Browser,
+        origin: Origin::User,
+        outcome: None,
+        failure: None,
+        failed_stage: None,
+        started_at: now.plus_ms(-90_000),
+        ended_at: None,
+        ready_ms: None,
+        image: None,
+    };
+    let live = Live {
+        at: Some(now),
+        flying: vec![line],
+        ..Live::default()
+    };
+    let page = page_of(live, "/boots/b-1").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(
+        page.contains("Browser boot <code>vm-&lt;1&gt;</code>"),
+        "{page}"
+    );
+    assert!(page.contains("in progress</span> for 1 min 30 s"), "{page}");
+    assert!(page.contains("<div id=\"boot\" data-live>"), "{page}");
 }
 
 #[tokio::test]
