@@ -270,6 +270,11 @@ impl Recorder {
         self.prometheus.rows_unreadable(rows);
     }
 
+    /// By how much the database's clock is ahead of this machine's.
+    pub fn database_clock(&self, ahead_ms: i64) {
+        self.prometheus.database_clock(ahead_ms);
+    }
+
     /// Takes the open findings, by kind.
     pub fn findings(&self, counts: &[usize; FindingKind::ALL.len()]) {
         self.prometheus.findings(counts);

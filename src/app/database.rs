@@ -35,6 +35,8 @@ use crate::source::{host, process};
 /// Rows on their way from the watch, thousands an event. When it is full, looking waits.
 const EVENTS: usize = 4;
 const LOOKS: usize = 1;
+/// Clocks that are kept by NTP are never so far apart.
+const CLOCK_OFF_MS: i64 = 5_000;
 
 /// What comes in beside the log.
 pub(super) enum Told {
@@ -70,6 +72,8 @@ pub(super) struct Existing {
     /// Rows that could not be read, of all looks, and whether it was told.
     unreadable: u64,
     unreadable_told: bool,
+    /// Whether it was told that the database's clock is another one.
+    clock_told: bool,
     facts: Facts,
 }
 
@@ -118,6 +122,7 @@ impl Existing {
             seen_at: None,
             unreadable: 0,
             unreadable_told: false,
+            clock_told: false,
             facts: Facts::new(),
         };
         existing.show();
@@ -222,6 +227,7 @@ impl Existing {
                 .map(|replica| replica.lag.map_or(i64::MAX, clock::millis)),
         });
         self.note_unreadable(polled.unreadable);
+        self.note_clock(polled.ahead_ms);
         // Rows that are hidden are not absent.
         if !self.blind.is_empty() {
             self.inventory.down();
@@ -248,6 +254,20 @@ impl Existing {
         }
         self.recorder
             .rows_unreadable(usize::try_from(rows).unwrap_or(usize::MAX));
+    }
+
+    /// Rows are read by the database's own clock; but whoever compares its times with the log's must know.
+    fn note_clock(&mut self, ahead_ms: i64) {
+        let is_off = ahead_ms.abs() > CLOCK_OFF_MS;
+        if is_off && !self.clock_told {
+            tracing::warn!(
+                seconds = ahead_ms / 1_000,
+                "the controller's database has another time than this machine (ahead of it, if positive): rows are read \
+                 by the database's clock, bootwatch_database_clock_skew_seconds tells the difference"
+            );
+        }
+        self.clock_told = is_off;
+        self.recorder.database_clock(ahead_ms);
     }
 
     fn compare(&mut self, (processes, census): Look, tracker: &Tracker) {

@@ -497,6 +497,10 @@ impl Prometheus {
         self.database.unreadable(rows);
     }
 
+    pub(super) fn database_clock(&self, ahead_ms: i64) {
+        self.database.clock(ahead_ms);
+    }
+
     pub(super) fn findings(&self, counts: &[usize]) {
         self.database.findings(counts);
     }

@@ -86,6 +86,8 @@ pub struct Polled {
     pub gone: Vec<RowKey>,
     /// Rows that are read at every look because they may still change.
     pub open: usize,
+    /// By how much the database's clock is ahead of this machine's.
+    pub ahead_ms: i64,
     /// A replica answered: what it does not show may exist.
     pub replica: Option<Replica>,
     /// So many rows without an id or a time, and values of no known word, since the watch began.

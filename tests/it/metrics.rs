@@ -505,7 +505,8 @@ fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
 
 #[test]
 fn gauges_of_rows_are_there_while_rows_can_be_seen_and_at_no_other_time() {
-    const OF_ROWS: [&str; 5] = [
+    const OF_ROWS: [&str; 6] = [
+        "bootwatch_database_clock_skew_seconds",
         "bootwatch_database_rows_unreadable",
         "bootwatch_database_vms",
         "bootwatch_findings",

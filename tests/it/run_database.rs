@@ -114,6 +114,12 @@ fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
         first.metric("bootwatch_database_rows_unreadable", "") == 1.0
     });
     the_page_tells_the_metrics_numbers(&first);
+    assert!(
+        first
+            .metric("bootwatch_database_clock_skew_seconds", "")
+            .abs()
+            < 5.0
+    );
     first.stop().unwrap();
 
     let second = Sidecar::start(&log, pager.address, &more, Start::default());
@@ -137,4 +143,38 @@ fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
             && second.metric("bootwatch_database_vms", "") >= f64::from(BOOTS)
     });
     second.stop().unwrap();
+}
+
+/// Its `now()` is found before the server's own.
+const ANOTHER_TIME: &str = "CREATE SCHEMA shadow;
+    CREATE FUNCTION shadow.now() RETURNS timestamptz LANGUAGE sql STABLE
+        AS $$ SELECT pg_catalog.now() - interval '90 seconds' $$;
+    ALTER ROLE postgres SET search_path = shadow, pg_catalog, public";
+
+#[test]
+fn a_database_with_another_time_is_read_by_its_own_and_the_difference_is_told() {
+    let cluster = Cluster::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let url = cluster.url("postgres");
+    let (folder, log) = log();
+    play_with_tables(&log, &url);
+    runtime.block_on(cluster.run("postgres", ANOTHER_TIME));
+    let pager = Pager::start();
+    let more = watching(folder.path(), &url);
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    eventually("the difference is told", || {
+        let ahead = sidecar.metric("bootwatch_database_clock_skew_seconds", "");
+        (-95.0..-85.0).contains(&ahead)
+    });
+    let late = "INSERT INTO vms (vm_id, user_id, vm_type, type, ip_address, status, created_at)
+         SELECT 'vm-0f0f0f0f-0000-4000-8000-00000000000f', user_id, vm_type, vm_type, '192.168.100.250', 'running',
+                shadow.now() FROM vms WHERE vm_type = 'browser' LIMIT 1";
+    let running = || sidecar.metric("bootwatch_database_vms", "\"running\"");
+    let before = running();
+    runtime.block_on(cluster.run("postgres", late));
+    eventually("a row of its time is seen", || running() == before + 1.0);
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ::prometheus::proto::MetricFamily;
-use ::prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use ::prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::family::{Family, QUERY_SECONDS, is_called};
 use super::table::{Followed, Table, words};
@@ -17,13 +17,14 @@ use crate::export::label;
 const VMS: &str = "database_vms";
 const INCOMPLETE: &str = "sessions_incomplete";
 const UNREADABLE: &str = "database_rows_unreadable";
+const CLOCK: &str = "database_clock_skew_seconds";
 const FINDINGS: &str = "findings";
 const ADDRESSES: &str = "ip_pool_addresses";
 
 /// Whether these gauges tell of rows as they are now. While rows cannot be seen they are not shown, since a gauge that
 /// stands still looks healthy; findings neither, of which none comes or goes then.
 pub(super) fn is_of_rows(family: &MetricFamily) -> bool {
-    [VMS, INCOMPLETE, UNREADABLE, FINDINGS, ADDRESSES]
+    [VMS, INCOMPLETE, UNREADABLE, CLOCK, FINDINGS, ADDRESSES]
         .iter()
         .any(|name| is_called(family, name))
 }
@@ -36,6 +37,8 @@ pub(super) struct Database {
     sessions_family: IntCounterVec,
     incomplete: Table<IntGaugeVec, 0>,
     unreadable: Table<IntGaugeVec, 0>,
+    /// Without a series before the first look.
+    clock: GaugeVec,
     findings: Table<IntGaugeVec, 1>,
     addresses: Table<IntGaugeVec, 1>,
     /// What is asked, and how long it takes; empty where no database is watched.
@@ -79,6 +82,11 @@ impl Database {
                     &[],
                 ),
                 [],
+            ),
+            clock: family.real_gauge(
+                CLOCK,
+                "By how much the clock of the controller's database is ahead of this machine's; negative: behind.",
+                &[],
             ),
             findings: Table::new(
                 family.gauge(
@@ -160,6 +168,13 @@ impl Database {
 
     pub(super) fn unreadable(&self, rows: usize) {
         self.unreadable.set_counts([([], rows)].into_iter());
+    }
+
+    pub(super) fn clock(&self, ahead_ms: i64) {
+        let none: [&str; 0] = [];
+        self.clock
+            .with_label_values(&none)
+            .set(ahead_ms as f64 / 1_000.0);
     }
 
     pub(super) fn findings(&self, counts: &[usize]) {

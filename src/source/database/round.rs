@@ -298,6 +298,7 @@ impl Round<'_> {
             full_window: full.map(milliseconds),
             gone: gathered.gone,
             open: memory.known.open(),
+            ahead_ms: state.ahead_ms,
             replica: state.replica.then_some(Replica { lag: state.lag }),
             unreadable: memory.unreadable,
             odd: memory.odd,

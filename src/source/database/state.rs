@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::error::DatabaseError;
+use crate::clock;
+use crate::core::event::Timestamp;
 use crate::core::query::{Cells, Layout, Statement, Table};
 
 /// A server's state at one look.
@@ -13,6 +15,8 @@ pub(super) struct State {
     /// The moment whose rows are seen; none of a replica that has replayed nothing yet.
     pub(super) as_of_us: Option<i64>,
     pub(super) now_us: i64,
+    /// By how much its clock is ahead of this machine's.
+    pub(super) ahead_ms: i64,
     pub(super) replica: bool,
     pub(super) lag: Option<Duration>,
     /// Changes when another server answers, or this one was started anew or promoted.
@@ -51,7 +55,9 @@ pub(super) async fn begin(connection: &mut Connection) -> Result<State, Database
         sql: sql.to_owned(),
         values: Vec::new(),
     };
+    let asked_at = clock::now();
     let rows = connection.begin_with(ACTION, &statement).await?;
+    let answered_at = clock::now();
     let mut cells = rows.into_iter().next().unwrap_or_default().into_iter();
     let number =
         |cell: Option<Option<String>>| cell.flatten().and_then(|text| text.parse::<i64>().ok());
@@ -64,6 +70,7 @@ pub(super) async fn begin(connection: &mut Connection) -> Result<State, Database
     Ok(State {
         as_of_us,
         now_us,
+        ahead_ms: ahead_ms(now_us, (asked_at, answered_at)),
         replica,
         lag: lag_ms
             .and_then(|ms| u64::try_from(ms).ok())
@@ -71,6 +78,13 @@ pub(super) async fn begin(connection: &mut Connection) -> Result<State, Database
         identity,
         longest_us,
     })
+}
+
+/// By how much a server's clock is ahead that showed `now_us` between these two moments: half of what the way there
+/// and back took is the most that this is off.
+fn ahead_ms(now_us: i64, (asked_at, answered_at): (Timestamp, Timestamp)) -> i64 {
+    let midpoint = asked_at.plus_ms(answered_at.since(asked_at) / 2);
+    Timestamp(now_us.div_euclid(1_000)).since(midpoint)
 }
 
 /// What a role sees of a table.
@@ -143,4 +157,17 @@ pub(super) async fn one(
     };
     let rows = connection.rows(action, &statement).await?;
     Ok(rows.into_iter().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_compared_with_the_middle_of_the_question() {
+        let asked = (Timestamp(1_000_000), Timestamp(1_000_400));
+        assert_eq!(ahead_ms(1_000_200_000, asked), 0);
+        assert_eq!(ahead_ms(1_090_200_999, asked), 90_000);
+        assert_eq!(ahead_ms(910_199_000, asked), -90_001);
+    }
 }

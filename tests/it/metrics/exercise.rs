@@ -251,6 +251,7 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.vms(&vms);
     recorder.sessions(&SessionTotals([[1; 9]; 4]), true);
     recorder.sessions_incomplete(1);
+    recorder.database_clock(-90_000);
     recorder.findings(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
     recorder.addresses(Addresses {
         used: 3,
