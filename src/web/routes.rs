@@ -1,18 +1,22 @@
 //! Which path shows what, and the headers that every answer bears.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -153,18 +157,46 @@ async fn events(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 /// Written on a thread of its own, so that a scrape does not hold up the way of a page.
-async fn metrics(State(shown): State<Arc<Shown>>) -> Response {
+async fn metrics(State(shown): State<Arc<Shown>>, headers: HeaderMap) -> Response {
     let Ok(_turn) = shown.writing.acquire().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let render = Arc::clone(&shown.faces.metrics);
-    match tokio::task::spawn_blocking(move || render()).await {
-        Ok(text) => ([(CONTENT_TYPE, METRICS)], text).into_response(),
+    let pack = takes_gzip(&headers);
+    let written = tokio::task::spawn_blocking(move || {
+        let text = render();
+        let packed = pack.then(|| gzip(&text)).and_then(Result::ok);
+        // Into memory nothing fails; if it did, the plain text is as good.
+        packed.map_or((text, false), |packed| (packed, true))
+    });
+    let about = [(CONTENT_TYPE, METRICS), (VARY, "accept-encoding")];
+    match written.await {
+        Ok((text, false)) => (about, text).into_response(),
+        Ok((packed, true)) => (about, [(CONTENT_ENCODING, "gzip")], packed).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// Whether the client names gzip, and not with a weight of nothing.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(ACCEPT_ENCODING).iter();
+    named
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|one| {
+            let (coding, weight) = one.split_once(';').unwrap_or((one, "q=1"));
+            let weight = weight.trim().trim_start_matches("q=").parse::<f64>();
+            coding.trim().eq_ignore_ascii_case("gzip") && weight.is_ok_and(|weight| weight > 0.0)
+        })
+}
+
+fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(text)?;
+    packer.finish()
 }
 
 async fn healthy() -> Response {

@@ -143,6 +143,45 @@ async fn metrics_come_in_the_text_format_and_every_answer_is_guarded() {
 }
 
 #[tokio::test]
+async fn metrics_are_packed_for_whom_asks_for_it() {
+    let server = start(Limits::default(), two_lines()).await;
+    let scrape = async |accepts: &str| -> Vec<u8> {
+        let mut stream = connect(server.address).await;
+        let head = format!("connection: close\r\naccept-encoding: {accepts}\r\n");
+        send(
+            &mut stream,
+            &format!("GET /metrics HTTP/1.1\r\nhost: x\r\n{head}\r\n"),
+        )
+        .await;
+        let mut answer = Vec::new();
+        soon(stream.read_to_end(&mut answer)).await.unwrap();
+        answer
+    };
+    for accepts in ["gzip", "deflate, GZIP;q=0.5", "br;q=1.0, gzip; q=1"] {
+        let answer = scrape(accepts).await;
+        let at = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap()
+            + 4;
+        let head = String::from_utf8_lossy(&answer[..at]);
+        assert!(
+            head.contains("content-encoding: gzip\r\n"),
+            "{accepts}: {head}"
+        );
+        assert!(head.contains("vary: accept-encoding\r\n"), "{head}");
+        let mut text = String::new();
+        let mut packed = flate2::read::GzDecoder::new(&answer[at..]);
+        std::io::Read::read_to_string(&mut packed, &mut text).unwrap();
+        assert_eq!(text, "a 1\nb 2\n");
+    }
+    for accepts in ["identity", "gzip;q=0", "br", "gzipped"] {
+        let answer = scrape(accepts).await;
+        assert!(answer.ends_with(b"\r\n\r\na 1\nb 2\n"), "{accepts}");
+    }
+}
+
+#[tokio::test]
 async fn the_first_page_leads_to_the_others_and_escapes_the_host() {
     let server = start(Limits::default(), two_lines()).await;
     let answer = ask(&server, "GET", "/").await;
