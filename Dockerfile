@@ -5,6 +5,7 @@ COPY Cargo.toml Cargo.lock rust-toolchain.toml build.rs ./
 COPY src ./src
 COPY benches ./benches
 COPY tests/it/main.rs ./tests/it/main.rs
+COPY packaging/link-order.txt ./packaging/link-order.txt
 RUN cargo build --release --locked --bin bootwatch
 
 FROM debian:bookworm-20251103-slim
