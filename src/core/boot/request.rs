@@ -246,8 +246,19 @@ impl Tracker {
         if self.by_session.contains_key(&session) {
             return;
         }
-        // The browser VM is asked for only once the user's CLI VM is there: its own line was lost.
-        if let Some(cli) = self.requests.cli.get(&user).copied()
+        let list = self.requests.of(user);
+        if list.iter().any(|request| request.session == Some(session)) {
+            return;
+        }
+        // The browser VM is asked for only once the user's CLI VM is there: its own line was lost. Of several requests
+        // that wait, the one that goes on may have another CLI VM.
+        let mut waiting = list
+            .iter()
+            .filter(|r| r.session.is_none() && r.slot.is_none() && r.orphaned.is_none());
+        let first = waiting.next();
+        let whose_is_clear = waiting.next().is_none() && first.is_none_or(|one| !one.reuses);
+        if whose_is_clear
+            && let Some(cli) = self.requests.cli.get(&user).copied()
             && self.entry(cli).is_some_and(|entry| {
                 entry.boot.is_open()
                     && entry.phase == Phase::Created
@@ -257,14 +268,7 @@ impl Tracker {
         {
             self.ready(cli, event.at, out);
         }
-        let requests = self.requests.of_mut(user);
-        let known = requests
-            .as_ref()
-            .is_some_and(|list| list.iter().any(|request| request.session == Some(session)));
-        if known {
-            return;
-        }
-        match requests.and_then(|list| {
+        match self.requests.of_mut(user).and_then(|list| {
             list.iter_mut()
                 .filter(|r| r.session.is_none() && r.slot.is_none())
                 .min_by_key(|r| (r.orphaned.is_some(), !r.reuses))

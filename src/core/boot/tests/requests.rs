@@ -19,6 +19,24 @@ fn begun(number: u128, who: u128) -> EventKind<'static> {
     }
 }
 
+/// One more CLI VM of user 1.
+fn cli_made(story: &mut Story, ms: i64, number: u128, address: u8) {
+    let kind = EventKind::CreateStarted {
+        vm: vm(number),
+        user: user(1),
+        vm_type: VmType::Cli,
+        started_at: None,
+    };
+    story.tell(ms, kind);
+    let kind = EventKind::Created {
+        vm: vm(number),
+        ip: Some(ip(address)),
+        vm_type: Some(VmType::Cli),
+        total_ms: Some(1_410),
+    };
+    story.tell(ms + 1_410, kind);
+}
+
 fn opened(who: u128, which: u128) -> EventKind<'static> {
     EventKind::SessionOpened {
         user: user(who),
@@ -336,6 +354,23 @@ fn a_cli_vm_that_a_second_request_goes_on_with_is_not_ready_for_that() {
 }
 
 #[test]
+fn a_cli_vm_is_not_ready_because_another_one_of_the_same_user_is() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(300, accepted(1));
+    cli_made(&mut story, 400, 1, 2);
+    cli_made(&mut story, 2_000, 2, 3);
+    story.tell(9_000, EventKind::CliReady { ip: ip(2) });
+    story.tell(9_000, opened(1, 7)).tell(9_000, opened(1, 7));
+    assert_eq!(story.outcome(1), Some((Outcome::Ready, None)));
+    assert_eq!(story.outcome(2), None);
+    story.tell(9_000, begun(7, 1));
+    let error = "VM not ready after 60000ms";
+    story.tell(63_500, request_failed(1, None, error));
+    assert_eq!(story.outcome(2), failed(Failure::Unknown));
+    assert_eq!(story.outcome(7), None);
+}
+
+#[test]
 fn requests_that_go_on_with_a_cli_vm_of_before_keep_their_order() {
     let mut story = Story::new();
     let reused = EventKind::CliReused {
@@ -361,24 +396,8 @@ fn requests_that_go_on_with_a_cli_vm_of_before_keep_their_order() {
 fn of_two_cli_vms_of_one_user_the_older_fails_first() {
     let mut story = Story::new();
     story.tell(0, accepted(1)).tell(500, accepted(1));
-    let mut made = |ms, number, address| {
-        let kind = EventKind::CreateStarted {
-            vm: vm(number),
-            user: user(1),
-            vm_type: VmType::Cli,
-            started_at: None,
-        };
-        story.tell(ms, kind);
-        let kind = EventKind::Created {
-            vm: vm(number),
-            ip: Some(ip(address)),
-            vm_type: Some(VmType::Cli),
-            total_ms: Some(1_410),
-        };
-        story.tell(ms + 1_410, kind);
-    };
-    made(100, 1, 2);
-    made(3_000, 2, 3);
+    cli_made(&mut story, 100, 1, 2);
+    cli_made(&mut story, 3_000, 2, 3);
     let error = "VM not ready after 60000ms";
     story.tell(61_500, request_failed(1, None, error));
     assert_eq!(story.outcome(1), failed(Failure::Unknown));
