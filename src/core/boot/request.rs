@@ -381,12 +381,24 @@ impl Tracker {
             self.keep_evidence(cli, event.record);
             self.fail(cli, Failure::Unknown, None, event.at, out);
         }
-        // An error may name its VM, and a request another session: then it is not that one's.
+        // An error may name its VM, and a request another session: then it is not that one's. One that names a CLI VM is
+        // of a request that has no VM of its own yet, and no session.
         let named = failure::named_vm(error).map(|vm| self.by_vm.get(&vm).copied());
+        let named_cli = named
+            .flatten()
+            .and_then(|slot| self.entry(slot))
+            .is_some_and(|entry| entry.boot.vm_type == Some(VmType::Cli));
         let may_be = |request: &&Request| {
-            let of_session =
-                session.is_none() || request.session.is_none_or(|own| Some(own) == session);
-            of_session && named.is_none_or(|named| named.is_some() && request.slot == named)
+            let of_session = match session {
+                None => !named_cli || request.session.is_none(),
+                Some(_) => request.session.is_none_or(|own| Some(own) == session),
+            };
+            let of_vm = match named {
+                None => true,
+                Some(_) if named_cli => request.slot.is_none() && !request.reuses,
+                Some(slot) => slot.is_some() && request.slot == slot,
+            };
+            of_session && of_vm
         };
         let list = || self.requests.of(user).iter().filter(may_be);
         let chosen = list()

@@ -371,6 +371,37 @@ fn a_cli_vm_is_not_ready_because_another_one_of_the_same_user_is() {
 }
 
 #[test]
+fn a_request_whose_cli_vm_could_not_be_made_in_time_was_not_started() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1));
+    let begun = EventKind::CreateStarted {
+        vm: vm(1),
+        user: user(1),
+        vm_type: VmType::Cli,
+        started_at: None,
+    };
+    story.tell(100, begun);
+    let error = format!("[{}] startFirecracker timed out after 25000ms", vm(1));
+    let create_failed = EventKind::CreateFailed {
+        vm: vm(1),
+        user: Some(user(1)),
+        vm_type: Some(VmType::Cli),
+        error: error.as_bytes(),
+        elapsed_ms: Some(25_100),
+        failed_at: None,
+    };
+    story.tell(25_200, create_failed);
+    story.tell(25_200, request_failed(1, None, &error));
+    let boots = story.finish();
+    let of_request = boots.iter().find(|boot| boot.vm.is_none());
+    assert!(
+        of_request.is_some_and(|boot| boot.failure == Some(Failure::NotStarted)
+            && boot.ended_at == Some(Timestamp(START + 25_000))),
+        "{of_request:?}"
+    );
+}
+
+#[test]
 fn requests_that_go_on_with_a_cli_vm_of_before_keep_their_order() {
     let mut story = Story::new();
     let reused = EventKind::CliReused {
