@@ -50,6 +50,15 @@ impl Engine {
             let told = incident.before.map_or(Timestamp::MIN, |(_, at)| at);
             incident.before = Some((incident.cause, now));
             incident.cause = Cause::Failure(cause);
+            incident.turned = true;
+            // It turned, and turned back before anybody was told.
+            if let Some((_, before)) = incident
+                .cause_told
+                .filter(|(told, _)| *told == incident.cause)
+            {
+                incident.before = before;
+                incident.turned = false;
+            }
             incident.boots = named(&bad);
             incident.evidence = incident.with_image_line(lines(&bad));
             for member in &mut incident.members {
@@ -58,10 +67,9 @@ impl Engine {
                     member.reading = *reading;
                 }
             }
-            incident.turned = true;
-            let due = now.plus_ms(wait).max(told.plus_ms(INTERVAL_MS));
-            let due = incident.update_due.map_or(due, |known| known.min(due));
-            incident.update_due = Some(due);
+            if incident.turned {
+                incident.holds_for_now(now.plus_ms(wait).max(told.plus_ms(INTERVAL_MS)));
+            }
             self.touched.mark(Place::Incident(place.0, place.1));
         }
     }

@@ -146,7 +146,7 @@ impl Engine {
             self.learned += 1;
             if decided && fix.standing == Standing::NotConfirmed {
                 incident.news = Some(News::Fix);
-                incident.update_due.get_or_insert(now.plus_ms(wait));
+                incident.holds(now.plus_ms(wait));
             }
             self.touched.mark(Place::Incident(place.0, place.1));
         }
@@ -228,7 +228,9 @@ impl Engine {
                 let told = incident.verdict_told_at.unwrap_or(Timestamp::MIN);
                 let due = now.plus_ms(wait).max(told.plus_ms(course::INTERVAL_MS));
                 incident.news.get_or_insert(News::Verdict);
-                incident.update_due.get_or_insert(due);
+                incident.holds_for_now(due);
+            } else if incident.news == Some(News::Verdict) {
+                incident.news = None;
             }
             incident.diagnosis = Some(found);
             self.touched.mark(Place::Incident(place.0, place.1));
@@ -329,7 +331,19 @@ impl Incident {
         self.verdict_told != Some(first.verdict) && first.chance >= FLOOR + MARGIN
     }
 
-    /// What is about to be told of the verdict.
+    /// Something is to be told at that time at the latest.
+    pub(super) fn holds(&mut self, due: Timestamp) {
+        self.update_due = Some(self.update_due.map_or(due, |known| known.min(due)));
+        self.may_lapse = false;
+    }
+
+    /// The same of what is told only if it still is so by then.
+    pub(super) fn holds_for_now(&mut self, due: Timestamp) {
+        self.may_lapse = self.may_lapse || self.update_due.is_none();
+        self.update_due = Some(self.update_due.map_or(due, |known| known.min(due)));
+    }
+
+    /// What is about to be told of the cause and the verdict.
     pub(super) fn tells(&mut self, now: Timestamp) {
         let verdict: Option<Verdict> = self
             .diagnosis
@@ -339,6 +353,7 @@ impl Incident {
             self.verdict_told = verdict;
             self.verdict_told_at = Some(now);
         }
+        self.cause_told = Some((self.cause, self.before));
         self.news = None;
     }
 }

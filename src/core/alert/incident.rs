@@ -77,6 +77,9 @@ pub struct Incident {
     pub boots: Vec<NamedBoot>,
     /// When what was held back is to be sent.
     pub(super) update_due: Option<Timestamp>,
+    /// It is a verdict or a cause alone, of which nothing may be left by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) may_lapse: bool,
     pub(super) flapping: bool,
     /// What it was put down to before, and since when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +98,9 @@ pub struct Incident {
     /// Nobody was told yet that the cause is another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) turned: bool,
+    /// The cause that was told last, and what was told of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cause_told: Option<(Cause, Option<(Cause, Timestamp)>)>,
     /// Why, as far as is known; of boots that fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
@@ -212,7 +218,7 @@ impl Engine {
             incident.flapping |= flapping;
             // A symptom of what is known already is no news.
             if !rule.burns() || flapping {
-                incident.update_due.get_or_insert(now.plus_ms(wait));
+                incident.holds(now.plus_ms(wait));
             }
             return;
         }
@@ -340,7 +346,9 @@ impl Engine {
             if incident.update_due.is_some_and(|due| due <= now) {
                 incident.update_due = None;
                 self.touched.mark(Place::Incident(*subject, *family));
+                let lapsed = std::mem::take(&mut incident.may_lapse);
                 let reason = match (incident.flapping, incident.turned, incident.news) {
+                    (_, false, None) if lapsed => continue,
                     (true, _, _) => Reason::Flapping,
                     (false, true, _) => Reason::CauseChanged,
                     (false, false, Some(News::Fix)) => Reason::FixNotConfirmed,
@@ -483,6 +491,7 @@ impl Incident {
             evidence: Vec::new(),
             boots: Vec::new(),
             update_due: None,
+            may_lapse: false,
             flapping: false,
             before: None,
             image_line: None,
@@ -490,6 +499,7 @@ impl Incident {
             console: Vec::new(),
             image: None,
             turned: false,
+            cause_told: None,
             diagnosis: None,
             verdict_told: None,
             verdict_told_at: None,

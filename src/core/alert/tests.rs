@@ -68,6 +68,10 @@ impl Story {
 
     fn boot(&mut self, vm_type: VmType, failure: Option<Failure>) {
         self.pass(30_000);
+        self.boot_now(vm_type, failure);
+    }
+
+    fn boot_now(&mut self, vm_type: VmType, failure: Option<Failure>) {
         let mut boot = Boot::new(
             Some(VmId(self.next_vm)),
             Provenance::default(),

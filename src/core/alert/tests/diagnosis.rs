@@ -102,6 +102,44 @@ fn what_is_learnt_later_is_told_once_under_the_same_key() {
 }
 
 #[test]
+fn a_verdict_that_lost_its_ground_before_it_was_told_is_not_told() {
+    for others_were_told in [true, false] {
+        let mut story = Story::new();
+        story.boots("rrr");
+        let changed = story.now;
+        story.boots("xxx");
+        if others_were_told {
+            story.pass(60_000);
+        }
+        story.audit(changed, Found::Fail);
+        story.pass(10_000);
+        story.audit(changed, Found::Pass);
+        story.pass(60_000);
+        // Another alert that joined meanwhile is told all the same.
+        assert_eq!(story.reasons(), ["first_alert", "further_alert"]);
+    }
+}
+
+#[test]
+fn a_cause_that_turned_back_before_it_was_told_is_not_told() {
+    let mut story = Story::new();
+    story.boots("rrrxxx");
+    assert_eq!(story.sent[0].incident.cause, Failure::AgentRefused);
+    let mut now = |failure: Failure| {
+        for _ in 0..6 {
+            story.pass(1_000);
+            story.boot_now(VmType::Browser, Some(failure));
+        }
+    };
+    now(Failure::GuestUnreachable);
+    now(Failure::AgentRefused);
+    story.pass(60_000);
+    let told: Vec<_> = story.sent.iter().map(|sent| sent.reason).collect();
+    assert!(!told.contains(&Reason::CauseChanged), "{told:?}");
+    assert!(story.sent.iter().all(|sent| sent.incident.before.is_none()));
+}
+
+#[test]
 fn an_image_put_in_place_later_changes_nothing_of_what_the_broken_one_did() {
     let mut story = Story::new();
     story.boots("rrr");
