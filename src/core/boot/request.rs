@@ -374,28 +374,23 @@ impl Tracker {
             self.requests.remove(user, number);
             return;
         }
-        if error.starts_with(b"VM not ready after")
-            && let Some(cli) = self.oldest_cli(user, event.at)
-        {
-            self.keep_error(cli, error);
-            self.keep_evidence(cli, event.record);
-            self.fail(cli, Failure::Unknown, None, event.at, out);
-        }
-        // An error may name its VM, and a request another session: then it is not that one's. One that names a CLI VM is
-        // of a request that has no VM of its own yet, and no session.
+        // An error may name its VM, and a request another session: then it is not that one's. That of a CLI VM is of a
+        // request that has no VM of its own yet, and no session.
         let named = failure::named_vm(error).map(|vm| self.by_vm.get(&vm).copied());
-        let named_cli = named
-            .flatten()
-            .and_then(|slot| self.entry(slot))
-            .is_some_and(|entry| entry.boot.vm_type == Some(VmType::Cli));
+        let of_cli = match named {
+            Some(named) => named
+                .and_then(|slot| self.entry(slot))
+                .is_some_and(|entry| entry.boot.vm_type == Some(VmType::Cli)),
+            None => self.cli_failed(user, event, error, hash, out),
+        };
         let may_be = |request: &&Request| {
             let of_session = match session {
-                None => !named_cli || request.session.is_none(),
+                None => !of_cli || request.session.is_none(),
                 Some(_) => request.session.is_none_or(|own| Some(own) == session),
             };
             let of_vm = match named {
+                _ if of_cli => request.slot.is_none(),
                 None => true,
-                Some(_) if named_cli => request.slot.is_none() && !request.reuses,
                 Some(slot) => slot.is_some() && request.slot == slot,
             };
             of_session && of_vm
@@ -407,7 +402,7 @@ impl Tracker {
             .or_else(|| {
                 list()
                     .filter(|request| request.slot.is_none())
-                    .min_by_key(|request| request.orphaned.is_some())
+                    .min_by_key(|request| (request.orphaned.is_some(), of_cli && request.reuses))
             })
             .or_else(|| list().find(|request| of_phase(self, request, Phase::Creating)))
             .map(|request| (request.number, request.slot));
@@ -429,6 +424,36 @@ impl Tracker {
                 }
             }
         }
+    }
+
+    /// Whether a request's error is that of its CLI VM: of its wait, which ends with this line, or of its creation, whose
+    /// own line was just before. That one is said once.
+    fn cli_failed(
+        &mut self,
+        user: UserKey,
+        event: &Event<'_>,
+        error: &[u8],
+        hash: u64,
+        out: &mut Vec<Observation>,
+    ) -> bool {
+        if error.starts_with(b"VM not ready after") {
+            let Some(cli) = self.oldest_cli(user, event.at) else {
+                return false;
+            };
+            self.keep_error(cli, error);
+            self.keep_evidence(cli, event.record);
+            self.fail(cli, Failure::Unknown, None, event.at, out);
+            return true;
+        }
+        let cli = self.requests.cli.get(&user).copied();
+        let Some(entry) = cli.and_then(|slot| self.entry_mut(slot)) else {
+            return false;
+        };
+        let alike = entry.error_hash == hash;
+        if alike {
+            entry.error_hash = 0;
+        }
+        alike
     }
 
     /// Of a user's CLI boots the one whose wait ends first: all of them are given the same time. One that has had more,

@@ -402,6 +402,34 @@ fn a_request_whose_cli_vm_could_not_be_made_in_time_was_not_started() {
 }
 
 #[test]
+fn a_cli_vm_that_could_not_be_made_fails_its_own_request_and_no_browser_vm_of_the_same_user() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(0, opened(1, 7));
+    story.made(100, 1, VmType::Browser, 2);
+    story.tell(1_600, accepted(1));
+    let error = "IP pool exhausted";
+    let create_failed = EventKind::CreateFailed {
+        vm: vm(9),
+        user: Some(user(1)),
+        vm_type: Some(VmType::Cli),
+        error: error.as_bytes(),
+        elapsed_ms: Some(3),
+        failed_at: None,
+    };
+    story.tell(1_700, create_failed);
+    story.tell(1_700, request_failed(1, None, error));
+    assert_eq!(story.outcome(1), None);
+    assert_eq!(story.outcome(9), failed(Failure::IpPoolExhausted));
+    // The same error of the browser VM's own request is its.
+    story.tell(1_800, request_failed(1, None, error));
+    assert_eq!(story.outcome(1), failed(Failure::RecordFailed));
+    let boots = story.finish();
+    let of_request: Vec<_> = boots.iter().filter(|boot| boot.vm.is_none()).collect();
+    assert_eq!(of_request.len(), 1);
+    assert_eq!(of_request[0].failure, Some(Failure::NotStarted));
+}
+
+#[test]
 fn requests_that_go_on_with_a_cli_vm_of_before_keep_their_order() {
     let mut story = Story::new();
     let reused = EventKind::CliReused {
