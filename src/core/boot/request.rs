@@ -483,13 +483,14 @@ impl Tracker {
         }
     }
 
+    /// Those that have their VM, too: whoever waits for the oldest to be over must not wait for one of them.
     pub(super) fn orphan_requests(&mut self, orphaned: Orphaned) {
         let Requests {
             by_user, touched, ..
         } = &mut self.requests;
         for (user, list) in by_user {
             for request in list {
-                if request.slot.is_none() && (orphaned.restarted || request.orphaned.is_none()) {
+                if orphaned.restarted || request.orphaned.is_none() {
                     request.orphaned = Some(orphaned);
                     touched.mark(*user);
                 }

@@ -213,6 +213,24 @@ fn a_failed_request_with_a_session_fails_that_one_and_not_its_neighbour() {
 }
 
 #[test]
+fn a_request_that_a_restart_cut_is_lost_soon_also_behind_one_that_had_its_vm() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(0, opened(1, 1));
+    story.created(100, 1, 2).wait(1_600, 2);
+    story.tell(3_000, accepted(2));
+    story.tell(5_000, EventKind::ControllerStarting);
+    story.advance(90_000);
+    let lost = story.said.iter().find_map(|said| match said {
+        Observation::BootEnded(boot) if boot.vm.is_none() => Some(boot),
+        _ => None,
+    });
+    assert_eq!(
+        lost.map(|boot| (boot.outcome, boot.failure)),
+        Some((Some(Outcome::Lost), Some(Failure::ControllerRestarted)))
+    );
+}
+
+#[test]
 fn a_request_that_a_restart_cut_does_not_take_the_next_ones_vm() {
     let mut story = Story::new();
     story
