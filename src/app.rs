@@ -256,12 +256,13 @@ impl App {
             outcomes,
             recorder: Arc::clone(&recorder),
             health: Arc::clone(&health),
+            orders,
             anew: anew_tx,
             journal_anew: journal_anew_tx,
             journal,
             workers,
         });
-        tasks.start("store", keeper.run(orders));
+        tasks.start("store", keeper.run());
         start_fleet(&config, &recorder, &stop_source, &mut tasks)?;
         if config.report.schedule.is_some() {
             let (config, stop) = (Arc::new(config.clone()), stop_source.clone());

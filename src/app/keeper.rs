@@ -14,22 +14,22 @@
 //! looks.
 
 mod leaving;
+mod outbox;
 mod outcomes;
 mod pending;
 mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use leaving::{Leaving, lay_out, send, send_one};
+use outbox::Outbox;
 pub(super) use outcomes::{Outcomes, Shown};
 use pending::{Pending, Ticketed};
 use shelf::{OK, Shelf, Trouble};
@@ -48,8 +48,6 @@ use crate::store::{
 };
 use crate::web::Answer;
 
-/// A page does not wait longer for the disk.
-const PAGE_WAITS: Duration = Duration::from_secs(1);
 /// Between two small steps of pruning; and while there is more to prune.
 const UPKEEP: Duration = Duration::from_secs(10);
 const UPKEEP_MORE: Duration = Duration::from_millis(100);
@@ -142,6 +140,7 @@ pub(super) struct Begin {
     pub(super) outcomes: Arc<Outcomes>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) health: Arc<Health>,
+    pub(super) orders: mpsc::Receiver<Handed>,
     /// Counts how often everything must be handed over anew.
     pub(super) anew: watch::Sender<u64>,
     /// The same for the synthetic journal, with what was found in the file.
@@ -154,18 +153,13 @@ pub(super) struct Begin {
 
 pub(super) struct Keeper {
     shelf: Shelf,
-    receivers: Vec<Receiver>,
+    outbox: Outbox,
     feedback: mpsc::Sender<Feedback>,
-    resort: Arc<LastResort>,
     outcomes: Arc<Outcomes>,
     recorder: Arc<Recorder>,
     health: Arc<Health>,
     journal: mpsc::Receiver<JournalOrder>,
     workers: mpsc::Receiver<()>,
-    /// Every receiver's name.
-    channels: Vec<String>,
-    next_ticket: u64,
-    owed: BTreeMap<u64, Owed>,
     upkeep_at: Instant,
     /// When the whole file is read, once.
     check_at: Option<Instant>,
@@ -174,18 +168,24 @@ pub(super) struct Keeper {
 
 type Check = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
-/// A message that is not known to have arrived: its worker has it, or had no room.
-struct Owed {
-    /// The receiver's.
-    place: usize,
-    notification: Arc<Notification>,
-    /// Where the store has it; `None`: it has not.
-    stored: Option<MessageId>,
+/// Whether a commit that was put off is tried all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Try {
+    IfDue,
+    Now,
 }
 
 impl Keeper {
     pub(super) fn new(begin: Begin) -> Keeper {
         let (recorder, health) = (Arc::clone(&begin.recorder), Arc::clone(&begin.health));
+        let outbox = Outbox::new(outbox::Begin {
+            receivers: begin.receivers,
+            resort: begin.resort,
+            orders: begin.orders,
+            anew: begin.anew.subscribe(),
+            recorder: Arc::clone(&recorder),
+            health: Arc::clone(&health),
+        });
         let mut keeper = Keeper {
             shelf: Shelf {
                 trouble: begin.store.is_none().then(Trouble::new),
@@ -199,34 +199,22 @@ impl Keeper {
                 anew: begin.anew,
                 journal_anew: begin.journal_anew,
             },
-            channels: begin
-                .receivers
-                .iter()
-                .map(|receiver| receiver.name.clone())
-                .collect(),
-            receivers: begin.receivers,
+            outbox,
             feedback: begin.feedback,
-            resort: begin.resort,
             outcomes: begin.outcomes,
             recorder,
             health,
             journal: begin.journal,
             workers: begin.workers,
-            next_ticket: 0,
-            owed: BTreeMap::new(),
             upkeep_at: clock::monotonic() + UPKEEP,
             check_at: Some(clock::monotonic() + CHECK_AFTER),
             check: None,
         };
-        let set_aside = keeper.shelf.set_aside;
-        keeper
-            .recorder
-            .store(keeper.shelf.trouble.is_none(), set_aside);
-        keeper.shelf.health.store(keeper.shelf.trouble.is_none());
+        keeper.shelf.show();
         for message in begin.unsent {
             keeper.owed(message);
         }
-        if set_aside > 0 {
+        if keeper.shelf.set_aside > 0 {
             // The machines were taken back from a file that is not there any more.
             keeper.shelf.begin_anew(Vec::new());
         }
@@ -235,25 +223,23 @@ impl Keeper {
     }
 
     /// Runs until the owner is done, the workers are done, and what became of their messages is noted.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Handed>) {
-        let mut open = true;
+    pub(super) async fn run(mut self) {
         loop {
+            self.catch_up().await;
+            if self.outbox.is_closed() {
+                // Now the workers see their channels close.
+                self.outbox.receivers.clear();
+            }
             let wake = self.next_wake();
-            self.shelf.health.ticked(Part::Keeper);
+            self.health.ticked(Part::Keeper);
             let outcomes = Arc::clone(&self.outcomes);
+            let closed = self.outbox.is_closed();
             tokio::select! {
                 biased;
-                handed = orders.recv(), if open => match handed {
-                    Some(handed) => self.take(handed).await,
-                    None => {
-                        open = false;
-                        // Now the workers see their channels close.
-                        self.receivers.clear();
-                    }
-                },
+                () = self.outbox.listen(), if !closed => tokio::task::yield_now().await,
                 Some(order) = self.journal.recv() => self.note(order).await,
                 () = outcomes.changed() => self.note_outcomes().await,
-                _ = self.workers.recv(), if !open => break,
+                _ = self.workers.recv(), if closed => break,
                 found = or_never(self.check.as_mut()) => self.checked(found).await,
                 () = tokio::time::sleep_until(wake) => self.time_passed().await,
                 // Nothing is to be done, which is a sign of life all the same.
@@ -266,10 +252,41 @@ impl Keeper {
         self.note_outcomes().await;
         if !self.shelf.pending.is_empty() {
             // However long the next try was put off: there is no later one.
-            self.shelf.commit_now().await;
+            self.commit(Try::Now).await;
         }
         if let Some(store) = self.shelf.store.take() {
             store.close().await;
+        }
+    }
+
+    /// Writes what was handed over, and what was handed over meanwhile.
+    async fn catch_up(&mut self) {
+        while self.outbox.put_by(&mut self.shelf) {
+            self.commit(Try::IfDue).await;
+        }
+    }
+
+    /// Commits what waits; its notifications leave as soon as it is on the disk, or as soon as that takes too long.
+    async fn commit(&mut self, when: Try) {
+        self.outbox.put_by(&mut self.shelf);
+        let pages = self.outbox.begin(self.shelf.trouble.is_none());
+        let committed = match when {
+            Try::IfDue => self.outbox.meanwhile(self.shelf.commit()).await,
+            Try::Now => self.outbox.meanwhile(self.shelf.commit_now()).await,
+        };
+        let saved = committed.is_some();
+        self.outbox.end(saved).await;
+        self.remember(committed);
+        if saved && pages && !self.outbox.meanwhile(self.shelf.settle()).await {
+            self.remember(None);
+        }
+        self.breathe();
+    }
+
+    /// The disk has answered.
+    fn breathe(&mut self) {
+        if self.outbox.has_hung() {
+            self.shelf.answered();
         }
     }
 
@@ -282,8 +299,7 @@ impl Keeper {
 
     async fn time_passed(&mut self) {
         if self.shelf.trouble.is_some() {
-            let committed = self.shelf.commit_now().await;
-            self.remember(committed);
+            self.commit(Try::Now).await;
             return;
         }
         if self.check_at.is_some_and(|at| at <= clock::monotonic()) {
@@ -291,149 +307,10 @@ impl Keeper {
             self.check = Some(Box::pin(check(self.shelf.settings.path.clone())));
             return;
         }
-        let more = self.shelf.upkeep().await;
+        let more = self.outbox.meanwhile(self.shelf.upkeep()).await;
+        self.breathe();
         self.remember(None);
         self.upkeep_at = clock::monotonic() + if more { UPKEEP_MORE } else { UPKEEP };
-    }
-
-    async fn take(&mut self, handed: Handed) {
-        let Handed {
-            ahead,
-            batch,
-            notices,
-            answers,
-        } = handed;
-        let mut leaving = self.owe(notices);
-        let tickets: Vec<u64> = leaving.iter().map(|one| one.ticket).collect();
-        if ahead {
-            // Nothing is written down that they would wait for.
-            self.send(&mut leaving, true).await;
-            let messages = self.messages(&tickets);
-            self.shelf.pending.hold(messages);
-            self.remember(None);
-            return;
-        }
-        let messages = self.messages(&tickets);
-        self.shelf.pending.add(batch, messages);
-        if leaving.is_empty() {
-            let committed = self.shelf.commit().await;
-            for answer in answers {
-                answer.give(committed.is_some());
-            }
-            self.remember(committed);
-            return;
-        }
-        let Keeper {
-            shelf, receivers, ..
-        } = self;
-        let saves = shelf.trouble.is_none();
-        let mut unsaved = None;
-        let committed = {
-            let mut commit = pin!(shelf.commit());
-            let in_time = tokio::time::timeout(PAGE_WAITS, commit.as_mut());
-            // While the disk is at it there is time to lay them out. Of late it was not: most likely they will say so, and
-            // their workers lay them out then.
-            let laid_out = async {
-                if saves {
-                    lay_out(receivers, &mut leaving);
-                }
-            };
-            match tokio::join!(biased; in_time, laid_out).0 {
-                Ok(committed) => committed,
-                // The disk hangs. The page does not wait for it, but what was begun is not given up halfway.
-                Err(_) => {
-                    send(receivers, &mut leaving, true, &self.recorder, &self.health);
-                    unsaved = Some(());
-                    commit.await
-                }
-            }
-        };
-        let saved = committed.is_some();
-        if unsaved.is_none() {
-            self.send(&mut leaving, !saved).await;
-        }
-        for answer in answers {
-            answer.give(saved);
-        }
-        self.remember(committed);
-        if saved && !self.shelf.settle().await {
-            self.remember(None);
-        }
-    }
-
-    /// Every receiver that takes it is owed each notification.
-    fn owe(&mut self, notices: Vec<Arc<Notification>>) -> Vec<Leaving> {
-        let mut leaving = Vec::new();
-        for notification in notices {
-            self.resort.leaves(&notification);
-            for place in 0..self.receivers.len() {
-                if notification.reason.is_notice() && !self.receivers[place].takes_notices {
-                    continue;
-                }
-                let ticket = self.ticket();
-                self.owed.insert(
-                    ticket,
-                    Owed {
-                        place,
-                        notification: Arc::clone(&notification),
-                        stored: None,
-                    },
-                );
-                leaving.push(Leaving {
-                    place,
-                    ticket,
-                    notification: Arc::clone(&notification),
-                    message: None,
-                });
-            }
-        }
-        leaving
-    }
-
-    /// What the store keeps of messages that are owed.
-    fn messages(&self, tickets: &[u64]) -> Vec<Ticketed> {
-        let mut messages = Vec::new();
-        // Messages of one notification stand side by side: it is written once.
-        let mut written: Option<(&Arc<Notification>, String)> = None;
-        for ticket in tickets {
-            let Some(owed) = self.owed.get(ticket) else {
-                continue;
-            };
-            let Some(channel) = self.channels.get(owed.place) else {
-                continue;
-            };
-            let notification = &owed.notification;
-            let payload = match written.take() {
-                Some((same, payload)) if Arc::ptr_eq(same, notification) => payload,
-                _ => match serde_json::to_string(&**notification) {
-                    Ok(payload) => payload,
-                    Err(_) => {
-                        tracing::error!(
-                            "a notification cannot be written; it is sent and not kept"
-                        );
-                        continue;
-                    }
-                },
-            };
-            messages.push(Ticketed {
-                ticket: *ticket,
-                message: leaving::owed(notification, channel, payload.clone()),
-            });
-            written = Some((notification, payload));
-        }
-        messages
-    }
-
-    /// They leave before anything else is done about them.
-    async fn send(&mut self, leaving: &mut Vec<Leaving>, unsaved: bool) {
-        send(
-            &self.receivers,
-            leaving,
-            unsaved,
-            &self.recorder,
-            &self.health,
-        );
-        tokio::task::yield_now().await;
     }
 
     /// Writes entries of the synthetic journal, and says whether they are on the disk.
@@ -444,48 +321,23 @@ impl Keeper {
             ..Batch::default()
         };
         self.shelf.pending.add(batch, Vec::new());
-        let committed = self.shelf.commit().await;
+        let committed = self.outbox.meanwhile(self.shelf.commit()).await;
         // Whoever has gone away has no use for it.
         answer.send(committed.is_some()).ok();
         self.remember(committed);
+        self.breathe();
     }
 
     /// What a try to commit changed about the messages.
     fn remember(&mut self, committed: Option<Vec<(u64, MessageId)>>) {
-        for (ticket, id) in committed.into_iter().flatten() {
-            if let Some(owed) = self.owed.get_mut(&ticket) {
-                owed.stored = Some(id);
-            }
-        }
+        self.outbox.stored(committed.into_iter().flatten());
         if std::mem::take(&mut self.shelf.fresh) {
             // Whatever is being checked is the old file.
             self.check = None;
-            self.owe_again();
+            // The new file holds none of the messages that the old one held.
+            self.shelf.pending.add_older(self.outbox.not_stored());
         }
-        self.show();
-    }
-
-    /// The new file holds none of the messages that the old one held.
-    fn owe_again(&mut self) {
-        let lost: Vec<u64> = self
-            .owed
-            .iter_mut()
-            .filter_map(|(ticket, owed)| owed.stored.take().map(|_| *ticket))
-            .collect();
-        let messages = self.messages(&lost);
-        self.shelf.pending.add_older(messages);
-    }
-
-    fn show(&self) {
-        self.recorder.outbox(self.owed.values().filter_map(|owed| {
-            let channel = self.channels.get(owed.place)?;
-            let state = if owed.stored.is_some() {
-                "saved"
-            } else {
-                "unsaved"
-            };
-            Some((channel.as_str(), state))
-        }));
+        self.outbox.show();
     }
 
     /// Every page of the file was read.
@@ -503,66 +355,33 @@ impl Keeper {
             "the store was checked"
         );
         if kind == store::Kind::Corrupt {
-            self.shelf.renew().await;
+            self.outbox.meanwhile(self.shelf.renew()).await;
+            self.breathe();
             self.remember(None);
         }
     }
 
     /// A message that an earlier run did not get rid of.
     fn owed(&mut self, message: StoredMessage) {
-        let place = self
-            .receivers
-            .iter()
-            .position(|receiver| receiver.name == message.receiver);
-        let notification = serde_json::from_str::<Notification>(&message.payload);
-        let (Some(place), Ok(notification)) = (place, notification) else {
-            tracing::error!(
-                receiver = message.receiver,
-                incident = message.incident,
-                "a message of an earlier run cannot be sent: its receiver is gone, or it cannot be read"
-            );
+        let id = message.id;
+        if !self.outbox.owed_still(message) {
             self.shelf.pending.mark(Mark::Dead {
-                id: message.id,
+                id,
                 status: "undeliverable".to_owned(),
                 at: clock::now(),
             });
-            return;
-        };
-        let notification = Arc::new(notification);
-        let ticket = self.ticket();
-        let owed = Owed {
-            place,
-            notification: Arc::clone(&notification),
-            stored: Some(message.id),
-        };
-        self.owed.insert(ticket, owed);
-        self.resort.leaves(&notification);
-        let age = clock::now().since(message.created_at);
-        let notice = Notice {
-            notification,
-            ticket,
-            unsaved: false,
-            age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
-            message: None,
-        };
-        send_one(&self.receivers[place], notice, &self.recorder, &self.health);
-    }
-
-    fn ticket(&mut self) -> u64 {
-        self.next_ticket += 1;
-        self.next_ticket
+        }
     }
 
     /// Tells the owner what it must know of a message that has ended.
     fn feed_back(&mut self, ticket: u64, state: MessageState, outcome: Outcome) {
-        let Some(owed) = self.owed.get(&ticket) else {
+        let Some((channel, incident)) = self.outbox.about(ticket) else {
             return;
         };
-        let incident = owed.notification.incident.key.clone();
         let feedback = match state {
             MessageState::Sent => Feedback::Delivered { incident },
             MessageState::Dead => Feedback::Dead {
-                channel: self.channels.get(owed.place).cloned().unwrap_or_default(),
+                channel,
                 incident,
                 outcome,
             },
@@ -576,7 +395,7 @@ impl Keeper {
     /// What became of messages, into the store.
     async fn note_outcomes(&mut self) {
         for (ticket, (tries, outcome)) in self.outcomes.take() {
-            let stored = self.owed.get(&ticket).and_then(|owed| owed.stored);
+            let stored = self.outbox.stored_as(ticket);
             if let Some(id) = stored.filter(|_| tries > 0) {
                 let status = outcome.as_str().to_owned();
                 self.shelf.pending.mark(Mark::Tried { id, tries, status });
@@ -587,7 +406,7 @@ impl Keeper {
             self.feed_back(ticket, state, outcome);
             let at = clock::now();
             let status = outcome.as_str().to_owned();
-            match self.owed.remove(&ticket).and_then(|owed| owed.stored) {
+            match self.outbox.ended(ticket) {
                 Some(id) => self.shelf.pending.mark(match state {
                     MessageState::Sent => Mark::Sent {
                         id,
@@ -603,11 +422,10 @@ impl Keeper {
             }
         }
         for shown in self.outcomes.shown() {
-            let (ticket, message) = (self.ticket(), shown.message());
+            let (ticket, message) = (self.outbox.ticket(), shown.message());
             self.shelf.pending.add_shown(Ticketed { ticket, message });
         }
-        let committed = self.shelf.commit().await;
-        self.remember(committed);
+        self.commit(Try::IfDue).await;
     }
 }
 

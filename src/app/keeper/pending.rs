@@ -69,6 +69,23 @@ impl Pending {
         self.held.extend(messages);
     }
 
+    /// Adds what was handed over while this could not be touched; whether something can be committed by it.
+    pub(super) fn follow(&mut self, later: &mut Pending) -> bool {
+        let Pending {
+            mut batch,
+            tickets,
+            held,
+        } = std::mem::take(later);
+        let more = !batch.is_empty();
+        if more {
+            let messages = tickets.into_iter().zip(std::mem::take(&mut batch.outbox));
+            let messages = messages.map(|(ticket, message)| Ticketed { ticket, message });
+            self.add(batch, messages.collect());
+        }
+        self.hold(held);
+        more
+    }
+
     /// Messages that were made before all those that wait.
     pub(super) fn add_older(&mut self, messages: Vec<Ticketed>) {
         let newer = std::mem::take(&mut self.batch.outbox);
@@ -124,7 +141,7 @@ impl Pending {
         }
     }
 
-    /// It was not committed. Nothing was added meanwhile: the one task that adds is the one that commits.
+    /// It was not committed. Nothing was added meanwhile: what is handed over is put by until it is.
     pub(super) fn put_back(&mut self, taken: Taken) {
         self.batch = taken.batch;
         self.tickets = taken.tickets;

@@ -159,9 +159,23 @@ impl Shelf {
     fn well(&mut self) {
         if self.trouble.take().is_some() {
             tracing::info!("the store can be written again");
-            self.recorder.store(true, self.set_aside);
-            self.health.store(true);
+            self.show();
         }
+    }
+
+    /// A disk that hung has answered, whatever it said.
+    pub(super) fn answered(&self) {
+        if self.trouble.is_none() {
+            tracing::info!("the store's disk answers again");
+            self.show();
+        }
+    }
+
+    /// Says whether the store can be written.
+    pub(super) fn show(&self) {
+        let well = self.trouble.is_none();
+        self.recorder.store(well, self.set_aside);
+        self.health.store(well);
     }
 
     /// It did not take what it was given; a damaged one is set aside at once.

@@ -25,13 +25,19 @@ struct Scene {
     outcomes: Arc<Outcomes>,
     feedback: mpsc::Receiver<Feedback>,
     working: mpsc::Sender<()>,
+    health: Arc<Health>,
     running: JoinHandle<()>,
 }
 
 impl Scene {
     /// With a store, or with none, because a file stands where its folder should be.
-    #[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
     async fn new(has_store: bool) -> Scene {
+        Scene::asking(has_store, std::future::ready(())).await
+    }
+
+    /// The store has been asked something, and answers when it pleases.
+    #[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
+    async fn asking(has_store: bool, asked: impl Future<Output = ()> + Send + 'static) -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FOLDER).join("bootwatch.db");
         if !has_store {
@@ -58,7 +64,9 @@ impl Scene {
         let (fed_back, feedback) = mpsc::channel(8);
         let outcomes = Arc::new(Outcomes::default());
         let (working, workers) = mpsc::channel(1);
-        let keeper = Keeper::new(Begin {
+        let (orders, handed) = mpsc::channel(1);
+        let health = Arc::new(Health::default());
+        let mut keeper = Keeper::new(Begin {
             settings,
             store: opened.store,
             set_aside: opened.set_aside,
@@ -68,13 +76,13 @@ impl Scene {
             resort: Arc::new(LastResort::new(["ops".to_owned()])),
             outcomes: Arc::clone(&outcomes),
             recorder: Arc::new(Recorder::new(&export::Setup::default())),
-            health: Arc::new(Health::default()),
+            health: Arc::clone(&health),
+            orders: handed,
             anew: watch::channel(0).0,
             journal_anew: watch::channel(JournalAnew::default()).0,
             journal: mpsc::channel(1).1,
             workers,
         });
-        let (orders, handed) = mpsc::channel(1);
         Scene {
             folder,
             path,
@@ -83,7 +91,12 @@ impl Scene {
             outcomes,
             feedback,
             working,
-            running: tokio::spawn(keeper.run(handed)),
+            health,
+            running: tokio::spawn(async move {
+                keeper.outbox.meanwhile(asked).await;
+                keeper.breathe();
+                keeper.run().await;
+            }),
         }
     }
 
@@ -184,4 +197,47 @@ async fn without_a_store_a_page_goes_ahead_and_is_kept_later_as_it_has_ended() {
         let [message] = messages.try_into().unwrap();
         assert_eq!((message.state, incidents.len()), (state, 1));
     }
+}
+
+#[tokio::test]
+async fn a_page_leaves_while_the_disk_hangs_and_is_kept_once_it_answers() {
+    let (answer, answered) = oneshot::channel::<()>();
+    let asked = async {
+        answered.await.ok();
+    };
+    let mut scene = Scene::asking(true, asked).await;
+    // Nothing of the store is touched meanwhile.
+    tokio::time::pause();
+    let began = clock::monotonic();
+    let (firing, batch) = page();
+    let handed = |batch| Handed {
+        batch,
+        notices: vec![Arc::clone(&firing)],
+        ..Handed::default()
+    };
+    scene.hand(Handed::default()).await;
+    scene.hand(handed(batch)).await;
+    let notice = scene.given().await;
+    assert!(notice.unsaved, "nobody is told that it is not kept");
+    assert_eq!(began.elapsed().as_secs(), 1);
+    assert_eq!(scene.health.store_failing(), None, "it may be slow");
+
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(scene.health.store_failing().is_some());
+    let hung = clock::monotonic();
+    scene.hand(handed(Batch::default())).await;
+    assert!(scene.given().await.unsaved);
+    assert_eq!(
+        hung.elapsed().as_millis(),
+        0,
+        "nobody waits for it any more"
+    );
+    assert_eq!(scene.health.hangs(), None, "the outbox is kept");
+
+    tokio::time::resume();
+    answer.send(()).unwrap();
+    let health = Arc::clone(&scene.health);
+    let (messages, incidents) = scene.end().await;
+    assert_eq!((messages.len(), incidents.len()), (2, 1));
+    assert_eq!(health.store_failing(), None);
 }
