@@ -126,8 +126,8 @@ impl Row {
         }
     }
 
-    /// The condition; or that it fires by `labels`, unless `over` holds; all of it only for targets that Prometheus still
-    /// has, up or not: of one that was taken out nobody will ever say that it is over.
+    /// The condition; or that it fires by `labels`, unless it is `over` (which says by what it is matched); all of it only
+    /// for targets that Prometheus still has, up or not: of one that was taken out nobody will ever say that it is over.
     fn held(
         &self,
         condition: &str,
@@ -144,15 +144,40 @@ impl Row {
         format!(
             "(\n{indented}  # it fires, and nothing says that it is over\n  or\n    \
              max by ({labels}) (ALERTS{{alertname=\"{name}\",alertstate=\"firing\",judged_by=\"{judged_by}\",severity=\"{severity}\"}})\n    \
-             unless on ({labels}) {over}\n)\n# of a target that was taken out nobody will say so\n\
+             unless {over}\n)\n# of a target that was taken out nobody will say so\n\
              and on (instance) up{{job=\"{}\"}}",
             parameters.job
         )
     }
 
     /// The condition, or that it fires and what would say otherwise is not seen.
-    fn until_seen(&self, condition: &str, sight: &str, parameters: &Parameters) -> String {
-        self.held(condition, self.severity(), "instance", sight, parameters)
+    fn until_seen(&self, condition: &str, sight: Sight, parameters: &Parameters) -> String {
+        let over = sight.promql(parameters);
+        self.held(condition, self.severity(), "instance", &over, parameters)
+    }
+}
+
+/// What must be seen for an alert to end where its condition does not hold. A series that is there whenever bootwatch is
+/// says so itself; where the configuration has no such thing any more (a channel, the database, a rule), nothing will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// bootwatch, which always shows the figure.
+    Itself,
+    /// A source that is away now and then, and the figure with it.
+    Source(&'static str),
+}
+
+impl Sight {
+    /// By what it is matched, and what it is.
+    fn promql(self, parameters: &Parameters) -> String {
+        let itself = format!("up{{job=\"{}\"}} == 1", parameters.job);
+        match self {
+            Sight::Itself => format!("on (instance) {itself}"),
+            Sight::Source(source) => {
+                let up = format!("bootwatch_source_up{{source=\"{source}\"}}");
+                format!("on (instance) ({up} == 1 or {itself} unless on (instance) {up})")
+            }
+        }
     }
 }
 

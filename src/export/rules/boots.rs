@@ -290,7 +290,7 @@ fn counted(row: &Row, parameters: &Parameters, kind: Kind) -> Vec<Alert> {
 fn recovered(kind: Kind, windows: &Windows) -> String {
     let good = kind.run("good");
     format!(
-        "(\n      {good} >= 3\n      and ({good} * ln(1 - clamp_max(max_over_time({}[{}]), 0.99)) <= -3 or {} == 0)\n    )",
+        "on ({BY}) (\n      {good} >= 3\n      and ({good} * ln(1 - clamp_max(max_over_time({}[{}]), 0.99)) <= -3 or {} == 0)\n    )",
         kind.share(windows.whole),
         duration(windows.wide),
         kind.bad(windows.wide)
@@ -376,7 +376,7 @@ fn burn_alert(
     let widest = reachable.clone().map(|burn| burn.short).max()?;
     let longest = reachable.map(|burn| burn.long).max()?;
     // No boots, no data.
-    let over = format!("{} > 0", FAILED.of(widest));
+    let over = format!("on ({BY}) {} > 0", FAILED.of(widest));
     let expr = row.held(
         &conditions.join("\nor\n"),
         severity.as_str(),

@@ -1,7 +1,7 @@
 //! Engine-only rules, passed on; and the rules about bootwatch itself.
 
 use super::document::Alert;
-use super::{Judge, Parameters, Row, Words, asked};
+use super::{Judge, Parameters, Row, Sight, Words, asked};
 use crate::core::rule::Severity;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn said(row: &Row, parameters: &Parameters) -> Alert {
     let (name, severity) = (row.name, row.severity());
     let series = format!("bootwatch_alerts_firing{{rule=\"{name}\",severity=\"{severity}\"}}");
     let seen = format!("max by (instance) ({series})");
-    let expr = row.until_seen(&format!("{seen} > 0"), &seen, parameters);
+    let expr = row.until_seen(&format!("{seen} > 0"), Sight::Itself, parameters);
     let told = asked(
         &format!("bootwatch_alerts_firing{{rule='{name}',severity='{severity}'}}"),
         &["instance"],

@@ -1,7 +1,7 @@
 //! The rules about a figure that the metrics show as it is.
 
 use super::document::Alert;
-use super::{Judge, Level, Parameters, Row, Words, asked};
+use super::{Judge, Level, Parameters, Row, Sight, Words, asked};
 use crate::core::rule::Severity;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ pub(super) const SILENT: Row = row("ControllerSilent", Severity::Page, |row, par
     written(row, parameters, parameters.silent, LOG_SEEN, |level| {
         (
             format!(
-                "time() - {newest} >= {}\n  and on (instance) {LOG_SEEN}\n  unless on (instance) bootwatch_log_lag_bytes{{source=\"log\"}} > 0",
+                "time() - {newest} >= {}\n  and on (instance) bootwatch_source_up{{source=\"log\"}} == 1\n  unless on (instance) bootwatch_log_lag_bytes{{source=\"log\"}} > 0",
                 level.limit
             ),
             Words {
@@ -130,7 +130,6 @@ pub(super) const LAGGING: Row = row("LogLagging", Severity::Page, |row, paramete
         level.limit,
         super::document::duration(Duration::from_secs_f64(level.limit)),
     );
-    let up = "max by (instance) (bootwatch_source_up{source=\"log\"})";
     let newest = "max by (instance) (bootwatch_log_last_record_timestamp_seconds{source=\"log\"})";
     let condition = format!(
         "# it could not be read all that time\nmax by (instance) (max_over_time(bootwatch_source_up{{source=\"log\"}}[{after}])) == 0\n\
@@ -147,7 +146,7 @@ pub(super) const LAGGING: Row = row("LogLagging", Severity::Page, |row, paramete
     };
     let mut alert = row.alert(
         parameters,
-        row.until_seen(&condition, up, parameters),
+        row.until_seen(&condition, Sight::Itself, parameters),
         words,
     );
     alert.hold = level.hold;
@@ -182,7 +181,8 @@ pub(super) const NOTIFIER: Row = row("NotifierFailing", Severity::Ticket, |row, 
          {seen} >= {}\nor\nmin by ({labels}) (min_over_time(bootwatch_notifications_waiting[10m])) > 0",
         level.limit
     );
-    let expr = row.held(&condition, row.severity(), labels, &seen, parameters);
+    let over = Sight::Itself.promql(parameters);
+    let expr = row.held(&condition, row.severity(), labels, &over, parameters);
     let words = Words {
         summary: "bootwatch on {{ $labels.instance }} cannot deliver to {{ $labels.channel }}"
             .to_owned(),
@@ -240,15 +240,15 @@ pub(super) const UNPARSED: Row = row("RecordsUnparsed", Severity::Ticket, |row, 
     })
 });
 
-const DATABASE_SEEN: &str = "bootwatch_source_up{source=\"database\"} == 1";
-const LOG_SEEN: &str = "bootwatch_source_up{source=\"log\"} == 1";
+const DATABASE_SEEN: Sight = Sight::Source("database");
+const LOG_SEEN: Sight = Sight::Source("log");
 
 /// An alert about an instance, that goes on while what it looks at is not seen.
 fn written(
     row: &Row,
     parameters: &Parameters,
     level: Option<Level>,
-    sight: &str,
+    sight: Sight,
     of: impl FnOnce(Level) -> (String, Words),
 ) -> Vec<Alert> {
     let Some(level) = level else {
@@ -272,7 +272,7 @@ fn down(
     description: &str,
 ) -> Vec<Alert> {
     let up = format!("max by (instance) (bootwatch_source_up{{source=\"{source}\"}})");
-    written(row, parameters, level, &up.clone(), |_| {
+    written(row, parameters, level, Sight::Itself, |_| {
         (
             format!("{up} == 0"),
             Words {

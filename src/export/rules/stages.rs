@@ -96,7 +96,7 @@ fn slow(row: &Row, parameters: &Parameters) -> Vec<Alert> {
         &condition,
         row.severity(),
         STAGE,
-        &format!("({seen})"),
+        &format!("on ({STAGE}) ({seen})"),
         parameters,
     );
     let labels = ["instance", "vm_type", "boot_stage"];
@@ -138,7 +138,7 @@ fn headroom(row: &Row, parameters: &Parameters) -> Vec<Alert> {
         &condition,
         row.severity(),
         "instance, vm_type",
-        &format!("({seen})"),
+        &format!("on (instance, vm_type) ({seen})"),
         parameters,
     );
     let labels = ["instance", "vm_type"];
