@@ -3,7 +3,6 @@
 use super::document::Alert;
 use super::{Judge, Level, Parameters, Row, Sight, Words, asked};
 use crate::core::rule::Severity;
-use std::time::Duration;
 
 const fn row(
     name: &'static str,
@@ -126,13 +125,10 @@ pub(super) const LAGGING: Row = row("LogLagging", Severity::Page, |row, paramete
     let Some(level) = parameters.lagging else {
         return Vec::new();
     };
-    let (limit, after) = (
-        level.limit,
-        super::document::duration(Duration::from_secs_f64(level.limit)),
-    );
+    let limit = level.limit;
     let newest = "max by (instance) (bootwatch_log_last_record_timestamp_seconds{source=\"log\"})";
     let condition = format!(
-        "# it could not be read all that time\nmax by (instance) (max_over_time(bootwatch_source_up{{source=\"log\"}}[{after}])) == 0\n\
+        "# it cannot be read\nmax by (instance) (bootwatch_source_up{{source=\"log\"}}) == 0\n\
          # or the newest record that was read is old, and there are newer ones\n\
          or\n  time() - {newest} >= {limit}\n  and on (instance) bootwatch_log_lag_bytes{{source=\"log\"}} > 0"
     );

@@ -158,8 +158,9 @@ impl Parameters {
             ghosts: level("GhostVms"),
             silent: level("ControllerSilent"),
             database: held("DatabaseUnreachable"),
+            // Not before the engine, which knows since when: whoever is paged by it is not paged by its twin as well.
             lagging: level("LogLagging").map(|level| Level {
-                hold: MINUTE / 2,
+                hold: Duration::from_secs_f64(level.limit),
                 ..level
             }),
             store: held("StoreUnwritable"),
