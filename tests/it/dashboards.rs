@@ -230,6 +230,26 @@ fn every_variable_is_used_and_every_used_one_exists() {
     }
 }
 
+/// Prometheus scrapes once a minute unless it is told otherwise, and the job may have any name.
+#[test]
+fn a_panel_holds_for_any_scrape_job_and_a_scrape_a_minute() {
+    for (path, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let place = format!("{path}, {}", panel["title"]);
+                let expr = target["expr"].as_str().unwrap();
+                assert!(!expr.contains("job=") && !expr.contains("job!="), "{place}");
+                if expr.contains("[$__interval]") {
+                    assert_eq!(panel["interval"], "2m", "{place}: a window of one sample");
+                }
+                if panel["type"] == "stat" {
+                    assert_eq!(target["instant"], true, "{place}: it shows what was once");
+                }
+            }
+        }
+    }
+}
+
 /// Runbooks that panels link to.
 #[test]
 fn every_runbook_that_a_panel_links_to_is_written() {
