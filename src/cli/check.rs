@@ -253,10 +253,19 @@ fn try_store(path: &Path) -> Result<String, String> {
         Ok(Kept::There) => Ok(format!("{shown} can be written by this user")),
         Ok(Kept::Made) => Ok(format!("{shown} can be made by this user")),
         Ok(Kept::MadeWithFolder) => Ok(format!("{shown} and its folder can be made by this user")),
+        Ok(Kept::Newer(found)) => Err(format!(
+            "{shown} is of version {found}, and this bootwatch knows versions up to {known}, so it does not start; \
+             run the newer bootwatch, or put the copy that it kept ({shown}.v{known}-*) in the store's place",
+            known = store::version()
+        )),
         Err((at, error)) if error.kind() == io::ErrorKind::IsADirectory => Err(format!(
             "{} is a folder; name a file in it in store.path",
             at.display()
         )),
+        // In words of ours.
+        Err((at, error)) if error.kind() == io::ErrorKind::Other => {
+            Err(format!("{}: {error}", at.display()))
+        }
         Err((at, error)) => Err(format!(
             "{shown} cannot be kept ({}: {error}), and a restart would forget all; give its folder to the service's user, \
              or correct store.path",

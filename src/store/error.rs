@@ -125,17 +125,38 @@ impl Cause {
 
 /// One thing that the store could not do. What it held before, it holds still.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} the store {}: {}", path.display(), if *is_folder { FOLDER } else { kind.remedy() })]
+#[error("{action} the store {}: {}", path.display(), place.unwrap_or_else(|| kind.remedy()))]
 pub struct StoreError {
     action: &'static str,
     path: PathBuf,
     kind: Kind,
-    is_folder: bool,
+    /// What is wrong with where it is to be, rather than with what is there.
+    place: Option<&'static str>,
     #[source]
     cause: Cause,
 }
 
 const FOLDER: &str = "it is a folder; name a file in it (store.path)";
+const NOWHERE: &str = "its folder is not there and cannot be made; correct store.path";
+/// What a store's path names that is there, and neither a file nor a folder.
+pub(super) const NO_FILE: &str = "it is no regular file; name one (store.path)";
+
+/// What is wrong with a path at which there can be no store.
+fn misplaced(path: &Path, cause: &Cause) -> Option<&'static str> {
+    match (path.metadata(), cause) {
+        (Ok(facts), _) if facts.is_dir() => Some(FOLDER),
+        (Ok(facts), _) if !facts.is_file() => Some(NO_FILE),
+        (Err(_), Cause::Io(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Some(NOWHERE)
+        }
+        _ => None,
+    }
+}
 
 impl StoreError {
     pub(super) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> StoreError {
@@ -144,7 +165,7 @@ impl StoreError {
             action,
             path: path.to_owned(),
             kind: cause.kind(),
-            is_folder: path.is_dir(),
+            place: misplaced(path, &cause),
             cause,
         }
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::error::{OpenError, StoreError};
+use super::error::{NO_FILE, OpenError, StoreError};
+use super::schema::version;
 use crate::core::event::Timestamp;
 
 /// Boots and their evidence are nobody else's business.
@@ -25,6 +26,10 @@ pub(super) struct Lock {
 impl Lock {
     pub(super) fn take(path: &Path) -> Result<Lock, OpenError> {
         let cannot = |error| StoreError::new("lock", path, error);
+        // A device would be given the rights of a store, and a lock beside it, for the whole machine.
+        if is_no_file(path) {
+            return Err(cannot(io::ErrorKind::InvalidInput.into()).into());
+        }
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -68,6 +73,11 @@ pub(super) fn prepare(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Something is there that is neither a file nor a folder.
+fn is_no_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_dir())
+}
+
 /// How a store would be kept at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -77,9 +87,11 @@ pub enum Kept {
     Made,
     /// So would its folder.
     MadeWithFolder,
+    /// It is there, of a version that only a newer bootwatch knows: a start refuses it.
+    Newer(i64),
 }
 
-/// Whether this user could keep a store at `path`, or what is in the way and why. Nothing that is there is opened, for a
+/// Whether this user could keep a store at `path`, or what is in the way and why. SQLite opens nothing that is there, for a
 /// sidecar may be using it; the kernel is asked, and a file of our own is made in the folder and removed.
 ///
 /// # Errors
@@ -89,6 +101,7 @@ pub fn try_place(path: &Path) -> Result<Kept, (PathBuf, io::Error)> {
         let part = beside(path, part);
         let may = match fs::metadata(&part) {
             Ok(facts) if facts.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(facts) if !facts.is_file() => Err(io::Error::other(NO_FILE)),
             Ok(_) => access(&part, Access::READ_OK | Access::WRITE_OK).map_err(io::Error::from),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -112,11 +125,26 @@ pub fn try_place(path: &Path) -> Result<Kept, (PathBuf, io::Error)> {
         false => fs::create_dir(&own).and_then(|()| fs::remove_dir(&own)),
     };
     tried.map_err(|error| (folder.to_owned(), error))?;
+    if let Some(found) = version_of(path).filter(|found| *found > version()) {
+        return Ok(Kept::Newer(found));
+    }
     Ok(match (path.exists(), has_folder) {
         (true, _) => Kept::There,
         (false, true) => Kept::Made,
         (false, false) => Kept::MadeWithFolder,
     })
+}
+
+/// The `user_version` in the head of an SQLite file.
+fn version_of(path: &Path) -> Option<i64> {
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    const AT: usize = 60;
+    let mut head = [0; AT + 4];
+    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    let version = head
+        .starts_with(MAGIC)
+        .then(|| head[AT..].try_into().ok())?;
+    version.map(|bytes| i64::from(u32::from_be_bytes(bytes)))
 }
 
 fn open_rw(path: &Path) -> io::Result<File> {
@@ -213,10 +241,40 @@ mod tests {
         );
         drop(lock);
 
+        let mut head = *b"SQLite format 3\0................................................";
+        for (version, kept) in [
+            (version(), Kept::There),
+            (version() + 1, Kept::Newer(version() + 1)),
+        ] {
+            let bytes = u32::try_from(version).unwrap().to_be_bytes();
+            head[60..64].copy_from_slice(&bytes);
+            fs::write(at("a.db"), head).unwrap();
+            assert_eq!(try_place(&at("a.db")).unwrap(), kept);
+        }
+
         let (at_fault, error) = try_place(folder.path()).unwrap_err();
         assert_eq!(at_fault, folder.path());
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
         let (_, error) = try_place(&at("a.db/x.db")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let _listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode();
+        let before = mode();
+        let error = Lock::take(&path).unwrap_err().to_string();
+        assert!(error.contains(NO_FILE), "{error}");
+        let (_, error) = try_place(&path).unwrap_err();
+        assert!(error.to_string().contains(NO_FILE), "{error}");
+        assert_eq!(mode(), before);
+        assert!(!beside(&path, ".lock").exists());
+
+        let nowhere = Lock::take(Path::new("/proc/bootwatch/a.db")).unwrap_err();
+        let told = nowhere.to_string();
+        assert!(told.contains("correct store.path"), "{told}");
     }
 }

@@ -127,7 +127,7 @@ impl Shelf {
                 true
             }
             Err(error) => {
-                self.failed(error.kind(), &anyhow::Error::new(error));
+                self.failed(error.kind(), &why(error).0);
                 false
             }
         }
@@ -228,6 +228,16 @@ pub(in crate::app) struct Opened {
     pub(in crate::app) set_aside: u64,
 }
 
+/// Why there is no store, each cause once, and what could be read of it all the same.
+fn why(error: OpenError) -> (anyhow::Error, Option<store::Saved>) {
+    match error {
+        OpenError::Unusable { error, saved } => (error.into(), saved.map(|saved| *saved)),
+        OpenError::InUse { .. } | OpenError::Newer { .. } | OpenError::Foreign { .. } => {
+            (error.into(), None)
+        }
+    }
+}
+
 /// Opens the store, or says why to go on without it.
 ///
 /// # Errors
@@ -248,16 +258,11 @@ pub(in crate::app) async fn open(settings: &store::Settings) -> Result<Opened, O
             })
         }
         Err(error) if error.is_passing() => {
+            let (error, saved) = why(error);
             tracing::error!(
-                error = format!("{:#}", anyhow::anyhow!(error.to_string())),
+                error = format!("{error:#}"),
                 "going on from memory; the store is tried again"
             );
-            let saved = match error {
-                OpenError::Unusable { saved, .. } => saved.map(|saved| *saved),
-                OpenError::InUse { .. } | OpenError::Newer { .. } | OpenError::Foreign { .. } => {
-                    None
-                }
-            };
             Ok(Opened {
                 store: None,
                 saved: saved.unwrap_or_default(),
@@ -265,5 +270,27 @@ pub(in crate::app) async fn open(settings: &store::Settings) -> Result<Opened, O
             })
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn why_there_is_no_store_is_told_with_its_cause_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(86_400);
+        let settings = store::Settings {
+            path: folder.path().join("state"),
+            host: "h".to_owned(),
+            keep_boots: day,
+            keep_incidents: day,
+        };
+        std::fs::create_dir(&settings.path).unwrap();
+        let error = Store::open(settings, clock::now()).await.unwrap_err();
+        let told = format!("{:#}", why(error).0);
+        assert_eq!(told.matches("it is a folder").count(), 1, "{told}");
+        assert!(told.contains("os error"), "{told}");
     }
 }
