@@ -304,6 +304,17 @@ impl Shape {
             Shape::Flag => text.parse().ok().map(Value::Boolean),
             Shape::Count { .. } => text.parse().ok().map(Value::Integer),
             Shape::Number { .. } | Shape::Share { .. } => text.parse().ok().map(Value::Float),
+            Shape::Endpoints
+            | Shape::Mailboxes
+            | Shape::Networks
+            | Shape::Windows
+            | Shape::Headers
+                if text.trim_start().starts_with(['[', '{']) =>
+            {
+                as_in_the_file(text)
+            }
+            // Its reason may hold commas.
+            Shape::Windows => Some(Value::Array(vec![Value::String(text.to_owned())])),
             Shape::Endpoints | Shape::Mailboxes | Shape::Networks => Some(Value::Array(
                 text.split(',')
                     .map(|one| Value::String(one.trim().to_owned()))
@@ -313,6 +324,12 @@ impl Shape {
         };
         number.unwrap_or_else(|| Value::String(text.to_owned()))
     }
+}
+
+/// A list or table in the words of the file.
+fn as_in_the_file(text: &str) -> Option<Value> {
+    let mut table: toml::Table = format!("it = {}", text.trim()).parse().ok()?;
+    table.remove("it")
 }
 
 /// As the documentation names it, with its range.

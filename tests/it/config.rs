@@ -266,6 +266,39 @@ fn the_environment_goes_over_the_file() {
     assert_eq!(names, ["ops-eu", "night"]);
 }
 
+#[test]
+fn the_environment_takes_lists_and_tables_as_the_file_does() {
+    let text = "[log]\nfile = \"/var/log/x.log\"\n";
+    let window = "Sun 02:00-04:00 Europe/Berlin the image, and its kernel";
+    for (networks, windows) in [
+        ("10.0.0.0/24, 10.0.1.0/24", window.to_owned()),
+        (
+            " [\"10.0.0.0/24\", \"10.0.1.0/24\"]",
+            format!("[{window:?}]"),
+        ),
+    ] {
+        let config = read(
+            text,
+            &[
+                ("BOOTWATCH_PROBE__NETWORKS", networks),
+                ("BOOTWATCH_MAINTENANCE__WINDOWS", &windows),
+                ("BOOTWATCH_NOTIFY__OPS__TYPE", "webhook"),
+                ("BOOTWATCH_NOTIFY__OPS__URL", "https://alerts.example/a"),
+                ("BOOTWATCH_NOTIFY__OPS__HEADERS", "{ X-Team = \"vm\" }"),
+            ],
+        )
+        .unwrap();
+        let in_the_second = "10.0.1.9".parse().unwrap();
+        assert!(
+            config.probe.networks.admit(in_the_second).is_ok(),
+            "{networks}"
+        );
+        assert_eq!(config.maintenance.len(), 1, "{windows}");
+    }
+    let problems = read(text, &[("BOOTWATCH_PROBE__NETWORKS", "[\"10.0.0.0/24\"")]).unwrap_err();
+    assert!(problems.to_string().contains("probe.networks"));
+}
+
 fn run_check(path: &Path, example: bool) -> (u8, String) {
     let arguments = check::Arguments {
         config: path.to_owned(),
