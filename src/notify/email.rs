@@ -7,9 +7,11 @@
 //!   connect ─► EHLO ─► STARTTLS ─► EHLO ─► AUTH ─► MAIL ─► RCPT, one each ─► DATA ─► QUIT
 //! ```
 //!
-//! One deadline is over all of it. A reply that is lost after DATA leaves the mail in doubt and is tried again. QUIT is
-//! a courtesy whose failure changes nothing. A recipient who is refused for good (5xx) is left out and said; one who is
-//! put off (4xx, as by greylisting) is tried again alone, as long as this process remembers who has the mail.
+//! One deadline is over all of it up to DATA. The reply to the mail itself is waited for longer: a server that looks into
+//! a mail takes its time, delivers it all the same, and would deliver it again at each try (RFC 5321, 4.5.3.2.6). One that
+//! is lost all the same leaves the mail in doubt, and it is tried again. QUIT is a courtesy whose failure changes nothing.
+//! A recipient who is refused for good (5xx) is left out and said; one who is put off (4xx, as by greylisting) is tried
+//! again alone, as long as this process remembers who has the mail.
 
 mod compose;
 mod html;
@@ -50,6 +52,8 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const CONNECT: Duration = Duration::from_secs(5);
+/// So many times the channel's `timeout` a server may take to answer for a mail that it was given whole.
+const ANSWER: u32 = 8;
 /// Mails beyond this are clipped by readers, and none of ours comes near it.
 const MOST_BYTES: usize = 100 * 1024;
 /// After the mail was taken: how long a server may take for its good-bye.
@@ -131,11 +135,7 @@ impl Transport for Receiver {
                 }
                 _ => {}
             }
-            let deadline = self.settings.timeout;
-            let delivered = tokio::time::timeout(deadline, self.deliver(message)).await;
-            let delivered =
-                delivered.unwrap_or_else(|_| Err(NotifyError::transient(Fault::Timeout)));
-            match delivered {
+            match self.deliver(message).await {
                 Ok(()) => {
                     self.forget(&message.id);
                     Ok(())
@@ -164,10 +164,8 @@ struct Round {
 
 impl Receiver {
     async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
-        let mut server = self.connect().await?;
-        let from = Some(self.settings.from.email.clone());
-        command(&mut server, Mail::new(from, Vec::new())).await?;
-        let round = self.name_recipients(&mut server, message).await?;
+        let limit = self.settings.timeout;
+        let (mut server, round) = in_time(limit, self.announce(message)).await?;
         if round.taken.is_empty() {
             leave(server).await;
             // Nobody left to try again for, and the mail is with those it could reach.
@@ -181,8 +179,8 @@ impl Receiver {
                 _ => Ok(()),
             };
         }
-        command(&mut server, Data).await?;
-        server.message(&message.body).await.map_err(fault_of)?;
+        let answered = async { server.message(&message.body).await.map_err(fault_of) };
+        in_time(limit * ANSWER, answered).await?;
         self.remember(&message.id, &round.taken);
         leave(server).await;
         match round.put_off {
@@ -191,6 +189,21 @@ impl Receiver {
             }),
             None => Ok(()),
         }
+    }
+
+    /// A connection on which the mail is awaited, if anybody takes it, and by whom.
+    async fn announce(
+        &self,
+        message: &Message,
+    ) -> Result<(AsyncSmtpConnection, Round), NotifyError> {
+        let mut server = self.connect().await?;
+        let from = Some(self.settings.from.email.clone());
+        command(&mut server, Mail::new(from, Vec::new())).await?;
+        let round = self.name_recipients(&mut server, message).await?;
+        if !round.taken.is_empty() {
+            command(&mut server, Data).await?;
+        }
+        Ok((server, round))
     }
 
     /// A connection on which a mail may be sent: private and logged in, as configured.
@@ -294,6 +307,15 @@ impl Receiver {
         }
         reached.push_back((id.to_owned(), taken.to_vec()));
     }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, NotifyError>>,
+) -> Result<T, NotifyError> {
+    tokio::time::timeout(limit, step)
+        .await
+        .unwrap_or_else(|_| Err(NotifyError::transient(Fault::Timeout)))
 }
 
 async fn command(

@@ -129,7 +129,11 @@ pub(super) const KIND: Kind = Kind {
             },
             doc: "PEM certificates that are trusted beside the machine's own.",
         },
-        TIMEOUT,
+        Key {
+            doc: "How long one try may take until the mail has been handed over whole. The answer to it may take eight times \
+                  as long: a mail that a server still looks into would arrive again at each try.",
+            ..TIMEOUT
+        },
     ],
     check,
     read,

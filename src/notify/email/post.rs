@@ -78,10 +78,7 @@ impl Postman {
             title: mail.subject.clone(),
             body,
         };
-        let deadline = self.receiver.settings.timeout;
-        tokio::time::timeout(deadline, self.receiver.deliver(&message))
-            .await
-            .unwrap_or_else(|_| Err(NotifyError::transient(Fault::Timeout)))
+        self.receiver.deliver(&message).await
     }
 
     fn composed(&self, mail: &Mail, to: &Mailbox, at: Timestamp) -> Result<Vec<u8>, NotifyError> {

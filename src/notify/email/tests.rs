@@ -282,6 +282,16 @@ async fn nobody_who_takes_it_is_a_failure() {
     assert!(heard(&transcript, "DATA").is_empty());
 }
 
+/// A server that looks into each mail for longer than a try may take would deliver it at each try.
+#[tokio::test]
+async fn a_mail_that_was_given_whole_is_waited_for_and_not_sent_again() {
+    let (address, transcript) = smtp::server(&[(".", smtp::LATE)]);
+    let timeout = smtp::LATE_AFTER - Duration::from_millis(500);
+    let sender = changed(Security::None, address, |email| email.timeout = timeout);
+    sender.send(&sender.render(&story()[0])).await.unwrap();
+    assert_eq!(heard(&transcript, ".").len(), 1);
+}
+
 #[tokio::test]
 async fn a_good_bye_that_fails_does_not_undo_the_mail() {
     for reply in [smtp::HANG, smtp::CLOSE, "500 what"] {
