@@ -81,7 +81,15 @@ struct Habits {
     takes_notices: bool,
 }
 
-type Attempt<'a> = Pin<Box<dyn Future<Output = Result<(), NotifyError>> + Send + 'a>>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Taken, NotifyError>> + Send + 'a>>;
+
+/// What became of a message that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Of several recipients, those who were refused for good and do not have it: their places in the configuration,
+    /// from 1, and why.
+    pub refused: Vec<(usize, Fault)>,
+}
 
 /// What a message is made of.
 struct Draft<'a> {
@@ -282,7 +290,7 @@ impl Sender {
     }
 
     /// Tries once.
-    pub async fn send(&self, message: &Message) -> Result<(), NotifyError> {
+    pub async fn send(&self, message: &Message) -> Result<Taken, NotifyError> {
         self.transport.send(message).await
     }
 }

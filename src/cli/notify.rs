@@ -9,7 +9,7 @@ use super::Status;
 use crate::clock;
 use crate::config::{Config, Surroundings, Zone};
 use crate::core::alert::{self, Kind, Notification};
-use crate::notify::{self, NotifyError, Opened};
+use crate::notify::{self, NotifyError, Opened, Taken};
 
 /// Speaks to a configured channel
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +20,8 @@ pub struct Arguments {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// Sends a message that is marked as a test, and its end; exits 0 only if the channel took both
+    /// Sends a message that is marked as a test, and its end; exits 0 only if the channel took both, for every
+    /// recipient
     Test(Test),
     /// Plays a whole incident that did not happen (first page, update, end), marked as a drill everywhere; exits 0 only
     /// if every channel took all of it
@@ -56,7 +57,7 @@ struct Test {
     config: PathBuf,
 }
 
-/// Writes what became of it to `out`: status 0 if everything arrived, 1 if not, 2 for a wrong configuration or a channel
+/// Writes what became of it to `out`: status 0 if everything arrived, with every recipient, 1 if not, 2 for a wrong configuration or a channel
 /// that is not in it.
 pub(super) fn run(
     arguments: &Arguments,
@@ -79,7 +80,10 @@ pub(super) fn run(
     let mut status = Status::Fine;
     for (what, result) in results {
         match result {
-            Ok(()) => writeln!(out, "{}: {what}: taken", test.channel)?,
+            Ok(taken) => {
+                let all = say_taken(&taken, &test.channel, "", &what, out)?;
+                status = if all { status } else { Status::Wrong };
+            }
             Err(error) => {
                 status = Status::Wrong;
                 writeln!(
@@ -99,6 +103,29 @@ pub(super) fn run(
         }
     }
     Ok(status)
+}
+
+/// Who took it and who did not; whether that is all.
+fn say_taken(
+    taken: &Taken,
+    channel: &str,
+    place: &str,
+    what: &str,
+    out: &mut dyn Write,
+) -> std::io::Result<bool> {
+    let but = if taken.refused.is_empty() {
+        ""
+    } else {
+        ", but not for all"
+    };
+    writeln!(out, "{channel}{place}: {what}: taken{but}")?;
+    for (number, why) in &taken.refused {
+        writeln!(
+            out,
+            "  recipient {number} of notify.{channel}.to was refused: {why}"
+        )?;
+    }
+    Ok(taken.refused.is_empty())
 }
 
 fn unknown(config: &Config, channel: &str, err: &mut dyn Write) -> anyhow::Result<Status> {
@@ -151,7 +178,10 @@ fn play(
         for (channel, opened) in &channels {
             for (place, result) in runtime.block_on(tell(opened, message)) {
                 match result {
-                    Ok(()) => writeln!(out, "{channel}{place}: {what}: taken")?,
+                    Ok(taken) => {
+                        let all = say_taken(&taken, channel, &place, what, out)?;
+                        status = if all { status } else { Status::Wrong };
+                    }
                     Err(error) => {
                         status = Status::Wrong;
                         let error = error.chain();
@@ -164,8 +194,16 @@ fn play(
     Ok(status)
 }
 
+/// What or where, and what became of it.
+type Told = (String, Result<Taken, NotifyError>);
+
+/// An Alertmanager is one recipient.
+fn whole((): ()) -> Taken {
+    Taken::default()
+}
+
 /// One message of a drill; where it went, and what became of it.
-async fn tell(opened: &Opened, message: &Notification) -> Vec<(String, Result<(), NotifyError>)> {
+async fn tell(opened: &Opened, message: &Notification) -> Vec<Told> {
     match opened {
         Opened::Sender(sender) => {
             let result = sender.send(&sender.render(message)).await;
@@ -173,7 +211,7 @@ async fn tell(opened: &Opened, message: &Notification) -> Vec<(String, Result<()
         }
         Opened::Publisher(publisher) => {
             let told = publisher.drill(message).await.into_iter();
-            told.map(|(place, result)| (format!(" at {place}"), result))
+            told.map(|(place, result)| (format!(" at {place}"), result.map(whole)))
                 .collect()
         }
     }
@@ -196,7 +234,7 @@ fn open(config: &Config, channel: &str) -> anyhow::Result<Option<Opened>> {
 }
 
 /// What was sent, and what became of it. An end is sent only behind a beginning that was taken.
-async fn attempt(opened: &Opened, host: &str) -> Vec<(String, Result<(), NotifyError>)> {
+async fn attempt(opened: &Opened, host: &str) -> Vec<Told> {
     let now = clock::now();
     let mut results = Vec::new();
     match opened {
@@ -216,7 +254,7 @@ async fn attempt(opened: &Opened, host: &str) -> Vec<(String, Result<(), NotifyE
         }
         Opened::Publisher(publisher) => {
             for (place, result) in publisher.test(host, now).await {
-                results.push((format!("the test alert to {place}"), result));
+                results.push((format!("the test alert to {place}"), result.map(whole)));
             }
         }
     }

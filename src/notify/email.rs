@@ -35,7 +35,7 @@ use lettre::transport::smtp::extension::ClientId;
 
 use super::error::{Cause, Fault, NotifyError};
 use super::pace::Pace;
-use super::{Attempt, Draft, Duty, Habits, Kind, Message, Transport, Unusable};
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
 use crate::config::{Channel, Email, Notifier, Security};
 
 pub(super) const KIND: Kind = Kind {
@@ -136,9 +136,9 @@ impl Transport for Receiver {
                 _ => {}
             }
             match self.deliver(message).await {
-                Ok(()) => {
+                Ok(taken) => {
                     self.forget(&message.id);
-                    Ok(())
+                    Ok(taken)
                 }
                 // Whoever it is that fails, others have it.
                 Err(error @ NotifyError::Transient { .. })
@@ -159,35 +159,48 @@ impl Transport for Receiver {
 struct Round {
     taken: Vec<Address>,
     put_off: Option<NotifyError>,
-    refused: Option<NotifyError>,
+    /// Their places among all, from 1, and why.
+    refused: Vec<(usize, NotifyError)>,
+}
+
+impl Round {
+    /// Nobody is left to try again for, and somebody has the mail.
+    fn into_taken(self) -> Taken {
+        let refused = self.refused.iter();
+        Taken {
+            refused: refused
+                .map(|(place, error)| (*place, error.fault()))
+                .collect(),
+        }
+    }
 }
 
 impl Receiver {
-    async fn deliver(&self, message: &Message) -> Result<(), NotifyError> {
+    async fn deliver(&self, message: &Message) -> Result<Taken, NotifyError> {
         let limit = self.settings.timeout;
-        let (mut server, round) = in_time(limit, self.announce(message)).await?;
+        let (mut server, mut round) = in_time(limit, self.announce(message)).await?;
         if round.taken.is_empty() {
             leave(server).await;
             // Nobody left to try again for, and the mail is with those it could reach.
             let alone = self.with_it(&message.id).is_empty();
-            return match (round.put_off, round.refused) {
-                (Some(error), _) if alone => Err(error),
-                (Some(error), _) => Err(NotifyError::Partly {
+            return match round.put_off.take() {
+                Some(error) if alone => Err(error),
+                Some(error) => Err(NotifyError::Partly {
                     fault: error.fault(),
                 }),
-                (None, Some(error)) if alone => Err(error),
-                _ => Ok(()),
+                None if alone && let Some((_, error)) = round.refused.pop() => Err(error),
+                None => Ok(round.into_taken()),
             };
         }
         let answered = async { server.message(&message.body).await.map_err(fault_of) };
         in_time(limit * ANSWER, answered).await?;
         self.remember(&message.id, &round.taken);
         leave(server).await;
-        match round.put_off {
+        match &round.put_off {
             Some(error) => Err(NotifyError::Partly {
                 fault: error.fault(),
             }),
-            None => Ok(()),
+            None => Ok(round.into_taken()),
         }
     }
 
@@ -273,7 +286,7 @@ impl Receiver {
                         NotifyError::Transient { .. } | NotifyError::Partly { .. } => {
                             round.put_off = Some(error);
                         }
-                        NotifyError::Permanent { .. } => round.refused = Some(error),
+                        NotifyError::Permanent { .. } => round.refused.push((place + 1, error)),
                     }
                 }
             }

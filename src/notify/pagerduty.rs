@@ -17,7 +17,7 @@ use super::http::{Answer, Post};
 use super::pace::Pace;
 use super::page::{Page, Status};
 use super::text::{clipped, lines, one_line};
-use super::{Attempt, Draft, Duty, Habits, Kind, Message, Transport, Unusable};
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
 use crate::config::{Channel, Notifier, Secret};
 use crate::core::rule::Severity;
 
@@ -131,7 +131,8 @@ impl Transport for Receiver {
         Box::pin(async {
             let body = with_key(&message.body, &self.routing_key)
                 .ok_or_else(|| NotifyError::permanent(Fault::Request))?;
-            judge(&self.post.message(message, body, MOST_BYTES).await?)
+            judge(&self.post.message(message, body, MOST_BYTES).await?)?;
+            Ok(Taken::default())
         })
     }
 }

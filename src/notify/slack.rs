@@ -20,7 +20,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap};
 use super::error::{Fault, NotifyError};
 use super::http::{Answer, Post, secret_value};
 use super::pace::Pace;
-use super::{Attempt, Draft, Duty, Habits, Kind, Message, Transport, Unusable};
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
 use crate::config::{Channel, Notifier, Secret, SlackTarget};
 use crate::core::alert;
 
@@ -88,7 +88,8 @@ impl Transport for Receiver {
                     .post
                     .message(message, message.body.clone(), MOST_BYTES)
                     .await?;
-                return judge_webhook(&answer);
+                judge_webhook(&answer)?;
+                return Ok(Taken::default());
             };
             let body = self
                 .addressed(message, channel)
@@ -97,7 +98,7 @@ impl Transport for Receiver {
             match judge_api(&answer) {
                 Ok(thread) => {
                     self.remember(message, thread);
-                    Ok(())
+                    Ok(Taken::default())
                 }
                 Err(error) => {
                     if matches!(error.fault(), Fault::Said(NO_THREAD)) {

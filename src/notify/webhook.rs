@@ -11,7 +11,7 @@ use reqwest::header::{self, HeaderMap, HeaderName};
 
 use super::http::{Post, secret_value};
 use super::pace::Pace;
-use super::{Attempt, Draft, Duty, Habits, Kind, Message, Transport, Unusable};
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
 use crate::config::{Channel, Notifier, Webhook};
 
 pub(super) const KIND: Kind = Kind {
@@ -80,6 +80,7 @@ impl Transport for Receiver {
                 .message(message, body, MOST_BYTES)
                 .await?
                 .by_status()
+                .map(|()| Taken::default())
         })
     }
 }

@@ -28,7 +28,7 @@ use super::error::{NotifyError, Trouble};
 use super::pace::Bucket;
 use super::queue::{Displaced, Entry, Queue};
 use super::retry::{self, Jitter, Next, Progress};
-use super::{Form, Message, Sender, kind_word};
+use super::{Form, Message, Sender, Taken, kind_word};
 use crate::clock;
 use crate::core::alert::{Kind, Notification};
 
@@ -345,7 +345,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         }
     }
 
-    fn tried(&mut self, mut entry: Entry, began: Instant, result: Result<(), NotifyError>) {
+    fn tried(&mut self, mut entry: Entry, began: Instant, result: Result<Taken, NotifyError>) {
         let now = clock::monotonic();
         let took = now.duration_since(began);
         let Err(error) = result else {

@@ -121,6 +121,46 @@ fn every_instance_of_an_alertmanager_is_told_and_named() {
     assert_eq!(alerts[0]["labels"]["alertname"], "BootwatchTest");
 }
 
+/// The others have it, and whoever asks must know of the one who has not.
+#[test]
+fn a_recipient_who_is_refused_is_said_with_status_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut in_mail, mut line) = (false, String::new());
+            stream.get_mut().write_all(b"220 mail.example\r\n").unwrap();
+            while stream.read_line(&mut line).unwrap_or(0) > 0 {
+                let reply = match line.trim_end() {
+                    "." => "250 taken",
+                    _ if in_mail => "",
+                    "DATA" => "354 go on",
+                    "RCPT TO:<gone@example.org>" => "550 nobody",
+                    _ => "250 fine",
+                };
+                in_mail = matches!(reply, "" | "354 go on");
+                if !reply.is_empty() {
+                    write!(stream.get_mut(), "{reply}\r\n").unwrap();
+                }
+                line.clear();
+            }
+        }
+    });
+    let config = format!(
+        "[notify.mail]\ntype = \"email\"\nserver = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"\n\
+         from = \"b@example.org\"\nto = [\"oncall@example.org\", \"gone@example.org\"]\n"
+    );
+    let (status, out, err) = test("mail", &config);
+    assert_eq!((status, err.as_str()), (1, ""));
+    let refused = "  recipient 2 of notify.mail.to was refused: the mail server replied 550\n";
+    let said = format!(
+        "mail: the test message: taken, but not for all\n{refused}\
+         mail: the test's end: taken, but not for all\n{refused}"
+    );
+    assert_eq!(out, said);
+}
+
 #[test]
 fn a_channel_that_is_not_there_is_status_2_and_the_others_are_named() {
     let config = "[notify.chat]\ntype = \"slack\"\nurl = \"http://127.0.0.1:9/\"\n";

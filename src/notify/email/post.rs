@@ -78,7 +78,7 @@ impl Postman {
             title: mail.subject.clone(),
             body,
         };
-        self.receiver.deliver(&message).await
+        self.receiver.deliver(&message).await.map(drop)
     }
 
     fn composed(&self, mail: &Mail, to: &Mailbox, at: Timestamp) -> Result<Vec<u8>, NotifyError> {

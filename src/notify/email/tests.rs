@@ -251,8 +251,9 @@ fn heard(transcript: &smtp::Transcript, begin: &str) -> Vec<String> {
 async fn one_recipient_who_is_refused_does_not_keep_the_mail_from_the_others() {
     let (address, transcript) = smtp::server(&[("RCPT TO:<lead@", "550 nobody")]);
     let sender = sender(email(Security::None, address));
-    sender.send(&sender.render(&story()[0])).await.unwrap();
+    let taken = sender.send(&sender.render(&story()[0])).await.unwrap();
     assert_eq!(heard(&transcript, ".").len(), 1);
+    assert_eq!(taken.refused, [(2, Fault::Replied(550))]);
 }
 
 #[tokio::test]

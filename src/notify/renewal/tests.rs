@@ -22,7 +22,7 @@ fn sender(channel: Channel, file: &Path) -> Sender {
 
 async fn one_try(sender: &Sender) -> Result<(), NotifyError> {
     let told = fixture::incident(VmType::Browser, Failure::AgentRefused);
-    sender.send(&sender.render(&told[0])).await
+    sender.send(&sender.render(&told[0])).await.map(drop)
 }
 
 /// One message to a receiver that answers so, whose secret is another one by now; and a second message, if there are

@@ -95,7 +95,7 @@ async fn said(sender: impl Fn(SocketAddr) -> Sender, reply: Reply) -> Result<(),
     let (address, _) = receiver(vec![reply]);
     let sender = sender(address);
     let story = fixture::incident(VmType::Browser, Failure::AgentRefused);
-    sender.send(&sender.render(&story[0])).await
+    sender.send(&sender.render(&story[0])).await.map(drop)
 }
 
 #[tokio::test]

@@ -65,7 +65,8 @@ impl Transport for Scripted {
                 }
                 _ => {}
             }
-            NotifyError::of_status(status, wish.map(Duration::from_secs)).map_or(Ok(()), Err)
+            NotifyError::of_status(status, wish.map(Duration::from_secs))
+                .map_or(Ok(Taken::default()), Err)
         })
     }
 }
