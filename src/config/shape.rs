@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 use jiff::tz::{TimeZone, db};
+use lettre::Address;
 use lettre::message::Mailbox;
 use toml::Value;
 
@@ -276,10 +277,17 @@ impl Shape {
                 .as_str()
                 .and_then(mailbox)
                 .map(|one| Setting::Mailbox(Box::new(one)))
-                .ok_or_else(|| format!("{found} is not an address of mail; write one such as \"bootwatch <bootwatch@example.org>\"")),
+                .ok_or_else(|| {
+                    let ascii = in_ascii(value.as_str().into_iter());
+                    format!("{found} is not an address of mail{ascii}; write one such as \"bootwatch <bootwatch@example.org>\"")
+                }),
             Shape::Mailboxes => several(value, mailbox)
                 .map(Setting::Mailboxes)
-                .ok_or_else(|| "not a list of addresses of mail; write one such as [\"oncall@example.org\"]".to_owned()),
+                .ok_or_else(|| {
+                    let list = value.as_array().into_iter().flatten();
+                    let ascii = in_ascii(list.filter_map(Value::as_str));
+                    format!("not a list of addresses of mail{ascii}; write one such as [\"oncall@example.org\"]")
+                }),
             Shape::Secret => value
                 .as_str()
                 .filter(|text| is_one_line(text))
@@ -373,8 +381,40 @@ impl fmt::Display for Shape {
     }
 }
 
+/// A mailbox whose address every mail server takes: a domain beyond ASCII becomes its form in ASCII. Before the `@` there
+/// is no such form; what has other letters there is taken by few servers and refused by the rest, when the page is due.
 fn mailbox(text: &str) -> Option<Mailbox> {
-    text.parse().ok().filter(|_| is_one_line(text))
+    let mailbox: Mailbox = text.parse().ok().filter(|_| is_one_line(text))?;
+    let (user, domain) = (mailbox.email.user(), mailbox.email.domain());
+    if !user.is_ascii() {
+        return None;
+    }
+    if domain.is_ascii() {
+        return Some(mailbox);
+    }
+    let url = reqwest::Url::parse(&format!("http://{domain}/")).ok()?;
+    let host = url.host_str()?;
+    if url.as_str() != format!("http://{host}/") {
+        return None;
+    }
+    let email = Address::new(user, host).ok()?;
+    Some(Mailbox::new(mailbox.name, email))
+}
+
+/// Why an address is none, where that is easily overlooked.
+fn is_beyond_ascii(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(before, _)| {
+        let user = before.rsplit_once('<').map_or(before, |(_, user)| user);
+        !user.is_ascii()
+    })
+}
+
+/// Behind what an address is not.
+fn in_ascii<'a>(mut texts: impl Iterator<Item = &'a str>) -> &'static str {
+    match texts.any(is_beyond_ascii) {
+        true => " in ASCII before its @",
+        false => "",
+    }
 }
 
 fn windows(value: &Value, found: &Found<'_>) -> Result<Vec<Recurring>, String> {
@@ -613,5 +653,28 @@ mod tests {
         let shown = |text: String| Found(&Value::String(text)).to_string();
         assert_eq!(shown("a\nb\u{1b}[31m".to_owned()), "\"a\\nb\\u{1b}[31m\"");
         assert_eq!(shown("x".repeat(500)).chars().count(), 63);
+    }
+
+    #[test]
+    fn an_address_is_one_that_every_mail_server_takes() {
+        let shown = |text| mailbox(text).map(|one| one.to_string());
+        for (text, address) in [
+            ("a@example.org", Some("a@example.org")),
+            ("a@bücher.example", Some("a@xn--bcher-kva.example")),
+            (
+                "Ada <a@Bücher.example>",
+                Some("Ada <a@xn--bcher-kva.example>"),
+            ),
+            ("jürgen@example.org", None),
+            ("J <jürgen@bücher.example>", None),
+            ("a@bü cher.example", None),
+            ("a@bü/cher.example", None),
+        ] {
+            assert_eq!(shown(text).as_deref(), address, "{text}");
+        }
+        let name = mailbox("Jürgen <j@example.org>").unwrap().name;
+        assert_eq!(name.as_deref(), Some("Jürgen"));
+        assert!(is_beyond_ascii("Jürgen <jürgen@example.org>"));
+        assert!(!is_beyond_ascii("Jürgen <j@bücher.example>"));
     }
 }
