@@ -157,13 +157,16 @@ impl Matcher {
         }
     }
 
-    /// What to write instead of a value that no alert can have. Patterns are not looked at: one may be meant for more
-    /// than there is today. Neither is what was kept, whose words an earlier version may have known.
+    /// What to write instead of a value that no alert can have, or of a pattern that takes none: most often one that was
+    /// meant for a part of the value. What was kept is not looked at, whose words an earlier version may have known.
     pub(super) fn misspelt(&self) -> Option<String> {
-        let words = match self.test {
-            Test::Equal | Test::NotEqual => self.label.words()?,
-            Test::Like(_) | Test::NotLike(_) => return None,
-        };
+        let words = self.label.words()?;
+        match self.test {
+            Test::Equal | Test::NotEqual => {}
+            Test::Like(_) => return self.takes_no(&words),
+            // What shuts out nothing silences as the others say.
+            Test::NotLike(_) => return None,
+        }
         // Empty is what an alert lacks.
         if self.value.is_empty() || words.contains(&self.value.as_str()) {
             return None;
@@ -176,6 +179,22 @@ impl Matcher {
                 "no alert has {label} {written:?}; it is one of {}",
                 words.join(", ")
             ),
+        })
+    }
+
+    /// As [`misspelt`](Self::misspelt), of a pattern.
+    fn takes_no(&self, words: &[&'static str]) -> Option<String> {
+        if self.takes_nothing() || words.iter().any(|word| self.takes(word)) {
+            return None;
+        }
+        let label = self.label.as_str();
+        let written: String = self.value.chars().take(80).collect();
+        let none = format!("no alert has a {label} that is like {written:?} from end to end");
+        let of_a_part = format!("{label}=~(?s:.*)(?:{})(?s:.*)", self.value).parse();
+        let part = of_a_part.is_ok_and(|part: Matcher| words.iter().any(|word| part.takes(word)));
+        Some(match part {
+            true => format!("{none}; did you mean \".*({written}).*\"?"),
+            false => format!("{none}; it is one of {}", words.join(", ")),
         })
     }
 
@@ -366,9 +385,29 @@ mod tests {
             let matcher: Matcher = text.parse().unwrap();
             assert_eq!(matcher.misspelt().as_deref(), Some(said));
         }
+        for (text, said) in [
+            (
+                "rule=~Connection",
+                "no alert has a rule that is like \"Connection\" from end to end; did you mean \".*(Connection).*\"?",
+            ),
+            (
+                "rule=~Spike|Burn",
+                "no alert has a rule that is like \"Spike|Burn\" from end to end; did you mean \".*(Spike|Burn).*\"?",
+            ),
+            (
+                "severity=~crit.*",
+                "no alert has a severity that is like \"crit.*\" from end to end; it is one of page, ticket",
+            ),
+        ] {
+            let matcher: Matcher = text.parse().unwrap();
+            assert_eq!(matcher.misspelt().as_deref(), Some(said));
+        }
         for text in [
             "host=anything",
             "rule=~Boot.*",
+            "rule!~Boot",
+            "host=~anything",
+            "vm_type=~",
             "vm_type=",
             "cause!=",
             "severity=page",
