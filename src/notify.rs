@@ -105,6 +105,8 @@ trait Transport: Send + Sync {
     /// Everything that `send` needs, also after a restart, and nothing secret. Empty: it could not be laid out.
     fn render(&self, draft: &Draft<'_>) -> Vec<u8>;
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a>;
+    /// Takes back what an earlier run was given as a receipt of the message with this id.
+    fn recall(&self, _id: &str, _receipt: &str) {}
 }
 
 /// A configured notifier that cannot be used.
@@ -287,6 +289,11 @@ impl Sender {
             title: page.title.clone(),
             body,
         }
+    }
+
+    /// Takes back a receipt that an earlier run was given for a message.
+    pub fn recall(&self, id: &str, receipt: &str) {
+        self.transport.recall(id, receipt);
     }
 
     /// Tries once.

@@ -108,7 +108,7 @@ async fn worker(
             | notify::Outcome::Expired => resort.tried(&channel, false),
             notify::Outcome::Replaced | notify::Outcome::Overflow | notify::Outcome::Unsent => {}
         }
-        outcomes.note(report.ticket, report.outcome);
+        outcomes.note(report.ticket, report.outcome, report.receipt);
         health.channel(&channel, report.outcome);
         recorder.notification(&channel, report.outcome.as_str(), Some(report.age));
         let oldest = report.oldest;

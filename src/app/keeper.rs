@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use outbox::Outbox;
+use outcomes::Newest;
 pub(super) use outcomes::{Outcomes, Shown};
 use pending::{Pending, Ticketed};
 use shelf::{OK, Shelf, Trouble};
@@ -394,11 +395,21 @@ impl Keeper {
 
     /// What became of messages, into the store.
     async fn note_outcomes(&mut self) {
-        for (ticket, (tries, outcome)) in self.outcomes.take() {
+        for (ticket, newest) in self.outcomes.take() {
+            let Newest {
+                tries,
+                outcome,
+                receipt,
+            } = newest;
             let stored = self.outbox.stored_as(ticket);
             if let Some(id) = stored.filter(|_| tries > 0) {
                 let status = outcome.as_str().to_owned();
-                self.shelf.pending.mark(Mark::Tried { id, tries, status });
+                self.shelf.pending.mark(Mark::Tried {
+                    id,
+                    tries,
+                    status,
+                    provider_ref: receipt,
+                });
             }
             let Some(state) = outcomes::ended(outcome) else {
                 continue;

@@ -268,6 +268,7 @@ impl Instance {
                 waiting: 0,
                 oldest: None,
                 broken: health.broken,
+                receipt: None,
             },
             first,
         });

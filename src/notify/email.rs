@@ -11,7 +11,7 @@
 //! a mail takes its time, delivers it all the same, and would deliver it again at each try (RFC 5321, 4.5.3.2.6). One that
 //! is lost all the same leaves the mail in doubt, and it is tried again. QUIT is a courtesy whose failure changes nothing.
 //! A recipient who is refused for good (5xx) is left out and said; one who is put off (4xx, as by greylisting) is tried
-//! again alone, as long as this process remembers who has the mail.
+//! again alone: who has the mail is remembered, and kept beside the message, so that a restart brings it to nobody twice.
 
 mod compose;
 mod html;
@@ -60,6 +60,9 @@ const MOST_BYTES: usize = 100 * 1024;
 const QUIT: Duration = Duration::from_millis(500);
 /// Messages of which it is remembered who has them.
 const REMEMBERED: usize = 64;
+
+/// Between two addresses of a receipt; none has it.
+const BETWEEN: &str = "\n";
 
 const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const NO_STARTTLS: &str =
@@ -144,13 +147,19 @@ impl Transport for Receiver {
                 Err(error @ NotifyError::Transient { .. })
                     if !self.with_it(&message.id).is_empty() =>
                 {
-                    Err(NotifyError::Partly {
-                        fault: error.fault(),
-                    })
+                    Err(self.partly(&message.id, &error))
                 }
                 Err(error) => Err(error),
             }
         })
+    }
+
+    fn recall(&self, id: &str, receipt: &str) {
+        let with_it: Vec<Address> = receipt
+            .split(BETWEEN)
+            .filter_map(|address| address.parse().ok())
+            .collect();
+        self.remember(id, &with_it);
     }
 }
 
@@ -185,9 +194,7 @@ impl Receiver {
             let alone = self.with_it(&message.id).is_empty();
             return match round.put_off.take() {
                 Some(error) if alone => Err(error),
-                Some(error) => Err(NotifyError::Partly {
-                    fault: error.fault(),
-                }),
+                Some(error) => Err(self.partly(&message.id, &error)),
                 None if alone && let Some((_, error)) = round.refused.pop() => Err(error),
                 None => Ok(round.into_taken()),
             };
@@ -197,9 +204,7 @@ impl Receiver {
         self.remember(&message.id, &round.taken);
         leave(server).await;
         match &round.put_off {
-            Some(error) => Err(NotifyError::Partly {
-                fault: error.fault(),
-            }),
+            Some(error) => Err(self.partly(&message.id, error)),
             None => Ok(round.into_taken()),
         }
     }
@@ -292,6 +297,15 @@ impl Receiver {
             }
         }
         Ok(round)
+    }
+
+    /// Some have it, and others were put off.
+    fn partly(&self, id: &str, error: &NotifyError) -> NotifyError {
+        let with_it: Vec<String> = self.with_it(id).iter().map(Address::to_string).collect();
+        NotifyError::Partly {
+            fault: error.fault(),
+            receipt: with_it.join(BETWEEN),
+        }
     }
 
     fn with_it(&self, id: &str) -> Vec<Address> {

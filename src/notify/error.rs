@@ -94,7 +94,11 @@ pub enum NotifyError {
     },
     /// Some of its recipients have it, and others are to be tried again.
     #[error("send the notification to all of its recipients: {fault}")]
-    Partly { fault: Fault },
+    Partly {
+        fault: Fault,
+        /// Who has it, for a run after this one: see `Transport::recall`.
+        receipt: String,
+    },
     /// No further try of this message can help.
     #[error("send the notification: {fault}")]
     Permanent { fault: Fault, source: Option<Cause> },
@@ -161,7 +165,7 @@ impl NotifyError {
     pub fn fault(&self) -> Fault {
         match self {
             NotifyError::Transient { fault, .. }
-            | NotifyError::Partly { fault }
+            | NotifyError::Partly { fault, .. }
             | NotifyError::Permanent { fault, .. } => *fault,
         }
     }

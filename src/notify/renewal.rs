@@ -74,6 +74,10 @@ impl Transport for Renewing {
         self.now().1.render(draft)
     }
 
+    fn recall(&self, id: &str, receipt: &str) {
+        self.now().1.recall(id, receipt);
+    }
+
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
         Box::pin(async {
             let (notifier, known) = self.now();

@@ -117,6 +117,8 @@ pub struct Notice {
     pub age: Duration,
     /// As [`Sender::render`] lays it out, where there was time for that before it left.
     pub message: Option<Message>,
+    /// What an earlier run was told of it: the last [`Report`]'s that had one.
+    pub receipt: Option<String>,
 }
 
 impl From<Arc<Notification>> for Notice {
@@ -127,12 +129,13 @@ impl From<Arc<Notification>> for Notice {
             unsaved: false,
             age: Duration::ZERO,
             message: None,
+            receipt: None,
         }
     }
 }
 
 /// For metrics: one a try, and one for each message that ends otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The notice's.
     pub ticket: u64,
@@ -148,6 +151,8 @@ pub struct Report {
     /// Only a person can make the receiver work again: it refuses us, or is not there. What comes is still tried, so
     /// that a correction at the receiver is noticed.
     pub broken: bool,
+    /// What a later run must know of the message, if this one cannot bring it to its end.
+    pub receipt: Option<String>,
 }
 
 /// What was left when the deadline came.
@@ -312,6 +317,9 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             Some(message) if form == Form::default() => message,
             _ => self.sender.render_as(notification, form),
         };
+        if let Some(receipt) = notice.receipt.take() {
+            self.sender.recall(&message.id, &receipt);
+        }
         let entry = Entry {
             begins: notification.kind == Kind::Firing,
             message,
@@ -355,10 +363,10 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             }
             return self.say(Outcome::Sent, took, &entry);
         };
-        if let NotifyError::Partly { .. } = error {
+        if let NotifyError::Partly { receipt, .. } = &error {
             self.wait = Wait::default();
             self.broken = false;
-            return self.partly(entry, took, &error);
+            return self.partly(entry, took, &error, receipt.clone());
         }
         self.broken |= error.breaks_receiver();
         let age = entry.age(now);
@@ -435,7 +443,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     }
 
     /// Who has it is not told again, and nobody waits for who has not.
-    fn partly(&mut self, mut entry: Entry, took: Duration, error: &NotifyError) {
+    fn partly(&mut self, mut entry: Entry, took: Duration, error: &NotifyError, receipt: String) {
         let now = clock::monotonic();
         entry.put_off = entry.put_off.saturating_add(1);
         entry.begins = false;
@@ -455,7 +463,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
                 again_after_ms = after.as_millis(),
                 "notification sent to some of its recipients, the others will be tried again"
             );
-            self.say(Outcome::Partly, took, &entry);
+            self.say_with(Some(receipt), Outcome::Partly, took, &entry);
             let displaced = self.queue.set_apart(now + after, entry);
             return self.displaced(displaced);
         }
@@ -476,6 +484,16 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
     }
 
     fn say(&mut self, outcome: Outcome, took: Duration, entry: &Entry) {
+        self.say_with(None, outcome, took, entry);
+    }
+
+    fn say_with(
+        &mut self,
+        receipt: Option<String>,
+        outcome: Outcome,
+        took: Duration,
+        entry: &Entry,
+    ) {
         let now = clock::monotonic();
         let age = entry.age(now);
         // It is told of before it is back in the queue.
@@ -488,6 +506,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             waiting: self.queue.len() + usize::from(goes_on),
             oldest: self.queue.oldest(now).max(goes_on.then_some(age)),
             broken: self.broken,
+            receipt,
         });
     }
 

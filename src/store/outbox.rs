@@ -108,6 +108,8 @@ pub enum Mark {
         id: MessageId,
         tries: u32,
         status: String,
+        /// `None`: what is known of it stays.
+        provider_ref: Option<String>,
     },
     Sent {
         id: MessageId,
@@ -164,12 +166,18 @@ impl NewMessage {
 impl Mark {
     pub(super) async fn write(&self, raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let open = match self {
-            Mark::Tried { id, tries, status } => sqlx::query(
-                "UPDATE outbox SET attempts = attempts + ?, last_status = ?
+            Mark::Tried {
+                id,
+                tries,
+                status,
+                provider_ref,
+            } => sqlx::query(
+                "UPDATE outbox SET attempts = attempts + ?, last_status = ?, provider_ref = coalesce(?, provider_ref)
                      WHERE id = ? AND state IN ('queued', 'sending')",
             )
             .bind(tries)
             .bind(status)
+            .bind(provider_ref)
             .bind(id),
             Mark::Sent {
                 id,

@@ -45,6 +45,7 @@ pub(super) fn send(
             unsaved,
             age: Duration::ZERO,
             message: one.message,
+            receipt: None,
         };
         send_one(receiver, notice, recorder, health);
     }

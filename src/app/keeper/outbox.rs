@@ -393,6 +393,7 @@ impl Outbox {
             unsaved: false,
             age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
             message: None,
+            receipt: message.provider_ref,
         };
         send_one(&self.receivers[place], notice, &self.recorder, &self.health);
         true

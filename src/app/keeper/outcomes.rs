@@ -13,9 +13,18 @@ use crate::store::{self, MessageState, NewMessage};
 /// as they are, and nothing of it is ever dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
-    newest: Mutex<BTreeMap<u64, (u32, Outcome)>>,
+    newest: Mutex<BTreeMap<u64, Newest>>,
     shown: Mutex<Vec<Shown>>,
     changed: Notify,
+}
+
+/// What became of one message since it was last asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(super) tries: u32,
+    pub(super) outcome: Outcome,
+    /// The last that there was.
+    pub(super) receipt: Option<String>,
 }
 
 /// A receiver that is no worker's, but is shown the present state, took an incident: each of its instances for the first
@@ -46,7 +55,7 @@ impl Shown {
 }
 
 impl Outcomes {
-    pub(crate) fn note(&self, ticket: u64, outcome: Outcome) {
+    pub(crate) fn note(&self, ticket: u64, outcome: Outcome, receipt: Option<String>) {
         let tried = match outcome {
             Outcome::Replaced | Outcome::Overflow | Outcome::Unsent => 0,
             Outcome::Sent
@@ -56,8 +65,14 @@ impl Outcomes {
             | Outcome::Expired => 1,
         };
         let mut newest = locked(&self.newest);
-        let known = newest.entry(ticket).or_insert((0, outcome));
-        *known = (known.0.saturating_add(tried), outcome);
+        let known = newest.entry(ticket).or_insert(Newest {
+            tries: 0,
+            outcome,
+            receipt: None,
+        });
+        known.tries = known.tries.saturating_add(tried);
+        known.outcome = outcome;
+        known.receipt = receipt.or(known.receipt.take());
         drop(newest);
         self.changed.notify_one();
     }
@@ -72,7 +87,7 @@ impl Outcomes {
         self.changed.notified().await;
     }
 
-    pub(crate) fn take(&self) -> BTreeMap<u64, (u32, Outcome)> {
+    pub(crate) fn take(&self) -> BTreeMap<u64, Newest> {
         std::mem::take(&mut locked(&self.newest))
     }
 

@@ -26,6 +26,7 @@ struct Scene {
     feedback: mpsc::Receiver<Feedback>,
     working: mpsc::Sender<()>,
     health: Arc<Health>,
+    has_store: bool,
     running: JoinHandle<()>,
 }
 
@@ -36,13 +37,20 @@ impl Scene {
     }
 
     /// The store has been asked something, and answers when it pleases.
-    #[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
     async fn asking(has_store: bool, asked: impl Future<Output = ()> + Send + 'static) -> Scene {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FOLDER).join("bootwatch.db");
         if !has_store {
             std::fs::write(folder.path().join(FOLDER), "").unwrap();
         }
+        let scene = Scene::start(folder, asked).await;
+        assert_eq!(scene.has_store, has_store);
+        scene
+    }
+
+    /// With whatever is in the folder.
+    #[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
+    async fn start(folder: TempDir, asked: impl Future<Output = ()> + Send + 'static) -> Scene {
+        let path = folder.path().join(FOLDER).join("bootwatch.db");
         let day = Duration::from_secs(86_400);
         let settings = store::Settings {
             path: path.clone(),
@@ -51,7 +59,7 @@ impl Scene {
             keep_incidents: day,
         };
         let opened = open(&settings).await.unwrap();
-        assert_eq!(opened.store.is_some(), has_store);
+        let has_store = opened.store.is_some();
         let (worker, given) = mpsc::channel(8);
         // Nobody is sent anything here.
         let nowhere = notifying::webhook("http", ([127, 0, 0, 1], 9).into());
@@ -70,7 +78,7 @@ impl Scene {
             settings,
             store: opened.store,
             set_aside: opened.set_aside,
-            unsent: Vec::new(),
+            unsent: opened.saved.unsent,
             receivers: vec![receiver],
             feedback: fed_back,
             resort: Arc::new(LastResort::new(["ops".to_owned()])),
@@ -92,6 +100,7 @@ impl Scene {
             feedback,
             working,
             health,
+            has_store,
             running: tokio::spawn(async move {
                 keeper.outbox.meanwhile(asked).await;
                 keeper.breathe();
@@ -112,12 +121,19 @@ impl Scene {
     /// Ends it as the program does, first the owner, then the workers; then the messages and the incidents that the
     /// store holds.
     async fn end(self) -> (Vec<StoredMessage>, Vec<IncidentRow>) {
+        let (_folder, messages, incidents) = self.end_and_keep().await;
+        (messages, incidents)
+    }
+
+    /// The same, with the folder that holds the store.
+    async fn end_and_keep(self) -> (TempDir, Vec<StoredMessage>, Vec<IncidentRow>) {
         drop((self.orders, self.working));
         let ended = tokio::time::timeout(DEADLINE, self.running).await;
         ended.expect("it ends").unwrap();
         let mut history = History::open(&self.path).await.unwrap();
         let incidents = history.incidents(ALL).await.unwrap();
-        (history.messages(ALL).await.unwrap(), incidents)
+        let messages = history.messages(ALL).await.unwrap();
+        (self.folder, messages, incidents)
     }
 }
 
@@ -151,6 +167,31 @@ async fn a_page_that_the_store_took_leaves_laid_out_and_is_kept() {
 }
 
 #[tokio::test]
+async fn who_has_a_message_is_known_to_the_next_run() {
+    let mut scene = Scene::new(true).await;
+    let (firing, batch) = page();
+    scene
+        .hand(Handed {
+            batch,
+            notices: vec![firing],
+            ..Handed::default()
+        })
+        .await;
+    let notice = scene.given().await;
+    let receipt = Some("oncall@example.org".to_owned());
+    let outcomes = Arc::clone(&scene.outcomes);
+    outcomes.note(notice.ticket, Outcome::Partly, receipt.clone());
+    // The other one's mail server is away by now.
+    let timeout = Outcome::Retrying(notify::Trouble::Timeout);
+    outcomes.note(notice.ticket, timeout, None);
+    let (folder, messages, _) = scene.end_and_keep().await;
+    assert_eq!(messages[0].state, MessageState::Queued);
+    let mut next = Scene::start(folder, std::future::ready(())).await;
+    assert_eq!(next.given().await.receipt, receipt);
+    next.end().await;
+}
+
+#[tokio::test]
 async fn without_a_store_a_page_goes_ahead_and_is_kept_later_as_it_has_ended() {
     for (outcome, state) in [
         (Some(Outcome::Sent), MessageState::Sent),
@@ -169,7 +210,7 @@ async fn without_a_store_a_page_goes_ahead_and_is_kept_later_as_it_has_ended() {
         let notice = scene.given().await;
         assert!(notice.unsaved, "nobody is told that it is not kept");
         if let Some(outcome) = outcome {
-            scene.outcomes.note(notice.ticket, outcome);
+            scene.outcomes.note(notice.ticket, outcome, None);
             let told = tokio::time::timeout(DEADLINE, scene.feedback.recv()).await;
             let incident = notice.notification.incident.key.clone();
             let expected = match state {

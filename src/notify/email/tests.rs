@@ -274,6 +274,26 @@ async fn one_recipient_who_is_put_off_is_tried_again_alone() {
     assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
 }
 
+/// Another process after a restart, with what was stored beside the message.
+#[tokio::test]
+async fn who_has_a_mail_does_not_get_it_again_after_a_restart() {
+    let (address, transcript) = smtp::server(&[("RCPT TO:<lead@", "450 greylisted")]);
+    let message = sender(email(Security::None, address)).render(&story()[0]);
+    let mut kept: Option<String> = None;
+    for _ in 0..3 {
+        let sender = sender(email(Security::None, address));
+        if let Some(receipt) = &kept {
+            sender.recall(&message.id, receipt);
+        }
+        let Err(NotifyError::Partly { receipt, .. }) = sender.send(&message).await else {
+            panic!("one has it, and one is put off")
+        };
+        kept = Some(receipt);
+    }
+    assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
+    assert_eq!(heard(&transcript, "RCPT TO:<lead@").len(), 3);
+}
+
 #[tokio::test]
 async fn nobody_who_takes_it_is_a_failure() {
     let (address, transcript) = smtp::server(&[("RCPT", "550 nobody")]);

@@ -61,6 +61,7 @@ impl Transport for Scripted {
                 3 => {
                     return Err(NotifyError::Partly {
                         fault: Fault::Replied(450),
+                        receipt: "who has it".to_owned(),
                     });
                 }
                 _ => {}

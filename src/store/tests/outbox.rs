@@ -18,13 +18,14 @@ async fn a_message_is_owed_until_it_was_sent() {
     let folder = folder();
     let mut store = open(folder.path()).await.store;
     let ids = queued(&mut store, &["firing", "update"]).await;
-    let tried = |tries| Mark::Tried {
+    let tried = |tries, reference: Option<&str>| Mark::Tried {
         id: ids[0],
         tries,
         status: "503".to_owned(),
+        provider_ref: reference.map(str::to_owned),
     };
-    store.mark(tried(1)).await.unwrap();
-    store.mark(tried(2)).await.unwrap();
+    store.mark(tried(1, Some("p-0"))).await.unwrap();
+    store.mark(tried(2, None)).await.unwrap();
     drop(store);
 
     // What was being sent when the process ended is owed still.
@@ -44,6 +45,7 @@ async fn a_message_is_owed_until_it_was_sent() {
         ]
     );
     assert_eq!(saved.unsent[0].last_status.as_deref(), Some("503"));
+    assert_eq!(saved.unsent[0].provider_ref.as_deref(), Some("p-0"));
     store
         .mark(Mark::Sent {
             id: ids[0],
@@ -104,6 +106,7 @@ async fn what_has_ended_stays_as_it_ended() {
             id,
             tries: 1,
             status: status(),
+            provider_ref: None,
         },
         Mark::Sent {
             id,
