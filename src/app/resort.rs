@@ -24,6 +24,10 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 /// What a program is given before it is ended.
 const PROGRAM: Duration = Duration::from_secs(30);
 
+/// By which the program tells what wakes somebody from what does not, and a beginning from an end.
+const SEVERITY: &str = "BOOTWATCH_SEVERITY";
+const STATUS: &str = "BOOTWATCH_STATUS";
+
 /// What the workers, the keeper and the one who shouts know together; held for a moment at a time.
 #[derive(Debug)]
 pub(super) struct LastResort {
@@ -115,6 +119,11 @@ impl Voice {
         let is_ticket = notification.incident.severity() == Severity::Ticket;
         // Whoever reads our own output sees it, too: where there is no channel, that is the only place for the text.
         match why {
+            Why::Unreachable if is_ticket => tracing::warn!(
+                incident,
+                title = page.title,
+                "no channel can be reached: this ticket is told to nobody else"
+            ),
             Why::Unreachable => tracing::error!(
                 incident,
                 title = page.title,
@@ -133,13 +142,17 @@ impl Voice {
                 "no channel is configured: this page is told to nobody else"
             ),
         }
-        if why == Why::Unreachable || !is_ticket {
+        if !is_ticket {
             let heard = tell_journal(journal, why, &page.title);
             self.recorder.last_resort("journal", heard);
         }
         let Some(program) = &self.program else { return };
         let text = format!("{}\n\n{}\n", page.title, page.body());
-        let done = tokio::time::timeout(PROGRAM, start(program, &text)).await;
+        let about = [
+            (SEVERITY, notification.incident.severity().as_str()),
+            (STATUS, page.status.as_str()),
+        ];
+        let done = tokio::time::timeout(PROGRAM, start(program, &text, about)).await;
         let heard = match done {
             Ok(Ok(true)) => true,
             Ok(Ok(false)) => false,
@@ -193,11 +206,16 @@ pub fn trouble_with(program: &Path) -> Option<String> {
 }
 
 /// Gives a program the page on its standard input; whether it ended well. It sees nothing of our environment, which may
-/// hold secrets.
-async fn start(program: &Path, text: &str) -> std::io::Result<bool> {
+/// hold secrets, but what the page is `about`.
+async fn start(
+    program: &Path,
+    text: &str,
+    about: [(&'static str, &'static str); 2],
+) -> std::io::Result<bool> {
     let mut child = Command::new(program)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .envs(about)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -215,6 +233,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::core::alert::drill;
+    use crate::core::event::Timestamp;
+    use crate::export;
+    use crate::notify::tests as notifying;
 
     #[test]
     fn the_journal_gets_one_line_at_level_emerg() {
@@ -267,14 +289,45 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (program, heard) = (folder.path().join("sms"), folder.path().join("heard"));
         let script = format!(
-            "#!/bin/sh\ncat > {heard:?}\nenv | grep -c CARGO >> {heard:?}\nexit 0\n",
+            "#!/bin/sh\ncat > {heard:?}\nenv | grep -c CARGO >> {heard:?}\nenv | grep BOOTWATCH >> {heard:?}\nexit 0\n",
             heard = heard.display().to_string()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(start(&program, "boots fail\n").await.unwrap());
-        assert_eq!(std::fs::read_to_string(&heard).unwrap(), "boots fail\n0\n");
-        assert!(!start(Path::new("/bin/false"), "x").await.unwrap());
-        assert!(start(&folder.path().join("nothing"), "x").await.is_err());
+        let about = [(SEVERITY, "page"), (STATUS, "firing")];
+        assert!(start(&program, "boots fail\n", about).await.unwrap());
+        let said = std::fs::read_to_string(&heard).unwrap();
+        let said: Vec<&str> = said.lines().collect();
+        assert_eq!(said[..2], ["boots fail", "0"]);
+        assert!(said.contains(&"BOOTWATCH_SEVERITY=page"), "{said:?}");
+        assert!(said.contains(&"BOOTWATCH_STATUS=firing"), "{said:?}");
+        assert!(!start(Path::new("/bin/false"), "x", about).await.unwrap());
+        let nothing = folder.path().join("nothing");
+        assert!(start(&nothing, "x", about).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_ticket_is_not_shown_on_every_terminal_whyever_nobody_else_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("socket");
+        let journal = UnixDatagram::bind(&place).unwrap();
+        journal.set_nonblocking(true).unwrap();
+        let voice = Voice {
+            context: notifying::context(),
+            program: None,
+            recorder: Arc::new(Recorder::new(&export::Setup::default())),
+        };
+        let [page, ..] = drill("h", [Timestamp(0); 3]);
+        let mut ticket = page.clone();
+        for member in &mut ticket.incident.members {
+            member.severity = Severity::Ticket;
+        }
+        let mut bytes = [0; 1024];
+        for why in [Why::Unreachable, Why::NoneConfigured] {
+            voice.shout(&ticket, why, &place).await;
+            assert!(journal.recv(&mut bytes).is_err(), "{why:?}");
+            voice.shout(&page, why, &place).await;
+            assert!(journal.recv(&mut bytes).is_ok(), "{why:?}");
+        }
     }
 }

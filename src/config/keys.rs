@@ -444,7 +444,7 @@ const AFTER_RULES: &[Key] = &[
             example: "\"/usr/local/bin/page-by-sms\"",
             otherwise: "only the journal is told, at level emerg",
         },
-        doc: "A program that is started with a page on its standard input when every channel has failed for 5 minutes, or at once where none is configured.",
+        doc: "A program that is started with a page on its standard input when every channel has failed for 5 minutes, or at once where none is configured. `BOOTWATCH_SEVERITY` in its environment says `page` or `ticket`.",
     },
     Key {
         path: "maintenance.windows",

@@ -18,7 +18,7 @@ use crate::config::{
 pub(super) const HIDDEN: &str = "hunter2";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context {
         zone: TimeZone::UTC,
         runbook_base: Some("https://wiki.example/runbooks".to_owned()),
