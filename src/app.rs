@@ -250,6 +250,7 @@ impl App {
             store,
             set_aside,
             unsent: std::mem::take(&mut saved.unsent),
+            receipts: std::mem::take(&mut saved.receipts),
             receivers: receivers.told,
             feedback: fed_back,
             resort,

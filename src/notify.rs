@@ -89,6 +89,8 @@ pub struct Taken {
     /// Of several recipients, those who were refused for good and do not have it: their places in the configuration,
     /// from 1, and why.
     pub refused: Vec<(usize, Fault)>,
+    /// What a run after this one must know to tell more of the incident.
+    pub receipt: Option<String>,
 }
 
 /// What a message is made of.
@@ -105,8 +107,9 @@ trait Transport: Send + Sync {
     /// Everything that `send` needs, also after a restart, and nothing secret. Empty: it could not be laid out.
     fn render(&self, draft: &Draft<'_>) -> Vec<u8>;
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a>;
-    /// Takes back what an earlier run was given as a receipt of the message with this id.
-    fn recall(&self, _id: &str, _receipt: &str) {}
+    /// Takes back what an earlier run was given as a receipt: `of` a message that only some have, by its id, or of one
+    /// that was taken, by its incident's key.
+    fn recall(&self, _of: &str, _receipt: &str) {}
 }
 
 /// A configured notifier that cannot be used.
@@ -291,9 +294,10 @@ impl Sender {
         }
     }
 
-    /// Takes back a receipt that an earlier run was given for a message.
-    pub fn recall(&self, id: &str, receipt: &str) {
-        self.transport.recall(id, receipt);
+    /// Takes back a receipt that an earlier run was given: of a message that waits, by its id, or of one that arrived, by
+    /// its incident's key.
+    pub fn recall(&self, of: &str, receipt: &str) {
+        self.transport.recall(of, receipt);
     }
 
     /// Tries once.

@@ -45,7 +45,8 @@ use crate::core::desk::{Done, Refused};
 use crate::export::Recorder;
 use crate::notify::{self, Notice, Outcome};
 use crate::store::{
-    self, Batch, History, Mark, MessageId, MessageState, Store, StoreError, StoredMessage, TrialRow,
+    self, Batch, History, Mark, MessageId, MessageState, Receipt, Store, StoreError, StoredMessage,
+    TrialRow,
 };
 use crate::web::Answer;
 
@@ -135,6 +136,8 @@ pub(super) struct Begin {
     pub(super) set_aside: u64,
     /// What an earlier run owed.
     pub(super) unsent: Vec<StoredMessage>,
+    /// What its receivers said of incidents lately.
+    pub(super) receipts: Vec<Receipt>,
     pub(super) receivers: Vec<Receiver>,
     pub(super) feedback: mpsc::Sender<Feedback>,
     pub(super) resort: Arc<LastResort>,
@@ -212,6 +215,17 @@ impl Keeper {
             check: None,
         };
         keeper.shelf.show();
+        for Receipt {
+            receiver,
+            incident,
+            provider_ref,
+        } in begin.receipts
+        {
+            let mut known = keeper.outbox.receivers.iter();
+            if let Some(known) = known.find(|one| one.name == receiver) {
+                known.sender.recall(&incident, &provider_ref);
+            }
+        }
         for message in begin.unsent {
             keeper.owed(message);
         }
@@ -408,7 +422,7 @@ impl Keeper {
                     id,
                     tries,
                     status,
-                    provider_ref: receipt,
+                    provider_ref: receipt.clone(),
                 });
             }
             let Some(state) = outcomes::ended(outcome) else {
@@ -422,7 +436,7 @@ impl Keeper {
                     MessageState::Sent => Mark::Sent {
                         id,
                         status,
-                        provider_ref: None,
+                        provider_ref: receipt,
                         at,
                     },
                     MessageState::Dropped => Mark::Dropped { id, status, at },

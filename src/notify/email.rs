@@ -180,6 +180,7 @@ impl Round {
             refused: refused
                 .map(|(place, error)| (*place, error.fault()))
                 .collect(),
+            receipt: None,
         }
     }
 }

@@ -74,8 +74,8 @@ impl Transport for Renewing {
         self.now().1.render(draft)
     }
 
-    fn recall(&self, id: &str, receipt: &str) {
-        self.now().1.recall(id, receipt);
+    fn recall(&self, of: &str, receipt: &str) {
+        self.now().1.recall(of, receipt);
     }
 
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {

@@ -2,7 +2,7 @@
 //!
 //! Slack's markup is dangerous in what we quote: `<!channel>` wakes everybody. So `& < >` are escaped before anything is
 //! counted, every text is `verbatim`, and evidence cannot leave its block of code. A bot answers in the thread of an
-//! incident's first message as long as this process remembers it; a webhook cannot, and each of its messages stands
+//! incident's first message, which is a message's receipt, so that a restart does not lose it; a webhook cannot, and each of its messages stands
 //! alone. Slack says what is wrong by a word in the body, sometimes with status 200: the body is judged.
 
 mod blocks;
@@ -81,6 +81,13 @@ impl Transport for Receiver {
         blocks::render(draft)
     }
 
+    fn recall(&self, of: &str, receipt: &str) {
+        if self.channel.is_some() {
+            self.forget(of);
+            self.remember(of, receipt.to_owned());
+        }
+    }
+
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
         Box::pin(async {
             let Some(channel) = &self.channel else {
@@ -97,8 +104,15 @@ impl Transport for Receiver {
             let answer = self.post.message(message, body, MOST_BYTES).await?;
             match judge_api(&answer) {
                 Ok(thread) => {
-                    self.remember(message, thread);
-                    Ok(Taken::default())
+                    if let Some(thread) = thread
+                        && self.thread_of(&message.incident).is_none()
+                    {
+                        self.remember(&message.incident, thread);
+                    }
+                    Ok(Taken {
+                        receipt: self.thread_of(&message.incident),
+                        ..Taken::default()
+                    })
                 }
                 Err(error) => {
                     if matches!(error.fault(), Fault::Said(NO_THREAD)) {
@@ -146,16 +160,12 @@ impl Receiver {
     }
 
     /// The first message of an incident is its thread.
-    fn remember(&self, message: &Message, thread: Option<String>) {
-        let Some(thread) = thread else { return };
-        if self.thread_of(&message.incident).is_some() {
-            return;
-        }
+    fn remember(&self, incident: &str, thread: String) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if threads.len() == THREADS {
             threads.pop_front();
         }
-        threads.push_back((message.incident.clone(), thread));
+        threads.push_back((incident.to_owned(), thread));
     }
 }
 

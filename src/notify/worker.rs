@@ -353,15 +353,20 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         }
     }
 
+    fn arrived(&mut self, entry: &Entry, took: Duration, taken: Taken) {
+        self.wait = Wait::default();
+        if std::mem::take(&mut self.broken) {
+            tracing::info!(channel = self.sender.name(), "the receiver works again");
+        }
+        self.say_with(taken.receipt, Outcome::Sent, took, entry);
+    }
+
     fn tried(&mut self, mut entry: Entry, began: Instant, result: Result<Taken, NotifyError>) {
         let now = clock::monotonic();
         let took = now.duration_since(began);
-        let Err(error) = result else {
-            self.wait = Wait::default();
-            if std::mem::take(&mut self.broken) {
-                tracing::info!(channel = self.sender.name(), "the receiver works again");
-            }
-            return self.say(Outcome::Sent, took, &entry);
+        let error = match result {
+            Ok(taken) => return self.arrived(&entry, took, taken),
+            Err(error) => error,
         };
         if let NotifyError::Partly { receipt, .. } = &error {
             self.wait = Wait::default();

@@ -100,6 +100,14 @@ pub struct StoredMessage {
     pub ended_at: Option<Timestamp>,
 }
 
+/// What a receiver said of an incident of which it took a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub receiver: String,
+    pub incident: String,
+    pub provider_ref: String,
+}
+
 /// What became of a message, or of one try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -224,6 +232,23 @@ pub(super) async fn unsent(raw: &mut SqliteConnection) -> Result<Vec<StoredMessa
     sqlx::query_as("SELECT * FROM outbox WHERE state IN ('queued', 'sending') ORDER BY id")
         .fetch_all(raw)
         .await
+}
+
+/// Of the latest messages alone: older ones tell of what is over, and a start must not read them all.
+pub(super) async fn receipts(raw: &mut SqliteConnection) -> Result<Vec<Receipt>, sqlx::Error> {
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT receiver, incident, provider_ref FROM
+             (SELECT * FROM outbox WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT 200)
+         WHERE state = 'sent' AND provider_ref IS NOT NULL ORDER BY ended_at, id",
+    )
+    .fetch_all(raw)
+    .await?;
+    let receipt = |(receiver, incident, provider_ref)| Receipt {
+        receiver,
+        incident,
+        provider_ref,
+    };
+    Ok(rows.into_iter().map(receipt).collect())
 }
 
 /// The last id ever given: ids are not used twice.

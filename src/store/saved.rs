@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use super::commit;
 use super::connection::options;
-use super::outbox::{self, StoredMessage};
+use super::outbox::{self, Receipt, StoredMessage};
 use super::trial::{self, TrialRow};
 use crate::core::event::Timestamp;
 
@@ -20,6 +20,8 @@ pub struct Saved {
     pub state: BTreeMap<String, BTreeMap<String, String>>,
     /// Queued, or begun to be sent and not known to have arrived; in the order in which they were queued.
     pub unsent: Vec<StoredMessage>,
+    /// What receivers said of the incidents of the latest messages, the newest last.
+    pub receipts: Vec<Receipt>,
     /// Synthetic boots, oldest first: all that are open, and the newest that are not.
     pub trials: Vec<TrialRow>,
     /// When the store was begun, and as which host.
@@ -66,6 +68,7 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
     Ok(Saved {
         state,
         unsent: outbox::unsent(raw).await?,
+        receipts: outbox::receipts(raw).await?,
         trials: trial::read(raw).await?,
         created_at: Timestamp(created_at),
         host,

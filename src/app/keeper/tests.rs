@@ -79,6 +79,7 @@ impl Scene {
             store: opened.store,
             set_aside: opened.set_aside,
             unsent: opened.saved.unsent,
+            receipts: opened.saved.receipts,
             receivers: vec![receiver],
             feedback: fed_back,
             resort: Arc::new(LastResort::new(["ops".to_owned()])),

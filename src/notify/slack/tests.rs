@@ -253,6 +253,37 @@ async fn a_bot_answers_in_the_incidents_thread_and_a_new_incident_begins_one() {
     }
 }
 
+/// Each time another process, with what was stored of the message before.
+#[tokio::test]
+async fn a_restart_does_not_lose_the_thread() {
+    let ok = |ts: &'static str| Reply::Answer("200 OK", "", ts);
+    let (address, thread) = receiver(vec![
+        ok("{\"ok\":true,\"ts\":\"100.1\"}"),
+        ok("{\"ok\":true,\"ts\":\"100.2\"}"),
+        ok("{\"ok\":true,\"ts\":\"100.3\"}"),
+    ]);
+    let mut kept: Option<String> = None;
+    for notification in fixture::incident(VmType::Browser, Failure::AgentRefused) {
+        let sender = sender(slack_bot("http", address));
+        if let Some(receipt) = &kept {
+            sender.recall(&notification.incident.key, receipt);
+        }
+        let taken = sender.send(&sender.render(&notification)).await.unwrap();
+        kept = taken.receipt;
+    }
+    let got = requests(thread).await;
+    let bodies = got
+        .iter()
+        .map(|one| serde_json::from_slice(&one.body).unwrap());
+    let bodies: Vec<Value> = bodies.collect();
+    let threads: Vec<_> = bodies
+        .iter()
+        .map(|body| body["thread_ts"].as_str())
+        .collect();
+    assert_eq!(threads, [None, Some("100.1"), Some("100.1")]);
+    assert_eq!(bodies[2]["reply_broadcast"], true);
+}
+
 #[tokio::test]
 async fn where_the_thread_is_gone_the_message_stands_alone() {
     let (address, thread) = receiver(vec![

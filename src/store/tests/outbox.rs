@@ -58,6 +58,14 @@ async fn a_message_is_owed_until_it_was_sent() {
     let unsent = store.unsent().await.unwrap();
     assert_eq!(unsent.len(), 1);
     assert_eq!(unsent[0].id, ids[1]);
+    drop(store);
+    // What its receiver said of the incident is known to the next start.
+    let receipts = open(folder.path()).await.saved.receipts;
+    let said: Vec<&str> = receipts
+        .iter()
+        .map(|one| one.provider_ref.as_str())
+        .collect();
+    assert_eq!(said, ["p-1"]);
 }
 
 #[tokio::test]
