@@ -379,11 +379,18 @@ impl Keeper {
     /// A message that an earlier run did not get rid of.
     fn owed(&mut self, message: StoredMessage) {
         let id = message.id;
+        let (channel, incident) = (message.receiver.clone(), message.incident.clone());
         if !self.outbox.owed_still(message) {
             self.shelf.pending.mark(Mark::Dead {
                 id,
                 status: "undeliverable".to_owned(),
                 at: clock::now(),
+            });
+            // If nobody else has it either, whoever is configured now is told.
+            self.give_back(Feedback::Dead {
+                channel,
+                incident,
+                outcome: Outcome::Unsent,
             });
         }
     }
@@ -402,6 +409,10 @@ impl Keeper {
             },
             MessageState::Queued | MessageState::Sending | MessageState::Dropped => return,
         };
+        self.give_back(feedback);
+    }
+
+    fn give_back(&self, feedback: Feedback) {
         if self.feedback.try_send(feedback).is_err() {
             tracing::debug!("the owner did not hear what became of a message");
         }

@@ -42,14 +42,18 @@ impl Scene {
         if !has_store {
             std::fs::write(folder.path().join(FOLDER), "").unwrap();
         }
-        let scene = Scene::start(folder, asked).await;
+        let scene = Scene::start(folder, "ops", asked).await;
         assert_eq!(scene.has_store, has_store);
         scene
     }
 
     /// With whatever is in the folder.
     #[expect(clippy::disallowed_methods, reason = "a test supervises its own task")]
-    async fn start(folder: TempDir, asked: impl Future<Output = ()> + Send + 'static) -> Scene {
+    async fn start(
+        folder: TempDir,
+        channel: &str,
+        asked: impl Future<Output = ()> + Send + 'static,
+    ) -> Scene {
         let path = folder.path().join(FOLDER).join("bootwatch.db");
         let day = Duration::from_secs(86_400);
         let settings = store::Settings {
@@ -64,7 +68,7 @@ impl Scene {
         // Nobody is sent anything here.
         let nowhere = notifying::webhook("http", ([127, 0, 0, 1], 9).into());
         let receiver = Receiver {
-            name: "ops".to_owned(),
+            name: channel.to_owned(),
             worker,
             sender: Arc::new(notifying::sender(nowhere)),
             takes_notices: true,
@@ -82,7 +86,7 @@ impl Scene {
             receipts: opened.saved.receipts,
             receivers: vec![receiver],
             feedback: fed_back,
-            resort: Arc::new(LastResort::new(["ops".to_owned()])),
+            resort: Arc::new(LastResort::new([channel.to_owned()])),
             outcomes: Arc::clone(&outcomes),
             recorder: Arc::new(Recorder::new(&export::Setup::default())),
             health: Arc::clone(&health),
@@ -187,9 +191,36 @@ async fn who_has_a_message_is_known_to_the_next_run() {
     outcomes.note(notice.ticket, timeout, None);
     let (folder, messages, _) = scene.end_and_keep().await;
     assert_eq!(messages[0].state, MessageState::Queued);
-    let mut next = Scene::start(folder, std::future::ready(())).await;
+    let mut next = Scene::start(folder, "ops", std::future::ready(())).await;
     assert_eq!(next.given().await.receipt, receipt);
     next.end().await;
+}
+
+/// As when a channel that does not work is mended under another name.
+#[tokio::test]
+async fn a_page_of_a_channel_that_is_gone_is_given_up_and_the_owner_hears_of_it() {
+    let mut scene = Scene::new(true).await;
+    let (firing, batch) = page();
+    let incident = firing.incident.key.clone();
+    scene
+        .hand(Handed {
+            batch,
+            notices: vec![firing],
+            ..Handed::default()
+        })
+        .await;
+    scene.given().await;
+    let (folder, ..) = scene.end_and_keep().await;
+    let mut next = Scene::start(folder, "other", std::future::ready(())).await;
+    let heard = tokio::time::timeout(DEADLINE, next.feedback.recv()).await;
+    let expected = Feedback::Dead {
+        channel: "ops".to_owned(),
+        incident,
+        outcome: Outcome::Unsent,
+    };
+    assert_eq!(heard.unwrap(), Some(expected));
+    let (messages, _) = next.end().await;
+    assert_eq!(messages[0].state, MessageState::Dead);
 }
 
 #[tokio::test]
