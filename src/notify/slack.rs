@@ -82,9 +82,12 @@ impl Transport for Receiver {
     }
 
     fn recall(&self, of: &str, receipt: &str) {
-        if self.channel.is_some() {
+        // A thread is its channel's: another one's would hide the message, or refuse it.
+        if let Some((channel, thread)) = receipt.split_once(' ')
+            && self.channel.as_deref() == Some(channel)
+        {
             self.forget(of);
-            self.remember(of, receipt.to_owned());
+            self.remember(of, thread.to_owned());
         }
     }
 
@@ -109,8 +112,9 @@ impl Transport for Receiver {
                     {
                         self.remember(&message.incident, thread);
                     }
+                    let thread = self.thread_of(&message.incident);
                     Ok(Taken {
-                        receipt: self.thread_of(&message.incident),
+                        receipt: thread.map(|thread| format!("{channel} {thread}")),
                         ..Taken::default()
                     })
                 }

@@ -282,6 +282,17 @@ async fn a_restart_does_not_lose_the_thread() {
         .collect();
     assert_eq!(threads, [None, Some("100.1"), Some("100.1")]);
     assert_eq!(bodies[2]["reply_broadcast"], true);
+    // Where the bot writes into another channel by now, the thread is nobody's.
+    assert_eq!(kept.as_deref(), Some("C0123456789 100.1"));
+    let (address, thread) = receiver(vec![ok("{\"ok\":true,\"ts\":\"200.1\"}")]);
+    let end = fixture::incident(VmType::Browser, Failure::AgentRefused).remove(2);
+    let sender = sender(slack_bot("http", address));
+    sender.recall(&end.incident.key, "C9876543210 100.1");
+    sender.send(&sender.render(&end)).await.unwrap();
+    drop(sender);
+    let got = requests(thread).await;
+    let body: Value = serde_json::from_slice(&got[0].body).unwrap();
+    assert_eq!(body["thread_ts"], Value::Null);
 }
 
 #[tokio::test]
