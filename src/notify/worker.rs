@@ -317,16 +317,18 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             Some(message) if form == Form::default() => message,
             _ => self.sender.render_as(notification, form),
         };
-        if let Some(receipt) = notice.receipt.take() {
-            self.sender.recall(&message.id, &receipt);
+        let receipt = notice.receipt.take();
+        if let Some(receipt) = &receipt {
+            self.sender.recall(&message.id, receipt);
         }
         let entry = Entry {
-            begins: notification.kind == Kind::Firing,
+            begins: notification.kind == Kind::Firing && receipt.is_none(),
             message,
             notice,
             accepted: clock::monotonic(),
             form,
-            put_off: 0,
+            // Some have it already.
+            put_off: u32::from(receipt.is_some()),
         };
         let displaced = self.queue.push(entry);
         self.displaced(displaced);

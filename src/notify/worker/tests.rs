@@ -297,6 +297,32 @@ async fn who_is_put_off_is_told_the_newer_state_and_never_the_older_one() {
     assert_eq!(trial.outcomes(), ["partly", "replaced", "sent", "sent"]);
 }
 
+/// Whoever got it from an earlier run has heard of its beginning.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_what_some_have_by_an_earlier_run_does_not_say_that_nobody_heard_of_it() {
+    for (receipt, unheard) in [(None, true), (Some("who has it".to_owned()), false)] {
+        let mut trial = Trial::new(&[]);
+        trial.transport.away_until = Some(trial.transport.started + Duration::from_secs(60));
+        trial.sender.transport = Box::new(trial.transport.clone());
+        let told = story(Failure::AgentRefused);
+        let into = trial.into.take().unwrap();
+        let first = Notice {
+            receipt,
+            ..Arc::new(told[0].clone()).into()
+        };
+        into.try_send(first).unwrap();
+        into.try_send(Arc::new(told[2].clone()).into()).unwrap();
+        drop(into);
+        trial.work(std::future::pending()).await;
+        let arrived = trial.transport.arrived.lock().unwrap();
+        let texts: Vec<bool> = arrived
+            .iter()
+            .map(|(_, text)| text.contains("Its beginning was not told here"))
+            .collect();
+        assert_eq!(texts, [unheard]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_put_off_is_given_up_in_the_end() {
     let script: Vec<(u64, u16, Option<u64>)> = vec![(0, 3, None); 400];
