@@ -59,6 +59,15 @@ pub(super) const KIND: Kind = Kind {
     read,
 };
 
+/// Headers that are about one request: another value breaks it, or is overwritten.
+const OURS: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "idempotency-key",
+    "transfer-encoding",
+];
+
 fn check(settings: &Settings, section: &str, problems: &mut Problems) {
     let path = format!("{section}.headers");
     if !settings.is_sound(&path) {
@@ -66,6 +75,12 @@ fn check(settings: &Settings, section: &str, problems: &mut Problems) {
     }
     let headers: Vec<(String, Secret)> = settings.read(&path);
     for (name, _) in headers {
+        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+            problems.add(
+                format!("{path}.{name}"),
+                "bootwatch sets it for each request; leave it out",
+            );
+        }
         if name.eq_ignore_ascii_case("authorization") {
             problems.add(
                 format!("{path}.{name}"),
