@@ -16,6 +16,8 @@ enum State {
     /// Between fields: reading a line.
     #[default]
     Line,
+    /// In an entry whose beginning is not there: no line means anything before the next entry's first.
+    Torn,
     /// Reading the eight bytes of a binary field's length.
     Length { message: bool },
     /// Reading a binary field's bytes and the newline behind them.
@@ -36,16 +38,24 @@ pub struct Export {
     pub missing: u64,
 }
 
+/// An entry's first field, in the export form.
+const FIRST: &[u8] = b"__CURSOR=";
+
 /// Whether these first bytes are the export form.
 #[must_use]
 pub fn is_export(head: &[u8]) -> bool {
-    head.starts_with(b"__CURSOR=")
+    head.starts_with(FIRST)
 }
 
-/// Whether these first bytes are journald's JSON, an object a line.
+/// Whether they are the export form from the middle of an entry on, as `tail -c` leaves it.
 #[must_use]
-pub fn is_json(head: &[u8]) -> bool {
-    let line = &head[..memchr::memchr(b'\n', head).unwrap_or(head.len())];
+pub fn is_torn_export(head: &[u8]) -> bool {
+    memchr::memmem::find(head, b"\n\n__CURSOR=").is_some()
+}
+
+/// Whether a line is journald's JSON, an object a line.
+#[must_use]
+pub fn is_json(line: &[u8]) -> bool {
     line.starts_with(b"{")
         && ["\"__CURSOR\"", "\"MESSAGE\"", "\"__REALTIME_TIMESTAMP\""]
             .iter()
@@ -53,11 +63,20 @@ pub fn is_json(head: &[u8]) -> bool {
 }
 
 impl Export {
+    /// A decoder of what begins in the middle of an entry.
+    #[must_use]
+    pub fn torn() -> Export {
+        Export {
+            state: State::Torn,
+            ..Export::default()
+        }
+    }
+
     /// Takes the next bytes and hands the messages' bytes, newlines added, to `sink`.
     pub fn push(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             match self.state {
-                State::Line => {
+                State::Line | State::Torn => {
                     let end = memchr::memchr(b'\n', bytes);
                     let piece = &bytes[..end.unwrap_or(bytes.len())];
                     if self.line.len() + piece.len() <= MAX_FIELD {
@@ -117,6 +136,15 @@ impl Export {
 
     fn field(&mut self, sink: &mut impl FnMut(&[u8])) {
         let line = std::mem::take(&mut self.line);
+        if matches!(self.state, State::Torn) {
+            if line.starts_with(FIRST) {
+                self.state = State::Line;
+            } else {
+                self.line = line;
+                self.line.clear();
+                return;
+            }
+        }
         self.begun |= !line.is_empty();
         match memchr::memchr(b'=', &line) {
             _ if line.is_empty() => self.entry(sink),
@@ -234,6 +262,31 @@ mod tests {
         let wanted = "plain\ncol\x1b[32Moured\nwith newline\nfirst half, second half\nlast\n";
         for chunk in 1..40 {
             assert_eq!(messages(&export, chunk), wanted, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn an_export_cut_anywhere_gives_every_entry_behind_the_cut() {
+        let entries = |number: usize| {
+            [
+                format!("__CURSOR=s={number}\n").into_bytes(),
+                binary("MESSAGE", format!("\x1b[32M{number}").as_bytes()),
+                b"_PID=1\n\n".to_vec(),
+            ]
+            .concat()
+        };
+        let (first, rest) = (entries(1), [entries(2), entries(3)].concat());
+        for cut in 1..first.len() - 1 {
+            let left = [&first[cut..], &rest].concat();
+            assert!(!is_export(&left) && is_torn_export(&left), "cut at {cut}");
+            let mut decoder = Export::torn();
+            let mut out = Vec::new();
+            for piece in left.chunks(7) {
+                decoder.push(piece, &mut |bytes| out.extend_from_slice(bytes));
+            }
+            decoder.finish(&mut |bytes| out.extend_from_slice(bytes));
+            assert_eq!(out, b"\x1b[32M2\n\x1b[32M3\n", "cut at {cut}");
+            assert_eq!(decoder.missing, 0);
         }
     }
 

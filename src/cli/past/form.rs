@@ -7,6 +7,8 @@ use crate::controller::{framing, journal};
 pub(super) enum Form {
     Lines,
     Export,
+    /// From the middle of an entry on.
+    TornExport,
     Json,
     Prefixed,
 }
@@ -29,15 +31,18 @@ impl Form {
         if journal::is_export(head) {
             return Form::Export;
         }
-        if journal::is_json(head) {
+        let lines = || head.split(|byte| *byte == b'\n').take(200);
+        if lines().any(|line| framing::header(line).is_some()) {
+            return Form::Lines;
+        }
+        // Whatever it is may begin in the middle of a line.
+        if lines().any(journal::is_json) {
             return Form::Json;
         }
-        let mut lines = head.split(|byte| *byte == b'\n').take(200);
-        let plain = head
-            .split(|byte| *byte == b'\n')
-            .take(200)
-            .any(|line| framing::header(line).is_some());
-        match !plain && lines.any(|line| journal::without_prefix(line).is_some()) {
+        if journal::is_torn_export(head) {
+            return Form::TornExport;
+        }
+        match lines().any(|line| journal::without_prefix(line).is_some()) {
             true => Form::Prefixed,
             false => Form::Lines,
         }
@@ -47,6 +52,7 @@ impl Form {
         match self {
             Form::Lines => Unwrap::Lines,
             Form::Export => Unwrap::Export(journal::Export::default()),
+            Form::TornExport => Unwrap::Export(journal::Export::torn()),
             Form::Json => Unwrap::ByLine {
                 partial: Vec::new(),
                 out: Vec::new(),
