@@ -23,7 +23,9 @@ use crate::core::saved::Touched;
 
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
 const SILENCE_MS: i64 = 15 * 60_000;
-const MAX_PER_USER: usize = 16;
+/// One account may ask for many boots at once: whoever tries the host under load has one. Those answered since stay until
+/// the next is asked for.
+const MAX_PER_USER: usize = 128;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Request {

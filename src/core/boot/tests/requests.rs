@@ -69,6 +69,28 @@ fn a_request_that_fails_without_a_vm_is_a_boot_that_was_not_started() {
 }
 
 #[test]
+fn sixty_requests_of_one_user_at_once_are_told_apart() {
+    let mut story = Story::new();
+    for _ in 0..60 {
+        story.tell(0, accepted(1));
+    }
+    for number in 1..=30 {
+        story
+            .tell(500, opened(1, number))
+            .tell(500, begun(number, 1));
+    }
+    for _ in 0..30 {
+        story.tell(900, request_failed(1, None, "supabaseUrl is required"));
+    }
+    let boots = story.finish();
+    assert_eq!(boots.len(), 60);
+    let of_session = |boot: &&Boot| boot.vm.is_some() && boot.session.is_some();
+    assert_eq!(boots.iter().filter(of_session).count(), 30);
+    let failed = |boot: &&Boot| boot.failure == Some(Failure::NotStarted);
+    assert_eq!(boots.iter().filter(failed).count(), 30);
+}
+
+#[test]
 fn a_request_whose_caller_was_at_fault_is_no_boot() {
     let mut story = Story::new();
     let rejected = EventKind::RequestFailed {
