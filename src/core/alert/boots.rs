@@ -5,12 +5,9 @@ use super::keep::Place;
 use super::per_type::{Overdue, judged};
 use super::{AHEAD_MS, Effect, Engine, Family, Subject, course};
 use crate::core::boot::{AttemptEnded, Boot};
-use crate::core::diagnosis;
-use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId, VmType};
-use crate::core::failure;
+use crate::core::event::{AttemptResult, Origin, Timestamp, VmId, VmType};
 use crate::core::rule::RuleName;
 use crate::core::slowness::Learns;
-use crate::core::window::Judged;
 
 const MAX_OVERDUE: usize = 10_000;
 
@@ -27,7 +24,6 @@ impl Engine {
 
     pub(super) fn boot_ended(&mut self, boot: &Boot, now: Timestamp, out: &mut Vec<Effect>) {
         let vm_type = boot.kind();
-        let given_up = self.given_up(boot);
         self.landed(boot.vm);
         self.count_generation(boot);
         if boot.origin == Origin::User {
@@ -46,7 +42,7 @@ impl Engine {
         let Some(of_type) = self.types.get_mut(&vm_type) else {
             return;
         };
-        let judged = judged(boot).or(given_up);
+        let judged = judged(boot);
         let counted = judged.is_some();
         let failure = judged.as_ref().and_then(|judged| judged.failure);
         if let Some(mut judged) = judged {
@@ -59,8 +55,9 @@ impl Engine {
                     .is_none_or(|state| !state.is_firing())
             });
             of_type.newest = of_type.newest.max(Some(judged.ended_at));
-            let ended_at = judged.ended_at;
-            let cells = of_type.budget.add(ended_at, judged.failure.is_some());
+            let cells = of_type
+                .budget
+                .add(judged.ended_at, judged.failure.is_some());
             let number = of_type.window.added() + 1;
             let learns = Learns {
                 // What is held to be slow is not usual.
@@ -68,10 +65,8 @@ impl Engine {
                     .get(&(RuleName::BootStageSlow, Subject::Boots(vm_type)))
                     .is_none_or(|state| !state.is_active()),
             };
-            let timed = match boot.outcome {
-                Some(Outcome::Cancelled) => Vec::new(),
-                _ => of_type.times.add(boot, ended_at, number, learns),
-            };
+            let timed = of_type.times.add(boot, judged.ended_at, number, learns);
+            let ended_at = judged.ended_at;
             let added = of_type.window.add(judged);
             for ((rule, about), state) in &mut self.alerts {
                 if *about == vm_type.into() && state.is_firing() {
@@ -102,33 +97,6 @@ impl Engine {
             self.diagnose(&open, now);
         }
         self.send_updates(now, out);
-    }
-
-    /// A boot that its user gave up when it was overdue counts as failed: it was hopeless, and in an outage users do not
-    /// wait to the end.
-    fn given_up(&self, boot: &Boot) -> Option<Judged> {
-        if boot.outcome != Some(Outcome::Cancelled) {
-            return None;
-        }
-        let overdue = self.types.get(&boot.kind())?.overdue.get(&boot.vm?)?;
-        let failure = match overdue.died {
-            true => Failure::GuestDied,
-            false => failure::of_wait(&boot.ladder),
-        };
-        let (vm, waited) = (boot.vm?, overdue.waited_ms / 1_000);
-        let line = format!(
-            "{vm} given up after {waited} s: {} since its wait began",
-            overdue.result
-        );
-        Some(Judged {
-            vm: boot.vm,
-            session: boot.session,
-            started_at: boot.started_at,
-            ended_at: boot.ended_at?,
-            failure: Some(failure),
-            evidence: vec![line].into(),
-            signs: diagnosis::in_flight(failure),
-        })
     }
 
     /// Why a boot that has been counted failed is known better: it is not counted again, but an open incident may turn

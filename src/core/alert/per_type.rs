@@ -148,8 +148,7 @@ impl PerType {
     }
 }
 
-/// A boot that counts for or against by its outcome: lost and cancelled ones do neither, synthetic ones are judged by
-/// themselves.
+/// A boot that counts for or against: lost and cancelled ones do neither, synthetic ones are judged by themselves.
 pub(super) fn judged(boot: &Boot) -> Option<Judged> {
     if boot.origin == Origin::Synthetic {
         return None;

@@ -133,25 +133,6 @@ impl Story {
         self.take(out);
     }
 
-    /// A boot whose user did not wait any longer.
-    fn cancelled(&mut self, vm: u128, waited_ms: u32) {
-        let began = self.now.plus_ms(-i64::from(waited_ms));
-        let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), began);
-        boot.vm_type = Some(VmType::Browser);
-        boot.outcome = Some(Outcome::Cancelled);
-        boot.ended_at = Some(self.now);
-        boot.ladder = vec![Rung {
-            result: REFUSED,
-            count: 20,
-            first_ms: 0,
-            last_ms: waited_ms,
-        }];
-        let mut out = Vec::new();
-        self.engine
-            .observe(&Observation::BootEnded(Box::new(boot)), self.now, &mut out);
-        self.take(out);
-    }
-
     /// A boot in flight of which nobody knows what became.
     fn lost(&mut self, vm: u128) {
         let mut boot = Boot::new(Some(VmId(vm)), Provenance::default(), self.now);
@@ -526,29 +507,6 @@ fn the_other_kind_is_counted_in_the_last_hour_or_else_by_its_last_boots() {
     assert_eq!(other.count, Count { bad: 0, of: 2 });
     assert_eq!(other.stretch, Stretch::Last(2));
     assert_eq!(other.newest_at, newest_at);
-}
-
-#[test]
-fn boots_given_up_when_they_were_overdue_count_as_failed_and_others_do_not() {
-    let give_up = |waited_ms: u32| {
-        let mut story = Story::new();
-        story.boots(&"r".repeat(25));
-        for vm in 900..903 {
-            story.pass(100_000);
-            story.attempt(vm, waited_ms, REFUSED);
-            story.cancelled(vm, waited_ms);
-        }
-        story
-    };
-    assert_eq!(give_up(20_000).kinds(), []);
-    let story = give_up(70_000);
-    assert_eq!(story.kinds(), [Kind::Firing]);
-    let incident = &story.sent[0].incident;
-    assert_eq!(incident.cause, Failure::AgentRefused);
-    // The third was still in flight.
-    let given_up = "given up after 70 s: ECONNREFUSED since its wait began";
-    let lines = incident.evidence.iter();
-    assert_eq!(lines.filter(|line| line.ends_with(given_up)).count(), 2);
 }
 
 #[test]
