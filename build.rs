@@ -12,9 +12,10 @@ fn main() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
     println!("cargo:rerun-if-changed={LINK_ORDER}");
-    if let Some(order) = link_order() {
-        println!("cargo:rustc-link-arg-bins=-Wl,--symbol-ordering-file={order}");
-        println!("cargo:rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
+    println!("cargo:rerun-if-env-changed={UNORDERED}");
+    println!("cargo:rerun-if-env-changed=CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER");
+    for argument in link_order().into_iter().flatten() {
+        println!("cargo:rustc-link-arg-bins={argument}");
     }
 }
 
@@ -22,28 +23,48 @@ fn main() {
 /// six that runs. `benches/link_order.py` writes the list; names in it that the program no longer has do no harm.
 const LINK_ORDER: &str = "packaging/link-order.txt";
 
-/// For a release, if its linker takes the list: lld, which rustc brings with it for this target and uses unless it was
-/// told otherwise.
-fn link_order() -> Option<String> {
+/// Set to anything, for whoever changes the linker in a way that this script does not see.
+const UNORDERED: &str = "BOOTWATCH_LINK_UNORDERED";
+
+/// What hands the list to the linker of a release, if it takes such a list: lld does, which rustc brings with it and uses
+/// for this target, and no other does.
+fn link_order() -> Option<[String; 4]> {
     let told = |name| var(name).unwrap_or_default();
-    let other_linker = !told("RUSTC_LINKER").is_empty()
-        || ["linker", "fuse-ld", "link-self-contained"]
-            .iter()
-            .any(|word| told("CARGO_ENCODED_RUSTFLAGS").contains(word));
     let target = "x86_64-unknown-linux-gnu";
-    if told("PROFILE") != "release" || told("TARGET") != target || other_linker {
+    let is_native = told("TARGET") == target && told("HOST") == target;
+    if told("PROFILE") != "release" || !is_native || !told(UNORDERED).is_empty() {
         return None;
     }
-    let sysroot = Command::new(var("RUSTC").ok()?)
-        .args(["--print", "sysroot"])
-        .output();
-    let sysroot = String::from_utf8(sysroot.ok()?.stdout).ok()?;
-    let lld = Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(target)
-        .join("bin/gcc-ld/ld.lld");
     let order = Path::new(&var("CARGO_MANIFEST_DIR").ok()?).join(LINK_ORDER);
-    (lld.exists() && order.exists()).then(|| order.to_string_lossy().into_owned())
+    let order = order.to_str().filter(|_| order.exists())?;
+    // Not by `-Wl`, which takes a comma of the path for the end of its word.
+    let arguments = [
+        "-Xlinker".to_owned(),
+        format!("--symbol-ordering-file={order}"),
+        "-Xlinker".to_owned(),
+        "--no-warn-symbol-ordering".to_owned(),
+    ];
+    links_with(&arguments)?.then_some(arguments)
+}
+
+/// Whether a small program can be linked so, the way that this one will be.
+fn links_with(arguments: &[String]) -> Option<bool> {
+    let folder = var("OUT_DIR").ok()?;
+    let source = Path::new(&folder).join("links.rs");
+    std::fs::write(&source, "fn main() {}").ok()?;
+    let flags = var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let mut trial = Command::new(var("RUSTC").ok()?);
+    trial.args(flags.split('\x1f').filter(|flag| !flag.is_empty()));
+    if let Ok(linker) = var("RUSTC_LINKER") {
+        trial.arg(format!("-Clinker={linker}"));
+    }
+    trial.args(
+        arguments
+            .iter()
+            .map(|argument| format!("-Clink-arg={argument}")),
+    );
+    let said = trial.args(["--out-dir", &folder]).arg(&source).output();
+    Some(said.ok()?.status.success())
 }
 
 /// This machine's, as `getconf` tells it: `glibc 2.36`.

@@ -84,6 +84,8 @@ class Traced:
             os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
             ptrace(TRACEME, 0)
             os.execv(self.binary, [self.binary, *self.arguments])
+        # Whoever reads what the program says hears of its end.
+        os.close(self.output)
         os.waitpid(pid, 0)
         ptrace(SETOPTIONS, pid, 0, TRACE_THREADS)
         with open(f"/proc/{pid}/maps") as maps:
