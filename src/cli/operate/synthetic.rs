@@ -75,12 +75,16 @@ pub(in crate::cli) fn synthetic(
             let is_new = run["started_at"] != before["started_at"];
             let waited = watch.elapsed();
             if (is_new && !run["result"].is_null()) || waited > PATIENCE {
+                if !is_new {
+                    writeln!(err, "no boot began within {} s", PATIENCE.as_secs())?;
+                    return Ok(Status::Wrong);
+                }
                 match printed.format {
                     Format::Json => drop(sidecar.show(200, &run, out, err)?),
                     Format::Text => list::run(&run, out)?,
                 }
                 return Ok(match run["result"].as_str() {
-                    Some("passed") if is_new => Status::Fine,
+                    Some("passed") => Status::Fine,
                     _ => Status::Wrong,
                 });
             }

@@ -41,7 +41,8 @@ pub(super) async fn one(
             StatusCode::NOT_FOUND,
             "/boots",
             "No such boot",
-            "It is not in the store: it never was, or it is older than store.keep_boots.",
+            "It is not in the store. One that ended just now is within seconds, if the store can be written; one that is \
+             older than store.keep_boots is no more.",
         ),
         (None, Err(why)) => unread(&site, "/boots", &why),
     }
