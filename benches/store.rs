@@ -19,6 +19,7 @@ use bootwatch::core::event::{StageOutcome, Timestamp, VmId, VmType};
 use bootwatch::core::{boot::StageSpan, failure::Rung};
 use bootwatch::store::{
     Batch, BootDetail, BootRow, History, MessageState, NewMessage, Settings, StateChange, Store,
+    Tried,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
@@ -264,6 +265,7 @@ async fn page(folder: &Path) -> anyhow::Result<()> {
                 due: START,
                 state: MessageState::Queued,
                 ended_at: None,
+                tried: Tried::default(),
             })
             .collect();
         let mut took = Vec::new();

@@ -46,7 +46,7 @@ use crate::export::Recorder;
 use crate::notify::{self, Notice, Outcome};
 use crate::store::{
     self, Batch, History, Mark, MessageId, MessageState, Receipt, Store, StoreError, StoredMessage,
-    TrialRow,
+    TrialRow, Tried,
 };
 use crate::web::Answer;
 
@@ -427,23 +427,31 @@ impl Keeper {
                 receipt,
             } = newest;
             let stored = self.outbox.stored_as(ticket);
-            if let Some(id) = stored.filter(|_| tries > 0) {
-                let status = outcome.as_str().to_owned();
-                self.shelf.pending.mark(Mark::Tried {
+            let (state, at) = (outcomes::ended(outcome), clock::now());
+            match stored {
+                Some(id) if tries > 0 => self.shelf.pending.mark(Mark::Tried {
                     id,
                     tries,
-                    status,
+                    status: outcome.as_str().to_owned(),
                     provider_ref: receipt.clone(),
-                });
+                }),
+                Some(_) => {}
+                // It left before it could be committed.
+                None => {
+                    let tried = Tried {
+                        attempts: tries,
+                        last_status: Some(outcome.as_str().to_owned()),
+                        provider_ref: receipt.clone(),
+                    };
+                    let end = state.map(|state| (state, at));
+                    self.shelf.pending.tried(ticket, tried, end);
+                }
             }
-            let Some(state) = outcomes::ended(outcome) else {
-                continue;
-            };
+            let Some(state) = state else { continue };
             self.feed_back(ticket, state, outcome);
-            let at = clock::now();
             let status = outcome.as_str().to_owned();
-            match self.outbox.ended(ticket) {
-                Some(id) => self.shelf.pending.mark(match state {
+            if let Some(id) = self.outbox.ended(ticket) {
+                self.shelf.pending.mark(match state {
                     MessageState::Sent => Mark::Sent {
                         id,
                         status,
@@ -452,9 +460,7 @@ impl Keeper {
                     },
                     MessageState::Dropped => Mark::Dropped { id, status, at },
                     _ => Mark::Dead { id, status, at },
-                }),
-                // It left before it could be committed.
-                None => self.shelf.pending.ended(ticket, state),
+                });
             }
         }
         for shown in self.outcomes.shown() {

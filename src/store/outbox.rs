@@ -36,6 +36,26 @@ pub struct NewMessage {
     pub state: MessageState,
     /// Of one that has ended; `None`: at once.
     pub ended_at: Option<Timestamp>,
+    /// What became of it before it could be committed.
+    pub tried: Tried,
+}
+
+/// How often a message was tried, and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    pub attempts: u32,
+    pub last_status: Option<String>,
+    /// The receiver's own word for it, or who of several has it.
+    pub provider_ref: Option<String>,
+}
+
+impl Tried {
+    /// Adds what was tried since.
+    pub fn add(&mut self, later: Tried) {
+        self.attempts = self.attempts.saturating_add(later.attempts);
+        self.last_status = later.last_status.or(self.last_status.take());
+        self.provider_ref = later.provider_ref.or(self.provider_ref.take());
+    }
 }
 
 /// The payload of a message that was no message of ours: a receiver that is shown the present state (`alertmanager`) has
@@ -139,9 +159,11 @@ pub enum Mark {
 }
 
 pub(super) const QUEUE: &str = "INSERT INTO outbox
-    (id, incident, transition, receiver, dedup_key, payload, created_at, due, state, ended_at)
+    (id, incident, transition, receiver, dedup_key, payload, created_at, due, state, ended_at, attempts, last_status,
+     provider_ref)
     SELECT value ->> 'id', value ->> 'incident', value ->> 'transition', value ->> 'receiver', value ->> 'dedup_key',
-           coalesce(value ->> 'payload', {payload}), value ->> 'created_at', value ->> 'due', value ->> 'state', value ->> 'ended_at'
+           coalesce(value ->> 'payload', {payload}), value ->> 'created_at', value ->> 'due', value ->> 'state', value ->> 'ended_at',
+           value ->> 'attempts', value ->> 'last_status', value ->> 'provider_ref'
     FROM {messages} WHERE coalesce(value ->> 'payload', {payload}) <> '' OR NOT EXISTS (
         SELECT 1 FROM outbox WHERE incident = value ->> 'incident' AND receiver = value ->> 'receiver')";
 
@@ -166,6 +188,9 @@ impl NewMessage {
             "created_at": self.created_at,
             "due": self.due,
             "state": self.state.as_str(),
+            "attempts": self.tried.attempts,
+            "last_status": self.tried.last_status,
+            "provider_ref": self.tried.provider_ref,
             "ended_at": (!self.state.is_open()).then_some(self.ended_at.unwrap_or(self.created_at)),
         })
     }
@@ -234,12 +259,13 @@ pub(super) async fn unsent(raw: &mut SqliteConnection) -> Result<Vec<StoredMessa
         .await
 }
 
-/// Of the latest messages alone: older ones tell of what is over, and a start must not read them all.
+/// The latest alone: older ones tell of what is over.
 pub(super) async fn receipts(raw: &mut SqliteConnection) -> Result<Vec<Receipt>, sqlx::Error> {
     let rows: Vec<(String, String, String)> = sqlx::query_as(
         "SELECT receiver, incident, provider_ref FROM
-             (SELECT * FROM outbox WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT 200)
-         WHERE state = 'sent' AND provider_ref IS NOT NULL ORDER BY ended_at, id",
+             (SELECT * FROM outbox WHERE ended_at IS NOT NULL AND state = 'sent' AND provider_ref IS NOT NULL
+              ORDER BY ended_at DESC LIMIT 200)
+         ORDER BY ended_at, id",
     )
     .fetch_all(raw)
     .await?;

@@ -92,6 +92,7 @@ pub(super) fn message(incident: &str, transition: &str) -> NewMessage {
         due: NOW,
         state: MessageState::Queued,
         ended_at: None,
+        tried: Tried::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use bootwatch::core::event::{Failure, Outcome, Timestamp, VmType};
 use bootwatch::core::report::week::Week;
 use bootwatch::store::{
     Batch, BootRow, Fleet, IncidentRow, Mark, MessageState, NewMessage, Settings, StateChange,
-    Store, TrialRow,
+    Store, TrialRow, Tried,
 };
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -141,6 +141,7 @@ async fn three(database: &Database) {
             due: start().plus_ms(5 * MINUTE),
             state: MessageState::Queued,
             ended_at: None,
+            tried: Tried::default(),
         }],
         ..Batch::default()
     };

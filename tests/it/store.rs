@@ -6,7 +6,7 @@ use std::time::Duration;
 use bootwatch::core::event::{Failure, Origin, Outcome, Timestamp, VmId, VmType};
 use bootwatch::store::{
     Batch, BootDetail, BootRow, IncidentRow, MessageState, NewMessage, Opened, Settings,
-    StateChange, Store,
+    StateChange, Store, Tried,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp(1_760_752_327_000);
@@ -81,6 +81,7 @@ pub(crate) fn batch(number: u32) -> Batch {
             due: NOW,
             state: MessageState::Queued,
             ended_at: None,
+            tried: Tried::default(),
         }],
         marks: Vec::new(),
         operations: Vec::new(),

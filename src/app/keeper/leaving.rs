@@ -8,7 +8,7 @@ use crate::app::health::Health;
 use crate::core::alert::{Kind, Notification};
 use crate::export::Recorder;
 use crate::notify::{Message, Notice};
-use crate::store::{MessageState, NewMessage};
+use crate::store::{MessageState, NewMessage, Tried};
 
 /// A message on its way to its receiver's worker.
 pub(super) struct Leaving {
@@ -80,5 +80,6 @@ pub(super) fn owed(notification: &Notification, receiver: &str, payload: String)
         due: notification.at,
         state: MessageState::Queued,
         ended_at: None,
+        tried: Tried::default(),
     }
 }

@@ -253,6 +253,10 @@ impl Outbox {
         );
         self.recorder.store(false, self.set_aside);
         self.health.store(false);
+        // Whatever comes now leaves at once, and must overtake nothing.
+        for one in std::mem::take(&mut self.waiting) {
+            self.send(one.leaving, true);
+        }
         for answer in self.begun.drain(..).chain(self.answers.drain(..)) {
             answer.give(false);
         }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::core::event::Timestamp;
 use crate::notify::Outcome;
-use crate::store::{self, MessageState, NewMessage};
+use crate::store::{self, MessageState, NewMessage, Tried};
 
 /// How often each message was tried, and its newest outcome: at most one for each that a worker holds, so this is bounded
 /// as they are, and nothing of it is ever dropped.
@@ -50,6 +50,7 @@ impl Shown {
             due: self.fired_at,
             state: MessageState::Sent,
             ended_at: Some(self.at),
+            tried: Tried::default(),
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::store::{Batch, Mark, MessageState, NewMessage};
+use crate::core::event::Timestamp;
+use crate::store::{Batch, Mark, MessageState, NewMessage, Tried};
 
 /// Boots kept while the store cannot be written: weeks of them. Beyond it the oldest go, and it is said.
 const MAX_BOOTS: usize = 20_000;
@@ -128,8 +129,14 @@ impl Pending {
         self.batch.marks.push(mark);
     }
 
-    /// A message ended that is not in the store yet: it will be there as one that has ended.
-    pub(super) fn ended(&mut self, ticket: u64, state: MessageState) {
+    /// A message was tried that is not in the store yet: it will be there as one that was, and that has ended if `end`
+    /// says how.
+    pub(super) fn tried(
+        &mut self,
+        ticket: u64,
+        tried: Tried,
+        end: Option<(MessageState, Timestamp)>,
+    ) {
         let place = self.tickets.iter().position(|known| *known == ticket);
         let message = match place {
             Some(place) => self.batch.outbox.get_mut(place),
@@ -139,8 +146,11 @@ impl Pending {
                 .find(|held| held.ticket == ticket)
                 .map(|held| &mut held.message),
         };
-        if let Some(message) = message {
+        let Some(message) = message else { return };
+        message.tried.add(tried);
+        if let Some((state, at)) = end {
             message.state = state;
+            message.ended_at = Some(at);
         }
     }
 
@@ -236,7 +246,6 @@ fn latest<T, K: std::hash::Hash + Eq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::Timestamp;
     use crate::store::StateChange;
 
     fn message(ticket: u64) -> Ticketed {
@@ -250,6 +259,7 @@ mod tests {
             due: Timestamp(0),
             state: MessageState::Queued,
             ended_at: None,
+            tried: Tried::default(),
         };
         Ticketed { ticket, message }
     }
@@ -270,7 +280,13 @@ mod tests {
         let mut pending = Pending::default();
         pending.add(batch("a"), vec![message(1)]);
         pending.hold(vec![message(2), message(3)]);
-        pending.ended(3, MessageState::Sent);
+        let tried = |receipt: Option<&str>| Tried {
+            attempts: 1,
+            last_status: None,
+            provider_ref: receipt.map(str::to_owned),
+        };
+        pending.tried(3, tried(Some("a")), None);
+        pending.tried(3, tried(None), Some((MessageState::Sent, Timestamp(9))));
         let taken = pending.take();
         assert_eq!(
             (taken.tickets.as_slice(), taken.batch.state.len()),
@@ -283,6 +299,12 @@ mod tests {
         let states: Vec<_> = batch.outbox.iter().map(|one| one.state).collect();
         let queued = MessageState::Queued;
         assert_eq!(states, [queued, queued, MessageState::Sent, queued]);
+        let ended = &batch.outbox[2];
+        assert_eq!(ended.ended_at, Some(Timestamp(9)));
+        assert_eq!(
+            (ended.tried.attempts, ended.tried.provider_ref.as_deref()),
+            (2, Some("a"))
+        );
         assert_eq!(batch.state.len(), 2);
         assert!(pending.is_empty());
     }

@@ -242,7 +242,8 @@ async fn without_a_store_a_page_goes_ahead_and_is_kept_later_as_it_has_ended() {
         let notice = scene.given().await;
         assert!(notice.unsaved, "nobody is told that it is not kept");
         if let Some(outcome) = outcome {
-            scene.outcomes.note(notice.ticket, outcome, None);
+            let receipt = Some("thread".to_owned());
+            scene.outcomes.note(notice.ticket, outcome, receipt);
             let told = tokio::time::timeout(DEADLINE, scene.feedback.recv()).await;
             let incident = notice.notification.incident.key.clone();
             let expected = match state {
@@ -269,6 +270,8 @@ async fn without_a_store_a_page_goes_ahead_and_is_kept_later_as_it_has_ended() {
         let (messages, incidents) = scene.end().await;
         let [message] = messages.try_into().unwrap();
         assert_eq!((message.state, incidents.len()), (state, 1));
+        let receipt = outcome.map(|_| "thread");
+        assert_eq!(message.provider_ref.as_deref(), receipt);
     }
 }
 
