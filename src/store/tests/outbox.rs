@@ -69,6 +69,35 @@ async fn a_message_is_owed_until_it_was_sent() {
 }
 
 #[tokio::test]
+async fn a_receipt_is_found_behind_any_number_of_messages_without_one_and_as_it_was_before_its_commit()
+ {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let sent = |seconds: i64, tried| NewMessage {
+        state: MessageState::Sent,
+        ended_at: Some(NOW.plus_ms(1_000 * seconds)),
+        tried,
+        ..message("i", "firing")
+    };
+    let told = Tried {
+        attempts: 2,
+        last_status: Some("sent".to_owned()),
+        provider_ref: Some("thread".to_owned()),
+    };
+    let others = (1..=300).map(|seconds| sent(seconds, Tried::default()));
+    let outbox = [sent(0, told)].into_iter().chain(others).collect();
+    let batch = Batch {
+        outbox,
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    drop(store);
+    let receipts = open(folder.path()).await.saved.receipts;
+    assert_eq!(receipts.len(), 1);
+    assert_eq!(receipts[0].provider_ref, "thread");
+}
+
+#[tokio::test]
 async fn an_update_takes_the_place_of_an_unsent_one_in_one_commit() {
     let folder = folder();
     let mut store = open(folder.path()).await.store;
