@@ -35,8 +35,10 @@ fn link_order() -> Option<[String; 4]> {
     if told("PROFILE") != "release" || !is_native || !told(UNORDERED).is_empty() {
         return None;
     }
-    let order = Path::new(&var("CARGO_MANIFEST_DIR").ok()?).join(LINK_ORDER);
-    let order = order.to_str().filter(|_| order.exists())?;
+    // A copy beside what is built: a checkout that is moved, or two with one target folder, find it there.
+    let order = Path::new(&var("OUT_DIR").ok()?).join("link-order.txt");
+    std::fs::copy(LINK_ORDER, &order).ok()?;
+    let order = order.to_str()?;
     // Not by `-Wl`, which takes a comma of the path for the end of its word.
     let arguments = [
         "-Xlinker".to_owned(),
