@@ -1,5 +1,6 @@
 //! Golden images, built as an ordinary user by mke2fs: one healthy of each variant, one broken in each way.
 
+mod around;
 mod broken;
 pub(crate) mod build;
 mod compared;

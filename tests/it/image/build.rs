@@ -23,6 +23,24 @@ pub(crate) const UNIT_TEXT: &str = "[Unit]\nDescription=VM Browser Agent\nAfter=
 pub(crate) const AGENT_TEXT: &str = "const http = require('http');\nconst sessions = new Map();\nhttp.createServer((q, r) => \
     r.end(JSON.stringify({status:'ok',timestamp:new Date(),activeSessions:sessions.size}))).listen(8080);\n";
 
+pub(super) const WAIT_ONLINE: &str = "systemd-networkd-wait-online.service";
+pub(super) const USR_UNITS: &str = "/usr/lib/systemd/system";
+/// A unit that answers at once.
+pub(super) const ANSWERS: &str = "[Service]\nExecStart=/bin/true\n";
+
+/// The agent waits for the network, and a unit of this text is enabled, by this folder's name, that says when it is up.
+pub(super) fn waits_for_the_network(tree: &Tree, text: &str, enabled_in: &str) {
+    const AFTER: &str = "After=network.target";
+    assert!(UNIT_TEXT.contains(AFTER));
+    let waits = "Wants=network-online.target\nAfter=network-online.target";
+    tree.write(UNIT, &UNIT_TEXT.replace(AFTER, waits))
+        .write(&format!("{USR_UNITS}/{WAIT_ONLINE}"), text)
+        .link(
+            &format!("/etc/systemd/system/network-online.target.wants/{WAIT_ONLINE}"),
+            &format!("{enabled_in}/{WAIT_ONLINE}"),
+        );
+}
+
 /// The first bytes of a program of this machine, or of the other one.
 pub(crate) fn program(of_this_machine: bool) -> Vec<u8> {
     let machine: u16 = match (std::env::consts::ARCH, of_this_machine) {

@@ -3,8 +3,8 @@
 use bootwatch::core::image::{Check, Verdict};
 
 use super::build::{
-    AGENT, AGENT_TEXT, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, WANTS, program,
-    program_loaded_by,
+    AGENT, AGENT_TEXT, ANSWERS, NETWORKD_WANTS, NODE, Tree, UNIT, UNIT_TEXT, USR_UNITS, WANTS,
+    program, program_loaded_by, waits_for_the_network,
 };
 use super::{objections, of};
 
@@ -384,17 +384,7 @@ fn an_optional_or_absent_environment_is_accepted() {
 #[test]
 fn waiting_for_the_network_is_fine_where_somebody_says_when_it_is_up() {
     let tree = Tree::healthy();
-    let waits = "Wants=network-online.target\nAfter=network-online.target";
-    tree.write(UNIT, &UNIT_TEXT.replace("After=network.target", waits));
-    let service = "systemd-networkd-wait-online.service";
-    tree.write(
-        &format!("/usr/lib/systemd/system/{service}"),
-        "[Service]\nExecStart=/bin/true\n",
-    );
-    tree.link(
-        &format!("/etc/systemd/system/network-online.target.wants/{service}"),
-        &format!("/lib/systemd/system/{service}"),
-    );
+    waits_for_the_network(&tree, ANSWERS, "/lib/systemd/system");
     accepts("wait-online", &tree);
 }
 
@@ -412,20 +402,12 @@ fn every_road_by_which_networkd_is_started_is_accepted() {
     }
     // What waits for it requires it, as systemd ships it: that starts it, too.
     let required = Tree::healthy();
-    let waits = "Wants=network-online.target\nAfter=network-online.target";
-    let service = "systemd-networkd-wait-online.service";
-    let place = format!("/usr/lib/systemd/system/{service}");
-    required
-        .remove(NETWORKD_WANTS)
-        .write(UNIT, &UNIT_TEXT.replace("After=network.target", waits))
-        .write(
-            &place,
-            "[Unit]\nBindsTo=systemd-networkd.service\n[Service]\nExecStart=/bin/true\n",
-        )
-        .link(
-            &format!("/etc/systemd/system/network-online.target.wants/{service}"),
-            &place,
-        );
+    required.remove(NETWORKD_WANTS);
+    waits_for_the_network(
+        &required,
+        &format!("[Unit]\nBindsTo=systemd-networkd.service\n{ANSWERS}"),
+        USR_UNITS,
+    );
     accepts("required", &required);
     let two = Tree::healthy();
     two.write(
