@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bootwatch::app::Start;
 use bootwatch::clock;
@@ -49,6 +49,37 @@ fn play_with_tables(log: &Path, url: &str) -> Vec<Truth> {
     truths
 }
 
+/// A server with the controller's last two hours, and its log of them.
+struct World {
+    cluster: Cluster,
+    runtime: tokio::runtime::Runtime,
+    url: String,
+    folder: tempfile::TempDir,
+    log: PathBuf,
+    truths: Vec<Truth>,
+}
+
+impl World {
+    fn start() -> World {
+        let cluster = Cluster::start();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let url = cluster.url("postgres");
+        let (folder, log) = log();
+        let truths = play_with_tables(&log, &url);
+        World {
+            cluster,
+            runtime,
+            url,
+            folder,
+            log,
+            truths,
+        }
+    }
+}
+
 /// The configuration's part for a database whose URL lies in a file.
 fn watching(folder: &Path, url: &str) -> String {
     let file = folder.join("database-url");
@@ -76,14 +107,14 @@ fn the_page_tells_the_metrics_numbers(sidecar: &Sidecar) {
 
 #[test]
 fn rows_and_log_are_one_history_and_a_dead_server_stops_no_page() {
-    let cluster = Cluster::start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let url = cluster.url("postgres");
-    let (folder, log) = log();
-    let truths = play_with_tables(&log, &url);
+    let World {
+        cluster,
+        runtime,
+        url,
+        folder,
+        log,
+        truths,
+    } = World::start();
     let pager = Pager::start();
     let more = watching(folder.path(), &url);
     let first = Sidecar::start(&log, pager.address, &more, Start::default());
@@ -153,14 +184,14 @@ const ANOTHER_TIME: &str = "CREATE SCHEMA shadow;
 
 #[test]
 fn a_database_with_another_time_is_read_by_its_own_and_the_difference_is_told() {
-    let cluster = Cluster::start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let url = cluster.url("postgres");
-    let (folder, log) = log();
-    play_with_tables(&log, &url);
+    let World {
+        cluster,
+        runtime,
+        url,
+        folder,
+        log,
+        ..
+    } = World::start();
     runtime.block_on(cluster.run("postgres", ANOTHER_TIME));
     let pager = Pager::start();
     let more = watching(folder.path(), &url);
