@@ -426,30 +426,24 @@ impl Keeper {
                 outcome,
                 receipt,
             } = newest;
-            let stored = self.outbox.stored_as(ticket);
             let (state, at) = (outcomes::ended(outcome), clock::now());
-            match stored {
-                Some(id) if tries > 0 => self.shelf.pending.mark(Mark::Tried {
-                    id,
-                    tries,
-                    status: outcome.as_str().to_owned(),
-                    provider_ref: receipt.clone(),
-                }),
+            let status = outcome.as_str().to_owned();
+            let tried = Tried {
+                attempts: tries,
+                last_status: Some(status.clone()),
+                provider_ref: receipt.clone(),
+            };
+            match self.outbox.stored_as(ticket) {
+                Some(id) if tries > 0 => self.shelf.pending.mark(Mark::Tried { id, tried }),
                 Some(_) => {}
                 // It left before it could be committed.
                 None => {
-                    let tried = Tried {
-                        attempts: tries,
-                        last_status: Some(outcome.as_str().to_owned()),
-                        provider_ref: receipt.clone(),
-                    };
                     let end = state.map(|state| (state, at));
                     self.shelf.pending.tried(ticket, tried, end);
                 }
             }
             let Some(state) = state else { continue };
             self.feed_back(ticket, state, outcome);
-            let status = outcome.as_str().to_owned();
             if let Some(id) = self.outbox.ended(ticket) {
                 self.shelf.pending.mark(match state {
                     MessageState::Sent => Mark::Sent {

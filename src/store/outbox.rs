@@ -134,10 +134,8 @@ pub enum Mark {
     /// It was tried so often more, the last time with this outcome.
     Tried {
         id: MessageId,
-        tries: u32,
-        status: String,
-        /// `None`: what is known of it stays.
-        provider_ref: Option<String>,
+        /// Since the last mark; what it does not say stays as it is known.
+        tried: Tried,
     },
     Sent {
         id: MessageId,
@@ -199,18 +197,14 @@ impl NewMessage {
 impl Mark {
     pub(super) async fn write(&self, raw: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let open = match self {
-            Mark::Tried {
-                id,
-                tries,
-                status,
-                provider_ref,
-            } => sqlx::query(
-                "UPDATE outbox SET attempts = attempts + ?, last_status = ?, provider_ref = coalesce(?, provider_ref)
+            Mark::Tried { id, tried } => sqlx::query(
+                "UPDATE outbox SET attempts = attempts + ?, last_status = coalesce(?, last_status),
+                     provider_ref = coalesce(?, provider_ref)
                      WHERE id = ? AND state IN ('queued', 'sending')",
             )
-            .bind(tries)
-            .bind(status)
-            .bind(provider_ref)
+            .bind(tried.attempts)
+            .bind(&tried.last_status)
+            .bind(&tried.provider_ref)
             .bind(id),
             Mark::Sent {
                 id,

@@ -101,28 +101,13 @@ impl Pending {
 
     /// However often a message is tried while nothing can be written, one mark says it.
     pub(super) fn mark(&mut self, mark: Mark) {
-        if let Mark::Tried {
-            id,
-            tries,
-            status,
-            provider_ref,
-        } = &mark
-        {
+        if let Mark::Tried { id, tried } = &mark {
             let known = self.batch.marks.iter_mut().find_map(|known| match known {
-                Mark::Tried {
-                    id: same,
-                    tries,
-                    status,
-                    provider_ref,
-                } if same == id => Some((tries, status, provider_ref)),
+                Mark::Tried { id: same, tried } if same == id => Some(tried),
                 _ => None,
             });
-            if let Some((before, last, reference)) = known {
-                *before = before.saturating_add(*tries);
-                last.clone_from(status);
-                if provider_ref.is_some() {
-                    reference.clone_from(provider_ref);
-                }
+            if let Some(known) = known {
+                known.add(tried.clone());
                 return;
             }
         }

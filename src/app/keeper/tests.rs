@@ -118,6 +118,18 @@ impl Scene {
         self.orders.send(handed).await.unwrap();
     }
 
+    /// What the worker is given of a page that the owner hands over.
+    async fn page(&mut self) -> Notice {
+        let (firing, batch) = page();
+        self.hand(Handed {
+            batch,
+            notices: vec![firing],
+            ..Handed::default()
+        })
+        .await;
+        self.given().await
+    }
+
     async fn given(&mut self) -> Notice {
         let given = tokio::time::timeout(DEADLINE, self.given.recv()).await;
         given.expect("a page leaves").unwrap()
@@ -155,15 +167,7 @@ fn page() -> (Arc<Notification>, Batch) {
 #[tokio::test]
 async fn a_page_that_the_store_took_leaves_laid_out_and_is_kept() {
     let mut scene = Scene::new(true).await;
-    let (firing, batch) = page();
-    scene
-        .hand(Handed {
-            batch,
-            notices: vec![firing],
-            ..Handed::default()
-        })
-        .await;
-    let notice = scene.given().await;
+    let notice = scene.page().await;
     assert!(!notice.unsaved && notice.message.is_some());
     let (messages, incidents) = scene.end().await;
     let [message] = messages.try_into().unwrap();
@@ -174,15 +178,7 @@ async fn a_page_that_the_store_took_leaves_laid_out_and_is_kept() {
 #[tokio::test]
 async fn who_has_a_message_is_known_to_the_next_run() {
     let mut scene = Scene::new(true).await;
-    let (firing, batch) = page();
-    scene
-        .hand(Handed {
-            batch,
-            notices: vec![firing],
-            ..Handed::default()
-        })
-        .await;
-    let notice = scene.given().await;
+    let notice = scene.page().await;
     let receipt = Some("oncall@example.org".to_owned());
     let outcomes = Arc::clone(&scene.outcomes);
     outcomes.note(notice.ticket, Outcome::Partly, receipt.clone());
@@ -200,16 +196,7 @@ async fn who_has_a_message_is_known_to_the_next_run() {
 #[tokio::test]
 async fn a_page_of_a_channel_that_is_gone_is_given_up_and_the_owner_hears_of_it() {
     let mut scene = Scene::new(true).await;
-    let (firing, batch) = page();
-    let incident = firing.incident.key.clone();
-    scene
-        .hand(Handed {
-            batch,
-            notices: vec![firing],
-            ..Handed::default()
-        })
-        .await;
-    scene.given().await;
+    let incident = scene.page().await.notification.incident.key.clone();
     let (folder, ..) = scene.end_and_keep().await;
     let mut next = Scene::start(folder, "other", std::future::ready(())).await;
     let heard = tokio::time::timeout(DEADLINE, next.feedback.recv()).await;

@@ -20,9 +20,11 @@ async fn a_message_is_owed_until_it_was_sent() {
     let ids = queued(&mut store, &["firing", "update"]).await;
     let tried = |tries, reference: Option<&str>| Mark::Tried {
         id: ids[0],
-        tries,
-        status: "503".to_owned(),
-        provider_ref: reference.map(str::to_owned),
+        tried: Tried {
+            attempts: tries,
+            last_status: Some("503".to_owned()),
+            provider_ref: reference.map(str::to_owned),
+        },
     };
     store.mark(tried(1, Some("p-0"))).await.unwrap();
     store.mark(tried(2, None)).await.unwrap();
@@ -141,9 +143,11 @@ async fn what_has_ended_stays_as_it_ended() {
     for mark in [
         Mark::Tried {
             id,
-            tries: 1,
-            status: status(),
-            provider_ref: None,
+            tried: Tried {
+                attempts: 1,
+                last_status: Some(status()),
+                provider_ref: None,
+            },
         },
         Mark::Sent {
             id,
