@@ -65,14 +65,12 @@ fn in_flight(page: &Page<'_>, line: &BootLine) -> Markup {
     html! {
         (heading(line))
         div id="boot" data-live {
-            div.grid {
-                section.card.w6 aria-labelledby="h-verdict" {
-                    h2 id="h-verdict" { "Verdict" }
+            (first_cards(
+                &html! {
                     p { (outcome::mark(None)) " for " (text::length(page.now.since(line.started_at))) }
                     p.small.soft { "Its stages, its attempts and its verdict appear here once it has ended." }
-                }
-                section.card.w6 aria-labelledby="h-facts" {
-                    h2 id="h-facts" { "What is known" }
+                },
+                &html! {
                     dl.facts {
                         dt { "began" } dd { (page.moment(line.started_at)) }
                         dt { "asked for by" } dd { (line.origin.as_str()) }
@@ -80,7 +78,22 @@ fn in_flight(page: &Page<'_>, line: &BootLine) -> Markup {
                         @if let Some(image) = &line.image { dt { "golden image" } dd { (image_link(image)) } }
                         dt { "boot id" } dd { code { (line.boot_id) } }
                     }
-                }
+                },
+            ))
+        }
+    }
+}
+
+fn first_cards(verdict: &Markup, facts: &Markup) -> Markup {
+    html! {
+        div.grid {
+            section.card.w6 aria-labelledby="h-verdict" {
+                h2 id="h-verdict" { "Verdict" }
+                (verdict)
+            }
+            section.card.w6 aria-labelledby="h-facts" {
+                h2 id="h-facts" { "What is known" }
+                (facts)
             }
         }
     }
@@ -95,25 +108,7 @@ fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
     html! {
         (heading(line))
         div id="boot" data-live {
-            div.grid {
-                section.card.w6 aria-labelledby="h-verdict" {
-                    h2 id="h-verdict" { "Verdict" }
-                    p {
-                        (outcome::mark(line.outcome))
-                        @if let Some(failure) = line.failure { " " strong { (failure.as_str()) } ": " (failure.meaning()) }
-                    }
-                    @if boot.maintenance { p.small { "It touched a maintenance: it counts neither for nor against." } }
-                    @if let Some(error) = &boot.error { p.small { "The controller said: " code { (text::line(error)) } } }
-                    @if let Some(found) = &boot.diagnosis {
-                        (why::shown(page, found))
-                        p.small.soft { "By this boot alone: its incident knows what surrounds it." }
-                    }
-                }
-                section.card.w6 aria-labelledby="h-facts" {
-                    h2 id="h-facts" { "What is known" }
-                    (facts(page, boot))
-                }
-            }
+            (first_cards(&verdict(page, boot), &facts(page, boot)))
             section.card aria-labelledby="h-fall" {
                 h2 id="h-fall" { "Stages and attempts" }
                 (waterfall(boot))
@@ -129,6 +124,22 @@ fn body(page: &Page<'_>, boot: &BootFull) -> Markup {
                     (lines(&boot.console, "Nothing of it was kept."))
                 }
             }
+        }
+    }
+}
+
+fn verdict(page: &Page<'_>, boot: &BootFull) -> Markup {
+    let line = &boot.line;
+    html! {
+        p {
+            (outcome::mark(line.outcome))
+            @if let Some(failure) = line.failure { " " strong { (failure.as_str()) } ": " (failure.meaning()) }
+        }
+        @if boot.maintenance { p.small { "It touched a maintenance: it counts neither for nor against." } }
+        @if let Some(error) = &boot.error { p.small { "The controller said: " code { (text::line(error)) } } }
+        @if let Some(found) = &boot.diagnosis {
+            (why::shown(page, found))
+            p.small.soft { "By this boot alone: its incident knows what surrounds it." }
         }
     }
 }
