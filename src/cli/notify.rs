@@ -57,8 +57,8 @@ struct Test {
     config: PathBuf,
 }
 
-/// Writes what became of it to `out`: status 0 if everything arrived, with every recipient, 1 if not, 2 for a wrong configuration or a channel
-/// that is not in it.
+/// Writes what became of it to `out`: status 0 if everything arrived, with every recipient, 1 if not, 2 for a wrong
+/// configuration or a channel that is not in it.
 pub(super) fn run(
     arguments: &Arguments,
     surroundings: &Surroundings,

@@ -2,8 +2,9 @@
 //!
 //! Slack's markup is dangerous in what we quote: `<!channel>` wakes everybody. So `& < >` are escaped before anything is
 //! counted, every text is `verbatim`, and evidence cannot leave its block of code. A bot answers in the thread of an
-//! incident's first message, which is a message's receipt, so that a restart does not lose it; a webhook cannot, and each of its messages stands
-//! alone. Slack says what is wrong by a word in the body, sometimes with status 200: the body is judged.
+//! incident's first message, which is a message's receipt, so that a restart does not lose it; a webhook cannot, and each
+//! of its messages stands alone. Slack says what is wrong by a word in the body, sometimes with status 200: the body is
+//! judged.
 
 mod blocks;
 mod words;

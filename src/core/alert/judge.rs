@@ -79,9 +79,8 @@ impl Engine {
                 if !state.is_news(by) && !waits {
                     continue;
                 }
-                self.touched.mark(Place::Alert(*rule, subject));
             }
-            if active {
+            if active || again == Again::IfChanged {
                 self.touched.mark(Place::Alert(*rule, subject));
             }
             let reading = of_type.reading(*rule, settings, overdue, state, worst, newest);
