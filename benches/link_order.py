@@ -7,8 +7,9 @@
 Of the program's 26,000 functions 4,000 run in a day of following, pages and scrapes. Where they lie among the others, the
 kernel maps nearly all of the program (64 kB around each page that is touched); side by side they are a quarter of it.
 build.rs gives the list to the linker, which takes names it does not find for nothing: the list stays good while the code
-changes, and is made anew when --check (a step of scripts/test) finds too few of its functions, and with a new toolchain, whose
-names have other hashes.
+changes. With a new toolchain, and when a dependency or its features change, all names have other hashes: --check (a step of
+scripts/test) finds too few of them, or not in this order, and says to make the list anew. The program is to be one of
+`cargo build --release`: what `cargo bench` builds beside the benches has their dependencies' features, and other hashes.
 
 Each function's first byte becomes a breakpoint (ptrace, x86-64 only), which is taken back when it is met: so it is exact, and
 costs little. First come the functions that run all the time, then those of a start, then those of alerts and pages.
@@ -16,7 +17,7 @@ costs little. First come the functions that run all the time, then those of a st
 import ctypes
 import http.server
 import os
-import re
+import platform
 import signal
 import subprocess
 import sys
@@ -197,18 +198,21 @@ def order(binary):
     return list(dict.fromkeys(always + start + pages))
 
 
-def plain(name):
-    """Without the hashes in it, which differ by the features that a build unites: those of tests and benches are more."""
-    return re.sub(r"17h[0-9a-f]{16}E|\.llvm\.\d+|Cs[0-9A-Za-z]+_", "", name)
-
-
 def check(binary, listed):
+    if platform.machine() != "x86_64":
+        print("the order is for x86-64")
+        return
     with open(listed) as file:
-        wanted = {plain(name) for name in file.read().split()}
-    kept = len(wanted & {plain(name) for name in functions(binary).values()})
-    print(f"{kept} of {len(wanted)} functions of {listed} are in {binary}")
-    if kept < ENOUGH * len(wanted):
-        sys.exit(f"too few: make it anew with benches/link_order.py {binary} > {listed}")
+        wanted = file.read().split()
+    addresses = {name: address for address, name in functions(binary).items()}
+    found = [addresses[name] for name in wanted if name in addresses]
+    ordered = sum(one < next for one, next in zip(found, found[1:]))
+    print(f"{len(found)} of {len(wanted)} functions of {listed} are in {binary}, {ordered} of them before the next")
+    remedy = f"make it anew with benches/link_order.py {binary} > {listed}"
+    if len(found) < ENOUGH * len(wanted):
+        sys.exit(f"too few: {remedy}")
+    if ordered < ENOUGH * len(found):
+        sys.exit("the linker did not put them side by side: see link_order in build.rs")
 
 
 def main():
