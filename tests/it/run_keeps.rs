@@ -1,7 +1,10 @@
 //! What outlives a run: no second page, no lost one, one resolve; and pages without a store.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
+use axum::http::StatusCode;
 use bootwatch::app::Start;
 use serde_json::Value;
 
@@ -39,6 +42,42 @@ fn a_restart_neither_pages_again_nor_forgets_to_resolve() {
     until_resolved(&pager, &page["groupKey"]);
     second.stop().unwrap();
     assert!(pager.so_far().is_empty());
+}
+
+/// What came of each run goes on below the first message, and its end is seen in the channel, too.
+#[test]
+fn a_restart_goes_on_in_slacks_thread() {
+    let (folder, log) = log();
+    let slack = Pager::answering(|number| {
+        (
+            StatusCode::OK,
+            format!("{{\"ok\":true,\"ts\":\"{number}.1\"}}"),
+        )
+    });
+    let token = folder.path().join("token");
+    std::fs::write(&token, "hunter2").unwrap();
+    std::fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+    let more = format!(
+        "{QUICK}[notify.slack]\ntype = \"slack\"\napi_url = \"http://{}\"\nchannel = \"C0123456789\"\ntoken_file = {token:?}\n",
+        slack.address
+    );
+    let first = Sidecar::start_unheard(&log, &more, Start::default());
+    first.wait_until_ready();
+    play(&log, 1, "agent-missing", 3);
+    assert_eq!(slack.next()["thread_ts"], Value::Null);
+    first.stop().unwrap();
+
+    let second = Sidecar::start_unheard(&log, &more, Start::default());
+    second.wait_until_ready();
+    play(&log, 2, "healthy", 40);
+    loop {
+        let next = slack.next();
+        assert_eq!(next["thread_ts"], "0.1", "{next}");
+        if next["reply_broadcast"] == true {
+            break;
+        }
+    }
+    second.stop().unwrap();
 }
 
 #[test]

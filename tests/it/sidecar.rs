@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bootwatch::app::{App, Ended, Start};
 use bootwatch::config::{self, Surroundings};
@@ -176,7 +177,9 @@ impl Pager {
     }
 
     /// `answer` says how the nth request (from 0) is answered; only what got a 2xx is kept.
-    pub(crate) fn answering(answer: impl Fn(usize) -> StatusCode + Send + Sync + 'static) -> Pager {
+    pub(crate) fn answering<Answer: IntoResponse>(
+        answer: impl Fn(usize) -> Answer + Send + Sync + 'static,
+    ) -> Pager {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -226,18 +229,18 @@ impl Pager {
     }
 }
 
-fn take(
+fn take<Answer: IntoResponse>(
     pages: &mpsc::Sender<Value>,
     requests: &std::sync::atomic::AtomicUsize,
-    answer: &(impl Fn(usize) -> StatusCode + Send + Sync),
+    answer: &(impl Fn(usize) -> Answer + Send + Sync),
     body: &str,
-) -> StatusCode {
+) -> Response {
     let number = requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    let status = answer(number);
-    if status.is_success() {
+    let response = answer(number).into_response();
+    if response.status().is_success() {
         drop(pages.send(serde_json::from_str(body).unwrap()));
     }
-    status
+    response
 }
 
 /// A folder and a path for a log in it.
