@@ -24,6 +24,9 @@ use super::pace::Rhythm;
 use super::wake::{Wakes, take};
 use crate::clock;
 
+/// A look at the folder may wait so long for a read of the log.
+const LOOK_LATE: Duration = Duration::from_millis(100);
+
 /// The thread that waits for work, or works. It ends when this is dropped.
 pub(super) struct Thread {
     work: SyncSender<Work>,
@@ -157,13 +160,12 @@ impl Stretch {
         }
     }
 
-    /// How long is waited at most. A window is not cut short by the next look.
+    /// How long is waited at most. A look that is due is made at the next read, if there is one soon: of its own it would
+    /// be a wake more.
     fn left(&self, now: Duration) -> Duration {
         let look = self.follower.next_look();
-        let at = match self.rhythm.waits_for_writes() {
-            true => self.rhythm.until().map_or(look, |until| until.min(look)),
-            false => self.rhythm.until().unwrap_or(look),
-        };
+        let until = self.rhythm.until();
+        let at = until.map_or(look, |until| until.min(look + LOOK_LATE));
         at.saturating_sub(now)
     }
 }
