@@ -14,7 +14,6 @@ use crate::core::diagnosis::{
 use crate::core::event::{Timestamp, VmId, VmType};
 use crate::core::fix::{Fix, Standing, What};
 use crate::core::image::GoldenImage;
-use crate::core::rule::RuleSettings;
 use crate::core::synthetic::SyntheticRun;
 use crate::core::window::{Count, Judged};
 
@@ -131,7 +130,7 @@ impl Engine {
             .collect();
         for (place, at) in watched {
             let since = self.count(vm_type, |boot| boot.started_at >= at);
-            let usual = RuleSettings::default().tolerated;
+            let usual = self.tolerated();
             let wait = self.settings.group_wait_ms;
             let Some(incident) = self.incidents.get_mut(&place) else {
                 continue;

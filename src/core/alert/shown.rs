@@ -87,13 +87,16 @@ impl Engine {
     /// The boots of the budget's period, and the share of them that may fail.
     #[must_use]
     pub fn budget(&self, vm_type: VmType, now: Timestamp) -> (Count, f64) {
-        let rules = [RuleName::BootBudgetBurn, RuleName::BootFailureRate];
-        let settings = rules.iter().find_map(|rule| self.settings.rules.get(rule));
-        let tolerated =
-            settings.map_or_else(|| RuleSettings::default().tolerated, |one| one.tolerated);
         let of_type = self.types.get(&vm_type);
         let count = of_type.map(|of_type| of_type.budget.within(now, PERIOD_MS));
-        (count.unwrap_or_default(), tolerated)
+        (count.unwrap_or_default(), self.tolerated())
+    }
+
+    /// The share of boots that may fail, as the rules have it.
+    pub(super) fn tolerated(&self) -> f64 {
+        let rules = [RuleName::BootBudgetBurn, RuleName::BootFailureRate];
+        let settings = rules.iter().find_map(|rule| self.settings.rules.get(rule));
+        settings.map_or_else(|| RuleSettings::default().tolerated, |one| one.tolerated)
     }
 
     /// When the newest boot that counts ended, of those before the first start, too.

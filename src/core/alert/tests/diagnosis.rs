@@ -200,6 +200,26 @@ fn a_fix_is_waited_for_no_longer_than_half_an_hour() {
     );
 }
 
+/// Two failures of eleven are what four of five expects, and more than nineteen of twenty allows.
+#[test]
+fn a_fix_is_held_against_the_objective_that_is_configured() {
+    for (tolerated, standing) in [(0.2, Standing::Confirmed), (0.05, Standing::Undecided)] {
+        let mut story = Story::new();
+        for rule in story.engine.settings.rules.values_mut() {
+            rule.tolerated = tolerated;
+            rule.keep_firing_ms = 6 * 3_600_000;
+        }
+        story.boots("rrrxxxx");
+        story.pass(60_000);
+        story.engine.fix_marked("ada", "the old image", story.now);
+        story.boots("rxrrrrrrxrr");
+        let mut open = story.engine.incidents();
+        let fix = open.next().unwrap().fix.as_ref().unwrap();
+        assert_eq!(fix.since, Count { bad: 2, of: 11 });
+        assert_eq!(fix.standing, standing, "{tolerated}");
+    }
+}
+
 #[test]
 fn a_fix_that_helped_nothing_is_said_so_once() {
     let mut story = Story::new();
