@@ -20,7 +20,11 @@ mod system;
 mod text;
 mod why;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +109,36 @@ pub(super) struct Day {
 pub(super) struct Month {
     pub(super) cells: Vec<Cell>,
     pub(super) usual: BTreeMap<VmType, Vec<u32>>,
+    /// It could not be read of late: what there is is older.
+    pub(super) is_unread: bool,
+}
+
+impl Kept {
+    /// What cannot be read stays as it was, and says so.
+    fn take_day(&mut self, at: Instant, from: Timestamp, read: Result<Day, Unread>) {
+        let day = read.unwrap_or_else(|unread| {
+            let before = self.day.take().map(|(_, day)| day);
+            Day {
+                unread: Some(unread),
+                ..before.unwrap_or(Day {
+                    from,
+                    ..Day::default()
+                })
+            }
+        });
+        self.day = Some((at, day));
+    }
+
+    fn take_month(&mut self, at: Instant, read: Result<Month, Unread>) {
+        let month = read.unwrap_or_else(|_| {
+            let before = self.month.take().map(|(_, month)| month);
+            Month {
+                is_unread: true,
+                ..before.unwrap_or_default()
+            }
+        });
+        self.month = Some((at, month));
+    }
 }
 
 /// What every page is given.
@@ -197,15 +231,17 @@ impl Site {
         }
         let now = clock::now();
         if !kept.day.as_ref().is_some_and(|(at, _)| fresh(*at, DAY_AGE)) {
-            let before = kept.day.take().map(|(_, day)| day);
-            kept.day = Some((moment, self.read_day(now, before).await));
+            let from = Timestamp(now.0.div_euclid(HOUR_MS) * HOUR_MS + HOUR_MS - DAY_MS);
+            let read = self.read_day(from).await;
+            kept.take_day(moment, from, read);
         }
         if !kept
             .month
             .as_ref()
             .is_some_and(|(at, _)| fresh(*at, MONTH_AGE))
         {
-            kept.month = Some((moment, self.read_month(now).await));
+            let read = self.read_month(now).await;
+            kept.take_month(moment, read);
         }
         let none = (Day::default(), Month::default());
         let day = kept.day.as_ref().map_or(&none.0, |(_, day)| day);
@@ -232,7 +268,8 @@ impl Site {
         }
         let month = kept.month.as_ref();
         if !month.is_some_and(|(at, _)| fresh(*at, MONTH_AGE)) {
-            kept.month = Some((moment, self.read_month(clock::now()).await));
+            let read = self.read_month(clock::now()).await;
+            kept.take_month(moment, read);
         }
         let none = Month::default();
         let month = kept.month.as_ref().map_or(&none, |(_, month)| month);
@@ -241,50 +278,42 @@ impl Site {
         written
     }
 
-    /// What cannot be read stays as it was, and says so.
-    async fn read_day(&self, now: Timestamp, before: Option<Day>) -> Day {
-        let to = Timestamp(now.0.div_euclid(HOUR_MS) * HOUR_MS + HOUR_MS);
-        let from = to.plus_ms(-DAY_MS);
-        let read = async {
-            let cells = self.past().cells(from..to, HOUR_MS).await?;
-            let mut times = BTreeMap::new();
-            for vm_type in VmType::ALL {
-                let of_type = self
-                    .past()
-                    .ready_times(from..to, *vm_type, MOST_TIMES)
-                    .await?;
-                times.insert(*vm_type, of_type);
-            }
-            Ok(Day {
-                from,
-                cells,
-                times,
-                unread: None,
-            })
-        };
-        read.await.unwrap_or_else(|unread| Day {
-            unread: Some(unread),
-            ..before.unwrap_or(Day {
-                from,
-                ..Day::default()
-            })
+    async fn read_day(&self, from: Timestamp) -> Result<Day, Unread> {
+        let range = from..from.plus_ms(DAY_MS);
+        let cells = self.past().cells(range.clone(), HOUR_MS).await?;
+        let times = self.ready_times(range).await?;
+        Ok(Day {
+            from,
+            cells,
+            times,
+            unread: None,
         })
     }
 
-    async fn read_month(&self, now: Timestamp) -> Month {
+    async fn read_month(&self, now: Timestamp) -> Result<Month, Unread> {
         let from = Timestamp((now.0 - (DAYS + 1) * DAY_MS).div_euclid(QUARTER_MS) * QUARTER_MS);
+        let cells = self.past().cells(from..now.plus_ms(1), QUARTER_MS).await?;
         let day_ago = now.plus_ms(-DAY_MS);
-        let read = async {
-            let cells = self.past().cells(from..now.plus_ms(1), QUARTER_MS).await?;
-            let mut usual = BTreeMap::new();
-            for vm_type in VmType::ALL {
-                let week = day_ago.plus_ms(-7 * DAY_MS)..day_ago;
-                let of_type = self.past().ready_times(week, *vm_type, MOST_TIMES).await?;
-                usual.insert(*vm_type, of_type);
-            }
-            Ok::<Month, Unread>(Month { cells, usual })
-        };
-        read.await.unwrap_or_default()
+        let usual = self
+            .ready_times(day_ago.plus_ms(-7 * DAY_MS)..day_ago)
+            .await?;
+        Ok(Month {
+            cells,
+            usual,
+            is_unread: false,
+        })
+    }
+
+    async fn ready_times(
+        &self,
+        range: Range<Timestamp>,
+    ) -> Result<BTreeMap<VmType, Vec<u32>>, Unread> {
+        let mut times = BTreeMap::new();
+        for vm_type in VmType::ALL {
+            let of_type = self.past().ready_times(range.clone(), *vm_type, MOST_TIMES);
+            times.insert(*vm_type, of_type.await?);
+        }
+        Ok(times)
     }
 }
 

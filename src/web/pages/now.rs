@@ -258,6 +258,7 @@ fn time_to_ready(day: &Day, month: &Month) -> Markup {
                         "the week before: " (quantile(usual, 50).map(seconds).unwrap_or_default())
                         ", 95 % within " (quantile(usual, 95).map(seconds).unwrap_or_default())
                     }
+                    None if month.is_unread => { "the week before cannot be read at present" }
                     None => { "too few boots in the week before to compare with" }
                 }
             }
@@ -428,6 +429,7 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
         .iter()
         .map(|day| Bar {
             label: match (day.is_known(), day.maintained) {
+                (false, _) if month.is_unread => format!("{}: nothing is known", day.name),
                 (false, _) => format!("{}: no boot, so nothing is known", day.name),
                 (true, 0) => format!(
                     "{}: {} ready, {} failed, {} lost",
@@ -455,6 +457,9 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
     );
     html! {
         h2 id="h-days" { "30 days" }
+        @if month.is_unread {
+            p.notice.bad { "These days cannot be read at present. What stands here is older." }
+        }
         (chart::bars(&bars, &about))
         div.axis aria-hidden="true" {
             @for place in [0, 10, 20] { span { (days.get(place).map_or("", |day| day.name.as_str())) } }
