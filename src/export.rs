@@ -265,7 +265,7 @@ impl Recorder {
         self.prometheus.sessions_incomplete(sessions);
     }
 
-    /// Takes how many rows of the last look could not be read.
+    /// Takes how many rows cannot be read.
     pub fn rows_unreadable(&self, rows: usize) {
         self.prometheus.rows_unreadable(rows);
     }

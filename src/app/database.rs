@@ -69,8 +69,7 @@ pub(super) struct Existing {
     sighted: Sighted,
     /// When a look was last complete, by this machine's clock.
     seen_at: Option<Timestamp>,
-    /// Rows that could not be read, of all looks, and whether it was told.
-    unreadable: u64,
+    /// Whether it was told that rows cannot be read.
     unreadable_told: bool,
     /// Whether it was told that the database's clock is another one.
     clock_told: bool,
@@ -120,7 +119,6 @@ impl Existing {
             recorder: Arc::clone(recorder),
             sighted: Sighted::Unknown,
             seen_at: None,
-            unreadable: 0,
             unreadable_told: false,
             clock_told: false,
             facts: Facts::new(),
@@ -241,9 +239,7 @@ impl Existing {
         self.show();
     }
 
-    /// Those of this look; `total` is of all looks.
-    fn note_unreadable(&mut self, total: u64) {
-        let rows = total.saturating_sub(std::mem::replace(&mut self.unreadable, total));
+    fn note_unreadable(&mut self, rows: usize) {
         let told = std::mem::replace(&mut self.unreadable_told, rows > 0);
         if rows > 0 && !told {
             tracing::warn!(
@@ -252,8 +248,7 @@ impl Existing {
                  bootwatch_database_rows_unreadable, and are in no other figure"
             );
         }
-        self.recorder
-            .rows_unreadable(usize::try_from(rows).unwrap_or(usize::MAX));
+        self.recorder.rows_unreadable(rows);
     }
 
     /// Rows are read by the database's own clock; but whoever compares its times with the log's must know.

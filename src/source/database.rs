@@ -39,7 +39,7 @@ use crate::core::event::Timestamp;
 use crate::core::query::{Layout, Table, Tables};
 use crate::core::row::{Row, RowKey};
 use connection::Connection;
-use known::Known;
+use known::{Known, Unreadable};
 use round::Round;
 use state::State;
 
@@ -90,8 +90,9 @@ pub struct Polled {
     pub ahead_ms: i64,
     /// A replica answered: what it does not show may exist.
     pub replica: Option<Replica>,
-    /// So many rows without an id or a time, and values of no known word, since the watch began.
-    pub unreadable: u64,
+    /// Rows without an id or a time, of all that were read since the whole window last was.
+    pub unreadable: usize,
+    /// Values of no known word, since the watch began.
     pub odd: u64,
     /// What was asked, and how long each took.
     pub took: Vec<(Query, Duration)>,
@@ -196,7 +197,7 @@ struct Memory {
     /// No look was completed yet, and none by an earlier run.
     first: bool,
     blind: [bool; 2],
-    unreadable: u64,
+    unreadable: Unreadable,
     odd: u64,
 }
 
@@ -208,7 +209,7 @@ impl Memory {
             last: None,
             full_due: None,
             blind: [false; 2],
-            unreadable: 0,
+            unreadable: Unreadable::default(),
             odd: 0,
         }
     }

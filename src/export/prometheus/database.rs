@@ -78,7 +78,7 @@ impl Database {
             unreadable: Table::new(
                 family.gauge(
                     UNREADABLE,
-                    "Rows of the last look whose id or time could not be read; they are in no other figure.",
+                    "Rows whose id or time cannot be read, of all read since the whole window last was; they are in no other figure.",
                     &[],
                 ),
                 [],

@@ -1,9 +1,10 @@
 //! Which rows were seen, and in which version: what has not changed is not delivered again, what vanished is noticed.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::core::query::{Place, Table};
+use crate::core::query::{Cells, Place, Table};
 use crate::core::row::{Row, RowKey};
 
 /// Rows of one table that are remembered, and of those that may still change. Beyond it a row is delivered again whenever
@@ -147,6 +148,40 @@ impl Known {
     pub(super) fn open(&self) -> usize {
         let rows = self.rows.iter().flat_map(HashMap::values);
         rows.filter(|entry| entry.open.is_some()).count()
+    }
+}
+
+/// Rows without an id or a time: each once, however many questions bring it and however often it changes.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    /// By key, or what there is where the key itself is missing.
+    met: HashSet<u64>,
+    words: RandomState,
+}
+
+impl Unreadable {
+    pub(super) fn meet(&mut self, table: Table, cells: &Cells) {
+        let met = match cells.first() {
+            Some(Some(key)) => self.words.hash_one((table.as_str(), key)),
+            _ => self.words.hash_one((table.as_str(), cells)),
+        };
+        self.met.insert(met);
+    }
+
+    /// It can be read by now.
+    pub(super) fn was_read(&mut self, table: Table, key: &String) {
+        if !self.met.is_empty() {
+            self.met.remove(&self.words.hash_one((table.as_str(), key)));
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.met.len()
+    }
+
+    /// All of them are about to be met anew.
+    pub(super) fn forget(&mut self) {
+        self.met.clear();
     }
 }
 

@@ -57,6 +57,7 @@ impl Round<'_> {
         }
         let full = self.is_full_due(changed, &state);
         if full {
+            self.memory.unreadable.forget();
             for table in Table::ALL {
                 self.look_for_sight(table, &mut gathered).await?;
             }
@@ -229,9 +230,10 @@ impl Round<'_> {
         for cells in answer {
             let decoded = self.layout.decode(table, &cells);
             let (Ok(decoded), Some(place)) = (decoded, place(&cells)) else {
-                self.memory.unreadable += 1;
+                self.memory.unreadable.meet(table, &cells);
                 continue;
             };
+            self.memory.unreadable.was_read(table, &place.key);
             if self.memory.known.see(&decoded.row, &place, forget_us) {
                 self.memory.odd += u64::from(decoded.odd);
                 gathered.rows.push(decoded.row);
@@ -300,7 +302,7 @@ impl Round<'_> {
             open: memory.known.open(),
             ahead_ms: state.ahead_ms,
             replica: state.replica.then_some(Replica { lag: state.lag }),
-            unreadable: memory.unreadable,
+            unreadable: memory.unreadable.len(),
             odd: memory.odd,
             took: gathered.took,
         };
