@@ -282,6 +282,26 @@ fn boots_of_a_maintenance_page_nobody_and_are_counted() {
 }
 
 #[test]
+fn boots_of_a_maintenance_before_the_first_start_teach_nothing() {
+    let whole_day = "[maintenance]\nwindows = [\"daily 00:00-23:59 UTC rebuild\", \"daily 12:00-11:59 UTC rebuild\"]\n";
+    for (more, boots) in [(whole_day, 0), ("", 4)] {
+        let (_folder, log) = log();
+        play(&log, 1, "agent-missing", 4);
+        let sidecar = Sidecar::start_unheard(&log, more, Start::default());
+        eventually("the log's boots are read", || {
+            let (_, boots) = sidecar.get("/api/v1/boots");
+            boots.matches("\"agent_refused\"").count() >= 4
+        });
+        let (_, state) = sidecar.get("/api/v1/state");
+        let state: Value = serde_json::from_str(&state).unwrap();
+        let browser = &state["kinds"][0];
+        assert_eq!(browser["vm_type"], "browser", "{state}");
+        assert_eq!(browser["budget"]["boots"], boots, "{state}");
+        sidecar.stop().unwrap();
+    }
+}
+
+#[test]
 fn who_has_no_token_changes_nothing() {
     let (folder, log) = log();
     let (token, more) = with_token(folder.path());

@@ -158,12 +158,10 @@ impl Hearing<'_> {
             self.recorder.boot_in_maintenance(boot);
         }
         self.recorder.observe(observation, self.live);
-        if self.live && maintenance {
-            self.engine.observe_uncounted(observation);
-        } else if self.live {
-            self.engine.observe(observation, self.now, self.effects);
-        } else {
-            self.engine.observe_history(observation);
+        match (maintenance, self.live) {
+            (true, _) => self.engine.observe_uncounted(observation),
+            (false, true) => self.engine.observe(observation, self.now, self.effects),
+            (false, false) => self.engine.observe_history(observation),
         }
     }
 
