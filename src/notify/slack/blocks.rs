@@ -14,6 +14,8 @@ const SECTION_CHARS: usize = 3_000;
 /// The text of lists and of what does not know blocks: a phone's notification.
 const FALLBACK_CHARS: usize = 3_000;
 const WHOLE_CHARS: usize = 10_000;
+/// No part is cut to less.
+const LEAST_CHARS: usize = 200;
 
 #[derive(Serialize)]
 struct Payload {
@@ -47,9 +49,11 @@ enum Text {
 
 pub(super) fn render(draft: &Draft<'_>) -> Vec<u8> {
     let page = draft.page;
-    let mut blocks = whole(page);
-    if length(&blocks) > WHOLE_CHARS {
-        blocks = whole(&page.reduced());
+    let mut blocks = whole(page, SECTION_CHARS);
+    let mut most = SECTION_CHARS;
+    while length(&blocks) > WHOLE_CHARS && most > LEAST_CHARS {
+        blocks = whole(&page.reduced(), most);
+        most /= 2;
     }
     let title = format!("{} {}", sign(page.status), one_line(&page.title));
     let payload = Payload {
@@ -61,7 +65,9 @@ pub(super) fn render(draft: &Draft<'_>) -> Vec<u8> {
     serde_json::to_vec(&payload).expect("strings always have a JSON form")
 }
 
-fn whole(page: &Page) -> Vec<Block> {
+/// At most `most` characters of each part.
+fn whole(page: &Page, most: usize) -> Vec<Block> {
+    let part = |head: &str, text: &str| section(&format!("{head}{}", escaped(text, most - 100)));
     let headline = format!("{} {}", sign(page.status), one_line(&page.title));
     let header = clipped(&headline, HEADER_CHARS);
     let is_cut = header.len() < headline.len();
@@ -72,27 +78,28 @@ fn whole(page: &Page) -> Vec<Block> {
         },
     }];
     if is_cut {
-        blocks.push(section(&format!("*{}*", bold(&page.title))));
+        let title = escaped(&one_line(&page.title), most - 2);
+        blocks.push(section(&format!("*{title}*")));
     }
-    blocks.push(section(&escaped(&page.summary, SECTION_CHARS)));
+    blocks.push(section(&escaped(&page.summary, most)));
     if let Some(well) = &page.not_affected {
-        blocks.push(section(&format!(
-            "*Not affected:* {}",
-            escaped(well, 2_900)
-        )));
+        blocks.push(part("*Not affected:* ", well));
     }
     if let Some(fix) = &page.fix {
-        blocks.push(section(&format!("*Fix:* {}", escaped(fix, 2_900))));
+        blocks.push(part("*Fix:* ", fix));
     }
     if !page.diagnosis.is_empty() {
-        blocks.push(section(&escaped(&page.diagnosis.join("\n"), SECTION_CHARS)));
+        blocks.push(section(&escaped(&page.diagnosis.join("\n"), most)));
     }
     if !page.evidence.is_empty() {
-        let quoted: Vec<String> = page.evidence.iter().map(|line| code(line)).collect();
+        // All lines together are one part.
+        let each = (most - 100) / page.evidence.len() - 1;
+        let quoted = page.evidence.iter().map(|line| code(line, each));
+        let quoted: Vec<String> = quoted.collect();
         blocks.push(section(&format!("*Evidence*\n```{}```", quoted.join("\n"))));
     }
     if let Some(step) = page.first_step {
-        blocks.push(section(&format!("*Do first:* {}", escaped(step, 2_900))));
+        blocks.push(part("*Do first:* ", step));
     }
     let links: Vec<String> = page
         .links()
@@ -109,7 +116,7 @@ fn whole(page: &Page) -> Vec<Block> {
         .collect();
     if !details.is_empty() {
         blocks.push(Block::Context {
-            elements: vec![markup(escaped(&details.join("\n"), 1_900))],
+            elements: vec![markup(escaped(&details.join("\n"), most.min(1_900)))],
         });
     }
     blocks
@@ -163,13 +170,9 @@ fn escaped(text: &str, most: usize) -> String {
     out
 }
 
-fn bold(text: &str) -> String {
-    escaped(&one_line(text), SECTION_CHARS - 2)
-}
-
 /// A line of a block of code.
-fn code(line: &str) -> String {
-    escaped(&one_line(line), 900)
+fn code(line: &str, most: usize) -> String {
+    escaped(&one_line(line), most.min(900))
 }
 
 /// A configured URL, which ends at the first sign that would end it in Slack's markup.
