@@ -390,9 +390,30 @@ mod tests {
         (fired / MINUTE, (at - over) / MINUTE)
     }
 
+    /// *The Site Reliability Workbook*, table 5-8, and the share of the budget that each uses before it fires.
+    #[test]
+    fn the_pairs_are_those_of_the_book() {
+        let expected = [
+            (Severity::Page, 60, 5, 14.4, 0.02),
+            (Severity::Page, 360, 30, 6.0, 0.05),
+            (Severity::Ticket, 1_440, 120, 3.0, 0.1),
+            (Severity::Ticket, 4_320, 360, 1.0, 0.1),
+        ];
+        for (pair, (severity, long, short, factor, spent)) in PAIRS.iter().zip(expected) {
+            assert_eq!(
+                (pair.severity, pair.long_ms, pair.short_ms, pair.factor),
+                (severity, long * MINUTE, short * MINUTE, factor)
+            );
+            let uses = pair.factor * pair.long_ms as f64 / PERIOD_MS as f64;
+            assert!((uses - spent).abs() < 1e-9, "{pair:?}");
+        }
+    }
+
     #[test]
     fn a_step_fires_and_resets_when_the_closed_form_says() {
         for (pair, share) in [
+            (PAIRS[0], 100),
+            (PAIRS[0], 20),
             (PAIRS[1], 100),
             (PAIRS[1], 50),
             (PAIRS[2], 100),

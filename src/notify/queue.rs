@@ -172,3 +172,148 @@ impl Queue {
         self.entries.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::event::{Failure, VmType};
+    use crate::notify::fixture;
+
+    /// A receiver's worker, as far as order goes; its incidents by number, its messages by theirs.
+    #[derive(Default)]
+    struct Model {
+        queue: Queue,
+        under_way: Option<Entry>,
+        /// Messages of each incident that were made, and the newest of them that was tried.
+        made: BTreeMap<String, Vec<u64>>,
+        tried: BTreeMap<String, u64>,
+        /// What the receiver has, in order: the incident, what it is, which message.
+        has: Vec<(String, Kind, u64)>,
+        replaced: Vec<u64>,
+    }
+
+    impl Model {
+        fn make(&mut self, incident: u8, kind: Kind) {
+            let key = incident.to_string();
+            let numbers = self.made.entry(key.clone()).or_default();
+            let number = u64::from(incident) << 32 | numbers.len() as u64;
+            numbers.push(number);
+            let firing = fixture::incident(VmType::Browser, Failure::AgentRefused).remove(0);
+            let mut notice = Notice::from(Arc::new(firing));
+            notice.ticket = number;
+            let entry = Entry {
+                notice,
+                message: Message {
+                    id: number.to_string(),
+                    incident: key,
+                    kind,
+                    title: String::new(),
+                    body: Vec::new(),
+                },
+                accepted: Instant::now(),
+                form: Form::default(),
+                begins: kind == Kind::Firing,
+                put_off: 0,
+            };
+            let displaced = self.queue.push(entry);
+            self.gone(displaced);
+        }
+
+        fn gone(&mut self, displaced: Displaced) {
+            match displaced {
+                Displaced::Nothing => {}
+                Displaced::Replaced(older) => {
+                    assert_ne!(older.message.kind, Kind::Resolved, "an end is told");
+                    self.replaced.push(older.notice.ticket);
+                }
+                Displaced::Overflow(_) => panic!("so few never overflow"),
+            }
+        }
+
+        fn begin(&mut self) {
+            if self.under_way.is_some() {
+                return;
+            }
+            self.queue.rejoin(Instant::now());
+            let Some(entry) = self.queue.pop() else {
+                return;
+            };
+            let number = entry.notice.ticket;
+            let before = self.tried.insert(entry.message.incident.clone(), number);
+            assert!(
+                before <= Some(number),
+                "an older state is tried after a newer one"
+            );
+            self.under_way = Some(entry);
+        }
+
+        /// How a try ends: it is taken, it is not, or only some of its recipients have it.
+        fn end(&mut self, how: u8) {
+            let Some(mut entry) = self.under_way.take() else {
+                return self.begin();
+            };
+            match how {
+                0 => {
+                    let Message { incident, kind, .. } = entry.message;
+                    self.has.push((incident, kind, entry.notice.ticket));
+                }
+                1 => {
+                    if let Some(older) = self.queue.give_back(entry) {
+                        self.gone(Displaced::Replaced(older));
+                    }
+                }
+                _ => {
+                    (entry.put_off, entry.begins) = (entry.put_off + 1, false);
+                    let displaced = self.queue.set_apart(Instant::now(), entry);
+                    self.gone(displaced);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_comes_between_the_newest_state_is_told_last_and_nothing_is_lost(
+            steps in proptest::collection::vec((0..7u8, 0..3u8), 1..80),
+        ) {
+            let mut model = Model::default();
+            let mut open = [false; 3];
+            for (what, which) in steps {
+                let is_open = &mut open[usize::from(which)];
+                // An incident that is over is never heard of again: its key is its own.
+                let begun = model.made.contains_key(&which.to_string());
+                match what {
+                    0 | 1 if !begun => {
+                        *is_open = true;
+                        model.make(which, Kind::Firing);
+                    }
+                    0 | 1 if *is_open => model.make(which, Kind::Update),
+                    2 if *is_open => {
+                        *is_open = false;
+                        model.make(which, Kind::Resolved);
+                    }
+                    3 => model.begin(),
+                    how => model.end(how.saturating_sub(4)),
+                }
+            }
+            while model.under_way.is_some() || !model.queue.is_done() {
+                model.end(0);
+            }
+            for (incident, made) in &model.made {
+                let has: Vec<_> = model.has.iter().filter(|(of, ..)| of == incident).collect();
+                let numbers: Vec<u64> = has.iter().map(|(.., number)| *number).collect();
+                prop_assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+                prop_assert_eq!(numbers.last(), made.last(), "the newest state is told last");
+            }
+            let all: usize = model.made.values().map(Vec::len).sum();
+            prop_assert_eq!(model.has.len() + model.replaced.len(), all);
+        }
+    }
+}

@@ -688,3 +688,19 @@ fn evidence_shows_what_boots_met_and_not_only_that_they_were_given_up() {
     );
     assert!(incident::lines(&[]).is_empty());
 }
+
+/// One stamp of another clock must not leave all other boots behind it.
+#[test]
+fn a_boot_far_ahead_of_the_clock_stretches_no_window() {
+    let mut story = Story::new();
+    for n in 0..200 {
+        story.pass(15_000);
+        story.skew_ms = if n == 5 { 3 * 3_600_000 } else { 0 };
+        let failure = (n % 7 == 3).then_some(Failure::AgentRefused);
+        story.boot_now(VmType::Browser, failure);
+    }
+    let paged = story.sent.first().expect("one boot of seven fails");
+    let reading = paged.incident.members[0].reading;
+    let reading = reading.boots().expect("it is about boots");
+    assert_eq!(reading.stretch, Stretch::Span(3_600_000), "{reading:?}");
+}

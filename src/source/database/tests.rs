@@ -158,8 +158,7 @@ impl Tables for NoTables {
     }
 }
 
-#[test]
-fn a_pause_is_anywhere_up_to_a_bound_that_doubles_and_a_refusal_waits_far_longer() {
+fn watch() -> Watch {
     let options = DatabaseOptions::new(&Database {
         url: Secret::new("postgres://me:hunter2@127.0.0.1:1/app"),
         schema: "public".to_owned(),
@@ -167,7 +166,7 @@ fn a_pause_is_anywhere_up_to_a_bound_that_doubles_and_a_refusal_waits_far_longer
         tls: Tls::Verify,
         ca_file: None,
     });
-    let mut watch = Watch {
+    Watch {
         options: options.unwrap(),
         tables: Arc::new(NoTables),
         events: mpsc::channel(1).0,
@@ -176,7 +175,34 @@ fn a_pause_is_anywhere_up_to_a_bound_that_doubles_and_a_refusal_waits_far_longer
         trouble: None,
         up: false,
         failures: 0,
-    };
+    }
+}
+
+/// Many sidecars that were started at once do not ask at once for long, and a look that was slow is made up for by none.
+#[tokio::test(start_paused = true)]
+async fn looks_are_made_at_odd_times_and_one_that_overruns_is_followed_by_a_pause() {
+    let mut watch = watch();
+    let poll = watch.options.poll;
+    let mut pauses = Vec::new();
+    for _ in 0..500 {
+        let started = clock::monotonic();
+        pauses.push(watch.next_look(started) - started);
+        tokio::time::advance(7 * poll / 2).await;
+        let next = watch.next_look(started);
+        let pause = next - clock::monotonic();
+        assert!(!pause.is_zero() && pause <= 2 * poll, "{pause:?}");
+    }
+    let (shortest, longest) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+    assert!(*shortest >= poll && *longest < 2 * poll);
+    assert!(
+        *longest - *shortest > poll / 2,
+        "{shortest:?} to {longest:?}"
+    );
+}
+
+#[test]
+fn a_pause_is_anywhere_up_to_a_bound_that_doubles_and_a_refusal_waits_far_longer() {
+    let mut watch = watch();
     let silent = DatabaseError::Silent { action: "connect" };
     let refused = DatabaseError::Refused {
         source: sqlx::Error::WorkerCrashed,
