@@ -28,7 +28,7 @@ use crate::core::report::figures::Figures;
 use crate::core::report::incident::IncidentFact;
 use crate::core::report::share::Share;
 use crate::core::report::week::Week;
-use crate::core::report::{Facts, Month, Report, Silence, Terms};
+use crate::core::report::{Facts, Month, Report, Sight, Silence, Terms};
 use crate::core::rule::Severity;
 use crate::notify::{Letter, NotifyError, Postman};
 use crate::report::{self, Voice};
@@ -105,9 +105,8 @@ pub async fn reckon(config: &Config, path: &Path, week: Week) -> anyhow::Result<
     Ok(span.report(Found {
         watched: coverage::without(&seen, &unwatched),
         silences: silences(None, &silent),
-        seen,
-        seen_before: coverage::without(&before, &silent),
-        seen_of: None,
+        seen: Sight::Own(seen),
+        seen_before: Sight::Own(before),
         month: tally,
         incidents: hits.incidents,
         synthetic_runs,
@@ -153,8 +152,8 @@ async fn reckon_hosts(config: &Config, url: &Secret, week: Week) -> anyhow::Resu
     let month = month.context("the month's boots")?;
     let synthetic_runs = history.synthetic_runs(range.clone()).await;
     let synthetic_runs = synthetic_runs.context("the week's synthetic runs")?;
-    let seen_of = history.seen(range.clone()).await;
-    let seen_of = seen_of.context("what was seen")?;
+    let seen = history.seen(range.clone()).await;
+    let seen = seen.context("what was seen")?;
     let before = history.seen(span.range_before.clone()).await;
     let before = before.context("what was seen of last week")?;
     let both = span.range_before.start..range.end;
@@ -165,13 +164,12 @@ async fn reckon_hosts(config: &Config, url: &Secret, week: Week) -> anyhow::Resu
     history.close().await;
     let of_host = silent.iter();
     Ok(span.report(Found {
-        seen: coverage::together(seen_of.values()),
-        watched: coverage::together(&less(&seen_of, &unwatched)),
+        watched: coverage::together(&less(&seen, &unwatched)),
         silences: of_host
             .flat_map(|(host, silent)| silences(Some(host), silent))
             .collect(),
-        seen_before: coverage::together(&less(&before, &silent)),
-        seen_of: Some(seen_of),
+        seen: Sight::Fleet(seen),
+        seen_before: Sight::Fleet(before),
         month,
         incidents: hits.incidents,
         synthetic_runs,
@@ -192,12 +190,10 @@ struct Span {
 
 /// What is known of it besides its boots.
 struct Found {
-    seen: Vec<Range<Timestamp>>,
+    seen: Sight,
+    seen_before: Sight,
     watched: Vec<Range<Timestamp>>,
     silences: Vec<Silence>,
-    seen_before: Vec<Range<Timestamp>>,
-    /// Of a fleet.
-    seen_of: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
     /// The boots of [`Span::earlier`].
     month: Vec<Tally>,
     incidents: Vec<IncidentFact>,
@@ -237,10 +233,9 @@ impl Span {
             this: self.this,
             before: self.before,
             seen: found.seen,
+            seen_before: found.seen_before,
             watched: found.watched,
             silences: found.silences,
-            seen_before: found.seen_before,
-            seen_of: found.seen_of,
             month,
             incidents: found.incidents,
             synthetic_runs: found.synthetic_runs,

@@ -73,20 +73,63 @@ pub struct Facts {
     pub terms: Terms,
     pub this: Figures,
     pub before: Figures,
-    /// Stretches of this week in which all that the sources held was read.
-    pub seen: Vec<Range<Timestamp>>,
-    /// Those of them that were no history to who read them: somebody would have been paged.
+    /// In which stretches of this week, and of the one before, all that the sources held was read.
+    pub seen: Sight,
+    pub seen_before: Sight,
+    /// Those of this week that were no history to who read them: somebody would have been paged.
     pub watched: Vec<Range<Timestamp>>,
-    /// Where a controller wrote nothing for longer than one does that runs: its log was not fresh then.
+    /// Where a controller wrote nothing for longer than one does that runs, in either week: its log was not fresh then.
     pub silences: Vec<Silence>,
-    /// Stretches of the last week in which all sources were fresh.
-    pub seen_before: Vec<Range<Timestamp>>,
-    /// The same of this week by host, of a fleet; `None`: it is a host's own.
-    pub seen_of: Option<BTreeMap<String, Vec<Range<Timestamp>>>>,
     pub month: Month,
     pub incidents: Vec<IncidentFact>,
     /// What became of synthetic runs, by word; empty where none are made.
     pub synthetic_runs: BTreeMap<String, u64>,
+}
+
+/// The stretches of a week in which everything was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// On the only host.
+    Own(Vec<Range<Timestamp>>),
+    /// On each host of a fleet.
+    Fleet(BTreeMap<String, Vec<Range<Timestamp>>>),
+}
+
+impl Sight {
+    /// Where everybody saw everything.
+    fn together(&self) -> Vec<Range<Timestamp>> {
+        match self {
+            Sight::Own(seen) => seen.clone(),
+            Sight::Fleet(hosts) => coverage::together(hosts.values()),
+        }
+    }
+
+    /// What is left of it where no controller was silent.
+    fn fresh(&self, silences: &[Silence]) -> Sight {
+        let without = |seen: &Vec<Range<Timestamp>>, host: Option<&str>| {
+            let of = silences.iter().filter(|one| one.host.as_deref() == host);
+            let holes: Vec<_> = of.map(|one| one.from..one.to).collect();
+            coverage::without(seen, &holes)
+        };
+        match self {
+            Sight::Own(seen) => Sight::Own(without(seen, None)),
+            Sight::Fleet(hosts) => {
+                let fresh = hosts.iter();
+                Sight::Fleet(
+                    fresh
+                        .map(|(host, seen)| (host.clone(), without(seen, Some(host))))
+                        .collect(),
+                )
+            }
+        }
+    }
+
+    fn of_hosts(self) -> Option<BTreeMap<String, Vec<Range<Timestamp>>>> {
+        match self {
+            Sight::Own(_) => None,
+            Sight::Fleet(hosts) => Some(hosts),
+        }
+    }
 }
 
 /// The report of one week, as figures.
@@ -300,17 +343,15 @@ impl Report {
     #[must_use]
     pub fn of(facts: Facts) -> Report {
         let range = facts.week.range(&facts.zone);
-        let unseen = Coverage::of(&range, facts.seen.clone());
+        let unseen = Coverage::of(&range, facts.seen.together());
         let watched = Coverage::of(&range, facts.watched).seconds;
-        let silences = silent(facts.silences, &range);
-        let fresh_of = facts.seen_of.map(|of| fresh_of(of, &silences));
-        let fresh = match &fresh_of {
-            Some(hosts) => coverage::together(hosts.values()),
-            None => coverage::without(&facts.seen, &stretches(&silences, None)),
-        };
-        let coverage = Coverage::of(&range, fresh);
+        let fresh = facts.seen.fresh(&facts.silences);
+        let coverage = Coverage::of(&range, fresh.together());
+        let fresh_of = fresh.of_hosts();
         let before = facts.week.previous().range(&facts.zone);
-        let comparable = coverage.is_whole() && Coverage::of(&before, facts.seen_before).is_whole();
+        let fresh_before = facts.seen_before.fresh(&facts.silences).together();
+        let comparable = coverage.is_whole() && Coverage::of(&before, fresh_before).is_whole();
+        let silences = silent(facts.silences, &range);
         let Figures {
             kinds: mut these,
             hosts,
@@ -432,24 +473,6 @@ fn silent(all: Vec<Silence>, week: &Range<Timestamp>) -> Vec<Silence> {
     let mut silences: Vec<Silence> = of_host.collect();
     silences.sort_by(|a, b| (a.from, &a.host).cmp(&(b.from, &b.host)));
     silences
-}
-
-fn stretches(silences: &[Silence], host: Option<&str>) -> Vec<Range<Timestamp>> {
-    let of = silences.iter().filter(|one| one.host.as_deref() == host);
-    of.map(|one| one.from..one.to).collect()
-}
-
-/// What was seen of each host, where its controller was not silent.
-fn fresh_of(
-    seen: BTreeMap<String, Vec<Range<Timestamp>>>,
-    silences: &[Silence],
-) -> BTreeMap<String, Vec<Range<Timestamp>>> {
-    seen.into_iter()
-        .map(|(host, seen)| {
-            let fresh = coverage::without(&seen, &stretches(silences, Some(&host)));
-            (host, fresh)
-        })
-        .collect()
 }
 
 fn rate(ready: Share, before: Share, comparable: bool) -> Rate {

@@ -10,7 +10,7 @@ use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
 use crate::core::report::figures::{BootFact, Figures};
 use crate::core::report::incident::{Detection, IncidentFact};
 use crate::core::report::week::Week;
-use crate::core::report::{Facts, Month, Silence, Terms};
+use crate::core::report::{Facts, Month, Sight, Silence, Terms};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -66,14 +66,13 @@ fn golden() -> Report {
         terms: Terms { objective: 0.95 },
         this,
         before,
-        seen: vec![
+        seen: Sight::Own(vec![
             range.start..start.plus_ms(100 * HOUR),
             start.plus_ms(103 * HOUR)..range.end,
-        ],
+        ]),
+        seen_before: Sight::Own(vec![week.previous().range(&zone)]),
         watched: vec![range.clone()],
         silences: Vec::new(),
-        seen_before: vec![week.previous().range(&zone)],
-        seen_of: None,
         month: Month {
             failed: 49,
             judged: 1_000,
@@ -206,11 +205,10 @@ fn an_empty_week_is_laid_out_too() {
     let report = Report::of(Facts {
         this: Figures::new(ends(week)),
         before: Figures::new(ends(week.previous())),
-        seen: Vec::new(),
+        seen: Sight::Own(Vec::new()),
+        seen_before: Sight::Own(Vec::new()),
         watched: Vec::new(),
         silences: Vec::new(),
-        seen_before: Vec::new(),
-        seen_of: None,
         week,
         zone: zone.clone(),
         zone_name: "UTC".to_owned(),

@@ -28,11 +28,10 @@ fn week(week: &str, zone: &str) -> Story {
             week,
             this: Figures::new(ends(week, &zone)),
             before: Figures::new(ends(week.previous(), &zone)),
-            seen: vec![week.range(&zone)],
+            seen: Sight::Own(vec![week.range(&zone)]),
+            seen_before: Sight::Own(vec![week.previous().range(&zone)]),
             watched: vec![week.range(&zone)],
             silences: Vec::new(),
-            seen_before: vec![week.previous().range(&zone)],
-            seen_of: None,
             zone,
             zone_name,
             terms: Terms { objective: 0.95 },
@@ -197,10 +196,10 @@ fn a_year_ends_within_its_week() {
 fn twelve_hours_without_sight_make_the_week_partial_and_compare_with_nothing() {
     let mut story = week("2025-W42", "UTC");
     let range = story.facts.week.range(&TimeZone::UTC);
-    story.facts.seen = vec![
+    story.facts.seen = Sight::Own(vec![
         range.start..range.start.plus_ms(60 * HOUR),
         range.start.plus_ms(72 * HOUR)..range.end,
-    ];
+    ]);
     story.boots(30, boot);
     story.boots_before(30, boot);
     let report = story.report();
@@ -520,7 +519,7 @@ fn a_fleet_s_silence_is_that_of_a_host() {
     let mut story = week("2025-W42", "UTC");
     let range = at("2025-10-13T00:00:00Z")..at("2025-10-20T00:00:00Z");
     let of = |host: &str| (host.to_owned(), vec![range.clone()]);
-    story.facts.seen_of = Some(BTreeMap::from([of("h1"), of("h2")]));
+    story.facts.seen = Sight::Fleet(BTreeMap::from([of("h1"), of("h2")]));
     story.facts.silences = vec![Silence {
         host: Some("h2".to_owned()),
         from: range.start,
@@ -530,4 +529,30 @@ fn a_fleet_s_silence_is_that_of_a_host() {
     assert_eq!(report.coverage.seconds.k, 156 * 3_600);
     let seen = |at: usize| report.hosts[at].seen.unwrap().k;
     assert_eq!((seen(0), seen(1)), (168 * 3_600, 156 * 3_600));
+}
+
+/// Whether it was the host's own controller, or that of one host of a fleet.
+#[test]
+fn a_silence_of_the_week_before_leaves_nothing_to_compare_with() {
+    let monday = at("2025-10-06T00:00:00Z");
+    let report = |host: Option<&str>, hours: i64| {
+        let mut story = week("2025-W42", "UTC");
+        story.boots(30, boot);
+        story.boots_before(30, boot);
+        story.facts.silences = vec![Silence {
+            host: host.map(str::to_owned),
+            from: monday,
+            to: monday.plus_ms(hours * HOUR),
+        }];
+        if let (Some(host), Sight::Own(seen)) = (host, story.facts.seen_before.clone()) {
+            story.facts.seen_before = Sight::Fleet(BTreeMap::from([(host.to_owned(), seen)]));
+        }
+        story.report()
+    };
+    for host in [None, Some("h1")] {
+        assert!(report(host, 1).total.change.is_some());
+        let silent = report(host, 12);
+        assert_eq!(silent.total.change, None);
+        assert!(silent.coverage.silences.is_empty(), "it was last week's");
+    }
 }
