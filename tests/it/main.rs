@@ -28,6 +28,7 @@ mod tree;
 
 mod analyze_later_versions;
 mod analyze_sample;
+mod fuzz;
 mod hostile;
 mod image;
 mod program;

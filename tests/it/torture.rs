@@ -3,7 +3,7 @@
 //! A failing seed is printed and plays the same script again: `SEED=… cargo test --test it torture`.
 
 mod desk;
-mod dice;
+pub(crate) mod dice;
 mod program;
 mod script;
 mod statements;

@@ -1,5 +1,8 @@
 //! The program as a person or a script calls it.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -18,6 +21,41 @@ fn audit(arguments: &[&str], images: &[&Path]) -> Output {
 
 fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The service has no more rights than its user: a file's permission decides, and no other is needed.
+#[test]
+fn whoever_may_read_the_file_may_audit_it_and_nobody_else() {
+    let tree = Tree::healthy();
+    let image = tree.image();
+    let folder = image.parent().unwrap();
+    let mode = |path: &Path, mode: u32| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    mode(folder, 0o755);
+    // Whoever has no rights may not reach where it was built.
+    let program = folder.join("bootwatch");
+    fs::copy(env!("CARGO_BIN_EXE_bootwatch"), &program).unwrap();
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    for (of_image, status, says) in [
+        (0o444, 0, "Everything is there"),
+        (0o000, 2, "readable for this user? (Permission denied"),
+    ] {
+        mode(&image, of_image);
+        let mut audit = Command::new(&program);
+        audit.args(["image", "audit"]).arg(&image).current_dir("/");
+        if is_root {
+            audit.uid(65_534).gid(65_534);
+        }
+        let output = audit.output().unwrap();
+        let said = format!(
+            "{}{}",
+            text(&output),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(said.contains(says), "{said}");
+        assert_eq!(output.status.code(), Some(status), "{said}");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Chance by a seed.
 
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         Dice(seed)
     }
 
@@ -16,13 +16,13 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(limit.max(1)).unwrap()).unwrap()
     }
 }
 
 /// The seed that `SEED` names, else another one in every run.
-pub(super) fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let named = std::env::var("SEED").ok();
     let seed = named.map(|seed| seed.parse().expect("SEED is a number"));
     seed.unwrap_or_else(|| u64::from(std::process::id()))
