@@ -14,6 +14,8 @@ use crate::notify::page::{Context, Page, Status};
 const VERSION: &str = "4";
 /// An end that has not come, as Go writes it.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
+/// The name of a test's one alert.
+const TEST: &str = "BootwatchTest";
 
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -121,14 +123,7 @@ pub(super) fn render(
         truncated_alerts: 0,
         status: page.status.as_str(),
         receiver,
-        group_labels: with_vm_type(
-            incident,
-            vec![
-                ("cause_family", incident.family.as_str().into()),
-                ("host", incident.host.as_str().into()),
-                ("incident", incident.key.as_str().into()),
-            ],
-        ),
+        group_labels: group_labels(incident, page),
         common_labels,
         common_annotations,
         external_url: leads_to,
@@ -137,13 +132,24 @@ pub(super) fn render(
     serde_json::to_vec(&payload).expect("strings and numbers always have a JSON form")
 }
 
+/// What all of the alerts have in common by being one group: each of them bears these.
+fn group_labels<'a>(incident: &'a Incident, page: &Page) -> Pairs<'a> {
+    let host = ("host", incident.host.as_str().into());
+    if page.is_test {
+        return Pairs(vec![("alertname", TEST.into()), host]);
+    }
+    let family = ("cause_family", incident.family.as_str().into());
+    let key = ("incident", incident.key.as_str().into());
+    with_vm_type(incident, vec![family, host, key])
+}
+
 /// An alert of no rule: it says that it is a test, and nothing that could be taken for an incident's.
 fn test<'a>(notification: &'a Notification, page: &'a Page) -> Alert<'a> {
     let host = notification.incident.host.as_str();
     Alert {
         status: page.status.as_str(),
         labels: Pairs(vec![
-            ("alertname", "BootwatchTest".into()),
+            ("alertname", TEST.into()),
             ("host", host.into()),
             ("severity", page.severity.as_str().into()),
             ("test", "true".into()),
@@ -155,7 +161,7 @@ fn test<'a>(notification: &'a Notification, page: &'a Page) -> Alert<'a> {
         starts_at: moment(page.starts_at),
         ends_at: page.ends_at.map_or_else(|| NO_TIME.to_owned(), moment),
         generator_url: "",
-        fingerprint: fingerprint(&[("alertname", "BootwatchTest"), ("host", host)]),
+        fingerprint: fingerprint(&[("alertname", TEST), ("host", host)]),
     }
 }
 

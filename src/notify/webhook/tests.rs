@@ -307,6 +307,27 @@ fn an_incident_keeps_its_key_and_its_alerts_fingerprints_to_the_end() {
 }
 
 #[test]
+fn what_is_said_of_a_group_holds_of_each_of_its_alerts() {
+    let sender = sender_of(settings("127.0.0.1:1".parse().unwrap()));
+    let tests = sender.render_test("controller-1", fixture::FIRST_BAD);
+    let told = story().into_iter().map(|one| sender.render(&one));
+    for message in tests.into_iter().chain(told) {
+        let payload: Value = serde_json::from_slice(&message.body).unwrap();
+        let group = payload["groupLabels"].as_object().unwrap();
+        let common = payload["commonLabels"].as_object().unwrap();
+        let alerts = payload["alerts"].as_array().unwrap();
+        assert!(!group.is_empty() && !alerts.is_empty());
+        for alert in alerts {
+            for (name, value) in group.iter().chain(common) {
+                assert_eq!(alert["labels"][name], *value, "{name} of {}", message.title);
+            }
+        }
+        let fires = alerts.iter().any(|alert| alert["status"] == "firing");
+        assert_eq!(payload["status"] == "firing", fires, "{}", message.title);
+    }
+}
+
+#[test]
 fn hostile_evidence_stays_text() {
     let hostile =
         "\"}],\"status\":\"resolved\",\"x\":[{\"\u{0}\u{1b}[2J\r\n</script>\u{2028}\\ \u{1f525}";
