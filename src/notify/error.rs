@@ -209,7 +209,7 @@ impl NotifyError {
     /// The receiver will refuse every message until a person corrects it, or its configuration.
     #[must_use]
     pub fn breaks_receiver(&self) -> bool {
-        let gone = matches!(self.fault(), Fault::Answered(404 | 410));
+        let gone = matches!(self.fault(), Fault::Answered(300..=399 | 404 | 410));
         matches!(self, NotifyError::Permanent { .. }) && (gone || self.trouble() == Trouble::Auth)
     }
 
@@ -238,6 +238,8 @@ mod tests {
             (Fault::Answered(403), true),
             (Fault::Answered(404), true),
             (Fault::Answered(410), true),
+            (Fault::Answered(301), true),
+            (Fault::Answered(307), true),
             (Fault::Replied(535), true),
             (Fault::Unusable("no STARTTLS"), true),
             (Fault::Answered(400), false),

@@ -105,7 +105,7 @@ async fn a_success_is_one() {
 #[tokio::test]
 async fn each_status_means_the_same_to_every_kind() {
     let table: &[(&str, bool, &str, bool)] = &[
-        ("302 Found", false, "client", false),
+        ("302 Found", false, "client", true),
         ("400 Bad", false, "client", false),
         ("401 No", false, "auth", true),
         ("403 No", false, "auth", true),
