@@ -534,7 +534,8 @@ impl Desk {
             return;
         }
         let in_digest = self.storm.holds(key);
-        if in_digest && news == News::None {
+        // What kept it back beside the digest, and is over, is not what keeps it back now.
+        if in_digest && news == News::None && before == Some(HeldBack::Storm) {
             return;
         }
         if !told.sent && (in_digest || !self.storm.is_calm(now)) {

@@ -189,6 +189,31 @@ fn a_digest_can_be_acknowledged_and_is_told_again() {
 }
 
 #[test]
+fn what_was_silenced_within_a_digest_is_told_by_it_again_after_the_silence() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 13);
+    story.pass(MINUTE);
+    story.silence(&["host=host-11"], 10 * MINUTE).unwrap();
+    assert!(story.desk.hides("011"));
+    story.done();
+    story.pass(11 * MINUTE);
+    let standing = |story: &Story| {
+        let view = story.desk.view(story.now);
+        let mut all = view.incidents.into_iter();
+        all.find(|one| one.incident.key == "011").unwrap().held
+    };
+    assert_eq!(standing(&story), Some(HeldBack::Storm));
+    assert!(!story.desk.hides("011"));
+    let said = story.done();
+    assert!(
+        said.iter().all(|one| !one.starts_with("firing")),
+        "the digest has told of it: {said:?}"
+    );
+    story.resolve("011");
+    assert!(!story.desk.kept_quiet("011"));
+}
+
+#[test]
 fn symptoms_are_in_no_digest() {
     let mut story = Story::new();
     many(&mut story, 0, 30);
