@@ -82,16 +82,13 @@ impl Recurring {
             true => date,
             false => date.tomorrow().ok()?,
         };
-        let moment = |date: Date, time: Time| {
-            let zoned = date
-                .to_datetime(time)
-                .to_zoned_datetime(self.zone.clone())
-                .ok()?;
-            Some(Timestamp(zoned.timestamp().as_millisecond()))
-        };
+        let moment =
+            |date: Date, time: Time| self.zone.to_ambiguous_timestamp(date.to_datetime(time));
+        let (from, to) = (moment(date, self.from), moment(end, self.to));
+        // Of an edge that comes twice the outer one.
         Some(Span {
-            from: moment(date, self.from)?,
-            to: moment(end, self.to)?,
+            from: Timestamp(from.compatible().ok()?.as_millisecond()),
+            to: Timestamp(to.later().ok()?.as_millisecond()),
         })
     }
 }
@@ -215,6 +212,13 @@ mod tests {
         assert_eq!(
             (autumn.from, autumn.to),
             (at("2025-10-26T00:00:00Z"), at("2025-10-26T02:00:00Z"))
+        );
+        // An end within it is the second one: whoever works until half past two still does when it is so again.
+        let within = window("Sun 01:00-02:30 Europe/Berlin rebuild");
+        let autumn = within.around(at("2025-10-26T01:15:00Z")).unwrap();
+        assert_eq!(
+            (autumn.from, autumn.to),
+            (at("2025-10-25T23:00:00Z"), at("2025-10-26T01:30:00Z"))
         );
         // 30 March 2025: 02:00 to 03:00 does not exist; 02:00 becomes 03:00, and nothing is left.
         assert_eq!(sunday.around(at("2025-03-30T01:00:00Z")), None);
