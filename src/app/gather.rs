@@ -33,6 +33,9 @@ const COMMIT_AFTER: Duration = Duration::from_secs(1);
 /// A boot is looked for among so many that wait for the same commit.
 const LATELY: usize = 32;
 
+/// So many boots that ended last are shown until the store has them.
+const SHOWN: usize = 50;
+
 /// Kinds of state in the store.
 pub(super) const SOURCE: &str = "source";
 pub(super) const READER: &str = "reader";
@@ -69,6 +72,10 @@ pub(super) struct Gather {
     place: Option<Place>,
     state: Vec<StateChange>,
     boots: Vec<BootRow>,
+    /// Those of the last batch: the keeper has them, and the store perhaps not yet.
+    handed: Vec<BootRow>,
+    /// Boots ended since somebody asked for the last ones.
+    more_ended: bool,
     notices: Vec<Arc<Notification>>,
     /// Incidents that are over, told or not.
     ended: Vec<Incident>,
@@ -114,6 +121,8 @@ impl Gather {
             place,
             state: Vec::new(),
             boots: Vec::new(),
+            handed: Vec::new(),
+            more_ended: false,
             notices: Vec::new(),
             ended: Vec::new(),
             operations: Vec::new(),
@@ -152,7 +161,16 @@ impl Gather {
             Some(known) => *known = row,
             None => self.boots.push(row),
         }
+        self.more_ended = true;
         self.touched();
+    }
+
+    /// The boots that ended last, the newest end first, where there are others than at the last asking.
+    pub(super) fn ended_lately(&mut self) -> Option<impl Iterator<Item = &BootRow>> {
+        std::mem::take(&mut self.more_ended).then(|| {
+            let all = self.handed.iter().chain(&self.boots);
+            all.rev().take(SHOWN)
+        })
     }
 
     pub(super) fn notify(&mut self, notification: Arc<Notification>) {
@@ -269,6 +287,9 @@ impl Gather {
             existing,
             own,
         } = machines;
+        if !self.boots.is_empty() {
+            self.handed = self.boots[self.boots.len().saturating_sub(SHOWN)..].to_vec();
+        }
         let mut batch = Batch {
             state: std::mem::take(&mut self.state),
             boots: std::mem::take(&mut self.boots),
@@ -435,5 +456,35 @@ mod tests {
             .map(|row| row.detail.late_marks)
             .collect();
         assert_eq!(late, [7, 0]);
+    }
+
+    #[test]
+    fn boots_that_ended_lately_are_shown_before_and_while_the_keeper_has_them() {
+        let mut scene = Scene::new();
+        let end = |scene: &mut Scene, number: u128| {
+            let boot = Boot::new(Some(VmId(number)), Provenance::default(), Timestamp(0));
+            scene.gather.boot(&boot, false);
+        };
+        let shown = |scene: &mut Scene| -> Option<Vec<Option<VmId>>> {
+            let lately = scene.gather.ended_lately()?;
+            Some(lately.map(|row| row.vm).collect())
+        };
+        assert_eq!(shown(&mut scene), None);
+        end(&mut scene, 1);
+        assert_eq!(shown(&mut scene), Some(vec![Some(VmId(1))]));
+        assert!(scene.hand_over(false).0, "it goes with the notification");
+        assert_eq!(shown(&mut scene), None, "nothing is new");
+        for number in 2..=60 {
+            end(&mut scene, number);
+        }
+        let lately = shown(&mut scene).unwrap_or_default();
+        assert_eq!(lately.len(), SHOWN);
+        assert_eq!(lately.first(), Some(&Some(VmId(60))));
+        end(&mut scene, 61);
+        assert_eq!(
+            scene.gather.handed.len(),
+            1,
+            "the handed one is still known"
+        );
     }
 }

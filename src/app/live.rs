@@ -15,7 +15,7 @@ use crate::core::event::{Timestamp, VmType};
 use crate::core::finding::Finding;
 use crate::core::state::{Source, Weight};
 use crate::web::{
-    BootLine, ChannelNow, FindingLine, ImageNow, KindNow, Live, MOST_FLYING, MOST_NAMED,
+    BootFull, BootLine, ChannelNow, FindingLine, ImageNow, KindNow, Live, MOST_FLYING, MOST_NAMED,
 };
 
 /// A busy log is hardly ever read to its end; it is behind only after a few of these.
@@ -64,6 +64,7 @@ pub(super) struct Standing<'a> {
     pub(super) log_newest: Option<Timestamp>,
     pub(super) log_note: String,
     pub(super) tracker: &'a Tracker,
+    pub(super) ended: Arc<[BootFull]>,
     pub(super) engine: &'a Engine,
     pub(super) existing: Option<&'a Existing>,
     pub(super) image: Option<Arc<ImageNow>>,
@@ -78,6 +79,7 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
         log_newest,
         log_note,
         tracker,
+        ended,
         engine,
         existing,
         image,
@@ -134,6 +136,7 @@ pub(super) fn of(known: &Known, standing: Standing<'_>) -> Live {
                 ..line(boot, &known.host)
             })
             .collect(),
+        ended,
         alerts: engine.alerts().collect(),
         image,
         channels: health

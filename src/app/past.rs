@@ -207,7 +207,8 @@ impl Past for StorePast {
     }
 }
 
-fn full(row: BootRow) -> BootFull {
+/// All that a row tells.
+pub(super) fn full(row: BootRow) -> BootFull {
     let diagnosis = diagnosis::alone(&record(&row), row.ended_at.unwrap_or(row.started_at));
     let detail = row.detail;
     BootFull {

@@ -207,7 +207,7 @@ fn line(boot: &BootLine) -> Value {
 }
 
 async fn boot(Shared(site): Known, Path(id): Path<String>) -> Response {
-    match site.past().boot(id).await {
+    match site.boot(&id).await {
         Ok(Some(boot)) => said(&full(&boot)),
         Ok(None) => problem(StatusCode::NOT_FOUND, "no such boot in the store"),
         Err(why) => unread(&why),

@@ -34,6 +34,8 @@ pub struct Live {
     pub kinds: Vec<KindNow>,
     /// Boots in flight, oldest first, at most [`MOST_FLYING`].
     pub flying: Vec<BootLine>,
+    /// Boots that ended last, the newest end first: the store may not have them yet.
+    pub ended: Arc<[BootFull]>,
     pub alerts: Vec<AlertView>,
     pub image: Option<Arc<ImageNow>>,
     pub channels: Vec<ChannelNow>,

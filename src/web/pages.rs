@@ -48,7 +48,7 @@ pub(super) use system::OfZone;
 pub(super) use text::{line as line_of, rfc3339};
 
 use super::Faces;
-use super::model::{Cell, Live, Past, Unread, Words};
+use super::model::{BootFull, Cell, Live, Past, Unread, Words};
 use crate::clock;
 use crate::core::alert::Incident;
 use crate::core::desk::View;
@@ -213,6 +213,20 @@ impl Site {
 
     pub(super) fn past(&self) -> &dyn Past {
         &*self.faces.past
+    }
+
+    /// A boot that has ended: the store's, or one of the last, which it may not have yet, or cannot tell of.
+    pub(super) async fn boot(&self, boot_id: &str) -> Result<Option<BootFull>, Unread> {
+        let past = self.past().boot(boot_id.to_owned()).await;
+        if let Ok(Some(boot)) = past {
+            return Ok(Some(boot));
+        }
+        let live = self.faces.live.borrow();
+        let mut ended = live.ended.iter();
+        match ended.find(|boot| boot.line.boot_id == boot_id) {
+            Some(boot) => Ok(Some(boot.clone())),
+            None => past,
+        }
     }
 
     fn whole(&self, title: &str, at: &str, body: impl FnOnce(&Page<'_>) -> Markup) -> String {

@@ -21,12 +21,11 @@ pub(super) async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let past = site.past().boot(id.clone()).await;
+    let past = site.boot(&id).await;
     if let Ok(Some(boot)) = &past {
         let html = site.whole(&title(&boot.line), "/boots", |page| body(page, boot));
         return page(html, &headers);
     }
-    // The store has boots that have ended.
     let flying = site.with_page(|page| {
         let mut flying = page.live.flying.iter();
         flying.find(|boot| boot.boot_id == id).cloned()
@@ -41,8 +40,7 @@ pub(super) async fn one(
             StatusCode::NOT_FOUND,
             "/boots",
             "No such boot",
-            "It is not in the store. One that ended just now is within seconds, if the store can be written; one that is \
-             older than store.keep_boots is no more.",
+            "It is neither in flight nor in the store: it never was, or it is older than store.keep_boots.",
         ),
         (None, Err(why)) => unread(&site, "/boots", &why),
     }

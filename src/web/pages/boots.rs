@@ -185,13 +185,35 @@ pub(super) async fn list(
                     false => Vec::new(),
                 };
                 let more = boots.len() >= usize::from(limit);
-                shown.extend(boots.iter().cloned());
+                let ended = page.live.ended.iter().map(|boot| &boot.line);
+                shown.extend(match is_first && asked.is_plain() {
+                    true => with_lately(boots, ended, more),
+                    false => boots,
+                });
                 body(page, &asked, &shown, more, None)
             });
             page(html, &headers)
         }
         Err(why) => unread(&site, "/boots", &why),
     }
+}
+
+/// The store's boots, and among them those that ended so lately that it does not have them yet. `more`: the store has more
+/// than these, which are for a later page.
+fn with_lately<'a>(
+    stored: Vec<BootLine>,
+    lately: impl Iterator<Item = &'a BootLine>,
+    more: bool,
+) -> Vec<BootLine> {
+    let oldest = stored.last().filter(|_| more).map(|boot| boot.started_at);
+    let unknown = |line: &&BootLine| {
+        let known = stored.iter().any(|boot| boot.boot_id == line.boot_id);
+        !known && oldest.is_none_or(|oldest| line.started_at > oldest)
+    };
+    let mut all: Vec<BootLine> = lately.filter(unknown).cloned().collect();
+    all.extend(stored);
+    all.sort_by_key(|boot| std::cmp::Reverse(boot.started_at));
+    all
 }
 
 impl Asked {
@@ -241,7 +263,7 @@ fn body(
 
 pub(super) fn table(page: &Page<'_>, boots: &[BootLine]) -> Markup {
     html! {
-        table.stack {
+        table.stack.three {
             thead {
                 tr {
                     th scope="col" { "boot" } th scope="col" { "began" } th scope="col" { "kind" } th scope="col" { "outcome" }
@@ -253,10 +275,10 @@ pub(super) fn table(page: &Page<'_>, boots: &[BootLine]) -> Markup {
                     tr {
                         th scope="row" { (outcome::name(boot)) }
                         td { (page.moment(boot.started_at)) }
-                        td.wide-only { (boot.vm_type.spoken()) }
+                        td { (boot.vm_type.spoken()) }
                         td { (outcome::mark(boot.outcome)) }
                         td.full { @if let Some(failure) = boot.failure { (why(boot, failure)) } }
-                        td.num.wide-only { (took(page, boot)) }
+                        td.num { (took(page, boot)) }
                     }
                 }
             }
@@ -314,6 +336,33 @@ fn choice<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn boots_that_the_store_does_not_have_yet_are_among_its_own_once() {
+        let line = |boot_id: &str, at: i64| BootLine {
+            boot_id: boot_id.to_owned(),
+            vm: None,
+            session: None,
+            vm_type: VmType::Browser,
+            origin: Origin::User,
+            outcome: Some(Outcome::Failed),
+            failure: None,
+            failed_stage: None,
+            started_at: Timestamp(at),
+            ended_at: None,
+            ready_ms: None,
+            image: None,
+        };
+        let stored = || vec![line("d", 40), line("b", 20)];
+        let ended = [line("c", 30), line("b", 20), line("a", 10)];
+        let told = |more| -> Vec<String> {
+            let all = with_lately(stored(), ended.iter(), more);
+            all.into_iter().map(|line| line.boot_id).collect()
+        };
+        assert_eq!(told(false), ["d", "c", "b", "a"]);
+        // The next page has what began before.
+        assert_eq!(told(true), ["d", "c", "b"]);
+    }
 
     #[test]
     fn a_query_is_understood_or_says_what_to_write() {

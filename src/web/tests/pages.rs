@@ -1,8 +1,8 @@
 //! The pages in bytes: tags, events, forms, and what is answered where nothing is known.
 
-use super::super::model::BootLine;
+use super::super::model::{BootFull, BootLine};
 use super::*;
-use crate::core::event::{Origin, Timestamp, VmType};
+use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::inventory::Addresses;
 use crate::core::state::{Source, Weight};
@@ -119,10 +119,9 @@ async fn the_pool_is_told_with_each_number_at_its_word() {
     assert!(answer.contains(told), "{answer}");
 }
 
-#[tokio::test]
-async fn a_boot_in_flight_has_its_page_and_says_that_it_is() {
-    let now = crate::clock::now();
-    let line = BootLine {
+/// A boot that has not ended.
+fn begun(started_at: Timestamp) -> BootLine {
+    BootLine {
         boot_id: "b-1".to_owned(),
         vm: Some("vm-<1>".to_owned()),
         session: None,
@@ -131,11 +130,54 @@ async fn a_boot_in_flight_has_its_page_and_says_that_it_is() {
         outcome: None,
         failure: None,
         failed_stage: None,
-        started_at: now.plus_ms(-90_000),
+        started_at,
         ended_at: None,
         ready_ms: None,
         image: None,
+    }
+}
+
+#[tokio::test]
+async fn a_boot_that_ended_a_moment_ago_is_told_whole_before_the_store_has_it() {
+    let now = crate::clock::now();
+    let ended = BootFull {
+        line: BootLine {
+            outcome: Some(Outcome::Failed),
+            failure: Some(Failure::AgentRefused),
+            ended_at: Some(now),
+            ..begun(now.plus_ms(-90_000))
+        },
+        ip: None,
+        stages: Vec::new(),
+        attempts: Vec::new(),
+        ladder: Vec::new(),
+        limits: None,
+        injected: false,
+        error: None,
+        evidence: vec!["a line <of> trouble".to_owned()],
+        marks: Vec::new(),
+        console: Vec::new(),
+        maintenance: false,
+        build: None,
+        diagnosis: None,
     };
+    let live = Live {
+        at: Some(now),
+        ended: Arc::new([ended]),
+        ..Live::default()
+    };
+    let page = page_of(live.clone(), "/boots/b-1").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(page.contains("<strong>agent_refused</strong>"), "{page}");
+    assert!(page.contains("a line &lt;of&gt; trouble"), "{page}");
+    let json = page_of(live, "/api/v1/boots/b-1").await;
+    assert!(json.contains("\"failure\":\"agent_refused\""), "{json}");
+}
+
+#[tokio::test]
+async fn a_boot_in_flight_has_its_page_and_says_that_it_is() {
+    let now = crate::clock::now();
+    let line = begun(now.plus_ms(-90_000));
     let live = Live {
         at: Some(now),
         flying: vec![line],
