@@ -51,7 +51,7 @@ fn body(page: &Page<'_>, done: &operate::Done) -> Markup {
         section.card id="alerts" aria-label="Every rule's state" data-live {
             @if page.live.alerts.is_empty() { p.soft { "Nothing was judged yet." } }
             @else {
-                table.stack {
+                table.stack.three {
                     thead { tr { th scope="col" { "rule" } th scope="col" { "about" } th scope="col" { "severity" } th scope="col" { "state" } th scope="col" { "since" } } }
                     tbody { @for alert in sorted(page) { (row(page, alert)) } }
                 }
@@ -99,7 +99,7 @@ fn row(page: &Page<'_>, alert: &AlertView) -> Markup {
         tr {
             th scope="row" { (alert.rule.as_str()) }
             td { (alert.subject.as_str()) }
-            td.wide-only { (alert.severity.as_str()) }
+            td { (alert.severity.as_str()) }
             td { (mark(alert)) }
             td { @if let Some(at) = alert.fired_at { (page.moment(at)) } }
         }

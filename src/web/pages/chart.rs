@@ -1,4 +1,7 @@
 //! Drawings: bars that stretch with their place, words beside them in HTML, so that letters keep their size on a phone.
+//!
+//! Outcomes differ by more than their hue, for eyes and printers that do not tell red from green: what is ready is plain
+//! and what failed is striped and far from it in lightness; the others are hollow, each with an outline of its own.
 
 use maud::{Markup, html};
 
@@ -11,10 +14,15 @@ pub(super) struct Bar {
     pub(super) parts: Vec<Part>,
 }
 
+/// The class of what failed.
+pub(super) const FAILED: &str = "c-failed";
 const WIDTH: u64 = 1_000;
 const HEIGHT: u64 = 100;
 /// A part that is there is so high at least.
 const LEAST: f64 = 1.5;
+
+/// The stripes of what failed are so far from each other.
+const STRIPE: f64 = 6.0;
 
 /// Stacked bars on one scale; `about` is what they say in words. A bar without anything is a grey mark on the ground.
 pub(super) fn bars(bars: &[Bar], about: &str) -> Markup {
@@ -30,13 +38,26 @@ pub(super) fn bars(bars: &[Bar], about: &str) -> Markup {
                         rect.c-none x=(figure(x + step * 0.1)) y="96" width=(figure(step * 0.8)) height="4" {}
                     }
                     @for (class, from, height) in stacked(&bar.parts, most) {
-                        rect class=(class) x=(figure(x + step * 0.1)) y=(figure(HEIGHT as f64 - from - height))
+                        @let top = HEIGHT as f64 - from - height;
+                        rect class=(class) x=(figure(x + step * 0.1)) y=(figure(top))
                             width=(figure(step * 0.8)) height=(figure(height)) {}
+                        @if class == FAILED { (stripes(x + step * 0.1, step * 0.8, top, height)) }
                     }
                 }
             }
         }
     }
+}
+
+/// Lines across a part, which a stretched drawing leaves lines; none where it is too low for one.
+fn stripes(left: f64, width: f64, top: f64, height: f64) -> Markup {
+    let (width, mut path) = (figure(width), String::new());
+    let mut at = top + STRIPE / 2.0;
+    while at + 1.0 < top + height {
+        path += &format!("M{} {}h{width}", figure(left), figure(at));
+        at += STRIPE;
+    }
+    html! { @if !path.is_empty() { path.c-stripes d=(path) {} } }
 }
 
 fn total(bar: &Bar) -> u64 {
@@ -99,7 +120,12 @@ pub(super) fn meter(class: &str, share: f64, about: &str) -> Markup {
 
 /// A small square of a legend.
 pub(super) fn swatch(class: &str) -> Markup {
-    html! { svg viewBox="0 0 10 10" aria-hidden="true" focusable="false" { rect class=(class) width="10" height="10" rx="2" {} } }
+    html! {
+        svg viewBox="0 0 10 10" aria-hidden="true" focusable="false" {
+            rect class=(class) width="10" height="10" rx="2" {}
+            @if class == FAILED { path.c-stripes d="M0 3.3h10M0 6.7h10" {} }
+        }
+    }
 }
 
 fn figure(value: f64) -> String {
@@ -136,6 +162,22 @@ mod tests {
         assert!(drawn.contains(r#"aria-label="three""#));
         assert!(drawn.contains("c-none"), "no boot is told from few");
         assert!(drawn.contains(r#"height="1.5""#) && drawn.contains(r#"height="100""#));
+    }
+
+    #[test]
+    fn what_failed_is_striped_within_its_part_and_in_the_legend() {
+        let of = |class| Bar {
+            label: String::new(),
+            parts: vec![("c-ready", 4), (class, 1)],
+        };
+        let drawn = bars(&[of(FAILED)], "one").into_string();
+        // The part is from 0 to 20.
+        let path = r#"d="M100 3h800M100 9h800M100 15h800""#;
+        assert!(drawn.contains(path), "{drawn}");
+        assert!(!bars(&[of("c-lost")], "one").into_string().contains("path"));
+        assert!(swatch(FAILED).into_string().contains("c-stripes"));
+        // One that can just be seen is too low for a stripe, and stays whole.
+        assert_eq!(stripes(0.0, 8.0, 98.5, LEAST).into_string(), "");
     }
 
     #[test]

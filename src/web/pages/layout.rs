@@ -64,7 +64,7 @@ pub(super) fn whole(page: &Page<'_>, title: &str, at: &str, body: Markup) -> Str
                     div {
                         a.brand href="/" {
                             span id="brand" class={ "s-" (state.as_str()) } data-live { span.dot {} span.away { "state: " (state.as_str()) } }
-                            "bootwatch " span.host { (host) }
+                            b { "bootwatch" } " " span.host { (host) }
                         }
                         nav aria-label="Sections" {
                             ul {

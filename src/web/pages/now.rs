@@ -379,6 +379,14 @@ fn flying(page: &Page<'_>) -> Markup {
     }
 }
 
+/// The parts of a day's bar from the ground up: the class that colours each, and its word.
+const DAY_PARTS: [(&str, &str); 4] = [
+    ("c-ready", "ready"),
+    (chart::FAILED, "failed"),
+    ("c-lost", "lost"),
+    ("c-maintained", "under maintenance"),
+];
+
 /// A day's name and how its boots ended.
 struct DayBar {
     name: String,
@@ -440,21 +448,32 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
                     day.name, day.ready, day.failed, day.lost
                 ),
             },
-            parts: vec![
-                ("c-ready", day.ready),
-                ("c-failed", day.failed),
-                ("c-lost", day.lost),
-                ("c-maintained", day.maintained),
-            ],
+            parts: DAY_PARTS
+                .iter()
+                .map(|(class, _)| *class)
+                .zip([day.ready, day.failed, day.lost, day.maintained])
+                .collect(),
         })
         .collect();
     let silent = days.iter().filter(|day| !day.is_known()).count();
     let failed: u64 = days.iter().map(|day| day.failed).sum();
     let all: u64 = days.iter().map(|day| day.ready + day.failed).sum();
-    let about = format!(
-        "Boots by day: {failed} of {all} failed in 30 days; on {} nothing is known.",
-        count(silent as u64, "day")
-    );
+    let about = match days.len() - silent {
+        0 => "No boot in 30 days, so nothing is known.".to_owned(),
+        _ => format!(
+            "Boots by day: {failed} of {all} failed in 30 days; on {} nothing is known.",
+            count(silent as u64, "day")
+        ),
+    };
+    let parts = || bars.iter().flat_map(|bar| &bar.parts);
+    let totals: Vec<(&str, &str, u64)> = DAY_PARTS
+        .iter()
+        .map(|(class, word)| {
+            let of_class = parts().filter(|(part, _)| part == class);
+            (*class, *word, of_class.map(|(_, boots)| boots).sum())
+        })
+        .filter(|(_, _, boots)| *boots > 0)
+        .collect();
     html! {
         h2 id="h-days" { "30 days" }
         @if month.is_unread {
@@ -465,6 +484,7 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
             @for place in [0, 10, 20] { span { (days.get(place).map_or("", |day| day.name.as_str())) } }
             span { "today" }
         }
+        ul.legend { @for (class, word, boots) in totals { li { (chart::swatch(class)) (boots) " " (word) } } }
         p.small.soft { (about) }
     }
 }

@@ -173,7 +173,7 @@ fn archive(page: &Page<'_>, reports: &[ReportLine]) -> Markup {
     html! {
         h1 { "Reports" }
         section.card id="reports" aria-label="Weekly reports" data-live {
-            @if reports.is_empty() { p.soft { "No report is in the archive yet." } }
+            @if reports.is_empty() { p.soft { "No report is in the archive yet: the one of each week is kept where " code { "report.schedule" } " says when it is made. " code { "bootwatch report" } " makes one now." } }
             ul.plain.list {
                 @for report in reports {
                     li { a.title href=(address(report, reports)) { "Week " (report.week) } p.small { (report.headline) }

@@ -17,14 +17,15 @@ pub(in crate::web) fn rfc3339(at: Timestamp) -> String {
         .to_string()
 }
 
-/// The time of day, with the date where it is another day than today.
+/// The time of day, with the date where it is another day than today, and the year where it is another one.
 pub(super) fn clock(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let (Some(then), Some(today)) = (zoned(at, zone), zoned(now, zone)) else {
         return "unknown".to_owned();
     };
-    let form = match then.date() == today.date() {
-        true => "%H:%M:%S",
-        false => "%b %-d, %H:%M",
+    let form = match (then.date() == today.date(), then.year() == today.year()) {
+        (true, _) => "%H:%M:%S",
+        (false, true) => "%b %-d, %H:%M",
+        (false, false) => "%b %-d %Y, %H:%M",
     };
     then.strftime(form).to_string()
 }
@@ -109,6 +110,20 @@ fn is_direction(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_says_the_day_and_the_year_that_are_not_todays() {
+        let at = |text: &str| Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+        let now = at("2026-01-05T12:00:00Z");
+        for (then, told) in [
+            ("2026-01-05T11:22:33Z", "11:22:33"),
+            ("2026-01-04T11:22:33Z", "Jan 4, 11:22"),
+            ("2025-12-31T23:22:33Z", "Dec 31 2025, 23:22"),
+            ("2024-01-05T12:00:00Z", "Jan 5 2024, 12:00"),
+        ] {
+            assert_eq!(clock(at(then), now, &TimeZone::UTC), told);
+        }
+    }
 
     #[test]
     fn lengths_and_shares_are_short_and_never_say_more_than_is_so() {
