@@ -1,7 +1,9 @@
 //! The report's charts, drawn by plotters: as SVG for a page and as PNG for a mail, by the same strokes.
 //!
 //! Every chart has a sentence that says what it shows, for whoever cannot see it. Colours are told apart without their
-//! hue, too: what is good is dark, what is bad is warm and lighter, what is compared with is grey.
+//! hue, too: what is good is dark, what is bad is warm and three times as light, what is compared with is grey; where good
+//! and bad stand on each other, what is bad is striped. A page may put colours of its own in the place of these, such as
+//! for the dark: `report.css` names them.
 
 use std::sync::Once;
 
@@ -19,7 +21,7 @@ use crate::core::report::sample::Quantile;
 use crate::core::report::share::Share;
 use crate::core::report::{EDGES, Report};
 
-const GOOD: RGBColor = RGBColor(0x1f, 0x5f, 0x8b);
+const GOOD: RGBColor = RGBColor(0x16, 0x4a, 0x6e);
 const BAD: RGBColor = RGBColor(0xd9, 0x7a, 0x2b);
 const BEFORE: RGBColor = RGBColor(0xb8, 0xc0, 0xc8);
 const BLIND: RGBColor = RGBColor(0xe6, 0xe6, 0xe6);
@@ -30,6 +32,8 @@ const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 const FONT: &[u8] = include_bytes!("assets/dejavu-sans-subset.ttf");
 const SIZE: f64 = 13.0;
 const WIDTH: u32 = 640;
+/// From stripe to stripe of what is bad.
+const STRIPE: usize = 6;
 /// Rows of a chart of causes.
 const ROWS: usize = 8;
 
@@ -113,7 +117,7 @@ fn days(report: &Report) -> Option<Chart> {
     let columns = columns.collect();
     Some(Chart {
         name: "days",
-        title: "Browser boots that became ready, by day",
+        title: "Browser boots by day: whole is ready, striped failed, grey not seen",
         says: format!("Ready browser boots by day: {}.", said.join(", ")),
         shape: Shape::Columns(columns),
     })
@@ -377,6 +381,14 @@ fn draw_columns<B: DrawingBackend>(area: &DrawingArea<B, Shift>, columns: &[Colu
         for (share, colour) in &column.parts {
             let to = at - part(bottom - top, *share);
             area.draw(&Rectangle::new([(left, to), (right, at)], colour.filled()))?;
+            if *colour == BAD {
+                for line in (to + 3..at - 1).step_by(STRIPE) {
+                    area.draw(&Rectangle::new(
+                        [(left, line), (right, line + 1)],
+                        PAPER.filled(),
+                    ))?;
+                }
+            }
             at = to;
         }
         area.draw(&Rectangle::new(
@@ -460,6 +472,34 @@ fn encoded(buffer: &[u8], width: u32, height: u32) -> Vec<u8> {
         Err(error) => {
             tracing::error!(%error, "a picture cannot be encoded");
             Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The contrast of two colours, as WCAG 2 has it.
+    fn contrast(a: RGBColor, b: RGBColor) -> f64 {
+        let light = |RGBColor(red, green, blue): RGBColor| {
+            let [red, green, blue] = [red, green, blue].map(|part| {
+                let part = f64::from(part) / 255.0;
+                match part <= 0.040_45 {
+                    true => part / 12.92,
+                    false => ((part + 0.055) / 1.055).powf(2.4),
+                }
+            });
+            0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05
+        };
+        let (a, b) = (light(a), light(b));
+        a.max(b) / a.min(b)
+    }
+
+    #[test]
+    fn ready_and_failed_are_told_apart_from_each_other_and_the_paper_by_lightness() {
+        for (a, b) in [(GOOD, BAD), (GOOD, PAPER), (BAD, PAPER)] {
+            assert!(contrast(a, b) >= 3.0, "{a:?} {b:?} {}", contrast(a, b));
         }
     }
 }

@@ -79,7 +79,7 @@ fn head(report: &Report, voice: &Voice) -> Markup {
             p.headline { (words::headline(report)) }
             @if report.coverage.partial {
                 p.partial role="note" {
-                    "Partial: all sources were fresh for " (words::count(report.coverage.seconds)) " seconds of the week. "
+                    "Partial: all sources were fresh for " (words::fresh(report)) " of the week. "
                     "Gaps are listed below; last shown until " (voice.time(report.to)) "."
                 }
             }

@@ -161,6 +161,23 @@ fn a_golden_week_gives_the_same_bytes() {
 }
 
 #[test]
+fn every_colour_of_a_chart_has_one_for_the_dark() {
+    let css = include_str!("assets/report.css");
+    let page = html(&golden(), &voice());
+    let mut charts = page.split("<svg").skip(1);
+    let fills = charts.by_ref().flat_map(|chart| {
+        let chart = chart.split("</svg>").next().unwrap_or_default();
+        let fills = chart.split("fill=\"").skip(1);
+        fills.filter_map(|rest| rest.split('"').next())
+    });
+    let fills: std::collections::BTreeSet<&str> = fills.collect();
+    assert!(fills.len() >= 5, "{fills:?}");
+    for fill in fills {
+        assert!(css.contains(&format!(".chart [fill=\"{fill}\"]")), "{fill}");
+    }
+}
+
+#[test]
 fn a_mail_stays_below_the_size_at_which_it_is_clipped_and_brings_its_pictures() {
     let letter = letter(&golden(), &voice());
     assert!(letter.html.len() < 100_000 && letter.text.len() < 100_000);

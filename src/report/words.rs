@@ -135,7 +135,7 @@ pub(super) fn change(change: Option<Change>) -> Option<String> {
             change.interval.high * 100.0
         ),
         false => format!(
-            "not told apart from last week's {} by chance",
+            "no more than chance away from last week's {}",
             value(change.before)
         ),
     })
@@ -295,6 +295,17 @@ pub(super) fn budget(report: &Report) -> String {
         )
     });
     used + &left + &pace
+}
+
+/// For how long all sources were fresh.
+pub(super) fn fresh(report: &Report) -> String {
+    let seconds = report.coverage.seconds;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds of a week are far below 2^53"
+    )]
+    let told = length(seconds.k as f64);
+    format!("{told} ({})", value(seconds))
 }
 
 /// Whether bootwatch watched all the week: what it read as history, or never, paged nobody whatever it held.
