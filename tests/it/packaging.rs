@@ -1,5 +1,6 @@
 //! What is installed beside the program: the unit, its hardening, completions and manual, the package's list.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -68,6 +69,61 @@ fn the_unit_names_what_the_program_and_the_package_have() {
     ] {
         assert!(manifest.contains(file), "the package lacks {file}");
     }
+}
+
+/// Where the package's documents lie.
+const DOCUMENTS: &str = "usr/share/doc/bootwatch/";
+
+/// The tracked files that the package puts beside its documents, by their place there.
+fn packaged() -> BTreeSet<String> {
+    let manifest = tree::read("Cargo.toml");
+    let assets = manifest.lines().filter_map(|line| {
+        let (source, rest) = line.trim().strip_prefix("[\"")?.split_once("\", \"")?;
+        let (to, _) = rest.split_once('"')?;
+        Some((source, to.strip_prefix(DOCUMENTS)?))
+    });
+    let files = tree::files();
+    let mut placed = BTreeSet::new();
+    for (source, to) in assets {
+        let (folder, name) = source.rsplit_once('/').unwrap_or(("", source));
+        let (begins, ends) = name.split_once('*').unwrap_or((name, ""));
+        for file in &files {
+            let (its_folder, its_name) = file.rsplit_once('/').unwrap_or(("", file));
+            let fits = its_name.starts_with(begins) && its_name.ends_with(ends);
+            if its_folder == folder && fits {
+                placed.insert(format!("{to}{its_name}"));
+            }
+        }
+    }
+    placed
+}
+
+#[test]
+fn a_link_of_a_packaged_document_leads_to_a_packaged_file() {
+    let packaged = packaged();
+    assert!(packaged.contains("README.md") && packaged.contains("docs/pages.md"));
+    let mut broken = Vec::new();
+    for document in packaged.iter().filter(|path| path.ends_with(".md")) {
+        let folder = Path::new(document).parent().unwrap_or(Path::new(""));
+        for link in tree::read(document).split("](").skip(1) {
+            let link = link.split([')', ' ', '#']).next().unwrap_or_default();
+            if link.is_empty() || link.contains(':') {
+                continue;
+            }
+            let mut at = folder.to_owned();
+            for part in Path::new(link) {
+                match part.to_str() {
+                    Some("..") => drop(at.pop()),
+                    _ => at.push(part),
+                }
+            }
+            let at = at.to_string_lossy();
+            if !packaged.contains(&*at) {
+                broken.push(format!("{document}: {at}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
