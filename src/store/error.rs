@@ -138,11 +138,13 @@ pub struct StoreError {
 
 const FOLDER: &str = "it is a folder; name a file in it (store.path)";
 const NOWHERE: &str = "its folder is not there and cannot be made; correct store.path";
+const GONE: &str =
+    "it is not there; put it back, or start bootwatch anew, which begins a new one (store.path)";
 /// What a store's path names that is there, and neither a file nor a folder.
 pub(super) const NO_FILE: &str = "it is no regular file; name one (store.path)";
 
 /// What is wrong with a path at which there can be no store.
-fn misplaced(path: &Path, cause: &Cause) -> Option<&'static str> {
+fn misplaced(action: &str, path: &Path, cause: &Cause) -> Option<&'static str> {
     match (path.metadata(), cause) {
         (Ok(facts), _) if facts.is_dir() => Some(FOLDER),
         (Ok(facts), _) if !facts.is_file() => Some(NO_FILE),
@@ -153,6 +155,12 @@ fn misplaced(path: &Path, cause: &Cause) -> Option<&'static str> {
             ) =>
         {
             Some(NOWHERE)
+        }
+        // Who only reads makes no file, and SQLite says no more than that it cannot be opened.
+        (Err(error), Cause::Sql(_))
+            if action == "read" && error.kind() == io::ErrorKind::NotFound =>
+        {
+            Some(GONE)
         }
         _ => None,
     }
@@ -165,7 +173,7 @@ impl StoreError {
             action,
             path: path.to_owned(),
             kind: cause.kind(),
-            place: misplaced(path, &cause),
+            place: misplaced(action, path, &cause),
             cause,
         }
     }

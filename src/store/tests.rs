@@ -260,6 +260,18 @@ async fn a_boot_that_changes_stays_one_boot() {
 }
 
 #[tokio::test]
+async fn who_reads_a_store_that_is_gone_hears_that_and_nothing_of_rights() {
+    let folder = folder();
+    let path = folder.path().join("gone.db");
+    let Err(error) = History::open(&path).await else {
+        panic!("there is no store to read");
+    };
+    let said = error.to_string();
+    assert!(said.contains("gone.db: it is not there"), "{said}");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn a_range_is_read_page_by_page_and_in_order() {
     let folder = folder();
     let mut store = open(folder.path()).await.store;
