@@ -71,9 +71,10 @@ pub(super) fn incidents(answer: &Value, out: &mut dyn Write) -> std::io::Result<
     for incident in all(answer, "incidents") {
         writeln!(
             out,
-            "{}  {} since {}, {} on {}{}",
+            "{}  {} since {} (fired {}), {} on {}{}",
             word(incident, "id"),
             word(incident, "severity"),
+            at(incident, "first_bad_at"),
             at(incident, "fired_at"),
             word(incident, "subject"),
             word(incident, "host"),
@@ -235,14 +236,15 @@ mod tests {
     fn an_incident_is_told_with_when_what_why_and_who() {
         let answer = json!({ "incidents": [{
             "id": "05dbae7e", "host": "h\u{1b}[1", "subject": "browser", "cause": "agent_refused", "severity": "page",
-            "rules": ["BootFailureRate", "BootBudgetBurn"], "fired_at": "2025-10-18T18:24:53.12Z",
+            "rules": ["BootFailureRate", "BootBudgetBurn"],
+            "first_bad_at": "2025-10-18T18:15:07.12Z", "fired_at": "2025-10-18T18:24:53.12Z",
             "diagnosis": { "verdict": "x", "ranked": [{ "meaning": "the agent is not there", "chance": 0.98 }] },
             "acknowledged": { "author": "ada", "at": "2025-10-18T18:30:00Z", "note": "rolling back" },
             "held": { "why": "silenced", "by": "3" }, "told": false,
         }]});
         assert_eq!(
             told(incidents, &answer),
-            "05dbae7e  page since 2025-10-18 18:24:53 UTC, browser on h\u{fffd}[1: agent refused\n  \
+            "05dbae7e  page since 2025-10-18 18:15:07 UTC (fired 2025-10-18 18:24:53 UTC), browser on h\u{fffd}[1: agent refused\n  \
              rules: BootFailureRate, BootBudgetBurn\n  why: the agent is not there (98 %)\n  \
              acknowledged by ada, 2025-10-18 18:30:00 UTC: rolling back\n  held back: silenced by 3\n"
         );

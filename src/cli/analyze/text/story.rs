@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::words::{long_moment, moment, percent, plural};
+use super::words::{grouped, long_moment, moment, percent, plural};
 use crate::cli::analyze::Analysis;
 use crate::core::diagnosis::{Diagnosis, Point, Ranked};
 use crate::core::event::{Failure, VmType};
@@ -100,8 +100,8 @@ fn failed(
     writeln!(
         out,
         "{} of {} {name} boot{} failed ({}).",
-        outcomes.failed,
-        outcomes.judged(),
+        grouped(outcomes.failed),
+        grouped(outcomes.judged()),
         plural(outcomes.judged()),
         percent(outcomes.failed, outcomes.judged())
     )?;
@@ -126,7 +126,7 @@ fn failed(
         out,
         "{share}: {} ({} boot{}).",
         failure.meaning(),
-        failures.count,
+        grouped(failures.count),
         plural(failures.count)
     )?;
     let zone = &analysis.read.zone;
@@ -210,8 +210,8 @@ fn well(summary: &Summary, out: &mut dyn Write) -> anyhow::Result<()> {
             format!(
                 "{} boots ({} of {} ready)",
                 vm_type.spoken(),
-                outcomes.ready,
-                outcomes.judged()
+                grouped(outcomes.ready),
+                grouped(outcomes.judged())
             )
         })
         .collect();

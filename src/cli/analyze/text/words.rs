@@ -8,12 +8,17 @@ pub(super) fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
+/// Never rounded to none or all while it is neither.
 pub(in crate::cli::analyze) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
     let per_mille = (u128::from(part) * 1000 + u128::from(whole) / 2) / u128::from(whole);
-    format!("{}.{} %", per_mille / 10, per_mille % 10)
+    match per_mille {
+        0 if part > 0 => "< 0.1 %".to_owned(),
+        1000 if part < whole => "> 99.9 %".to_owned(),
+        _ => format!("{}.{} %", per_mille / 10, per_mille % 10),
+    }
 }
 
 /// 1234567 as `1,234,567`.
@@ -86,4 +91,23 @@ pub(super) fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
         },
         str::to_owned,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_never_told_as_none_or_all_while_it_is_neither() {
+        for (part, whole, told) in [
+            (0, 0, "-"),
+            (0, 10_000, "0.0 %"),
+            (1, 10_000, "< 0.1 %"),
+            (1, 1_000, "0.1 %"),
+            (9_999, 10_000, "> 99.9 %"),
+            (10_000, 10_000, "100.0 %"),
+        ] {
+            assert_eq!(percent(part, whole), told, "{part} of {whole}");
+        }
+    }
 }
