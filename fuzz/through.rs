@@ -9,7 +9,7 @@ use bootwatch::core::boot::{Observation, Tracker};
 /// is handed out, and nothing is left behind.
 ///
 /// The first byte seeds the chunking and chooses whether silence is flushed; the rest is the log.
-pub fn through(data: &[u8]) {
+pub(crate) fn through(data: &[u8]) {
     let Some((seed, log)) = data.split_first() else {
         return;
     };

@@ -29,9 +29,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use jiff::tz::TimeZone;
 pub use model::{
-    ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, FindingLine, ImageNow, KindNow, Live,
-    MOST_FLYING, MOST_NAMED, MarkLine, MessageLine, NoPast, Past, ReportFull, ReportLine, RunLine,
-    Tell, Unread, Wanted, Words,
+    ActLine, Answered, BootFull, BootLine, Cell, ChannelNow, EndedBoot, FindingLine, ImageNow,
+    KindNow, Live, MOST_FLYING, MOST_NAMED, MarkLine, MessageLine, NoPast, Past, ReportFull,
+    ReportLine, RunLine, Tell, Unread, Wanted, Words,
 };
 pub use pages::took;
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -7,6 +7,7 @@
 //! The keeper's channel holds one batch: while it is full the owner goes on gathering, so the disk's pace is never the
 //! log's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use super::database::Existing;
 use super::keeper::{Answering, Handed};
+use super::past;
 use super::place::Place;
 use super::synthetic::Own;
 use crate::clock;
@@ -24,6 +26,7 @@ use crate::core::boot::{Boot, Tracker};
 use crate::core::desk::{Desk, Operation};
 use crate::core::saved::Changes;
 use crate::store::{Batch, BootRow, IncidentRow, OperationRow, StateChange};
+use crate::web::EndedBoot;
 
 /// How much of the log is read again after a crash, at most: a commit costs as much as the reading of a second.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
@@ -72,10 +75,8 @@ pub(super) struct Gather {
     place: Option<Place>,
     state: Vec<StateChange>,
     boots: Vec<BootRow>,
-    /// Those of the last batch: the keeper has them, and the store perhaps not yet.
-    handed: Vec<BootRow>,
-    /// Boots ended since somebody asked for the last ones.
-    more_ended: bool,
+    /// The boots that ended last, the newest end first: the store may not have them yet.
+    lately: VecDeque<Arc<EndedBoot>>,
     notices: Vec<Arc<Notification>>,
     /// Incidents that are over, told or not.
     ended: Vec<Incident>,
@@ -121,8 +122,7 @@ impl Gather {
             place,
             state: Vec::new(),
             boots: Vec::new(),
-            handed: Vec::new(),
-            more_ended: false,
+            lately: VecDeque::new(),
             notices: Vec::new(),
             ended: Vec::new(),
             operations: Vec::new(),
@@ -155,22 +155,33 @@ impl Gather {
     pub(super) fn boot(&mut self, boot: &Boot, maintenance: bool) {
         let mut row = BootRow::of(boot, &self.host);
         row.detail.maintenance = maintenance;
+        self.show(row.clone());
         // More is told of a boot shortly after its end; one that only rows tell of settles at once.
         let mut lately = self.boots.iter_mut().rev().take(LATELY);
         match lately.find(|known| known.boot_id == row.boot_id) {
             Some(known) => *known = row,
             None => self.boots.push(row),
         }
-        self.more_ended = true;
         self.touched();
     }
 
-    /// The boots that ended last, the newest end first, where there are others than at the last asking.
-    pub(super) fn ended_lately(&mut self) -> Option<impl Iterator<Item = &BootRow>> {
-        std::mem::take(&mut self.more_ended).then(|| {
-            let all = self.handed.iter().chain(&self.boots);
-            all.rev().take(SHOWN)
-        })
+    fn show(&mut self, row: BootRow) {
+        let mut lately = self.lately.iter();
+        let known = lately.position(|shown| shown.boot_id == row.boot_id);
+        let boot_id = row.boot_id.clone();
+        let boot = Arc::new(EndedBoot::new(boot_id, || past::full(row)));
+        match known.and_then(|at| self.lately.get_mut(at)) {
+            Some(known) => *known = boot,
+            None => {
+                self.lately.truncate(SHOWN - 1);
+                self.lately.push_front(boot);
+            }
+        }
+    }
+
+    /// The boots that ended last, the newest end first.
+    pub(super) fn ended_lately(&self) -> impl Iterator<Item = &Arc<EndedBoot>> {
+        self.lately.iter()
     }
 
     pub(super) fn notify(&mut self, notification: Arc<Notification>) {
@@ -287,9 +298,6 @@ impl Gather {
             existing,
             own,
         } = machines;
-        if !self.boots.is_empty() {
-            self.handed = self.boots[self.boots.len().saturating_sub(SHOWN)..].to_vec();
-        }
         let mut batch = Batch {
             state: std::mem::take(&mut self.state),
             boots: std::mem::take(&mut self.boots),
@@ -465,26 +473,22 @@ mod tests {
             let boot = Boot::new(Some(VmId(number)), Provenance::default(), Timestamp(0));
             scene.gather.boot(&boot, false);
         };
-        let shown = |scene: &mut Scene| -> Option<Vec<Option<VmId>>> {
-            let lately = scene.gather.ended_lately()?;
-            Some(lately.map(|row| row.vm).collect())
+        let shown = |scene: &Scene| -> Vec<Option<String>> {
+            let lately = scene.gather.ended_lately();
+            lately.map(|boot| boot.told().line.vm.clone()).collect()
         };
-        assert_eq!(shown(&mut scene), None);
+        let vm = |number| Some(VmId(number).to_string());
         end(&mut scene, 1);
-        assert_eq!(shown(&mut scene), Some(vec![Some(VmId(1))]));
+        assert_eq!(shown(&scene), [vm(1)]);
         assert!(scene.hand_over(false).0, "it goes with the notification");
-        assert_eq!(shown(&mut scene), None, "nothing is new");
-        for number in 2..=60 {
+        end(&mut scene, 2);
+        end(&mut scene, 1);
+        assert_eq!(shown(&scene), [vm(2), vm(1)], "each once");
+        for number in 3..=60 {
             end(&mut scene, number);
         }
-        let lately = shown(&mut scene).unwrap_or_default();
+        let lately = shown(&scene);
         assert_eq!(lately.len(), SHOWN);
-        assert_eq!(lately.first(), Some(&Some(VmId(60))));
-        end(&mut scene, 61);
-        assert_eq!(
-            scene.gather.handed.len(),
-            1,
-            "the handed one is still known"
-        );
+        assert_eq!(lately.first(), Some(&vm(60)));
     }
 }

@@ -15,7 +15,7 @@ use crate::core::event::{Timestamp, VmType};
 use crate::core::finding::Finding;
 use crate::core::state::{Source, Weight};
 use crate::web::{
-    BootFull, BootLine, ChannelNow, FindingLine, ImageNow, KindNow, Live, MOST_FLYING, MOST_NAMED,
+    BootLine, ChannelNow, EndedBoot, FindingLine, ImageNow, KindNow, Live, MOST_FLYING, MOST_NAMED,
 };
 
 /// A busy log is hardly ever read to its end; it is behind only after a few of these.
@@ -64,7 +64,7 @@ pub(super) struct Standing<'a> {
     pub(super) log_newest: Option<Timestamp>,
     pub(super) log_note: String,
     pub(super) tracker: &'a Tracker,
-    pub(super) ended: Arc<[BootFull]>,
+    pub(super) ended: Arc<[Arc<EndedBoot>]>,
     pub(super) engine: &'a Engine,
     pub(super) existing: Option<&'a Existing>,
     pub(super) image: Option<Arc<ImageNow>>,

@@ -50,7 +50,7 @@ use crate::core::synthetic::SyntheticRun;
 use crate::export::Recorder;
 use crate::notify;
 use crate::source::tail::TailStats;
-use crate::web::{Ask, BootFull, Live, Readiness};
+use crate::web::{Ask, Live, Readiness};
 
 /// Gauges are brought up to date at most this often.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -145,9 +145,7 @@ pub(super) struct Owner {
     flush_at: Option<Instant>,
     /// The web is behind.
     live_due: bool,
-    /// The boots that ended last, as the web shows them until the store has them.
-    ended_lately: Arc<[BootFull]>,
-    /// The operators' lists are behind.
+    /// So are the operators' lists.
     operators_due: bool,
     /// So is what is known of the room for a boot of our own.
     room_due: bool,
@@ -216,7 +214,6 @@ impl Owner {
             passed_at: clock::monotonic(),
             flush_at: None,
             live_due: true,
-            ended_lately: Arc::default(),
             operators_due: true,
             room_due: false,
             watch: Watch::default(),

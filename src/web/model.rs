@@ -8,7 +8,7 @@ use std::future::Future;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ pub struct Live {
     /// Boots in flight, oldest first, at most [`MOST_FLYING`].
     pub flying: Vec<BootLine>,
     /// Boots that ended last, the newest end first: the store may not have them yet.
-    pub ended: Arc<[BootFull]>,
+    pub ended: Arc<[Arc<EndedBoot>]>,
     pub alerts: Vec<AlertView>,
     pub image: Option<Arc<ImageNow>>,
     pub channels: Vec<ChannelNow>,
@@ -132,6 +132,27 @@ pub struct BootLine {
     pub ended_at: Option<Timestamp>,
     pub ready_ms: Option<u32>,
     pub image: Option<String>,
+}
+
+/// A boot that ended lately; told whole when somebody asks, which costs more than keeping it.
+#[derive(Debug)]
+pub struct EndedBoot {
+    pub boot_id: String,
+    told: LazyLock<BootFull, Box<dyn FnOnce() -> BootFull + Send>>,
+}
+
+impl EndedBoot {
+    pub fn new(boot_id: String, tell: impl FnOnce() -> BootFull + Send + 'static) -> EndedBoot {
+        EndedBoot {
+            boot_id,
+            told: LazyLock::new(Box::new(tell)),
+        }
+    }
+
+    #[must_use]
+    pub fn told(&self) -> &BootFull {
+        &self.told
+    }
 }
 
 /// All that is known of one boot.

@@ -223,8 +223,8 @@ impl Site {
         }
         let live = self.faces.live.borrow();
         let mut ended = live.ended.iter();
-        match ended.find(|boot| boot.line.boot_id == boot_id) {
-            Some(boot) => Ok(Some(boot.clone())),
+        match ended.find(|boot| boot.boot_id == boot_id) {
+            Some(boot) => Ok(Some(boot.told().clone())),
             None => past,
         }
     }

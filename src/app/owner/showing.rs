@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Owner, SOURCE};
 use crate::app::database::Existing;
 use crate::app::facts::Sighted;
-use crate::app::{alertmanager, live, past};
+use crate::app::{alertmanager, live};
 use crate::clock;
 use crate::core::event::VmType;
 use crate::core::synthetic::{Room, RowsSeen};
@@ -62,9 +62,6 @@ impl Owner {
             (false, true, true) => "read to its end".to_owned(),
             (false, true, false) => format!("{} bytes behind", tail.lag_bytes),
         };
-        if let Some(lately) = self.gather.ended_lately() {
-            self.ended_lately = lately.cloned().map(past::full).collect();
-        }
         let live = live::of(
             &self.reach.known,
             live::Standing {
@@ -74,7 +71,7 @@ impl Owner {
                 log_newest: self.reader.newest(),
                 log_note: note,
                 tracker: &self.tracker,
-                ended: Arc::clone(&self.ended_lately),
+                ended: self.gather.ended_lately().cloned().collect(),
                 engine: &self.engine,
                 existing: self.existing.as_ref(),
                 image: self.image.told(),

@@ -1,6 +1,6 @@
 //! The pages in bytes: tags, events, forms, and what is answered where nothing is known.
 
-use super::super::model::{BootFull, BootLine};
+use super::super::model::{BootFull, BootLine, EndedBoot};
 use super::*;
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
@@ -163,7 +163,7 @@ async fn a_boot_that_ended_a_moment_ago_is_told_whole_before_the_store_has_it() 
     };
     let live = Live {
         at: Some(now),
-        ended: Arc::new([ended]),
+        ended: Arc::new([Arc::new(EndedBoot::new("b-1".to_owned(), || ended))]),
         ..Live::default()
     };
     let page = page_of(live.clone(), "/boots/b-1").await;
