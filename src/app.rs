@@ -244,6 +244,7 @@ impl App {
         let (journal_tx, journal) = mpsc::channel(JOURNAL);
         let (handed, orders) = mpsc::channel(HANDED);
         let (anew_tx, anew) = watch::channel(0);
+        let (unwritten_tx, unwritten) = watch::channel(0);
         let (journal_anew_tx, journal_anew) = watch::channel(keeper::JournalAnew::default());
         let (fed_back, feedback) = mpsc::channel(FEEDBACK);
         let keeper = Keeper::new(Begin {
@@ -260,6 +261,7 @@ impl App {
             recorder: Arc::clone(&recorder),
             health: Arc::clone(&health),
             orders,
+            unwritten: unwritten_tx,
             anew: anew_tx,
             journal_anew: journal_anew_tx,
             journal,
@@ -326,7 +328,7 @@ impl App {
             Probing::start(&config.probe, interval, &recorder, &stop_source, &mut tasks)
         });
         let read_to = restored.place.clone();
-        let mut gather = Gather::new(config.host.clone(), handed, anew, read_to);
+        let mut gather = Gather::new(config.host.clone(), handed, anew, unwritten, read_to);
         if restored.forgets_database {
             gather.forget_database();
         }

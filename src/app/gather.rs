@@ -6,6 +6,10 @@
 //! handed over by itself, and the rest as soon as the keeper has taken it: nothing is written down before it leaves.
 //! The keeper's channel holds one batch: while it is full the owner goes on gathering, so the disk's pace is never the
 //! log's.
+//!
+//! A past with more boots than a disk writes in that time is read at the disk's pace all the same: beyond
+//! [`MOST_UNWRITTEN`] the rest of the log waits in its file, where it takes no memory and nothing of it can be lost. A
+//! disk that hangs or refuses is not waited for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,6 +36,11 @@ use crate::web::EndedBoot;
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// What was gathered when the log fell silent does not wait for more.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
+
+/// So many boots are worth a commit by themselves: one of many more would hold up an end.
+const ENOUGH: usize = 512;
+/// While so many are on their way to a store that takes them, no more of the log is read.
+const MOST_UNWRITTEN: usize = 2 * ENOUGH;
 
 /// A boot is looked for among so many that wait for the same commit.
 const LATELY: usize = 32;
@@ -71,6 +80,8 @@ pub(super) struct Gather {
     host: String,
     keeper: mpsc::Sender<Handed>,
     anew: watch::Receiver<u64>,
+    /// Boots that the keeper has, and a store that takes them has not; 0 while it takes none.
+    unwritten: watch::Receiver<usize>,
     /// Up to where the log was read, in this run or an earlier one.
     place: Option<Place>,
     state: Vec<StateChange>,
@@ -113,12 +124,14 @@ impl Gather {
         host: String,
         keeper: mpsc::Sender<Handed>,
         anew: watch::Receiver<u64>,
+        unwritten: watch::Receiver<usize>,
         place: Option<Place>,
     ) -> Gather {
         Gather {
             host,
             keeper,
             anew,
+            unwritten,
             place,
             state: Vec::new(),
             boots: Vec::new(),
@@ -246,7 +259,28 @@ impl Gather {
 
     fn is_due(&self) -> bool {
         let over = |waits: Waits| clock::monotonic() >= waits.until();
-        !self.notices.is_empty() || !self.answers.is_empty() || self.waits.is_some_and(over)
+        !self.notices.is_empty()
+            || !self.answers.is_empty()
+            || self.boots.len() >= ENOUGH
+            || self.waits.is_some_and(over)
+    }
+
+    /// The store is too far behind for more of the log to be read.
+    pub(super) fn is_full(&self) -> bool {
+        // A keeper that is gone writes nothing more.
+        self.unwritten.has_changed().is_ok() && *self.unwritten.borrow() >= MOST_UNWRITTEN
+    }
+
+    /// Completes when the store has caught up.
+    pub(super) fn relief(&self) -> impl Future<Output = ()> + use<> {
+        let mut unwritten = self.unwritten.clone();
+        async move {
+            // Without a keeper nothing is waited for.
+            unwritten
+                .wait_for(|boots| *boots < MOST_UNWRITTEN)
+                .await
+                .ok();
+        }
     }
 
     /// Hands over what is due, if the keeper has room; whether a notification is among it. `away`: the store cannot be
@@ -386,21 +420,24 @@ mod tests {
         engine: Engine,
         desk: Desk,
         _anew: watch::Sender<u64>,
+        unwritten: watch::Sender<usize>,
     }
 
     impl Scene {
         fn new() -> Scene {
             let (keeper, handed) = mpsc::channel(1);
             let (anew, wanted) = watch::channel(0);
+            let (unwritten, boots) = watch::channel(0);
             let zone = Zone::Named(jiff::tz::TimeZone::UTC);
             let mut scene = Scene {
-                gather: Gather::new("h".to_owned(), keeper, wanted, None),
+                gather: Gather::new("h".to_owned(), keeper, wanted, boots, None),
                 handed,
                 reader: Reader::new(0, zone),
                 tracker: Tracker::new(|_, _| String::new()),
                 engine: Engine::new(alert::Settings::default()),
                 desk: Desk::new(desk::Settings::default()),
                 _anew: anew,
+                unwritten,
             };
             let [firing, ..] = drill("h", [Timestamp(0); 3]);
             scene.gather.notify(Arc::new(firing));
@@ -446,14 +483,48 @@ mod tests {
         }
     }
 
+    fn boot(number: u128, late_marks: u32) -> Boot {
+        let mut boot = Boot::new(Some(VmId(number)), Provenance::default(), Timestamp(0));
+        boot.late_marks = late_marks;
+        boot
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_boots_are_handed_over_at_once_and_few_wait_for_more() {
+        let mut scene = Scene::new();
+        scene.hand_over(false);
+        for number in 1..ENOUGH as u128 {
+            scene.gather.boot(&boot(number, 0), false);
+        }
+        assert_eq!(scene.hand_over(false), (false, None));
+        scene.gather.boot(&boot(0, 0), false);
+        assert!(scene.hand_over(false).1.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_read_while_the_store_is_far_behind() {
+        let scene = Scene::new();
+        assert!(!scene.gather.is_full());
+        scene.unwritten.send_replace(MOST_UNWRITTEN);
+        assert!(scene.gather.is_full());
+        let relief = tokio::time::timeout(COMMIT_EVERY, scene.gather.relief());
+        assert!(relief.await.is_err(), "it is as far behind as before");
+        scene.unwritten.send_replace(MOST_UNWRITTEN - 1);
+        scene.gather.relief().await;
+        assert!(!scene.gather.is_full());
+        // A keeper that has ended is not waited for.
+        scene.unwritten.send_replace(MOST_UNWRITTEN);
+        let Scene {
+            gather, unwritten, ..
+        } = scene;
+        drop(unwritten);
+        assert!(!gather.is_full());
+        gather.relief().await;
+    }
+
     #[test]
     fn a_boot_of_which_more_is_told_is_written_once() {
         let mut scene = Scene::new();
-        let boot = |number: u128, late_marks: u32| {
-            let mut boot = Boot::new(Some(VmId(number)), Provenance::default(), Timestamp(0));
-            boot.late_marks = late_marks;
-            boot
-        };
         for told in [boot(1, 0), boot(2, 0), boot(1, 7)] {
             scene.gather.boot(&told, false);
         }

@@ -147,6 +147,8 @@ pub(super) struct Begin {
     pub(super) recorder: Arc<Recorder>,
     pub(super) health: Arc<Health>,
     pub(super) orders: mpsc::Receiver<Handed>,
+    /// Boots that were handed over and are not written yet; 0 while the store takes none.
+    pub(super) unwritten: watch::Sender<usize>,
     /// Counts how often everything must be handed over anew.
     pub(super) anew: watch::Sender<u64>,
     /// The same for the synthetic journal, with what was found in the file.
@@ -189,6 +191,7 @@ impl Keeper {
             resort: Arc::clone(&begin.resort),
             orders: begin.orders,
             anew: begin.anew.subscribe(),
+            unwritten: begin.unwritten,
             recorder: Arc::clone(&recorder),
             health: Arc::clone(&health),
         });
@@ -297,7 +300,8 @@ impl Keeper {
     /// Commits what waits; its notifications leave as soon as it is on the disk, or as soon as that takes too long.
     async fn commit(&mut self, when: Try) {
         self.outbox.put_by(&mut self.shelf);
-        let pages = self.outbox.begin(self.shelf.trouble.is_none());
+        let is_well = self.shelf.trouble.is_none();
+        let pages = self.outbox.begin(is_well, self.shelf.pending.boots());
         let committed = match when {
             Try::IfDue => self.outbox.meanwhile(self.shelf.commit()).await,
             Try::Now => self.outbox.meanwhile(self.shelf.commit_now()).await,

@@ -250,13 +250,19 @@ impl Owner {
             {
                 timer.as_mut().reset(at);
             }
+            let full = self.gather.is_full();
+            let mut read = false;
             tokio::select! {
                 biased;
-                event = chunks.recv() => match event {
-                    Some(event) => self.source_event(event),
+                event = chunks.recv(), if !full => match event {
+                    Some(event) => {
+                        self.source_event(event);
+                        read = true;
+                    }
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
+                () = self.gather.relief(), if full => {}
                 told = or_never(self.existing.as_mut().map(Existing::next)) => self.told(told),
                 looked = or_never(self.reach.probing.as_mut().map(Probing::next)) => self.looked(&looked),
                 Some(seen) = images.recv() => self.image_seen(seen),
@@ -273,8 +279,9 @@ impl Owner {
                 Some(feedback) = self.reach.feedback.recv() => self.heard(feedback),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
-            if self.dispatch() {
-                // A page is on its way: what is shown can wait until the keeper has it.
+            if self.dispatch() || read {
+                // A page is on its way: what is shown can wait until the keeper has it. And while a long log is read,
+                // whoever writes, sends and waits for the end has a turn after each chunk: all share one thread.
                 tokio::task::yield_now().await;
             }
             self.show();

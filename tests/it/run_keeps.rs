@@ -1,11 +1,14 @@
 //! What outlives a run: no second page, no lost one, one resolve; and pages without a store.
 
+use std::fmt::Write;
 use std::fs::Permissions;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use axum::http::StatusCode;
 use bootwatch::app::Start;
+use bootwatch::core::event::Timestamp;
+use bootwatch::store::History;
 use serde_json::Value;
 
 use crate::run_ends::{play, run};
@@ -13,6 +16,11 @@ use crate::sidecar::{Pager, Sidecar, eventually, log};
 
 const QUICK: &str =
     "[alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n[shutdown]\ndeadline = \"1s\"\n";
+
+/// Boots of a long past, and how many of them may be on their way to the store: what the owner gathers, what it handed
+/// over, and what one chunk more holds.
+const BOOTS: u64 = 8_000;
+const MOST_UNWRITTEN: u64 = 3_000;
 
 /// Takes notifications until the incident's end; all must be of one incident, and none its beginning.
 fn until_resolved(pager: &Pager, key: &Value) {
@@ -192,4 +200,50 @@ fn without_a_store_the_page_leaves_all_the_same_and_says_so() {
     play(&log, 2, "healthy", 40);
     while pager.next()["status"] != "resolved" {}
     again.stop().unwrap();
+}
+
+/// All runs on one thread: who reads a long log must leave the writer its turns, and wait where it is too slow.
+#[test]
+fn boots_of_a_long_past_are_written_while_it_is_read() {
+    let (_folder, log) = log();
+    let mut text = String::new();
+    for number in 0..BOOTS {
+        let (at, vm) = (
+            number % 86_400,
+            format!("vm-00000000-0000-4000-8000-{number:012x}"),
+        );
+        let time = format!(
+            "2025-10-18 {:02}:{:02}:{:02}",
+            at / 3_600,
+            at / 60 % 60,
+            at % 60
+        );
+        writeln!(
+            text,
+            "{time} [INFO]: [VM-CREATE] Starting VM creation {{\"module\":\"vm-manager\",\"vmId\":\"{vm}\",\"userId\":\"{}\",\"vmType\":\"browser\"}}\n\
+             {time} [ERROR]: [VM-CREATE] VM creation failed {{\"module\":\"vm-manager\",\"vmId\":\"{vm}\",\"vmType\":\"browser\",\"error\":\"IP pool exhausted\",\"elapsed\":9}}",
+            &vm[3..],
+        )
+        .unwrap();
+    }
+    std::fs::write(&log, text).unwrap();
+    let sidecar = Sidecar::start_unheard(&log, "", Start::default());
+    sidecar.wait_until_ready();
+    let written = || {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let path = log.with_extension("db");
+            let mut history = History::open(&path).await.unwrap();
+            let all = Timestamp(0)..Timestamp(i64::MAX);
+            history.boots(all, |_| {}).await.unwrap()
+        })
+    };
+    let early = written();
+    assert!(
+        early + MOST_UNWRITTEN >= BOOTS,
+        "{early} of {BOOTS} at its end"
+    );
+    sidecar.stop().unwrap();
+    assert_eq!(written(), BOOTS);
 }

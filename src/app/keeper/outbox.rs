@@ -56,6 +56,7 @@ pub(super) struct Begin {
     pub(super) resort: Arc<LastResort>,
     pub(super) orders: mpsc::Receiver<Handed>,
     pub(super) anew: watch::Receiver<u64>,
+    pub(super) unwritten: watch::Sender<usize>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) health: Arc<Health>,
 }
@@ -67,6 +68,10 @@ pub(super) struct Outbox {
     orders: Option<mpsc::Receiver<Handed>>,
     /// Everything will be handed over anew: what came before is of another file.
     anew: watch::Receiver<u64>,
+    /// Boots that were handed over and are not written yet, as the owner is told: it waits for a disk that is slow.
+    unwritten: watch::Sender<usize>,
+    /// How many of them are being written.
+    being_written: usize,
     recorder: Arc<Recorder>,
     health: Arc<Health>,
     /// Every receiver's name.
@@ -94,6 +99,8 @@ impl Outbox {
             resort: begin.resort,
             orders: Some(begin.orders),
             anew: begin.anew,
+            unwritten: begin.unwritten,
+            being_written: 0,
             recorder: begin.recorder,
             health: begin.health,
             next_ticket: 0,
@@ -129,6 +136,10 @@ impl Outbox {
             let lays_out = self.waiting.iter().any(|one| one.lays_out);
             let leaves_at = self.waiting.iter().map(|one| one.until).min();
             let closed = self.is_closed();
+            if closed && self.waiting.is_empty() {
+                // Nothing more leaves, whatever the disk does: the workers need not wait for it to see their end.
+                self.receivers.clear();
+            }
             tokio::select! {
                 biased;
                 answer = asked.as_mut() => return answer,
@@ -151,9 +162,11 @@ impl Outbox {
         more || !self.waiting.is_empty() || !self.answers.is_empty()
     }
 
-    /// A commit begins; whether a notification waits for it. Of late the store did not take anything: most likely they
-    /// will have to say so, and their workers lay them out then.
-    pub(super) fn begin(&mut self, is_well: bool) -> bool {
+    /// A commit of so many boots begins; whether a notification waits for it. Of late the store did not take anything:
+    /// most likely they will have to say so, and their workers lay them out then.
+    pub(super) fn begin(&mut self, is_well: bool, boots: usize) -> bool {
+        self.being_written = if is_well { boots } else { 0 };
+        self.show_unwritten();
         for one in &mut self.waiting {
             (one.begun, one.lays_out) = (true, is_well);
         }
@@ -163,6 +176,8 @@ impl Outbox {
 
     /// The commit has ended.
     pub(super) async fn end(&mut self, saved: bool) {
+        self.being_written = 0;
+        self.show_unwritten();
         let done: Vec<Waiting> = self.waiting.extract_if(.., |one| one.begun).collect();
         if !done.is_empty() {
             for one in done {
@@ -200,6 +215,7 @@ impl Outbox {
             return;
         }
         self.handed.add(batch, messages);
+        self.show_unwritten();
         if self.hangs {
             self.send(leaving, true);
             self.show();
@@ -246,6 +262,13 @@ impl Outbox {
         }
     }
 
+    /// Nobody waits for a disk that does not answer or does not take anything.
+    fn show_unwritten(&self) {
+        let waits = !self.hangs && self.health.store_failing().is_none();
+        let boots = self.being_written + self.handed.boots();
+        self.unwritten.send_replace(if waits { boots } else { 0 });
+    }
+
     fn hang(&mut self) {
         self.hangs = true;
         tracing::error!(
@@ -253,6 +276,7 @@ impl Outbox {
         );
         self.recorder.store(false, self.set_aside);
         self.health.store(false);
+        self.show_unwritten();
         // Whatever comes now leaves at once, and must overtake nothing.
         for one in std::mem::take(&mut self.waiting) {
             self.send(one.leaving, true);

@@ -37,6 +37,10 @@ impl Pending {
         self.batch.is_empty()
     }
 
+    pub(super) fn boots(&self) -> usize {
+        self.batch.boots.len()
+    }
+
     pub(super) fn add(&mut self, newer: Batch, messages: Vec<Ticketed>) {
         if self.batch.is_empty() {
             self.batch = newer;

@@ -5,15 +5,18 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::core::alert::drill;
-use crate::core::event::Timestamp;
+use crate::core::boot::Boot;
+use crate::core::event::{Provenance, Timestamp, VmId};
 use crate::export;
 use crate::notify::tests as notifying;
-use crate::store::IncidentRow;
+use crate::store::{BootRow, IncidentRow};
 
 /// All of the time there is here.
 const ALL: std::ops::Range<Timestamp> = Timestamp(0)..Timestamp(10);
 /// Where the store lies.
 const FOLDER: &str = "state";
+/// A disk that says nothing for so long hangs.
+const HANGS_SURELY: Duration = Duration::from_secs(11);
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A keeper that runs, and everybody around it.
@@ -27,6 +30,7 @@ struct Scene {
     feedback: mpsc::Receiver<Feedback>,
     working: mpsc::Sender<()>,
     health: Arc<Health>,
+    unwritten: watch::Receiver<usize>,
     has_store: bool,
     running: JoinHandle<()>,
 }
@@ -79,6 +83,7 @@ impl Scene {
         let resort = Arc::new(LastResort::new([channel.to_owned()]));
         let (working, workers) = mpsc::channel(1);
         let (orders, handed) = mpsc::channel(1);
+        let (unwritten_tx, unwritten) = watch::channel(0);
         let health = Arc::new(Health::default());
         let mut keeper = Keeper::new(Begin {
             settings,
@@ -94,6 +99,7 @@ impl Scene {
             recorder: Arc::new(Recorder::new(&export::Setup::default())),
             health: Arc::clone(&health),
             orders: handed,
+            unwritten: unwritten_tx,
             anew: watch::channel(0).0,
             journal_anew: watch::channel(JournalAnew::default()).0,
             journal: mpsc::channel(1).1,
@@ -109,6 +115,7 @@ impl Scene {
             feedback,
             working,
             health,
+            unwritten,
             has_store,
             running: tokio::spawn(async move {
                 keeper.outbox.meanwhile(asked).await;
@@ -132,6 +139,28 @@ impl Scene {
         })
         .await;
         self.given().await
+    }
+
+    /// So many boots.
+    async fn boots(&self, count: u128) {
+        let boot = |number| Boot::new(Some(VmId(number)), Provenance::default(), Timestamp(0));
+        let boots = (0..count).map(|number| BootRow::of(&boot(number), "h"));
+        let batch = Batch {
+            boots: boots.collect(),
+            ..Batch::default()
+        };
+        self.hand(Handed {
+            batch,
+            ..Handed::default()
+        })
+        .await;
+    }
+
+    /// Waits until the owner is told of so many boots that are not written yet.
+    async fn unwritten(&mut self, boots: usize) {
+        let told = self.unwritten.wait_for(|told| *told == boots);
+        let told = tokio::time::timeout(DEADLINE, told).await;
+        told.expect("it is told").unwrap();
     }
 
     async fn given(&mut self) -> Notice {
@@ -224,6 +253,68 @@ async fn a_page_that_nobody_took_goes_to_the_last_resort_over_a_restart_and_once
     last.given().await;
     assert_eq!(due(&last), None);
     last.end().await;
+}
+
+#[tokio::test]
+async fn boots_that_a_slow_disk_has_not_taken_are_told_until_it_has_or_hangs() {
+    let (answer, answered) = oneshot::channel::<()>();
+    let asked = async {
+        answered.await.ok();
+    };
+    let mut scene = Scene::asking(true, asked).await;
+    tokio::time::pause();
+    scene.boots(7).await;
+    scene.unwritten(7).await;
+    scene.boots(9).await;
+    // They are the same boots, but for two.
+    scene.unwritten(9).await;
+    tokio::time::sleep(HANGS_SURELY).await;
+    scene.unwritten(0).await;
+    scene.boots(11).await;
+    scene.unwritten(0).await;
+    tokio::time::resume();
+    answer.send(()).unwrap();
+    let (mut told, path) = (scene.unwritten.clone(), scene.path.clone());
+    let (_folder, ..) = scene.end_and_keep().await;
+    assert_eq!(*told.borrow_and_update(), 0);
+    let mut history = History::open(&path).await.unwrap();
+    assert_eq!(history.boots(ALL, |_| {}).await.unwrap(), 11);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_store_that_takes_nothing() {
+    let mut scene = Scene::new(false).await;
+    scene.boots(7).await;
+    scene.boots(9).await;
+    scene.unwritten(0).await;
+    std::fs::remove_file(scene.folder.path().join(FOLDER)).unwrap();
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn workers_see_their_end_while_the_disk_hangs() {
+    let (answer, answered) = oneshot::channel::<()>();
+    let asked = async {
+        answered.await.ok();
+    };
+    let mut scene = Scene::asking(true, asked).await;
+    tokio::time::pause();
+    let (firing, batch) = page();
+    scene
+        .hand(Handed {
+            batch,
+            notices: vec![firing],
+            ..Handed::default()
+        })
+        .await;
+    scene.orders = mpsc::channel(1).0;
+    assert!(scene.given().await.unsaved, "what waited is sent before");
+    let end = tokio::time::timeout(DEADLINE, scene.given.recv()).await;
+    assert!(end.expect("they are not kept waiting").is_none());
+    tokio::time::resume();
+    answer.send(()).unwrap();
+    let (messages, _) = scene.end().await;
+    assert_eq!(messages.len(), 1);
 }
 
 /// As when a channel that does not work is mended under another name.
