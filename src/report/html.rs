@@ -38,7 +38,7 @@ pub(super) fn page(report: &Report, voice: &Voice) -> String {
                     }
                     section aria-labelledby="failures" {
                         h2 id="failures" { "Why boots failed" }
-                        @if report.causes.is_empty() { p { "No boot that counts failed." } }
+                        @if report.causes.is_empty() { p { (words::no_failure(report)) } }
                         @else { (figure(&charts, "causes")) (causes(report, voice)) }
                     }
                     section aria-labelledby="budget" {
@@ -410,11 +410,11 @@ fn exclusions(report: &Report) -> Markup {
     html! {
         section aria-labelledby="exclusions" {
             h2 id="exclusions" { "What does not count" }
-            @if report.exclusions.is_empty() { p { "Every boot counts." } }
+            @if report.exclusions.is_empty() { p { (words::no_exclusion(report)) } }
             @else {
                 ul {
                     @for one in &report.exclusions {
-                        li { (words::grouped(one.boots)) " " (words::kind(one.vm_type)) ": " (one.reason.meaning()) }
+                        li { (words::exclusion(one)) }
                     }
                 }
             }

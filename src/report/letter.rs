@@ -33,6 +33,8 @@ const SECTION: &str = "padding:20px 22px;overflow-wrap:anywhere;font:15px/1.5 Ar
 const H2: &str = "margin:14px 0 4px;font:bold 17px/1.3 Arial,Helvetica,sans-serif;color:#222a33";
 const P: &str = "margin:6px 0";
 const CELL: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top";
+/// Of words and figures of ours, which are broken between words only: on a phone a column would be cut into letters.
+const SHORT: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top;overflow-wrap:normal";
 
 /// Lays it out.
 #[must_use]
@@ -129,7 +131,7 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
                         p style=(P) { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
                         @for said in words::not_fresh(report, voice).iter().take(GAPS) { p style=(P) { (said) } }
                         @for one in &report.exclusions {
-                            p style=(P) { (words::grouped(one.boots)) " " (words::kind(one.vm_type)) ": " (one.reason.meaning()) }
+                            p style=(P) { (words::exclusion(one)) }
                         }
                     } } }
                 } } }
@@ -156,16 +158,16 @@ fn rates(report: &Report) -> Markup {
     html! {
         h2 style=(H2) { "Boots" }
         table cellpadding="0" cellspacing="0" width="100%" {
-            tr { @for title in ["Kind", "Ready", "Share", "Time to ready p50, p95"] { th style=(CELL) { strong { (title) } } } }
+            tr { @for title in ["Kind", "Ready", "Share", "Time to ready p50, p95"] { th style=(SHORT) { strong { (title) } } } }
             @for kind in &report.kinds {
                 tr {
-                    td style=(CELL) { (words::kind(kind.vm_type)) }
-                    td style=(CELL) { (words::count(kind.rate.ready)) }
-                    td style=(CELL) {
+                    td style=(SHORT) { (words::kind(kind.vm_type)) }
+                    td style=(SHORT) { (words::count(kind.rate.ready)) }
+                    td style=(SHORT) {
                         @if kind.judged { (words::value(kind.rate.ready)) " (" (words::interval(kind.rate.ready).unwrap_or_default()) ")" }
                         @else { "not judged" }
                     }
-                    td style=(CELL) { (words::quantile(kind.time_to_ready.p50)) ", " (words::quantile(kind.time_to_ready.p95)) }
+                    td style=(SHORT) { (words::quantile(kind.time_to_ready.p50)) ", " (words::quantile(kind.time_to_ready.p95)) }
                 }
             }
         }
@@ -178,15 +180,15 @@ fn hosts(report: &Report) -> Markup {
         @if report.hosts.len() > 1 {
             h2 style=(H2) { "Browser boots by host" @if report.hosts.len() > words::HOSTS { ", the least reliable first" } }
             table cellpadding="0" cellspacing="0" width="100%" {
-                tr { @for title in ["Host", "Ready", "Share", "p50, p95", "Why they failed", "Seen"] { th style=(CELL) { strong { (title) } } } }
+                tr { @for title in ["Host", "Ready", "Share", "p50, p95", "Why they failed", "Seen"] { th style=(SHORT) { strong { (title) } } } }
                 @for host in words::hosts(report) {
                     tr {
                         td style=(CELL) { (host.host) }
-                        td style=(CELL) { (words::count(host.ready)) }
-                        td style=(CELL) { (words::value(host.ready)) }
-                        td style=(CELL) { (words::quantile(host.time_to_ready.p50)) ", " (words::quantile(host.time_to_ready.p95)) }
+                        td style=(SHORT) { (words::count(host.ready)) }
+                        td style=(SHORT) { (words::value(host.ready)) }
+                        td style=(SHORT) { (words::quantile(host.time_to_ready.p50)) ", " (words::quantile(host.time_to_ready.p95)) }
                         td style=(CELL) { (words::classes(host)) }
-                        td style=(CELL) { (host.seen.map_or_else(|| "–".to_owned(), words::value)) }
+                        td style=(SHORT) { (host.seen.map_or_else(|| "–".to_owned(), words::value)) }
                     }
                 }
             }
@@ -204,17 +206,17 @@ fn incidents(report: &Report, voice: &Voice) -> Markup {
         p style=(P) { (words::detection(report)) }
         @if !report.incidents.is_empty() {
             table cellpadding="0" cellspacing="0" width="100%" {
-                tr { @for title in ["What", "First bad boot", "To the page", "To the end", "Boots hit"] { th style=(CELL) { strong { (title) } } } }
+                tr { @for title in ["What", "First bad boot", "To the page", "To the end", "Boots hit"] { th style=(SHORT) { strong { (title) } } } }
                 @for incident in report.incidents.iter().take(SHOWN) {
                     tr {
                         td style=(CELL) {
                             (words::incident(incident)) @if !incident.page { " (ticket)" }
                             @if let Some(fix) = &incident.fix { br; (fix) }
                         }
-                        td style=(CELL) { (voice.time(incident.first_bad_at)) }
-                        td style=(CELL) { (incident.detect_seconds.map_or_else(|| "never".to_owned(), words::length)) }
-                        td style=(CELL) { (incident.resolve_seconds.map_or_else(|| "still open".to_owned(), words::length)) }
-                        td style=(CELL) { (words::grouped(incident.boots_hit)) }
+                        td style=(SHORT) { (voice.time(incident.first_bad_at)) }
+                        td style=(SHORT) { (incident.detect_seconds.map_or_else(|| "never".to_owned(), words::length)) }
+                        td style=(SHORT) { (incident.resolve_seconds.map_or_else(|| "still open".to_owned(), words::length)) }
+                        td style=(SHORT) { (words::grouped(incident.boots_hit)) }
                     }
                 }
             }

@@ -160,7 +160,7 @@ fn hosts(text: &mut String, report: &Report) -> std::fmt::Result {
 fn causes(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(text, "\n## Why boots failed\n")?;
     if report.causes.is_empty() {
-        return writeln!(text, "No boot that counts failed.");
+        return writeln!(text, "{}", words::no_failure(report));
     }
     writeln!(
         text,
@@ -262,16 +262,10 @@ fn rest(text: &mut String, report: &Report, voice: &Voice) -> std::fmt::Result {
     }
     writeln!(text, "\n## What does not count\n")?;
     if report.exclusions.is_empty() {
-        writeln!(text, "Every boot counts.")?;
+        writeln!(text, "{}", words::no_exclusion(report))?;
     }
     for one in &report.exclusions {
-        writeln!(
-            text,
-            "- {} {}: {}",
-            words::grouped(one.boots),
-            words::kind(one.vm_type),
-            one.reason.meaning()
-        )?;
+        writeln!(text, "- {}", words::exclusion(one))?;
     }
     writeln!(
         text,

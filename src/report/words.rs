@@ -7,7 +7,7 @@ use crate::core::report::advice::Advice;
 use crate::core::report::incident::IncidentFigures;
 use crate::core::report::sample::{Quantile, Quantiles};
 use crate::core::report::share::{Change, Share};
-use crate::core::report::{HostFigures, Rate, Report, growth};
+use crate::core::report::{ExclusionFigures, HostFigures, Rate, Report, growth};
 
 /// How times and links are written.
 #[derive(Clone, Debug)]
@@ -151,6 +151,33 @@ pub(super) fn grown(now: Quantiles, before: Quantiles) -> String {
 
 pub(super) fn kind(vm_type: VmType) -> String {
     format!("{} VMs", vm_type.spoken())
+}
+
+/// `1 browser VM: had not ended yet`.
+pub(super) fn exclusion(one: &ExclusionFigures) -> String {
+    let many = if one.boots == 1 { "" } else { "s" };
+    format!(
+        "{} {} VM{many}: {}",
+        grouped(one.boots),
+        one.vm_type.spoken(),
+        one.reason.meaning()
+    )
+}
+
+/// What is said where no class of failure is listed.
+pub(super) fn no_failure(report: &Report) -> &'static str {
+    match report.kinds.is_empty() {
+        true => "No boot was seen.",
+        false => "No boot that counts failed.",
+    }
+}
+
+/// What is said where nothing is left out.
+pub(super) fn no_exclusion(report: &Report) -> &'static str {
+    match report.kinds.is_empty() {
+        true => "No boot was seen.",
+        false => "Every boot counts.",
+    }
 }
 
 /// A word of a vocabulary as people write it.
@@ -305,7 +332,10 @@ pub(super) fn fresh(report: &Report) -> String {
         reason = "seconds of a week are far below 2^53"
     )]
     let told = length(seconds.k as f64);
-    format!("{told} ({})", value(seconds))
+    match seconds.k {
+        0 => "nothing".to_owned(),
+        _ => format!("{told} ({})", value(seconds)),
+    }
 }
 
 /// Whether bootwatch watched all the week: what it read as history, or never, paged nobody whatever it held.

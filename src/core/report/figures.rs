@@ -50,8 +50,8 @@ impl Exclusion {
         match self {
             Exclusion::Synthetic => "made by bootwatch itself (a rate of their own)",
             Exclusion::Maintenance => "touched a maintenance",
-            Exclusion::Cancelled => "cancelled before they were decided",
-            Exclusion::Lost => "nobody knows how they ended",
+            Exclusion::Cancelled => "cancelled before the outcome was decided",
+            Exclusion::Lost => "how the boot ended is not known",
             Exclusion::InProgress => "had not ended yet",
         }
     }
