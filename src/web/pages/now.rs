@@ -12,7 +12,7 @@ use super::{DAYS, Day, HOUR_MS, Month, Page, banner, synthetic};
 use crate::core::desk::Standing;
 use crate::core::event::{Outcome, Timestamp, VmType};
 use crate::core::image::{Finding, Verdict, by_check};
-use crate::core::state::{Source, Weight};
+use crate::core::state::{Because, Source, Weight};
 
 /// Below so many boots a percentile is no more than one boot's time.
 const LEAST_TIMES: usize = 5;
@@ -72,7 +72,10 @@ fn incident(page: &Page<'_>, standing: &Standing) -> Markup {
             @if let Some(held) = &standing.held { " · held back: " (held.as_str()) }
         }
         @if let Some(well) = &words.not_affected { p.small { "Not affected: " (well) } }
-        @if let Some(step) = &words.first_step { p.small { strong { "Do first: " } (step) } }
+        // The banner has said that of its own incident.
+        @if let Some(step) = &words.first_step && page.verdict.because != Because::Incident(incident.key.clone()) {
+            p.small { strong { "Do first: " } (step) }
+        }
     }
 }
 

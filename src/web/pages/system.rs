@@ -90,12 +90,31 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
         }
         section.card aria-labelledby="h-settings" {
             h2 id="h-settings" { "Configuration" }
-            p.small.soft { "What holds, with secrets masked. Bold is what somebody wrote." }
-            dl.facts.small {
-                @for setting in settings {
-                    dt { code { (setting.key) } }
-                    dd { @if setting.is_default { (text::line(&setting.value)) } @else { strong { (text::line(&setting.value)) } } }
-                }
+            (configuration(settings))
+        }
+    }
+}
+
+/// What somebody wrote can be read at once; the many keys that nobody did are a step away.
+fn configuration(settings: &[Shown]) -> Markup {
+    let (usual, written): (Vec<&Shown>, Vec<&Shown>) =
+        settings.iter().partition(|one| one.is_default);
+    html! {
+        p.small.soft { "What somebody wrote, with secrets masked." }
+        (listed(&written))
+        details {
+            summary { (text::count(usual.len() as u64, "key")) " that nobody wrote, with what holds instead" }
+            (listed(&usual))
+        }
+    }
+}
+
+fn listed(settings: &[&Shown]) -> Markup {
+    html! {
+        dl.facts.small {
+            @for setting in settings {
+                dt { code { (setting.key) } }
+                dd { (text::line(&setting.value)) }
             }
         }
     }
@@ -229,6 +248,22 @@ pub(super) async fn report(
 mod tests {
     use super::*;
     use crate::core::event::Timestamp;
+
+    #[test]
+    fn what_somebody_wrote_stands_before_what_nobody_did() {
+        let setting = |key: &str, is_default| Shown {
+            key: key.to_owned(),
+            value: "<x>".to_owned(),
+            is_default,
+        };
+        let shown = configuration(&[setting("a", true), setting("b", false)]).into_string();
+        let (at_once, folded) = shown.split_once("<details>").unwrap();
+        assert!(
+            at_once.contains("<code>b</code></dt><dd>&lt;x&gt;"),
+            "{shown}"
+        );
+        assert!(folded.contains("1 key that nobody wrote") && folded.contains("<code>a</code>"));
+    }
 
     #[test]
     fn reports_of_one_week_have_addresses_of_their_own() {
