@@ -17,7 +17,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, pending, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -185,10 +185,13 @@ async fn run(
             .next_due()
             .filter(|_| running.len() < AT_ONCE);
         if due.is_some_and(|due| due <= now) {
-            let firm = tokio::select! {
-                firm = rounds.firm(now) => firm,
+            let (firm, ended) = tokio::select! {
+                both = beside(rounds.firm(now), &mut running) => both,
                 () = stop.cancelled() => return,
             };
+            for (order, look) in ended {
+                rounds.ended(order.target, look);
+            }
             for order in rounds.schedule.due(now, AT_ONCE - running.len()) {
                 match firm {
                     true => running.push(looking(rounds.prober.clone(), order)),
@@ -227,6 +230,21 @@ fn looking(prober: Prober, order: Order) -> Running {
         };
         (order, look)
     })
+}
+
+/// Waits for an answer, and goes on with the looks that are under way: each phase of them is timed. Those that ended
+/// meanwhile come with it.
+async fn beside<T>(
+    asked: impl Future<Output = T>,
+    running: &mut Vec<Running>,
+) -> (T, Vec<(Order, Look)>) {
+    let (mut asked, mut ended) = (pin!(asked), Vec::new());
+    loop {
+        tokio::select! {
+            answer = asked.as_mut() => return (answer, ended),
+            one = next_ended(running) => ended.push(one),
+        }
+    }
 }
 
 /// The next look that ends; never, if none is under way.
@@ -417,6 +435,35 @@ mod tests {
             shown(&rounds.recorder, "bootwatch_prober_sound").as_deref(),
             Some("1")
         );
+    }
+
+    /// Whether the prober stands on anything may take a whole time limit to find out.
+    #[tokio::test(start_paused = true)]
+    async fn looks_under_way_are_not_kept_waiting_by_the_question_of_footing() {
+        let begun = tokio::time::Instant::now();
+        let (told, mut took) = mpsc::channel(1);
+        let vm = target(1, Ipv4Addr::LOCALHOST, Standing::InFlight);
+        let mut running: Vec<Running> = vec![Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            told.send(begun.elapsed()).await.unwrap();
+            let order = Order {
+                target: vm,
+                checks: vec![Check::Health],
+            };
+            let look = Look {
+                ip: vm.ip,
+                at: Timestamp(0),
+                resolved_in: None,
+                checks: Vec::new(),
+                neighbour: None,
+            };
+            (order, look)
+        })];
+        let asked = tokio::time::sleep(Duration::from_secs(5));
+        let ((), ended) = beside(asked, &mut running).await;
+        assert_eq!(took.recv().await, Some(Duration::from_secs(1)));
+        assert_eq!((ended.len(), running.len()), (1, 0));
+        assert_eq!(begun.elapsed(), Duration::from_secs(5));
     }
 
     #[test]
