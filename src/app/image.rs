@@ -130,6 +130,7 @@ impl Audited {
         image.findings.extend(objection);
         Some(image)
     }
+
     pub(super) fn take(&mut self, image: GoldenImage) {
         let broken = image.broken(self.injection.known());
         if let Some(worst) = broken.first() {

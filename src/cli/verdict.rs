@@ -48,7 +48,6 @@ pub(super) struct Alerts {
     engine: Engine,
     effects: Vec<Effect>,
     fired: Vec<FiredAlert>,
-
     sent: Vec<Notification>,
     now: Timestamp,
 }
@@ -59,7 +58,6 @@ impl Alerts {
             engine: Engine::new(settings),
             effects: Vec::new(),
             fired: Vec::new(),
-
             sent: Vec::new(),
             now: Timestamp::MIN,
         }
