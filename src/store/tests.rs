@@ -584,11 +584,12 @@ async fn old_rows_go_in_steps_and_what_is_open_stays() {
     let old = NOW.plus_ms(-1_000 * DAY);
     let mut closed = incident("old", old);
     closed.0.resolved_at = Some(old.plus_ms(DAY));
-    let mut late = message("old", "resolved");
-    late.state = MessageState::Sent;
-    late.created_at = NOW.plus_ms(-91 * DAY);
-    let mut dead = late.clone();
-    dead.state = MessageState::Dead;
+    let ended = |state, days: i64| {
+        let mut one = message("old", "resolved");
+        one.state = state;
+        one.created_at = NOW.plus_ms(-days * DAY);
+        one
+    };
     let mut queued = message("old", "firing");
     queued.created_at = old;
     let batch = Batch {
@@ -597,7 +598,14 @@ async fn old_rows_go_in_steps_and_what_is_open_stays() {
             .chain([boot(9_999, NOW)])
             .collect(),
         incidents: vec![closed, incident("open", old)],
-        outbox: vec![queued, late, dead],
+        outbox: vec![
+            queued,
+            ended(MessageState::Sent, 91),
+            ended(MessageState::Sent, 89),
+            ended(MessageState::Dead, 181),
+            ended(MessageState::Dead, 179),
+            ended(MessageState::Dropped, 179),
+        ],
         ..Batch::default()
     };
     store.commit(&batch).await.unwrap();
@@ -609,7 +617,7 @@ async fn old_rows_go_in_steps_and_what_is_open_stays() {
             break;
         }
     }
-    assert_eq!(steps, [502, 500, 200]);
+    assert_eq!(steps, [503, 500, 200]);
     let mut history = history(&store).await;
     assert_eq!(history.boots(EVER, |_| {}).await.unwrap(), 1);
     let details: i64 = sqlx::query_scalar("SELECT count(*) FROM boot_detail")
@@ -627,7 +635,13 @@ async fn old_rows_go_in_steps_and_what_is_open_stays() {
         .iter()
         .map(|message| message.state)
         .collect();
-    assert_eq!(states, [MessageState::Queued, MessageState::Dead]);
+    let expected = [
+        MessageState::Queued,
+        MessageState::Sent,
+        MessageState::Dead,
+        MessageState::Dropped,
+    ];
+    assert_eq!(states, expected);
 }
 
 #[tokio::test]

@@ -163,6 +163,39 @@ fn failures_that_use_up_the_budget_slowly_are_a_ticket_and_no_page() {
     assert_ne!(page.incident.key, key);
 }
 
+/// Most boots of the last hour failed, and most of the last minutes did not: what is over pages nobody.
+#[test]
+fn what_no_longer_burns_in_the_short_window_does_not_fire() {
+    for (latest, fires) in [("rrrxx", false), ("xxxxx", true)] {
+        let mut settings = Settings::default();
+        let burns = settings.rules.remove(&RuleName::BootBudgetBurn).unwrap();
+        // The long pair would see it all the same.
+        let burns = RuleSettings {
+            burns: [14.4, 19.0, 3.0, 1.0],
+            ..burns
+        };
+        settings.rules = BTreeMap::from([(RuleName::BootBudgetBurn, burns)]);
+        let mut story = Story::new();
+        story.engine = Engine::new(settings);
+        let boots = |story: &mut Story, count: u32, apart: i64, failure: Option<Failure>| {
+            for _ in 0..count {
+                story.pass(apart);
+                story.boot_now(VmType::Browser, failure);
+            }
+        };
+        boots(&mut story, 100, 600, None);
+        story.pass(29 * MINUTE);
+        boots(&mut story, 100, 12_000, Some(Failure::AgentRefused));
+        story.pass(6 * MINUTE);
+        assert!(story.sent.is_empty(), "half of the hour's boots");
+        for c in latest.chars() {
+            let failure = (c == 'x').then_some(Failure::AgentRefused);
+            boots(&mut story, 1, MINUTE, failure);
+        }
+        assert_eq!(!story.sent.is_empty(), fires, "{latest}");
+    }
+}
+
 #[test]
 fn what_pages_needs_no_ticket() {
     let mut story = Story::new();

@@ -271,6 +271,21 @@ fn inhibition_hides_only_what_was_not_sent_yet_and_no_other_cause() {
 }
 
 #[test]
+fn what_was_sent_is_not_hidden_by_a_cause_that_shows_itself_later() {
+    let mut story = Story::new();
+    let slow = RuleName::BootStageSlow;
+    story.fire(incident("slow", slow, VmType::Browser, Failure::Unknown));
+    story.pass(MINUTE);
+    story.fire(refused("image"));
+    assert_eq!(
+        story.done(),
+        ["held slow waiting", "firing slow", "firing image"]
+    );
+    story.update("slow", slow);
+    assert_eq!(story.done(), ["update slow"]);
+}
+
+#[test]
 fn a_silenced_cause_still_explains_its_symptoms() {
     let mut story = Story::new();
     story.silence(&["vm_type=browser"], HOUR).unwrap();
