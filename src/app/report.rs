@@ -491,7 +491,7 @@ pub struct Posted {
     pub failed: Vec<(String, NotifyError)>,
 }
 
-/// Mails a kept report to everyone who has not got it; `anew`: also to those who have an earlier revision.
+/// Mails a kept report to everyone who has not got it, nor any revision from `since` on.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -500,14 +500,14 @@ pub async fn post(
     postman: &mut Postman,
     (stored, revision): (&StoredReport, i64),
     letter: &Letter,
-    anew: bool,
+    since: i64,
 ) -> anyhow::Result<Posted> {
     let mut posted = Posted::default();
     let key = (stored.zone.as_str(), stored.week.as_str());
     for recipient in postman.recipients() {
         let name = recipient.email.to_string();
         let had = archive.sent(key.0, key.1, &name).await?;
-        if had.is_some_and(|had| !anew || had >= revision) {
+        if had.is_some_and(|had| had >= since) {
             posted.before.push(name);
             continue;
         }
@@ -532,6 +532,7 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
     let (zone, _) = zone_of(&config);
     let mut failures: u32 = 0;
     let mut done: Option<Week> = None;
+    let mut news = News::default();
     let began = Stopwatch::start();
     loop {
         let due = schedule.due(clock::now(), &zone);
@@ -554,7 +555,8 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
             remaining(due.next)
         } else {
             let is_told = late < GIVEN_UP_MS;
-            match make(&config, due.week, is_told, &stop).await {
+            let told = is_told.then_some(&mut news);
+            match make(&config, due.week, told, &stop).await {
                 Ok(()) => {
                     if !is_told && done != Some(due.week) {
                         tracing::warn!(week = %due.week, "the weekly report is made, and mailed to nobody: it is more than two days late");
@@ -572,7 +574,12 @@ pub(super) async fn run(config: Arc<Config>, stop: CancellationToken) {
             }
         };
         let wait = wait.min(remaining(due.next)).max(Duration::from_secs(1));
-        if stop.run_until_cancelled(nap(wait)).await.is_none() {
+        let is_other_week = || schedule.due(clock::now(), &zone).week != due.week;
+        if stop
+            .run_until_cancelled(rest(wait, is_other_week))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -591,8 +598,29 @@ fn remaining(until: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(until.since(clock::now())).unwrap_or(0))
 }
 
-async fn nap(wait: Duration) {
-    tokio::time::sleep(wait.min(NAP)).await;
+/// Waits so long, or until another week is due by a clock that was set.
+async fn rest(wait: Duration, is_other_week: impl Fn() -> bool) {
+    let until = clock::monotonic() + wait;
+    while clock::monotonic() < until && !is_other_week() {
+        let nap = until.min(clock::monotonic() + NAP);
+        tokio::time::sleep_until(nap).await;
+    }
+}
+
+/// The revision of a week that last said something else than the one before it: whoever has an older one is told anew,
+/// also by a later try, where the mail server was away at first.
+#[derive(Debug, Default)]
+struct News(Option<(Week, i64)>);
+
+impl News {
+    /// Takes the revision that is kept now; from which on a recipient has heard it all.
+    fn since(&mut self, week: Week, revision: i64, is_news: bool) -> i64 {
+        if is_news {
+            self.0 = Some((week, revision));
+        }
+        let of_week = self.0.filter(|(known, _)| *known == week);
+        of_week.map_or(0, |(_, since)| since)
+    }
 }
 
 /// A week of which nothing is known: it was before the first start, or nothing of it was copied yet.
@@ -601,13 +629,14 @@ pub fn is_unknown(report: &Report) -> bool {
     report.kinds.is_empty() && report.coverage.seconds.k == 0
 }
 
-/// Makes one week's report, keeps it where it says something new, and mails it to whoever has not got it.
+/// Makes one week's report, keeps it where it says something new, and mails it to whoever has not got it; `None`: to
+/// nobody.
 ///
 /// A stop ends the reckoning, which may wait for a fleet's database; what is being mailed is mailed and noted first.
 async fn make(
     config: &Config,
     week: Week,
-    mailed: bool,
+    mailed: Option<&mut News>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let voice = voice_of(config);
@@ -631,16 +660,11 @@ async fn make(
         .is_some_and(|json| report::headline_differs(json, &report));
     let revision = archive.keep(&stored).await?;
     let result = match (mailed, postman(config)?) {
-        (true, Some(mut postman)) => {
+        (Some(news), Some(mut postman)) => {
             let letter = letter(&report, &voice, revision);
-            post(
-                &mut archive,
-                &mut postman,
-                (&stored, revision),
-                &letter,
-                changed,
-            )
-            .await
+            let since = news.since(week, revision, changed);
+            let what = (&stored, revision);
+            post(&mut archive, &mut postman, what, &letter, since).await
         }
         _ => Ok(Posted::default()),
     };
@@ -662,5 +686,32 @@ async fn make(
             Ok(())
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_hour_is_waited_for_in_pieces_and_another_week_ends_it() {
+        let hour = Duration::from_secs(3_600);
+        let began = clock::monotonic();
+        rest(hour, || false).await;
+        assert_eq!(began.elapsed(), hour);
+        let began = clock::monotonic();
+        rest(hour, || began.elapsed() > Duration::from_secs(900)).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(1_200));
+    }
+
+    #[test]
+    fn a_revision_that_could_not_be_mailed_at_first_is_still_news_at_the_next_try() {
+        let week = Week::parse("2025-W42").unwrap();
+        let mut news = News::default();
+        assert_eq!(news.since(week, 1, false), 0, "whoever has any has it all");
+        assert_eq!(news.since(week, 2, true), 2);
+        assert_eq!(news.since(week, 2, false), 2, "it was not sent");
+        assert_eq!(news.since(week, 3, false), 2, "3 says nothing else than 2");
+        assert_eq!(news.since(week.previous(), 7, false), 0);
     }
 }

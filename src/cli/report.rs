@@ -142,14 +142,8 @@ async fn make(
     let stored = reports::stored(&reckoned, &voice, clock::now());
     let revision = archive.keep(&stored).await?;
     let letter = reports::letter(&reckoned, &voice, revision);
-    let posted = reports::post(
-        &mut archive,
-        &mut postman,
-        (&stored, revision),
-        &letter,
-        true,
-    )
-    .await;
+    let what = (&stored, revision);
+    let posted = reports::post(&mut archive, &mut postman, what, &letter, revision).await;
     archive.close().await;
     let posted = posted?;
     for name in &posted.sent {
