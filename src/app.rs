@@ -228,7 +228,6 @@ impl App {
             context: notify::Context::new(page_zone(&config), &config.links),
             program: config.alerts.last_resort.clone(),
             recorder: Arc::clone(&recorder),
-            outcomes: Arc::clone(&outcomes),
         };
         let shouting = resort::run(Arc::clone(&resort), voice, stop_source.clone());
         tasks.start("last resort", shouting);
@@ -253,7 +252,6 @@ impl App {
             set_aside,
             unsent: std::mem::take(&mut saved.unsent),
             receipts: std::mem::take(&mut saved.receipts),
-            told: std::mem::take(&mut saved.told),
             receivers: receivers.told,
             feedback: fed_back,
             resort,

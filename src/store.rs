@@ -54,10 +54,7 @@ pub use fleet::{
 };
 pub use history::{BootFilter, CellRow, History, Tally};
 pub use operation::OperationRow;
-pub use outbox::{
-    LAST_RESORT, Mark, MessageId, MessageState, NewMessage, Receipt, SHOWN, StoredMessage, Told,
-    Tried,
-};
+pub use outbox::{Mark, MessageId, MessageState, NewMessage, Receipt, SHOWN, StoredMessage, Tried};
 pub use row::{BootDetail, BootRow, IncidentRow};
 pub use saved::Saved;
 pub use schema::version;

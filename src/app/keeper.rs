@@ -46,7 +46,7 @@ use crate::export::Recorder;
 use crate::notify::{self, Notice, Outcome};
 use crate::store::{
     self, Batch, History, Mark, MessageId, MessageState, Receipt, Store, StoreError, StoredMessage,
-    Told, TrialRow, Tried,
+    TrialRow, Tried,
 };
 use crate::web::Answer;
 
@@ -138,8 +138,6 @@ pub(super) struct Begin {
     pub(super) unsent: Vec<StoredMessage>,
     /// What its receivers said of incidents lately.
     pub(super) receipts: Vec<Receipt>,
-    /// Who was told of the incidents that are open or owed.
-    pub(super) told: Vec<Told>,
     pub(super) receivers: Vec<Receiver>,
     pub(super) feedback: mpsc::Sender<Feedback>,
     pub(super) resort: Arc<LastResort>,
@@ -188,7 +186,7 @@ impl Keeper {
         let (recorder, health) = (Arc::clone(&begin.recorder), Arc::clone(&begin.health));
         let outbox = Outbox::new(outbox::Begin {
             receivers: begin.receivers,
-            resort: Arc::clone(&begin.resort),
+            resort: begin.resort,
             orders: begin.orders,
             anew: begin.anew.subscribe(),
             unwritten: begin.unwritten,
@@ -231,19 +229,8 @@ impl Keeper {
                 known.sender.recall(&incident, &provider_ref);
             }
         }
-        let (shouted, told): (Vec<Told>, Vec<Told>) = begin
-            .told
-            .into_iter()
-            .partition(|one| one.receiver == store::LAST_RESORT);
-        for one in shouted {
-            begin.resort.shouted_before(one.incident);
-        }
         for message in begin.unsent {
-            let told = told.iter();
-            let is_known = told
-                .filter(|one| one.incident == message.incident)
-                .any(|one| one.at >= message.created_at);
-            keeper.owed(message, is_known);
+            keeper.owed(message);
         }
         if keeper.shelf.set_aside > 0 {
             // The machines were taken back from a file that is not there any more.
@@ -393,11 +380,11 @@ impl Keeper {
         }
     }
 
-    /// A message that an earlier run did not get rid of; whether another receiver took one since it was made.
-    fn owed(&mut self, message: StoredMessage, is_known: bool) {
+    /// A message that an earlier run did not get rid of.
+    fn owed(&mut self, message: StoredMessage) {
         let id = message.id;
         let (channel, incident) = (message.receiver.clone(), message.incident.clone());
-        if !self.outbox.owed_still(message, is_known) {
+        if !self.outbox.owed_still(message) {
             self.shelf.pending.mark(Mark::Dead {
                 id,
                 status: "undeliverable".to_owned(),

@@ -32,9 +32,7 @@ use crate::core::report::{Facts, Month, Report, Sight, Silence, Terms};
 use crate::core::rule::Severity;
 use crate::notify::{Letter, NotifyError, Postman};
 use crate::report::{self, Voice};
-use crate::store::{
-    Archive, FleetHistory, History, LAST_RESORT, MessageState, StoredReport, Tally,
-};
+use crate::store::{Archive, FleetHistory, History, MessageState, StoredReport, Tally};
 
 const MONTH_MS: i64 = 30 * 86_400_000;
 /// After a report was made late outcomes may still change it; it is looked at again this long.
@@ -335,8 +333,6 @@ async fn incidents(
                 .filter(|message| {
                     message.state == MessageState::Sent && message.transition != "resolved"
                 })
-                // What was shown on terminals because no channel could be reached is no delivery.
-                .filter(|message| message.receiver != LAST_RESORT)
                 .filter_map(|message| message.ended_at)
                 .min();
             let acknowledged_at = operations

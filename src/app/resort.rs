@@ -13,13 +13,11 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::keeper::{Outcomes, Shown};
 use crate::clock;
-use crate::core::alert::{Kind, Notification};
+use crate::core::alert::Notification;
 use crate::core::rule::Severity;
 use crate::export::Recorder;
 use crate::notify::{self, Page};
-use crate::store;
 
 /// Where journald listens.
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -50,24 +48,13 @@ impl LastResort {
         self.changed.notify_one();
     }
 
-    /// An earlier run tried to send it for so long, and nobody has heard of it.
-    pub(super) fn owed_still(&self, notification: &Arc<Notification>, age: Duration) {
-        self.with(|known| known.owed_still(notification, age, clock::monotonic()));
-        self.changed.notify_one();
-    }
-
-    /// An earlier run shouted it.
-    pub(super) fn shouted_before(&self, incident: String) {
-        self.with(|known| known.shouted_before(incident));
-    }
-
     /// A try of a channel's ended.
     pub(super) fn tried(&self, channel: &str, arrived: bool) {
         self.with(|known| known.tried(channel, arrived, clock::monotonic()));
         self.changed.notify_one();
     }
 
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut notify::Resort) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut notify::Resort) -> T) -> T {
         // Nothing can be half done in it.
         work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -78,8 +65,6 @@ pub(super) struct Voice {
     pub(super) context: notify::Context,
     pub(super) program: Option<PathBuf>,
     pub(super) recorder: Arc<Recorder>,
-    /// By whom it is written down, so that a later run does not shout it again.
-    pub(super) outcomes: Arc<Outcomes>,
 }
 
 /// Shouts what must be shouted, until `stop`.
@@ -107,14 +92,6 @@ pub(super) async fn run(resort: Arc<LastResort>, voice: Voice, stop: Cancellatio
         });
         for notification in taken {
             voice.shout(&notification, why, Path::new(JOURNAL)).await;
-            if notification.kind != Kind::Resolved {
-                voice.outcomes.note_shown(Shown {
-                    channel: store::LAST_RESORT.to_owned(),
-                    incident: notification.incident.key.clone(),
-                    fired_at: notification.incident.fired_at,
-                    at: clock::now(),
-                });
-            }
         }
     }
 }
@@ -339,7 +316,6 @@ mod tests {
             context: notifying::context(),
             program: None,
             recorder: Arc::new(Recorder::new(&export::Setup::default())),
-            outcomes: Arc::default(),
         };
         let [page, ..] = drill("h", [Timestamp(0); 3]);
         let mut ticket = page.clone();

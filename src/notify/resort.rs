@@ -4,10 +4,6 @@
 //! When all of them have failed for five minutes without one success between, a page that has waited as long is handed
 //! out, once; so is its end, if it comes before a channel works again. Where no channel is configured there is nothing to
 //! wait for: each page and each end is handed out at once.
-//!
-//! A restart begins nothing anew: a page that an earlier run could not get rid of has waited since it was made, and one
-//! that was shouted is not shouted again. What is new is whether the channels work, and that is not taken for answered
-//! before they have failed for a moment in this run, too: a machine's network may come up after us.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,8 +15,6 @@ use crate::core::alert::{Kind, Notification, Reason};
 
 /// So long must every channel have failed.
 const SILENT: Duration = Duration::from_secs(300);
-/// And so long in this run, for a page that an earlier run had tried to send for as long.
-const AWAKE: Duration = Duration::from_secs(30);
 /// Incidents of which it is remembered that they were shouted, and pages that wait.
 const MOST: usize = 1_000;
 
@@ -28,17 +22,8 @@ const MOST: usize = 1_000;
 pub struct Resort {
     /// Of each channel: since when it has done nothing but fail.
     failing: BTreeMap<String, Option<Instant>>,
-    waiting: BTreeMap<String, Waiting>,
+    waiting: BTreeMap<String, (Arc<Notification>, Instant)>,
     shouted: BTreeSet<String>,
-}
-
-/// A page of which nobody has heard.
-#[derive(Debug)]
-struct Waiting {
-    notification: Arc<Notification>,
-    since: Instant,
-    /// So long must every channel have failed in this run.
-    silence: Duration,
 }
 
 impl Resort {
@@ -69,42 +54,12 @@ impl Resort {
             self.waiting.remove(key);
             return;
         }
-        self.wait(notification, now, SILENT);
-    }
-
-    /// An earlier run could not tell anybody of it, and tried for so long.
-    pub fn owed_still(&mut self, notification: &Arc<Notification>, age: Duration, now: Instant) {
-        let is_end = notification.kind == Kind::Resolved;
-        if notification.reason.is_notice() || is_end != self.was_shouted(notification) {
+        if self.waiting.len() >= MOST && !self.waiting.contains_key(key) {
             return;
         }
-        self.wait(notification, now.checked_sub(age).unwrap_or(now), AWAKE);
-    }
-
-    /// An earlier run shouted it, and nothing of it has ended since.
-    pub fn shouted_before(&mut self, incident: String) {
-        if self.shouted.len() < MOST {
-            self.shouted.insert(incident);
-        }
-    }
-
-    fn was_shouted(&self, notification: &Notification) -> bool {
-        self.shouted.contains(&notification.incident.key)
-    }
-
-    fn wait(&mut self, notification: &Arc<Notification>, since: Instant, silence: Duration) {
-        let key = &notification.incident.key;
-        if let Some(waiting) = self.waiting.get_mut(key) {
-            // A newer state of what waits already.
-            waiting.notification = Arc::clone(notification);
-        } else if self.waiting.len() < MOST {
-            let waiting = Waiting {
-                notification: Arc::clone(notification),
-                since,
-                silence,
-            };
-            self.waiting.insert(key.clone(), waiting);
-        }
+        let since = self.waiting.get(key).map_or(now, |(_, since)| *since);
+        let entry = (Arc::clone(notification), since);
+        self.waiting.insert(key.clone(), entry);
     }
 
     /// A try of a channel's ended.
@@ -128,33 +83,41 @@ impl Resort {
         since?.into_iter().max()
     }
 
-    /// When a page must be shouted, if nothing changes; `None`: a channel works.
-    fn due(&self, waiting: &Waiting) -> Option<Instant> {
-        if !self.has_channels() {
-            return Some(waiting.since);
-        }
-        let silent = self.silent_since()? + waiting.silence;
-        Some(silent.max(waiting.since + SILENT))
+    /// Whether every channel has failed for long enough.
+    #[must_use]
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.silent_since()
+            .is_some_and(|since| now.duration_since(since) >= SILENT)
     }
 
     /// When something must be shouted, if nothing changes.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
-        let waiting = self.waiting.values();
-        waiting.filter_map(|waiting| self.due(waiting)).min()
+        if !self.has_channels() {
+            return self.waiting.values().map(|(_, since)| *since).min();
+        }
+        let silent = self.silent_since()? + SILENT;
+        let first = self.waiting.values().map(|(_, since)| *since + SILENT);
+        Some(first.min()?.max(silent))
     }
 
     /// What must be shouted now.
     pub fn take(&mut self, now: Instant) -> Vec<Arc<Notification>> {
+        let wait = match self.has_channels() {
+            true if !self.is_silent(now) => return Vec::new(),
+            true => SILENT,
+            false => Duration::ZERO,
+        };
+        let due = |since: &Instant| now.duration_since(*since) >= wait;
         let keys: Vec<String> = self
             .waiting
             .iter()
-            .filter(|(_, waiting)| self.due(waiting).is_some_and(|due| due <= now))
+            .filter(|(_, (_, since))| due(since))
             .map(|(key, _)| key.clone())
             .collect();
         let mut all = Vec::new();
         for key in keys {
-            let Some(Waiting { notification, .. }) = self.waiting.remove(&key) else {
+            let Some((notification, _)) = self.waiting.remove(&key) else {
                 continue;
             };
             match notification.kind {
@@ -229,55 +192,10 @@ mod tests {
         resort.tried("b", false, start + 5 * MINUTE);
         assert_eq!(resort.next_due(), None, "the page has arrived");
         assert!(resort.take(start + 20 * MINUTE).is_empty());
+        assert!(resort.is_silent(start + 10 * MINUTE));
         // A page of later waits its own time.
         resort.leaves(&story()[0], start + 20 * MINUTE);
         assert_eq!(resort.next_due(), Some(start + 25 * MINUTE));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_page_of_an_earlier_run_has_waited_since_it_was_made() {
-        let start = Instant::now() + Duration::from_secs(3_600);
-        let told = story();
-        for (age, due) in [
-            (Duration::from_secs(60), Duration::from_secs(240)),
-            (Duration::from_secs(290), Duration::from_secs(31)),
-            // However old it is: the network may come up after us.
-            (Duration::from_secs(1_800), Duration::from_secs(31)),
-        ] {
-            let mut resort = Resort::new(["a".to_owned()]);
-            resort.owed_still(&told[0], age, start);
-            resort.leaves(&told[1], start);
-            assert_eq!(resort.next_due(), None, "nobody knows of the channel yet");
-            resort.tried("a", false, start + Duration::from_secs(1));
-            assert_eq!(resort.next_due(), Some(start + due), "{age:?}");
-            assert_eq!(kinds(&resort.take(start + due)), [Kind::Update]);
-            assert!(resort.take(start + 2 * due).is_empty());
-        }
-        let mut resort = Resort::new(["a".to_owned()]);
-        resort.owed_still(&told[0], 10 * MINUTE, start);
-        resort.tried("a", true, start + Duration::from_secs(1));
-        assert_eq!(resort.next_due(), None, "it has arrived");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_an_earlier_run_shouted_is_not_shouted_again_but_its_end_is() {
-        let start = Instant::now() + Duration::from_secs(3_600);
-        let told = story();
-        let end = told.last().unwrap();
-        let mut resort = Resort::new(["a".to_owned()]);
-        resort.shouted_before(told[0].incident.key.clone());
-        resort.owed_still(&told[0], 10 * MINUTE, start);
-        resort.tried("a", false, start);
-        assert_eq!(resort.next_due(), None);
-        resort.owed_still(end, 10 * MINUTE, start);
-        assert_eq!(
-            kinds(&resort.take(start + MINUTE)),
-            [Kind::Resolved],
-            "whoever heard of it hears that it is over"
-        );
-        // The end of what nobody was told by anybody.
-        resort.owed_still(end, 10 * MINUTE, start);
-        assert_eq!(resort.next_due(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -59,12 +59,8 @@ impl Tried {
 }
 
 /// The payload of a message that was no message of ours: a receiver that is shown the present state (`alertmanager`) has
-/// taken the incident for the first time, or it went to the last resort. There is one such of an incident and a receiver.
+/// taken the incident for the first time. There is one such of an incident and a receiver.
 pub const SHOWN: &str = "";
-
-/// As whose receipt it stands that a page went where pages go when no channel can be reached. No channel has this name:
-/// there is a space in it.
-pub const LAST_RESORT: &str = "last resort";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageState {
@@ -130,15 +126,6 @@ pub struct Receipt {
     pub receiver: String,
     pub incident: String,
     pub provider_ref: String,
-}
-
-/// A receiver took a message about an incident.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    pub incident: String,
-    pub receiver: String,
-    /// The last time.
-    pub at: Timestamp,
 }
 
 /// What became of a message, or of one try.
@@ -282,25 +269,6 @@ pub(super) async fn receipts(raw: &mut SqliteConnection) -> Result<Vec<Receipt>,
         provider_ref,
     };
     Ok(rows.into_iter().map(receipt).collect())
-}
-
-/// Who was told of the incidents that are open, or of which somebody is still owed a message.
-pub(super) async fn told(raw: &mut SqliteConnection) -> Result<Vec<Told>, sqlx::Error> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT incident, receiver, max(ended_at) FROM outbox
-         WHERE state = 'sent' AND ended_at IS NOT NULL AND incident IN
-             (SELECT incident FROM outbox WHERE state IN ('queued', 'sending')
-              UNION SELECT key FROM incident WHERE resolved_at IS NULL)
-         GROUP BY incident, receiver",
-    )
-    .fetch_all(raw)
-    .await?;
-    let told = |(incident, receiver, at)| Told {
-        incident,
-        receiver,
-        at: Timestamp(at),
-    };
-    Ok(rows.into_iter().map(told).collect())
 }
 
 /// The last id ever given: ids are not used twice.

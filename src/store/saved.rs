@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use super::commit;
 use super::connection::options;
-use super::outbox::{self, Receipt, StoredMessage, Told};
+use super::outbox::{self, Receipt, StoredMessage};
 use super::trial::{self, TrialRow};
 use crate::core::event::Timestamp;
 
@@ -22,8 +22,6 @@ pub struct Saved {
     pub unsent: Vec<StoredMessage>,
     /// What receivers said of the incidents of the latest messages, the newest last.
     pub receipts: Vec<Receipt>,
-    /// Who was told of the incidents that are open or owed.
-    pub told: Vec<Told>,
     /// Synthetic boots, oldest first: all that are open, and the newest that are not.
     pub trials: Vec<TrialRow>,
     /// When the store was begun, and as which host.
@@ -71,7 +69,6 @@ pub(super) async fn read(raw: &mut SqliteConnection) -> Result<Saved, sqlx::Erro
         state,
         unsent: outbox::unsent(raw).await?,
         receipts: outbox::receipts(raw).await?,
-        told: outbox::told(raw).await?,
         trials: trial::read(raw).await?,
         created_at: Timestamp(created_at),
         host,

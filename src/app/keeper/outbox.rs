@@ -390,9 +390,8 @@ impl Outbox {
         }));
     }
 
-    /// Takes up a message that an earlier run did not get rid of; whether that could be done. Of what `is_known` somebody has
-    /// heard.
-    pub(super) fn owed_still(&mut self, message: StoredMessage, is_known: bool) -> bool {
+    /// Takes up a message that an earlier run did not get rid of; whether that could be done.
+    pub(super) fn owed_still(&mut self, message: StoredMessage) -> bool {
         let place = self
             .receivers
             .iter()
@@ -414,17 +413,13 @@ impl Outbox {
             stored: Some(message.id),
         };
         self.owed.insert(ticket, owed);
+        self.resort.leaves(&notification);
         let age = clock::now().since(message.created_at);
-        let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-        // Some of a mail's recipients may have it.
-        if !is_known && message.provider_ref.is_none() {
-            self.resort.owed_still(&notification, age);
-        }
         let notice = Notice {
             notification,
             ticket,
             unsaved: false,
-            age,
+            age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
             message: None,
             receipt: message.provider_ref,
         };

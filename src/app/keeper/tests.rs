@@ -26,7 +26,6 @@ struct Scene {
     orders: mpsc::Sender<Handed>,
     given: mpsc::Receiver<Notice>,
     outcomes: Arc<Outcomes>,
-    resort: Arc<LastResort>,
     feedback: mpsc::Receiver<Feedback>,
     working: mpsc::Sender<()>,
     health: Arc<Health>,
@@ -80,7 +79,6 @@ impl Scene {
         };
         let (fed_back, feedback) = mpsc::channel(8);
         let outcomes = Arc::new(Outcomes::default());
-        let resort = Arc::new(LastResort::new([channel.to_owned()]));
         let (working, workers) = mpsc::channel(1);
         let (orders, handed) = mpsc::channel(1);
         let (unwritten_tx, unwritten) = watch::channel(0);
@@ -91,10 +89,9 @@ impl Scene {
             set_aside: opened.set_aside,
             unsent: opened.saved.unsent,
             receipts: opened.saved.receipts,
-            told: opened.saved.told,
             receivers: vec![receiver],
             feedback: fed_back,
-            resort: Arc::clone(&resort),
+            resort: Arc::new(LastResort::new([channel.to_owned()])),
             outcomes: Arc::clone(&outcomes),
             recorder: Arc::new(Recorder::new(&export::Setup::default())),
             health: Arc::clone(&health),
@@ -111,7 +108,6 @@ impl Scene {
             orders,
             given,
             outcomes,
-            resort,
             feedback,
             working,
             health,
@@ -223,36 +219,6 @@ async fn who_has_a_message_is_known_to_the_next_run() {
     let mut next = Scene::start(folder, "ops", std::future::ready(())).await;
     assert_eq!(next.given().await.receipt, receipt);
     next.end().await;
-}
-
-#[tokio::test]
-async fn a_page_that_nobody_took_goes_to_the_last_resort_over_a_restart_and_once() {
-    let mut scene = Scene::new(true).await;
-    let page = scene.page().await.notification;
-    let (folder, ..) = scene.end_and_keep().await;
-    let mut next = Scene::start(folder, "ops", std::future::ready(())).await;
-    next.given().await;
-    let due = |scene: &Scene| {
-        scene.resort.with(|known| {
-            let now = clock::monotonic();
-            known.tried("ops", false, now);
-            known.next_due().map(|due| due.duration_since(now))
-        })
-    };
-    // It is long ago that it was made: what is waited for is a moment for the network.
-    assert_eq!(due(&next), Some(Duration::from_secs(30)));
-    next.outcomes.note_shown(Shown {
-        channel: store::LAST_RESORT.to_owned(),
-        incident: page.incident.key.clone(),
-        fired_at: Timestamp(1),
-        at: Timestamp(2),
-    });
-    let (folder, messages, _) = next.end_and_keep().await;
-    assert_eq!(messages.len(), 2, "who looks sees where it went");
-    let mut last = Scene::start(folder, "ops", std::future::ready(())).await;
-    last.given().await;
-    assert_eq!(due(&last), None);
-    last.end().await;
 }
 
 #[tokio::test]
