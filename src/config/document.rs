@@ -317,6 +317,7 @@ impl Reader<'_> {
             let setting = shape.check(&Value::String(secret::read(&path)?))?;
             return Ok(match setting {
                 Setting::Secret(secret) => Setting::Secret(secret.kept_in(path)),
+                Setting::Endpoint(endpoint) => Setting::Endpoint(endpoint.kept_in(path)),
                 other => other,
             });
         }

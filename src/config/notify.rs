@@ -80,20 +80,35 @@ pub(super) const TYPE: Key = Key {
 };
 
 impl Notifier {
-    /// With its secret read again, if the file holds another one by now.
+    /// With its secret and its URL read again, if a file holds another one by now.
     ///
     /// # Errors
-    /// The file cannot be used as it is; the message does not hold the secret.
+    /// A file cannot be used as it is; the message does not hold what is secret.
     pub fn renewed(&self) -> Result<Option<Notifier>, String> {
         let mut notifier = self.clone();
-        let Some(secret) = notifier.channel.secret() else {
-            return Ok(None);
-        };
-        let Some(renewed) = secret.renewed()? else {
-            return Ok(None);
-        };
-        *secret = renewed;
-        Ok(Some(notifier))
+        let mut is_new = false;
+        if let Some(secret) = notifier.channel.secret()
+            && let Some(renewed) = secret.renewed()?
+        {
+            *secret = renewed;
+            is_new = true;
+        }
+        if let Some(url) = notifier.channel.url()
+            && let Some(renewed) = url.renewed()?
+        {
+            *url = renewed;
+            is_new = true;
+        }
+        Ok(is_new.then_some(notifier))
+    }
+
+    /// As if its URL had come from this file.
+    #[cfg(test)]
+    pub(crate) fn with_url_in(mut self, path: &std::path::Path) -> Notifier {
+        if let Some(url) = self.channel.url() {
+            *url = url.clone().kept_in(path.to_owned());
+        }
+        self
     }
 
     /// As if its secret had come from this file.
@@ -118,6 +133,18 @@ impl Channel {
                 SlackTarget::Bot { token, .. } => Some(token),
             },
             Channel::Alertmanager(alertmanager) => alertmanager.authorization.as_mut(),
+        }
+    }
+
+    /// Its URL, where that may hold what is secret.
+    fn url(&mut self) -> Option<&mut Endpoint> {
+        match self {
+            Channel::Webhook(webhook) => Some(&mut webhook.url),
+            Channel::Slack(slack) => match &mut slack.target {
+                SlackTarget::Webhook(url) => Some(url),
+                SlackTarget::Bot { .. } => None,
+            },
+            Channel::Email(_) | Channel::PagerDuty(_) | Channel::Alertmanager(_) => None,
         }
     }
 

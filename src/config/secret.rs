@@ -63,7 +63,11 @@ impl fmt::Display for Secret {
 
 /// Where something is sent. Receivers put tokens into the path, so only scheme and host are shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
+pub struct Endpoint {
+    uri: Uri,
+    /// Where it was read; it may be another one there by now.
+    file: Option<Box<Path>>,
+}
 
 impl Endpoint {
     /// An absolute http or https URL.
@@ -71,29 +75,48 @@ impl Endpoint {
     pub fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let has_host = uri.host().is_some_and(|host| !host.is_empty());
-        (matches!(uri.scheme_str(), Some("http" | "https")) && has_host).then_some(Self(uri))
+        (matches!(uri.scheme_str(), Some("http" | "https")) && has_host)
+            .then_some(Self { uri, file: None })
+    }
+
+    pub(super) fn kept_in(self, path: PathBuf) -> Self {
+        Self {
+            file: Some(path.into()),
+            ..self
+        }
+    }
+
+    /// What its file holds now, if that is another URL.
+    pub(super) fn renewed(&self) -> Result<Option<Endpoint>, String> {
+        let Some(path) = &self.file else {
+            return Ok(None);
+        };
+        let renewed = Endpoint::parse(&read(path)?)
+            .ok_or_else(|| format!("{} holds no http or https URL", quoted(path)))?
+            .kept_in(path.to_path_buf());
+        Ok((renewed != *self).then_some(renewed))
     }
 
     #[must_use]
     pub fn expose(&self) -> &Uri {
-        &self.0
+        &self.uri
     }
 
     /// The host and the port that are connected to.
     #[must_use]
     pub fn place(&self) -> (String, u16) {
-        let host = self.0.host().unwrap_or_default();
+        let host = self.uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let usual = match self.0.scheme_str() {
+        let usual = match self.uri.scheme_str() {
             Some("https") => 443,
             _ => 80,
         };
-        (host.to_owned(), self.0.port_u16().unwrap_or(usual))
+        (host.to_owned(), self.uri.port_u16().unwrap_or(usual))
     }
 
     /// Does it carry a user name or password before the host?
     pub(super) fn has_credentials(&self) -> bool {
-        self.0
+        self.uri
             .authority()
             .is_some_and(|authority| authority.as_str().contains('@'))
     }
@@ -101,9 +124,9 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.0.scheme_str().unwrap_or_default();
-        write!(f, "{scheme}://{}", self.0.host().unwrap_or_default())?;
-        if let Some(port) = self.0.port_u16() {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        write!(f, "{scheme}://{}", self.uri.host().unwrap_or_default())?;
+        if let Some(port) = self.uri.port_u16() {
             write!(f, ":{port}")?;
         }
         write!(f, "/{SHOWN}")
@@ -270,6 +293,28 @@ mod tests {
         write("hunter3\n");
         let renewed = secret.renewed().unwrap().unwrap();
         assert_eq!(renewed.expose(), "hunter3");
+        assert_eq!(renewed.renewed(), Ok(None));
+    }
+
+    #[test]
+    fn a_url_is_renewed_by_its_file_alone_and_only_by_another_url() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("url");
+        let write = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        write("https://pager.example/hunter2\n");
+        let url = Endpoint::parse("https://pager.example/hunter2").unwrap();
+        assert_eq!(url.renewed(), Ok(None), "it has no file");
+        let url = url.kept_in(path.clone());
+        assert_eq!(url.renewed(), Ok(None), "it is the same");
+        write("hunter3");
+        let wrong = url.renewed().unwrap_err();
+        assert!(wrong.ends_with("holds no http or https URL"), "{wrong}");
+        write("https://pager.example/hunter3\n");
+        let renewed = url.renewed().unwrap().unwrap();
+        assert_eq!(renewed.expose().path(), "/hunter3");
         assert_eq!(renewed.renewed(), Ok(None));
     }
 

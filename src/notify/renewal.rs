@@ -1,4 +1,4 @@
-//! A channel whose secret is changed while it is open.
+//! A channel whose secret, or whose URL, is changed while it is open.
 //!
 //! A receiver that refuses us is what shows that a secret is old. Its file is then read again, and if it holds another one,
 //! the same message is tried at once with that; only what a new secret does not mend is a refusal. A file is looked at only
@@ -32,7 +32,7 @@ pub(super) async fn renewed<T: Send + 'static>(
         Ok(Some(renewed)) => {
             tracing::info!(
                 channel,
-                "the receiver refused us; trying the secret that its file holds now"
+                "the receiver refused us; trying what its secret's file holds now"
             );
             Some(renewed)
         }

@@ -6,7 +6,9 @@ use crate::config::Channel;
 use crate::core::event::{Failure, VmType};
 use crate::notify::fixture::server::{OK, Reply, Request, receiver, requests};
 use crate::notify::fixture::{self, smtp};
-use crate::notify::tests::{HIDDEN, context, email, notifier, pagerduty, slack_bot, webhook};
+use crate::notify::tests::{
+    HIDDEN, context, email, notifier, pagerduty, slack, slack_bot, webhook,
+};
 use crate::notify::{NotifyError, Sender};
 
 const NO: Reply = Reply::Answer("401 Unauthorized", "", "{}");
@@ -72,6 +74,33 @@ async fn slack_and_pagerduty_say_in_words_that_the_secret_is_old() {
     let has = |body: &[u8]| String::from_utf8_lossy(body).contains(key);
     let sent: Vec<bool> = got.iter().map(|got| has(&got.body)).collect();
     assert_eq!(sent, [false, true, true]);
+}
+
+/// A webhook whose address has moved, and Slack's, whose address is the secret.
+#[tokio::test]
+async fn a_receiver_that_is_elsewhere_by_now_is_tried_where_the_file_says() {
+    let gone = Reply::Answer("404 Not Found", "", "no_service");
+    let moved = Reply::Answer("308 Moved", "Location: /elsewhere\r\n", "");
+    let ok = Reply::Answer("200 OK", "", "ok");
+    for (channel, no) in [
+        (webhook as fn(&str, std::net::SocketAddr) -> Channel, moved),
+        (slack, gone),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("url");
+        let (old, at_old) = receiver(vec![no]);
+        let (new, at_new) = receiver(vec![ok, ok]);
+        holds(&file, &format!("http://{new}/hunter3"));
+        let notifier = notifier(channel("http", old)).with_url_in(&file);
+        let sender = Sender::new(&notifier, context()).unwrap();
+        one_try(&sender).await.unwrap();
+        one_try(&sender).await.unwrap();
+        drop(sender);
+        assert_eq!(requests(at_old).await.len(), 1);
+        let got = requests(at_new).await;
+        assert_eq!(got.len(), 2);
+        assert!(got[0].head.starts_with("POST /hunter3 "), "{}", got[0].head);
+    }
 }
 
 #[tokio::test]
