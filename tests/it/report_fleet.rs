@@ -8,8 +8,8 @@ use bootwatch::config::Secret;
 use bootwatch::core::event::{Failure, Outcome, Timestamp, VmType};
 use bootwatch::core::report::week::Week;
 use bootwatch::store::{
-    Batch, BootRow, Fleet, IncidentRow, Mark, MessageState, NewMessage, Settings, StateChange,
-    Store, TrialRow, Tried,
+    Batch, BootRow, Fleet, IncidentRow, LAST_RESORT, Mark, MessageState, NewMessage, SHOWN,
+    Settings, StateChange, Store, TrialRow, Tried,
 };
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -97,6 +97,21 @@ fn stretch(kind: &'static str, from: i64, to: i64) -> StateChange {
     }
 }
 
+fn message(transition: &str) -> NewMessage {
+    NewMessage {
+        incident: "bw-vmhost-2".to_owned(),
+        transition: transition.to_owned(),
+        receiver: "ops".to_owned(),
+        dedup_key: "bw-vmhost-2".to_owned(),
+        payload: "{}".to_owned(),
+        created_at: start().plus_ms(5 * MINUTE),
+        due: start().plus_ms(5 * MINUTE),
+        state: MessageState::Queued,
+        ended_at: None,
+        tried: Tried::default(),
+    }
+}
+
 /// Three hosts: a sound one, one with an incident and a maintenance, and one that was blind for two days.
 async fn three(database: &Database) {
     let sound = Batch {
@@ -131,18 +146,17 @@ async fn three(database: &Database) {
     let bad = Batch {
         boots: bad,
         incidents: vec![incident("vmhost-2")],
-        outbox: vec![NewMessage {
-            incident: "bw-vmhost-2".to_owned(),
-            transition: "firing".to_owned(),
-            receiver: "ops".to_owned(),
-            dedup_key: "bw-vmhost-2".to_owned(),
-            payload: "{}".to_owned(),
-            created_at: start().plus_ms(5 * MINUTE),
-            due: start().plus_ms(5 * MINUTE),
-            state: MessageState::Queued,
-            ended_at: None,
-            tried: Tried::default(),
-        }],
+        // Its first page never arrived: it went to the terminals, and an update took its place.
+        outbox: vec![
+            NewMessage {
+                receiver: LAST_RESORT.to_owned(),
+                payload: SHOWN.to_owned(),
+                state: MessageState::Sent,
+                ended_at: Some(start().plus_ms(3 * MINUTE)),
+                ..message("firing")
+            },
+            message("update"),
+        ],
         ..Batch::default()
     };
     host(database, "vmhost-2", bad, -168..168).await;
