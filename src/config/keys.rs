@@ -138,7 +138,7 @@ const SOURCES: &[Key] = &[
             example: "\"controller-1\"",
             otherwise: "this machine's host name",
         },
-        doc: "The name of this controller host in alerts, metrics and reports.",
+        doc: "The name of this controller host in alerts, metrics and reports. Two hosts of one name are one to a fleet.",
     },
     Key {
         path: "log.file",
