@@ -12,7 +12,7 @@ use super::super::model::{ActLine, MessageLine, Words};
 use super::layout::{self, tag};
 use super::text::{self, ago};
 use super::{Page, Site, boots, operate, page, sorry, unread, why};
-use crate::core::alert::{Cause, Incident};
+use crate::core::alert::{Cause, HeldBack, Incident};
 use crate::core::desk::Standing;
 use crate::core::event::Timestamp;
 use crate::core::fix::What;
@@ -184,7 +184,21 @@ fn stands(page: &Page<'_>, standing: &Standing) -> Markup {
             p { "Taken by " strong { (text::line(&taken.author)) } " " (ago(taken.at, page.now))
                 @if !taken.note.is_empty() { ": " (text::line(&taken.note)) } }
         }
-        @if let Some(held) = &standing.held { p { (tag("maintenance", "held back")) " " (held.as_str()) } }
+        @if let Some(held) = &standing.held { p { (tag("maintenance", "held back")) " " (held_back(held)) } }
+    }
+}
+
+/// Why nobody is told, in words.
+pub(super) fn held_back(held: &HeldBack) -> Markup {
+    html! {
+        @match held {
+            HeldBack::Silenced { id, author, reason } => {
+                a href="/alerts#silences" { "silence " (id) } " by " (text::line(author)) ": " (text::line(reason))
+            }
+            HeldBack::Inhibited { by } => { "it follows from " a href={ "/incidents/" (by) } { "another incident" } ", which is told" }
+            HeldBack::Waiting => { "it waits a moment whether its cause shows itself" }
+            HeldBack::Storm => { "many began at once: they are told together" }
+        }
     }
 }
 
@@ -316,7 +330,7 @@ fn told(page: &Page<'_>, messages: &[MessageLine]) -> Markup {
         @if messages.is_empty() { p.soft { "Nothing was sent." } }
         @else {
             table.stack {
-                thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "delivered" } } }
+                thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "ended" } } }
                 tbody { @for message in messages { (message_row(page, message)) } }
             }
         }
@@ -334,9 +348,9 @@ pub(super) fn message_row(page: &Page<'_>, message: &MessageLine) -> Markup {
         tr {
             th scope="row" { (text::line(&message.receiver)) }
             td { (message.transition) }
-            td { (page.moment(message.created_at)) }
+            td { span.phone { "decided " } (page.moment(message.created_at)) }
             td { (tag(family, message.state)) @if let Some(status) = message.last_status.as_deref().filter(|status| *status != message.state) { " " span.small.soft { (text::line(status)) } } }
-            td { @if let Some(at) = message.ended_at { (page.moment(at)) span.soft { " (" (text::length(at.since(message.created_at))) ")" } } }
+            td { @if let Some(at) = message.ended_at { span.phone { "ended " } (page.moment(at)) span.soft { " (" (text::length(at.since(message.created_at))) ")" } } }
         }
     }
 }
@@ -346,6 +360,27 @@ mod tests {
     use super::*;
     use crate::core::alert::Family;
     use crate::core::condition::Condition;
+
+    #[test]
+    fn why_nobody_is_told_is_said_in_words_and_leads_to_what_holds_it_back() {
+        let silenced = HeldBack::Silenced {
+            id: 3,
+            author: "ada".to_owned(),
+            reason: "<rebuild>".to_owned(),
+        };
+        let inhibited = HeldBack::Inhibited {
+            by: "k1".to_owned(),
+        };
+        for (held, said) in [
+            (silenced, "silence 3</a> by ada: &lt;rebuild&gt;"),
+            (inhibited, "href=\"/incidents/k1\""),
+            (HeldBack::Waiting, "waits a moment"),
+            (HeldBack::Storm, "told together"),
+        ] {
+            let shown = held_back(&held).into_string();
+            assert!(shown.contains(said), "{shown}");
+        }
+    }
 
     #[test]
     fn what_ends_an_incident_is_said_by_its_kind() {

@@ -69,7 +69,7 @@ fn incident(page: &Page<'_>, standing: &Standing) -> Markup {
                 Some(taken) => { " · taken by " (text::line(&taken.author)) }
                 None => { " · nobody has taken it" }
             }
-            @if let Some(held) = &standing.held { " · held back: " (held.as_str()) }
+            @if let Some(held) = &standing.held { " · held back: " (super::incidents::held_back(held)) }
         }
         @if let Some(well) = &words.not_affected { p.small { "Not affected: " (well) } }
         // The banner has said that of its own incident.
@@ -339,17 +339,20 @@ fn sources(page: &Page<'_>) -> Markup {
     }
 }
 
-pub(super) fn source_row(page: &Page<'_>, source: &Source) -> Markup {
-    let stale = source.is_stale(page.now);
-    let (family, word) = match (stale, source.weight) {
-        (false, _) => ("ok", "seen"),
-        (true, Weight::Decides) => ("down", "not seen"),
-        (true, Weight::Adds) => ("unknown", "not seen"),
-    };
+/// Whether a source is seen; without one that only adds, no more is lost than what it adds.
+pub(super) fn seen(page: &Page<'_>, source: &Source) -> Markup {
+    match (source.is_stale(page.now), source.weight) {
+        (false, _) => tag("ok", "seen"),
+        (true, Weight::Decides) => tag("down", "not seen"),
+        (true, Weight::Adds) => tag("unknown", "not seen"),
+    }
+}
+
+fn source_row(page: &Page<'_>, source: &Source) -> Markup {
     html! {
         tr {
             th scope="row" { (source.name) }
-            td { (tag(family, word)) " " (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now))) }
+            td { (seen(page, source)) " " (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now))) }
             td { (source.newest_at.map_or_else(|| "nothing".to_owned(), |at| ago(at, page.now))) }
         }
     }

@@ -168,9 +168,10 @@ fn row(page: &Page<'_>, run: &Value) -> Markup {
             th scope="row" { @if let Some(at) = moment(run, "started_at") { (page.moment(at)) } }
             td { (result_tag(run)) }
             td.full { (why(run)) }
-            td { (word(run, "stopped_in").unwrap_or("–").replace('_', " ")) }
-            td { (boot.as_deref().unwrap_or("–")) }
+            td { span.phone { "stopped in " } (word(run, "stopped_in").unwrap_or("–").replace('_', " ")) }
+            td { span.phone { "took " } (boot.as_deref().unwrap_or("–")) }
             td {
+                span.phone { "cleaned up " }
                 @if skipped { "–" }
                 @else if run["cleaned_up"] == true {
                     @match cleanup {

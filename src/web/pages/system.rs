@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::super::model::{FindingLine, MessageLine, ReportLine};
 use super::layout::tag;
-use super::now::verdict_tag;
+use super::now::{seen, verdict_tag};
 use super::text::{self, ago};
 use super::{HTML, Page, Site, incidents, page, sorry, synthetic, unread};
 use crate::config::Shown;
@@ -61,7 +61,7 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
                                 @match (channel.failing, channel.tried) {
                                     (Some((since, how)), _) => { (tag("down", how)) " since " (page.moment(since)) }
                                     (None, true) => (tag("ok", "delivers")),
-                                    (None, false) => (tag("unknown", "not tried yet")),
+                                    (None, false) => (tag("unknown", "not tried since the start")),
                                 }
                             }
                         }
@@ -82,7 +82,7 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
                     Err(why) => p.notice.bad { "The store cannot be read: " (why) },
                     Ok(messages) if messages.is_empty() => p.soft { "Nothing was sent." },
                     Ok(messages) => table.stack {
-                        thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "delivered" } } }
+                        thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "ended" } } }
                         tbody { @for message in messages { (incidents::message_row(page, message)) } }
                     },
                 }
@@ -145,7 +145,7 @@ fn sources(page: &Page<'_>) -> Markup {
             @for source in &page.live.sources {
                 dt { (source.name) }
                 dd {
-                    @if source.is_stale(page.now) { (tag("down", "not seen")) } @else { (tag("ok", "seen")) }
+                    (seen(page, source))
                     " " (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now)))
                     span.soft { ", looked at every " (text::length(source.every_ms)) }
                     p.small { (text::line(&source.note)) }
