@@ -397,7 +397,10 @@ pub(super) fn sentence(page: &Page<'_>) -> (String, Option<String>) {
             Some(last("Check its process and its log.")),
         ),
         Because::Quiet => (
-            "Nobody knows: no boot ended in the last 24 hours.".to_owned(),
+            match page.live.last_boot {
+                Some(_) => "Nobody knows: no boot ended in the last 24 hours.".to_owned(),
+                None => "Nobody knows: no boot was seen to end yet.".to_owned(),
+            },
             Some("Without a boot, asked for by a user or synthetic, it is not known whether one would be ready.".to_owned()),
         ),
         Because::Maintenance => {

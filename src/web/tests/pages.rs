@@ -74,6 +74,24 @@ async fn a_look_that_grows_old_turns_the_page_grey_by_itself() {
 }
 
 #[tokio::test]
+async fn before_the_first_boot_nothing_is_said_of_a_day_that_nobody_watched() {
+    let now = crate::clock::now();
+    let live = |last_boot| Live {
+        at: Some(now.plus_ms(60_000)),
+        last_boot,
+        ..Live::default()
+    };
+    let page = page_of(live(None), "/").await;
+    assert!(page.contains("no boot was seen to end yet"), "{page}");
+    let long_ago = now.plus_ms(-2 * 86_400_000);
+    let page = page_of(live(Some(long_ago)), "/").await;
+    assert!(
+        page.contains("no boot ended in the last 24 hours"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn forty_ghosts_are_one_line_that_names_them() {
     let live = Live {
         findings: vec![FindingLine {
