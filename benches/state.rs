@@ -95,7 +95,13 @@ impl World {
     fn refused(&mut self, boot: u32, elapsed_ms: u32) {
         let ip = ip(boot);
         let at = 1_500 + i64::from(elapsed_ms);
-        self.tell(at, EventKind::AttemptStarted { ip, elapsed_ms });
+        self.tell(
+            at,
+            EventKind::AttemptStarted {
+                ip,
+                elapsed_ms: Some(elapsed_ms),
+            },
+        );
         let failed = EventKind::AttemptFailed {
             ip,
             error: AttemptError::Refused,

@@ -169,9 +169,10 @@ fn wait(rest: &[u8]) -> Decoded<'_> {
     }
     if let Some(metadata) = exact(rest, b"Attempting health check") {
         return need(metadata, |f| {
-            Some(EventKind::AttemptStarted {
+            let told = f.elapsed.is_some() || f.elapsed_is_negative;
+            told.then_some(EventKind::AttemptStarted {
                 ip: f.ip?,
-                elapsed_ms: f.elapsed?,
+                elapsed_ms: f.elapsed,
             })
         });
     }

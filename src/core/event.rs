@@ -505,7 +505,8 @@ pub enum EventKind<'a> {
     },
     AttemptStarted {
         ip: Ipv4Addr,
-        elapsed_ms: u32,
+        /// `None`: the clock was set back behind the wait's beginning, so nobody knows.
+        elapsed_ms: Option<u32>,
     },
     AttemptFailed {
         ip: Ipv4Addr,

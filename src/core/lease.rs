@@ -58,6 +58,10 @@ pub struct Wait {
     pub last_seen: Timestamp,
     /// The last `elapsed` of its lines.
     pub last_elapsed: u32,
+    /// The clock was set back behind the wait's beginning, and the controller's own count with it: how long anything took
+    /// since, nobody knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
     /// The controller has started again since its last line.
     pub orphaned: bool,
 }
@@ -80,6 +84,9 @@ impl Wait {
     /// before that line's `elapsed`, and no wait goes on long after its deadline. Then it came with that line.
     #[must_use]
     pub fn time_of(&self, stamp: Timestamp) -> Timestamp {
+        if self.uncounted {
+            return stamp;
+        }
         let last_ms = i64::from(self.last_elapsed);
         let most_ms = last_ms.max(self.limits.deadline_ms.map_or(0, i64::from)) + FROZEN_MS;
         match stamp.since(self.start()) {
@@ -188,6 +195,7 @@ impl Addresses {
             vnc_reported: false,
             last_seen: at,
             last_elapsed: elapsed_ms,
+            uncounted: false,
             orphaned: false,
         });
         let last = waits.len() - 1;

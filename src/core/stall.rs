@@ -128,7 +128,10 @@ mod tests {
     const OTHER: Ipv4Addr = Ipv4Addr::new(192, 168, 100, 3);
 
     fn started(ip: Ipv4Addr) -> EventKind<'static> {
-        EventKind::AttemptStarted { ip, elapsed_ms: 0 }
+        EventKind::AttemptStarted {
+            ip,
+            elapsed_ms: Some(0),
+        }
     }
 
     fn failed(ip: Ipv4Addr) -> EventKind<'static> {

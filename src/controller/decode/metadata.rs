@@ -23,6 +23,8 @@ pub(super) struct Fields<'a> {
     pub(super) status: Option<u16>,
     pub(super) final_status: Option<&'a [u8]>,
     pub(super) elapsed: Option<u32>,
+    /// It was told, and the clock was set back behind where it counts from.
+    pub(super) elapsed_is_negative: bool,
     pub(super) total_time: Option<u32>,
     pub(super) max_wait: Option<u32>,
     pub(super) initial_delay: Option<u32>,
@@ -50,7 +52,10 @@ impl<'a> Fields<'a> {
             b"vmIP" | b"ipAddress" | b"internalIP" | b"browserVMIP" => {
                 self.ip = value.text().and_then(ipv4)
             }
-            b"elapsed" => self.elapsed = value.whole(),
+            b"elapsed" => {
+                self.elapsed = value.whole();
+                self.elapsed_is_negative = value.integer().is_some_and(i64::is_negative);
+            }
             b"finalStatus" => self.final_status = value.text(),
             b"vmId" | b"browserVMId" => self.vm = value.text().and_then(VmId::parse),
             b"error" => self.error = value.text(),

@@ -275,7 +275,15 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             r#"[WAIT-VM-READY] Attempting health check {"module":"browser-auth","vmIP":$I,"elapsed":9030,"url":"http://192.168.100.17:8080/health"}"#,
             E::AttemptStarted {
                 ip,
-                elapsed_ms: 9030,
+                elapsed_ms: Some(9030),
+            },
+        ),
+        (
+            // The clock was set back meanwhile.
+            r#"[WAIT-VM-READY] Attempting health check {"module":"browser-auth","vmIP":$I,"elapsed":-3591000,"url":"http://192.168.100.17:8080/health"}"#,
+            E::AttemptStarted {
+                ip,
+                elapsed_ms: None,
             },
         ),
         (

@@ -150,7 +150,7 @@ impl Story {
     fn attempt(&mut self, from: i64, address: u8, elapsed: u32) -> &mut Story {
         let kind = EventKind::AttemptStarted {
             ip: ip(address),
-            elapsed_ms: elapsed,
+            elapsed_ms: Some(elapsed),
         };
         self.tell(from + i64::from(elapsed), kind)
     }

@@ -123,11 +123,22 @@ impl Tracker {
         self.addresses.by_elapsed(ip, event.at, elapsed_ms)
     }
 
-    pub(super) fn attempt_started(&mut self, event: &Event<'_>, ip: Ipv4Addr, elapsed_ms: u32) {
-        let Some(wait) = self.wait_at(event, ip, elapsed_ms) else {
+    pub(super) fn attempt_started(
+        &mut self,
+        event: &Event<'_>,
+        ip: Ipv4Addr,
+        elapsed_ms: Option<u32>,
+    ) {
+        let wait = match elapsed_ms {
+            Some(elapsed) => self.wait_at(event, ip, elapsed),
+            None => self.addresses.attempting(ip, event.at),
+        };
+        let Some(wait) = wait else {
             return;
         };
-        wait.attempting = Some(elapsed_ms);
+        wait.uncounted |= elapsed_ms.is_none();
+        // It is not before the last line whose clock told.
+        wait.attempting = Some(elapsed_ms.unwrap_or(wait.last_elapsed));
         wait.answered = None;
         wait.vnc_reported = false;
         if let Some(slot) = wait.slot

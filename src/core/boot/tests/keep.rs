@@ -221,7 +221,7 @@ fn no_raw_record_is_saved_and_evidence_survives_as_it_would_be() {
         story.created(0, 1, 2).wait(1_500, 2);
         let kind = EventKind::AttemptStarted {
             ip: ip(2),
-            elapsed_ms: 0,
+            elapsed_ms: Some(0),
         };
         story.tell(1_500, kind);
         let failed = Event {

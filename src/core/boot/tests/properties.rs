@@ -87,7 +87,10 @@ pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
                 },
                 16 => EventKind::HandOverFailed { user, session },
                 17..=18 => EventKind::WaitStarted { ip, limits },
-                19..=20 => EventKind::AttemptStarted { ip, elapsed_ms },
+                19..=20 => EventKind::AttemptStarted {
+                    ip,
+                    elapsed_ms: (step < 6).then_some(elapsed_ms),
+                },
                 21..=22 => EventKind::AttemptFailed {
                     ip,
                     error: AttemptError::ALL[usize::from(step)],
@@ -243,7 +246,13 @@ impl Recorder {
             initial_delay_ms: 0,
         };
         say(1_500, EventKind::WaitStarted { ip, limits });
-        say(1_500, EventKind::AttemptStarted { ip, elapsed_ms: 0 });
+        say(
+            1_500,
+            EventKind::AttemptStarted {
+                ip,
+                elapsed_ms: Some(0),
+            },
+        );
         say(1_520, EventKind::AttemptAnswered { ip, status: 200 });
         say(1_520, EventKind::WaitReady { ip });
         say(

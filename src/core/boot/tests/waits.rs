@@ -298,6 +298,55 @@ fn a_clock_that_is_set_during_a_wait_loses_no_attempt_and_no_length() {
     }
 }
 
+/// The controller takes its `elapsed` from the same clock, so it is negative from then on.
+#[test]
+fn a_clock_that_is_set_back_behind_a_waits_beginning_loses_no_attempt_and_no_outcome() {
+    let hour = 3_600_000;
+    let negative = |story: &mut Story, ms: i64| {
+        let attempt = EventKind::AttemptStarted {
+            ip: ip(2),
+            elapsed_ms: None,
+        };
+        story.tell(1_500 + ms - hour, attempt);
+    };
+    for is_ready in [true, false] {
+        let mut story = Story::new();
+        story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+        for ms in [6_010, 8_020] {
+            negative(&mut story, ms);
+            let kind = EventKind::AttemptFailed {
+                ip: ip(2),
+                error: REFUSED,
+                elapsed_ms: None,
+            };
+            story.tell(1_500 + ms + 3 - hour, kind);
+        }
+        negative(&mut story, 10_030);
+        let at = 1_500 + 10_050 - hour;
+        let outcome = match is_ready {
+            true => {
+                let kind = EventKind::AttemptAnswered {
+                    ip: ip(2),
+                    status: 200,
+                };
+                story
+                    .tell(at, kind)
+                    .tell(at, EventKind::WaitReady { ip: ip(2) });
+                READY
+            }
+            false => {
+                // It waits on until the clock is where the wait was to end.
+                story.timed_out(1_500 + 16_000, 2);
+                failed(Failure::AgentRefused)
+            }
+        };
+        assert_eq!(story.outcome(1), outcome);
+        let boot = story.settled(1);
+        assert_eq!(count(&boot, AttemptResult::Error(REFUSED)), 5);
+        assert_eq!(boot.ready_ms, None, "nobody knows how long it took");
+    }
+}
+
 #[test]
 fn a_clock_that_is_set_between_an_attempt_and_its_answer_takes_no_length() {
     for step in HOUR {
