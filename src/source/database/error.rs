@@ -105,6 +105,11 @@ impl DatabaseError {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
+            if let Some(sqlx::Error::Database(said)) = error.downcast_ref() {
+                // In its own words alone: the library adds a line of the server's source code.
+                text = format!("{text}: {}", said.message());
+                break;
+            }
             let more = error.to_string();
             if !text.contains(&more) {
                 text = format!("{text}: {more}");

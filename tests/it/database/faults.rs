@@ -76,6 +76,8 @@ async fn a_wrong_password_is_told_once() {
     let (kind, error) = watched.down().await;
     assert_eq!(kind, "refused");
     assert!(!error.contains("hunter2"), "{error}");
+    let own_words = format!("password authentication failed for user \"{SUPERUSER}\"");
+    assert!(error.ends_with(&own_words), "{error}");
     // Ten further tries say nothing: the next event is that the watch is still silent.
     let silent = tokio::time::timeout(Duration::from_millis(500), watched.next()).await;
     assert!(silent.is_err(), "{silent:?}");
