@@ -74,5 +74,8 @@ mod tests {
         assert_eq!(take(5), (Step::Behind, hour + 5));
         assert_eq!(take(6), (Step::Back, 6));
         assert_eq!(take(7), (Step::On, 7));
+        assert_eq!(take(300_000), (Step::On, 300_000));
+        assert_eq!(take(239_999), (Step::Behind, 300_000));
+        assert_eq!(take(239_999), (Step::Back, 239_999), "a minute and more");
     }
 }

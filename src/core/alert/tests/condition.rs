@@ -471,6 +471,13 @@ fn boots_that_failed_and_do_no_more_are_no_company_of_what_comes_after() {
         }
         assert_eq!(recovered(&story), [true]);
     }
+    // Of those since, more fail than are tolerated, though not so many that anybody is told.
+    let mut story = Story::new();
+    story.boots("rrrrrrrxxxrrrrrrrrrr");
+    story.pass(5 * MINUTE);
+    story.boots("rxrrrrrxrr");
+    story.hold(&ghosts(9), 6 * MINUTE);
+    assert_eq!(recovered(&story), [false]);
 }
 
 #[test]

@@ -18,6 +18,19 @@ fn a_restart_ends_the_boots_that_say_no_more_as_lost() {
 }
 
 #[test]
+fn after_a_restart_a_boot_has_half_a_minute_in_which_others_speak() {
+    let mut story = Story::new();
+    story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
+    story.tell(9_000, BANNER);
+    for (number, ms) in (20..).zip([12_000, 17_000, 22_000, 27_000, 32_000, 38_500]) {
+        story.create_started(ms, number, VmType::Cli);
+        assert_eq!(story.outcome(1), None, "{ms}");
+    }
+    story.create_started(43_000, 30, VmType::Cli);
+    assert_eq!(story.outcome(1), RESTARTED);
+}
+
+#[test]
 fn where_nothing_is_written_after_a_restart_its_boots_are_lost_when_no_copy_takes_so_long() {
     let mut story = Story::new();
     story.created(0, 1, 2).wait(1_500, 2).refusals(1_500, 2, 3);
