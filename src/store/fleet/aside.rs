@@ -36,13 +36,12 @@ const ASIDES: [Aside; 4] = [
                 WHERE sight.until IS DISTINCT FROM excluded.until",
     },
     Aside {
-        // Of the last five weeks: what came before was copied then. Whoever was away when it fired was paged by its next state,
-        // and what was shown on terminals because no channel could be reached is no delivery.
+        // Of the last five weeks: what came before was copied then. Whoever was away when it fired was paged by its next state.
         read: "SELECT json_group_array(json_object('incident', incident, 'delivered_at', delivered_at,
                    'acknowledged_at', acknowledged_at))
                FROM (SELECT incident, max(delivered_at) AS delivered_at, max(acknowledged_at) AS acknowledged_at FROM (
                    SELECT incident, min(ended_at) AS delivered_at, NULL AS acknowledged_at FROM outbox
-                   WHERE state = 'sent' AND transition <> 'resolved' AND receiver <> 'last resort'
+                   WHERE state = 'sent' AND transition <> 'resolved'
                        AND created_at >= (SELECT max(created_at) - 3024000000 FROM outbox)
                    GROUP BY incident
                    UNION ALL
