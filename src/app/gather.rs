@@ -9,7 +9,7 @@
 //!
 //! A past with more boots than a disk writes in that time is read at the disk's pace all the same: beyond
 //! [`MOST_UNWRITTEN`] the rest of the log waits in its file, where it takes no memory and nothing of it can be lost. A
-//! disk that hangs or refuses is not waited for.
+//! disk that hangs or refuses is not waited for, nor is any for long where somebody may have to be paged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ const COMMIT_AFTER: Duration = Duration::from_secs(1);
 const ENOUGH: usize = 512;
 /// While so many are on their way to a store that takes them, no more of the log is read.
 const MOST_UNWRITTEN: usize = 2 * ENOUGH;
+/// A page that is still in the log is held up so long by a store that is far behind; then boots may be lost to history.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A boot is looked for among so many that wait for the same commit.
 const LATELY: usize = 32;
@@ -82,6 +84,9 @@ pub(super) struct Gather {
     anew: watch::Receiver<u64>,
     /// Boots that the keeper has, and a store that takes them has not; 0 while it takes none.
     unwritten: watch::Receiver<usize>,
+    /// How long reading was held up before now, and since when it is.
+    held: Duration,
+    held_since: Option<Instant>,
     /// Up to where the log was read, in this run or an earlier one.
     place: Option<Place>,
     state: Vec<StateChange>,
@@ -132,6 +137,8 @@ impl Gather {
             keeper,
             anew,
             unwritten,
+            held: Duration::ZERO,
+            held_since: None,
             place,
             state: Vec::new(),
             boots: Vec::new(),
@@ -180,9 +187,8 @@ impl Gather {
 
     fn show(&mut self, row: BootRow) {
         let mut lately = self.lately.iter();
-        let known = lately.position(|shown| shown.boot_id == row.boot_id);
-        let boot_id = row.boot_id.clone();
-        let boot = Arc::new(EndedBoot::new(boot_id, || past::full(row)));
+        let known = lately.position(|shown| shown.line.boot_id == row.boot_id);
+        let boot = Arc::new(EndedBoot::new(past::line(&row), || past::full(row)));
         match known.and_then(|at| self.lately.get_mut(at)) {
             Some(known) => *known = boot,
             None => {
@@ -265,22 +271,36 @@ impl Gather {
             || self.waits.is_some_and(over)
     }
 
-    /// The store is too far behind for more of the log to be read.
-    pub(super) fn is_full(&self) -> bool {
+    /// What reading on waits for while the store is far behind. Where a page may be in what is still to be read
+    /// (`hurries`), no longer than [`PATIENCE`] in all before the log's end.
+    pub(super) fn hold(&mut self, hurries: bool) -> Option<impl Future<Output = ()> + use<>> {
+        let now = clock::monotonic();
         // A keeper that is gone writes nothing more.
-        self.unwritten.has_changed().is_ok() && *self.unwritten.borrow() >= MOST_UNWRITTEN
+        let is_full =
+            self.unwritten.has_changed().is_ok() && *self.unwritten.borrow() >= MOST_UNWRITTEN;
+        if !is_full {
+            let held = self.held_since.take().map(|since| now - since);
+            self.held += held.unwrap_or_default();
+            return None;
+        }
+        let since = *self.held_since.get_or_insert(now);
+        let until = since + PATIENCE.saturating_sub(self.held);
+        if hurries && until <= now {
+            return None;
+        }
+        let mut unwritten = self.unwritten.clone();
+        Some(async move {
+            let relief = unwritten.wait_for(|boots| *boots < MOST_UNWRITTEN);
+            match hurries {
+                true => drop(tokio::time::timeout_at(until, relief).await),
+                false => drop(relief.await),
+            }
+        })
     }
 
-    /// Completes when the store has caught up.
-    pub(super) fn relief(&self) -> impl Future<Output = ()> + use<> {
-        let mut unwritten = self.unwritten.clone();
-        async move {
-            // Without a keeper nothing is waited for.
-            unwritten
-                .wait_for(|boots| *boots < MOST_UNWRITTEN)
-                .await
-                .ok();
-        }
+    /// The log was read to its end.
+    pub(super) fn caught_up(&mut self) {
+        (self.held, self.held_since) = (Duration::ZERO, None);
     }
 
     /// Hands over what is due, if the keeper has room; whether a notification is among it. `away`: the store cannot be
@@ -503,23 +523,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_read_while_the_store_is_far_behind() {
-        let scene = Scene::new();
-        assert!(!scene.gather.is_full());
+        let mut scene = Scene::new();
+        assert!(scene.gather.hold(false).is_none());
         scene.unwritten.send_replace(MOST_UNWRITTEN);
-        assert!(scene.gather.is_full());
-        let relief = tokio::time::timeout(COMMIT_EVERY, scene.gather.relief());
+        let hold = scene.gather.hold(false).expect("it is far behind");
+        let relief = tokio::time::timeout(10 * PATIENCE, hold);
         assert!(relief.await.is_err(), "it is as far behind as before");
+        let hold = scene.gather.hold(false).expect("it still is");
         scene.unwritten.send_replace(MOST_UNWRITTEN - 1);
-        scene.gather.relief().await;
-        assert!(!scene.gather.is_full());
+        hold.await;
+        assert!(scene.gather.hold(false).is_none());
         // A keeper that has ended is not waited for.
         scene.unwritten.send_replace(MOST_UNWRITTEN);
+        let hold = scene.gather.hold(false).expect("it is far behind again");
         let Scene {
-            gather, unwritten, ..
+            mut gather,
+            unwritten,
+            ..
         } = scene;
         drop(unwritten);
-        assert!(!gather.is_full());
-        gather.relief().await;
+        hold.await;
+        assert!(gather.hold(false).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_is_still_in_the_log_is_not_held_up_for_long() {
+        let mut scene = Scene::new();
+        let began = clock::monotonic();
+        for _ in 0..2 {
+            scene.unwritten.send_replace(MOST_UNWRITTEN);
+            let hold = scene.gather.hold(true).expect("it is far behind");
+            let held = tokio::time::timeout(PATIENCE / 3, hold);
+            assert!(held.await.is_err());
+            scene.unwritten.send_replace(0);
+            assert!(scene.gather.hold(true).is_none());
+        }
+        scene.unwritten.send_replace(MOST_UNWRITTEN);
+        scene.gather.hold(true).expect("it is far behind").await;
+        assert_eq!(began.elapsed(), PATIENCE);
+        assert!(scene.gather.hold(true).is_none());
+        // Another backlog is another matter.
+        scene.gather.caught_up();
+        assert!(scene.gather.hold(true).is_some());
     }
 
     #[test]
@@ -546,7 +591,7 @@ mod tests {
         };
         let shown = |scene: &Scene| -> Vec<Option<String>> {
             let lately = scene.gather.ended_lately();
-            lately.map(|boot| boot.told().line.vm.clone()).collect()
+            lately.map(|boot| boot.line.vm.clone()).collect()
         };
         let vm = |number| Some(VmId(number).to_string());
         end(&mut scene, 1);

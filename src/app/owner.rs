@@ -250,11 +250,11 @@ impl Owner {
             {
                 timer.as_mut().reset(at);
             }
-            let full = self.gather.is_full();
+            let hold = self.waits_for_store();
             let mut read = false;
             tokio::select! {
                 biased;
-                event = chunks.recv(), if !full => match event {
+                event = chunks.recv(), if hold.is_none() => match event {
                     Some(event) => {
                         self.source_event(event);
                         read = true;
@@ -262,7 +262,7 @@ impl Owner {
                     // The source has stopped, so everything that was read is already in.
                     None => break,
                 },
-                () = self.gather.relief(), if full => {}
+                () = or_never(hold) => {}
                 told = or_never(self.existing.as_mut().map(Existing::next)) => self.told(told),
                 looked = or_never(self.reach.probing.as_mut().map(Probing::next)) => self.looked(&looked),
                 Some(seen) = images.recv() => self.image_seen(seen),
@@ -309,6 +309,23 @@ impl Owner {
         };
         gather.finish(machines).await;
         ended
+    }
+
+    /// What the log's next chunk waits for, if it does. Whoever stops has read what there is, and waits for nothing.
+    fn waits_for_store(&mut self) -> Option<impl Future<Output = ()> + use<>> {
+        // History pages nobody.
+        let hurries = !self.log.history;
+        let stopping = self.reach.stopping.clone();
+        let hold = self
+            .gather
+            .hold(hurries)
+            .filter(|_| !stopping.is_cancelled());
+        hold.map(|hold| async move {
+            tokio::select! {
+                () = hold => {}
+                () = stopping.cancelled() => {}
+            }
+        })
     }
 
     fn caught_up_with_downtime(&mut self) {

@@ -82,7 +82,7 @@ impl Past for StorePast {
         };
         self.ask(|mut history| async move {
             let rows = history.newest(&filter).await?;
-            Ok(rows.into_iter().map(|row| full(row).line).collect())
+            Ok(rows.iter().map(line).collect())
         })
     }
 
@@ -207,25 +207,31 @@ impl Past for StorePast {
     }
 }
 
+/// What a list shows of a row.
+pub(super) fn line(row: &BootRow) -> BootLine {
+    BootLine {
+        boot_id: row.boot_id.clone(),
+        vm: row.vm.map(|vm| vm.to_string()),
+        session: row.session.map(|session| session.to_string()),
+        vm_type: row.vm_type,
+        origin: row.origin,
+        outcome: row.outcome,
+        failure: row.failure,
+        failed_stage: row.failed_stage,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        ready_ms: row.ready_ms,
+        image: row.image.clone(),
+    }
+}
+
 /// All that a row tells.
 pub(super) fn full(row: BootRow) -> BootFull {
     let diagnosis = diagnosis::alone(&record(&row), row.ended_at.unwrap_or(row.started_at));
+    let line = line(&row);
     let detail = row.detail;
     BootFull {
-        line: BootLine {
-            boot_id: row.boot_id,
-            vm: row.vm.map(|vm| vm.to_string()),
-            session: row.session.map(|session| session.to_string()),
-            vm_type: row.vm_type,
-            origin: row.origin,
-            outcome: row.outcome,
-            failure: row.failure,
-            failed_stage: row.failed_stage,
-            started_at: row.started_at,
-            ended_at: row.ended_at,
-            ready_ms: row.ready_ms,
-            image: row.image,
-        },
+        line,
         ip: detail.ip,
         stages: detail.stages,
         attempts: detail.attempts,

@@ -632,7 +632,7 @@ pub fn is_unknown(report: &Report) -> bool {
 async fn make(
     config: &Config,
     week: Week,
-    mailed: Option<&mut News>,
+    news: Option<&mut News>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let voice = voice_of(config);
@@ -655,10 +655,10 @@ async fn make(
         .as_deref()
         .is_some_and(|json| report::headline_differs(json, &report));
     let revision = archive.keep(&stored).await?;
-    let result = match (mailed, postman(config)?) {
-        (Some(news), Some(mut postman)) => {
+    let since = news.map(|news| news.since(week, revision, changed));
+    let result = match (since, postman(config)?) {
+        (Some(since), Some(mut postman)) => {
             let letter = letter(&report, &voice, revision);
-            let since = news.since(week, revision, changed);
             let what = (&stored, revision);
             post(&mut archive, &mut postman, what, &letter, since).await
         }

@@ -137,14 +137,14 @@ pub struct BootLine {
 /// A boot that ended lately; told whole when somebody asks, which costs more than keeping it.
 #[derive(Debug)]
 pub struct EndedBoot {
-    pub boot_id: String,
+    pub line: BootLine,
     told: LazyLock<BootFull, Box<dyn FnOnce() -> BootFull + Send>>,
 }
 
 impl EndedBoot {
-    pub fn new(boot_id: String, tell: impl FnOnce() -> BootFull + Send + 'static) -> EndedBoot {
+    pub fn new(line: BootLine, tell: impl FnOnce() -> BootFull + Send + 'static) -> EndedBoot {
         EndedBoot {
-            boot_id,
+            line,
             told: LazyLock::new(Box::new(tell)),
         }
     }

@@ -221,9 +221,10 @@ impl Site {
         if let Ok(Some(boot)) = past {
             return Ok(Some(boot));
         }
-        let live = self.faces.live.borrow();
+        // Not borrowed while a boot is told: whoever shows the next state would wait.
+        let live = Arc::clone(&self.faces.live.borrow());
         let mut ended = live.ended.iter();
-        match ended.find(|boot| boot.boot_id == boot_id) {
+        match ended.find(|boot| boot.line.boot_id == boot_id) {
             Some(boot) => Ok(Some(boot.told().clone())),
             None => past,
         }

@@ -102,6 +102,7 @@ impl Owner {
     fn caught_up(&mut self) {
         self.log.caught_up = Some(clock::monotonic());
         self.log.history = false;
+        self.gather.caught_up();
         // An earlier run may have left a record that waited for more.
         if self.flush_at.is_none() && self.reader.has_pending() {
             self.flush_at = Some(clock::monotonic() + SILENCE);

@@ -49,11 +49,11 @@ enum Text {
 
 pub(super) fn render(draft: &Draft<'_>) -> Vec<u8> {
     let page = draft.page;
-    let mut blocks = whole(page, SECTION_CHARS);
     let mut most = SECTION_CHARS;
+    let mut blocks = whole(page, most);
     while length(&blocks) > WHOLE_CHARS && most > LEAST_CHARS {
-        blocks = whole(&page.reduced(), most);
         most /= 2;
+        blocks = whole(page, most);
     }
     let title = format!("{} {}", sign(page.status), one_line(&page.title));
     let payload = Payload {

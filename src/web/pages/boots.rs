@@ -185,7 +185,7 @@ pub(super) async fn list(
                     false => Vec::new(),
                 };
                 let more = boots.len() >= usize::from(limit);
-                let ended = page.live.ended.iter().map(|boot| &boot.told().line);
+                let ended = page.live.ended.iter().map(|boot| &boot.line);
                 shown.extend(match is_first && asked.is_plain() {
                     true => with_lately(boots, ended, more),
                     false => boots,

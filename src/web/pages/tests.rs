@@ -69,7 +69,7 @@ async fn what_cannot_be_read_stays_as_it_was_and_says_so() {
     let unread = || Unread("the disk is busy".to_owned());
     let mut kept = Kept::default();
     let month = Month {
-        cells: vec![cell.clone()],
+        cells: vec![cell],
         ..Month::default()
     };
     let day = Day {

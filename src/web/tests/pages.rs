@@ -181,7 +181,7 @@ async fn a_boot_that_ended_a_moment_ago_is_told_whole_before_the_store_has_it() 
     };
     let live = Live {
         at: Some(now),
-        ended: Arc::new([Arc::new(EndedBoot::new("b-1".to_owned(), || ended))]),
+        ended: Arc::new([Arc::new(EndedBoot::new(ended.line.clone(), || ended))]),
         ..Live::default()
     };
     let page = page_of(live.clone(), "/boots/b-1").await;
