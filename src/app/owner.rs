@@ -279,7 +279,7 @@ impl Owner {
                 Some(feedback) = self.reach.feedback.recv() => self.heard(feedback),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
-            if self.dispatch() || read {
+            if self.dispatch() || read && !chunks.is_empty() {
                 // A page is on its way: what is shown can wait until the keeper has it. And while a long log is read,
                 // whoever writes, sends and waits for the end has a turn after each chunk: all share one thread.
                 tokio::task::yield_now().await;
@@ -314,13 +314,9 @@ impl Owner {
     /// What the log's next chunk waits for, if it does. Whoever stops has read what there is, and waits for nothing.
     fn waits_for_store(&mut self) -> Option<impl Future<Output = ()> + use<>> {
         // History pages nobody.
-        let hurries = !self.log.history;
+        let hold = self.gather.hold(!self.log.history)?;
         let stopping = self.reach.stopping.clone();
-        let hold = self
-            .gather
-            .hold(hurries)
-            .filter(|_| !stopping.is_cancelled());
-        hold.map(|hold| async move {
+        (!stopping.is_cancelled()).then(|| async move {
             tokio::select! {
                 () = hold => {}
                 () = stopping.cancelled() => {}
