@@ -59,7 +59,12 @@ impl Scope {
                         item = self.clone();
                     }
                 }
-                TokenTree::Ident(ident) if ident == "use" => importing = true,
+                // `use<..>` is what a type captures.
+                TokenTree::Ident(ident) if ident == "use" => {
+                    importing = tokens
+                        .get(at + 1)
+                        .is_some_and(|next| next.to_string() != "<");
+                }
                 TokenTree::Ident(ident) if ident == "mod" => {
                     if let (Some(TokenTree::Ident(name)), Some(TokenTree::Group(body))) =
                         (tokens.get(at + 1), tokens.get(at + 2))
@@ -205,6 +210,7 @@ fn every_way_to_name_a_path_is_seen_and_nothing_else() {
             use super::super::store;
         }
         fn after() -> super::super::export::Gauge {}
+        fn captures_nothing(now: u64) -> impl Sized + use<> { now }
     "#;
     let found = mentions(source, &["probe", "http"]).unwrap();
     let found: Vec<(String, usize, bool)> = found
