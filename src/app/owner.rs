@@ -316,7 +316,7 @@ impl Owner {
         // History pages nobody.
         let hold = self.gather.hold(!self.log.history)?;
         let stopping = self.reach.stopping.clone();
-        (!stopping.is_cancelled()).then(|| async move {
+        (!stopping.is_cancelled()).then_some(async move {
             tokio::select! {
                 () = hold => {}
                 () = stopping.cancelled() => {}
