@@ -13,7 +13,7 @@ mod operators;
 mod pages;
 mod tls;
 
-use operators::operators;
+pub(super) use operators::operators;
 
 /// Longer than anything here takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +50,11 @@ async fn start_with(limits: Limits, faces: Faces) -> Server {
 }
 
 /// A web with nothing behind it.
-fn faces(metrics: Render, ready: watch::Receiver<Readiness>, operators: Operators) -> Faces {
+pub(super) fn faces(
+    metrics: Render,
+    ready: watch::Receiver<Readiness>,
+    operators: Operators,
+) -> Faces {
     Faces {
         version: "1.2.3",
         host: "controller<1>".to_owned(),

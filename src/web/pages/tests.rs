@@ -1,33 +1,18 @@
 //! What the first page keeps between two looks, with an invented clock.
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::*;
-use crate::core::desk::View;
 use crate::core::event::Outcome;
-use crate::web::{Guard, NoPast, Operators, Readiness, Synthetic};
+use crate::web::Readiness;
+use crate::web::tests::{faces, operators};
 
 fn site(live: watch::Receiver<Arc<Live>>) -> Arc<Site> {
-    let operators = Operators {
-        token: None,
-        asks: mpsc::channel(1).0,
-        view: watch::channel(Arc::new(View::default())).1,
-        synthetic: Synthetic::off(),
-    };
+    let ready = watch::channel(Readiness::ready()).1;
     Site::new(Faces {
-        version: "1.2.3",
-        host: "controller".to_owned(),
-        metrics: Arc::new(Vec::new),
-        ready: watch::channel(Readiness::ready()).1,
-        operators,
         live,
-        past: Arc::new(NoPast),
-        zone: jiff::tz::TimeZone::UTC,
-        causes: None,
-        tell: Arc::new(|_| Words::default()),
-        settings: Vec::new(),
-        guard: Arc::new(Guard::open_to_all()),
         public: true,
+        ..faces(Arc::new(Vec::new), ready, operators(None).0)
     })
 }
 

@@ -9,7 +9,7 @@ use crate::core::desk::{Command, Done, Refused, View};
 const TOKEN: &str = "0123456789abcdef0123";
 const SILENCE: &str = r#"{"matchers":["rule=x"],"author":"ada","reason":"why","expires_in":"2h"}"#;
 
-pub(super) fn operators(token: Option<&str>) -> (Operators, mpsc::Receiver<Ask>) {
+pub(in crate::web) fn operators(token: Option<&str>) -> (Operators, mpsc::Receiver<Ask>) {
     let (asks, asked) = mpsc::channel(2);
     let operators = Operators {
         token: token.map(Secret::new),
