@@ -1,5 +1,6 @@
 //! An engine that is saved and restored anywhere goes on as if it had never stopped; and what differs on purpose.
 
+use super::random::{Step, steps};
 use super::*;
 use crate::core::rule::Said;
 use crate::core::saved::{REST, RestoreError, Shelf};
