@@ -274,15 +274,16 @@ impl Gather {
     /// What reading on waits for while the store is far behind. Where a page may be in what is still to be read
     /// (`hurries`), no longer than [`PATIENCE`] in all before the log's end.
     pub(super) fn hold(&mut self, hurries: bool) -> Option<impl Future<Output = ()> + use<>> {
-        let now = clock::monotonic();
         // A keeper that is gone writes nothing more.
         let is_full =
             self.unwritten.has_changed().is_ok() && *self.unwritten.borrow() >= MOST_UNWRITTEN;
         if !is_full {
-            let held = self.held_since.take().map(|since| now - since);
-            self.held += held.unwrap_or_default();
+            if let Some(since) = self.held_since.take() {
+                self.held += clock::monotonic() - since;
+            }
             return None;
         }
+        let now = clock::monotonic();
         let since = *self.held_since.get_or_insert(now);
         let until = since + PATIENCE.saturating_sub(self.held);
         if hurries && until <= now {
