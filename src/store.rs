@@ -251,7 +251,7 @@ impl Store {
     }
 
     /// One small step of keeping the file small: a few old rows go, and the log is carried over into the database. To
-    /// be called when nothing waits, every few seconds, and again soon while it says that there is more.
+    /// be called when nothing waits, every minute or so, and again soon while it says that there is more.
     pub async fn upkeep(&mut self, now: Timestamp) -> Result<Upkeep, StoreError> {
         let keep = upkeep::Keep {
             boots: self.settings.keep_boots,

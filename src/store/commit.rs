@@ -13,7 +13,8 @@
 //!
 //! A large batch, such as the first look at a database makes, is the same transaction in several trips: one text of all
 //! of it, with the copies that the library and SQLite make of a text, would be most of what the program ever holds in
-//! memory. Only one slice of it is a text at a time.
+//! memory. Only one slice of it is a text at a time. What a busy log leaves in a few seconds is not large: each trip
+//! wakes two threads.
 
 use std::sync::LazyLock;
 
@@ -36,12 +37,13 @@ struct Slice {
     boots: usize,
 }
 
+/// Of a batch that is more than [`ROW`].
 const SLICE: Slice = Slice {
     state: 32 << 10,
     boots: 16,
 };
-/// Where somebody waits for it: more is one row, which may lie ahead of the tables.
-const AWAITED: Slice = Slice {
+/// So much is one row, which may lie ahead of the tables; and where somebody waits for more than that, so much at a time.
+const ROW: Slice = Slice {
     state: 128 << 10,
     boots: 64,
 };
@@ -180,9 +182,10 @@ pub(super) struct Written<'a> {
 impl<'a> Written<'a> {
     /// `sequence` is the last number given so far, `message` the last message's.
     pub(super) fn of(batch: &'a Batch, sequence: i64, message: i64) -> Written<'a> {
-        let slice = match batch.outbox.is_empty() {
-            true => SLICE,
-            false => AWAITED,
+        let is_one = batch.boots.len() <= ROW.boots && slices(&batch.state, ROW.state).len() <= 1;
+        let slice = match is_one || !batch.outbox.is_empty() {
+            true => ROW,
+            false => SLICE,
         };
         let mut set = slices(&batch.state, slice.state);
         if set.len() == 1 {
