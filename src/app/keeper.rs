@@ -50,11 +50,11 @@ use crate::store::{
 };
 use crate::web::Answer;
 
-/// Between two small steps of pruning; and while there is more to prune.
-const UPKEEP: Duration = Duration::from_secs(10);
+/// Between two small steps of pruning, each of which waits for the disk; and while there is more to prune.
+const UPKEEP: Duration = Duration::from_secs(60);
 const UPKEEP_MORE: Duration = Duration::from_millis(100);
-/// Reading the whole file competes with a start for the disk.
-const CHECK_AFTER: Duration = Duration::from_secs(10);
+/// Both that and reading the whole file compete with a start for the disk.
+const FIRST_AFTER: Duration = Duration::from_secs(10);
 
 /// It says at least so often that it goes on.
 const TICK: Duration = Duration::from_secs(5);
@@ -213,8 +213,8 @@ impl Keeper {
             health,
             journal: begin.journal,
             workers: begin.workers,
-            upkeep_at: clock::monotonic() + UPKEEP,
-            check_at: Some(clock::monotonic() + CHECK_AFTER),
+            upkeep_at: clock::monotonic() + FIRST_AFTER,
+            check_at: Some(clock::monotonic() + FIRST_AFTER),
             check: None,
         };
         keeper.shelf.show();
