@@ -422,17 +422,22 @@ impl Tracker {
         ip: Ipv4Addr,
         out: &mut Vec<Observation>,
     ) {
-        let slot = self
-            .addresses
-            .holders(ip)
-            .iter()
-            .rev()
-            .copied()
-            .find(|slot| {
-                self.entry(*slot).is_some_and(|entry| {
-                    entry.boot.vm_type == Some(VmType::Cli) && !entry.destroyed
-                })
-            });
+        // A pool that gave the address out twice has two VMs on it: the line is of one whose wait goes on.
+        let waits = |slot: &Slot| {
+            self.entry(*slot).is_some_and(|entry| {
+                entry.boot.is_open()
+                    && entry.phase == Phase::Created
+                    && entry.orphaned.is_none()
+                    && entry.boot.vm_type == Some(VmType::Cli)
+                    && !entry.destroyed
+            })
+        };
+        let may_be = |slot: &Slot| {
+            self.entry(*slot)
+                .is_some_and(|entry| entry.boot.vm_type == Some(VmType::Cli) && !entry.destroyed)
+        };
+        let holders = || self.addresses.holders(ip).iter().rev().copied();
+        let slot = holders().find(waits).or_else(|| holders().find(may_be));
         let Some(slot) = slot else {
             self.counts.unattributed += 1;
             return;

@@ -425,6 +425,24 @@ fn where_only_stamps_tell_and_the_clock_was_set_a_boot_has_no_length() {
 }
 
 #[test]
+fn of_two_cli_vms_on_one_address_each_ready_line_is_of_one_that_waits() {
+    let mut story = Story::new();
+    let ready = EventKind::CliReady { ip: ip(2) };
+    story.made(0, 1, VmType::Cli, 2);
+    // The pool gives the address again, to one that is still made when the first is ready.
+    story
+        .create_started(4_000, 2, VmType::Cli)
+        .step(4_010, 2, 1, 10, Some(2))
+        .tell(5_000, ready);
+    assert_eq!(story.outcome(1), READY);
+    assert_eq!(story.outcome(2), None);
+    story.made(6_000, 3, VmType::Cli, 2);
+    story.made(6_500, 4, VmType::Cli, 2);
+    story.tell(9_000, ready).tell(9_000, ready);
+    assert_eq!((story.outcome(3), story.outcome(4)), (READY, READY));
+}
+
+#[test]
 fn a_cli_vm_is_ready_by_its_one_line_and_has_no_attempts() {
     let mut story = Story::new();
     story
