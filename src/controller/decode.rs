@@ -361,6 +361,7 @@ fn plain(message: &[u8]) -> Decoded<'_> {
             Some(EventKind::HandOverFailed {
                 user: f.user()?,
                 session: f.session?,
+                error: f.error.unwrap_or_default(),
             })
         }),
         b"Executing OAuth flow" => need(metadata, |f| {

@@ -70,6 +70,8 @@ const KEEP_ENDED_MS: i64 = 15 * 60_000;
 const SPEAKS_WITHIN_MS: i64 = 10_000;
 /// The controller waits 60 seconds for a CLI VM, and says nothing meanwhile; some time more, and it will say no more.
 const CLI_WAIT_MS: i64 = 75_000;
+/// A wait for a CLI VM is over no sooner, by stamps of whole seconds.
+const CLI_DUE_MS: i64 = 58_000;
 const MAX_RUNGS: usize = 64;
 /// At one attempt each 2 s: more than eight minutes.
 const MAX_ATTEMPTS: usize = 256;
@@ -352,7 +354,11 @@ impl Tracker {
                 session,
                 ip,
             } => self.handed_over(event, vm, user, session, ip, out),
-            EventKind::HandOverFailed { user, session } => self.hand_over_failed(user, session),
+            EventKind::HandOverFailed {
+                user,
+                session,
+                error,
+            } => self.hand_over_failed(user, session, error),
             EventKind::CliReady { ip } => self.cli_ready(event, ip, out),
             EventKind::CliReused { user, vm } => self.cli_reused(user, vm),
             EventKind::RequestAccepted { user } => self.request_accepted(event, user, out),

@@ -496,6 +496,7 @@ pub enum EventKind<'a> {
     HandOverFailed {
         user: UserKey,
         session: SessionId,
+        error: &'a [u8],
     },
 
     // The health wait; only the address says whose.

@@ -242,7 +242,11 @@ fn every_message_that_matters_is_its_event_in_every_form() {
         ),
         (
             r#"BROWSER VM CREATION FAILED {"module":"browser-auth","userId":$U,"provider":"codex","sessionId":$S,"error":"x"}"#,
-            E::HandOverFailed { user, session },
+            E::HandOverFailed {
+                user,
+                session,
+                error: b"x",
+            },
         ),
         (
             r#"[WAIT-VM-READY] Starting health check {"module":"browser-auth","vmIP":$I,"maxWaitMs":15000}"#,

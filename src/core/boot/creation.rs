@@ -377,28 +377,38 @@ impl Tracker {
         }
     }
 
-    /// The session's side of a failed creation: joins the session to the user's boot that has none yet.
-    pub(super) fn hand_over_failed(&mut self, user: UserKey, session: SessionId) {
+    /// The session's side of a failed creation: joins the session to the user's boot that failed with this error and
+    /// has none yet, or, where none failed with just this one, to the newest that failed.
+    pub(super) fn hand_over_failed(&mut self, user: UserKey, session: SessionId, error: &[u8]) {
         if self.by_session.contains_key(&session) {
             return;
         }
-        let newest = self
-            .ended
-            .values()
-            .rev()
-            .take(64)
-            .map(|(_, slot)| *slot)
-            .find(|slot| {
-                self.entry(*slot).is_some_and(|entry| {
-                    entry.boot.user == Some(user)
-                        && entry.boot.session.is_none()
-                        && entry.boot.kind() == VmType::Browser
-                        && entry.error_hash != 0
-                })
-            });
-        if let Some(slot) = newest {
+        let hash = error_hash(error);
+        let may_be = |slot: &Slot| {
+            self.entry(*slot).is_some_and(|entry| {
+                entry.boot.user == Some(user)
+                    && entry.boot.session.is_none()
+                    && entry.boot.kind() == VmType::Browser
+                    && entry.error_hash != 0
+            })
+        };
+        let alike = |slot: &Slot| {
+            self.entry(*slot)
+                .is_some_and(|entry| entry.error_hash == hash)
+        };
+        let slot = self
+            .last_ended()
+            .filter(may_be)
+            .find(alike)
+            .or_else(|| self.last_ended().find(may_be));
+        if let Some(slot) = slot {
             self.join_session(slot, session);
         }
+    }
+
+    /// The boots that ended last, the last first, as many as may still be spoken of.
+    pub(super) fn last_ended(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.ended.values().rev().take(64).map(|(_, slot)| *slot)
     }
 
     pub(super) fn keep_error(&mut self, slot: Slot, error: &[u8]) {

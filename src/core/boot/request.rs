@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::creation::error_hash;
-use super::{Boot, CLI_WAIT_MS, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
+use super::{Boot, CLI_DUE_MS, CLI_WAIT_MS, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
 use crate::core::event::{
     Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
@@ -439,7 +439,7 @@ impl Tracker {
         out: &mut Vec<Observation>,
     ) -> bool {
         if error.starts_with(b"VM not ready after") {
-            let Some(cli) = self.oldest_cli(user, event.at) else {
+            let Some(cli) = self.cli_due(user, event.at) else {
                 return false;
             };
             self.keep_error(cli, error);
@@ -447,31 +447,45 @@ impl Tracker {
             self.fail(cli, Failure::Unknown, None, event.at, out);
             return true;
         }
-        let cli = self.requests.cli.get(&user).copied();
-        let Some(entry) = cli.and_then(|slot| self.entry_mut(slot)) else {
+        let alike = |slot: &Slot| {
+            self.entry(*slot).is_some_and(|entry| {
+                entry.error_hash == hash
+                    && entry.boot.user == Some(user)
+                    && entry.boot.vm_type == Some(VmType::Cli)
+            })
+        };
+        // Several may be made for one user at a time: the newest, or one of those that ended last.
+        let newest = self.requests.cli.get(&user).copied();
+        let failed = newest
+            .filter(alike)
+            .or_else(|| self.last_ended().find(alike));
+        let Some(entry) = failed.and_then(|slot| self.entry_mut(slot)) else {
             return false;
         };
-        let alike = entry.error_hash == hash;
-        if alike {
-            entry.error_hash = 0;
-        }
-        alike
+        entry.error_hash = 0;
+        true
     }
 
-    /// Of a user's CLI boots the one whose wait ends first: all of them are given the same time. One that has had more,
-    /// or whose controller is gone, is it only where there is no other.
-    fn oldest_cli(&self, user: UserKey, now: Timestamp) -> Option<Slot> {
+    /// Of a user's CLI boots the one whose wait ends now: all of them are given the same time. One whose controller is
+    /// gone is it only where there is no other, and one that has had more only before those whose time has not come.
+    fn cli_due(&self, user: UserKey, now: Timestamp) -> Option<Slot> {
         let of_user = |slot: &Slot| {
             let entry = self.entry(*slot)?;
             let waits = entry.boot.user == Some(user)
                 && entry.boot.vm_type == Some(VmType::Cli)
                 && entry.phase == Phase::Created;
-            let over = now.since(entry.last_seen) > CLI_WAIT_MS;
-            waits.then_some((entry.orphaned.is_some() || over, *slot))
+            let waited = now.since(entry.last_seen);
+            let rank = match waited {
+                ..CLI_DUE_MS => (2, -waited),
+                CLI_DUE_MS..=CLI_WAIT_MS => (0, -waited),
+                // A busy controller comes to it late: the less late, the likelier.
+                _ => (1, waited),
+            };
+            waits.then_some(((entry.orphaned.is_some(), rank), *slot))
         };
         let in_flight = self.open.values().filter_map(of_user);
         in_flight
-            .min_by_key(|(doubtful, _)| *doubtful)
+            .min_by_key(|(rank, _)| *rank)
             .map(|(_, slot)| slot)
     }
 

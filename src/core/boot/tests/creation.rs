@@ -212,14 +212,38 @@ fn the_sessions_side_of_a_failed_creation_gives_it_its_session() {
     let mut story = Story::new();
     story.create_started(0, 1, VmType::Browser);
     story.tell(100, create_failed(1, "IP pool exhausted", 90));
-    let kind = EventKind::HandOverFailed {
-        user: user(1),
-        session: session(7),
-    };
-    story.tell(110, kind);
+    story.tell(110, hand_over_failed(7, "IP pool exhausted"));
     let boot = story.settled(1);
     assert_eq!(boot.session, Some(session(7)));
     assert_eq!(boot.failure, Some(Failure::IpPoolExhausted));
+}
+
+fn hand_over_failed(which: u128, error: &str) -> EventKind<'_> {
+    EventKind::HandOverFailed {
+        user: user(1),
+        session: session(which),
+        error: error.as_bytes(),
+    }
+}
+
+#[test]
+fn of_two_creations_of_one_user_that_fail_at_once_each_gets_the_session_of_its_own_error() {
+    let mut story = Story::new();
+    for (number, error) in [(1, "IP pool exhausted"), (2, "ENOSPC: no space")] {
+        let kind = EventKind::CreateFailed {
+            vm: vm(number),
+            user: Some(user(1)),
+            vm_type: Some(VmType::Browser),
+            error: error.as_bytes(),
+            elapsed_ms: Some(90),
+            failed_at: None,
+        };
+        story.tell(100, kind);
+    }
+    story.tell(110, hand_over_failed(7, "IP pool exhausted"));
+    story.tell(111, hand_over_failed(8, "ENOSPC: no space"));
+    assert_eq!(story.settled(1).session, Some(session(7)));
+    assert_eq!(story.settled(2).session, Some(session(8)));
 }
 
 #[test]

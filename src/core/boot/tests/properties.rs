@@ -85,7 +85,11 @@ pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
                     session,
                     ip: some_ip,
                 },
-                16 => EventKind::HandOverFailed { user, session },
+                16 => EventKind::HandOverFailed {
+                    user,
+                    session,
+                    error: b"x",
+                },
                 17..=18 => EventKind::WaitStarted { ip, limits },
                 19..=20 => EventKind::AttemptStarted {
                     ip,

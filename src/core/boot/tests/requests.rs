@@ -504,3 +504,43 @@ fn of_two_cli_vms_of_one_user_the_older_fails_first() {
     story.tell(64_400, request_failed(1, None, error));
     assert_eq!(story.outcome(2), failed(Failure::Unknown));
 }
+
+#[test]
+fn a_cli_vm_whose_wait_ends_late_fails_before_one_of_a_controller_that_is_gone() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1));
+    cli_made(&mut story, 100, 1, 2);
+    story.tell(5_000, EventKind::ControllerStarted);
+    story.tell(6_000, accepted(1));
+    cli_made(&mut story, 7_000, 2, 3);
+    // A copy held the new controller up past the time of both.
+    let error = "VM not ready after 60000ms";
+    story.tell(110_000, request_failed(1, None, error));
+    assert_eq!(story.outcome(2), failed(Failure::Unknown));
+    let boots = story.finish();
+    let first = boots.iter().find(|boot| boot.vm == Some(vm(1)));
+    assert_eq!(first.map(|boot| boot.outcome), Some(Some(Outcome::Lost)));
+}
+
+#[test]
+fn a_cli_vm_that_could_not_be_made_is_told_from_a_newer_one_of_its_user() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1)).tell(0, opened(1, 7));
+    story.made(100, 1, VmType::Browser, 2);
+    story.tell(1_600, accepted(1)).tell(1_600, accepted(1));
+    cli_made(&mut story, 1_700, 3, 4);
+    let error = "Firecracker exited with code 1: ";
+    let create_failed = |which| EventKind::CreateFailed {
+        vm: vm(which),
+        user: Some(user(1)),
+        vm_type: Some(VmType::Cli),
+        error: error.as_bytes(),
+        elapsed_ms: Some(3),
+        failed_at: None,
+    };
+    story.tell(3_200, create_failed(9));
+    cli_made(&mut story, 3_300, 5, 6);
+    story.tell(4_720, request_failed(1, None, error));
+    assert_eq!(story.outcome(1), None, "the browser VM goes on");
+    assert_eq!(story.outcome(3), None);
+}
