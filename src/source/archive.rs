@@ -216,6 +216,15 @@ pub fn in_order<T: Ord + Copy>(
     }
     for (_, members) in &mut families {
         members.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        // Without the one that has no number they need not be of a rotation: somebody numbers pieces from the oldest on.
+        let is_whole = members.last().is_some_and(|(number, _)| *number == 0);
+        let backwards = members.windows(2).all(|pair| {
+            let stamps = (first(&pair[0].1), first(&pair[1].1));
+            matches!(stamps, (Some(older), Some(newer)) if older > newer)
+        });
+        if !is_whole && backwards {
+            members.reverse();
+        }
     }
     // Between families the older head goes first; a member without any stamp stays with its elders.
     let mut queues: Vec<std::collections::VecDeque<Input>> = families
@@ -336,6 +345,14 @@ mod tests {
             ]),
             ["m-piece-0001.log", "m-piece-0002.log", "m1.log", "m.log"]
         );
+    }
+
+    #[test]
+    fn pieces_numbered_from_the_oldest_on_are_ordered_by_their_stamps() {
+        let pieces = [("part3.log", 30), ("part1.log", 10), ("part2.log", 20)];
+        assert_eq!(order(&pieces), ["part1.log", "part2.log", "part3.log"]);
+        let rotated = [("x1.log", 30), ("x3.log", 10), ("x2.log", 20)];
+        assert_eq!(order(&rotated), ["x3.log", "x2.log", "x1.log"]);
     }
 
     #[test]
