@@ -62,6 +62,9 @@ pub struct Wait {
     /// since, nobody knows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncounted: bool,
+    /// How its last attempt ended was told, and no later line of it yet: the same line again is a copy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
     /// The controller has started again since its last line.
     pub orphaned: bool,
 }
@@ -104,6 +107,7 @@ impl Wait {
 
     fn spoke(&mut self, at: Timestamp, elapsed_ms: u32) {
         self.last_seen = at;
+        self.told &= elapsed_ms == self.last_elapsed;
         self.last_elapsed = elapsed_ms;
         self.orphaned = false;
     }
@@ -196,6 +200,7 @@ impl Addresses {
             last_seen: at,
             last_elapsed: elapsed_ms,
             uncounted: false,
+            told: false,
             orphaned: false,
         });
         let last = waits.len() - 1;

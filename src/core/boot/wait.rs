@@ -136,6 +136,11 @@ impl Tracker {
         let Some(wait) = wait else {
             return;
         };
+        // A pause lies between two attempts: this line was told already.
+        if wait.told && elapsed_ms.is_some() {
+            return;
+        }
+        wait.told = false;
         wait.uncounted |= elapsed_ms.is_none();
         // It is not before the last line whose clock told.
         wait.attempting = Some(elapsed_ms.unwrap_or(wait.last_elapsed));
@@ -167,7 +172,11 @@ impl Tracker {
             return;
         };
         let began = wait.attempting.take();
+        if wait.told && began.is_none() && elapsed_ms.is_some() {
+            return;
+        }
         wait.answered = None;
+        wait.told = true;
         let (slot, start, deadline) = (wait.slot, wait.start(), wait.limits.deadline_ms);
         let elapsed = elapsed_ms.or(began).unwrap_or(0);
         let ms = began
@@ -297,7 +306,8 @@ impl Tracker {
             return;
         };
         // A later version's words for "the agent is fine, VNC is not": already told by the line before.
-        if wait.vnc_reported && wait.attempting.is_none() {
+        let told = wait.vnc_reported || wait.told && wait.answered.is_none();
+        if told && wait.attempting.is_none() {
             return;
         }
         let result = if (200..300).contains(&status) {
@@ -337,6 +347,7 @@ impl Tracker {
         };
         let elapsed = wait.attempting.take().unwrap_or(0);
         wait.answered = None;
+        wait.told = true;
         let (slot, start, deadline) = (wait.slot, wait.start(), wait.limits.deadline_ms);
         self.attempt_ended(event, slot, start, elapsed, deadline, result, None, out);
     }

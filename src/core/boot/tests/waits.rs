@@ -425,6 +425,49 @@ fn where_only_stamps_tell_and_the_clock_was_set_a_boot_has_no_length() {
 }
 
 #[test]
+fn a_log_that_tells_each_line_twice_tells_no_attempt_twice() {
+    let mut story = Story::new();
+    story.created(0, 1, 2);
+    let at = |elapsed| Some(elapsed);
+    let refused = |elapsed_ms| EventKind::AttemptFailed {
+        ip: ip(2),
+        error: AttemptError::Refused,
+        elapsed_ms,
+    };
+    let started = |elapsed_ms| EventKind::AttemptStarted {
+        ip: ip(2),
+        elapsed_ms,
+    };
+    let unhealthy = EventKind::AttemptRejected {
+        ip: ip(2),
+        status: 503,
+    };
+    let answered = EventKind::AttemptAnswered {
+        ip: ip(2),
+        status: 503,
+    };
+    story.wait(1_430, 2);
+    // The first attempt ends in the millisecond in which it began.
+    for (ms, kind) in [
+        (0, started(at(0))),
+        (0, refused(at(0))),
+        (2_000, started(at(2_000))),
+        (2_001, refused(at(2_001))),
+        (4_001, started(at(4_001))),
+        (4_003, answered),
+        (4_003, unhealthy),
+        (6_003, started(at(6_003))),
+        (6_003, refused(at(6_003))),
+    ] {
+        story.tell(1_430 + ms, kind).tell(1_430 + ms, kind);
+    }
+    story.timed_out(17_430, 2);
+    let boot = story.settled(1);
+    assert_eq!(count(&boot, AttemptResult::Error(REFUSED)), 3);
+    assert_eq!(count(&boot, AttemptResult::Http(503)), 1);
+}
+
+#[test]
 fn of_two_cli_vms_on_one_address_each_ready_line_is_of_one_that_waits() {
     let mut story = Story::new();
     let ready = EventKind::CliReady { ip: ip(2) };
