@@ -96,7 +96,8 @@ pub enum TailEvent<C = Checkpoint> {
         after: Option<u32>,
         reason: LossReason,
     },
-    /// The file or its folder cannot be read; sent once per change. The follower goes on trying.
+    /// The file or its folder cannot be read, or its name has no file any more and nothing comes of the one that had it;
+    /// sent once per change. The follower goes on trying.
     Trouble { path: PathBuf, error: String },
     /// The trouble is over.
     Recovered,
@@ -176,6 +177,8 @@ pub struct TailStats {
     pub generation: Option<u32>,
     /// The file being read.
     pub file: Option<FileId>,
+    /// No file has the log's name, for longer than a rotation takes; what is written to the one that had it is read.
+    pub away: bool,
     /// Whether the kernel wakes the follower; without it, polling does.
     pub inotify: bool,
     /// When the log was last found to hold nothing more.

@@ -86,6 +86,45 @@ fn a_controller_that_falls_silent_pages_and_its_next_word_resolves() {
 }
 
 /// A second start on the same store, while the controller is still silent, neither pages again nor forgets.
+/// As when its folder, or the disk that it is on, is taken away: nothing fails, there only is nothing any more.
+#[test]
+fn a_log_that_is_moved_away_is_said_to_be_gone_until_it_is_back() {
+    let (_folder, log) = log();
+    let aside = log.with_extension("aside");
+    let sidecar = Sidecar::start_unheard(&log, "", Start::default());
+    sidecar.wait_until_ready();
+    play(&log, 1, "healthy", 3);
+    let up = || sidecar.metric("bootwatch_source_up", "source=\"log\"");
+    let boots = || sidecar.metric("bootwatch_boots_total", "outcome=\"ready\"");
+    let ready = |status, says: &str| {
+        let (is, text) = sidecar.get("/-/ready");
+        is == status && text.contains(says)
+    };
+    eventually("the log is read", || {
+        boots() == 3.0 && up() == 1.0 && ready(200, "")
+    });
+    std::fs::rename(&log, &aside).unwrap();
+    let gone = format!("the log cannot be read: {}: No such file", log.display());
+    eventually("it is gone", || up() == 0.0 && ready(503, &gone));
+    eventually("the page tells it", || {
+        let (_, page) = sidecar.get("/system");
+        page.contains("cannot be read: No such file")
+    });
+
+    play(&aside, 2, "healthy", 2);
+    eventually("its writer is heard", || boots() == 5.0 && up() == 1.0);
+    eventually("its name is missed", || {
+        ready(503, "the log was moved or removed: ")
+    });
+
+    std::fs::rename(&aside, &log).unwrap();
+    eventually("it is back", || ready(200, ""));
+    play(&log, 3, "healthy", 1);
+    eventually("it is read on", || boots() == 6.0);
+    assert_eq!(sidecar.metric("bootwatch_log_losses_total", ""), 0.0);
+    sidecar.stop().unwrap();
+}
+
 #[test]
 fn a_restart_while_the_controller_is_silent_pages_nobody_again() {
     let (_folder, log) = log();

@@ -25,6 +25,8 @@ pub(super) struct Log {
     pub(super) up: bool,
     /// It cannot be read.
     pub(super) trouble: bool,
+    /// What could not be read last, and why.
+    pub(super) cause: (String, String),
     /// When it was last read to its end.
     pub(super) seen_at: Option<Timestamp>,
 }
@@ -39,6 +41,7 @@ impl Log {
             was_caught_up: false,
             up: false,
             trouble: false,
+            cause: Default::default(),
             seen_at: None,
         }
     }
@@ -46,6 +49,11 @@ impl Log {
     /// Something of it was found in this run; that an earlier one knew it says nothing of the name it has now.
     pub(super) fn is_there(&self) -> bool {
         self.up || self.stats.borrow().generation.is_some()
+    }
+
+    /// Its name has no file any more, and what its writer still writes to the one that had it is read.
+    pub(super) fn is_read_without_a_name(&self) -> bool {
+        self.up && !self.trouble && self.stats.borrow().away
     }
 
     /// It can be read, and is read to its end.

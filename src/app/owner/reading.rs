@@ -56,6 +56,7 @@ impl Owner {
             }
             SourceEvent::Trouble { path, error } => {
                 tracing::error!(path = %path.display(), error, "the log cannot be read; retrying");
+                self.log.cause = (path.display().to_string(), error);
                 self.log_can_be_read(false);
             }
             SourceEvent::Recovered => {

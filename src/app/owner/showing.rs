@@ -32,6 +32,7 @@ impl Owner {
 
     /// Ready is who has found the log and read it to its end once, can read on, and can keep what follows.
     pub(super) fn show_readiness(&self) {
+        let (path, error) = &self.log.cause;
         let unwritable = self.reach.health.store_failing().is_some();
         let missing = self.log.was_caught_up && !self.log.trouble && !self.log.is_there();
         let log = self.reach.known.log();
@@ -44,7 +45,17 @@ impl Owner {
                 missing,
                 format!("the log does not exist: {log} (check log.file)"),
             ),
-            (self.log.trouble, format!("the log cannot be read: {log}")),
+            (
+                self.log.trouble,
+                format!("the log cannot be read: {path}: {error}"),
+            ),
+            (
+                self.log.is_read_without_a_name(),
+                format!(
+                    "the log was moved or removed: {log} (put it back, or restart the controller; what it still writes is \
+                     read until then)"
+                ),
+            ),
             (unwritable, "the store cannot be written".to_owned()),
         ];
         let reasons = reasons.into_iter().filter(|(holds, _)| *holds);
@@ -57,7 +68,10 @@ impl Owner {
         self.live_due = false;
         let tail = self.log.stats.borrow().clone();
         let note = match (self.log.trouble, self.log.up, self.log.caught_up.is_some()) {
-            (true, ..) => "cannot be read".to_owned(),
+            (true, ..) => format!("cannot be read: {}", self.log.cause.1),
+            _ if self.log.is_read_without_a_name() => {
+                "moved or removed; what is still written to it is read".to_owned()
+            }
             (false, false, _) => "does not exist yet".to_owned(),
             (false, true, true) => "read to its end".to_owned(),
             (false, true, false) => format!("{} bytes behind", tail.lag_bytes),

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, Mark, Position};
@@ -31,6 +31,8 @@ const LATE_FOR: Duration = Duration::from_secs(5);
 const ACTIVE_FOR: Duration = Duration::from_secs(10);
 /// How long a rotated file that cannot be read may hold up those after it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A rotation leaves the log's name without a file for milliseconds. One that has none for so long is gone.
+const AWAY_FOR: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Marks kept of finished files: a few more than a family has members, as they also tell where in it we are.
@@ -54,6 +56,7 @@ pub(super) struct Follower {
     is_first: bool,
     late_pending: bool,
     trouble: Option<Trouble>,
+    away: Option<Away>,
     scratch: Vec<u8>,
     next_look: Duration,
     last_read: Duration,
@@ -66,6 +69,26 @@ struct Trouble {
     kind: io::ErrorKind,
     code: Option<i32>,
     since: Duration,
+}
+
+/// The log's name has no file any more. The file itself is still held, and its writer may hold it, too.
+struct Away {
+    since: Duration,
+    /// For longer than a rotation takes.
+    lasts: bool,
+    word: Word,
+}
+
+/// What came of the file since its name went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Nothing is known: what was there is still being read.
+    Unknown,
+    None,
+    /// Nothing, and so it was told: where the next line will be nobody knows.
+    Told,
+    /// Something: its writer goes on writing to it.
+    Some,
 }
 
 impl Follower {
@@ -89,6 +112,7 @@ impl Follower {
             caught_up_told: false,
             late_pending: false,
             trouble: None,
+            away: None,
             scratch: Vec::new(),
             next_look: Duration::ZERO,
             last_read: Duration::ZERO,
@@ -143,6 +167,7 @@ impl Follower {
             None => self.look_for_successors(now),
         };
         match looked {
+            Ok(()) if self.away.is_some() => {}
             Ok(()) if self.generations.iter().all(|file| file.retry.is_none()) => self.recovered(),
             Ok(()) => {}
             Err(Failure { path, error }) => self.troubled(path, &error, now),
@@ -185,12 +210,17 @@ impl Follower {
 
     /// Nothing keeps it from reading, so that what `next` did not give is not there.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.trouble.is_none() && self.starting.is_none()
+        self.trouble.is_none() && self.starting.is_none() && !self.is_gone()
     }
 
     fn idle(&mut self) -> Option<TailEvent> {
+        if let Some(away) = &mut self.away
+            && away.word == Word::Unknown
+        {
+            away.word = Word::None;
+        }
         let told = std::mem::replace(&mut self.caught_up_told, true);
-        if self.trouble.is_some() {
+        if self.trouble.is_some() || self.is_gone() {
             self.caught_up_told = told;
             return None;
         }
@@ -265,9 +295,15 @@ impl Follower {
     fn look_for_successors(&mut self, now: Duration) -> Result<(), Failure> {
         let base = self.family.member(0);
         match self.files.stat(&base) {
-            Ok(stat) if self.newest_is(stat.id) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(stat) => {
+                self.has_come_back();
+                if self.newest_is(stat.id) {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.is_away(&base, &error, now);
+            }
             Err(error) => return Err(Failure { path: base, error }),
         }
         if self.room() == 0 {
@@ -444,11 +480,18 @@ impl Follower {
         let Some(file) = self.generations.get(index) else {
             return;
         };
+        let (generation, history) = (file.number, offset < file.history_end);
+        if let Some(away) = &mut self.away
+            && away.word != Word::Unknown
+            && std::mem::replace(&mut away.word, Word::Some) == Word::Told
+        {
+            self.ready.push_back(TailEvent::Recovered);
+        }
         let event = TailEvent::Chunk {
-            generation: file.number,
+            generation,
             offset,
             bytes,
-            history: offset < file.history_end,
+            history,
             after: self.checkpoint(),
         };
         self.ready.push_back(event);
@@ -635,6 +678,41 @@ impl Follower {
         });
     }
 
+    /// No file has the log's name. That it is gone is told once nothing comes of the file that had it, either.
+    fn is_away(&mut self, base: &Path, error: &io::Error, now: Duration) {
+        if self.generations.is_empty() {
+            // It never was there.
+            return;
+        }
+        let away = self.away.get_or_insert(Away {
+            since: now,
+            lasts: false,
+            word: Word::Unknown,
+        });
+        away.lasts |= now.saturating_sub(away.since) >= AWAY_FOR;
+        if away.lasts && away.word == Word::None {
+            away.word = Word::Told;
+            self.stats.troubles += 1;
+            self.ready.push_back(TailEvent::Trouble {
+                path: base.to_owned(),
+                error: error.to_string(),
+            });
+        }
+    }
+
+    fn has_come_back(&mut self) {
+        let away = self.away.take();
+        // With another trouble, the end of that one is told.
+        if away.is_some_and(|away| away.word == Word::Told) && self.trouble.is_none() {
+            self.ready.push_back(TailEvent::Recovered);
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        let away = self.away.as_ref();
+        away.is_some_and(|away| away.word == Word::Told)
+    }
+
     fn recovered(&mut self) {
         if self.trouble.take().is_some() {
             self.ready.push_back(TailEvent::Recovered);
@@ -689,6 +767,7 @@ impl Follower {
             open_files: self.generations.len(),
             generation: current.map(|file| file.number),
             file: current.map(|file| file.id),
+            away: self.away.as_ref().is_some_and(|away| away.lasts),
             ..self.stats.clone()
         }
     }

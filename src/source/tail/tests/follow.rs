@@ -245,6 +245,85 @@ fn the_base_name_may_be_absent_for_a_moment_or_for_good() {
     assert_eq!(tail.pass(seconds(1)).text(), "4\n");
 }
 
+/// The whole folder is moved away, which is what an unmounted disk looks like, and comes back as it was or made anew.
+#[test]
+fn a_log_that_is_gone_is_told_once_and_followed_again_when_it_comes_back() {
+    for same in [true, false] {
+        let log = Log::new();
+        let folder = log.path(0).parent().unwrap().to_owned();
+        let aside = folder.with_extension("aside");
+        log.write("1\n");
+        let mut tail = Tail::start(&log, None);
+        log.write("2\n");
+        assert_eq!(tail.wake().text(), "1\n2\n");
+        fs::rename(&folder, &aside).unwrap();
+        tail.pass(seconds(4));
+        assert!(!tail.stats().away, "a rotation may take as long");
+        assert_eq!(tail.words(), Vec::<String>::new());
+        tail.pass(seconds(60));
+        assert_eq!(tail.words(), ["trouble x.log"]);
+        assert!(tail.stats().away && !tail.follower.is_at_rest());
+
+        match same {
+            true => {
+                fs::rename(&aside, &folder).unwrap();
+                tail.pass(seconds(1));
+                assert_eq!(tail.words(), ["recovered"]);
+            }
+            false => {
+                fs::create_dir(&folder).unwrap();
+                log.write("3\n");
+                tail.pass(seconds(1));
+                let events = tail.events.clone();
+                assert_eq!(tail.text(), "3\n");
+                tail.events = events;
+                let words = ["recovered", "rotated to 2", "end of 1", "caught up"];
+                assert_eq!(tail.words(), words);
+            }
+        }
+        assert!(!tail.stats().away && tail.follower.is_at_rest());
+        log.write("4\n");
+        assert_eq!(tail.pass(seconds(1)).text(), "4\n");
+        assert_eq!(tail.stats().losses, 0);
+        fs::remove_dir_all(aside).ok();
+    }
+}
+
+#[test]
+fn a_writer_that_keeps_a_removed_log_is_read_on() {
+    let log = Log::new();
+    log.write("1\n");
+    let mut writer = File::options().append(true).open(log.path(0)).unwrap();
+    let mut tail = Tail::start(&log, None);
+    fs::remove_file(log.path(0)).unwrap();
+    tail.pass(seconds(60));
+    assert_eq!(tail.words(), ["caught up", "trouble x.log"]);
+    writer.write_all(b"2\n").unwrap();
+    assert_eq!(tail.wake().words(), ["recovered", "caught up"]);
+    writer.write_all(b"3\n").unwrap();
+    assert_eq!(tail.wake().text(), "3\n");
+    tail.pass(seconds(600));
+    assert_eq!(tail.words(), Vec::<String>::new(), "it is told once");
+    assert!(tail.stats().away && tail.follower.is_at_rest());
+    log.write("4\n");
+    assert_eq!(tail.pass(seconds(1)).text(), "4\n");
+    assert!(!tail.stats().away);
+}
+
+/// What was there when the name went is no sign that anybody still writes.
+#[test]
+fn what_was_still_to_be_read_does_not_hide_that_the_log_is_gone() {
+    let log = Log::new();
+    log.write("1\n");
+    let mut tail = Tail::start(&log, None);
+    log.write("2\n");
+    fs::remove_file(log.path(0)).unwrap();
+    tail.follower.look(tail.now);
+    assert_eq!(tail.wake().text(), "1\n2\n");
+    tail.pass(seconds(60));
+    assert_eq!(tail.words(), ["trouble x.log"]);
+}
+
 #[test]
 fn a_file_that_appears_after_a_minute_is_read_from_its_start_as_live() {
     let log = Log::new();
