@@ -501,6 +501,12 @@ impl Follower {
         if let Some(file) = self.generations.get_mut(self.current) {
             file.idle_since = Some(now);
         }
+        let (read, waiting) = self.generations.split_at_mut(self.current + 1);
+        if let (Some(read), Some(next)) = (read.last_mut(), waiting.first_mut())
+            && next.is_copy_of(read).unwrap_or(false)
+        {
+            next.goes_on_from(read);
+        }
         self.tell_end(self.current);
         self.current += 1;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checkpoint::Mark;
 use super::disk::{Handle, Stat, read_full};
-use super::identity::{FileId, GUARD, Guard, Head};
+use super::identity::{FileId, GUARD, Guard, HEAD_LIMIT, Head};
 use super::options::Urgent;
 
 /// Bytes asked for at once. Small enough that no source starves another.
@@ -276,6 +276,42 @@ impl Generation {
         self.at_end = false;
         self.idle_since = None;
         self.end_untold = false;
+    }
+
+    /// Nothing was read of it, and as far as both go it holds what `elder` does: the log was copied and the copy put in its
+    /// place, by hand or from one disk to another. As with marks, head and guard decide, and must lie apart.
+    pub(super) fn is_copy_of(&self, elder: &Generation) -> io::Result<bool> {
+        let (Some(head), 0) = (elder.head, self.offset) else {
+            return Ok(false);
+        };
+        let common = elder.offset.min(self.handle.stat()?.size);
+        if common < u64::from(head.length) + GUARD as u64 {
+            return Ok(false);
+        }
+        let mut heads = [[0; HEAD_LIMIT]; 2];
+        for (head, file) in heads.iter_mut().zip([self, elder]) {
+            let length =
+                usize::try_from(common).map_or(HEAD_LIMIT, |common| common.min(HEAD_LIMIT));
+            read_full(&*file.handle, head.get_mut(..length).unwrap_or_default(), 0)?;
+        }
+        let guards = (
+            Guard::read(&*self.handle, common)?,
+            Guard::read(&*elder.handle, common)?,
+        );
+        Ok(heads[0] == heads[1] && guards.0.as_bytes() == guards.1.as_bytes())
+    }
+
+    /// The copy of `elder`, which was read to its end, is read on from there. What was held of a half line is in the copy.
+    pub(super) fn goes_on_from(&mut self, elder: &mut Generation) {
+        let Ok(stat) = self.handle.stat() else { return };
+        let offset = elder.offset.min(stat.size);
+        let Ok(guard) = Guard::read(&*self.handle, offset) else {
+            return;
+        };
+        (self.head, self.offset, self.guard) = (elder.head, offset, guard);
+        if stat.size > elder.offset {
+            elder.take_half_line();
+        }
     }
 
     /// Goes on with another handle on the same file.

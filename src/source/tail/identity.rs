@@ -39,7 +39,7 @@ pub struct Head {
     pub hash: u64,
 }
 
-const HEAD_LIMIT: usize = 1024;
+pub(super) const HEAD_LIMIT: usize = 1024;
 
 impl Head {
     /// Of a file that begins with `bytes`, which hold a whole line or are all there will be.

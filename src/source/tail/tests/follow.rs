@@ -325,6 +325,46 @@ fn what_was_still_to_be_read_does_not_hide_that_the_log_is_gone() {
 }
 
 #[test]
+fn a_copy_in_the_place_of_the_log_is_read_on_where_the_log_was() {
+    let line =
+        |n: u32| format!("2025-10-25 10:00:{n:02} [INFO]: a line long enough to be told apart\n");
+    let text: String = (0..9).map(line).collect();
+    for (held, copied) in [
+        ("", text.len()),
+        ("half a ", text.len()),
+        ("", text.len() - 30),
+    ] {
+        let log = Log::new();
+        log.write(&text);
+        log.write(held);
+        let mut tail = Tail::start(&log, None);
+        assert_eq!(tail.text(), text);
+        let copy = log.path(0).with_extension("copy");
+        append(&copy, format!("{}{held}", &text[..copied]));
+        fs::rename(copy, log.path(0)).unwrap();
+        tail.pass(seconds(1));
+        log.write("line\n");
+        assert_eq!(tail.pass(seconds(30)).text(), format!("{held}line\n"));
+        log.write("4\n");
+        let mut tail = tail.restart(&log);
+        assert_eq!(tail.text(), "4\n", "the place in the copy is kept");
+    }
+}
+
+/// Two logs that begin with the same line are two.
+#[test]
+fn a_new_log_with_the_same_first_line_is_read_whole() {
+    let log = Log::new();
+    let banner = "a banner that each start writes, long enough for a guard behind it: ".repeat(2);
+    log.write(format!("{banner}\n1\n"));
+    let mut tail = Tail::start(&log, None);
+    tail.forget();
+    log.rotate();
+    log.write(format!("{banner}\n2\n3\n"));
+    assert_eq!(tail.pass(seconds(1)).text(), format!("{banner}\n2\n3\n"));
+}
+
+#[test]
 fn a_file_that_appears_after_a_minute_is_read_from_its_start_as_live() {
     let log = Log::new();
     let mut tail = Tail::start(&log, None);
