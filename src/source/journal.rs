@@ -8,6 +8,10 @@
 //!   the journal still holds is skipped.
 //! - **Loss**: what journald dropped or vacuumed away before it was read is not visible here. An entry beyond 8 MiB is
 //!   dropped and counted.
+//! - **A `journalctl` that hangs** is told from a controller that is silent by asking a second one, which does not follow:
+//!   after a minute without an entry, and every minute of such silence, it is asked for what comes after the last one. If
+//!   there is something and the first does not give it, or if the second does not answer, that is trouble, and the first
+//!   is started again. One whose first start is at the journal's end has no last entry to ask by, until there is one.
 //! - **Back-pressure**: a full channel stops the reading, and the pipe stops `journalctl`. Nothing is dropped.
 //!
 //! The bytes are passed on as they are; what they mean is `controller`'s.
@@ -40,8 +44,12 @@ pub struct JournalOptions {
     pub start: StartAt,
     /// Sleep before the program is started again; doubled up to half a minute while it neither gives anything nor stays.
     pub first_retry: Duration,
-    /// A program that was started again and stayed for so long follows the journal, though there is nothing to read.
+    /// A program that was started again and stayed for so long follows the journal, where there is nothing to read.
     pub settled: Duration,
+    /// After so long without an entry another program is asked whether there is none.
+    pub quiet: Duration,
+    /// It hangs that has not answered for so long, or not given what there is.
+    pub patience: Duration,
 }
 
 impl Default for JournalOptions {
@@ -52,6 +60,8 @@ impl Default for JournalOptions {
             start: StartAt::Beginning,
             first_retry: Duration::from_millis(250),
             settled: Duration::from_secs(2),
+            quiet: Duration::from_secs(60),
+            patience: Duration::from_secs(20),
         }
     }
 }
@@ -205,7 +215,7 @@ impl Journal {
             stats.starts += 1;
             stats.running = true;
         });
-        match self.pass_on(output, settled).await {
+        match self.pass_on(output, options, settled).await {
             Ok(()) => Ended::Failed(format!("{program} ended: {}", farewell(&mut child).await)),
             Err(ended) => ended,
         }
@@ -214,18 +224,26 @@ impl Journal {
     async fn pass_on(
         &mut self,
         mut output: impl AsyncRead + Unpin,
+        options: &JournalOptions,
         settled: Duration,
     ) -> Result<(), Ended> {
         let mut splitter = Splitter::default();
         let mut buffer = vec![0; 64 * 1024];
-        let mut settled = pin!(tokio::time::sleep(settled));
+        // Of one that takes the place of another in trouble it is known soon.
+        let first = match self.trouble {
+            Some(_) => settled,
+            None => options.quiet,
+        };
+        let mut asked = pin!(ask(options, self.place.cursor.clone(), first));
         loop {
             let read = tokio::select! {
                 () = self.events.closed() => return Err(Ended::Stopped),
                 read = output.read(&mut buffer) => read,
                 // An idle controller writes every few minutes: silence is no reason to be blind for as long.
-                () = &mut settled, if self.trouble.is_some() => {
+                sound = &mut asked => {
+                    sound.map_err(Ended::Failed)?;
                     self.recovers().await?;
+                    asked.set(ask(options, self.place.cursor.clone(), options.quiet));
                     continue;
                 }
             };
@@ -238,6 +256,7 @@ impl Journal {
             while let Some(entries) = splitter.take(self.place.history_before) {
                 self.deliver(entries).await?;
             }
+            asked.set(ask(options, self.place.cursor.clone(), options.quiet));
         }
     }
 
@@ -276,17 +295,63 @@ impl Journal {
     }
 }
 
-fn arguments(options: &JournalOptions, place: &JournalCheckpoint) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = [
-        "--follow",
-        "--output=export",
-        "--all",
-        "--quiet",
-        "--no-pager",
-    ]
-    .map(OsString::from)
-    .into();
+/// Whether a program that gives nothing for a while is sound, as there is nothing to give, or what is wrong.
+async fn ask(
+    options: &JournalOptions,
+    cursor: Option<String>,
+    quiet: Duration,
+) -> Result<(), String> {
+    tokio::time::sleep(quiet).await;
+    if cursor.is_none() && options.start == StartAt::End {
+        return Ok(());
+    }
+    let (program, patience) = (options.program.display(), options.patience);
+    match tokio::time::timeout(patience, has_more(options, cursor.as_deref())).await {
+        Ok(false) => Ok(()),
+        // It may be on its way; whoever gets it forgets that this was asked.
+        Ok(true) => {
+            tokio::time::sleep(patience).await;
+            Err(format!(
+                "{program} hangs: it does not give what is in the journal"
+            ))
+        }
+        Err(_) => Err(format!(
+            "{program} hangs: asked anew, it neither answers nor ends"
+        )),
+    }
+}
+
+/// Whether the journal has anything after the cursor. One who cannot be asked has proved nothing.
+async fn has_more(options: &JournalOptions, cursor: Option<&str>) -> bool {
+    let mut asked = Command::new(&options.program);
+    asked.args(what(options));
+    asked.args(cursor.map(|cursor| format!("--after-cursor={cursor}")));
+    let child = asked
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let Ok(mut child) = child else { return false };
+    let Some(mut output) = child.stdout.take() else {
+        return false;
+    };
+    // The rest is not wanted.
+    matches!(output.read(&mut [0; 64]).await, Ok(1..))
+}
+
+/// Which entries are asked for, and in which form.
+fn what(options: &JournalOptions) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["--output=export", "--all", "--quiet", "--no-pager"]
+        .map(OsString::from)
+        .into();
     arguments.push(format!("--identifier={}", options.identifier).into());
+    arguments
+}
+
+fn arguments(options: &JournalOptions, place: &JournalCheckpoint) -> Vec<OsString> {
+    let mut arguments = what(options);
+    arguments.insert(0, "--follow".into());
     match (&place.cursor, options.start) {
         (Some(cursor), _) => {
             arguments.push("--no-tail".into());

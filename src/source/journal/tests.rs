@@ -1,4 +1,5 @@
-//! A scripted `journalctl`: its nth start prints the nth part and ends, its last one stays. It notes how it was called.
+//! A scripted `journalctl`: its nth start prints the nth part and ends, its last one stays. It notes how it was called. One
+//! that does not follow runs what a test writes to `asked`, and ends.
 
 mod real;
 
@@ -18,7 +19,7 @@ impl Script {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         let script = format!(
-            "#!/bin/sh\ncd '{at}'\necho \"$@\" >> calls\nn=$(wc -l < calls)\ncat part$n\n[ -e part$((n + 1)) ] && exit 3\nexec sleep 600\n"
+            "#!/bin/sh\ncd '{at}'\ncase \"$*\" in *--follow*) ;; *) echo \"$@\" >> asks; [ -e asked ] && . ./asked; exit;; esac\necho \"$@\" >> calls\nn=$(wc -l < calls)\ncat part$n\n[ -e part$((n + 1)) ] && exit 3\n: > stays\nexec sleep 600\n"
         );
         fs::write(folder.path().join("journalctl"), script).unwrap();
         let executable = fs::Permissions::from_mode(0o755);
@@ -49,6 +50,8 @@ fn follow(program: PathBuf, start: StartAt, checkpoint: Option<JournalCheckpoint
         start,
         first_retry: Duration::from_millis(1),
         settled: Duration::from_millis(1),
+        quiet: Duration::from_millis(20),
+        patience: Duration::from_millis(500),
         ..JournalOptions::default()
     };
     let (sender, events) = mpsc::channel(4);
@@ -188,7 +191,11 @@ async fn a_restart_that_is_followed_by_silence_is_a_recovery() {
 
 #[tokio::test(start_paused = true)]
 async fn a_program_has_recovered_once_it_stayed_and_not_before() {
-    let settled = JournalOptions::default().settled;
+    let options = JournalOptions {
+        program: PathBuf::from("/nobody/can/be/asked"),
+        ..JournalOptions::default()
+    };
+    let settled = options.settled;
     let (sender, mut events) = mpsc::channel(4);
     let (stats, _) = watch::channel(JournalStats::default());
     let mut journal = Journal {
@@ -200,14 +207,14 @@ async fn a_program_has_recovered_once_it_stayed_and_not_before() {
     };
     // It stays for almost as long, and ends.
     let (held, output) = tokio::io::duplex(64);
-    let (ended, ()) = tokio::join!(journal.pass_on(output, settled), async move {
+    let (ended, ()) = tokio::join!(journal.pass_on(output, &options, settled), async move {
         tokio::time::sleep(settled - Duration::from_millis(1)).await;
         drop(held);
     });
     assert!(ended.is_ok() && events.is_empty() && !journal.fruitful);
     // It stays.
     let (_held, output) = tokio::io::duplex(64);
-    let stays = journal.pass_on(output, settled);
+    let stays = journal.pass_on(output, &options, settled);
     let stays = tokio::time::timeout(settled * 100, stays).await;
     assert!(stays.is_err());
     assert_eq!(events.try_recv(), Ok(JournalEvent::Recovered));
@@ -216,6 +223,84 @@ async fn a_program_has_recovered_once_it_stayed_and_not_before() {
         !journal.fruitful,
         "it gave nothing: one that ends again and again is asked ever more rarely"
     );
+}
+
+/// As after a SIGSTOP: it lives, and says nothing of what the journal has.
+#[tokio::test]
+async fn a_program_that_hangs_is_told_and_started_again_and_nothing_is_lost() {
+    let script = Script::new(&[entry(1)]);
+    let at = script.folder.path();
+    let mut live = follow(at.join("journalctl"), StartAt::Beginning, None);
+    live.chunk().await;
+    let stays = async {
+        while !at.join("stays").exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stays)
+        .await
+        .unwrap();
+    // Its successor gives what came meanwhile.
+    fs::write(at.join("part2"), entry(2)).unwrap();
+    fs::write(at.join("asked"), "cat part2").unwrap();
+    let (text, at, _, words) = live.chunk().await;
+    assert_eq!((text, at), (entry(2), Some("s=1;i=2".to_owned())));
+    assert!(
+        words[0].ends_with("journalctl hangs: it does not give what is in the journal"),
+        "{words:?}"
+    );
+    assert_eq!(words[1..], ["recovered"]);
+    let asks = fs::read_to_string(script.folder.path().join("asks")).unwrap();
+    let asked = "--output=export --all --quiet --no-pager --identifier=master-controller --after-cursor=s=1;i=1";
+    assert!(asks.lines().any(|call| call == asked), "{asks}");
+}
+
+/// The one that follows and the one that is asked are the same program: a wrapper that never prints hangs as both.
+#[tokio::test]
+async fn a_program_that_never_answers_stays_in_trouble() {
+    let script = Script::new(&[entry(1)]);
+    let at = script.folder.path();
+    fs::write(at.join("asked"), "exec sleep 600").unwrap();
+    let mut live = follow(at.join("journalctl"), StartAt::Beginning, None);
+    live.chunk().await;
+    let JournalEvent::Trouble { error } = live.event().await else {
+        panic!("it hangs");
+    };
+    assert!(
+        error.ends_with("journalctl hangs: asked anew, it neither answers nor ends"),
+        "{error}"
+    );
+    // To be started again, and to stay, proves nothing any more; an answer does.
+    let again = async {
+        while live.stats.borrow().starts < 3 {
+            live.stats.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again)
+        .await
+        .unwrap();
+    assert!(live.events.is_empty());
+    fs::write(at.join("asked"), "").unwrap();
+    assert_eq!(live.event().await, JournalEvent::Recovered);
+}
+
+#[tokio::test]
+async fn a_silent_journal_is_asked_again_and_again_and_is_no_trouble() {
+    let script = Script::new(&[entry(1)]);
+    let at = script.folder.path();
+    let mut live = follow(at.join("journalctl"), StartAt::Beginning, None);
+    live.chunk().await;
+    let asked = async {
+        let asks = || fs::read_to_string(at.join("asks")).unwrap_or_default();
+        while asks().lines().count() < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked)
+        .await
+        .unwrap();
+    assert!(live.events.is_empty());
+    assert_eq!(live.stats.borrow().starts, 1);
 }
 
 #[tokio::test]

@@ -120,3 +120,49 @@ async fn a_real_journal_is_followed_live_and_resumed_behind_its_cursor() {
     live.stop.cancel();
     live.task.await.unwrap();
 }
+
+impl Journal {
+    /// Stops the program that follows this journal, as SIGSTOP or a disk that hangs does.
+    fn stop_the_follower(&self) {
+        let at = self.folder.path().display().to_string();
+        let follows = |process: &Path| {
+            let line = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+            line.contains(&at) && line.contains("--follow")
+        };
+        let processes = fs::read_dir("/proc").unwrap();
+        let process = processes
+            .map(|entry| entry.unwrap().path())
+            .find(|process| follows(process))
+            .expect("it follows");
+        let stopped = Command::new("kill")
+            .arg("-STOP")
+            .arg(process.file_name().unwrap())
+            .status()
+            .unwrap();
+        assert!(stopped.success());
+    }
+}
+
+#[tokio::test]
+async fn a_real_one_that_is_stopped_is_replaced_and_an_idle_one_is_left_alone() {
+    let mut journal = Journal::new();
+    journal.write(1, "master-controller", b"first words");
+    let mut live = follow(journal.program(), StartAt::Beginning, None);
+    expect(&mut live, &["first words"], "nothing").await;
+    let starts = live.stats.borrow().starts;
+    // Long enough to be asked some times.
+    tokio::time::timeout(Duration::from_millis(300), live.events.recv())
+        .await
+        .expect_err("an idle journal is no trouble");
+    assert_eq!(live.stats.borrow().starts, starts);
+    journal.stop_the_follower();
+    journal.write(2, "master-controller", b"meanwhile");
+    let (text, _, _, words) = live.chunk().await;
+    assert!(text.contains("meanwhile") && !text.contains("first words"));
+    assert!(
+        words[0].ends_with("hangs: it does not give what is in the journal"),
+        "{words:?}"
+    );
+    live.stop.cancel();
+    live.task.await.unwrap();
+}
