@@ -257,6 +257,7 @@ impl Store {
             boots: self.settings.keep_boots,
             incidents: self.settings.keep_incidents,
         };
+        self.connection.is_in_place().await?;
         self.connection.settle().await?;
         let raw = self.connection.begin(Durability::Process).await?;
         let done = upkeep::prune(raw, keep, now).await;

@@ -1,5 +1,7 @@
 //! The one connection that writes: opened anew when it may have gone bad, and never left inside a transaction.
 
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +51,8 @@ impl Durability {
 #[derive(Debug)]
 pub(super) struct Connection {
     path: PathBuf,
+    /// Which file it is, by device and inode. Another one that takes its name lacks what was committed to it.
+    file: Option<(u64, u64)>,
     /// Absent after a failure that may have left it bad, until it is asked for again.
     raw: Option<SqliteConnection>,
     /// As it is set; unknown while it is being set.
@@ -65,6 +69,7 @@ impl Connection {
     pub(super) async fn open(path: &Path) -> Result<Connection, StoreError> {
         let mut connection = Connection {
             path: path.to_owned(),
+            file: None,
             raw: None,
             durability: None,
             has_view: false,
@@ -87,6 +92,8 @@ impl Connection {
         let raw = match self.raw.take() {
             Some(raw) => raw,
             None => {
+                // First: to open another file would carry the log that lies beside it over into that one.
+                self.find().await?;
                 let raw = establish(&self.path)
                     .await
                     .map_err(|error| StoreError::new(action, &self.path, error))?;
@@ -98,6 +105,33 @@ impl Connection {
             }
         };
         Ok(self.raw.insert(raw))
+    }
+
+    /// The file that is written still has its name. SQLite does not ask: it would go on in a file that was removed, and all
+    /// that is committed to it would be gone with the process.
+    pub(super) async fn is_in_place(&mut self) -> Result<(), StoreError> {
+        let found = self.find().await;
+        if found.is_err() {
+            self.close().await;
+        }
+        found
+    }
+
+    async fn find(&mut self) -> Result<(), StoreError> {
+        match tokio::fs::metadata(&self.path).await {
+            Ok(facts) => {
+                let found = (facts.dev(), facts.ino());
+                match *self.file.get_or_insert(found) == found {
+                    true => Ok(()),
+                    false => Err(StoreError::replaced(&self.path)),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::gone(&self.path))
+            }
+            // Where it is cannot be looked at; what is open can be written all the same.
+            Err(_) => Ok(()),
+        }
     }
 
     /// The connection, outside of any transaction: one that may be open is undone.
@@ -269,8 +303,7 @@ impl Connection {
         }
     }
 
-    /// After a full disk or a held lock the connection is as good as before; after anything else it is opened anew,
-    /// which also finds a file that was put in the place of another.
+    /// After a full disk or a held lock the connection is as good as before; after anything else it is opened anew.
     async fn failed(&mut self, error: sqlx::Error) -> StoreError {
         if let Some(raw) = &mut self.raw {
             roll_back(raw).await;

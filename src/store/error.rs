@@ -140,6 +140,8 @@ const FOLDER: &str = "it is a folder; name a file in it (store.path)";
 const NOWHERE: &str = "its folder is not there and cannot be made; correct store.path";
 const GONE: &str =
     "it is not there; put it back, or start bootwatch anew, which begins a new one (store.path)";
+const REPLACED: &str = "another file is in its place; put back the one that was there, or start bootwatch anew, which takes the one that is \
+     there (store.path)";
 /// What a store's path names that is there, and neither a file nor a folder.
 pub(super) const NO_FILE: &str = "it is no regular file; name one (store.path)";
 
@@ -175,6 +177,22 @@ impl StoreError {
             kind: cause.kind(),
             place: misplaced(action, path, &cause),
             cause,
+        }
+    }
+
+    /// The file that is written has lost its name, with what is written to it from now on.
+    pub(super) fn gone(path: &Path) -> StoreError {
+        StoreError {
+            place: Some(GONE),
+            ..StoreError::new("write", path, io::Error::from(io::ErrorKind::NotFound))
+        }
+    }
+
+    /// The same, and another file has the name.
+    pub(super) fn replaced(path: &Path) -> StoreError {
+        StoreError {
+            place: Some(REPLACED),
+            ..StoreError::new("write", path, io::Error::other("its inode is another one"))
         }
     }
 

@@ -681,3 +681,42 @@ async fn pruned_pages_go_back_to_the_disk() {
     }
     assert!(length() < full / 2, "{} of {full}", length());
 }
+
+/// By hand, by a clean-up of the disk, or with its folder: SQLite itself goes on in the file that it holds.
+#[tokio::test]
+async fn a_file_that_loses_its_name_is_missed_and_written_again_once_it_is_back() {
+    let folder = folder();
+    let mut store = open(folder.path()).await.store;
+    let one = |number| Batch {
+        boots: vec![boot(number, NOW)],
+        ..Batch::default()
+    };
+    store.commit(&one(1)).await.unwrap();
+    store.upkeep(NOW).await.unwrap();
+    let (file, aside) = (store.path().to_owned(), folder.path().join("aside"));
+    let told = |error: StoreError| format!("{error}");
+
+    fs::rename(&file, &aside).unwrap();
+    let missed = told(store.upkeep(NOW).await.unwrap_err());
+    assert!(missed.contains("it is not there; put it back"), "{missed}");
+    let batch = one(2);
+    assert_eq!(told(store.commit(&batch).await.unwrap_err()), missed);
+    assert!(!file.exists(), "no other one is begun");
+
+    fs::copy(&aside, &file).unwrap();
+    let other = told(store.commit(&batch).await.unwrap_err());
+    assert!(other.contains("another file is in its place"), "{other}");
+
+    fs::rename(&aside, &file).unwrap();
+    store.commit(&batch).await.unwrap();
+    store.upkeep(NOW).await.unwrap();
+    let mut kept = 0;
+    let mut history = history(&store).await;
+    history.boots(EVER, |_| kept += 1).await.unwrap();
+    assert_eq!(kept, 2);
+
+    let copy = folder.path().join("copy");
+    fs::copy(&file, &copy).unwrap();
+    fs::rename(&copy, &file).unwrap();
+    assert_eq!(told(store.upkeep(NOW).await.unwrap_err()), other);
+}
