@@ -321,12 +321,17 @@ impl Follower {
         if found.is_empty() {
             return Ok(());
         }
+        let mut returned = None;
         if !met_known && let Some(newest) = self.newest_number() {
             // The file followed last is not in the family any more. If one that was finished before it is, then it was
-            // removed or moved elsewhere by hand; if none is, but rotated files are, it was rotated out of the family,
-            // and nobody knows how many after it.
+            // removed or moved elsewhere by hand, and where that one has the log's own name, it is the log again; if none
+            // is, but rotated files are, it was rotated out of the family, and nobody knows how many after it.
             match self.first_known(&found) {
-                Ok(Some(known)) => found.truncate(known),
+                Ok(Some((mark, known))) => {
+                    let is_log = found.get(known).is_some_and(|file| file.number == 0);
+                    found.truncate(known + usize::from(is_log));
+                    returned = is_log.then_some(mark);
+                }
                 Ok(None) if found.iter().any(|file| file.number > 0) => {
                     self.lost(Some(newest), LossReason::RotatedAway);
                 }
@@ -342,21 +347,32 @@ impl Follower {
         let room = self.room();
         for file in found.into_iter().rev().take(room) {
             let number = self.next_generation;
+            let generation = match &returned {
+                Some(mark) => {
+                    let resumed = Generation::resumed(file.handle, &file.stat, mark);
+                    let mut resumed = resumed.map_err(|error| Failure {
+                        path: base.clone(),
+                        error,
+                    })?;
+                    resumed.number = number;
+                    resumed
+                }
+                None => Generation::new(number, file.handle, &file.stat),
+            };
             self.next_generation += 1;
             if number > 1 {
                 self.stats.rotations += 1;
                 self.ready
                     .push_back(TailEvent::Rotated { generation: number });
             }
-            self.generations
-                .push(Generation::new(number, file.handle, &file.stat));
+            self.generations.push(generation);
         }
         self.forget_reused_marks();
         Ok(())
     }
 
-    /// The newest of `found` (newest first) that was finished before.
-    fn first_known(&self, found: &[Found]) -> io::Result<Option<usize>> {
+    /// The newest of `found` (newest first) that was finished before, and what is known of it.
+    fn first_known(&self, found: &[Found]) -> io::Result<Option<(Mark, usize)>> {
         let mut fits = Vec::new();
         for mark in self.finished.iter().rev() {
             let row: io::Result<Vec<Fit>> = found
@@ -365,7 +381,11 @@ impl Follower {
                 .collect();
             fits.push(row?);
         }
-        Ok(align(&fits, found.len()).first().map(|&(_, file)| file))
+        let aligned = align(&fits, found.len());
+        Ok(aligned.first().and_then(|&(mark, file)| {
+            let mark = self.finished.iter().rev().nth(mark)?;
+            Some((mark.clone(), file))
+        }))
     }
 
     fn newest_is(&self, id: super::FileId) -> bool {

@@ -324,6 +324,37 @@ fn what_was_still_to_be_read_does_not_hide_that_the_log_is_gone() {
     assert_eq!(tail.words(), ["trouble x.log"]);
 }
 
+/// A deploy that is taken back, a disk that is mounted again over a log that was begun meanwhile.
+#[test]
+fn a_log_that_comes_back_in_the_place_of_its_successor_is_read_on() {
+    for kept in [false, true] {
+        let log = Log::new();
+        let [first, second] = ["first", "second"].map(|name| log.path(0).with_extension(name));
+        log.write("1\n");
+        let mut tail = Tail::start(&log, None);
+        fs::rename(log.path(0), &first).unwrap();
+        log.write("2\n");
+        assert_eq!(tail.pass(seconds(30)).text(), "1\n2\n");
+        fs::rename(log.path(0), &second).unwrap();
+        append(&first, "3\n");
+        fs::rename(&first, log.path(0)).unwrap();
+        assert_eq!(tail.pass(seconds(30)).text(), "3\n");
+        log.write("4\n");
+        tail = match kept {
+            true => tail.restart(&log),
+            false => tail,
+        };
+        assert_eq!(tail.pass(seconds(1)).text(), "4\n");
+        // And once more the other way.
+        fs::rename(log.path(0), &first).unwrap();
+        fs::rename(&second, log.path(0)).unwrap();
+        tail.pass(seconds(30));
+        log.write("5\n");
+        assert_eq!(tail.pass(seconds(1)).text(), "5\n");
+        assert_eq!(tail.stats().losses, 0);
+    }
+}
+
 #[test]
 fn a_copy_in_the_place_of_the_log_is_read_on_where_the_log_was() {
     let line =
