@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use axum::http::StatusCode;
 use bootwatch::app::Start;
 use bootwatch::clock;
 use serde_json::Value;
 
-use crate::run_ends::play;
-use crate::sidecar::{Pager, Sidecar, eventually, log};
+use crate::run_ends::{configure, free, play, program};
+use crate::sidecar::{Pager, Sidecar, eventually, get, log};
 
 const QUICK: &str =
     "[alerts]\nkeep_firing = \"1s\"\ngroup_wait = \"1s\"\n[shutdown]\ndeadline = \"1s\"\n";
@@ -126,6 +127,37 @@ fn a_log_that_is_moved_away_is_said_to_be_gone_until_it_is_back() {
     assert!(lines() < before + 200.0, "the copy was read again");
     assert_eq!(sidecar.metric("bootwatch_log_losses_total", ""), 0.0);
     sidecar.stop().unwrap();
+}
+
+/// A namespace of its own has its own limit: the machine's is that of everybody.
+#[test]
+fn where_no_watch_is_left_it_is_said_once_and_the_log_is_polled() {
+    let (folder, log) = log();
+    let pager = Pager::start();
+    let web = free();
+    configure(folder.path(), &log, web, pager.address);
+    play(&log, 1, "healthy", 1);
+    let told = folder.path().join("told");
+    let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let inner = program(folder.path(), &["run"]);
+    let mut child = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", script, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&told).unwrap())
+        .spawn()
+        .unwrap();
+    eventually("the program is ready", || {
+        get(web, "/-/ready").is_ok_and(|(status, _)| status == 200)
+    });
+    play(&log, 2, "agent-missing", 3);
+    next_about(&pager, "BootFailureRate", "firing");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = std::fs::read_to_string(told).unwrap();
+    let said = told.matches("the kernel does not tell of writes").count();
+    assert_eq!(said, 1, "{told}");
 }
 
 #[test]

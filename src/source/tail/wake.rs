@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init, remove_watch};
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -21,6 +22,8 @@ pub(super) struct Wakes {
     folder_is_watched: bool,
     /// The watched file as generation and descriptor, and its watch.
     file: Option<(u32, RawFd, i32)>,
+    /// That a limit of the kernel is in the way was said.
+    limit_told: bool,
 }
 
 struct Instances {
@@ -30,24 +33,62 @@ struct Instances {
     writes: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
+impl Instances {
+    fn new(folder: Arc<OwnedFd>, file: Arc<OwnedFd>) -> Option<Instances> {
+        Some(Instances {
+            folder: registered(folder)?,
+            writes: Some(registered(Arc::clone(&file))?),
+            file,
+        })
+    }
+
+    fn watch_folder(&self, path: &Path) -> Result<(), Errno> {
+        let changes = WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ATTRIB
+            | WatchFlags::ONLYDIR;
+        add_watch(self.folder.get_ref(), path, changes).map(|_| ())
+    }
+}
+
 /// Room for many events; the largest one takes about 270 bytes.
 const BUFFER: usize = 4096;
 const LARGEST_EVENT: usize = 272;
 
 impl Wakes {
     pub(super) fn new(wanted: bool) -> Wakes {
-        let instances = wanted.then(|| {
-            let (folder, file) = (instance()?, instance()?);
-            Some(Instances {
-                folder: registered(folder)?,
-                writes: Some(registered(Arc::clone(&file))?),
-                file,
-            })
-        });
-        Wakes {
-            instances: instances.flatten(),
+        let mut wakes = Wakes {
+            instances: None,
             folder_is_watched: false,
             file: None,
+            limit_told: false,
+        };
+        if !wanted {
+            return wakes;
+        }
+        wakes.instances = match (instance(), instance()) {
+            (Ok(folder), Ok(file)) => Instances::new(folder, file),
+            (Err(error), _) | (_, Err(error)) => {
+                wakes.refused(error);
+                None
+            }
+        };
+        wakes
+    }
+
+    /// Says once that a limit of the kernel is in the way. That a folder or file is not there is no limit.
+    fn refused(&mut self, error: Errno) {
+        let limits = [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::NOMEM];
+        if limits.contains(&error) && !std::mem::replace(&mut self.limit_told, true) {
+            tracing::warn!(
+                %error,
+                "the kernel does not tell of writes to the log, which is polled (log.follow), so that pages come later by up \
+                 to a poll; raise fs.inotify.max_user_instances and fs.inotify.max_user_watches and restart bootwatch"
+            );
         }
     }
 
@@ -68,15 +109,11 @@ impl Wakes {
         let Some(instances) = &self.instances else {
             return;
         };
-        let changes = WatchFlags::CREATE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ATTRIB
-            | WatchFlags::ONLYDIR;
-        self.folder_is_watched = add_watch(instances.folder.get_ref(), path, changes).is_ok();
+        let watched = instances.watch_folder(path);
+        self.folder_is_watched = watched.is_ok();
+        if let Err(error) = watched {
+            self.refused(error);
+        }
     }
 
     /// Watches the newest file for writes, by descriptor: its name may be another one's by now. Whether it is another
@@ -92,10 +129,12 @@ impl Wakes {
             return false;
         }
         let old = self.file.take();
+        let mut refused = None;
         if let Some((generation, descriptor)) = newest {
             let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
-            if let Ok(watch) = add_watch(&instances.file, &path, WatchFlags::MODIFY) {
-                self.file = Some((generation, descriptor, watch));
+            match add_watch(&instances.file, &path, WatchFlags::MODIFY) {
+                Ok(watch) => self.file = Some((generation, descriptor, watch)),
+                Err(error) => refused = Some(error),
             }
         }
         // A file that began anew kept its watch. One that was closed lost it by itself, so failing here is fine.
@@ -105,6 +144,9 @@ impl Wakes {
             remove_watch(&instances.file, watch).ok();
             // The kernel tells of the end of a watch as of a write. What was written until now is read next anyway.
             while drain(&instances.file) > 0 {}
+        }
+        if let Some(error) = refused {
+            self.refused(error);
         }
         self.file.is_some()
     }
@@ -177,9 +219,8 @@ impl Wakes {
     }
 }
 
-fn instance() -> Option<Arc<OwnedFd>> {
-    let instance = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-    Some(Arc::new(instance))
+fn instance() -> Result<Arc<OwnedFd>, Errno> {
+    init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Arc::new)
 }
 
 #[expect(
