@@ -135,6 +135,8 @@ pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: Ca
     let guard = Arc::clone(&faces.guard);
     let router = routes::router(faces, stop.clone());
     let mut connections = JoinSet::new();
+    // Said once, until one is accepted: whoever waits would have it said every second.
+    let mut told = false;
     loop {
         tokio::select! {
             biased;
@@ -142,11 +144,14 @@ pub async fn serve(listener: TcpListener, faces: Faces, limits: Limits, stop: Ca
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
                 Ok((stream, _)) => {
+                    told = false;
                     let guard = Arc::clone(&guard);
                     connections.spawn(converse(stream, guard, router.clone(), limits, stop.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "connections cannot be accepted; they wait");
+                    }
                     tokio::select! {
                         () = sleep(ACCEPT_PAUSE) => {}
                         () = stop.cancelled() => break,
