@@ -1,7 +1,7 @@
 //! What a page says beside its incident: what operators did, why it comes now, that it stands for many, or for nothing.
 
 use super::{Context, Page, Status, append};
-use crate::core::alert::{Digest, HeldBack, Kind, Notification, Reason};
+use crate::core::alert::{Digest, HeldBack, Kind, Notification, Reason, Subject};
 use crate::core::event::Timestamp;
 
 const DRILL: &str = "[DRILL] ";
@@ -84,31 +84,65 @@ fn late_because(held: &HeldBack) -> String {
     }
 }
 
-/// One message for many incidents: how many, of what, and where the rest is.
+fn about(subject: Subject) -> String {
+    match subject.vm_type() {
+        Some(vm_type) => format!("{} boots", vm_type.spoken()),
+        None => "the host".to_owned(),
+    }
+}
+
+/// What is true of many at once, whatever they are.
+const MANY_FIRST: &str = "begin with the pages that came one by one before this: so many at once mostly have one cause \
+     (the host, its disk, the database, the golden image), and those name it. All that are open stand on bootwatch's \
+     first page; \"bootwatch ack\" lists them, too.";
+
+/// One message for many incidents: how many, of what, and where the rest is. Nothing in it is the first member's alone.
 fn of_many(page: &mut Page, digest: &Digest) {
     let all = digest.firing + digest.resolved;
     let mut causes: Vec<String> = digest
         .causes
         .iter()
-        .map(|(subject, cause, count)| format!("{count} {subject}: {}", cause.meaning()))
+        .map(|(subject, cause, count)| {
+            format!("{count} of {}: {}", about(*subject), cause.meaning())
+        })
         .collect();
     if digest.others > 0 {
         causes.push(format!("{} of other causes", digest.others));
     }
-    page.subject = format!("Many incidents at once on {}", page.host);
-    page.title = match page.status {
-        Status::Firing => format!("{} more incidents at once on {}", digest.firing, page.host),
-        Status::Resolved => format!("All of {all} incidents at once on {} are over", page.host),
+    let host = &page.host;
+    let firing = page.status == Status::Firing;
+    page.title = match (firing, digest.firing, all) {
+        (true, 1, _) => format!("1 more incident on {host}"),
+        (true, many, _) => format!("{many} more incidents at once on {host}"),
+        (false, _, 1) => format!("The one incident more on {host} is over"),
+        (false, ..) => format!("All of {all} incidents at once on {host} are over"),
     };
+    if let (true, Some((subject, cause, count))) = (firing, digest.causes.first()) {
+        let (subject, meaning) = (about(*subject), cause.meaning());
+        match (*count == digest.firing, *count) {
+            (true, _) => append(&mut page.title, format_args!(", {subject}: {meaning}")),
+            (false, count) => append(
+                &mut page.title,
+                format_args!(", {count} of them of {subject}: {meaning}"),
+            ),
+        }
+    }
+    page.subject = format!("Many incidents at once on {host}");
     page.summary = format!(
-        "More incidents than anybody can read page by page: {} of the {all} told here still fire. The first ones were \
-         paged one by one; these are told together.",
-        digest.firing
+        "More incidents than anybody can read page by page: {} of the {all} told here still {}. The first ones were paged \
+         one by one; these are told together.",
+        digest.firing,
+        if digest.firing == 1 { "fires" } else { "fire" }
     );
-    page.figures = causes;
+    if !causes.is_empty() {
+        causes.insert(0, "What they are:".to_owned());
+    }
+    page.diagnosis = causes;
+    page.figures.clear();
+    page.fix = None;
     page.not_affected = None;
     page.evidence.clear();
     page.boots.clear();
-    page.first_step = None;
+    page.first_step = firing.then_some(MANY_FIRST);
     page.runbook_url = None;
 }

@@ -78,11 +78,12 @@ pub(super) fn render(
     let leads_to = page.main_url().unwrap_or_default();
     let body = page.body();
     let evidence = page.evidence.join("\n");
+    let runbook = notification.remarks.digest.is_none();
     let mut alerts: Vec<Alert<'_>> = incident
         .members
         .iter()
-        .zip(&page.figures)
-        .map(|(member, figure)| {
+        .enumerate()
+        .map(|(at, member)| {
             let over = member.resolved_at.or(incident.resolved_at);
             Alert {
                 status: over.map_or(Status::Firing, |_| Status::Resolved).as_str(),
@@ -91,8 +92,11 @@ pub(super) fn render(
                     page,
                     &body,
                     &evidence,
-                    figure,
-                    context.runbook_of(member, incident),
+                    page.figures.get(at),
+                    // A digest is of many causes, so no one runbook is right.
+                    runbook
+                        .then(|| context.runbook_of(member, incident))
+                        .flatten(),
                 ),
                 starts_at: moment(member.fired_at),
                 ends_at: over.map_or_else(|| NO_TIME.to_owned(), moment),
@@ -195,15 +199,15 @@ fn annotations<'a>(
     page: &'a Page,
     body: &'a str,
     evidence: &'a str,
-    figure: &'a str,
+    figure: Option<&'a String>,
     runbook: Option<String>,
 ) -> Pairs<'a> {
     let mut pairs: Vec<(&'static str, Cow<'a, str>)> = vec![
         ("summary", page.title.as_str().into()),
         ("description", body.into()),
-        ("figures", figure.into()),
-        ("first_bad_at", moment(page.starts_at).into()),
     ];
+    pairs.extend(figure.map(|figure| ("figures", figure.as_str().into())));
+    pairs.push(("first_bad_at", moment(page.starts_at).into()));
     if let Some(well) = &page.not_affected {
         pairs.push(("not_affected", well.as_str().into()));
     }

@@ -377,3 +377,37 @@ async fn what_is_too_large_even_so_is_not_sent() {
         .unwrap_err();
     assert!(matches!(error.fault(), Fault::TooLarge(_)), "{error}");
 }
+
+/// A receiver closes what it opened by the alerts: their count is the same from the first message to the last.
+#[test]
+fn a_digest_has_its_alerts_to_the_end() {
+    use crate::core::alert::Digest;
+    let mut story = story();
+    let last = story.len() - 1;
+    let shape = |notification: &mut Notification, firing| {
+        notification.remarks.digest = Some(Digest {
+            firing,
+            resolved: 3 - firing,
+            ..Digest::default()
+        });
+        let page = Page::of(notification, &context());
+        let body = payload::render("ops", notification, &page, &context());
+        serde_json::from_slice::<Value>(&body).unwrap()
+    };
+    let first = shape(&mut story[0], 3);
+    assert_eq!(
+        (&first["status"], first["alerts"].as_array().unwrap().len()),
+        (&"firing".into(), 1)
+    );
+    assert_eq!(
+        first["alerts"][0]["annotations"]["runbook_url"],
+        Value::Null
+    );
+    let end = shape(&mut story[last], 0);
+    assert_eq!(end["status"], "resolved");
+    let alerts = end["alerts"].as_array().unwrap();
+    assert!(
+        !alerts.is_empty() && alerts.iter().all(|alert| alert["status"] == "resolved"),
+        "{end}"
+    );
+}
