@@ -191,6 +191,8 @@ struct Form {
     unsaved: bool,
     /// Without what a receiver may choke on.
     reduced: bool,
+    /// It is the first that the receiver hears of its incident, though another was to come before it.
+    first: bool,
     /// It is the end of something of which the receiver never heard.
     unheard: bool,
     /// It leaves so long after it was made.
@@ -251,6 +253,9 @@ impl Sender {
         let mut page = Page::of(notification, &self.context);
         if form.unsaved {
             page = page.unsaved();
+        }
+        if form.first {
+            page = page.first();
         }
         if form.unheard {
             page = page.unheard();

@@ -133,6 +133,8 @@ pub struct Page {
     pub is_test: bool,
     /// Nothing happened either, but it looks and is sent as if it had.
     pub is_drill: bool,
+    /// Nothing of its incident came before it: a mail is no answer to another.
+    pub is_first: bool,
     pub severity: Severity,
     pub title: String,
     /// What stays the same from the first message to the last: a mail's subject.
@@ -202,6 +204,7 @@ impl Page {
             },
             is_test: false,
             is_drill: false,
+            is_first: notification.kind == Kind::Firing,
             severity: incident.severity(),
             title,
             subject: words.subject(),
@@ -255,6 +258,15 @@ impl Page {
             ),
         );
         self
+    }
+
+    /// What came before it was never told here.
+    #[must_use]
+    pub fn first(self) -> Page {
+        Page {
+            is_first: true,
+            ..self
+        }
     }
 
     /// It ends what was never told here.
@@ -367,6 +379,7 @@ pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, 
             status,
             is_test: true,
             is_drill: false,
+            is_first: !resolved,
             severity: Severity::Ticket,
             title,
             subject: format!("[TEST] bootwatch on {host} reaches this channel"),

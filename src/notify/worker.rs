@@ -264,11 +264,16 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
         };
         let began = clock::monotonic();
         let age = entry.age(began);
-        if age >= LATE && entry.form.late.is_none() {
-            entry.form.late = Some(age);
-            entry.message = self
-                .sender
-                .render_as(&entry.notice.notification, entry.form);
+        let mut form = entry.form;
+        if age >= LATE {
+            form.late.get_or_insert(age);
+        }
+        // It took the place of the message that was to begin its incident.
+        form.first = entry.begins && entry.message.kind != Kind::Firing;
+        form.unheard |= form.first && entry.message.kind == Kind::Resolved;
+        if form != entry.form {
+            entry.form = form;
+            entry.message = self.sender.render_as(&entry.notice.notification, form);
         }
         self.bucket.take(began);
         let mut stopped = false;

@@ -2,7 +2,8 @@
 //!
 //! An incident's first mail has a `Message-ID` made of the incident's key, and every later one refers to it, also where
 //! the first was never sent: readers thread by what is referred to. The subject is the same from the first to the last
-//! but for its sign in brackets and its `Re:`, which readers take off before they compare.
+//! but for its sign in brackets and its `Re:`, which readers take off before they compare. The first that arrives has no
+//! `Re:`, whichever it is.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -28,7 +29,7 @@ pub(super) fn mail(draft: &Draft<'_>, page: &Page, settings: &Email) -> Vec<u8> 
     let root = format!("<{incident}@{domain}>");
     let mut builder = Message::builder()
         .from(settings.from.clone())
-        .subject(subject(draft.notification.kind, page))
+        .subject(subject(page))
         .date(UNIX_EPOCH + Duration::from_millis(ms.unwrap_or_default()));
     for recipient in &settings.to {
         builder = builder.to(recipient.clone());
@@ -74,15 +75,12 @@ pub(super) fn mail(draft: &Draft<'_>, page: &Page, settings: &Email) -> Vec<u8> 
     }
 }
 
-fn subject(kind: Kind, page: &Page) -> String {
+fn subject(page: &Page) -> String {
     let sign = match page.status {
         Status::Firing => "[FIRING]",
         Status::Resolved => "[RESOLVED]",
     };
-    let answer = match kind {
-        Kind::Firing => "",
-        Kind::Update | Kind::Resolved => "Re: ",
-    };
+    let answer = if page.is_first { "" } else { "Re: " };
     let subject = format!("{answer}{sign} {}", one_line(&page.subject));
     clipped(&subject, SUBJECT_CHARS).into_owned()
 }

@@ -347,3 +347,22 @@ fn a_file_that_holds_no_certificate_is_refused_at_the_start() {
         );
     }
 }
+
+#[test]
+fn a_mail_before_which_none_came_is_no_answer() {
+    use crate::notify::Form;
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+    let sender = changed(Security::None, nowhere, |_| ());
+    let subject = |first| {
+        let form = Form {
+            first,
+            ..Form::default()
+        };
+        let body = sender.render_as(&story()[1], form).body;
+        let mail = String::from_utf8_lossy(&body).into_owned();
+        let from = mail.find("Subject: ").unwrap();
+        mail[from..].chars().take(24).collect::<String>()
+    };
+    assert_eq!(subject(false), "Subject: Re: [FIRING] br");
+    assert_eq!(subject(true), "Subject: [FIRING] browse");
+}

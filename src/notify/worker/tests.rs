@@ -27,7 +27,8 @@ struct Scripted {
 
 impl Transport for Scripted {
     fn render(&self, draft: &Draft<'_>) -> Vec<u8> {
-        draft.page.body().into_bytes()
+        let first = if draft.page.is_first { "first: " } else { "" };
+        format!("{first}{}", draft.page.body()).into_bytes()
     }
 
     fn send<'a>(&'a self, message: &'a Message) -> Attempt<'a> {
@@ -458,6 +459,7 @@ async fn an_hour_without_any_answer_loses_nothing_and_what_is_late_says_so() {
             body.contains("late: this channel could not be reached"),
             "{what}: {body}"
         );
+        assert!(body.starts_with("first: "), "{what}: {body}");
         let unheard = body.contains("Its beginning was not told here");
         assert_eq!(unheard, what == "resolved", "{body}");
     }
@@ -467,6 +469,33 @@ async fn an_hour_without_any_answer_loses_nothing_and_what_is_late_says_so() {
         !outcomes
             .iter()
             .any(|one| one.starts_with("failed") || *one == "expired")
+    );
+}
+
+/// An answer to what never came would be looked for in vain.
+#[tokio::test(start_paused = true)]
+async fn what_takes_the_place_of_an_incidents_first_message_is_its_first_and_the_next_is_not() {
+    let told = story(Failure::AgentRefused);
+    let mut trial = Trial::new(&[]);
+    trial.transport.away_until = Some(Instant::now() + Duration::from_secs(60));
+    trial.sender.transport = Box::new(trial.transport.clone());
+    trial.give(&told[0]);
+    let into = trial.into.take().unwrap();
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        into.send(Arc::new(told[1].clone()).into()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        into.send(Arc::new(told[2].clone()).into()).await.unwrap();
+        drop(into);
+    };
+    let (left, ()) = tokio::join!(trial.work(std::future::pending()), later);
+    assert!(left.is_empty());
+    let arrived = trial.transport.arrived.lock().unwrap().clone();
+    let first = |(kind, body): &(String, String)| (kind.clone(), body.starts_with("first: "));
+    let arrived: Vec<_> = arrived.iter().map(first).collect();
+    assert_eq!(
+        arrived,
+        [("update".to_owned(), true), ("resolved".to_owned(), false)]
     );
 }
 
