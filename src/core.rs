@@ -13,6 +13,7 @@ pub mod condition;
 pub mod console;
 pub mod desk;
 pub mod diagnosis;
+pub mod digits;
 pub mod event;
 pub mod failure;
 pub mod finding;

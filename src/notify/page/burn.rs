@@ -2,6 +2,7 @@
 
 use super::figures::{length, share};
 use crate::core::burn::{Left, PERIOD_MS};
+use crate::core::digits::{grouped, rounded};
 use crate::core::rule::{Burn, Detail, Reading};
 
 fn burn(reading: &Reading) -> Option<Burn> {
@@ -34,8 +35,9 @@ pub(super) fn sentence(reading: &Reading) -> Option<String> {
             spent.bad
         ),
         false => format!(
-            "of {allowed:.0} that {days} days tolerate {} are spent, and {lasts}",
-            spent.bad
+            "of {} that {days} days tolerate {} are spent, and {lasts}",
+            rounded(allowed),
+            grouped(u64::from(spent.bad))
         ),
     };
     Some(format!(

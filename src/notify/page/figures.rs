@@ -1,5 +1,7 @@
 //! Figures as people say them.
 
+use crate::core::digits::rounded;
+
 /// A share as people say it: `5 %`, `0.5 %`.
 pub(super) fn share(share: f64) -> String {
     let percent = (share * 1000.0).round() / 10.0;
@@ -13,15 +15,7 @@ pub(super) fn odds(chance: f64) -> String {
     }
     let times = 1.0 / chance.min(1.0);
     let unit = 10f64.powf(times.log10().floor() - 1.0).max(1.0);
-    let digits = format!("{:.0}", (times / unit).round() * unit);
-    let mut out = String::from("1 in ");
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    format!("1 in {}", rounded((times / unit).round() * unit))
 }
 
 /// A length of time, in its two largest units.

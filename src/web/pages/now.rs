@@ -10,6 +10,7 @@ use super::outcome::{self, ORDER};
 use super::text::{self, ago, count, percent, seconds};
 use super::{DAYS, Day, HOUR_MS, Month, Page, banner, synthetic};
 use crate::core::desk::Standing;
+use crate::core::digits::grouped;
 use crate::core::event::{Outcome, Timestamp, VmType};
 use crate::core::image::{Finding, Verdict, by_check};
 use crate::core::state::{Because, Source, Weight};
@@ -115,7 +116,7 @@ fn last_day(page: &Page<'_>, day: &Day) -> Markup {
                 .iter()
                 .map(|outcome| (of_hour(*from, *outcome), outcome::word(*outcome)))
                 .filter(|(boots, _)| *boots > 0)
-                .map(|(boots, word)| format!("{boots} {word}"))
+                .map(|(boots, word)| format!("{} {word}", grouped(boots)))
                 .collect();
             let told = if told.is_empty() {
                 "no boot".to_owned()
@@ -139,7 +140,7 @@ fn last_day(page: &Page<'_>, day: &Day) -> Markup {
     let all: u64 = totals.iter().map(|(_, boots)| boots).sum();
     let told: Vec<String> = totals
         .iter()
-        .map(|(outcome, boots)| format!("{boots} {}", outcome::word(*outcome)))
+        .map(|(outcome, boots)| format!("{} {}", grouped(*boots), outcome::word(*outcome)))
         .collect();
     let about = match all {
         0 => "No boot in the last 24 hours.".to_owned(),
@@ -165,7 +166,7 @@ fn last_day(page: &Page<'_>, day: &Day) -> Markup {
             @for (outcome, boots) in &totals {
                 li {
                     (chart::swatch(outcome::class(*outcome)))
-                    a href={ "/boots?outcome=" (outcome.map_or("in_progress", Outcome::as_str)) } { (boots) " " (outcome::word(*outcome)) }
+                    a href={ "/boots?outcome=" (outcome.map_or("in_progress", Outcome::as_str)) } { (grouped(*boots)) " " (outcome::word(*outcome)) }
                 }
             }
         }
@@ -205,7 +206,7 @@ fn by_kind(day: &Day) -> Markup {
             p.small {
                 @for (place, (kind, ready, failed)) in kinds.iter().enumerate() {
                     @if place > 0 { " · " }
-                    (kind.spoken()) ": " strong { (ready) " of " (ready + failed) } " ready"
+                    (kind.spoken()) ": " strong { (grouped(*ready)) " of " (grouped(ready + failed)) } " ready"
                 }
             }
         }
@@ -228,7 +229,7 @@ fn budget(page: &Page<'_>) -> Markup {
             p.figure { @if left < 0.0 { "used up" } @else { (percent(left)) } " " small { (kind.vm_type.spoken()) } }
             (chart::meter(class, if left < 0.0 { 1.0 } else { left }, &format!("{} of the budget is left", percent(left.max(0.0)))))
             p.small.soft {
-                (kind.budget.bad) " of " (count(u64::from(kind.budget.of), "boot")) " of 30 days failed; "
+                (grouped(u64::from(kind.budget.bad))) " of " (count(u64::from(kind.budget.of), "boot")) " of 30 days failed; "
                 (percent(kind.tolerated)) " may."
             }
         }
@@ -365,7 +366,7 @@ fn flying(page: &Page<'_>) -> Markup {
         h2 id="h-flying" { "In flight" }
         @if all == 0 { p.soft { "No boot is in flight." } }
         @if overdue > 0 {
-            p { (tag("down", &format!("{overdue} overdue"))) span.small.soft { " waiting longer than healthy boots do" } }
+            p { (tag("down", &format!("{} overdue", grouped(overdue as u64)))) span.small.soft { " waiting longer than healthy boots do" } }
         }
         @if !page.live.flying.is_empty() {
             table {
@@ -381,7 +382,7 @@ fn flying(page: &Page<'_>) -> Markup {
                 }
             }
         }
-        @if all > 6 { p.small.soft { "and " (all - 6) " more" } }
+        @if all > 6 { p.small.soft { "and " (grouped(all as u64 - 6)) " more" } }
     }
 }
 
@@ -445,14 +446,18 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
             label: match (day.is_known(), day.maintained) {
                 (false, _) if month.is_unread => format!("{}: nothing is known", day.name),
                 (false, _) => format!("{}: no boot, so nothing is known", day.name),
-                (true, 0) => format!(
-                    "{}: {} ready, {} failed, {} lost",
-                    day.name, day.ready, day.failed, day.lost
-                ),
-                (true, maintained) => format!(
-                    "{}: {} ready, {} failed, {} lost; {maintained} under maintenance",
-                    day.name, day.ready, day.failed, day.lost
-                ),
+                (true, maintained) => {
+                    let told = [day.ready, day.failed, day.lost].map(grouped);
+                    let [ready, failed, lost] = told;
+                    let also = match maintained {
+                        0 => String::new(),
+                        boots => format!("; {} under maintenance", grouped(boots)),
+                    };
+                    format!(
+                        "{}: {ready} ready, {failed} failed, {lost} lost{also}",
+                        day.name
+                    )
+                }
             },
             parts: DAY_PARTS
                 .iter()
@@ -466,10 +471,14 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
     let all: u64 = days.iter().map(|day| day.ready + day.failed).sum();
     let about = match days.len() - silent {
         0 => "No boot in 30 days, so nothing is known.".to_owned(),
-        _ => format!(
-            "Boots by day: {failed} of {all} failed in 30 days; on {} nothing is known.",
-            count(silent as u64, "day")
-        ),
+        _ => {
+            let unknown = match silent {
+                0 => String::new(),
+                silent => format!("; on {} nothing is known", count(silent as u64, "day")),
+            };
+            let (failed, all) = (grouped(failed), grouped(all));
+            format!("Boots by day: {failed} of {all} failed in 30 days{unknown}.")
+        }
     };
     let parts = || bars.iter().flat_map(|bar| &bar.parts);
     let totals: Vec<(&str, &str, u64)> = DAY_PARTS
@@ -490,7 +499,7 @@ pub(super) fn days(page: &Page<'_>, month: &Month) -> Markup {
             @for place in [0, 10, 20] { span { (days.get(place).map_or("", |day| day.name.as_str())) } }
             span { "today" }
         }
-        ul.legend { @for (class, word, boots) in totals { li { (chart::swatch(class)) (boots) " " (word) } } }
+        ul.legend { @for (class, word, boots) in totals { li { (chart::swatch(class)) (grouped(boots)) " " (word) } } }
         p.small.soft { (about) }
     }
 }

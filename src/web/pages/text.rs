@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
+use crate::core::digits::grouped;
 use crate::core::event::Timestamp;
 
 pub(super) fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
@@ -88,7 +89,7 @@ pub(super) fn percent(share: f64) -> String {
 pub(super) fn count(number: u64, one: &str) -> String {
     match number {
         1 => format!("1 {one}"),
-        number => format!("{number} {one}s"),
+        number => format!("{} {one}s", grouped(number)),
     }
 }
 
