@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
 
 use super::Status;
 use super::past;
@@ -15,6 +16,7 @@ use crate::controller::excerpt::excerpt;
 use crate::core::alert::{Cause, Kind, Notification, Subject};
 use crate::core::boot::{Observation, Tracker};
 use crate::core::desk::Desk;
+use crate::core::digits::grouped;
 use crate::core::event::Timestamp;
 use crate::core::rule::Severity;
 
@@ -79,9 +81,9 @@ struct IncidentRow {
     first_rule: &'static str,
     vm_type: Subject,
     cause: Cause,
-    first_bad_at: String,
-    fired_at: String,
-    resolved_at: Option<String>,
+    first_bad_at: Moment,
+    fired_at: Moment,
+    resolved_at: Option<Moment>,
     /// From the start of the first bad boot to the page.
     seconds_to_page: f64,
     /// Bad boots that the first rule had counted by then, those in flight among them.
@@ -95,8 +97,18 @@ struct IncidentRow {
 #[derive(Serialize)]
 struct RuleRow {
     rule: &'static str,
-    fired_at: String,
-    resolved_at: Option<String>,
+    fired_at: Moment,
+    resolved_at: Option<Moment>,
+}
+
+/// RFC 3339 and UTC to programs; to people, as the log's own stamps are.
+#[derive(Clone, Copy, Debug)]
+struct Moment(Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&past::rfc3339(self.0))
+    }
 }
 
 pub(super) fn run(
@@ -155,12 +167,12 @@ pub(super) fn run(
             serde_json::to_writer_pretty(&mut *out, &backtest)?;
             writeln!(out)?;
         }
-        Format::Text => backtest.write(out)?,
+        Format::Text => backtest.write(out, span, &read.zone)?,
     }
     Ok(read.status())
 }
 
-fn configured_zone(config: &Config) -> Option<jiff::tz::TimeZone> {
+fn configured_zone(config: &Config) -> Option<TimeZone> {
     match &config.log.timezone {
         Zone::Named(zone) => Some(zone.clone()),
         Zone::Auto => None,
@@ -208,7 +220,13 @@ impl Backtest {
         }
     }
 
-    fn write(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        span: Option<(Timestamp, Timestamp)>,
+        zone: &TimeZone,
+    ) -> anyhow::Result<()> {
+        let told = |at: Moment| past::long_moment(at.0, zone);
         let rate = self
             .pages_per_week
             .map_or(String::new(), |rate| format!(", {rate:.1} a week"));
@@ -224,18 +242,26 @@ impl Backtest {
         writeln!(
             out,
             "{} boot{} in {length}: {pages} page{}{rate}; {} ticket{}",
-            self.boots,
+            grouped(self.boots),
             plural(self.boots),
             plural(pages),
             self.tickets,
             plural(self.tickets)
         )?;
+        if let Some((first, last)) = span {
+            let (from, to) = (told(Moment(first)), told(Moment(last)));
+            writeln!(
+                out,
+                "from {from} to {to} ({})",
+                past::zone_name(zone, first)
+            )?;
+        }
         if let Some(detection) = &self.detection {
             detection.write(out)?;
         }
         for incident in &self.incidents {
             writeln!(out)?;
-            writeln!(out, "{}  {}", incident.fired_at, incident.summary)?;
+            writeln!(out, "{}  {}", told(incident.fired_at), incident.summary)?;
             writeln!(
                 out,
                 "  {} by {} {:.0} s after the first bad boot began, with {} bad boot{}",
@@ -254,10 +280,10 @@ impl Backtest {
                 .iter()
                 .filter(|rule| rule.rule != incident.first_rule)
             {
-                writeln!(out, "  then {} at {}", rule.rule, rule.fired_at)?;
+                writeln!(out, "  then {} at {}", rule.rule, told(rule.fired_at))?;
             }
             match &incident.resolved_at {
-                Some(at) => writeln!(out, "  resolved at {at}")?,
+                Some(at) => writeln!(out, "  resolved at {}", told(*at))?,
                 None => writeln!(out, "  not resolved when the log ended")?,
             }
         }
@@ -334,9 +360,9 @@ impl IncidentRow {
             first_rule: first.rule.as_str(),
             vm_type: incident.subject,
             cause: incident.cause,
-            first_bad_at: past::rfc3339(incident.first_bad_at),
-            fired_at: past::rfc3339(page.at),
-            resolved_at: resolved.map(|resolved| past::rfc3339(resolved.at)),
+            first_bad_at: Moment(incident.first_bad_at),
+            fired_at: Moment(page.at),
+            resolved_at: resolved.map(|resolved| Moment(resolved.at)),
             seconds_to_page: as_f64(page.at.since(incident.first_bad_at)) / 1000.0,
             bad_boots: first.reading.bad(),
             updates: updates as u64,
@@ -348,8 +374,8 @@ impl IncidentRow {
                 .into_iter()
                 .map(|alert| RuleRow {
                     rule: alert.rule.as_str(),
-                    fired_at: past::rfc3339(alert.fired_at),
-                    resolved_at: alert.resolved_at.map(past::rfc3339),
+                    fired_at: Moment(alert.fired_at),
+                    resolved_at: alert.resolved_at.map(Moment),
                 })
                 .collect(),
         })

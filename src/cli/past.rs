@@ -22,7 +22,7 @@ use chosen::chosen;
 use form::Form;
 use peek::{Peek, peek};
 use zone::offset_name;
-pub(super) use zone::{against, zone_of};
+pub(super) use zone::{against, long_moment, zone_name, zone_of, zoned};
 
 const CHUNK: usize = 128 << 10;
 /// Creations remembered to notice that a second file tells the same boots again.

@@ -8,8 +8,9 @@ use std::io::Write;
 
 use super::Analysis;
 
-use words::{grouped, moment, plural, size, zone_name};
+use crate::core::digits::grouped;
 pub(super) use words::{long_moment, percent, span};
+use words::{moment, plural, size, zone_name};
 
 pub(super) fn write(analysis: &Analysis, boots: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let summary = &analysis.summary;

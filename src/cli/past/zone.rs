@@ -114,3 +114,29 @@ pub(super) fn offset_name(offset_ms: i64) -> String {
         minutes.abs() % 60
     )
 }
+
+pub(in crate::cli) fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
+    Some(
+        jiff::Timestamp::from_millisecond(at.0)
+            .ok()?
+            .to_zoned_datetime(zone.clone()),
+    )
+}
+
+/// A moment as the log would stamp it.
+pub(in crate::cli) fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
+    zoned(at, zone)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+pub(in crate::cli) fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
+    zone.iana_name().map_or_else(
+        || {
+            zoned(at, zone)
+                .map(|at| format!("UTC{}", at.strftime("%:z")))
+                .unwrap_or_default()
+        },
+        str::to_owned,
+    )
+}

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use super::words::{grouped, long_moment, moment, percent, plural};
+use super::words::{long_moment, moment, percent, plural};
 use crate::cli::analyze::Analysis;
 use crate::core::diagnosis::{Diagnosis, Point, Ranked};
+use crate::core::digits::grouped;
 use crate::core::event::{Failure, VmType};
 use crate::core::summary::{Failures, Outcomes, Summary};
 

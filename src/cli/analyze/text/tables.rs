@@ -4,9 +4,10 @@ use std::io::Write;
 
 use jiff::tz::TimeZone;
 
-use super::words::{duration, grouped, long_moment, moment, percent};
+use super::words::{duration, long_moment, moment, percent};
 use crate::cli::analyze::Analysis;
 use crate::core::boot::Boot;
+use crate::core::digits::grouped;
 use crate::core::event::Stage;
 use crate::core::sketch::Sketch;
 use crate::core::summary::{Outcomes, Summary};

@@ -2,6 +2,9 @@
 
 use jiff::tz::TimeZone;
 
+pub(in crate::cli::analyze) use crate::cli::past::long_moment;
+pub(super) use crate::cli::past::zone_name;
+use crate::cli::past::zoned;
 use crate::core::event::Timestamp;
 
 pub(super) fn plural(count: u64) -> &'static str {
@@ -19,19 +22,6 @@ pub(in crate::cli::analyze) fn percent(part: u64, whole: u64) -> String {
         1000 if part < whole => "> 99.9 %".to_owned(),
         _ => format!("{}.{} %", per_mille / 10, per_mille % 10),
     }
-}
-
-/// 1234567 as `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 pub(super) fn size(bytes: u64) -> String {
@@ -60,37 +50,12 @@ pub(in crate::cli::analyze) fn span(ms: i64) -> String {
     }
 }
 
-fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
-    Some(
-        jiff::Timestamp::from_millisecond(at.0)
-            .ok()?
-            .to_zoned_datetime(zone.clone()),
-    )
-}
-
-pub(in crate::cli::analyze) fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
-    zoned(at, zone)
-        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
-        .unwrap_or_default()
-}
-
 /// The time of day, with the date only where it is another than `day`'s.
 pub(super) fn moment(at: Timestamp, day: Timestamp, zone: &TimeZone) -> String {
     match (zoned(at, zone), zoned(day, zone)) {
         (Some(at), Some(day)) if at.date() == day.date() => at.strftime("%H:%M:%S").to_string(),
         _ => long_moment(at, zone),
     }
-}
-
-pub(super) fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
-    zone.iana_name().map_or_else(
-        || {
-            zoned(at, zone)
-                .map(|at| format!("UTC{}", at.strftime("%:z")))
-                .unwrap_or_default()
-        },
-        str::to_owned,
-    )
 }
 
 #[cfg(test)]
