@@ -4,7 +4,7 @@ use super::figures::{length, odds, share};
 use super::{Context, append, burn, conditions, diagnosis, slowness};
 use crate::core::alert::{Cause, Incident, Member, Notification, Other, Reason};
 use crate::core::condition::Condition;
-use crate::core::event::{Timestamp, VmType};
+use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{Reading, Said, Stretch};
 use crate::core::slowness::Slowness;
 
@@ -269,12 +269,18 @@ impl Words<'_> {
             );
         }
         let over = self.over_since(self.notification.at);
+        let lasted = length(over.since(self.incident.first_bad_at));
+        let why = match (diagnosis::cause(self.incident), self.incident.cause) {
+            (Some(cause), _) => format!("it was: {cause}"),
+            (None, Cause::Failure(Failure::Unknown)) => {
+                "they failed, and the log does not say why".to_owned()
+            }
+            (None, cause) => format!("it was: {}", cause.meaning()),
+        };
         format!(
-            "{} boots are ready again since {}; for {} it was: {}",
+            "{} boots are ready again since {}; for {lasted} {why}",
             self.kind(),
-            self.moment(over),
-            length(over.since(self.incident.first_bad_at)),
-            diagnosis::cause(self.incident).unwrap_or(self.incident.cause.meaning())
+            self.moment(over)
         )
     }
 
