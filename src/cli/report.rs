@@ -97,6 +97,19 @@ async fn make(
     let week = arguments
         .week
         .unwrap_or_else(|| Week::of(clock::now(), &zone).previous());
+    let (now, range) = (clock::now(), week.range(&zone));
+    if range.start > now {
+        writeln!(err, "--week: week {week} has not begun")?;
+        return Ok(Status::Misused);
+    }
+    // Each recipient gets a week once: half of one would stand for the whole.
+    if arguments.send && range.end > now {
+        writeln!(
+            err,
+            "--send: week {week} is not over; leave out --send to see how it stands"
+        )?;
+        return Ok(Status::Misused);
+    }
     let reckoned = match config.store.fleet.as_ref().filter(|_| arguments.fleet) {
         Some(url) => {
             // Millions of boots take a minute; it draws itself on a terminal only.

@@ -68,6 +68,8 @@ pub struct Month {
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub week: Week,
+    /// Until when the week has gone, where it is not over: what is still to come was neither seen nor missed.
+    pub so_far: Option<Timestamp>,
     pub zone: TimeZone,
     pub zone_name: String,
     pub terms: Terms,
@@ -144,6 +146,9 @@ pub struct Report {
     pub from: Timestamp,
     #[serde(serialize_with = "rfc3339")]
     pub to: Timestamp,
+    /// When it was made, where the week was not over.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub so_far: Option<Timestamp>,
     pub coverage: CoverageFigures,
     /// By kind of VM, browsers first.
     pub kinds: Vec<KindFigures>,
@@ -343,10 +348,12 @@ impl Report {
     #[must_use]
     pub fn of(facts: Facts) -> Report {
         let range = facts.week.range(&facts.zone);
-        let unseen = Coverage::of(&range, facts.seen.together());
-        let watched = Coverage::of(&range, facts.watched).seconds;
+        let so_far = facts.so_far.filter(|until| *until < range.end);
+        let gone = range.start..so_far.map_or(range.end, |until| until.max(range.start));
+        let unseen = Coverage::of(&gone, facts.seen.together());
+        let watched = Coverage::of(&gone, facts.watched).seconds;
         let fresh = facts.seen.fresh(&facts.silences);
-        let coverage = Coverage::of(&range, fresh.together());
+        let coverage = Coverage::of(&gone, fresh.together());
         let fresh_of = fresh.of_hosts();
         let before = facts.week.previous().range(&facts.zone);
         let fresh_before = facts.seen_before.fresh(&facts.silences).together();
@@ -390,13 +397,14 @@ impl Report {
         let total = rate(total, total_before, comparable);
         let incidents: Vec<IncidentFigures> = incident::figures(facts.incidents);
         let of_fleet = fresh_of.is_some();
-        let hosts = hosted(hosts, &incidents, fresh_of, &range);
+        let hosts = hosted(hosts, &incidents, fresh_of, &gone);
         let mut report = Report {
             of_fleet,
             week: facts.week,
             zone: facts.zone_name,
             from: range.start,
             to: range.end,
+            so_far,
             coverage: CoverageFigures {
                 seconds: coverage.seconds,
                 partial: !coverage.is_whole(),
@@ -412,7 +420,7 @@ impl Report {
                     .collect(),
             },
             apart: apart(&kinds, &hosts, total.ready),
-            days: days(facts.week, &facts.zone, &these, &coverage),
+            days: days(facts.week, &facts.zone, &these, (&coverage, gone.end)),
             budget: budget(&facts.terms, facts.month, &kinds),
             kinds,
             total,
@@ -601,7 +609,7 @@ fn days(
     week: Week,
     zone: &TimeZone,
     kinds: &BTreeMap<VmType, Kind>,
-    coverage: &Coverage,
+    (coverage, until): (&Coverage, Timestamp),
 ) -> Vec<DayFigures> {
     let days = week.days(zone);
     days.iter()
@@ -612,7 +620,7 @@ fn days(
                 .iter()
                 .map(|(vm_type, kind)| (*vm_type, kind.days[number]))
                 .collect(),
-            seen: coverage.within(range),
+            seen: coverage.within(&(range.start.min(until)..range.end.min(until))),
         })
         .collect()
 }

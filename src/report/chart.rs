@@ -283,7 +283,7 @@ fn budget(report: &Report) -> Option<Chart> {
                 bars: vec![(
                     budget.allowed / whole,
                     BEFORE,
-                    format!("{:.1}", budget.allowed),
+                    words::tenths(budget.allowed),
                 )],
             },
             Row {

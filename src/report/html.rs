@@ -79,7 +79,7 @@ fn head(report: &Report, voice: &Voice) -> Markup {
             p.headline { (words::headline(report)) }
             @if report.coverage.partial {
                 p.partial role="note" {
-                    "Partial: all sources were fresh for " (words::fresh(report)) " of the week. "
+                    "Partial: all sources were fresh for " (words::fresh(report)) " of " (words::the_week(report)) ". "
                     "Gaps are listed below; last shown until " (voice.time(report.to)) "."
                 }
             }
@@ -101,7 +101,7 @@ fn cards(report: &Report) -> Markup {
             (card(
                 "Budget left",
                 budget.left_share.map_or_else(|| "–".to_owned(), |left| format!("{:.0} %", left * 100.0)),
-                format!("{:.1} of {:.1} failed boots", budget.left, budget.allowed),
+                format!("{} of {} failed boots", words::tenths(budget.left), words::tenths(budget.allowed)),
             ))
             (card(
                 "Incidents that paged",
@@ -395,7 +395,7 @@ fn coverage(report: &Report, voice: &Voice) -> Markup {
     html! {
         section aria-labelledby="coverage" {
             h2 id="coverage" { "What was seen" }
-            p { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
+            p { "All sources were fresh for " (words::value(report.coverage.seconds)) " of " (words::the_week(report)) "." }
             @if !not_fresh.is_empty() {
                 ul {
                     @for said in not_fresh.iter().take(20) { li { (said) } }

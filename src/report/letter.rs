@@ -2,8 +2,11 @@
 //!
 //! A mail's HTML is a table of one column with its styles on each element, as mail readers want; a picture is named by
 //! its `cid` and travels along. What does not fit is on the page that the mail speaks of.
+//!
+//! Light is written into the elements, since many readers drop a style sheet; those that keep it get dark from it. The
+//! pictures stay light, each on a ground of its own.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::charts;
 use super::words::{self, Voice};
@@ -35,6 +38,11 @@ const P: &str = "margin:6px 0";
 const CELL: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top";
 /// Of words and figures of ours, which are broken between words only: on a phone a column would be cut into letters.
 const SHORT: &str = "padding:3px 10px 3px 0;border-bottom:1px solid #e8ebee;font:13px/1.4 Arial,Helvetica,sans-serif;color:#222a33;text-align:left;vertical-align:top;overflow-wrap:normal";
+
+const DARK: &str = ":root{color-scheme:light dark}@media (prefers-color-scheme:dark){\
+.b{background:#15181c!important}.c{background:#1f2429!important}\
+.c td,.c th,.c h1,.c h2,.c p,.c li,.c strong{color:#e8eaed!important;border-color:#363d45!important}\
+.c .m{color:#a4acb5!important}.c img{border-radius:6px}}";
 
 /// Lays it out.
 #[must_use]
@@ -105,12 +113,15 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="supported-color-schemes" content="light dark";
                 title { (subject(report, voice)) }
+                style { (PreEscaped(DARK)) }
             }
-            body style="margin:0;padding:0;background:#f4f5f7" {
+            body.b style="margin:0;padding:0;background:#f4f5f7" {
                 table role="presentation" width="100%" cellpadding="0" cellspacing="0" { tr { td align="center" style="padding:16px 8px" {
-                    table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style=(SECTION) {
-                        p style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" {
+                    table.c role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:680px;background:#ffffff" { tr { td style=(SECTION) {
+                        p.m style="margin:0;font:12px/1.4 Arial,Helvetica,sans-serif;color:#56606b" {
                             "Weekly boot reliability"
                             @if !report.of_fleet { " of " (voice.host) }
                             ", " (report.zone)
@@ -128,7 +139,7 @@ fn page(report: &Report, voice: &Voice, pictures: &[(Picture, &str, &str)]) -> M
                         (hosts(report))
                         (incidents(report, voice))
                         h2 style=(H2) { "What was seen, and what does not count" }
-                        p style=(P) { "All sources were fresh for " (words::value(report.coverage.seconds)) " of the week." }
+                        p style=(P) { "All sources were fresh for " (words::value(report.coverage.seconds)) " of " (words::the_week(report)) "." }
                         @for said in words::not_fresh(report, voice).iter().take(GAPS) { p style=(P) { (said) } }
                         @for one in &report.exclusions {
                             p style=(P) { (words::exclusion(one)) }

@@ -254,8 +254,9 @@ fn rest(text: &mut String, report: &Report, voice: &Voice) -> std::fmt::Result {
     }
     writeln!(
         text,
-        "\n## What was seen\n\nAll sources were fresh for {} of the week.",
-        words::value(report.coverage.seconds)
+        "\n## What was seen\n\nAll sources were fresh for {} of {}.",
+        words::value(report.coverage.seconds),
+        words::the_week(report)
     )?;
     for said in words::not_fresh(report, voice) {
         writeln!(text, "- {}", plain(&said))?;

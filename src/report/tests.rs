@@ -61,6 +61,7 @@ fn golden() -> Report {
     }
     Report::of(Facts {
         week,
+        so_far: None,
         zone: zone.clone(),
         zone_name: "Europe/Berlin".to_owned(),
         terms: Terms { objective: 0.95 },
@@ -227,6 +228,7 @@ fn an_empty_week_is_laid_out_too() {
         watched: Vec::new(),
         silences: Vec::new(),
         week,
+        so_far: None,
         zone: zone.clone(),
         zone_name: "UTC".to_owned(),
         terms: Terms { objective: 0.95 },
@@ -369,5 +371,47 @@ fn late_pages_are_told_in_words_that_fit_their_number() {
     ] {
         let told = super::words::late_pages(counts.0, counts.1, counts.2);
         assert!(told.starts_with(says), "{told}");
+    }
+}
+
+#[test]
+fn a_few_minutes_are_told_to_the_second_and_a_share_on_its_own_side_of_the_objective() {
+    for (seconds, told) in [
+        (119.4, "119 s"),
+        (119.6, "2 min"),
+        (151.2, "2 min 31 s"),
+        (180.0, "3 min"),
+        (599.4, "9 min 59 s"),
+        (900.0, "15 min"),
+        (7_180.0, "2.0 h"),
+    ] {
+        assert_eq!(words::length(seconds), told, "{seconds}");
+    }
+    let mut report = golden();
+    let mut told = |k, n| {
+        report.kinds[0].rate.ready = Share::new(k, n);
+        words::headline(&report)
+    };
+    let just = told(9_809, 10_328);
+    assert!(
+        just.contains(", just below the objective of 95.0 % (94.97 %)."),
+        "{just}"
+    );
+    assert!(told(9_500, 10_000).contains(", just above the objective of 95.0 %."));
+    assert!(told(96, 100).contains(", above the objective of 95.0 %."));
+    assert!(!report.coverage.partial && report.so_far.is_none());
+    report.so_far = Some(Timestamp(0));
+    assert!(words::headline(&report).contains(" The week is not over: this is what was so far."));
+}
+
+#[test]
+fn a_mail_is_dark_where_its_reader_is() {
+    let page = letter(&golden(), &voice()).html;
+    for said in [
+        "prefers-color-scheme:dark",
+        "<body class=\"b\"",
+        "<table class=\"c\"",
+    ] {
+        assert!(page.contains(said), "{said}");
     }
 }

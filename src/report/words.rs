@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+pub(super) use crate::core::digits::{grouped, tenths};
 use crate::core::event::{Timestamp, VmType};
 use crate::core::report::advice::Advice;
 use crate::core::report::incident::IncidentFigures;
@@ -73,28 +74,25 @@ pub(super) fn full(share: Share) -> String {
     }
 }
 
-/// `12 345`, as in tables.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{a0}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A length of time, in the unit that suits it.
 pub(super) fn length(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
         s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 119.5 => format!("{s:.0} s"),
+        s if s < 599.5 => in_two(s, 60.0, "min", "s"),
+        s if s < 7_170.0 => format!("{:.0} min", s / 60.0),
         s if s < 172_800.0 => format!("{:.1} h", s / 3_600.0),
         s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
+/// A few minutes are told to the second: a deadline of three is not met by two and a half.
+fn in_two(seconds: f64, of: f64, large: &str, small: &str) -> String {
+    let seconds = seconds.round();
+    match seconds % of {
+        0.0 => format!("{:.0} {large}", seconds / of),
+        rest => format!("{:.0} {large} {rest:.0} {small}", ((seconds - rest) / of)),
     }
 }
 
@@ -261,17 +259,29 @@ pub(super) fn headline(report: &Report) -> String {
     {
         text.push_str(&format!(" That is {change}."));
     }
+    if report.so_far.is_some() {
+        text.push_str(" The week is not over: this is what was so far.");
+    }
     if report.coverage.partial {
         text.push_str(&format!(
-            " The report is partial: all sources were fresh for {} of the week.",
+            " The report is partial: all sources were fresh for {} of {}.",
             report
                 .coverage
                 .seconds
                 .value()
-                .map_or_else(|| "nothing".to_owned(), percent)
+                .map_or_else(|| "nothing".to_owned(), percent),
+            the_week(report)
         ));
     }
     text
+}
+
+/// What of it could be seen by now.
+pub(super) fn the_week(report: &Report) -> &'static str {
+    match report.so_far {
+        Some(_) => "what has gone of the week",
+        None => "the week",
+    }
 }
 
 fn boots(ready: Share) -> String {
@@ -287,10 +297,26 @@ fn objective(report: &Report) -> String {
     let objective = report.budget.objective;
     let ready = report.kind(VmType::Browser).map(|kind| kind.rate.ready);
     match ready.and_then(Share::value) {
-        Some(share) if share >= objective => {
-            format!(", above the objective of {}", percent(objective))
+        Some(share) => {
+            let side = if share >= objective { "above" } else { "below" };
+            let of = percent(objective);
+            if percent(share) == of {
+                // Rounded alike, and not the same: on which side it lies must be seen.
+                let finer = |digits: usize| {
+                    (
+                        format!("{:.digits$}", share * 100.0),
+                        format!("{:.digits$}", objective * 100.0),
+                    )
+                };
+                let told = (2..=4)
+                    .map(finer)
+                    .find(|(share, objective)| share != objective);
+                let told = told.map_or_else(String::new, |(share, _)| format!(" ({share} %)"));
+                format!(", just {side} the objective of {of}{told}")
+            } else {
+                format!(", {side} the objective of {of}")
+            }
         }
-        Some(_) => format!(", below the objective of {}", percent(objective)),
         None => String::new(),
     }
 }
@@ -303,15 +329,16 @@ pub(super) fn budget(report: &Report) -> String {
             .to_owned();
     }
     let used = format!(
-        "In the 30 days that end with the week {} browser boots failed; the objective of {} allows {:.1}.",
+        "In the 30 days that end with the week {} browser boots failed; the objective of {} allows {}.",
         count(Share::new(budget.failed, budget.judged)),
         percent(budget.objective),
-        budget.allowed
+        tenths(budget.allowed)
     );
     let left = match budget.left {
-        left if left <= 0.0 => format!(" The budget is overspent by {:.1} boots.", -left),
+        left if left <= 0.0 => format!(" The budget is overspent by {} boots.", tenths(-left)),
         left => format!(
-            " {left:.1} are left, {} of the budget.",
+            " {} are left, {} of the budget.",
+            tenths(left),
             budget.left_share.map_or_else(|| "all".to_owned(), percent)
         ),
     };
@@ -438,11 +465,14 @@ pub(super) fn advice(advice: &Advice) -> (String, String) {
         } => {
             let why = match weeks_left {
                 Some(weeks) if *left > 0.0 => format!(
-                    "{left:.1} of {allowed:.1} failed boots are left; at this week's pace they last {}.",
+                    "{} of {} failed boots are left; at this week's pace they last {}.",
+                    tenths(*left),
+                    tenths(*allowed),
                     length(weeks * 7.0 * 86_400.0)
                 ),
                 _ => format!(
-                    "The 30 days' budget of {allowed:.1} failed boots is overspent by {:.1}.",
+                    "The 30 days' budget of {} failed boots is overspent by {}.",
+                    tenths(*allowed),
                     -left
                 ),
             };
@@ -514,7 +544,7 @@ pub(super) fn advice(advice: &Advice) -> (String, String) {
         Advice::CloseGaps { seen, gaps } => (
             "Close the gaps in what is watched.".to_owned(),
             format!(
-                "All sources were fresh for {} of the week; what was not seen is listed below ({}).",
+                "All sources were fresh for {} of the time; what was not seen is listed below ({}).",
                 value(*seen),
                 self::gaps(*gaps)
             ),

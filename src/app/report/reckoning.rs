@@ -11,6 +11,7 @@ use anyhow::Context;
 use jiff::tz::TimeZone;
 
 use crate::app::sight::{HISTORY, SILENT};
+use crate::clock;
 use crate::config::{Config, Secret, Zone};
 use crate::core::alert::{Incident, Subject};
 use crate::core::diagnosis::Diagnosis;
@@ -196,6 +197,7 @@ impl Span {
         let month = month(&self.this, &self.before, &found.month);
         Report::of(Facts {
             week: self.week,
+            so_far: Some(clock::now()),
             zone: self.zone,
             zone_name: self.zone_name,
             terms: Terms {

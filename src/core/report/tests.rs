@@ -26,6 +26,7 @@ fn week(week: &str, zone: &str) -> Story {
     Story {
         facts: Facts {
             week,
+            so_far: None,
             this: Figures::new(ends(week, &zone)),
             before: Figures::new(ends(week.previous(), &zone)),
             seen: Sight::Own(vec![week.range(&zone)]),
@@ -555,4 +556,29 @@ fn a_silence_of_the_week_before_leaves_nothing_to_compare_with() {
         assert_eq!(silent.total.change, None);
         assert!(silent.coverage.silences.is_empty(), "it was last week's");
     }
+}
+
+/// What is still to come was neither missed nor watched in vain.
+#[test]
+fn of_a_week_that_is_not_over_only_what_has_gone_counts() {
+    let mut story = week("2025-W42", "UTC");
+    let now = at("2025-10-15T12:00:00Z");
+    let gone = at("2025-10-13T00:00:00Z")..now;
+    story.facts.seen = Sight::Own(vec![gone.clone()]);
+    story.facts.watched = vec![gone];
+    story.facts.so_far = Some(now);
+    let report = story.report();
+    assert_eq!(report.so_far, Some(now));
+    let coverage = &report.coverage;
+    assert_eq!(coverage.seconds, Share::new(60 * 3_600, 60 * 3_600));
+    assert_eq!(
+        (coverage.watched.n, coverage.partial, coverage.gaps.len()),
+        (60 * 3_600, false, 0)
+    );
+    let seen: Vec<u64> = report.days.iter().map(|day| day.seen.n / 3_600).collect();
+    assert_eq!(seen, [24, 24, 12, 0, 0, 0, 0]);
+    // Once it is over, when it was made is of no interest.
+    let mut over = week("2025-W42", "UTC");
+    over.facts.so_far = Some(at("2025-10-20T00:00:00Z"));
+    assert_eq!(over.report().so_far, None);
 }
