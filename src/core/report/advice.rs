@@ -160,7 +160,7 @@ fn stage(report: &Report) -> Option<Advice> {
             let grew = growth(stage.completed.p95, stage.before.p95)?;
             let (now, before) = (stage.completed.p95.ms()?, stage.before.p95.ms()?);
             let slower = grew >= GROWTH && now >= SHORT_MS;
-            slower.then_some((now - before, stage, now, before))
+            slower.then(|| (now - before, stage, now, before))
         })
         .max_by_key(|(longer, ..)| *longer)
         .map(|(_, stage, p95_ms, before_ms)| Advice::SpeedUp {

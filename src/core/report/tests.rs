@@ -392,6 +392,13 @@ fn stages_are_compared_by_their_p95_and_the_slowest_growth_is_a_task() {
         p95_ms: 9_000,
         before_ms: 3_000
     }));
+    // A week that was quicker asks for nothing.
+    let mut story = week("2025-W42", "UTC");
+    story.boots(20, staged(3_000));
+    story.boots_before(20, staged(9_000));
+    let advice = story.report().advice;
+    let speeds_up = |one: &Advice| matches!(one, Advice::SpeedUp { .. });
+    assert!(!advice.iter().any(speeds_up), "{advice:?}");
 }
 
 #[test]
