@@ -207,7 +207,11 @@ impl Shape {
             },
             Shape::Path => match value.as_str() {
                 Some(text) if text.starts_with('/') && is_one_line(text) => Ok(Setting::Path(text.into())),
-                _ => Err(format!("{found} is not an absolute path; write one such as \"/var/log/x.log\"")),
+                text => {
+                    let name = text.filter(|text| is_one_line(text)).and_then(|text| text.rsplit('/').next());
+                    let name = name.filter(|name| !name.is_empty() && !name.starts_with('.')).unwrap_or("it");
+                    Err(format!("{found} is not an absolute path; write one such as \"/path/to/{name}\""))
+                }
             },
             Shape::File => match value.as_str() {
                 Some(text) if !text.is_empty() && is_one_line(text) => Ok(Setting::Path(text.into())),
@@ -239,7 +243,11 @@ impl Shape {
             }
             Shape::Number { min, max } => number(value, min, max, &found, || format!("a number from {min} to {max}")),
             Shape::Share { min, max } => number(value, min, max, &found, || {
-                let percent = value.as_integer().filter(|percent| (1..=99).contains(percent)).unwrap_or(5);
+                // What was meant, where it can be told, else one that would be taken.
+                let text = value.as_str().map(|text| text.trim_end_matches('%').trim());
+                let meant = text.map_or(value.as_integer(), |text| text.parse().ok());
+                let usual = if min > 0.05 { 95 } else { 5 };
+                let percent = meant.filter(|percent| (1..=99).contains(percent)).unwrap_or(usual);
                 format!("a share from {min} to {max} ({percent} % is 0.{percent:02})")
             }),
             Shape::Address => value

@@ -39,9 +39,24 @@ pub(super) const KIND: Kind = Kind {
         },
         TIMEOUT,
     ],
-    check: |_: &Settings, _: &str, _: &mut Problems| {},
+    check,
     read,
 };
+
+fn check(settings: &Settings, section: &str, problems: &mut Problems) {
+    let key = format!("{section}.urls");
+    if !settings.is_written(&key) || !settings.is_sound(&key) {
+        return;
+    }
+    let urls: Vec<Endpoint> = settings.read(&key);
+    // It would be asked for twice, and nobody answers there.
+    if urls
+        .iter()
+        .any(|url| url.expose().path().contains("/api/v"))
+    {
+        problems.add(key, "leave out /api/v2 and what follows; bootwatch adds it");
+    }
+}
 
 fn read(settings: &Settings, section: &str) -> Channel {
     Channel::Alertmanager(Alertmanager {

@@ -162,6 +162,14 @@ fn check(settings: &Settings, section: &str, problems: &mut Problems) {
         return;
     }
     let server: String = settings.read(&key("server"));
+    if let Some((name, port)) = more_than_a_name(&server) {
+        let port = port.map_or_else(String::new, |port| format!(" and port = {port}"));
+        problems.add(
+            key("server"),
+            format!("{server:?} is more than a server's name; write server = {name:?}{port}"),
+        );
+        return;
+    }
     if security(settings, section) != Security::None || is_loopback(&server) {
         return;
     }
@@ -177,6 +185,20 @@ fn check(settings: &Settings, section: &str, problems: &mut Problems) {
             format!("\"none\" would send the password in clear to {server:?}; write \"starttls\" or \"tls\""),
         );
     }
+}
+
+/// The name in a URL or before a port, and that port: none of it would ever be found.
+fn more_than_a_name(server: &str) -> Option<(&str, Option<&str>)> {
+    if server.parse::<IpAddr>().is_ok() || !server.contains(['/', ':']) {
+        return None;
+    }
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    Some(match host.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port).filter(|port| port.parse::<u16>().is_ok())),
+        None => (host, None),
+    })
 }
 
 fn is_loopback(server: &str) -> bool {
