@@ -331,13 +331,14 @@ fn told(page: &Page<'_>, messages: &[MessageLine]) -> Markup {
         @else {
             table.stack {
                 thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "ended" } } }
-                tbody { @for message in messages { (message_row(page, message)) } }
+                tbody { @for message in messages { (message_row(page, message, html! { (message.transition) })) } }
             }
         }
     }
 }
 
-pub(super) fn message_row(page: &Page<'_>, message: &MessageLine) -> Markup {
+/// `what` was sent, in the words of the page that it stands on.
+pub(super) fn message_row(page: &Page<'_>, message: &MessageLine, what: Markup) -> Markup {
     let family = match message.state {
         "sent" => "ok",
         "dead" => "down",
@@ -347,7 +348,7 @@ pub(super) fn message_row(page: &Page<'_>, message: &MessageLine) -> Markup {
     html! {
         tr {
             th scope="row" { (text::line(&message.receiver)) }
-            td { (message.transition) }
+            td { (what) }
             td { span.phone { "decided " } (page.moment(message.created_at)) }
             td { (tag(family, message.state)) @if let Some(status) = message.last_status.as_deref().filter(|status| *status != message.state) { " " span.small.soft { (text::line(status)) } } }
             td { @if let Some(at) = message.ended_at { span.phone { "ended " } (page.moment(at)) span.soft { " (" (text::length(at.since(message.created_at))) ")" } } }

@@ -83,7 +83,7 @@ fn body(page: &Page<'_>, messages: Result<&[MessageLine], String>, settings: &[S
                     Ok(messages) if messages.is_empty() => p.soft { "Nothing was sent." },
                     Ok(messages) => table.stack {
                         thead { tr { th scope="col" { "channel" } th scope="col" { "what" } th scope="col" { "decided" } th scope="col" { "state" } th scope="col" { "ended" } } }
-                        tbody { @for message in messages { (incidents::message_row(page, message)) } }
+                        tbody { @for message in messages { (incidents::message_row(page, message, sent(message))) } }
                     },
                 }
             }
@@ -222,6 +222,17 @@ pub(in crate::web) struct OfZone {
     pub(in crate::web) zone: Option<String>,
 }
 
+/// What was sent, and of which incident: a drill, a test and a digest of many have no page of their own.
+fn sent(message: &MessageLine) -> Markup {
+    let key = &message.incident;
+    let short: String = key.chars().take(8).collect();
+    let has_page = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    html! {
+        (message.transition) " "
+        @if has_page { a.small href={ "/incidents/" (key) } { span.away { "of incident " } code { (short) } } }
+    }
+}
+
 pub(super) async fn report(
     Shared(site): Shared<Arc<Site>>,
     Path(week): Path<String>,
@@ -263,6 +274,34 @@ mod tests {
             "{shown}"
         );
         assert!(folded.contains("1 key that nobody wrote") && folded.contains("<code>a</code>"));
+    }
+
+    #[test]
+    fn a_message_leads_to_its_incident_where_that_has_a_page() {
+        let of = |incident: &str| {
+            let message = MessageLine {
+                id: 1,
+                incident: incident.to_owned(),
+                transition: "firing".to_owned(),
+                receiver: "mail".to_owned(),
+                created_at: Timestamp(0),
+                attempts: 1,
+                state: "sent",
+                last_status: None,
+                ended_at: None,
+            };
+            sent(&message).into_string()
+        };
+        let key = "6009505c3f4a87642af15ecd1f30637b";
+        let shown = of(key);
+        assert!(
+            shown.contains(&format!("href=\"/incidents/{key}\"")),
+            "{shown}"
+        );
+        assert!(shown.contains("<code>6009505c</code>"), "{shown}");
+        for other in [&format!("storm-{key}"), "drill-1", "<b>"] {
+            assert_eq!(of(other), "firing ");
+        }
     }
 
     #[test]
