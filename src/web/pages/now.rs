@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
-use super::super::model::{Cell, ImageNow, KindNow};
+use super::super::model::{BootLine, Cell, ImageNow, KindNow};
 use super::chart::{self, Bar};
 use super::layout::tag;
 use super::outcome::{self, ORDER};
@@ -11,7 +11,7 @@ use super::text::{self, ago, count, percent, seconds};
 use super::{DAYS, Day, HOUR_MS, Month, Page, banner, synthetic};
 use crate::core::desk::Standing;
 use crate::core::digits::grouped;
-use crate::core::event::{Outcome, Timestamp, VmType};
+use crate::core::event::{Origin, Outcome, Timestamp, VmType};
 use crate::core::image::{Finding, Verdict, by_check};
 use crate::core::state::{Because, Source, Weight};
 
@@ -352,7 +352,7 @@ pub(super) fn seen(page: &Page<'_>, source: &Source) -> Markup {
 fn source_row(page: &Page<'_>, source: &Source) -> Markup {
     html! {
         tr {
-            th scope="row" { (source.name) }
+            th.nowrap scope="row" { (source.name) }
             td { (seen(page, source)) " " (source.seen_at.map_or_else(|| "never".to_owned(), |at| ago(at, page.now))) }
             td { (source.newest_at.map_or_else(|| "nothing".to_owned(), |at| ago(at, page.now))) }
         }
@@ -361,18 +361,22 @@ fn source_row(page: &Page<'_>, source: &Source) -> Markup {
 
 fn flying(page: &Page<'_>) -> Markup {
     let overdue: usize = page.live.kinds.iter().map(|kind| kind.overdue).sum();
+    // Users' alone, with those that only rows tell of; the list has the log's, and ours among them.
     let all: usize = page.live.kinds.iter().map(|kind| kind.in_flight).sum();
+    let shown = page.live.flying.get(..6).unwrap_or(&page.live.flying);
+    let is_users = |boot: &&BootLine| boot.origin == Origin::User;
+    let more = all.saturating_sub(shown.iter().filter(is_users).count());
     html! {
         h2 id="h-flying" { "In flight" }
-        @if all == 0 { p.soft { "No boot is in flight." } }
+        @if all == 0 && shown.is_empty() { p.soft { "No boot is in flight." } }
         @if overdue > 0 {
             p { (tag("down", &format!("{} overdue", grouped(overdue as u64)))) span.small.soft { " waiting longer than healthy boots do" } }
         }
-        @if !page.live.flying.is_empty() {
+        @if !shown.is_empty() {
             table {
                 thead { tr { th scope="col" { "boot" } th scope="col" { "kind" } th.num scope="col" { "for" } } }
                 tbody {
-                    @for boot in page.live.flying.iter().take(6) {
+                    @for boot in shown {
                         tr {
                             th scope="row" { (outcome::name(boot)) }
                             td { (boot.vm_type.spoken()) }
@@ -382,7 +386,11 @@ fn flying(page: &Page<'_>) -> Markup {
                 }
             }
         }
-        @if all > 6 { p.small.soft { "and " (grouped(all as u64 - 6)) " more" } }
+        @match (more as u64, shown.is_empty()) {
+            (0, _) => {}
+            (more, false) => p.small.soft { "and " (grouped(more)) " more" },
+            (more, true) => p.soft { (count(more, "boot")) ", of which only the database tells." },
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The pages in bytes: tags, events, forms, and what is answered where nothing is known.
 
-use super::super::model::{BootFull, BootLine, EndedBoot};
+use super::super::model::{BootFull, BootLine, EndedBoot, KindNow};
 use super::*;
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::inventory::Addresses;
 use crate::core::state::{Source, Weight};
+use crate::core::window::Count;
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
 
@@ -209,6 +210,52 @@ async fn a_boot_in_flight_has_its_page_and_says_that_it_is() {
     );
     assert!(page.contains("in progress</span> for 1 min 30 s"), "{page}");
     assert!(page.contains("<div id=\"boot\" data-live>"), "{page}");
+}
+
+/// A row may tell of a boot that the log does not, and of our own boots none is a user's.
+#[tokio::test]
+async fn what_is_in_flight_is_told_whoever_tells_of_it() {
+    let now = crate::clock::now();
+    let of_users = |in_flight| {
+        vec![KindNow {
+            vm_type: VmType::Browser,
+            in_flight,
+            overdue: 0,
+            budget: Count::default(),
+            tolerated: 0.05,
+        }]
+    };
+    let ours = BootLine {
+        origin: Origin::Synthetic,
+        ..begun(now)
+    };
+    let none = "No boot is in flight.";
+    for (kinds, flying, said, unsaid) in [
+        (of_users(0), vec![], none, "of which only"),
+        (
+            of_users(1),
+            vec![],
+            "1 boot, of which only the database tells.",
+            none,
+        ),
+        (of_users(0), vec![ours.clone()], "vm-&lt;1", none),
+        (of_users(1), vec![begun(now)], "vm-&lt;1", "more</p>"),
+        (of_users(2), vec![ours, begun(now)], "and 1 more</p>", none),
+    ] {
+        let live = Live {
+            at: Some(now),
+            kinds,
+            flying,
+            ..Live::default()
+        };
+        let page = page_of(live, "/").await;
+        let from = page.find("h-flying\">").unwrap();
+        let card = &page[from..from + page[from..].find("</section>").unwrap()];
+        assert!(
+            card.contains(said) && !card.contains(unsaid),
+            "{said}: {card}"
+        );
+    }
 }
 
 #[tokio::test]
