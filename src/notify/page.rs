@@ -142,6 +142,8 @@ pub struct Page {
     /// Which controller host.
     pub host: String,
     pub summary: String,
+    /// What is new since the message before it: the beginning of its summary.
+    pub news: Option<String>,
     /// How the other kinds of VM do, where they do well.
     pub not_affected: Option<String>,
     /// One line a member of the incident, in their order.
@@ -210,6 +212,7 @@ impl Page {
             subject: words.subject(),
             host: incident.host.clone(),
             summary,
+            news: None,
             not_affected: (!resolved && !well.is_empty()).then(|| well.join("; ")),
             figures: incident
                 .members
@@ -262,11 +265,14 @@ impl Page {
 
     /// What came before it was never told here.
     #[must_use]
-    pub fn first(self) -> Page {
-        Page {
-            is_first: true,
-            ..self
+    pub fn first(mut self) -> Page {
+        self.is_first = true;
+        // To whom nothing was told, nothing of it is new.
+        let news = self.news.take().unwrap_or_default();
+        if let Some(rest) = self.summary.strip_prefix(&news) {
+            self.summary = rest.to_owned();
         }
+        self
     }
 
     /// It ends what was never told here.
@@ -385,6 +391,7 @@ pub(super) fn test(host: &str, channel: &str, at: Timestamp) -> [(Notification, 
             subject: format!("[TEST] bootwatch on {host} reaches this channel"),
             host: host.to_owned(),
             summary,
+            news: None,
             not_affected: None,
             figures: Vec::new(),
             evidence: Vec::new(),

@@ -108,7 +108,8 @@ fn span(
 /// The words of the incident as they are now.
 fn page(incident: &Incident, context: &Context, now: Timestamp) -> Page {
     let (kind, reason) = match incident.is_firing() {
-        true => (Kind::Update, Reason::FurtherAlert),
+        // How it stands, which is news to nobody.
+        true => (Kind::Update, Reason::FirstAlert),
         false => (Kind::Resolved, Reason::AllResolved),
     };
     let notification = Notification {

@@ -14,6 +14,10 @@ pub(super) fn apply(page: &mut Page, notification: &Notification, context: &Cont
         of_many(page, digest);
     }
     let firing = page.status == Status::Firing;
+    if let (true, Kind::Update, Some(news)) = (firing, notification.kind, news(notification)) {
+        page.summary.insert_str(0, &news);
+        page.news = Some(news);
+    }
     // Where nobody has heard of it, it is no repeat to them.
     if notification.reason == Reason::Repeat && notification.kind != Kind::Firing {
         page.title = format!("Still: {}", page.title);
@@ -67,6 +71,27 @@ pub(super) fn apply(page: &mut Page, notification: &Notification, context: &Cont
             0,
             "This is a drill: nothing happened, and all figures are invented. ",
         );
+    }
+}
+
+/// Why an update comes, where its other words do not say so: at night nobody compares two messages.
+fn news(notification: &Notification) -> Option<String> {
+    match notification.reason {
+        Reason::FurtherAlert => {
+            let members = notification.incident.members.iter().skip(1);
+            let firing = members.filter(|member| member.resolved_at.is_none());
+            let rules: Vec<&str> = firing.map(|member| member.rule.as_str()).collect();
+            let (last, before) = rules.split_last()?;
+            let (rules, verb) = match before.is_empty() {
+                true => ((*last).to_owned(), "fires"),
+                false => (format!("{} and {last}", before.join(", ")), "fire"),
+            };
+            Some(format!(
+                "New since the first message: {rules} {verb}, too. "
+            ))
+        }
+        Reason::VerdictChanged => Some("New: more is known of its cause. ".to_owned()),
+        _ => None,
     }
 }
 

@@ -582,3 +582,50 @@ fn a_digest_says_what_they_are_and_what_to_do_first_and_nothing_of_its_first_mem
         page.summary
     );
 }
+
+#[test]
+fn an_update_says_what_is_new_but_not_to_whom_all_of_it_is() {
+    let mut story = fixture::incident(VmType::Browser, Failure::AgentRefused);
+    let first = Page::of(&story[0], &context()).summary;
+    let update = &mut story[1];
+    update.reason = Reason::FurtherAlert;
+    let rules: Vec<&str> = update
+        .incident
+        .members
+        .iter()
+        .skip(1)
+        .map(|one| one.rule.as_str())
+        .collect();
+    let news = format!(
+        "New since the first message: {} fires, too. ",
+        rules.join(" and ")
+    );
+    let page = Page::of(update, &context());
+    assert!(
+        !first.contains("New") && page.summary.starts_with(&news),
+        "{}",
+        page.summary
+    );
+    let alone = page.clone().first();
+    assert_eq!(format!("{news}{}", alone.summary), page.summary);
+    let mut more = update.incident.members[1].clone();
+    more.rule = RuleName::BootBudgetBurn;
+    update.incident.members.push(more);
+    let page = Page::of(update, &context());
+    assert!(
+        page.summary.contains(" and BootBudgetBurn fire, too. "),
+        "{}",
+        page.summary
+    );
+    update.reason = Reason::VerdictChanged;
+    let page = Page::of(update, &context());
+    assert!(
+        page.summary
+            .starts_with("New: more is known of its cause. "),
+        "{}",
+        page.summary
+    );
+    update.incident.members.truncate(1);
+    update.reason = Reason::FurtherAlert;
+    assert!(!Page::of(update, &context()).summary.contains("New"));
+}
