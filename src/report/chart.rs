@@ -152,12 +152,12 @@ fn causes(report: &Report) -> Option<Chart> {
                 (
                     float(cause.failed.k) / float(most),
                     BAD,
-                    cause.failed.k.to_string(),
+                    words::grouped(cause.failed.k),
                 ),
                 (
                     float(cause.before.k) / float(most),
                     BEFORE,
-                    format!("{} last week", cause.before.k),
+                    format!("{} last week", words::grouped(cause.before.k)),
                 ),
             ],
         })
@@ -200,7 +200,7 @@ fn distribution(report: &Report) -> Option<Chart> {
             above: if *count == 0 {
                 String::new()
             } else {
-                count.to_string()
+                words::grouped(*count)
             },
             parts: vec![(float(*count) / float(most), GOOD)],
         })
@@ -288,7 +288,7 @@ fn budget(report: &Report) -> Option<Chart> {
             },
             Row {
                 label: "failed".to_owned(),
-                bars: vec![(float(budget.failed) / whole, BAD, budget.failed.to_string())],
+                bars: vec![(float(budget.failed) / whole, BAD, words::grouped(budget.failed))],
             },
         ]),
     })

@@ -415,3 +415,18 @@ fn a_mail_is_dark_where_its_reader_is() {
         assert!(page.contains(said), "{said}");
     }
 }
+
+#[test]
+fn what_is_overspent_is_told_in_tenths() {
+    use crate::core::report::advice::Advice;
+    let spare = Advice::SpareBudget {
+        left: -56.099_999_999_995_8,
+        allowed: 4_670.9,
+        weeks_left: None,
+    };
+    let (_, why) = words::advice(&spare);
+    assert_eq!(
+        why,
+        "The 30 days' budget of 4,670.9 failed boots is overspent by 56.1."
+    );
+}

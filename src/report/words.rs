@@ -473,7 +473,7 @@ pub(super) fn advice(advice: &Advice) -> (String, String) {
                 _ => format!(
                     "The 30 days' budget of {} failed boots is overspent by {}.",
                     tenths(*allowed),
-                    -left
+                    tenths(-left)
                 ),
             };
             (
