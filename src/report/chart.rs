@@ -288,7 +288,11 @@ fn budget(report: &Report) -> Option<Chart> {
             },
             Row {
                 label: "failed".to_owned(),
-                bars: vec![(float(budget.failed) / whole, BAD, words::grouped(budget.failed))],
+                bars: vec![(
+                    float(budget.failed) / whole,
+                    BAD,
+                    words::grouped(budget.failed),
+                )],
             },
         ]),
     })

@@ -93,10 +93,14 @@ impl Connection {
             Some(raw) => raw,
             None => {
                 // First: to open another file would carry the log that lies beside it over into that one.
-                self.find().await?;
+                if self.file.is_some() {
+                    self.find().await?;
+                }
                 let raw = establish(&self.path)
                     .await
                     .map_err(|error| StoreError::new(action, &self.path, error))?;
+                // Not before: a layered file system copies a file when it is first opened to be written.
+                self.find().await?;
                 self.durability = None;
                 self.has_view = false;
                 self.has_ahead = true;
