@@ -243,12 +243,16 @@ impl Shape {
             }
             Shape::Number { min, max } => number(value, min, max, &found, || format!("a number from {min} to {max}")),
             Shape::Share { min, max } => number(value, min, max, &found, || {
-                // What was meant, where it can be told, else one that would be taken.
+                // What was meant, where that can be told and would be taken.
                 let text = value.as_str().map(|text| text.trim_end_matches('%').trim());
-                let meant = text.map_or(value.as_integer(), |text| text.parse().ok());
-                let usual = if min > 0.05 { 95 } else { 5 };
-                let percent = meant.filter(|percent| (1..=99).contains(percent)).unwrap_or(usual);
-                format!("a share from {min} to {max} ({percent} % is 0.{percent:02})")
+                let meant = match text {
+                    Some(text) => text.parse().ok(),
+                    None => value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64)),
+                };
+                let share = |percent: f64| (percent * 1e4).round() / 1e6;
+                let usual = if min > 0.05 { 95.0 } else { 5.0 };
+                let percent = meant.filter(|percent| (min..=max).contains(&share(*percent))).unwrap_or(usual);
+                format!("a share from {min} to {max} ({percent} % is {})", share(percent))
             }),
             Shape::Address => value
                 .as_str()

@@ -50,10 +50,12 @@ fn check(settings: &Settings, section: &str, problems: &mut Problems) {
     }
     let urls: Vec<Endpoint> = settings.read(&key);
     // It would be asked for twice, and nobody answers there.
-    if urls
-        .iter()
-        .any(|url| url.expose().path().contains("/api/v"))
-    {
+    let is_whole = |url: &Endpoint| {
+        let path = url.expose().path().trim_end_matches('/');
+        let path = path.strip_suffix("/alerts").unwrap_or(path);
+        path.ends_with("/api/v2") || path.ends_with("/api/v1")
+    };
+    if urls.iter().any(is_whole) {
         problems.add(key, "leave out /api/v2 and what follows; bootwatch adds it");
     }
 }

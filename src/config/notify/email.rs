@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use lettre::message::Mailbox;
 
 use super::super::document::Settings;
@@ -166,7 +167,8 @@ fn check(settings: &Settings, section: &str, problems: &mut Problems) {
         let port = port.map_or_else(String::new, |port| format!(" and port = {port}"));
         problems.add(
             key("server"),
-            format!("{server:?} is more than a server's name; write server = {name:?}{port}"),
+            // Without what is written: a URL may hold a password.
+            format!("this is more than a server's name; write server = {name:?}{port}"),
         );
         return;
     }
@@ -188,17 +190,17 @@ fn check(settings: &Settings, section: &str, problems: &mut Problems) {
 }
 
 /// The name in a URL or before a port, and that port: none of it would ever be found.
-fn more_than_a_name(server: &str) -> Option<(&str, Option<&str>)> {
+fn more_than_a_name(server: &str) -> Option<(String, Option<u16>)> {
     if server.parse::<IpAddr>().is_ok() || !server.contains(['/', ':']) {
         return None;
     }
-    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
-    let host = rest.split('/').next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    Some(match host.rsplit_once(':') {
-        Some((name, port)) => (name, Some(port).filter(|port| port.parse::<u16>().is_ok())),
-        None => (host, None),
-    })
+    let uri: Result<Uri, _> = match server.contains("://") {
+        true => server.parse(),
+        false => format!("smtp://{server}").parse(),
+    };
+    let uri = uri.ok()?;
+    let name = uri.host()?.trim_matches(['[', ']']);
+    (!name.is_empty()).then(|| (name.to_owned(), uri.port_u16()))
 }
 
 fn is_loopback(server: &str) -> bool {
