@@ -142,7 +142,7 @@ pub struct Page {
     /// Which controller host.
     pub host: String,
     pub summary: String,
-    /// What is new since the message before it: the beginning of its summary.
+    /// What is new since the first message, as its summary begins with it, if behind the word that it is a drill.
     pub news: Option<String>,
     /// How the other kinds of VM do, where they do well.
     pub not_affected: Option<String>,
@@ -268,9 +268,8 @@ impl Page {
     pub fn first(mut self) -> Page {
         self.is_first = true;
         // To whom nothing was told, nothing of it is new.
-        let news = self.news.take().unwrap_or_default();
-        if let Some(rest) = self.summary.strip_prefix(&news) {
-            self.summary = rest.to_owned();
+        if let Some(news) = self.news.take() {
+            self.summary = self.summary.replacen(&news, "", 1);
         }
         self
     }

@@ -197,8 +197,11 @@ impl Engine {
             .is_some_and(|state| state.is_flapping());
         self.touched.mark(Place::Incident(subject, family));
         if let Some(incident) = self.incidents.get_mut(&(subject, family)) {
-            incident.members.retain(|known| known.rule != rule);
-            incident.members.push(member);
+            // One that fires again keeps its place: the first is what the first message told.
+            match incident.members.iter_mut().find(|known| known.rule == rule) {
+                Some(known) => *known = member,
+                None => incident.members.push(member),
+            }
             incident.others = others;
             if !boots.is_empty() {
                 incident.boots = boots;

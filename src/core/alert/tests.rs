@@ -9,7 +9,7 @@ use crate::core::boot::AttemptEnded;
 use crate::core::event::{AttemptError, Failure, Origin, Outcome, Provenance, VmId};
 use crate::core::failure::Rung;
 use crate::core::readiness::Readiness;
-use crate::core::rule::Stretch;
+use crate::core::rule::{Said, Stretch};
 use crate::core::window::{Count, Judged};
 
 /// An engine and a clock; boots are told one after another.
@@ -437,6 +437,29 @@ fn after_a_resolve_old_failures_do_not_fire_again() {
     assert_eq!(story.sent.len(), sent);
     story.boots("xxx");
     assert_eq!(story.kinds().last(), Some(&Kind::Firing));
+}
+
+/// What the first message told stays first, so that an update can say what joined it.
+#[test]
+fn a_rule_that_fires_again_keeps_its_place_in_the_incident() {
+    let mut story = Story::new();
+    story.boots("xxxx");
+    let rules = |story: &Story| {
+        let incident = story.engine.incidents().next().expect("one is open");
+        let rules: Vec<RuleName> = incident.members.iter().map(|one| one.rule).collect();
+        (rules, incident.members[0].clone())
+    };
+    let (before, first) = rules(&story);
+    assert!(before.len() > 1 && story.sent[0].incident.members[0].rule == first.rule);
+    let Said::Boots(reading) = first.reading else {
+        panic!("it is about boots");
+    };
+    let (now, mut out) = (story.now.plus_ms(60_000), Vec::new());
+    story
+        .engine
+        .alert_fired(first.rule, VmType::Browser, reading, now, &mut out);
+    let (after, again) = rules(&story);
+    assert_eq!((after, again.fired_at), (before, now));
 }
 
 #[test]

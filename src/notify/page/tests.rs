@@ -608,6 +608,11 @@ fn an_update_says_what_is_new_but_not_to_whom_all_of_it_is() {
     );
     let alone = page.clone().first();
     assert_eq!(format!("{news}{}", alone.summary), page.summary);
+    let mut drill = update.clone();
+    drill.remarks.is_drill = true;
+    let drill = Page::of(&drill, &context());
+    assert!(drill.summary.contains(&news), "{}", drill.summary);
+    assert!(!drill.first().summary.contains("New since"));
     let mut more = update.incident.members[1].clone();
     more.rule = RuleName::BootBudgetBurn;
     update.incident.members.push(more);
