@@ -249,8 +249,8 @@ async fn what_is_in_flight_is_told_whoever_tells_of_it() {
             ..Live::default()
         };
         let page = page_of(live, "/").await;
-        let from = page.find("h-flying\">").unwrap();
-        let card = &page[from..from + page[from..].find("</section>").unwrap()];
+        let (_, card) = page.split_once("h-flying\">").unwrap();
+        let (card, _) = card.split_once("</section>").unwrap();
         assert!(
             card.contains(said) && !card.contains(unsaid),
             "{said}: {card}"

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 pub(in crate::cli::analyze) use crate::cli::past::long_moment;
 pub(super) use crate::cli::past::zone_name;
 use crate::cli::past::zoned;
+use crate::core::digits::grouped;
 use crate::core::event::Timestamp;
 
 pub(super) fn plural(count: u64) -> &'static str {
@@ -26,9 +27,9 @@ pub(in crate::cli::analyze) fn percent(part: u64, whole: u64) -> String {
 
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
-        0..=9_999 => format!("{bytes} bytes"),
-        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
-        _ => format!("{} MB", bytes / 1_000_000),
+        0..=9_999 => format!("{} bytes", grouped(bytes)),
+        10_000..=9_999_999 => format!("{} kB", grouped(bytes / 1000)),
+        _ => format!("{} MB", grouped(bytes / 1_000_000)),
     }
 }
 
