@@ -212,7 +212,7 @@ fn hosts(report: &Report) -> Markup {
     html! {
         @if report.hosts.len() > 1 {
             (wide("Browser boots by host", &html! {
-                table {
+                table.hosts {
                     caption { "Browser boots by host" @if report.hosts.len() > words::HOSTS { ", the least reliable first" } }
                     thead { tr {
                         th scope="col" { "Host" } th.n scope="col" { "Ready" } th.n scope="col" { "Share" }
@@ -226,8 +226,8 @@ fn hosts(report: &Report) -> Markup {
                                 td.n { (words::count(host.ready)) }
                                 td.n { (words::value(host.ready)) }
                                 td.n { (words::interval(host.ready).unwrap_or_default()) }
-                                td.n { (words::quantile(host.time_to_ready.p50)) }
-                                td.n { (words::quantile(host.time_to_ready.p95)) }
+                                td.n.q { (words::quantile(host.time_to_ready.p50)) }
+                                td.n.q { (words::quantile(host.time_to_ready.p95)) }
                                 td { (words::classes(host)) }
                                 td.n { (words::grouped(host.incidents)) }
                                 td.n { (host.seen.map_or_else(|| "–".to_owned(), words::value)) }
