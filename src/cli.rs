@@ -60,7 +60,7 @@ enum Command {
     Maintenance(operate::Maintenance),
     /// Makes a boot of bootwatch's own, now, or shows the latest
     Synthetic(operate::Synthetic),
-    /// Writes the reliability report of a week, and mails it
+    /// Writes the reliability report of a week, or mails it
     Report(report::Arguments),
     /// The controller's database: SQL for a role that can only read what bootwatch needs
     Db(db::Arguments),

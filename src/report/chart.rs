@@ -170,7 +170,7 @@ fn causes(report: &Report) -> Option<Chart> {
             format!(
                 "{} {}",
                 words::plain(cause.failure.as_str()),
-                cause.failed.k
+                words::grouped(cause.failed.k)
             )
         })
         .collect();

@@ -451,6 +451,20 @@ fn backtest_says_what_would_have_paged_and_how_soon() {
     assert_eq!(incident["cause"], "agent_refused");
     assert!(incident["seconds_to_page"].as_f64().unwrap() < 120.0);
     assert!(incident["resolved_at"].is_null());
+    // People are told times as the log's stamps are, and in which zone.
+    let output = program(folder.path(), &["backtest"]).arg(&log).output();
+    let told = String::from_utf8(output.unwrap().stdout).unwrap();
+    let stamped = |at: &str| at.replace('T', " ").chars().take(19).collect::<String>();
+    let fired = stamped(incident["fired_at"].as_str().unwrap());
+    assert!(
+        told.contains(&format!("\n{fired}  browser boots fail")),
+        "{told}"
+    );
+    let zone = told.lines().nth(1).unwrap();
+    assert!(
+        zone.starts_with("from ") && zone.ends_with(" (UTC)"),
+        "{told}"
+    );
 }
 
 #[test]
