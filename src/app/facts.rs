@@ -284,6 +284,19 @@ fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What a label of `bootwatch_notifications_total` means to whoever is woken by it.
+fn spoken(how: &str) -> &'static str {
+    match how.rsplit('_').next() {
+        Some("client") => "it refuses what is sent",
+        Some("auth") => "it refuses us, by key, password or address",
+        Some("rate") => "it wants fewer messages",
+        Some("server") => "it answers with an error of its own",
+        Some("timeout") => "it does not answer in time",
+        Some("network") => "no connection to it",
+        _ => "it does not take what is sent",
+    }
+}
+
 fn channels(health: &Health, now: Instant, facts: &mut Facts) {
     let channels = health.channels();
     if channels.is_empty() {
@@ -294,7 +307,7 @@ fn channels(health: &Health, now: Instant, facts: &mut Facts) {
         .filter_map(|(name, channel)| {
             let how = channel.trouble(now)?;
             Some(match channel.failing {
-                Some(_) => format!("{name}: the last try ended as {how}"),
+                Some(_) => format!("{name}: {} (the last try ended as {how})", spoken(how)),
                 None => format!("{name}: a message was given up as {how}; it delivers others"),
             })
         })
@@ -562,7 +575,18 @@ mod tests {
         let facts = scene.after(1);
         let fact = &facts[&RuleName::NotifierFailing];
         assert_eq!((fact.value, fact.of), (1, Some(2)));
-        assert_eq!(fact.evidence, ["oncall: the last try ended as failed_auth"]);
+        let said = "oncall: it refuses us, by key, password or address (the last try ended as failed_auth)";
+        assert_eq!(fact.evidence, [said]);
+        // Each way in which a try can end has words of its own.
+        let plain = "it does not take what is sent";
+        let ends = Outcome::all().filter(|end| spoken(end.as_str()) == plain);
+        let ends: Vec<&str> = ends.map(Outcome::as_str).collect();
+        assert_eq!(
+            ends,
+            [
+                "sent", "partly", "expired", "replaced", "overflow", "unsent"
+            ]
+        );
         scene.health.channel("oncall", Outcome::Sent);
         let facts = scene.after(1);
         let fact = &facts[&RuleName::NotifierFailing];

@@ -258,7 +258,10 @@ fn a_dead_channel_is_told_on_another_and_resolves_when_it_delivers() {
     let one = alert(&told, "NotifierFailing");
     assert_eq!(one["labels"]["severity"], "ticket");
     let evidence = one["annotations"]["evidence"].as_str().unwrap();
-    assert_eq!(evidence, "chat: the last try ended as failed_auth");
+    assert_eq!(
+        evidence,
+        "chat: it refuses us, by key, password or address (the last try ended as failed_auth)"
+    );
     refuses.store(false, std::sync::atomic::Ordering::SeqCst);
     // The incident's end is the next message that the channel gets.
     play(&log, 2, "healthy", 40);

@@ -20,7 +20,8 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
             format!("{noun} {verb} no process, and the database calls them running")
         }
         (Condition::NotifierFailing, Some((failing, Some(of)))) => {
-            format!("{failing} of {of} notifiers do not deliver")
+            let verb = if failing == 1 { "does" } else { "do" };
+            format!("{failing} of {of} notifiers {verb} not deliver")
         }
         (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) if unparsed == of => {
             format!("bootwatch understands none of the log's last {of} records")
@@ -115,7 +116,8 @@ pub(super) fn figure(rule: RuleName, level: &Level) -> String {
         RuleName::IpPoolLow => format!("{value}{of} addresses free (limit {limit})"),
         RuleName::GhostVms => format!("{value}{of} VMs without a process (limit {limit})"),
         RuleName::NotifierFailing => {
-            format!("{value}{of} notifiers do not deliver (limit {limit})")
+            let verb = if value == 1 { "does" } else { "do" };
+            format!("{value}{of} notifiers {verb} not deliver (limit {limit})")
         }
         RuleName::RecordsUnparsed => format!("{value}{of} records unread (limit {limit})"),
         RuleName::ControllerSilent => {

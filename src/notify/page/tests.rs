@@ -403,7 +403,7 @@ fn every_condition_is_told_in_a_sentence_with_its_figure_and_what_to_do() {
             Condition::NotifierFailing,
             1,
             Some(3),
-            "1 of 3 notifiers do not deliver, since 18:24:13 UTC",
+            "1 of 3 notifiers does not deliver, since 18:24:13 UTC",
         ),
         (
             RuleName::RecordsUnparsed,
