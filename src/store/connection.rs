@@ -320,7 +320,18 @@ impl Connection {
         error
     }
 
+    /// What lies beside the file is carried over to it first where it has lost its name: SQLite leaves the log there, and
+    /// whoever opens what has the name by then would take the log for that one's.
     pub(super) async fn close(&mut self) {
+        if self.raw.is_some()
+            && self.find().await.is_err()
+            && let Some(raw) = &mut self.raw
+            && let Err(error) = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(raw)
+                .await
+        {
+            tracing::warn!(%error, "the log beside the store's path is of a file that has lost its name");
+        }
         if let Some(raw) = self.raw.take()
             && let Err(error) = raw.close().await
         {

@@ -720,3 +720,34 @@ async fn a_file_that_loses_its_name_is_missed_and_written_again_once_it_is_back(
     fs::rename(&copy, &file).unwrap();
     assert_eq!(told(store.upkeep(NOW).await.unwrap_err()), other);
 }
+
+/// A backup put in the place of a store that is being written, and bootwatch started anew, as it says.
+#[tokio::test]
+async fn another_file_in_its_place_is_taken_as_it_is() {
+    for by_upkeep in [true, false] {
+        let folder = folder();
+        let mut store = open(folder.path()).await.store;
+        let one = |number| Batch {
+            boots: vec![boot(number, NOW)],
+            ..Batch::default()
+        };
+        store.commit(&one(1)).await.unwrap();
+        store.upkeep(NOW).await.unwrap();
+        let (file, backup) = (store.path().to_owned(), folder.path().join("backup"));
+        fs::copy(&file, &backup).unwrap();
+        for number in 2..200 {
+            store.commit(&one(number)).await.unwrap();
+        }
+        fs::rename(&backup, &file).unwrap();
+        if by_upkeep {
+            store.upkeep(NOW).await.unwrap_err();
+        }
+        store.close().await;
+        let opened = open(folder.path()).await;
+        assert!(opened.set_aside.is_none(), "{:?}", opened.set_aside);
+        let mut kept = 0;
+        let mut history = history(&opened.store).await;
+        history.boots(EVER, |_| kept += 1).await.unwrap();
+        assert_eq!(kept, 1, "of the backup, and no other");
+    }
+}
