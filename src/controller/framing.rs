@@ -300,7 +300,8 @@ impl Framer {
             self.counts.long_lines += 1;
             line = &line[..KEPT_OF_LONG_LINE];
         }
-        line = line.strip_suffix(b"\r").unwrap_or(line);
+        // The controller ends no line so; what copied it may have (a terminal pads, an editor writes `\r`).
+        line = line.trim_ascii_end();
         if let Some(header) = header(line) {
             self.head(line, at, header, sink);
             return;

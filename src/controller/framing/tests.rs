@@ -169,6 +169,17 @@ fn a_carriage_return_before_the_newline_is_no_part_of_the_line() {
 }
 
 #[test]
+fn blanks_that_a_copy_put_at_the_end_of_a_line_are_no_part_of_it() {
+    for blanks in [" ", "\t", "   \r", " \x0c"] {
+        let log = format!("{LINE}{blanks}\n{LINE}{blanks}");
+        assert_eq!(texts(&log), [LINE, LINE], "{blanks:?}");
+    }
+    let block = "2025-10-18 01:52:07 [WARN]: [WAIT-VM-READY] Health check failed \n{ \n  \"vmIP\": \"192.168.100.17\" \n} \n";
+    let bare: Vec<&str> = block.lines().map(str::trim_end).collect();
+    assert_eq!(texts(block), [bare.join("\n")]);
+}
+
+#[test]
 fn offsets_count_from_where_the_file_was_taken_up() {
     let mut framer = Framer::at(1000);
     let mut offsets = Vec::new();
@@ -196,7 +207,7 @@ fn naive(log: &[u8]) -> Vec<(u64, Vec<u8>)> {
         } else {
             raw
         };
-        let mut line = cut.strip_suffix(b"\r").unwrap_or(cut);
+        let mut line = cut.trim_ascii_end();
         let zeros = line.iter().take_while(|byte| **byte == 0).count();
         if header(line).is_none() {
             line = &line[zeros..];
