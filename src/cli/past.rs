@@ -115,6 +115,15 @@ pub(super) fn replay(
         let name = input.name();
         progress.set_message(short(&name));
         let looked = peek(&input.head, &input.tail);
+        if looked.newest_first {
+            let reason = "tells what is newest first; write it oldest first, such as with `tac`, or `journalctl` \
+                          without --reverse";
+            problems.push(Problem {
+                name,
+                reason: reason.to_owned(),
+            });
+            continue;
+        }
         // A VM is created once: a file that tells of one again is another form of what has been read.
         let repeats = looked.created.iter().any(|vm| seen.contains(vm));
         let repeated = reader.counts().repeated;

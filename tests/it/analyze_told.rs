@@ -72,6 +72,10 @@ fn boots_that_a_restart_lost_are_in_the_headline() {
 #[test]
 fn what_is_no_log_is_no_success() {
     let wide: Vec<u8> = READY.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let forwards: String = (0..9)
+        .map(|minute| READY.replace("01:00:0", &format!("01:0{minute}:0")))
+        .collect();
+    let backwards: Vec<&str> = forwards.lines().rev().collect();
     let noise: Vec<u8> = (0..40_000u32)
         .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2] | 1)
         .collect();
@@ -82,6 +86,7 @@ fn what_is_no_log_is_no_success() {
             "none of its 2 lines is a record",
         ),
         (wide, "UTF-16"),
+        (backwards.join("\n").into_bytes(), "newest first"),
         (noise, "record of the master-controller"),
     ] {
         let output = analyze(&["--format", "json", "-"], &junk);

@@ -1,11 +1,16 @@
 //! What a file's ends tell without reading it all.
 
+use std::cmp::Ordering;
+
 use super::form::Form;
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::framing;
 use crate::controller::reader::Reader;
 use crate::core::event::{Event, EventKind, Timestamp, VmId};
 use crate::source::archive;
+
+/// A clock that is set back oftener than this within so few lines runs backwards.
+const MAX_SET_BACK: u32 = 3;
 
 /// What a file's ends tell without reading it all.
 pub(super) struct Peek {
@@ -20,6 +25,8 @@ pub(super) struct Peek {
     pub(super) last: Option<Timestamp>,
     /// There are records, and all of them are errors.
     pub(super) only_errors: bool,
+    /// It is written backwards: what was said last stands first.
+    pub(super) newest_first: bool,
 }
 
 impl Peek {
@@ -41,7 +48,8 @@ pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
     decoder.push(head, &mut |bytes| text.extend_from_slice(bytes));
     decoder.finish(&mut |bytes| text.extend_from_slice(bytes));
     let stamp = |line: &[u8]| framing::header(line).and_then(|_| line.first_chunk::<19>().copied());
-    let first = text.split(|byte| *byte == b'\n').find_map(stamp);
+    let stamps = || text.split(|byte| *byte == b'\n').filter_map(stamp);
+    let first = stamps().next();
     let mut levels = [text.as_slice(), tail]
         .into_iter()
         .flat_map(|text| text.split(|byte| *byte == b'\n'))
@@ -91,7 +99,23 @@ pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
         began: first.and_then(|stamp| utc.read(&stamp)),
         last: last.and_then(|stamp| utc.read(&stamp)),
         only_errors,
+        newest_first: run_backwards(stamps()),
     }
+}
+
+/// Whether time runs backwards from stamp to stamp. A clock that is set back, or an hour that comes twice, is one step.
+fn run_backwards(stamps: impl Iterator<Item = [u8; 19]>) -> bool {
+    let (mut forth, mut back) = (0u32, 0u32);
+    let mut before: Option<[u8; 19]> = None;
+    for stamp in stamps {
+        match before.map(|before| stamp.cmp(&before)) {
+            Some(Ordering::Greater) => forth += 1,
+            Some(Ordering::Less) => back += 1,
+            Some(Ordering::Equal) | None => {}
+        }
+        before = Some(stamp);
+    }
+    back > MAX_SET_BACK && back / MAX_SET_BACK > forth
 }
 
 /// The zone's offset that a record with both a local stamp and a UTC instant tells.
@@ -103,4 +127,28 @@ fn offset_between(local: &[u8], utc: Timestamp) -> Option<i64> {
     let naive = clock.read(local)?;
     clock.learn(local, utc);
     Some(naive.since(clock.read(local)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_runs_backwards_only_where_its_stamps_do_so_again_and_again() {
+        let backwards = |seconds: &[u32]| {
+            run_backwards(seconds.iter().map(|second| {
+                let stamp = format!("2025-10-26 02:{:02}:{:02}", second / 60, second % 60);
+                *stamp.as_bytes().first_chunk().unwrap()
+            }))
+        };
+        assert!(backwards(&[9, 9, 8, 5, 5, 3, 2, 1]));
+        assert!(backwards(&[
+            600, 500, 400, 300, 200, 100, 3_599, 3_500, 3_400
+        ]));
+        assert!(!backwards(&[1, 1, 2, 3, 5]));
+        assert!(!backwards(&[]));
+        // The clock is set back, or stamps of one second are mixed with those of the next.
+        assert!(!backwards(&[300, 200, 100]));
+        assert!(!backwards(&[9, 8, 9, 8, 9, 8, 9, 8, 9, 8]));
+    }
 }
