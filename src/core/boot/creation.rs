@@ -368,6 +368,14 @@ impl Tracker {
             self.join_address(slot, ip);
         }
         let open = self.touch(slot, event.at);
+        let unbound = self
+            .entry(slot)
+            .filter(|entry| entry.boot.user.is_none())
+            .map(|entry| entry.boot.started_at);
+        if let Some(began) = unbound {
+            // The creation's first line was lost, and with it perhaps what came just before.
+            self.cli_was_ready(user, began.min(event.at), out);
+        }
         if let Some(entry) = self.entry_mut(slot) {
             entry.boot.vm_type.get_or_insert(VmType::Browser);
             entry.boot.user.get_or_insert(user);

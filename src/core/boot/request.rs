@@ -252,24 +252,7 @@ impl Tracker {
         if list.iter().any(|request| request.session == Some(session)) {
             return;
         }
-        // The browser VM is asked for only once the user's CLI VM is there: its own line was lost. Of several requests
-        // that wait, the one that goes on may have another CLI VM.
-        let mut waiting = list
-            .iter()
-            .filter(|r| r.session.is_none() && r.slot.is_none() && r.orphaned.is_none());
-        let first = waiting.next();
-        let whose_is_clear = waiting.next().is_none() && first.is_none_or(|one| !one.reuses);
-        if whose_is_clear
-            && let Some(cli) = self.requests.cli.get(&user).copied()
-            && self.entry(cli).is_some_and(|entry| {
-                entry.boot.is_open()
-                    && entry.phase == Phase::Created
-                    && entry.orphaned.is_none()
-                    && !entry.reused
-            })
-        {
-            self.ready(cli, event.at, out);
-        }
+        self.cli_was_ready(user, event.at, out);
         match self.requests.of_mut(user).and_then(|list| {
             list.iter_mut()
                 .filter(|r| r.session.is_none() && r.slot.is_none())
@@ -280,6 +263,34 @@ impl Tracker {
                 self.requests.has_session(user, session);
             }
             None => self.add_request(event, user, Some(session), out),
+        }
+    }
+
+    /// A request of this user goes on to its browser VM. That is asked for only once the user's CLI VM is there: if that
+    /// one still waits, its own line was lost. Of several requests that wait, the one that goes on may have another.
+    pub(super) fn cli_was_ready(
+        &mut self,
+        user: UserKey,
+        at: Timestamp,
+        out: &mut Vec<Observation>,
+    ) {
+        let list = self.requests.of(user);
+        let mut waiting = list
+            .iter()
+            .filter(|r| r.session.is_none() && r.slot.is_none() && r.orphaned.is_none());
+        let first = waiting.next();
+        let whose_is_clear = waiting.next().is_none() && first.is_none_or(|one| !one.reuses);
+        let cli = self.requests.cli.get(&user).copied();
+        let waits = |slot: &Slot| {
+            self.entry(*slot).is_some_and(|entry| {
+                entry.boot.is_open()
+                    && entry.phase == Phase::Created
+                    && entry.orphaned.is_none()
+                    && !entry.reused
+            })
+        };
+        if let Some(cli) = cli.filter(|cli| whose_is_clear && waits(cli)) {
+            self.ready(cli, at, out);
         }
     }
 
@@ -298,6 +309,12 @@ impl Tracker {
                 self.requests.touched.mark(user);
             }
             return;
+        }
+        let asked_for = |one: &Request| one.slot.is_none() && one.session.is_some();
+        if !self.requests.of(user).iter().any(asked_for) {
+            // That it was asked for was lost, and with it perhaps what came just before.
+            let began = self.entry(slot).map(|entry| entry.boot.started_at);
+            self.cli_was_ready(user, began.map_or(event.at, |at| at.min(event.at)), out);
         }
         if !self.requests.of(user).iter().any(|one| one.slot.is_none()) {
             // Its line was lost or is before the log. If it fails, its failure is told of it and of no other one.

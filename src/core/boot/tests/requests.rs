@@ -311,6 +311,35 @@ fn a_cli_vm_whose_ready_line_was_lost_is_ready_when_its_browser_vm_is_asked_for(
 }
 
 #[test]
+fn a_cli_vm_is_ready_by_whatever_its_browser_vms_creation_is_first_heard_of() {
+    let failed_creation = EventKind::CreateFailed {
+        vm: vm(2),
+        user: Some(user(1)),
+        vm_type: Some(VmType::Browser),
+        error: b"IP pool exhausted",
+        elapsed_ms: Some(500),
+        failed_at: Some(Timestamp(START + 9_500)),
+    };
+    let handed_over = EventKind::HandedOver {
+        vm: vm(2),
+        user: user(1),
+        session: session(7),
+        ip: Some(ip(3)),
+    };
+    for kind in [begun(2, 1), failed_creation, handed_over] {
+        let mut story = Story::new();
+        story.tell(0, accepted(1)).made(100, 1, VmType::Cli, 2);
+        story.tell(9_500, kind);
+        assert_eq!(story.outcome(1), READY, "{kind:?}");
+        // Of two requests, the one that goes on may have another CLI VM.
+        let mut story = Story::new();
+        story.tell(0, accepted(1)).tell(0, accepted(1));
+        story.made(100, 1, VmType::Cli, 2).tell(9_500, kind);
+        assert_eq!(story.outcome(1), None, "{kind:?}");
+    }
+}
+
+#[test]
 fn a_request_whose_vms_first_line_was_lost_is_no_boot_of_its_own() {
     let mut story = Story::new();
     story.tell(0, accepted(1)).tell(10, opened(1, 1));
