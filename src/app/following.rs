@@ -46,6 +46,9 @@ pub(super) fn start(
     match &config.log.source {
         LogSource::File(path) => {
             let mut options = TailOptions::new(path).context("log.file")?;
+            if let Some(said) = tail::mounted_alone(path) {
+                tracing::warn!("{said}");
+            }
             options.inotify = config.log.follow.inotify;
             options.poll_active = config.log.follow.poll_active;
             options.poll_idle = config.log.follow.poll_idle;

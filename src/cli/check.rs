@@ -18,6 +18,7 @@ use crate::core::image::overall;
 use crate::image::{Places, audit};
 use crate::probe::{self, Footing, Prober};
 use crate::source::database::{DatabaseOptions, Examination, examine};
+use crate::source::tail;
 use crate::store::{self, Kept};
 use crate::web::Guard;
 
@@ -183,6 +184,9 @@ fn try_footing(config: &Config) -> anyhow::Result<Result<String, String>> {
 fn try_log(log: &Log) -> Result<String, String> {
     match &log.source {
         LogSource::File(path) => {
+            if let Some(said) = tail::mounted_alone(path) {
+                return Err(said);
+            }
             let mut head = Vec::new();
             let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
             match read {

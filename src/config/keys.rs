@@ -146,7 +146,7 @@ const SOURCES: &[Key] = &[
         default: Fallback::Needed {
             example: "\"/var/log/polydev/master-controller.log\"",
         },
-        doc: "The controller's log file; its rotated family beside it is found by name. Either this or `log.journal`.",
+        doc: "The controller's log file; its rotated family beside it is found by name (into a container mount the folder, not the file). Either this or `log.journal`.",
     },
     Key {
         path: "log.journal",

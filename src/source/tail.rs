@@ -52,6 +52,7 @@ use crate::clock;
 use beat::{Stretch, Thread};
 pub use checkpoint::{Checkpoint, Mark, Position};
 use disk::Disk;
+pub use disk::mounted_alone;
 use follower::Follower;
 pub use identity::{FileId, Head};
 pub use options::{StartAt, TailError, TailOptions, Urgent};

@@ -461,6 +461,52 @@ fn any_value_in_any_place_is_judged() {
     );
 }
 
+/// As `docker run --volume FILE:FILE` does it.
+#[test]
+fn check_live_says_of_a_log_that_is_mounted_as_a_file_that_its_rotations_are_not_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, path) = (
+        directory.path().join("x.log"),
+        directory.path().join("bootwatch.toml"),
+    );
+    fs::write(
+        &log,
+        "2025-10-18 01:52:07 [INFO]: Master Controller started\n",
+    )
+    .unwrap();
+    let text = format!(
+        "[log]\nfile = {:?}\n[store]\npath = {:?}\n",
+        log.display().to_string(),
+        directory.path().join("x.db").display().to_string()
+    );
+    fs::write(&path, text).unwrap();
+    let script = "mount --bind \"$1\" \"$1\" && shift && exec \"$@\"";
+    let output = std::process::Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(&log)
+        .arg(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["check", "--live", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let expected = format!(
+        "{} is mounted by itself, so that the log is lost at its next rotation; mount its folder",
+        log.display()
+    );
+    assert!(said.contains(&expected), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!checked_live(&path).1.contains("mounted by itself"));
+}
+
 #[test]
 fn check_live_tries_what_the_file_names_and_sends_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx};
 
 use super::family::Family;
 use super::identity::FileId;
@@ -78,6 +78,19 @@ impl Handle for File {
     fn descriptor(&self) -> Option<RawFd> {
         Some(self.as_raw_fd())
     }
+}
+
+/// What is wrong with a log that is mounted as a single file, as into a container: the mount stays at that file, and those
+/// that rotation puts in its place are not to be seen. That there is no log yet is nothing wrong.
+pub fn mounted_alone(path: &Path) -> Option<String> {
+    let asked = statx(CWD, path, AtFlags::empty(), StatxFlags::empty()).ok()?;
+    let said = asked.stx_attributes_mask & asked.stx_attributes;
+    said.contains(StatxAttributes::MOUNT_ROOT).then(|| {
+        format!(
+            "{} is mounted by itself, so that the log is lost at its next rotation; mount its folder",
+            path.display()
+        )
+    })
 }
 
 fn open_with(path: &Path, more: OFlags) -> io::Result<File> {
