@@ -24,6 +24,8 @@ pub(super) struct Stat {
 pub(super) trait Files: Send {
     fn stat(&self, path: &Path) -> io::Result<Stat>;
     fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
+    /// Which folder it is, if it is there.
+    fn folder(&self, path: &Path) -> Option<FileId>;
     /// The rotation numbers that exist now.
     fn members(&self, family: &Family) -> io::Result<Vec<u32>>;
 }
@@ -55,6 +57,14 @@ impl Files for Disk {
         };
         regular(&file.metadata()?)?;
         Ok(Box::new(file))
+    }
+
+    fn folder(&self, path: &Path) -> Option<FileId> {
+        let facts = std::fs::metadata(path).ok()?;
+        Some(FileId {
+            device: facts.dev(),
+            inode: facts.ino(),
+        })
     }
 
     fn members(&self, family: &Family) -> io::Result<Vec<u32>> {

@@ -19,7 +19,7 @@ use super::checkpoint::{Checkpoint, Mark, Position};
 use super::disk::Files;
 use super::family::Family;
 use super::generation::{Gathered, Generation, Retry, Step};
-use super::identity::{Fit, align, fit};
+use super::identity::{FileId, Fit, align, fit};
 use super::options::TailOptions;
 use super::resume::{Start, first_start, is_that_empty_log, resume};
 use super::walk::{Failure, Found, Unreadable, Walk, walk};
@@ -57,6 +57,8 @@ pub(super) struct Follower {
     late_pending: bool,
     trouble: Option<Trouble>,
     away: Option<Away>,
+    /// The folder in which the newest file was found.
+    folder: Option<FileId>,
     scratch: Vec<u8>,
     next_look: Duration,
     last_read: Duration,
@@ -113,6 +115,7 @@ impl Follower {
             late_pending: false,
             trouble: None,
             away: None,
+            folder: None,
             scratch: Vec::new(),
             next_look: Duration::ZERO,
             last_read: Duration::ZERO,
@@ -272,6 +275,7 @@ impl Follower {
     fn begin(&mut self, start: Start) {
         // It may have come only now: up to its end it was not read before.
         self.caught_up_told = false;
+        self.folder = self.files.folder(self.family.directory());
         self.generations = start.generations;
         self.finished = start.finished;
         self.next_generation = start.next_generation;
@@ -321,6 +325,7 @@ impl Follower {
         if found.is_empty() {
             return Ok(());
         }
+        let folder = self.files.folder(self.family.directory());
         let mut returned = None;
         if !met_known && let Some(newest) = self.newest_number() {
             // The file followed last is not in the family any more. If one that was finished before it is, then it was
@@ -332,6 +337,9 @@ impl Follower {
                     found.truncate(known + usize::from(is_log));
                     returned = is_log.then_some(mark);
                 }
+                // In another folder (a link that was switched to the next deploy's) all but the log itself is the past of
+                // another one.
+                Ok(None) if folder != self.folder => found.retain(|file| file.number == 0),
                 Ok(None) if found.iter().any(|file| file.number > 0) => {
                     self.lost(Some(newest), LossReason::RotatedAway);
                 }
@@ -366,6 +374,7 @@ impl Follower {
                     .push_back(TailEvent::Rotated { generation: number });
             }
             self.generations.push(generation);
+            self.folder = folder;
         }
         self.forget_reused_marks();
         Ok(())
@@ -388,7 +397,7 @@ impl Follower {
         }))
     }
 
-    fn newest_is(&self, id: super::FileId) -> bool {
+    fn newest_is(&self, id: FileId) -> bool {
         self.generations.last().is_some_and(|file| file.id == id)
     }
 

@@ -82,6 +82,10 @@ impl Files for Faulty {
         }))
     }
 
+    fn folder(&self, path: &Path) -> Option<FileId> {
+        Disk.folder(path)
+    }
+
     fn members(&self, family: &Family) -> io::Result<Vec<u32>> {
         Disk.members(family)
     }

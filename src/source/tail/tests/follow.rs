@@ -355,6 +355,33 @@ fn a_log_that_comes_back_in_the_place_of_its_successor_is_read_on() {
     }
 }
 
+/// As with a link to the folder of the newest deploy.
+#[test]
+fn what_was_rotated_in_a_folder_that_takes_the_place_of_another_is_not_the_logs_past() {
+    let log = Log::new();
+    let folder = log.path(0).parent().unwrap().to_owned();
+    let (first, second) = (
+        folder.with_extension("first"),
+        folder.with_extension("second"),
+    );
+    log.write("1\n");
+    let mut tail = Tail::start(&log, None);
+    fs::create_dir(&second).unwrap();
+    append(&second.join("x1.log"), "of another log\n");
+    append(&second.join("x.log"), "2\n");
+    fs::rename(&folder, &first).unwrap();
+    fs::rename(&second, &folder).unwrap();
+    assert_eq!(tail.pass(seconds(30)).text(), "1\n2\n");
+    log.rotate();
+    log.write("3\n");
+    assert_eq!(tail.pass(seconds(30)).text(), "3\n");
+    assert_eq!(tail.stats().losses, 0);
+    let mut tail = tail.restart(&log);
+    log.write("4\n");
+    assert_eq!(tail.pass(seconds(1)).text(), "4\n");
+    fs::remove_dir_all(first).unwrap();
+}
+
 #[test]
 fn a_copy_in_the_place_of_the_log_is_read_on_where_the_log_was() {
     let line =
