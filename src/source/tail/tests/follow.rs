@@ -398,7 +398,8 @@ fn a_copy_in_the_place_of_the_log_is_read_on_where_the_log_was() {
         let mut tail = Tail::start(&log, None);
         assert_eq!(tail.text(), text);
         let copy = log.path(0).with_extension("copy");
-        append(&copy, format!("{}{held}", &text[..copied]));
+        append(&copy, text.get(..copied).unwrap());
+        append(&copy, held);
         fs::rename(copy, log.path(0)).unwrap();
         tail.pass(seconds(1));
         log.write("line\n");
