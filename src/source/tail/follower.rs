@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::checkpoint::{Checkpoint, Mark, Position};
 use super::disk::Files;
 use super::family::Family;
-use super::generation::{Gathered, Generation, Retry, Step};
+use super::generation::{Copied, Gathered, Generation, Retry, Step, copied};
 use super::identity::{FileId, Fit, align, fit};
 use super::options::TailOptions;
 use super::resume::{Start, first_start, is_that_empty_log, resume};
@@ -170,9 +170,16 @@ impl Follower {
             None => self.look_for_successors(now),
         };
         match looked {
-            Ok(()) if self.away.is_some() => {}
-            Ok(()) if self.generations.iter().all(|file| file.retry.is_none()) => self.recovered(),
-            Ok(()) => {}
+            Ok(()) if self.generations.iter().any(|file| file.retry.is_some()) => {}
+            Ok(()) => match &mut self.away {
+                // Of the two troubles the one that goes on is left.
+                Some(away) if self.trouble.take().is_some() => match away.word {
+                    Word::Some => self.ready.push_back(TailEvent::Recovered),
+                    _ => away.word = Word::Told,
+                },
+                Some(_) => {}
+                None => self.recovered(),
+            },
             Err(Failure { path, error }) => self.troubled(path, &error, now),
         }
         // Whatever was there before this look shall be read before a successor found by it.
@@ -327,7 +334,17 @@ impl Follower {
         }
         let folder = self.files.folder(self.family.directory());
         let mut returned = None;
-        if !met_known && let Some(newest) = self.newest_number() {
+        let is_copy = match (self.generations.last(), found.first()) {
+            (Some(newest), Some(file)) if !met_known => {
+                let copied = copied(&*file.handle, newest);
+                matches!(copied, Ok(Copied::Part | Copied::Whole))
+            }
+            _ => false,
+        };
+        if is_copy {
+            // Whatever else it may be a copy of, too, is older.
+            found.truncate(1);
+        } else if !met_known && let Some(newest) = self.newest_number() {
             // The file followed last is not in the family any more. If one that was finished before it is, then it was
             // removed or moved elsewhere by hand, and where that one has the log's own name, it is the log again; if none
             // is, but rotated files are, it was rotated out of the family, and nobody knows how many after it.
@@ -445,10 +462,11 @@ impl Follower {
             return now >= retry.at && self.try_again(now);
         }
         if file.at_end {
-            if has_successor {
+            let moves_on = has_successor && !self.waits_for_copy(now);
+            if moves_on {
                 self.move_on(now);
             }
-            return has_successor;
+            return moves_on;
         }
         let step = file.step(&mut self.scratch);
         self.take(self.current, step, now)
@@ -513,6 +531,7 @@ impl Follower {
         if let Some(away) = &mut self.away
             && away.word != Word::Unknown
             && std::mem::replace(&mut away.word, Word::Some) == Word::Told
+            && self.trouble.is_none()
         {
             self.ready.push_back(TailEvent::Recovered);
         }
@@ -530,14 +549,25 @@ impl Follower {
         if let Some(file) = self.generations.get_mut(self.current) {
             file.idle_since = Some(now);
         }
-        let (read, waiting) = self.generations.split_at_mut(self.current + 1);
-        if let (Some(read), Some(next)) = (read.last_mut(), waiting.first_mut())
-            && next.is_copy_of(read).unwrap_or(false)
-        {
-            next.goes_on_from(read);
+        if let Some((read, next)) = self.seam() {
+            // What cannot be compared is another file.
+            next.goes_on_from(read).ok();
         }
         self.tell_end(self.current);
         self.current += 1;
+    }
+
+    /// The log may be on its way to another disk: what has its name holds the beginning of it, and grows.
+    fn waits_for_copy(&mut self, now: Duration) -> bool {
+        let is_newest = self.current + 2 == self.generations.len();
+        let seam = self.seam().filter(|_| is_newest);
+        seam.is_some_and(|(read, next)| next.is_being_copied(read, now))
+    }
+
+    /// The current file and the one after it.
+    fn seam(&mut self) -> Option<(&mut Generation, &mut Generation)> {
+        let (read, waiting) = self.generations.split_at_mut(self.current + 1);
+        read.last_mut().zip(waiting.first_mut())
     }
 
     fn tell_end(&mut self, index: usize) {

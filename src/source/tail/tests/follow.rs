@@ -310,6 +310,37 @@ fn a_writer_that_keeps_a_removed_log_is_read_on() {
     assert!(!tail.stats().away);
 }
 
+/// First a file lies where the log's folder was, then nothing does; or the other way.
+#[test]
+fn of_two_troubles_that_follow_each_other_none_outlives_its_cause() {
+    for away_first in [false, true] {
+        let log = Log::new();
+        log.write("1\n");
+        let mut writer = File::options().append(true).open(log.path(0)).unwrap();
+        let mut tail = Tail::start(&log, None);
+        let folder = log.path(0).parent().unwrap().to_owned();
+        let aside = folder.with_extension("aside");
+        fs::rename(&folder, &aside).unwrap();
+        if away_first {
+            tail.pass(seconds(60));
+        }
+        fs::write(&folder, "no folder").unwrap();
+        tail.pass(seconds(60));
+        fs::remove_file(&folder).unwrap();
+        tail.pass(seconds(60)).forget();
+        assert!(!tail.follower.is_at_rest());
+        writer.write_all(b"2\n").unwrap();
+        assert_eq!(tail.wake().words(), ["recovered", "caught up"]);
+        tail.pass(seconds(60));
+        assert_eq!(tail.words(), Vec::<String>::new());
+        assert!(tail.follower.is_at_rest());
+        fs::rename(&aside, &folder).unwrap();
+        writer.write_all(b"3\n").unwrap();
+        assert_eq!(tail.pass(seconds(60)).text(), "3\n");
+        assert!(tail.follower.is_at_rest() && !tail.stats().away);
+    }
+}
+
 /// What was there when the name went is no sign that anybody still writes.
 #[test]
 fn what_was_still_to_be_read_does_not_hide_that_the_log_is_gone() {
@@ -408,6 +439,71 @@ fn a_copy_in_the_place_of_the_log_is_read_on_where_the_log_was() {
         let mut tail = tail.restart(&log);
         assert_eq!(tail.text(), "4\n", "the place in the copy is kept");
     }
+}
+
+/// By hand or by a nightly job: what was written since the copy before is in the next one, too.
+#[test]
+fn each_copy_in_the_place_of_the_log_is_read_on() {
+    let log = Log::new();
+    log.write(lines(0..9));
+    let mut tail = Tail::start(&log, None);
+    assert_eq!(tail.text(), lines(0..9));
+    let copy = log.path(0).with_extension("copy");
+    // No copy gets the inode of one before.
+    let mut held = Vec::new();
+    for more in [9..29, 29..49, 49..69] {
+        held.push(File::open(log.path(0)).unwrap());
+        fs::copy(log.path(0), &copy).unwrap();
+        fs::rename(&copy, log.path(0)).unwrap();
+        assert_eq!(tail.pass(seconds(30)).text(), "", "{more:?}");
+        log.write(lines(more.clone()));
+        assert_eq!(tail.pass(seconds(30)).text(), lines(more));
+    }
+}
+
+/// From another disk a file comes piece by piece under its own name.
+#[test]
+fn a_copy_that_is_still_being_made_is_waited_for() {
+    for (pieces, last) in [(4, seconds(1)), (2, seconds(30))] {
+        let log = Log::new();
+        let text = lines(0..40);
+        log.write(&text);
+        let mut tail = Tail::start(&log, None);
+        assert_eq!(tail.text(), text);
+        fs::rename(log.path(0), log.path(0).with_extension("elsewhere")).unwrap();
+        log.write("");
+        tail.pass(seconds(3));
+        for piece in 0..pieces {
+            let [from, to] = [piece, piece + 1].map(|one| text.len() * one / 4);
+            log.write(&text[from..to]);
+            assert_eq!(tail.wake().text(), "", "{piece}");
+            tail.pass(seconds(3));
+        }
+        // One that is never whole is all there will be of it.
+        tail.pass(last);
+        log.write("new\n");
+        assert_eq!(tail.pass(seconds(1)).text(), "new\n");
+        assert_eq!(tail.stats().losses, 0);
+    }
+}
+
+/// A controller that starts anew while its log is copied writes on at once.
+#[test]
+fn a_copy_that_is_written_on_before_it_is_whole_is_read_from_there() {
+    let log = Log::new();
+    log.write(lines(0..40));
+    let mut tail = Tail::start(&log, None);
+    fs::rename(log.path(0), log.path(0).with_extension("elsewhere")).unwrap();
+    log.write(lines(0..20));
+    tail.pass(seconds(1)).forget();
+    log.write("new\n");
+    assert_eq!(tail.wake().text(), "new\n");
+}
+
+fn lines(which: std::ops::Range<usize>) -> String {
+    which
+        .map(|n| format!("2025-10-25 10:00:{n:02} [INFO]: a line long enough to be told apart\n"))
+        .collect()
 }
 
 /// Two logs that begin with the same line are two.
@@ -663,7 +759,8 @@ fn a_flooded_late_file_and_the_live_one_take_turns() {
     log.write("1\n");
     let mut tail = Tail::start(&log, None);
     log.rotate();
-    tail.look().forget();
+    // An empty file in the log's place is waited for: it may become a copy of the log.
+    tail.pass(seconds(6)).forget();
     let flood = format!("{}\n", "f".repeat(1023)).repeat(1024);
     append(&log.path(1), &flood);
     log.write(&flood);
