@@ -51,7 +51,7 @@ use crate::core::event::{
     UserKey, VmId, VmType,
 };
 use crate::core::image::Sighting;
-use crate::core::lease::{Addresses, GRAIN_MS, Slot};
+use crate::core::lease::{Addresses, FROZEN_MS, GRAIN_MS, Slot};
 use crate::core::log_time::LogTime;
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
@@ -72,6 +72,8 @@ const SPEAKS_WITHIN_MS: i64 = 10_000;
 const CLI_WAIT_MS: i64 = 75_000;
 /// A wait for a CLI VM is over no sooner, by stamps of whole seconds.
 const CLI_DUE_MS: i64 = 58_000;
+/// And no later, however long copies hold the controller up.
+const CLI_FROZEN_MS: i64 = CLI_DUE_MS + FROZEN_MS;
 const MAX_RUNGS: usize = 64;
 /// At one attempt each 2 s: more than eight minutes.
 const MAX_ATTEMPTS: usize = 256;

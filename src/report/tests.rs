@@ -397,7 +397,7 @@ fn a_few_minutes_are_told_to_the_second_and_a_share_on_its_own_side_of_the_objec
         just.contains(", just below the objective of 95.0 % (94.97 %)."),
         "{just}"
     );
-    assert!(told(9_500, 10_000).contains(", just above the objective of 95.0 %."));
+    assert!(told(9_500, 10_000).contains(", which is the objective of 95.0 %."));
     assert!(told(96, 100).contains(", above the objective of 95.0 %."));
     assert!(!report.coverage.partial && report.so_far.is_none());
     report.so_far = Some(Timestamp(0));

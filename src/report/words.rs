@@ -311,8 +311,10 @@ fn objective(report: &Report) -> String {
                 let told = (2..=4)
                     .map(finer)
                     .find(|(share, objective)| share != objective);
-                let told = told.map_or_else(String::new, |(share, _)| format!(" ({share} %)"));
-                format!(", just {side} the objective of {of}{told}")
+                match told {
+                    Some((share, _)) => format!(", just {side} the objective of {of} ({share} %)"),
+                    None => format!(", which is the objective of {of}"),
+                }
             } else {
                 format!(", {side} the objective of {of}")
             }

@@ -86,7 +86,6 @@ fn a_controller_that_falls_silent_pages_and_its_next_word_resolves() {
     sidecar.stop().unwrap();
 }
 
-/// A second start on the same store, while the controller is still silent, neither pages again nor forgets.
 /// As when its folder, or the disk that it is on, is taken away: nothing fails, there only is nothing any more.
 #[test]
 fn a_log_that_is_moved_away_is_said_to_be_gone_until_it_is_back() {
@@ -160,6 +159,7 @@ fn where_no_watch_is_left_it_is_said_once_and_the_log_is_polled() {
     assert_eq!(said, 1, "{told}");
 }
 
+/// A second start on the same store, while the controller is still silent, neither pages again nor forgets.
 #[test]
 fn a_restart_while_the_controller_is_silent_pages_nobody_again() {
     let (_folder, log) = log();

@@ -12,7 +12,9 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::creation::error_hash;
-use super::{Boot, CLI_DUE_MS, CLI_WAIT_MS, MAX_OPEN, Observation, Orphaned, Phase, Tracker};
+use super::{
+    Boot, CLI_DUE_MS, CLI_FROZEN_MS, CLI_WAIT_MS, MAX_OPEN, Observation, Orphaned, Phase, Tracker,
+};
 use crate::core::event::{
     Event, EventKind, Failure, Outcome, Provenance, SessionId, Timestamp, UserKey, VmId, VmType,
 };
@@ -493,10 +495,12 @@ impl Tracker {
                 && entry.phase == Phase::Created;
             let waited = now.since(entry.last_seen);
             let rank = match waited {
-                ..CLI_DUE_MS => (2, -waited),
+                ..CLI_DUE_MS => (3, -waited),
                 CLI_DUE_MS..=CLI_WAIT_MS => (0, -waited),
-                // A busy controller comes to it late: the less late, the likelier.
-                _ => (1, waited),
+                // A controller that was frozen comes to them late, in their order.
+                ..=CLI_FROZEN_MS => (1, -waited),
+                // Its end was lost, more likely the longer ago it should have come.
+                _ => (2, waited),
             };
             waits.then_some(((entry.orphaned.is_some(), rank), *slot))
         };

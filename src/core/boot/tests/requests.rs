@@ -551,6 +551,21 @@ fn a_cli_vm_whose_wait_ends_late_fails_before_one_of_a_controller_that_is_gone()
     assert_eq!(first.map(|boot| boot.outcome), Some(Some(Outcome::Lost)));
 }
 
+/// After a freeze the waits end in their order, and the newer VM may be ready all the same.
+#[test]
+fn of_two_cli_vms_whose_waits_end_late_the_older_one_fails() {
+    let mut story = Story::new();
+    story.tell(0, accepted(1));
+    cli_made(&mut story, 100, 1, 2);
+    story.tell(20_000, accepted(1));
+    cli_made(&mut story, 20_100, 2, 3);
+    let error = "VM not ready after 60000ms";
+    story.tell(98_000, request_failed(1, None, error));
+    assert_eq!(story.outcome(1), failed(Failure::Unknown));
+    story.tell(98_500, EventKind::CliReady { ip: ip(3) });
+    assert_eq!(story.outcome(2), READY);
+}
+
 #[test]
 fn a_cli_vm_that_could_not_be_made_is_told_from_a_newer_one_of_its_user() {
     let mut story = Story::new();
