@@ -494,13 +494,13 @@ impl Tracker {
                 && entry.boot.vm_type == Some(VmType::Cli)
                 && entry.phase == Phase::Created;
             let waited = now.since(entry.last_seen);
-            let rank = match waited {
-                ..CLI_DUE_MS => (3, -waited),
-                CLI_DUE_MS..=CLI_WAIT_MS => (0, -waited),
+            let rank = match () {
+                () if waited < CLI_DUE_MS => (3, -waited),
+                () if waited <= CLI_WAIT_MS => (0, -waited),
                 // A controller that was frozen comes to them late, in their order.
-                ..=CLI_FROZEN_MS => (1, -waited),
+                () if waited <= CLI_FROZEN_MS => (1, -waited),
                 // Its end was lost, more likely the longer ago it should have come.
-                _ => (2, waited),
+                () => (2, waited),
             };
             waits.then_some(((entry.orphaned.is_some(), rank), *slot))
         };
