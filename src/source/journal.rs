@@ -11,7 +11,9 @@
 //! - **A `journalctl` that hangs** is told from a controller that is silent by asking a second one, which does not follow:
 //!   after a minute without an entry, and every minute of such silence, it is asked for what comes after the last one. If
 //!   there is something and the first does not give it, or if the second does not answer, that is trouble, and the first
-//!   is started again. One whose first start is at the journal's end has no last entry to ask by, until there is one.
+//!   is started again. A second one that cannot be started or fails has told nothing of the first: that neither begins a
+//!   trouble nor ends one, is logged, and another is asked later. One whose first start is at the journal's end has no last
+//!   entry to ask by, until there is one.
 //! - **Back-pressure**: a full channel stops the reading, and the pipe stops `journalctl`. Nothing is dropped.
 //!
 //! The bytes are passed on as they are; what they mean is `controller`'s.
@@ -19,14 +21,15 @@
 mod export;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -153,6 +156,7 @@ async fn follow(
         stats,
         trouble: None,
         fruitful: false,
+        unanswered: false,
     };
     let mut delay = options.first_retry;
     loop {
@@ -191,6 +195,8 @@ struct Journal {
     trouble: Option<String>,
     /// This start gave entries.
     fruitful: bool,
+    /// Who was asked last could not answer, and the log says so.
+    unanswered: bool,
 }
 
 impl Journal {
@@ -216,7 +222,7 @@ impl Journal {
             stats.running = true;
         });
         match self.pass_on(output, options, settled).await {
-            Ok(()) => Ended::Failed(format!("{program} ended: {}", farewell(&mut child).await)),
+            Ok(()) => Ended::Failed(format!("{program} ended: {}", spoken(child.wait().await))),
             Err(ended) => ended,
         }
     }
@@ -240,9 +246,15 @@ impl Journal {
                 () = self.events.closed() => return Err(Ended::Stopped),
                 read = output.read(&mut buffer) => read,
                 // An idle controller writes every few minutes: silence is no reason to be blind for as long.
-                sound = &mut asked => {
-                    sound.map_err(Ended::Failed)?;
-                    self.recovers().await?;
+                answer = &mut asked => {
+                    match answer {
+                        Answer::Sound => {
+                            self.unanswered = false;
+                            self.recovers().await?;
+                        }
+                        Answer::Hangs(error) => return Err(Ended::Failed(error)),
+                        Answer::Unknown(error) => self.nobody_answers(&options.program, &error),
+                    }
                     asked.set(ask(options, self.place.cursor.clone(), options.quiet));
                     continue;
                 }
@@ -282,6 +294,14 @@ impl Journal {
         .await
     }
 
+    /// What is silent may be sound or hang: whoever looks into it should know that it is not watched.
+    fn nobody_answers(&mut self, program: &Path, error: &str) {
+        if !std::mem::replace(&mut self.unanswered, true) {
+            let program = program.display();
+            tracing::warn!(%program, error, "the journal is silent, and whether there is more in it cannot be asked");
+        }
+    }
+
     async fn recovers(&mut self) -> Result<(), Ended> {
         match self.trouble.take() {
             Some(_) => self.send(JournalEvent::Recovered).await,
@@ -295,49 +315,62 @@ impl Journal {
     }
 }
 
-/// Whether a program that gives nothing for a while is sound, as there is nothing to give, or what is wrong.
-async fn ask(
-    options: &JournalOptions,
-    cursor: Option<String>,
-    quiet: Duration,
-) -> Result<(), String> {
+/// What is known of a program that gives nothing for a while.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// There is nothing to give.
+    Sound,
+    Hangs(String),
+    /// Who was asked failed, for its own reasons or for those of the first: it has proved nothing.
+    Unknown(String),
+}
+
+/// Waits for `quiet`, and asks another whether there is anything after the cursor.
+async fn ask(options: &JournalOptions, cursor: Option<String>, quiet: Duration) -> Answer {
     tokio::time::sleep(quiet).await;
     if cursor.is_none() && options.start == StartAt::End {
-        return Ok(());
+        return Answer::Sound;
     }
     let (program, patience) = (options.program.display(), options.patience);
     match tokio::time::timeout(patience, has_more(options, cursor.as_deref())).await {
-        Ok(false) => Ok(()),
+        Ok(Ok(false)) => Answer::Sound,
+        Ok(Err(error)) => Answer::Unknown(error),
         // It may be on its way; whoever gets it forgets that this was asked.
-        Ok(true) => {
+        Ok(Ok(true)) => {
             tokio::time::sleep(patience).await;
-            Err(format!(
+            Answer::Hangs(format!(
                 "{program} hangs: it does not give what is in the journal"
             ))
         }
-        Err(_) => Err(format!(
+        Err(_) => Answer::Hangs(format!(
             "{program} hangs: asked anew, it neither answers nor ends"
         )),
     }
 }
 
-/// Whether the journal has anything after the cursor. One who cannot be asked has proved nothing.
-async fn has_more(options: &JournalOptions, cursor: Option<&str>) -> bool {
+/// Whether the journal has anything after the cursor. It has nothing where the one who is asked says nothing and ends with
+/// success, as `journalctl` does with a cursor that was vacuumed away.
+async fn has_more(options: &JournalOptions, cursor: Option<&str>) -> Result<bool, String> {
     let mut asked = Command::new(&options.program);
     asked.args(what(options));
     asked.args(cursor.map(|cursor| format!("--after-cursor={cursor}")));
-    let child = asked
+    let mut child = asked
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
-        .spawn();
-    let Ok(mut child) = child else { return false };
-    let Some(mut output) = child.stdout.take() else {
-        return false;
-    };
+        .spawn()
+        .map_err(|error| format!("start it: {error}"))?;
+    let mut output = child.stdout.take().ok_or("it has no output")?;
+    let read = output.read(&mut [0; 64]).await;
     // The rest is not wanted.
-    matches!(output.read(&mut [0; 64]).await, Ok(1..))
+    if read.map_err(|error| format!("read it: {error}"))? > 0 {
+        return Ok(true);
+    }
+    match child.wait().await {
+        Ok(status) if status.success() => Ok(false),
+        ended => Err(format!("it ended: {}", spoken(ended))),
+    }
 }
 
 /// Which entries are asked for, and in which form.
@@ -363,8 +396,9 @@ fn arguments(options: &JournalOptions, place: &JournalCheckpoint) -> Vec<OsStrin
     arguments
 }
 
-async fn farewell(child: &mut Child) -> String {
-    match child.wait().await.map(|status: ExitStatus| status.code()) {
+/// How a program ended.
+fn spoken(ended: io::Result<ExitStatus>) -> String {
+    match ended.map(|status| status.code()) {
         Ok(Some(code)) => format!("exit status {code}"),
         Ok(None) => "killed by a signal".to_owned(),
         Err(error) => error.to_string(),

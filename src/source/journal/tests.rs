@@ -19,7 +19,7 @@ impl Script {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         let script = format!(
-            "#!/bin/sh\ncd '{at}'\ncase \"$*\" in *--follow*) ;; *) echo \"$@\" >> asks; [ -e asked ] && . ./asked; exit;; esac\necho \"$@\" >> calls\nn=$(wc -l < calls)\ncat part$n\n[ -e part$((n + 1)) ] && exit 3\n: > stays\nexec sleep 600\n"
+            "#!/bin/sh\ncd '{at}'\ncase \"$*\" in *--follow*) ;; *) echo \"$@\" >> asks; if [ -e asked ]; then . ./asked; fi; exit;; esac\necho \"$@\" >> calls\nn=$(wc -l < calls)\ncat part$n\n[ -e part$((n + 1)) ] && exit 3\n: > stays\nexec sleep 600\n"
         );
         fs::write(folder.path().join("journalctl"), script).unwrap();
         let executable = fs::Permissions::from_mode(0o755);
@@ -192,7 +192,8 @@ async fn a_restart_that_is_followed_by_silence_is_a_recovery() {
 #[tokio::test(start_paused = true)]
 async fn a_program_has_recovered_once_it_stayed_and_not_before() {
     let options = JournalOptions {
-        program: PathBuf::from("/nobody/can/be/asked"),
+        // Without an entry to ask by, to stay is all that can be known.
+        start: StartAt::End,
         ..JournalOptions::default()
     };
     let settled = options.settled;
@@ -204,6 +205,7 @@ async fn a_program_has_recovered_once_it_stayed_and_not_before() {
         stats,
         trouble: Some("it ended".to_owned()),
         fruitful: false,
+        unanswered: false,
     };
     // It stays for almost as long, and ends.
     let (held, output) = tokio::io::duplex(64);
@@ -290,17 +292,66 @@ async fn a_silent_journal_is_asked_again_and_again_and_is_no_trouble() {
     let at = script.folder.path();
     let mut live = follow(at.join("journalctl"), StartAt::Beginning, None);
     live.chunk().await;
-    let asked = async {
-        let asks = || fs::read_to_string(at.join("asks")).unwrap_or_default();
-        while asks().lines().count() < 4 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), asked)
-        .await
-        .unwrap();
+    script.is_asked(4).await;
     assert!(live.events.is_empty());
     assert_eq!(live.stats.borrow().starts, 1);
+}
+
+impl Script {
+    /// Comes back once so many more were asked.
+    async fn is_asked(&self, more: usize) {
+        let asks = || {
+            let asks = fs::read_to_string(self.folder.path().join("asks"));
+            asks.unwrap_or_default().lines().count()
+        };
+        let wanted = asks() + more;
+        let asked = async {
+            while asks() < wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asked)
+            .await
+            .unwrap();
+    }
+}
+
+/// Who fails has proved nothing: what is silent is not in trouble for it, and what is in trouble stays so.
+#[tokio::test]
+async fn an_asked_one_that_fails_neither_begins_a_trouble_nor_ends_one() {
+    for fails in ["exit 1", "kill -9 $$"] {
+        let script = Script::new(&[entry(1), String::new()]);
+        let at = script.folder.path();
+        fs::write(at.join("asked"), fails).unwrap();
+        let mut live = follow(at.join("journalctl"), StartAt::Beginning, None);
+        live.chunk().await;
+        assert!(matches!(live.event().await, JournalEvent::Trouble { .. }));
+        script.is_asked(4).await;
+        assert!(live.events.is_empty(), "{fails}");
+        // The next one that is asked answers.
+        fs::write(at.join("asked"), "").unwrap();
+        assert_eq!(live.event().await, JournalEvent::Recovered);
+        fs::write(at.join("now"), fails).unwrap();
+        fs::rename(at.join("now"), at.join("asked")).unwrap();
+        script.is_asked(4).await;
+        assert!(live.events.is_empty(), "{fails}");
+        assert_eq!(live.stats.borrow().starts, 2);
+    }
+}
+
+/// As where no descriptor or process is left for it.
+#[tokio::test]
+async fn an_asked_one_that_cannot_be_started_has_told_nothing() {
+    let options = JournalOptions {
+        program: PathBuf::from("/nobody/can/be/asked"),
+        ..JournalOptions::default()
+    };
+    let cursor = Some("s=1;i=1".to_owned());
+    let answer = ask(&options, cursor, Duration::ZERO).await;
+    assert!(
+        matches!(&answer, Answer::Unknown(error) if error.starts_with("start it: ")),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]

@@ -166,3 +166,43 @@ async fn a_real_one_that_is_stopped_is_replaced_and_an_idle_one_is_left_alone() 
     live.stop.cancel();
     live.task.await.unwrap();
 }
+
+/// What is asked after a cursor that was vacuumed away is answered, and a trouble ends once.
+#[tokio::test]
+async fn a_real_one_whose_cursor_was_vacuumed_away_recovers_once() {
+    let mut journal = Journal::new();
+    journal.write(1, "master-controller", b"first words");
+    let mut live = follow(journal.program(), StartAt::Beginning, None);
+    let cursor = expect(&mut live, &["first words"], "nothing").await;
+    live.stop.cancel();
+    live.task.await.unwrap();
+
+    let mut vacuumed = Journal::new();
+    vacuumed.write(2, "another-service", b"not ours");
+    let kept = JournalCheckpoint {
+        cursor,
+        history_before: None,
+    };
+    let program = vacuumed.program();
+    let written = async {
+        let read = || Command::new(&program).arg("--quiet").output().unwrap();
+        while read().stdout.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written)
+        .await
+        .unwrap();
+    let aside = vacuumed.folder.path().join("aside");
+    fs::rename(&program, &aside).unwrap();
+    let mut live = follow(program.clone(), StartAt::Beginning, Some(kept));
+    assert!(matches!(live.event().await, JournalEvent::Trouble { .. }));
+    fs::rename(&aside, &program).unwrap();
+    assert_eq!(live.event().await, JournalEvent::Recovered);
+    // Long enough to be asked some times.
+    tokio::time::timeout(Duration::from_millis(300), live.events.recv())
+        .await
+        .expect_err("nothing changes any more");
+    live.stop.cancel();
+    live.task.await.unwrap();
+}
