@@ -29,6 +29,9 @@ const MAX_STEP_MS: u32 = 30_000;
 /// Boots remembered per address.
 const MAX_HOLDERS: usize = 8;
 const MAX_WAITS: usize = 8;
+/// The ends of two attempts of one wait are never so close by their stamps: the controller pauses for two seconds between
+/// them. What one attempt says at its end may cross a second where stamps are whole seconds.
+const APART_MS: i64 = 1_500;
 /// The key of a saved address begins so.
 const ADDRESS: &str = "address/";
 /// So many addresses may have waits whose boot is unknown.
@@ -62,9 +65,10 @@ pub struct Wait {
     /// since, nobody knows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncounted: bool,
-    /// How its last attempt ended was told, and no later line of it yet: the same line again is a copy.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub told: bool,
+    /// The stamp of the line that told how its last attempt ended, if none of a later `elapsed` has come: the same line again
+    /// is a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<Timestamp>,
     /// The controller has started again since its last line.
     pub orphaned: bool,
 }
@@ -105,9 +109,18 @@ impl Wait {
             .max(0)
     }
 
+    /// Whether a line at `stamp` can only tell anew how the last attempt ended, as the next one ends a pause later.
+    #[must_use]
+    pub fn was_told(&self, stamp: Timestamp) -> bool {
+        self.told_at
+            .is_some_and(|told| stamp.since(told).abs() < APART_MS)
+    }
+
     fn spoke(&mut self, at: Timestamp, elapsed_ms: u32) {
         self.last_seen = at;
-        self.told &= elapsed_ms == self.last_elapsed;
+        if elapsed_ms != self.last_elapsed {
+            self.told_at = None;
+        }
         self.last_elapsed = elapsed_ms;
         self.orphaned = false;
     }
@@ -200,7 +213,7 @@ impl Addresses {
             last_seen: at,
             last_elapsed: elapsed_ms,
             uncounted: false,
-            told: false,
+            told_at: None,
             orphaned: false,
         });
         let last = waits.len() - 1;

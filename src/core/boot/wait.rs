@@ -137,10 +137,10 @@ impl Tracker {
             return;
         };
         // A pause lies between two attempts: this line was told already.
-        if wait.told && elapsed_ms.is_some() {
+        if wait.told_at.is_some() && elapsed_ms.is_some() {
             return;
         }
-        wait.told = false;
+        wait.told_at = None;
         wait.uncounted |= elapsed_ms.is_none();
         // It is not before the last line whose clock told.
         wait.attempting = Some(elapsed_ms.unwrap_or(wait.last_elapsed));
@@ -172,11 +172,11 @@ impl Tracker {
             return;
         };
         let began = wait.attempting.take();
-        if wait.told && began.is_none() && elapsed_ms.is_some() {
+        if wait.told_at.is_some() && began.is_none() && elapsed_ms.is_some() {
             return;
         }
         wait.answered = None;
-        wait.told = true;
+        wait.told_at = Some(event.at);
         let (slot, start, deadline) = (wait.slot, wait.start(), wait.limits.deadline_ms);
         let elapsed = elapsed_ms.or(began).unwrap_or(0);
         let ms = began
@@ -305,9 +305,9 @@ impl Tracker {
             )));
             return;
         };
-        // A later version's words for "the agent is fine, VNC is not": already told by the line before.
-        let told = wait.vnc_reported || wait.told && wait.answered.is_none();
-        if told && wait.attempting.is_none() {
+        // A copy, or a later version's words for "the agent is fine, VNC is not", which the line before has told. The lines
+        // that would tell one attempt from the next may be missing: stamps do.
+        if wait.was_told(event.at) {
             return;
         }
         let result = if (200..300).contains(&status) {
@@ -328,7 +328,7 @@ impl Tracker {
             self.counts.unattributed += 1;
             return;
         };
-        if wait.vnc_reported {
+        if wait.vnc_reported && wait.was_told(event.at) {
             return;
         }
         wait.vnc_reported = true;
@@ -347,7 +347,7 @@ impl Tracker {
         };
         let elapsed = wait.attempting.take().unwrap_or(0);
         wait.answered = None;
-        wait.told = true;
+        wait.told_at = Some(event.at);
         let (slot, start, deadline) = (wait.slot, wait.start(), wait.limits.deadline_ms);
         self.attempt_ended(event, slot, start, elapsed, deadline, result, None, out);
     }

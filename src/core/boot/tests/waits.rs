@@ -467,6 +467,33 @@ fn a_log_that_tells_each_line_twice_tells_no_attempt_twice() {
     assert_eq!(count(&boot, AttemptResult::Http(503)), 1);
 }
 
+/// At `LOG_LEVEL=warn`, or where journald dropped lines.
+#[test]
+fn rejections_whose_attempts_are_not_in_the_log_count_each_and_their_copies_do_not() {
+    let vnc = EventKind::VncNotReady { ip: ip(2) };
+    let rejected = |status| EventKind::AttemptRejected { ip: ip(2), status };
+    let cases: [(AttemptResult, &[EventKind<'_>]); 2] = [
+        (AttemptResult::Http(503), &[rejected(503)]),
+        (AttemptResult::VncNotReady, &[vnc, rejected(200)]),
+    ];
+    for (result, lines) in cases {
+        // Stamps of whole seconds say of 2,004 ms that they are two seconds; the lines of one attempt may cross a second.
+        for grain in [1, 1_000] {
+            let mut story = Story::new();
+            story.created(0, 1, 2).wait(1_430, 2);
+            for round in 0..5 {
+                let at = 1_990 + round * 2_004;
+                for (line, ms) in lines.iter().zip([0, 12]) {
+                    let at = (at + ms) / grain * grain;
+                    story.tell(at, *line).tell(at, *line);
+                }
+            }
+            story.timed_out(17_430, 2);
+            assert_eq!(count(&story.settled(1), result), 5, "{result:?} {grain}");
+        }
+    }
+}
+
 #[test]
 fn of_two_cli_vms_on_one_address_each_ready_line_is_of_one_that_waits() {
     let mut story = Story::new();
