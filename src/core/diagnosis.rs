@@ -35,6 +35,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::digits::grouped;
 use crate::core::event::{Outcome, Timestamp};
 use crate::core::window::Count;
 
@@ -158,7 +159,10 @@ impl Point {
         let detail = self.detail.as_ref();
         let detail = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
         match self.count {
-            Some(Count { bad, of }) => format!("{what} in {bad} of {of} failed boots{detail}"),
+            Some(Count { bad, of }) => {
+                let (bad, of) = (grouped(bad.into()), grouped(of.into()));
+                format!("{what} in {bad} of {of} failed boots{detail}")
+            }
             None => format!("{what}{detail}"),
         }
     }

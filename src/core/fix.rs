@@ -22,6 +22,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::core::binomial;
+use crate::core::digits::grouped;
 use crate::core::event::{Timestamp, words};
 use crate::core::window::Count;
 
@@ -99,10 +100,14 @@ impl Fix {
     /// `confirmed: 0 of 20 failed since, upper bound 14 %`: for a list of what is over.
     #[must_use]
     pub fn confirmation(&self) -> String {
-        let Count { bad, of } = self.since;
+        let none = self.since.of == 0;
+        let (bad, of) = (
+            grouped(self.since.bad.into()),
+            grouped(self.since.of.into()),
+        );
         let bound = (self.upper_bound() * 100.0).round();
         match self.standing {
-            _ if of == 0 => "not confirmed: no boot has ended since".to_owned(),
+            _ if none => "not confirmed: no boot has ended since".to_owned(),
             Standing::Confirmed => {
                 format!("confirmed: {bad} of {of} failed since, upper bound {bound} %")
             }

@@ -1,6 +1,6 @@
 //! The words for the budget of failures.
 
-use super::figures::{length, share};
+use super::figures::{bad_of, length, share};
 use crate::core::burn::{Left, PERIOD_MS};
 use crate::core::digits::{grouped, rounded};
 use crate::core::rule::{Burn, Detail, Reading};
@@ -32,7 +32,7 @@ pub(super) fn sentence(reading: &Reading) -> Option<String> {
     let spent = match allowed < 1.0 {
         true => format!(
             "{days} days tolerate less than one failed boot, {} failed, and {lasts}",
-            spent.bad
+            grouped(u64::from(spent.bad))
         ),
         false => format!(
             "of {} that {days} days tolerate {} are spent, and {lasts}",
@@ -41,10 +41,9 @@ pub(super) fn sentence(reading: &Reading) -> Option<String> {
         ),
     };
     Some(format!(
-        "The budget of failures burns {burn:.1} times too fast ({} of them lately, {} of {}): {spent}.",
+        "The budget of failures burns {burn:.1} times too fast ({} of them lately, {}): {spent}.",
         share(short.share()),
-        short.bad,
-        short.of
+        bad_of(short)
     ))
 }
 

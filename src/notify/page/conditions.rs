@@ -2,6 +2,7 @@
 
 use super::figures::length;
 use crate::core::condition::{Condition, Level};
+use crate::core::digits::grouped;
 use crate::core::rule::RuleName;
 
 /// What is wrong, with its figures where they say more than its name; `since` follows.
@@ -13,6 +14,7 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
             format!("{noun} {verb} past the deadline without a VM")
         }
         (Condition::IpPoolLow, Some((free, Some(of)))) => {
+            let (free, of) = (grouped(free), grouped(of));
             format!("only {free} of {of} addresses are left in the controller's pool")
         }
         (Condition::GhostVms, Some((ghosts, _))) => {
@@ -24,12 +26,15 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
             format!("{failing} of {of} notifiers {verb} not deliver")
         }
         (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) if unparsed == of => {
+            let of = grouped(of);
             format!("bootwatch understands none of the log's last {of} records")
         }
         (Condition::RecordsUnparsed, Some((unparsed, Some(of)))) => {
+            let (unparsed, of) = (grouped(unparsed), grouped(of));
             format!("{unparsed} of {of} log records that matter cannot be read")
         }
         (Condition::BootsUntold, Some((untold, Some(of)))) => {
+            let (untold, of) = (grouped(untold), grouped(of));
             format!("the log does not tell how {untold} of the last {of} boots ended")
         }
         (Condition::SyntheticFailing, Some((failed, _))) => match failed {
@@ -46,7 +51,7 @@ pub(super) fn title(condition: Condition, level: Option<&Level>) -> String {
 fn counted(number: u64, one: &str, many: &str) -> (String, String) {
     let words = if number == 1 { one } else { many };
     let (noun, verb) = words.split_once(' ').unwrap_or((words, ""));
-    (format!("{number} {noun}"), verb.to_owned())
+    (format!("{} {noun}", grouped(number)), verb.to_owned())
 }
 
 /// What it means while it lasts.
@@ -107,19 +112,20 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
 /// The figure of one alert, with the limit that it is beyond.
 pub(super) fn figure(rule: RuleName, level: &Level) -> String {
     let Level { value, of, limit } = *level;
-    let of = of.map_or_else(String::new, |of| format!(" of {of}"));
+    let of = of.map_or_else(String::new, |of| format!(" of {}", grouped(of)));
+    let (so_many, most) = (grouped(value), grouped(limit));
     let time = |ms: u64| length(i64::try_from(ms).unwrap_or(i64::MAX));
     match rule {
         RuleName::SessionsIncomplete => {
-            format!("{value}{of} sessions without a VM (limit {limit})")
+            format!("{so_many}{of} sessions without a VM (limit {most})")
         }
-        RuleName::IpPoolLow => format!("{value}{of} addresses free (limit {limit})"),
-        RuleName::GhostVms => format!("{value}{of} VMs without a process (limit {limit})"),
+        RuleName::IpPoolLow => format!("{so_many}{of} addresses free (limit {most})"),
+        RuleName::GhostVms => format!("{so_many}{of} VMs without a process (limit {most})"),
         RuleName::NotifierFailing => {
             let verb = if value == 1 { "does" } else { "do" };
-            format!("{value}{of} notifiers {verb} not deliver (limit {limit})")
+            format!("{so_many}{of} notifiers {verb} not deliver (limit {most})")
         }
-        RuleName::RecordsUnparsed => format!("{value}{of} records unread (limit {limit})"),
+        RuleName::RecordsUnparsed => format!("{so_many}{of} records unread (limit {most})"),
         RuleName::ControllerSilent => {
             format!("{} without a record (limit {})", time(value), time(limit))
         }
@@ -139,13 +145,13 @@ pub(super) fn figure(rule: RuleName, level: &Level) -> String {
             faults => format!("{faults} faults in the golden image"),
         },
         RuleName::BootsUntold => {
-            format!("{value}{of} boots without an end (limit {limit})")
+            format!("{so_many}{of} boots without an end (limit {most})")
         }
         RuleName::LogClockWrong => format!("{} off (limit {})", time(value), time(limit)),
         RuleName::SyntheticFailing => {
-            format!("{value} synthetic boots failed in a row (limit {limit})")
+            format!("{so_many} synthetic boots failed in a row (limit {most})")
         }
-        _ => format!("{value}{of} (limit {limit})"),
+        _ => format!("{so_many}{of} (limit {most})"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a page says of the cause, and of a fix: the verdict, what speaks for it and against, what else it may be.
 
-use super::figures::{length, share};
+use super::figures::{bad_of, length, share};
 use super::{Context, append};
 use crate::core::alert::{Incident, Kind};
 use crate::core::diagnosis::{Point, Ranked};
@@ -110,10 +110,7 @@ pub(super) fn fix(
     };
     append(
         &mut out,
-        format_args!(
-            ": {standing}, {} of {} boots failed since{over}",
-            count.bad, count.of
-        ),
+        format_args!(": {standing}, {} boots failed since{over}", bad_of(count)),
     );
     if count.bad < count.of && fix.standing != Standing::NotConfirmed {
         let bound = (fix.upper_bound() * 100.0).round() / 100.0;
@@ -124,10 +121,7 @@ pub(super) fn fix(
     }
     append(
         &mut out,
-        format_args!(
-            "; before it {} of {} failed.",
-            fix.before.bad, fix.before.of
-        ),
+        format_args!("; before it {} failed.", bad_of(fix.before)),
     );
     out
 }

@@ -1,11 +1,18 @@
 //! Figures as people say them.
 
-use crate::core::digits::rounded;
+use crate::core::digits::{grouped, rounded};
+use crate::core::window::Count;
 
 /// A share as people say it: `5 %`, `0.5 %`.
 pub(super) fn share(share: f64) -> String {
     let percent = (share * 1000.0).round() / 10.0;
     format!("{percent} %")
+}
+
+/// The bad ones of a count: `3 of 1,200`.
+pub(super) fn bad_of(count: Count) -> String {
+    let (bad, of) = (u64::from(count.bad), u64::from(count.of));
+    format!("{} of {}", grouped(bad), grouped(of))
 }
 
 /// A chance as people say it: `1 in 8,000`.

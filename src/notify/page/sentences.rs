@@ -1,9 +1,10 @@
 //! An incident in sentences: its title, its summary and what is said beside them.
 
-use super::figures::{length, odds, share};
+use super::figures::{bad_of, length, odds, share};
 use super::{Context, append, burn, conditions, diagnosis, slowness};
 use crate::core::alert::{Cause, Incident, Member, Notification, Other, Reason};
 use crate::core::condition::Condition;
+use crate::core::digits::grouped;
 use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{Reading, Said, Stretch};
 use crate::core::slowness::Slowness;
@@ -46,7 +47,7 @@ impl Words<'_> {
         };
         let who = match self.strongest().map(|(_, reading)| reading.count) {
             Some(count) if count.share() < MOST_OF_THEM => {
-                format!("{} of {} {kind} boots", count.bad, count.of)
+                format!("{} {kind} boots", bad_of(count))
             }
             _ => format!("{kind} boots"),
         };
@@ -164,20 +165,16 @@ impl Words<'_> {
         append(
             out,
             format_args!(
-                " The golden image changed {}, {} before its first failed boot: of its boots {} of {} failed",
+                " The golden image changed {}, {} before its first failed boot: of its boots {} failed",
                 self.moment(change.changed_at),
                 length(change.to_first_failure_ms),
-                change.since.bad,
-                change.since.of
+                bad_of(change.since)
             ),
         );
         match change.before {
             Some(before) => append(
                 out,
-                format_args!(
-                    ", of the image's before it {} of {}.",
-                    before.bad, before.of
-                ),
+                format_args!(", of the image's before it {}.", bad_of(before)),
             ),
             None => out.push('.'),
         }
@@ -333,11 +330,14 @@ impl Words<'_> {
         let count = reading.count;
         let kind = self.kind();
         match reading.stretch {
-            Stretch::Last(_) => format!("{} of the last {} {kind} boots", count.bad, count.of),
-            Stretch::Span(_) => format!(
-                "{} of {} {kind} boots in the {}",
-                count.bad, count.of, reading.stretch
+            Stretch::Last(_) => format!(
+                "{} of the last {} {kind} boots",
+                grouped(count.bad.into()),
+                grouped(count.of.into())
             ),
+            Stretch::Span(_) => {
+                format!("{} {kind} boots in the {}", bad_of(count), reading.stretch)
+            }
         }
     }
 
@@ -382,20 +382,18 @@ impl Words<'_> {
             format!(
                 "{} boots, {} of {} ready {}",
                 other.vm_type.spoken(),
-                count.of.saturating_sub(count.bad),
-                count.of,
+                grouped(count.of.saturating_sub(count.bad).into()),
+                grouped(count.of.into()),
                 when(other)
             )
         });
         // What is over is no company.
         let ill = ill.into_iter().filter(|other| !other.recovered);
         let ill = ill.map(|other| {
-            let count = other.count;
             format!(
-                "{} boots, {} of {} failed {}",
+                "{} boots, {} failed {}",
                 other.vm_type.spoken(),
-                count.bad,
-                count.of,
+                bad_of(other.count),
                 when(other)
             )
         });
@@ -435,6 +433,9 @@ fn in_flight(overdue: u32, bad: u32) -> String {
     match overdue {
         0 => String::new(),
         _ if overdue >= bad => " (still waiting, longer than healthy boots take)".to_owned(),
-        _ => format!(" ({overdue} of them still waiting, longer than healthy boots take)"),
+        _ => format!(
+            " ({} of them still waiting, longer than healthy boots take)",
+            grouped(overdue.into())
+        ),
     }
 }
