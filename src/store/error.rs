@@ -1,9 +1,11 @@
 //! What can be wrong with the store, in the words of a closed vocabulary, each with its remedy.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use sqlx::sqlite::SqliteError;
 
 use super::saved::Saved;
@@ -64,10 +66,7 @@ impl Kind {
 
     pub(super) fn of_sql(error: &sqlx::Error) -> Kind {
         match error {
-            sqlx::Error::Database(error) => error
-                .try_downcast_ref::<SqliteError>()
-                .and_then(|error| sqlx::error::DatabaseError::code(error)?.parse().ok())
-                .map_or(Kind::Other, Kind::of_code),
+            sqlx::Error::Database(_) => code(error).map_or(Kind::Other, Kind::of_code),
             sqlx::Error::Io(error) => Kind::of_io(error),
             // What was read is not what was written.
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Kind::Corrupt,
@@ -101,6 +100,14 @@ impl Kind {
     }
 }
 
+/// SQLite's extended result code.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let error = error
+        .as_database_error()?
+        .try_downcast_ref::<SqliteError>()?;
+    sqlx::error::DatabaseError::code(error)?.parse().ok()
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -130,7 +137,7 @@ pub struct StoreError {
     action: &'static str,
     path: PathBuf,
     kind: Kind,
-    /// What is wrong with where it is to be, rather than with what is there.
+    /// What is wrong with where it is to be or what it is opened with, rather than with what is there.
     place: Option<&'static str>,
     #[source]
     cause: Cause,
@@ -142,6 +149,8 @@ const GONE: &str =
     "it is not there; put it back, or start bootwatch anew, which begins a new one (store.path)";
 const REPLACED: &str = "another file is in its place; put back the one that was there, or start bootwatch anew, which takes the one that is \
      there (store.path)";
+const NO_DESCRIPTOR: &str = "no file can be opened any more; raise the limit of open files (LimitNOFILE= of bootwatch's unit, or the machine's \
+     fs.file-max), and bootwatch goes on by itself";
 /// What a store's path names that is there, and neither a file nor a folder.
 pub(super) const NO_FILE: &str = "it is no regular file; name one (store.path)";
 
@@ -168,9 +177,37 @@ fn misplaced(action: &str, path: &Path, cause: &Cause) -> Option<&'static str> {
     }
 }
 
+/// No descriptor is left, to this process or to the machine.
+fn is_exhausted(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+/// Whether the store failed for want of descriptors. SQLite says no more than that it cannot open a file, so that others are
+/// opened: to open the store's own and close it again would give up SQLite's locks on it. What SQLite opened until it failed
+/// is closed by now, and it needs three.
+fn lacks_descriptors(cause: &Cause, open: impl Fn() -> io::Result<File>) -> bool {
+    match cause {
+        Cause::Io(error) | Cause::Sql(sqlx::Error::Io(error)) => is_exhausted(error),
+        Cause::Sql(error) if code(error).is_some_and(|code| code & 0xff == 14) => {
+            let opened: io::Result<Vec<File>> = (0..3).map(|_| open()).collect();
+            opened.is_err_and(|error| is_exhausted(&error))
+        }
+        Cause::Sql(_) => false,
+    }
+}
+
 impl StoreError {
     pub(super) fn new(action: &'static str, path: &Path, cause: impl Into<Cause>) -> StoreError {
         let cause = cause.into();
+        if lacks_descriptors(&cause, || File::open("/dev/null")) {
+            return StoreError {
+                action,
+                path: path.to_owned(),
+                kind: Kind::Io,
+                place: Some(NO_DESCRIPTOR),
+                cause,
+            };
+        }
         StoreError {
             action,
             path: path.to_owned(),
@@ -259,5 +296,36 @@ impl OpenError {
 impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> OpenError {
         OpenError::Unusable { error, saved: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{ConnectOptions, Connection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_no_descriptor_is_left_nothing_is_said_of_rights_or_of_the_disk() {
+        let said = StoreError::new("open", Path::new("/a.db"), io::Error::from(Errno::MFILE));
+        assert_eq!(
+            said.to_string(),
+            format!("open the store /a.db: {NO_DESCRIPTOR}")
+        );
+        let none = |errno: Errno| move || Err(io::Error::from(errno));
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename("/no/such/folder/a.db");
+        let cannot = Cause::from(options.connect().await.expect_err("it cannot be opened"));
+        assert_eq!(cannot.kind(), Kind::ReadOnly);
+        assert!(lacks_descriptors(&cannot, none(Errno::MFILE)));
+        assert!(lacks_descriptors(&cannot, none(Errno::NFILE)));
+        // Whatever else keeps a file from being opened is not that.
+        assert!(!lacks_descriptors(&cannot, none(Errno::ACCESS)));
+        assert!(!lacks_descriptors(&cannot, || File::open("/dev/null")));
+        let mut memory = sqlx::SqliteConnection::connect("sqlite::memory:")
+            .await
+            .unwrap();
+        let wrong = sqlx::query("SELECT nothing").execute(&mut memory).await;
+        let wrong = Cause::from(wrong.unwrap_err());
+        assert!(!lacks_descriptors(&wrong, none(Errno::MFILE)));
     }
 }

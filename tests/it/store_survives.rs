@@ -27,6 +27,7 @@ async fn a_writer_commits_until_it_is_stopped() {
         ("write", Some(folder)) => write_for_ever(&folder).await,
         ("fill", Some(folder)) => fill_the_disk(&folder).await,
         ("read-only", Some(folder)) => lose_the_right_to_write(&folder).await,
+        ("descriptors", Some(folder)) => use_up_the_descriptors(&folder).await,
         _ => {
             let folder = tempfile::tempdir().unwrap();
             let mut store = open(folder.path()).await.store;
@@ -265,6 +266,53 @@ async fn fill_the_disk(disk: &Path) {
     fs::remove_file(&ballast_at).unwrap();
     assert_eq!(found(folder).await, 2);
     assert_eq!(found(&fresh).await, 0);
+}
+
+#[test]
+fn a_store_that_finds_no_descriptor_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = child(&program(), "descriptors", folder.path());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    succeed(&mut command);
+}
+
+async fn use_up_the_descriptors(folder: &Path) {
+    let mut store = open(folder).await.store;
+    store.commit(&batch(1)).await.unwrap();
+    let fresh = folder.join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    let held = || fs::File::open("/dev/null");
+    let mut all: Vec<fs::File> = std::iter::from_fn(|| held().ok()).collect();
+    assert!(held().is_err() && all.len() < 64);
+    let told = "no file can be opened any more; raise the limit of open files";
+    match Store::open(settings(&fresh), NOW).await {
+        Err(OpenError::Unusable { error, .. }) => {
+            assert!(error.to_string().contains(told), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // With one of them the file itself can be opened, and not the log beside it.
+    for _ in 0..2 {
+        let error = match History::open(store.path()).await {
+            Ok(mut history) => history.check().await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains(told), "{error}");
+        assert_eq!(error.kind(), Kind::Io);
+        all.pop();
+    }
+    drop(all);
+    History::open(store.path()).await.unwrap();
+    store.commit(&batch(2)).await.unwrap();
+    store.close().await;
+    assert_eq!(found(folder).await, 2);
 }
 
 #[test]
