@@ -89,8 +89,10 @@ fn a_controller_that_falls_silent_pages_and_its_next_word_resolves() {
 /// As when its folder, or the disk that it is on, is taken away: nothing fails, there only is nothing any more.
 #[test]
 fn a_log_that_is_moved_away_is_said_to_be_gone_until_it_is_back() {
-    let (_folder, log) = log();
-    let aside = log.with_extension("aside");
+    let (folder, log) = log();
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let aside = elsewhere.join("aside.log");
     let sidecar = Sidecar::start_unheard(&log, "", Start::default());
     sidecar.wait_until_ready();
     play(&log, 1, "healthy", 3);

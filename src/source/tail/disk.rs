@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx};
@@ -35,6 +35,14 @@ pub(super) trait Handle: Send {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// For a watch on exactly this file, whatever its name is by then.
     fn descriptor(&self) -> Option<RawFd>;
+}
+
+/// Where an open file has its name by now; `None` where it has none any more.
+pub(super) fn folder_of(descriptor: RawFd) -> Option<PathBuf> {
+    let link = format!("/proc/self/fd/{descriptor}");
+    let is_named = std::fs::metadata(&link).is_ok_and(|facts| facts.nlink() > 0);
+    let path = std::fs::read_link(link).ok().filter(|_| is_named)?;
+    path.parent().map(Path::to_owned)
 }
 
 /// The real file system, asked directly by whoever follows: what the controller just wrote is in the page

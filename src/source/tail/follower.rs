@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, Mark, Position};
-use super::disk::Files;
+use super::disk::{Files, folder_of};
 use super::family::Family;
 use super::generation::{Copied, Gathered, Generation, Retry, Step, copied};
 use super::identity::{FileId, Fit, align, fit};
@@ -335,7 +335,7 @@ impl Follower {
         let folder = self.files.folder(self.family.directory());
         let mut returned = None;
         let is_copy = match (self.generations.last(), found.first()) {
-            (Some(newest), Some(file)) if !met_known => {
+            (Some(newest), Some(file)) if !met_known && !self.has_a_name_here(newest) => {
                 let copied = copied(&*file.handle, newest);
                 matches!(copied, Ok(Copied::Part | Copied::Whole))
             }
@@ -549,7 +549,9 @@ impl Follower {
         if let Some(file) = self.generations.get_mut(self.current) {
             file.idle_since = Some(now);
         }
-        if let Some((read, next)) = self.seam() {
+        if !self.is_rotated()
+            && let Some((read, next)) = self.seam()
+        {
             // What cannot be compared is another file.
             next.goes_on_from(read).ok();
         }
@@ -559,9 +561,26 @@ impl Follower {
 
     /// The log may be on its way to another disk: what has its name holds the beginning of it, and grows.
     fn waits_for_copy(&mut self, now: Duration) -> bool {
+        if self.is_rotated() {
+            return false;
+        }
         let is_newest = self.current + 2 == self.generations.len();
         let seam = self.seam().filter(|_| is_newest);
         seam.is_some_and(|(read, next)| next.is_being_copied(read, now))
+    }
+
+    /// What is read now was rotated.
+    fn is_rotated(&self) -> bool {
+        let current = self.generations.get(self.current);
+        current.is_some_and(|file| self.has_a_name_here(file))
+    }
+
+    /// The file has a name in the log's folder: what takes the log's name then follows it in a rotation, and is no copy of
+    /// it, however alike they are.
+    fn has_a_name_here(&self, file: &Generation) -> bool {
+        let own = file.descriptor().and_then(folder_of);
+        let own = own.and_then(|path| self.files.folder(&path));
+        own.is_some() && own == self.files.folder(self.family.directory())
     }
 
     /// The current file and the one after it.
@@ -745,8 +764,13 @@ impl Follower {
 
     /// No file has the log's name. That it is gone is told once nothing comes of the file that had it, either.
     fn is_away(&mut self, base: &Path, error: &io::Error, now: Duration) {
-        if self.generations.is_empty() {
+        let Some(newest) = self.generations.last() else {
             // It never was there.
+            return;
+        };
+        if self.has_a_name_here(newest) {
+            // It was rotated, and nothing was written since.
+            self.has_come_back();
             return;
         }
         let away = self.away.get_or_insert(Away {

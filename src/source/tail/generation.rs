@@ -361,14 +361,20 @@ impl Generation {
         let size = self.handle.stat()?.size;
         let offset = match (self.copied_of(elder)?, self.copying) {
             (Copied::Part | Copied::Whole, _) => elder.offset.min(size),
-            (_, Some(seen)) if seen.is_part => seen.size.min(size),
+            (_, Some(seen)) if seen.is_part && seen.size <= size => seen.size,
             _ => return Ok(()),
         };
         let guard = Guard::read(&*self.handle, offset)?;
-        (self.head, self.offset, self.guard) = (elder.head, offset, guard);
-        if size > elder.offset {
+        if guard.as_bytes() != Guard::read(&*elder.handle, offset)?.as_bytes() {
+            // It was begun anew meanwhile.
+            return Ok(());
+        }
+        let mut half = vec![0; elder.held.len()];
+        let length = read_full(&*self.handle, &mut half, elder.offset)?;
+        if half.get(..length) == Some(&*elder.held) {
             elder.take_half_line();
         }
+        (self.head, self.offset, self.guard) = (elder.head, offset, guard);
         Ok(())
     }
 

@@ -341,6 +341,49 @@ fn of_two_troubles_that_follow_each_other_none_outlives_its_cause() {
     }
 }
 
+/// `nocreate` of logrotate at night, under a name of its own or of the family's.
+#[test]
+fn a_log_that_was_rotated_and_is_not_written_since_is_not_gone() {
+    for own in [true, false] {
+        let log = Log::new();
+        log.write("1\n");
+        let mut tail = Tail::start(&log, None);
+        match own {
+            true => log.rotate_without_new_base(),
+            false => fs::rename(log.path(0), log.path(0).with_extension("log.1")).unwrap(),
+        }
+        tail.pass(seconds(3600));
+        assert_eq!(tail.words(), ["caught up"]);
+        assert!(tail.follower.is_at_rest() && !tail.stats().away);
+        log.write("2\n");
+        assert_eq!(tail.pass(seconds(1)).text(), "2\n");
+    }
+}
+
+/// What each start writes first may be long, and bear no time.
+#[test]
+fn a_rotated_logs_successor_is_read_whole_however_alike_they_begin() {
+    let banner = "Boot controller, a line of a banner without any time stamp at all\n".repeat(18);
+    let started = |day| {
+        format!(
+            "2025-10-{day} 00:00:01 [INFO]: Server listens on port 3000, the pool of size 4 is being prepared now\n"
+        )
+    };
+    let log = Log::new();
+    log.write(format!("{banner}{}{}", started(25), lines(0..40)));
+    let mut tail = Tail::start(&log, None);
+    tail.forget();
+    log.rotate();
+    let second = format!("{banner}{}", started(26));
+    log.write(&second);
+    assert_eq!(tail.pass(seconds(1)).text(), second);
+    // Nor is one waited for that grows as the first did.
+    log.rotate();
+    tail.pass(seconds(1)).forget();
+    log.write(&banner);
+    assert_eq!(tail.pass(seconds(1)).text(), banner);
+}
+
 /// What was there when the name went is no sign that anybody still writes.
 #[test]
 fn what_was_still_to_be_read_does_not_hide_that_the_log_is_gone() {
@@ -470,7 +513,7 @@ fn a_copy_that_is_still_being_made_is_waited_for() {
         log.write(&text);
         let mut tail = Tail::start(&log, None);
         assert_eq!(tail.text(), text);
-        fs::rename(log.path(0), log.path(0).with_extension("elsewhere")).unwrap();
+        fs::remove_file(log.path(0)).unwrap();
         log.write("");
         tail.pass(seconds(3));
         for piece in 0..pieces {
@@ -493,11 +536,36 @@ fn a_copy_that_is_written_on_before_it_is_whole_is_read_from_there() {
     let log = Log::new();
     log.write(lines(0..40));
     let mut tail = Tail::start(&log, None);
-    fs::rename(log.path(0), log.path(0).with_extension("elsewhere")).unwrap();
+    fs::remove_file(log.path(0)).unwrap();
     log.write(lines(0..20));
     tail.pass(seconds(1)).forget();
     log.write("new\n");
     assert_eq!(tail.wake().text(), "new\n");
+
+    // Begun anew instead, it is another log.
+    fs::remove_file(log.path(0)).unwrap();
+    log.write(lines(0..20));
+    tail.pass(seconds(1)).forget();
+    fs::write(log.path(0), lines(50..80)).unwrap();
+    assert_eq!(tail.pass(seconds(1)).text(), lines(50..80));
+}
+
+/// It was written to the file that was copied, after the copy was made.
+#[test]
+fn a_half_line_that_the_copy_lacks_is_not_dropped() {
+    let log = Log::new();
+    log.write(lines(0..9));
+    let mut tail = Tail::start(&log, None);
+    tail.forget();
+    let copy = log.path(0).with_extension("copy");
+    fs::copy(log.path(0), &copy).unwrap();
+    log.write("half");
+    tail.wake();
+    fs::rename(copy, log.path(0)).unwrap();
+    tail.pass(seconds(1));
+    log.write("new\n");
+    let told = tail.pass(seconds(30)).text();
+    assert!(told.contains("half") && told.contains("new\n"), "{told}");
 }
 
 fn lines(which: std::ops::Range<usize>) -> String {
@@ -759,8 +827,7 @@ fn a_flooded_late_file_and_the_live_one_take_turns() {
     log.write("1\n");
     let mut tail = Tail::start(&log, None);
     log.rotate();
-    // An empty file in the log's place is waited for: it may become a copy of the log.
-    tail.pass(seconds(6)).forget();
+    tail.look().forget();
     let flood = format!("{}\n", "f".repeat(1023)).repeat(1024);
     append(&log.path(1), &flood);
     log.write(&flood);
