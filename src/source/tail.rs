@@ -28,6 +28,7 @@
 //!
 //! inotify only shortens the sleep; polling alone gives the same stream, later.
 
+mod away;
 mod beat;
 mod checkpoint;
 mod disk;

@@ -15,6 +15,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::away::Away;
 use super::checkpoint::{Checkpoint, Mark, Position};
 use super::disk::{Files, folder_of};
 use super::family::Family;
@@ -31,8 +32,6 @@ const LATE_FOR: Duration = Duration::from_secs(5);
 const ACTIVE_FOR: Duration = Duration::from_secs(10);
 /// How long a rotated file that cannot be read may hold up those after it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A rotation leaves the log's name without a file for milliseconds. One that has none for so long is gone.
-const AWAY_FOR: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Marks kept of finished files: a few more than a family has members, as they also tell where in it we are.
@@ -71,26 +70,6 @@ struct Trouble {
     kind: io::ErrorKind,
     code: Option<i32>,
     since: Duration,
-}
-
-/// The log's name has no file any more. The file itself is still held, and its writer may hold it, too.
-struct Away {
-    since: Duration,
-    /// For longer than a rotation takes.
-    lasts: bool,
-    word: Word,
-}
-
-/// What came of the file since its name went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
-    /// Nothing is known: what was there is still being read.
-    Unknown,
-    None,
-    /// Nothing, and so it was told: where the next line will be nobody knows.
-    Told,
-    /// Something: its writer goes on writing to it.
-    Some,
 }
 
 impl Follower {
@@ -173,11 +152,11 @@ impl Follower {
             Ok(()) if self.generations.iter().any(|file| file.retry.is_some()) => {}
             Ok(()) => match &mut self.away {
                 // Of the two troubles the one that goes on is left.
-                Some(away) if self.trouble.take().is_some() => match away.word {
-                    Word::Some => self.ready.push_back(TailEvent::Recovered),
-                    _ => away.word = Word::Told,
-                },
-                Some(_) => {}
+                Some(away) => {
+                    if self.trouble.take().is_some() && !away.takes_over() {
+                        self.ready.push_back(TailEvent::Recovered);
+                    }
+                }
                 None => self.recovered(),
             },
             Err(Failure { path, error }) => self.troubled(path, &error, now),
@@ -224,10 +203,8 @@ impl Follower {
     }
 
     fn idle(&mut self) -> Option<TailEvent> {
-        if let Some(away) = &mut self.away
-            && away.word == Word::Unknown
-        {
-            away.word = Word::None;
+        if let Some(away) = &mut self.away {
+            away.nothing_came();
         }
         let told = std::mem::replace(&mut self.caught_up_told, true);
         if self.trouble.is_some() || self.is_gone() {
@@ -307,13 +284,13 @@ impl Follower {
         let base = self.family.member(0);
         match self.files.stat(&base) {
             Ok(stat) => {
-                self.has_come_back();
+                self.comes_back();
                 if self.newest_is(stat.id) {
                     return Ok(());
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.is_away(&base, &error, now);
+                self.stays_away(&base, &error, now);
             }
             Err(error) => return Err(Failure { path: base, error }),
         }
@@ -462,11 +439,7 @@ impl Follower {
             return now >= retry.at && self.try_again(now);
         }
         if file.at_end {
-            let moves_on = has_successor && !self.waits_for_copy(now);
-            if moves_on {
-                self.move_on(now);
-            }
-            return moves_on;
+            return has_successor && self.move_on(now);
         }
         let step = file.step(&mut self.scratch);
         self.take(self.current, step, now)
@@ -528,11 +501,8 @@ impl Follower {
             return;
         };
         let (generation, history) = (file.number, offset < file.history_end);
-        if let Some(away) = &mut self.away
-            && away.word != Word::Unknown
-            && std::mem::replace(&mut away.word, Word::Some) == Word::Told
-            && self.trouble.is_none()
-        {
+        // With another trouble, the end of that one is told.
+        if self.away.as_mut().is_some_and(Away::something_came) && self.trouble.is_none() {
             self.ready.push_back(TailEvent::Recovered);
         }
         let event = TailEvent::Chunk {
@@ -545,28 +515,25 @@ impl Follower {
         self.ready.push_back(event);
     }
 
-    fn move_on(&mut self, now: Duration) {
-        if let Some(file) = self.generations.get_mut(self.current) {
-            file.idle_since = Some(now);
-        }
+    /// The current file is read to its end, and has a successor. False if that may be a copy of it that is still being made:
+    /// the log may be on its way to another disk.
+    fn move_on(&mut self, now: Duration) -> bool {
+        let is_newest = self.current + 2 == self.generations.len();
         if !self.is_rotated()
             && let Some((read, next)) = self.seam()
         {
+            if is_newest && next.is_being_copied(read, now) {
+                return false;
+            }
             // What cannot be compared is another file.
             next.goes_on_from(read).ok();
         }
+        if let Some(file) = self.generations.get_mut(self.current) {
+            file.idle_since = Some(now);
+        }
         self.tell_end(self.current);
         self.current += 1;
-    }
-
-    /// The log may be on its way to another disk: what has its name holds the beginning of it, and grows.
-    fn waits_for_copy(&mut self, now: Duration) -> bool {
-        if self.is_rotated() {
-            return false;
-        }
-        let is_newest = self.current + 2 == self.generations.len();
-        let seam = self.seam().filter(|_| is_newest);
-        seam.is_some_and(|(read, next)| next.is_being_copied(read, now))
+        true
     }
 
     /// What is read now was rotated.
@@ -763,24 +730,18 @@ impl Follower {
     }
 
     /// No file has the log's name. That it is gone is told once nothing comes of the file that had it, either.
-    fn is_away(&mut self, base: &Path, error: &io::Error, now: Duration) {
+    fn stays_away(&mut self, base: &Path, error: &io::Error, now: Duration) {
         let Some(newest) = self.generations.last() else {
             // It never was there.
             return;
         };
         if self.has_a_name_here(newest) {
             // It was rotated, and nothing was written since.
-            self.has_come_back();
+            self.comes_back();
             return;
         }
-        let away = self.away.get_or_insert(Away {
-            since: now,
-            lasts: false,
-            word: Word::Unknown,
-        });
-        away.lasts |= now.saturating_sub(away.since) >= AWAY_FOR;
-        if away.lasts && away.word == Word::None {
-            away.word = Word::Told;
+        let away = self.away.get_or_insert_with(|| Away::since(now));
+        if away.is_to_be_told(now) {
             self.stats.troubles += 1;
             self.ready.push_back(TailEvent::Trouble {
                 path: base.to_owned(),
@@ -789,17 +750,15 @@ impl Follower {
         }
     }
 
-    fn has_come_back(&mut self) {
-        let away = self.away.take();
-        // With another trouble, the end of that one is told.
-        if away.is_some_and(|away| away.word == Word::Told) && self.trouble.is_none() {
+    fn comes_back(&mut self) {
+        if self.is_gone() && self.trouble.is_none() {
             self.ready.push_back(TailEvent::Recovered);
         }
+        self.away = None;
     }
 
     fn is_gone(&self) -> bool {
-        let away = self.away.as_ref();
-        away.is_some_and(|away| away.word == Word::Told)
+        self.away.as_ref().is_some_and(Away::is_told)
     }
 
     fn recovered(&mut self) {
@@ -856,7 +815,7 @@ impl Follower {
             open_files: self.generations.len(),
             generation: current.map(|file| file.number),
             file: current.map(|file| file.id),
-            away: self.away.as_ref().is_some_and(|away| away.lasts),
+            away: self.away.as_ref().is_some_and(Away::lasts),
             ..self.stats.clone()
         }
     }

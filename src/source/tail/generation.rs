@@ -1,15 +1,17 @@
 //! One open file between two rotations: what of it was delivered, what is held back.
 
+mod copy;
+
 use std::io;
 use std::time::Duration;
 
+pub(super) use copy::{Copied, copied};
+
 use super::checkpoint::Mark;
 use super::disk::{Handle, Stat, read_full};
-use super::identity::{FileId, GUARD, Guard, HEAD_LIMIT, Head};
+use super::identity::{FileId, GUARD, Guard, Head};
 use super::options::Urgent;
 
-/// A copy of a log that has not grown for so long is all that there will be of it.
-const COPIED_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes asked for at once. Small enough that no source starves another.
 pub(super) const READ: usize = 64 * 1024;
 /// So much waits for more at most; with what one read adds to it, the largest chunk of a busy log.
@@ -69,59 +71,10 @@ pub(super) struct Generation {
     /// Since when a rotated file has had nothing new.
     pub(super) idle_since: Option<Duration>,
     /// It was waited for, as it may be a copy that is being made.
-    copying: Option<Copying>,
+    copying: Option<copy::Copying>,
     /// Bytes were delivered since the last word that the file has ended.
     pub(super) end_untold: bool,
     pub(super) retry: Option<Retry>,
-}
-
-/// A file that begins like the one before it, as it was looked at last.
-#[derive(Clone, Copy, Debug)]
-struct Copying {
-    size: u64,
-    /// Since when it has had that size.
-    since: Duration,
-    /// All of it was in the other.
-    is_part: bool,
-}
-
-/// What a file holds of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Copied {
-    Nothing,
-    /// Too little to tell: it is empty, or begins like the other.
-    Perhaps,
-    /// Its beginning: a copy that is still being made, or will not be whole.
-    Part,
-    /// All that was delivered of the other.
-    Whole,
-}
-
-/// Whoever copies a log and puts the copy in its place, by hand or from one disk to another, gives it another inode. As
-/// with marks, head and guard decide, and must lie apart.
-pub(super) fn copied(file: &dyn Handle, elder: &Generation) -> io::Result<Copied> {
-    let (Some(head), size) = (elder.head, file.stat()?.size) else {
-        return Ok(Copied::Nothing);
-    };
-    let common = elder.offset.min(size);
-    let length = usize::try_from(common).map_or(HEAD_LIMIT, |common| common.min(HEAD_LIMIT));
-    let mut heads = [[0; HEAD_LIMIT]; 2];
-    for (head, file) in heads.iter_mut().zip([file, &*elder.handle]) {
-        read_full(file, head.get_mut(..length).unwrap_or_default(), 0)?;
-    }
-    let lie_apart = common >= u64::from(head.length) + GUARD as u64;
-    let guards_fit = || -> io::Result<bool> {
-        let own = Guard::read(file, common)?;
-        Ok(own.as_bytes() == Guard::read(&*elder.handle, common)?.as_bytes())
-    };
-    Ok(
-        match heads[0] == heads[1] && (!lie_apart || guards_fit()?) {
-            true if lie_apart && size < elder.offset => Copied::Part,
-            true if lie_apart => Copied::Whole,
-            true if size < elder.offset => Copied::Perhaps,
-            _ => Copied::Nothing,
-        },
-    )
 }
 
 /// When to try again to read a file that failed.
@@ -330,59 +283,6 @@ impl Generation {
         self.at_end = false;
         self.idle_since = None;
         self.end_untold = false;
-    }
-
-    /// Whether it may be a copy of `elder` that is still being made. One that has not grown for a while is all there will
-    /// be of it.
-    pub(super) fn is_being_copied(&mut self, elder: &Generation, now: Duration) -> bool {
-        let is_part = match self.copied_of(elder) {
-            Ok(Copied::Perhaps) => false,
-            Ok(Copied::Part) => true,
-            Ok(Copied::Nothing | Copied::Whole) | Err(_) => return false,
-        };
-        let Ok(Stat { size, .. }) = self.handle.stat() else {
-            return false;
-        };
-        let since = match self.copying {
-            Some(seen) if seen.size == size => seen.since,
-            _ => now,
-        };
-        self.copying = Some(Copying {
-            size,
-            since,
-            is_part,
-        });
-        now.saturating_sub(since) < COPIED_WITHIN
-    }
-
-    /// A copy of `elder`, which was read to its end, is read on from there; one that somebody wrote on before it was whole,
-    /// from where that was. What was held of a half line is in the copy.
-    pub(super) fn goes_on_from(&mut self, elder: &mut Generation) -> io::Result<()> {
-        let size = self.handle.stat()?.size;
-        let offset = match (self.copied_of(elder)?, self.copying) {
-            (Copied::Part | Copied::Whole, _) => elder.offset.min(size),
-            (_, Some(seen)) if seen.is_part && seen.size <= size => seen.size,
-            _ => return Ok(()),
-        };
-        let guard = Guard::read(&*self.handle, offset)?;
-        if guard.as_bytes() != Guard::read(&*elder.handle, offset)?.as_bytes() {
-            // It was begun anew meanwhile.
-            return Ok(());
-        }
-        let mut half = vec![0; elder.held.len()];
-        let length = read_full(&*self.handle, &mut half, elder.offset)?;
-        if half.get(..length) == Some(&*elder.held) {
-            elder.take_half_line();
-        }
-        (self.head, self.offset, self.guard) = (elder.head, offset, guard);
-        Ok(())
-    }
-
-    fn copied_of(&self, elder: &Generation) -> io::Result<Copied> {
-        match self.offset {
-            0 => copied(&*self.handle, elder),
-            _ => Ok(Copied::Nothing),
-        }
     }
 
     /// Goes on with another handle on the same file.

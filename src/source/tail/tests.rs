@@ -1,9 +1,11 @@
 //! A log in a temporary folder, a writer that rotates as winston does, and a follower on an invented clock. No test
 //! here sleeps: the follower is asked when the test wants it to look.
 
+mod copies;
 mod faults;
 mod follow;
 mod gather;
+mod gone;
 mod live;
 mod matrix;
 mod model;
