@@ -526,8 +526,7 @@ pub(super) fn zone(configured: &Zone) -> LogZone {
     match configured {
         Zone::Named(zone) => LogZone::Named(zone.clone()),
         Zone::Auto => {
-            let now = jiff::Timestamp::from_millisecond(clock::now().0)
-                .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            let now = clock::now().utc().unwrap_or_default();
             let offset = jiff::tz::TimeZone::system().to_offset(now);
             LogZone::Learnt {
                 offset_ms: i64::from(offset.seconds()) * 1000,

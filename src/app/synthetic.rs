@@ -552,8 +552,7 @@ fn row(trial: &Trial) -> Option<TrialRow> {
 }
 
 fn rfc3339(at: Timestamp) -> Option<String> {
-    let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
-    Some(at.to_string())
+    Some(at.utc()?.to_string())
 }
 
 /// One that was not begun, as it is shown.

@@ -22,7 +22,7 @@ use chosen::chosen;
 use form::Form;
 use peek::{Peek, peek};
 use zone::offset_name;
-pub(super) use zone::{against, long_moment, zone_name, zone_of, zoned};
+pub(super) use zone::{against, long_moment, zone_name, zone_of};
 
 const CHUNK: usize = 128 << 10;
 /// Creations remembered to notice that a second file tells the same boots again.
@@ -329,8 +329,8 @@ fn short(name: &str) -> String {
 }
 
 pub(super) fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| String::from("invalid"), |at| format!("{at:.3}"))
+    at.utc()
+        .map_or_else(|| String::from("invalid"), |at| format!("{at:.3}"))
 }
 
 #[cfg(test)]

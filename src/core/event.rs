@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use jiff::ZonedDateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::console::MarkSet;
@@ -49,6 +51,18 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> i64 {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// The same as an instant that can be written; `None` beyond the calendar's years (-9999 to 9999).
+    #[must_use]
+    pub fn utc(self) -> Option<jiff::Timestamp> {
+        jiff::Timestamp::from_millisecond(self.0).ok()
+    }
+
+    /// As a clock on a wall in `zone` shows it; `None` beyond the calendar's years.
+    #[must_use]
+    pub fn in_zone(self, zone: &TimeZone) -> Option<ZonedDateTime> {
+        Some(self.utc()?.to_zoned_datetime(zone.clone()))
     }
 }
 

@@ -323,9 +323,9 @@ pub struct ImageFigures {
 
 /// The times of JSON.
 pub(super) fn rfc3339<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    match jiff::Timestamp::from_millisecond(at.0) {
-        Ok(at) => serializer.collect_str(&at),
-        Err(_) => serializer.serialize_none(),
+    match at.utc() {
+        Some(at) => serializer.collect_str(&at),
+        None => serializer.serialize_none(),
     }
 }
 

@@ -92,15 +92,12 @@ impl Context {
     /// The time of day, with the date where it is another day than `today`'s.
     #[must_use]
     pub fn moment(&self, at: Timestamp, today: Timestamp) -> String {
-        let zoned = |at: Timestamp| {
-            jiff::Timestamp::from_millisecond(at.0)
-                .ok()
-                .map(|at| at.to_zoned_datetime(self.zone.clone()))
-        };
-        let Some(shown) = zoned(at) else {
+        let Some(shown) = at.in_zone(&self.zone) else {
             return "an unknown time".to_owned();
         };
-        let same = zoned(today).is_some_and(|today| today.date() == shown.date());
+        let same = today
+            .in_zone(&self.zone)
+            .is_some_and(|today| today.date() == shown.date());
         let form = if same {
             "%H:%M:%S %Z"
         } else {

@@ -172,9 +172,7 @@ fn payload<'a>(draft: &Draft<'a>, page: &'a Page) -> Payload<'a> {
             Severity::Page => "critical",
             Severity::Ticket => "warning",
         },
-        timestamp: jiff::Timestamp::from_millisecond(page.starts_at.0)
-            .unwrap_or_default()
-            .to_string(),
+        timestamp: page.starts_at.utc().unwrap_or_default().to_string(),
         component: about(incident.subject.as_str()),
         group: match page.is_drill {
             true => Some("drill"),

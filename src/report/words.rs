@@ -23,13 +23,9 @@ pub struct Voice {
 impl Voice {
     /// `Sat 18 Oct 01:52`.
     pub(super) fn time(&self, at: Timestamp) -> String {
-        match jiff::Timestamp::from_millisecond(at.0) {
-            Ok(at) => self
-                .zone
-                .to_datetime(at)
-                .strftime("%a %-d %b %H:%M")
-                .to_string(),
-            Err(_) => "?".to_owned(),
+        match at.in_zone(&self.zone) {
+            Some(at) => at.strftime("%a %-d %b %H:%M").to_string(),
+            None => "?".to_owned(),
         }
     }
 }
@@ -80,7 +76,7 @@ pub(super) fn length(seconds: f64) -> String {
         s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
         s if s < 10.0 => format!("{s:.1} s"),
         s if s < 119.5 => format!("{s:.0} s"),
-        s if s < 599.5 => in_two(s, 60.0, "min", "s"),
+        s if s < 599.5 => in_minutes(s),
         s if s < 7_170.0 => format!("{:.0} min", s / 60.0),
         s if s < 172_800.0 => format!("{:.1} h", s / 3_600.0),
         s => format!("{:.1} days", s / 86_400.0),
@@ -88,11 +84,11 @@ pub(super) fn length(seconds: f64) -> String {
 }
 
 /// A few minutes are told to the second: a deadline of three is not met by two and a half.
-fn in_two(seconds: f64, of: f64, large: &str, small: &str) -> String {
+fn in_minutes(seconds: f64) -> String {
     let seconds = seconds.round();
-    match seconds % of {
-        0.0 => format!("{:.0} {large}", seconds / of),
-        rest => format!("{:.0} {large} {rest:.0} {small}", ((seconds - rest) / of)),
+    match seconds % 60.0 {
+        0.0 => format!("{:.0} min", seconds / 60.0),
+        rest => format!("{:.0} min {rest:.0} s", (seconds - rest) / 60.0),
     }
 }
 

@@ -192,8 +192,9 @@ pub(super) fn keep_copy(path: &Path, version: i64, now: Timestamp) -> io::Result
 
 /// `NAME.what-YYYYMMDDTHHMMSSZ`, or one with a number behind it where that is taken, by itself or by its parts.
 fn free_name(path: &Path, what: &str, now: Timestamp) -> io::Result<PathBuf> {
-    let stamp = jiff::Timestamp::from_millisecond(now.0)
-        .map_err(io::Error::other)?
+    let stamp = now
+        .utc()
+        .ok_or_else(|| io::Error::other("the clock is beyond the calendar's years"))?
         .strftime("%Y%m%dT%H%M%SZ");
     let names = std::iter::once(String::new()).chain((2..1_000).map(|number| format!("-{number}")));
     names

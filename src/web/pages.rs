@@ -167,7 +167,9 @@ impl Page<'_> {
     pub(super) fn zone_name(&self) -> String {
         match self.zone.iana_name() {
             Some(name) => name.to_owned(),
-            None => text::zoned(self.now, self.zone)
+            None => self
+                .now
+                .in_zone(self.zone)
                 .map(|at| at.strftime("%Z").to_string())
                 .unwrap_or_default(),
         }

@@ -115,17 +115,9 @@ pub(super) fn offset_name(offset_ms: i64) -> String {
     )
 }
 
-pub(in crate::cli) fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
-    Some(
-        jiff::Timestamp::from_millisecond(at.0)
-            .ok()?
-            .to_zoned_datetime(zone.clone()),
-    )
-}
-
 /// A moment as the log would stamp it.
 pub(in crate::cli) fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
-    zoned(at, zone)
+    at.in_zone(zone)
         .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
         .unwrap_or_default()
 }
@@ -133,7 +125,7 @@ pub(in crate::cli) fn long_moment(at: Timestamp, zone: &TimeZone) -> String {
 pub(in crate::cli) fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
     zone.iana_name().map_or_else(
         || {
-            zoned(at, zone)
+            at.in_zone(zone)
                 .map(|at| format!("UTC{}", at.strftime("%:z")))
                 .unwrap_or_default()
         },

@@ -56,7 +56,7 @@ fn line(image: &GoldenImage, broken: &[Finding]) -> Option<String> {
     let written = image
         .generation
         .as_ref()
-        .and_then(|known| jiff::Timestamp::from_millisecond(known.modified_at.0).ok())
+        .and_then(|known| known.modified_at.utc())
         .map_or_else(String::new, |at| {
             format!(", written {}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
         });

@@ -66,9 +66,7 @@ impl Recurring {
 
     /// The occurrences that begin on the local days around `at`.
     fn spans(&self, at: Timestamp, first: i64, last: i64) -> impl Iterator<Item = Span> + '_ {
-        let today = jiff::Timestamp::from_millisecond(at.0)
-            .ok()
-            .map(|at| at.to_zoned_datetime(self.zone.clone()).date());
+        let today = at.in_zone(&self.zone).map(|at| at.date());
         (first..=last).filter_map(move |days| {
             let date = today?.checked_add(jiff::Span::new().days(days)).ok()?;
             self.days

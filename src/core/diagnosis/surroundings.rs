@@ -292,9 +292,9 @@ fn when(at: Timestamp, before_ms: i64) -> String {
         1..=119 => format!("{minutes} min"),
         _ => format!("{} h {} min", minutes / 60, minutes % 60),
     };
-    match jiff::Timestamp::from_millisecond(at.0 - at.0.rem_euclid(1000)) {
-        Ok(at) => format!("at {at}, {before} before"),
-        Err(_) => format!("{before} before"),
+    match Timestamp(at.0 - at.0.rem_euclid(1000)).utc() {
+        Some(at) => format!("at {at}, {before} before"),
+        None => format!("{before} before"),
     }
 }
 

@@ -46,8 +46,7 @@ impl Week {
     /// The week that holds `at`.
     #[must_use]
     pub fn of(at: Timestamp, zone: &TimeZone) -> Week {
-        let at = jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let date = zone.to_datetime(at).date();
+        let date = zone.to_datetime(at.utc().unwrap_or_default()).date();
         Week {
             monday: monday_of(date),
         }

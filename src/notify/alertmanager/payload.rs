@@ -207,7 +207,5 @@ fn json(alerts: &[Alert]) -> Vec<u8> {
 }
 
 fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .unwrap_or_default()
-        .to_string()
+    at.utc().unwrap_or_default().to_string()
 }

@@ -236,7 +236,8 @@ fn annotations<'a>(
 }
 
 fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| NO_TIME.to_owned(), |at| at.to_string())
+    at.utc()
+        .map_or_else(|| NO_TIME.to_owned(), |at| at.to_string())
 }
 
 /// 16 hex digits of what identifies an alert (FNV-1a, as Alertmanager's): not of its cause, which may become clearer.

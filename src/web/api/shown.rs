@@ -7,6 +7,7 @@ use crate::core::desk::{Maintenance, Silence, Span, View};
 use crate::core::diagnosis::{Diagnosis, Point};
 use crate::core::event::Timestamp;
 use crate::core::fix::{Fix, What};
+use crate::web::pages::rfc3339;
 
 pub(super) fn incidents(view: &View) -> Value {
     let all = view.incidents.iter().map(|standing| {
@@ -21,15 +22,15 @@ pub(super) fn incidents(view: &View) -> Value {
             "severity": incident.severity().as_str(),
             "rules": incident.members.iter().filter(|member| member.resolved_at.is_none())
                 .map(|member| member.rule.as_str()).collect::<Vec<_>>(),
-            "first_bad_at": moment(incident.first_bad_at),
-            "fired_at": moment(incident.fired_at),
+            "first_bad_at": rfc3339(incident.first_bad_at),
+            "fired_at": rfc3339(incident.fired_at),
             "diagnosis": incident.diagnosis.as_ref().map(diagnosis),
             "fix": incident.fix.as_ref().map(fix),
             "told": standing.is_told,
             "held": standing.held.as_ref().map(held),
             "acknowledged": taken.map(|taken| json!({
                 "author": taken.author,
-                "at": moment(taken.at),
+                "at": rfc3339(taken.at),
                 "note": taken.note,
             })),
         })
@@ -52,7 +53,7 @@ pub(in crate::web) fn diagnosis(found: &Diagnosis) -> Value {
     });
     json!({
         "verdict": found.verdict().map(|first| first.verdict.as_str()),
-        "at": moment(found.at),
+        "at": rfc3339(found.at),
         "ranked": ranked.collect::<Vec<_>>(),
     })
 }
@@ -66,12 +67,12 @@ pub(in crate::web) fn fix(fix: &Fix) -> Value {
         "what": if by.is_some() { "marked" } else { "image" },
         "author": by,
         "note": note,
-        "at": moment(fix.at),
+        "at": rfc3339(fix.at),
         "standing": fix.standing.as_str(),
         "failed_since": fix.since.bad,
         "boots_since": fix.since.of,
         "upper_bound": fix.upper_bound(),
-        "decided_at": fix.decided_at.map(moment),
+        "decided_at": fix.decided_at.map(rfc3339),
     })
 }
 
@@ -91,9 +92,9 @@ pub(super) fn silences(view: &View, now: Timestamp) -> Value {
             "matchers": silence.matchers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "author": silence.author,
             "reason": silence.reason,
-            "created_at": moment(silence.created_at),
-            "starts_at": moment(silence.starts_at),
-            "ends_at": moment(silence.ends_at),
+            "created_at": rfc3339(silence.created_at),
+            "starts_at": rfc3339(silence.starts_at),
+            "ends_at": rfc3339(silence.ends_at),
             "expired_by": silence.expired_by,
         })
     });
@@ -107,8 +108,8 @@ pub(super) fn maintenance(view: &View, now: Timestamp) -> Value {
             "state": if one.ends_at > now { "active" } else { "ended" },
             "author": one.author,
             "reason": one.reason,
-            "starts_at": moment(one.starts_at),
-            "ends_at": moment(one.ends_at),
+            "starts_at": rfc3339(one.starts_at),
+            "ends_at": rfc3339(one.ends_at),
             "ended_by": one.ended_by,
         })
     });
@@ -116,14 +117,9 @@ pub(super) fn maintenance(view: &View, now: Timestamp) -> Value {
         .windows
         .iter()
         .map(|(written, span): &(String, Option<Span>)| {
-            let now = span.map(|span| json!({ "from": moment(span.from), "to": moment(span.to) }));
+            let now =
+                span.map(|span| json!({ "from": rfc3339(span.from), "to": rfc3339(span.to) }));
             json!({ "window": written, "now": now })
         });
     json!({ "maintenance": all.collect::<Vec<_>>(), "windows": windows.collect::<Vec<_>>() })
-}
-
-fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .unwrap_or_default()
-        .to_string()
 }

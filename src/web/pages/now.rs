@@ -107,7 +107,8 @@ fn last_day(page: &Page<'_>, day: &Day) -> Markup {
         )
     };
     let name = |from: Timestamp| {
-        text::zoned(from, page.zone).map_or_else(String::new, |at| at.strftime("%H:%M").to_string())
+        from.in_zone(page.zone)
+            .map_or_else(String::new, |at| at.strftime("%H:%M").to_string())
     };
     let bars: Vec<Bar> = hours
         .iter()
@@ -420,7 +421,7 @@ impl DayBar {
 
 /// The last days of the zone, each as long as it is: a day of 25 hours has its 25.
 fn days_of(now: Timestamp, zone: &TimeZone, cells: &[Cell]) -> Vec<DayBar> {
-    let Some(today) = text::zoned(now, zone) else {
+    let Some(today) = now.in_zone(zone) else {
         return Vec::new();
     };
     let mut days = Vec::new();

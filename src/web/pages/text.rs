@@ -6,21 +6,14 @@ use maud::{Markup, html};
 use crate::core::digits::grouped;
 use crate::core::event::Timestamp;
 
-pub(super) fn zoned(at: Timestamp, zone: &TimeZone) -> Option<jiff::ZonedDateTime> {
-    let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
-    Some(at.to_zoned_datetime(zone.clone()))
-}
-
 /// RFC 3339, UTC: what machines read.
 pub(in crate::web) fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .unwrap_or_default()
-        .to_string()
+    at.utc().unwrap_or_default().to_string()
 }
 
 /// The time of day, with the date where it is another day than today, and the year where it is another one.
 pub(super) fn clock(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let (Some(then), Some(today)) = (zoned(at, zone), zoned(now, zone)) else {
+    let (Some(then), Some(today)) = (at.in_zone(zone), now.in_zone(zone)) else {
         return "unknown".to_owned();
     };
     let form = match (then.date() == today.date(), then.year() == today.year()) {

@@ -4,7 +4,6 @@ use jiff::tz::TimeZone;
 
 pub(in crate::cli::analyze) use crate::cli::past::long_moment;
 pub(super) use crate::cli::past::zone_name;
-use crate::cli::past::zoned;
 use crate::core::digits::grouped;
 use crate::core::event::Timestamp;
 
@@ -53,7 +52,7 @@ pub(in crate::cli::analyze) fn span(ms: i64) -> String {
 
 /// The time of day, with the date only where it is another than `day`'s.
 pub(super) fn moment(at: Timestamp, day: Timestamp, zone: &TimeZone) -> String {
-    match (zoned(at, zone), zoned(day, zone)) {
+    match (at.in_zone(zone), day.in_zone(zone)) {
         (Some(at), Some(day)) if at.date() == day.date() => at.strftime("%H:%M:%S").to_string(),
         _ => long_moment(at, zone),
     }
