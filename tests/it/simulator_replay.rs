@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use bootwatch::clock::Stopwatch;
 use bootwatch::core::event::Timestamp;
-use bootwatch::simulator::LogFiles;
 use bootwatch::simulator::{Happening, Injection, Phase, Plan};
 use bootwatch::simulator::{Player, Simulation, Speed, Version};
-use jiff::tz::TimeZone;
 
 use crate::simulator::{Lines, START, order, play, scenario};
 
@@ -97,25 +94,4 @@ fn a_plan_composes_an_incident() {
             assert_eq!(failed, without, "{truth:?}");
         }
     }
-}
-
-/// A follower is to be loaded with it: 20,000 lines a second into rotating files, even from a build for debugging.
-#[test]
-fn twenty_thousand_lines_a_second_are_written() {
-    let fastest = (0..3)
-        .map(|_| {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("x.log");
-            let mut files = LogFiles::open(&path, 10_485_760, TimeZone::UTC).unwrap();
-            let plan = scenario("mixed").plan(&order(3, Version::Oct, 300));
-            let watch = Stopwatch::start();
-            let played = Player::new(Speed::Max)
-                .play(&mut Simulation::new(plan), &mut [&mut files], &mut |_| {
-                    Ok(())
-                })
-                .unwrap();
-            f64::from(u32::try_from(played.lines).unwrap()) / watch.elapsed().as_secs_f64()
-        })
-        .fold(0.0, f64::max);
-    assert!(fastest >= 20_000.0, "{fastest:.0} lines a second");
 }
