@@ -62,10 +62,11 @@ impl Sidecar {
         Sidecar::start_telling(log, &notify, web, more, start)
     }
 
+    /// What it is told is mostly of October 2025, and is not to be forgotten.
     fn start_telling(log: &Path, notify: &str, web: &str, more: &str, start: Start) -> Sidecar {
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n{web}\
-             [store]\npath = {:?}\n{notify}{more}",
+             [store]\npath = {:?}\nkeep_boots = \"3650d\"\nkeep_incidents = \"3650d\"\n{notify}{more}",
             log.display().to_string(),
             log.with_extension("db").display().to_string(),
         );
