@@ -71,7 +71,12 @@ impl Owner {
         work(&mut self.desk, &mut effects);
         for effect in effects {
             match effect {
-                desk::Effect::Send(notification) => {
+                desk::Effect::Send(mut notification) => {
+                    if notification.is_told_again() {
+                        let key = &notification.incident.key;
+                        let present = self.engine.as_of(key, self.clock.now());
+                        notification.incident = present.unwrap_or(notification.incident);
+                    }
                     self.ended.notifications += 1;
                     self.gather.notify(Arc::new(*notification));
                 }

@@ -5,7 +5,7 @@
 
 use super::incident::{lines, named};
 use super::keep::Place;
-use super::{Cause, Engine, Subject};
+use super::{Cause, Engine, Incident, Subject};
 use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{RuleName, Said};
 use crate::core::window::Judged;
@@ -61,12 +61,7 @@ impl Engine {
             }
             incident.boots = named(&bad);
             incident.evidence = incident.with_image_line(lines(&bad));
-            for member in &mut incident.members {
-                let reading = readings.iter().find(|(rule, _)| *rule == member.rule);
-                if let Some((_, reading)) = reading.filter(|_| member.resolved_at.is_none()) {
-                    member.reading = *reading;
-                }
-            }
+            incident.reads(&readings);
             if incident.turned {
                 incident.holds_for_now(now.plus_ms(wait).max(told.plus_ms(INTERVAL_MS)));
             }
@@ -88,8 +83,19 @@ impl Engine {
             .collect()
     }
 
+    /// An open incident with the figures of now: what is told again, or late, tells none of when it fired.
+    #[must_use]
+    pub fn as_of(&self, key: &str, now: Timestamp) -> Option<Incident> {
+        let mut open = self.incidents.iter();
+        let (place, incident) = open.find(|(_, incident)| incident.key == key)?;
+        let mut incident = incident.clone();
+        incident.reads(&self.readings(place.0, now));
+        incident.others = self.others(place.0, now);
+        Some(incident)
+    }
+
     /// What the rules that fire say now.
-    fn readings(&self, subject: Subject, now: Timestamp) -> Vec<(RuleName, Said)> {
+    pub(super) fn readings(&self, subject: Subject, now: Timestamp) -> Vec<(RuleName, Said)> {
         let Some(of_type) = subject
             .vm_type()
             .and_then(|vm_type| self.types.get(&vm_type))
@@ -113,6 +119,18 @@ impl Engine {
                 reading.bad.then_some((*rule, Said::Boots(reading)))
             })
             .collect()
+    }
+}
+
+impl Incident {
+    /// Takes what rules say now into the alerts that still fire.
+    pub(super) fn reads(&mut self, readings: &[(RuleName, Said)]) {
+        for member in &mut self.members {
+            let reading = readings.iter().find(|(rule, _)| *rule == member.rule);
+            if let Some((_, reading)) = reading.filter(|_| member.resolved_at.is_none()) {
+                member.reading = *reading;
+            }
+        }
     }
 }
 

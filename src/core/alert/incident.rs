@@ -343,25 +343,36 @@ impl Engine {
         key(&self.settings.host, subject, family, newest, counts)
     }
 
-    /// Sends what was held back and is due.
+    /// Sends what was held back and is due, with the figures of now.
     pub(super) fn send_updates(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        for ((subject, family), incident) in &mut self.incidents {
-            if incident.update_due.is_some_and(|due| due <= now) {
-                incident.update_due = None;
-                self.touched.mark(Place::Incident(*subject, *family));
-                let lapsed = std::mem::take(&mut incident.may_lapse);
-                let reason = match (incident.flapping, incident.turned, incident.news) {
-                    (_, false, None) if lapsed => continue,
-                    (true, _, _) => Reason::Flapping,
-                    (false, true, _) => Reason::CauseChanged,
-                    (false, false, Some(News::Fix)) => Reason::FixNotConfirmed,
-                    (false, false, Some(News::Verdict)) => Reason::VerdictChanged,
-                    (false, false, None) => Reason::FurtherAlert,
-                };
-                incident.turned = false;
-                incident.tells(now);
-                notify(Kind::Update, reason, now, incident, out);
-            }
+        let due = |incident: &Incident| incident.update_due.is_some_and(|due| due <= now);
+        let due: Vec<(Subject, Family)> = self
+            .incidents
+            .iter()
+            .filter(|(_, incident)| due(incident))
+            .map(|(place, _)| *place)
+            .collect();
+        for (subject, family) in due {
+            let (readings, others) = (self.readings(subject, now), self.others(subject, now));
+            let Some(incident) = self.incidents.get_mut(&(subject, family)) else {
+                continue;
+            };
+            incident.update_due = None;
+            self.touched.mark(Place::Incident(subject, family));
+            let lapsed = std::mem::take(&mut incident.may_lapse);
+            let reason = match (incident.flapping, incident.turned, incident.news) {
+                (_, false, None) if lapsed => continue,
+                (true, _, _) => Reason::Flapping,
+                (false, true, _) => Reason::CauseChanged,
+                (false, false, Some(News::Fix)) => Reason::FixNotConfirmed,
+                (false, false, Some(News::Verdict)) => Reason::VerdictChanged,
+                (false, false, None) => Reason::FurtherAlert,
+            };
+            incident.turned = false;
+            incident.reads(&readings);
+            incident.others = others;
+            incident.tells(now);
+            notify(Kind::Update, reason, now, incident, out);
         }
     }
 

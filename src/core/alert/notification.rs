@@ -76,6 +76,14 @@ pub struct Notification {
     pub remarks: Remarks,
 }
 
+impl Notification {
+    /// It tells of an incident again, or late: what its rules said when they fired is old by then.
+    #[must_use]
+    pub fn is_told_again(&self) -> bool {
+        self.reason.is_notice() || matches!(self.reason, Reason::Repeat | Reason::HeldBack)
+    }
+}
+
 pub(super) fn notify(
     kind: Kind,
     reason: Reason,

@@ -540,6 +540,50 @@ fn the_other_kind_is_counted_in_the_last_hour_or_else_by_its_last_boots() {
 }
 
 #[test]
+fn an_update_has_the_figures_of_now() {
+    let mut story = Story::new();
+    for _ in 0..5 {
+        story.boot(VmType::Cli, None);
+    }
+    story.boots("xxx");
+    for _ in 0..2 {
+        story.boot_now(VmType::Cli, Some(Failure::TapFailed));
+        story.boot_now(VmType::Browser, Some(Failure::AgentRefused));
+    }
+    story.pass(30_000);
+    let update = &story.sent[1];
+    assert_eq!(
+        (update.kind, update.incident.subject),
+        (Kind::Update, VmType::Browser.into())
+    );
+    let member = &update.incident.members[0];
+    let count = |bad, of| Count { bad, of };
+    assert_eq!(member.reading.boots().unwrap().count, count(5, 5));
+    assert_eq!(update.incident.others[0].count, count(2, 7));
+}
+
+#[test]
+fn what_is_told_again_has_the_figures_of_now() {
+    let mut story = Story::new();
+    story.boot(VmType::Cli, None);
+    story.boots("xxx");
+    story.pass(60_000);
+    let told = story.sent.last().unwrap().incident.clone();
+    story.boots("xxxx");
+    story.boot(VmType::Cli, Some(Failure::TapFailed));
+    let present = story.engine.as_of(&told.key, story.now).unwrap();
+    let count = |bad, of| Count { bad, of };
+    let of_rate = |incident: &Incident| incident.members[0].reading.boots().unwrap().count;
+    assert_eq!(
+        (of_rate(&told), of_rate(&present)),
+        (count(3, 3), count(7, 7))
+    );
+    assert_eq!(told.others[0].count, count(0, 1));
+    assert_eq!(present.others[0].count, count(1, 2));
+    assert_eq!(story.engine.as_of("another", story.now), None);
+}
+
+#[test]
 fn boots_that_were_good_before_it_fired_are_no_recovery() {
     let mut story = Story::new();
     story.boots(&"r".repeat(25));
