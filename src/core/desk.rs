@@ -46,7 +46,7 @@ pub use silence::{LONGEST_MS, SHORTEST_MS, Silence};
 use storm::Storm;
 
 use crate::core::alert::{
-    Acknowledged, HeldBack, Incident, Kind, Member, Notification, Reason, Remarks,
+    Acknowledged, Digest, HeldBack, Incident, Kind, Member, Notification, Reason, Remarks,
 };
 use crate::core::boot::Observation;
 use crate::core::event::{Timestamp, VmType};
@@ -164,6 +164,10 @@ impl Told {
         }
     }
 
+    fn is_digest(&self, storm: &Storm) -> bool {
+        storm.digest(&self.latest.incident.key).is_some()
+    }
+
     /// Nobody knows of it: what was sent was given up.
     fn is_lost(&self) -> bool {
         self.lost > 0 && !self.heard
@@ -185,6 +189,8 @@ pub struct Standing {
     pub held: Option<HeldBack>,
     /// Somebody was told of it.
     pub is_told: bool,
+    /// It is no incident, but a message that stands for many.
+    pub digest: Option<Digest>,
 }
 
 impl View {
@@ -343,8 +349,7 @@ impl Desk {
         }
         self.give_notice(now, out);
         // What is silenced while it fires is told once when the silence ends.
-        let silenced =
-            |desk: &Desk, told: &Told| desk.silence_of(&told.latest.incident, now).is_some();
+        let silenced = |desk: &Desk, told: &Told| desk.silence_on(told, now).is_some();
         self.look_again(
             |desk, told| told.held.is_some() || silenced(desk, told),
             now,
@@ -417,12 +422,12 @@ impl Desk {
         }
     }
 
-    /// Whether nobody was told of an incident, since something holds it back.
+    /// Whether nobody was told of an incident, since something holds it back. What has joined a digest is no secret any
+    /// more, whatever holds that back.
     #[must_use]
     pub fn hides(&self, incident: &str) -> bool {
-        self.told
-            .get(incident)
-            .is_some_and(|told| !told.sent && !matches!(told.held, Some(HeldBack::Storm)))
+        let told = self.told.get(incident);
+        told.is_some_and(|told| !told.sent) && !self.storm.holds(incident)
     }
 
     /// Whether an incident that is over was told to nobody.
@@ -438,6 +443,7 @@ impl Desk {
             acknowledged: told.acknowledged.clone(),
             held: self.standing_hold(told, now),
             is_told: self.settings.reaches_somebody && told.sent && !told.is_lost(),
+            digest: self.digest(&told.latest.incident.key),
         };
         let windows = self.settings.maintenance.iter();
         View {
@@ -448,6 +454,10 @@ impl Desk {
                 .map(|window| (window.to_string(), window.around(now)))
                 .collect(),
         }
+    }
+
+    fn digest(&self, key: &str) -> Option<Digest> {
+        self.storm.digest(key).map(storm::Open::counted)
     }
 
     /// Silences that hold now, and acknowledged incidents.
@@ -464,14 +474,14 @@ impl Desk {
     /// What keeps an incident quiet, if something does.
     fn hold(&self, told: &Told, now: Timestamp) -> Option<HeldBack> {
         let incident = &told.latest.incident;
-        if let Some(silence) = self.silence_of(incident, now) {
+        if let Some(silence) = self.silence_on(told, now) {
             return Some(HeldBack::Silenced {
                 id: silence.id,
                 author: silence.author.clone(),
                 reason: silence.reason.clone(),
             });
         }
-        if told.sent {
+        if told.sent || self.storm.has_told(&incident.key) || told.is_digest(&self.storm) {
             return None;
         }
         if let Some(cause) = self.cause_of(incident) {
@@ -487,6 +497,16 @@ impl Desk {
     /// As `hold`, for whoever looks: also what is told by a digest.
     fn standing_hold(&self, told: &Told, now: Timestamp) -> Option<HeldBack> {
         self.hold(told, now).or_else(|| told.held.clone())
+    }
+
+    /// The silence that keeps it quiet: of a digest, where there is one for each incident of it that fires.
+    fn silence_on(&self, told: &Told, now: Timestamp) -> Option<&Silence> {
+        let Some(open) = self.storm.digest(&told.latest.incident.key) else {
+            return self.silence_of(&told.latest.incident, now);
+        };
+        let of = |key: &String| self.silence_of(&self.told.get(key)?.latest.incident, now);
+        let found: Option<Vec<&Silence>> = open.firing().map(of).collect();
+        found?.into_iter().min_by_key(|one| one.ends_at)
     }
 
     /// The silence, if there is one for each alert of it that fires: the one that ends last.
@@ -514,7 +534,10 @@ impl Desk {
 
     /// What explains an incident: another that fires, or did until a moment ago, and is explained by nothing itself.
     fn cause_of(&self, incident: &Incident) -> Option<&Incident> {
-        let firing = self.told.values().map(|told| &told.latest.incident);
+        // A digest bears the words of its first incident, which may be over.
+        let told = self.told.values();
+        let told = told.filter(|told| !told.is_digest(&self.storm));
+        let firing = told.map(|told| &told.latest.incident);
         let gone = self.gone.iter().map(|gone| &gone.incident);
         let all = || firing.clone().chain(gone.clone());
         all().find(|cause| {
@@ -531,6 +554,12 @@ impl Desk {
         let before = told.held.clone();
         if let Some(why) = self.hold(told, now) {
             self.hold_back(key, why, news, out);
+            return;
+        }
+        // A digest has a time of its own; what kept it back is over.
+        if told.is_digest(&self.storm) {
+            self.storm.is_due(key, now);
+            self.touched.mark(Place::Storm);
             return;
         }
         let in_digest = self.storm.holds(key);
@@ -614,6 +643,7 @@ impl Desk {
         let remarks = &mut notification.remarks;
         remarks.acknowledged = told.and_then(|told| told.acknowledged.clone());
         remarks.held = held;
+        remarks.digest = self.digest(key);
         remarks.maintenance = self.maintenance_at(now).map(str::to_owned);
         notification
     }
@@ -633,7 +663,8 @@ impl Desk {
             incident: cause,
             at: now,
         });
-        if self.storm.holds(&key) {
+        let in_digest = self.storm.holds(&key);
+        if in_digest {
             self.touched.mark(Place::Storm);
             let wait = self.settings.group_wait_ms;
             for severity in self.storm.resolved(&key, now, wait) {
@@ -649,7 +680,7 @@ impl Desk {
             let mut notification = notification;
             notification.remarks.acknowledged = told.acknowledged;
             out.push(Effect::Send(Box::new(notification)));
-        } else if told.held != Some(HeldBack::Storm) {
+        } else if !in_digest {
             if self.quiet.len() == MOST_QUIET {
                 self.quiet.pop_front();
             }

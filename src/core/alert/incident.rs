@@ -534,12 +534,18 @@ impl Incident {
         }
     }
 
-    /// The same under another key.
+    /// What stands for it and for others, under another key: nothing that only it knows.
     #[must_use]
-    pub fn under_key(&self, key: String) -> Incident {
+    pub fn for_many(&self, key: String) -> Incident {
         Incident {
-            key,
-            ..self.clone()
+            first_bad_at: self.first_bad_at,
+            members: self.members.clone(),
+            ..Incident::begun(
+                key,
+                &self.host,
+                (self.subject, self.family, self.cause),
+                self.fired_at,
+            )
         }
     }
 

@@ -20,7 +20,7 @@ impl Desk {
             .collect();
         for id in due {
             let silenced = self.told.iter().find(|(_, told)| {
-                let by = self.silence_of(&told.latest.incident, now);
+                let by = self.silence_on(told, now);
                 by.is_some_and(|one| one.id == id)
             });
             let key = silenced.map(|(key, _)| key.clone());
@@ -78,9 +78,6 @@ impl Desk {
             };
             notification.reason = Reason::Repeat;
             notification.at = now;
-            if let Some(open) = self.storm.digest(&key) {
-                notification.remarks.digest = Some(open.counted());
-            }
             told.told_at = now;
             self.touched.mark(Place::Told(key.clone()));
             let held = self.told.get(&key).and_then(|told| self.hold(told, now));
@@ -106,19 +103,17 @@ impl Desk {
             return;
         }
         open.due = None;
-        let first = open.told_at.replace(now).is_none();
-        let digest = open.counted();
         let key = open.incident.key.clone();
         let notification = Notification {
-            kind: match first {
-                true => Kind::Firing,
-                false => Kind::Update,
+            kind: match open.told_at {
+                None => Kind::Firing,
+                Some(_) => Kind::Update,
             },
             reason: Reason::Storm,
             at: now,
             incident: open.incident.clone(),
             remarks: Remarks {
-                digest: Some(digest),
+                digest: Some(open.counted()),
                 ..Remarks::default()
             },
         };
@@ -126,10 +121,20 @@ impl Desk {
         let told = self.told.entry(key.clone());
         let told = told.or_insert_with(|| Told::new(notification.clone(), now));
         told.latest = notification.clone();
-        (told.sent, told.told_at) = (true, now);
-        (told.held, told.waits_until) = (None, None);
         self.touched.mark(Place::Told(key.clone()));
-        self.leaves(notification, &key, None, now, out);
+        self.touched.mark(Place::Storm);
+        if let Some(why) = self.told.get(&key).and_then(|told| self.hold(told, now)) {
+            self.hold_back(&key, why, News::Fresh, out);
+            return;
+        }
+        if let Some(open) = self.storm.digests.get_mut(&severity) {
+            open.told_at = Some(now);
+        }
+        let held = self.told.get_mut(&key).and_then(|told| {
+            (told.sent, told.told_at) = (true, now);
+            told.held.take()
+        });
+        self.leaves(notification, &key, held, now, out);
     }
 
     pub(super) fn end_digest(&mut self, severity: Severity, now: Timestamp, out: &mut Vec<Effect>) {

@@ -35,7 +35,7 @@ pub(super) struct Storm {
 /// A digest that is not over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Open {
-    /// The first member, under the digest's own key.
+    /// What a digest has of its first member, under a key of its own.
     pub(super) incident: Incident,
     members: BTreeMap<String, Held>,
     /// When it is told next; `None`: nothing is new.
@@ -79,7 +79,7 @@ impl Storm {
     pub(super) fn join(&mut self, incident: &Incident, now: Timestamp, wait_ms: i64) {
         let open = self.digests.entry(incident.severity());
         let open = open.or_insert_with(|| Open {
-            incident: incident.under_key(format!("storm-{}", incident.key)),
+            incident: incident.for_many(format!("storm-{}", incident.key)),
             members: BTreeMap::new(),
             due: None,
             told_at: None,
@@ -116,9 +116,23 @@ impl Storm {
         digests.any(|open| open.members.contains_key(key))
     }
 
+    /// A digest has told of it.
+    pub(super) fn has_told(&self, key: &str) -> bool {
+        let mut told = self.digests.values().filter(|open| open.told_at.is_some());
+        told.any(|open| open.members.contains_key(key))
+    }
+
     /// The digest that is told under a key.
     pub(super) fn digest(&self, key: &str) -> Option<&Open> {
         self.digests.values().find(|open| open.incident.key == key)
+    }
+
+    /// The digest of that key is told now.
+    pub(super) fn is_due(&mut self, key: &str, now: Timestamp) {
+        let mut digests = self.digests.values_mut();
+        if let Some(open) = digests.find(|open| open.incident.key == key) {
+            open.due = Some(now);
+        }
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
@@ -145,6 +159,14 @@ impl Open {
             .map_or(Timestamp::MIN, |at| at.plus_ms(INTERVAL_MS));
         self.due
             .get_or_insert_with(|| now.plus_ms(wait_ms).max(soonest));
+    }
+
+    /// The incidents of it that are not over.
+    pub(super) fn firing(&self) -> impl Iterator<Item = &String> {
+        let members = self.members.iter();
+        members
+            .filter(|(_, held)| !held.resolved)
+            .map(|(key, _)| key)
     }
 
     pub(super) fn counted(&self) -> Digest {

@@ -280,6 +280,7 @@ fn told(faces: &mut Faces) {
             acknowledged: None,
             held: None,
             is_told: true,
+            digest: None,
         }],
         ..View::default()
     };

@@ -194,7 +194,7 @@ fn what_was_silenced_within_a_digest_is_told_by_it_again_after_the_silence() {
     apart(&mut story, 0, 13);
     story.pass(MINUTE);
     story.silence(&["host=host-11"], 10 * MINUTE).unwrap();
-    assert!(story.desk.hides("011"));
+    assert!(!story.desk.hides("011"), "the digest has told of it");
     story.done();
     story.pass(11 * MINUTE);
     let standing = |story: &Story| {
@@ -225,4 +225,141 @@ fn symptoms_are_in_no_digest() {
         causes,
         [(VmType::Browser.into(), Failure::AgentRefused.into(), 11)]
     );
+}
+
+#[test]
+fn a_silence_of_all_that_a_digest_tells_of_keeps_it_quiet_until_it_ends() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 13);
+    story.pass(MINUTE);
+    story.silence(&["host=~host-1[012]"], 20 * MINUTE).unwrap();
+    story.done();
+    story.resolve("010");
+    story.pass(10 * MINUTE);
+    let said = story.done();
+    assert!(
+        said.iter().all(|one| !one.starts_with("update")),
+        "each of it is silenced: {said:?}"
+    );
+    story.pass(11 * MINUTE);
+    let last = story.sent.last().unwrap();
+    assert_eq!(
+        (last.incident.key.as_str(), last.kind, last.reason),
+        ("storm-010", Kind::Update, Reason::Storm)
+    );
+    assert!(matches!(last.remarks.held, Some(HeldBack::Silenced { .. })));
+    let counted = last.remarks.digest.clone().unwrap();
+    assert_eq!((counted.firing, counted.resolved), (2, 1));
+}
+
+#[test]
+fn a_digest_of_what_is_silenced_meanwhile_waits_for_the_silence() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 12);
+    story.silence(&["host=~host-1[01]"], HOUR).unwrap();
+    story.pass(MINUTE);
+    let digests = |story: &Story| {
+        let digests = story.sent.iter().filter(|one| one.reason == Reason::Storm);
+        digests.map(|one| one.kind).collect::<Vec<Kind>>()
+    };
+    assert_eq!(digests(&story), []);
+    story.pass(HOUR);
+    assert_eq!(digests(&story), [Kind::Firing]);
+    story.done();
+    story.resolve("010");
+    story.resolve("011");
+    assert_eq!(story.done(), ["resolved storm-010"]);
+}
+
+#[test]
+fn a_silence_of_one_that_a_digest_tells_of_hides_nothing_of_the_others() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 13);
+    story.pass(MINUTE);
+    story.silence(&["host=host-10"], 24 * HOUR).unwrap();
+    story.done();
+    story.pass(5 * HOUR);
+    assert!(story.done().contains(&"update storm-010 repeat".to_owned()));
+}
+
+#[test]
+fn a_digest_explains_nothing_once_its_first_incident_is_over() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 10);
+    let empty = |key: &str, vm_type| {
+        incident(
+            key,
+            RuleName::BootFailureRate,
+            vm_type,
+            Failure::IpPoolExhausted,
+        )
+    };
+    story.fire(empty("browser", VmType::Browser));
+    apart(&mut story, 10, 11);
+    story.pass(MINUTE);
+    story.resolve("browser");
+    story.pass(10 * MINUTE);
+    story.done();
+    story.fire(empty("cli", VmType::Cli));
+    assert_eq!(story.done(), ["firing cli"]);
+}
+
+#[test]
+fn who_takes_a_digest_is_told_its_present_count() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 13);
+    story.pass(MINUTE);
+    story.resolve("010");
+    story.acknowledge("storm-010").unwrap();
+    let last = story.sent.last().unwrap();
+    assert_eq!(last.reason, Reason::Acknowledged);
+    let counted = last.remarks.digest.clone().unwrap();
+    assert_eq!((counted.firing, counted.resolved), (2, 1));
+}
+
+#[test]
+fn what_a_digest_tells_of_is_hidden_by_no_cause_that_comes_later() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 10);
+    story.fire(incident(
+        "boots",
+        RuleName::BootFailureRate,
+        VmType::Browser,
+        Failure::TapFailed,
+    ));
+    story.pass(MINUTE);
+    let mut silent = refused("silent");
+    silent.members = vec![member(RuleName::ControllerSilent)];
+    story.fire(silent);
+    story.pass(MINUTE);
+    let view = story.desk.view(story.now);
+    let boots = view
+        .incidents
+        .iter()
+        .find(|one| one.incident.key == "boots");
+    assert_eq!(boots.unwrap().held, Some(HeldBack::Storm));
+    assert!(!story.desk.hides("boots"));
+}
+
+#[test]
+fn what_is_silenced_before_its_digest_is_told_ends_where_it_was_shown() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 12);
+    assert!(!story.desk.hides("011"));
+    story.silence(&["host=host-11"], HOUR).unwrap();
+    assert!(!story.desk.hides("011"), "Alertmanager was shown it");
+    story.resolve("011");
+    assert!(!story.desk.kept_quiet("011"));
+}
+
+#[test]
+fn a_digest_is_shown_as_what_it_is() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 13);
+    story.pass(MINUTE);
+    story.resolve("010");
+    let view = story.desk.view(story.now);
+    let digests = view.incidents.iter().filter_map(|one| one.digest.as_ref());
+    let counts: Vec<(u32, u32)> = digests.map(|one| (one.firing, one.resolved)).collect();
+    assert_eq!(counts, [(2, 1)]);
 }
