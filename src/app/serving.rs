@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{page_zone, past};
 use crate::clock;
 use crate::config::Config;
-use crate::core::alert::{Incident, Kind, Notification, Reason, Remarks};
+use crate::core::alert::{Digest, Incident, Kind, Notification, Reason, Remarks};
 use crate::export::Recorder;
 use crate::notify;
 use crate::web::{self, Readiness};
@@ -58,7 +58,7 @@ pub(super) struct Showing {
 const JUST_NOW_MS: i64 = 30_000;
 
 /// An incident in the words that its pages have.
-fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
+fn tell(context: &notify::Context, incident: &Incident, digest: Option<&Digest>) -> web::Words {
     let kind = match incident.is_firing() {
         true => Kind::Firing,
         false => Kind::Resolved,
@@ -68,18 +68,23 @@ fn tell(context: &notify::Context, incident: &Incident) -> web::Words {
         reason: Reason::FirstAlert,
         at: incident.resolved_at.unwrap_or(incident.fired_at),
         incident: incident.clone(),
-        remarks: Remarks::default(),
+        remarks: Remarks {
+            digest: digest.cloned(),
+            ..Remarks::default()
+        },
     };
     let page = notify::Page::of(&notification, context);
     // What was counted then is not what is counted now.
     let now = clock::now();
-    let summary = match incident.is_firing() && now.since(incident.fired_at) > JUST_NOW_MS {
-        true => format!(
+    let is_old = digest.is_none() && now.since(incident.fired_at) > JUST_NOW_MS;
+    let summary = match (digest, incident.is_firing() && is_old) {
+        (Some(_), _) => format!("{} {}", page.summary, page.diagnosis.join(" ")),
+        (None, true) => format!(
             "When it fired, at {}: {}",
             context.moment(incident.fired_at, now),
             page.summary
         ),
-        false => page.summary,
+        (None, false) => page.summary,
     };
     web::Words {
         title: page.title,
@@ -119,7 +124,7 @@ pub(super) fn start(
         past: Arc::new(past::StorePast::new(config.store.path.clone())),
         zone: page_zone(config),
         causes: context.runbook("causes"),
-        tell: Arc::new(move |incident| tell(&context, incident)),
+        tell: Arc::new(move |incident, digest| tell(&context, incident, digest)),
         settings: config.shown.clone(),
         guard,
         public: config.web.public,

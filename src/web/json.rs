@@ -318,7 +318,7 @@ async fn past(Shared(site): Known, Query(given): Given) -> Response {
                 .last()
                 .filter(|_| incidents.len() >= usize::from(limit));
             said(&json!({
-                "incidents": incidents.iter().map(|one| told(one, &(site.faces.tell)(one))).collect::<Vec<_>>(),
+                "incidents": incidents.iter().map(|one| told(one, &(site.faces.tell)(one, None))).collect::<Vec<_>>(),
                 "next": next.map(|last| format!("{}.{}", last.fired_at.0, last.key)),
             }))
         }
@@ -361,7 +361,7 @@ async fn incident(Shared(site): Known, Path(key): Path<String>) -> Response {
         (Ok(messages), Ok(acts)) => (messages, acts),
         (Err(why), _) | (_, Err(why)) => return unread(&why),
     };
-    let words = (site.faces.tell)(&incident);
+    let words = site.with_page(|page| page.words(&incident));
     let mut value = told(&incident, &words);
     let more = json!({
         "summary": words.summary,

@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::core::alert::{AlertView, Incident};
+use crate::core::alert::{AlertView, Digest, Incident};
 use crate::core::boot::StageSpan;
 use crate::core::diagnosis::Diagnosis;
 use crate::core::event::{
@@ -386,4 +386,4 @@ pub struct Words {
 }
 
 /// Makes the words of an incident.
-pub type Tell = Arc<dyn Fn(&Incident) -> Words + Send + Sync>;
+pub type Tell = Arc<dyn Fn(&Incident, Option<&Digest>) -> Words + Send + Sync>;

@@ -50,8 +50,8 @@ pub(super) use text::{line as line_of, rfc3339};
 use super::Faces;
 use super::model::{BootFull, Cell, Live, Past, Unread, Words};
 use crate::clock;
-use crate::core::alert::Incident;
-use crate::core::desk::View;
+use crate::core::alert::{Digest, Incident};
+use crate::core::desk::{Standing, View};
 use crate::core::event::{Timestamp, UserKey, VmType};
 use crate::core::state::{Because, Look, Verdict, judge};
 
@@ -152,7 +152,7 @@ pub(super) struct Page<'a> {
     /// The boots that bootwatch makes, as `/api/v1/synthetic` shows them.
     pub(super) synthetic: &'a serde_json::Value,
     pub(super) verdict: Verdict,
-    pub(super) tell: &'a dyn Fn(&Incident) -> Words,
+    pub(super) tell: &'a dyn Fn(&Incident, Option<&Digest>) -> Words,
     /// Where the causes' runbooks are.
     pub(super) causes: Option<&'a str>,
     /// Operators may change something, if they have the token.
@@ -175,10 +175,22 @@ impl Page<'_> {
         }
     }
 
-    pub(super) fn incident(&self, key: &str) -> Option<&Incident> {
+    pub(super) fn standing(&self, key: &str) -> Option<&Standing> {
         let mut all = self.view.incidents.iter();
         all.find(|standing| standing.incident.key == key)
-            .map(|standing| &standing.incident)
+    }
+
+    pub(super) fn incident(&self, key: &str) -> Option<&Incident> {
+        self.standing(key).map(|standing| &standing.incident)
+    }
+
+    /// It in words; what stands for many, in those of all of them.
+    pub(super) fn words(&self, incident: &Incident) -> Words {
+        let standing = self.standing(&incident.key);
+        (self.tell)(
+            incident,
+            standing.and_then(|standing| standing.digest.as_ref()),
+        )
     }
 }
 
@@ -339,6 +351,7 @@ pub(super) fn verdict(live: &Live, view: &View, now: Timestamp) -> Verdict {
     let incidents: Vec<&Incident> = view
         .incidents
         .iter()
+        .filter(|standing| standing.digest.is_none())
         .map(|standing| &standing.incident)
         .filter(|incident| incident.is_firing())
         .collect();
@@ -370,7 +383,7 @@ pub(super) fn sentence(page: &Page<'_>) -> (String, Option<String>) {
             .incidents
             .iter()
             .find(|one| one.incident.is_firing());
-        let open = open.map(|standing| (page.tell)(&standing.incident).title);
+        let open = open.map(|standing| page.words(&standing.incident).title);
         open.map_or_else(
             || what.to_owned(),
             |title| format!("{what} What was last known: {title}."),
@@ -383,7 +396,7 @@ pub(super) fn sentence(page: &Page<'_>) -> (String, Option<String>) {
         ),
         Because::Incident(key) => match page.incident(key) {
             Some(incident) => {
-                let words = (page.tell)(incident);
+                let words = page.words(incident);
                 (
                     format!("{}.", capital(&words.title)),
                     Some(words.summary).filter(|text| !text.is_empty()),
@@ -425,7 +438,7 @@ fn first_step(page: &Page<'_>) -> Option<String> {
     let Because::Incident(key) = &page.verdict.because else {
         return None;
     };
-    (page.tell)(page.incident(key)?).first_step
+    page.words(page.incident(key)?).first_step
 }
 
 fn capital(text: &str) -> String {

@@ -65,8 +65,11 @@ pub(super) fn faces(
         past: Arc::new(NoPast),
         zone: TimeZone::UTC,
         causes: Some("https://wiki.example/causes".to_owned()),
-        tell: Arc::new(|incident| Words {
-            title: format!("the words of {}", incident.key),
+        tell: Arc::new(|incident, digest| Words {
+            title: match digest {
+                Some(digest) => format!("{} at once", digest.firing),
+                None => format!("the words of {}", incident.key),
+            },
             ..Words::default()
         }),
         settings: Vec::new(),

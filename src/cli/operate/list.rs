@@ -69,6 +69,14 @@ pub(super) fn incidents(answer: &Value, out: &mut dyn Write) -> std::io::Result<
         return writeln!(out, "No incident is open.");
     }
     for incident in all(answer, "incidents") {
+        let many = incident["digest"]["firing"].as_u64();
+        let (subject, cause) = match many {
+            None => (
+                word(incident, "subject"),
+                word(incident, "cause").replace('_', " "),
+            ),
+            Some(many) => ("many".to_owned(), format!("{many} were told at once")),
+        };
         writeln!(
             out,
             "{}  {} since {} (fired {}), {} on {}{}",
@@ -76,11 +84,13 @@ pub(super) fn incidents(answer: &Value, out: &mut dyn Write) -> std::io::Result<
             word(incident, "severity"),
             at(incident, "first_bad_at"),
             at(incident, "fired_at"),
-            word(incident, "subject"),
+            subject,
             word(incident, "host"),
-            after_colon(&word(incident, "cause").replace('_', " "))
+            after_colon(&cause)
         )?;
-        writeln!(out, "  rules: {}", words(incident, "rules", ", "))?;
+        if many.is_none() {
+            writeln!(out, "  rules: {}", words(incident, "rules", ", "))?;
+        }
         let diagnosis = &incident["diagnosis"];
         let first = &diagnosis["ranked"][0];
         if diagnosis["verdict"].is_string() && first["meaning"].is_string() {
@@ -248,6 +258,13 @@ mod tests {
              rules: BootFailureRate, BootBudgetBurn\n  why: the agent is not there (98 %)\n  \
              acknowledged by ada, 2025-10-18 18:30:00 UTC: rolling back\n  held back: silenced by 3\n"
         );
+        let digest = json!({ "incidents": [{
+            "id": "storm-05db", "host": "h", "subject": "cli", "cause": "tap_failed", "severity": "page",
+            "rules": ["BootFailureRate"], "digest": { "firing": 3, "resolved": 1 },
+            "first_bad_at": "2025-10-18T18:15:07Z", "fired_at": "2025-10-18T18:24:53Z", "told": true,
+        }]});
+        let said = told(incidents, &digest);
+        assert!(said.ends_with("many on h: 3 were told at once\n"), "{said}");
         assert_eq!(
             told(incidents, &json!({ "incidents": [] })),
             "No incident is open.\n"

@@ -26,6 +26,10 @@ pub(super) fn incidents(view: &View) -> Value {
             "fired_at": rfc3339(incident.fired_at),
             "diagnosis": incident.diagnosis.as_ref().map(diagnosis),
             "fix": incident.fix.as_ref().map(fix),
+            "digest": standing.digest.as_ref().map(|digest| json!({
+                "firing": digest.firing,
+                "resolved": digest.resolved,
+            })),
             "told": standing.is_told,
             "held": standing.held.as_ref().map(held),
             "acknowledged": taken.map(|taken| json!({

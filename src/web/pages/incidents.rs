@@ -61,7 +61,7 @@ fn listed(page: &Page<'_>, incidents: &[Incident]) -> Markup {
             ul.plain.list {
                 @for kept in incidents {
                     @let incident = page.incident(&kept.key).unwrap_or(kept);
-                    @let words = (page.tell)(incident);
+                    @let words = page.words(incident);
                     li {
                         (severity(incident)) " "
                         a.title href={ "/incidents/" (incident.key) } { (super::capital(&words.title)) }
@@ -113,7 +113,7 @@ pub(super) async fn one(
     match told {
         Ok(messages) => {
             let html = site.with_page(|page| {
-                let title = super::capital(&(page.tell)(&incident).title);
+                let title = super::capital(&page.words(&incident).title);
                 let body = body(page, &incident, &messages, &acts, &done);
                 layout::whole(page, &title, "/incidents", body)
             });
@@ -130,9 +130,10 @@ fn body(
     acts: &[ActLine],
     done: &operate::Done,
 ) -> Markup {
-    let words = (page.tell)(incident);
-    let mut standings = page.view.incidents.iter();
-    let standing = standings.find(|standing| standing.incident.key == incident.key);
+    let words = page.words(incident);
+    let standing = page.standing(&incident.key);
+    // It is about what its incidents' own pages tell.
+    let own = standing.is_none_or(|standing| standing.digest.is_none());
     html! {
         h1 { (super::capital(&words.title)) }
         (operate::notice(done))
@@ -164,9 +165,11 @@ fn body(
                     h2 id="h-time" { "Timeline" }
                     (timeline(page, incident, messages, acts))
                 }
-                section.card.w6 aria-labelledby="h-evidence" {
-                    h2 id="h-evidence" { "What it rests on" }
-                    (evidence(incident, &words))
+                @if own {
+                    section.card.w6 aria-labelledby="h-evidence" {
+                        h2 id="h-evidence" { "What it rests on" }
+                        (evidence(incident, &words))
+                    }
                 }
             }
             section.card aria-labelledby="h-told" {
@@ -174,7 +177,7 @@ fn body(
                 (told(page, messages))
             }
         }
-        @if incident.is_firing() { (operate::acknowledge(page, incident)) (operate::silence(page, Some(incident))) }
+        @if incident.is_firing() { (operate::acknowledge(page, incident)) (operate::silence(page, own.then_some(incident))) }
     }
 }
 

@@ -60,7 +60,7 @@ fn incidents(page: &Page<'_>) -> Markup {
 
 fn incident(page: &Page<'_>, standing: &Standing) -> Markup {
     let incident = &standing.incident;
-    let words = (page.tell)(incident);
+    let words = page.words(incident);
     html! {
         (super::incidents::severity(incident)) " "
         a.title href={ "/incidents/" (incident.key) } { (super::capital(&words.title)) }

@@ -2,6 +2,8 @@
 
 use super::super::model::{BootFull, BootLine, EndedBoot, KindNow};
 use super::*;
+use crate::core::alert::{Digest, Incident};
+use crate::core::desk::{Standing, View};
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 use crate::core::finding::FindingKind;
 use crate::core::inventory::Addresses;
@@ -256,6 +258,52 @@ async fn what_is_in_flight_is_told_whoever_tells_of_it() {
             "{said}: {card}"
         );
     }
+}
+
+/// A message that stands for many is no incident: its own are there, or over.
+#[tokio::test]
+async fn a_digest_is_shown_in_its_own_words_and_judges_nothing() {
+    let now = crate::clock::now();
+    let digest = Digest {
+        firing: 2,
+        resolved: 1,
+        ..Digest::default()
+    };
+    let view = View {
+        incidents: vec![Standing {
+            incident: Incident::test("controller-1", now, false).for_many("storm-1".to_owned()),
+            acknowledged: None,
+            held: None,
+            is_told: true,
+            digest: Some(digest),
+        }],
+        ..View::default()
+    };
+    let mut faces = faces(
+        two_lines(),
+        watch::channel(Readiness::ready()).1,
+        operators(None).0,
+    );
+    faces.operators.view = watch::channel(Arc::new(view)).1;
+    faces.live = watch::channel(Arc::new(Live {
+        at: Some(now),
+        last_boot: Some(now),
+        ..Live::default()
+    }))
+    .1;
+    let server = start_with(Limits::default(), faces).await;
+    let page = ask(&server, "GET", "/").await;
+    let (head, list) = page.split_once("id=\"h-incidents\"").unwrap();
+    assert!(head.contains("VMs boot as they should."), "{head}");
+    assert!(
+        list.contains("href=\"/incidents/storm-1\">2 at once</a>"),
+        "{list}"
+    );
+    let state = ask(&server, "GET", "/api/v1/state").await;
+    assert!(state.contains("\"state\":\"ok\""), "{state}");
+    let listed = ask(&server, "GET", "/api/v1/incidents").await;
+    let digest = "\"digest\":{\"firing\":2,\"resolved\":1}";
+    assert!(listed.contains(digest), "{listed}");
 }
 
 #[tokio::test]
