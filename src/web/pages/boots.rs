@@ -8,9 +8,10 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
-use super::super::model::{BootLine, Wanted};
+use super::super::model::{BootLine, MOST_FLYING, Wanted};
 use super::text::{self, seconds};
 use super::{Page, Site, outcome, page, unread};
+use crate::core::digits::grouped;
 use crate::core::event::{Failure, Origin, Outcome, Timestamp, VmType};
 
 /// Boots on one page.
@@ -160,7 +161,7 @@ pub(super) async fn list(
         Ok(wanted) => wanted,
         Err(problem) => {
             let html = site.whole("Boots", "/boots", |page| {
-                body(page, &asked, &[], false, Some(&problem))
+                body(page, &asked, &[], (0, false), Some(&problem))
             });
             return page(html, &headers);
         }
@@ -177,25 +178,38 @@ pub(super) async fn list(
     match found {
         Ok(boots) => {
             let html = site.whole("Boots", "/boots", |page| {
-                let mut shown: Vec<BootLine> = match flying || is_first && asked.is_plain() {
-                    true => {
-                        let flying = page.live.flying.iter().rev();
-                        flying.filter(|boot| asked.may_be(boot)).cloned().collect()
-                    }
-                    false => Vec::new(),
-                };
+                let lists_flying = flying || is_first && asked.is_plain();
+                let flying = page.live.flying.iter().rev().filter(|_| lists_flying);
+                let flying = flying.filter(|boot| asked.may_be(boot));
+                let mut shown: Vec<BootLine> = flying.cloned().collect();
+                let unlisted = unlisted(page, &asked, &shown);
                 let more = boots.len() >= usize::from(limit);
                 let ended = page.live.ended.iter().map(|boot| &boot.line);
                 shown.extend(match is_first && asked.is_plain() {
                     true => with_lately(boots, ended, more),
                     false => boots,
                 });
-                body(page, &asked, &shown, more, None)
+                body(page, &asked, &shown, (unlisted, more), None)
             });
             page(html, &headers)
         }
         Err(why) => unread(&site, "/boots", &why),
     }
+}
+
+/// Users' boots in flight that are asked for and of which there is no line, since there are too many: the newest.
+fn unlisted(page: &Page<'_>, asked: &Asked, listed: &[BootLine]) -> usize {
+    if page.live.flying.len() < MOST_FLYING || listed.is_empty() {
+        return 0;
+    }
+    let is_asked =
+        |vm_type: VmType| [String::new(), vm_type.as_str().to_owned()].contains(&asked.vm_type);
+    let kinds = page.live.kinds.iter();
+    let kinds =
+        kinds.filter(|kind| is_asked(kind.vm_type) && asked.origin != Origin::Synthetic.as_str());
+    let all: usize = kinds.map(|kind| kind.in_flight).sum();
+    let users = listed.iter().filter(|boot| boot.origin == Origin::User);
+    all.saturating_sub(users.count())
 }
 
 /// The store's boots, and among them those that ended so lately that it does not have them yet. `more`: the store has more
@@ -242,7 +256,7 @@ fn body(
     page: &Page<'_>,
     asked: &Asked,
     boots: &[BootLine],
-    more: bool,
+    (unlisted, more): (usize, bool),
     problem: Option<&str>,
 ) -> Markup {
     html! {
@@ -250,6 +264,7 @@ fn body(
         (filter(asked))
         @if let Some(problem) = problem { p.notice.bad role="alert" { (problem) } }
         section.card id="boots" aria-label="Boots, newest first" data-live {
+            @if unlisted > 0 { p.small.soft { "and " (grouped(unlisted as u64)) " more in flight, which began later" } }
             @if boots.is_empty() { p.soft { "No boot fits." } } @else { (table(page, boots)) }
             @if more && let Some(last) = boots.last() {
                 @let next = Asked { cursor: cursor_behind(last), ..asked.clone() };

@@ -1,6 +1,6 @@
 //! The pages in bytes: tags, events, forms, and what is answered where nothing is known.
 
-use super::super::model::{BootFull, BootLine, EndedBoot, KindNow};
+use super::super::model::{BootFull, BootLine, EndedBoot, KindNow, MOST_FLYING};
 use super::*;
 use crate::core::alert::{Digest, Incident};
 use crate::core::desk::{Standing, View};
@@ -304,6 +304,53 @@ async fn a_digest_is_shown_in_its_own_words_and_judges_nothing() {
     let listed = ask(&server, "GET", "/api/v1/incidents").await;
     let digest = "\"digest\":{\"firing\":2,\"resolved\":1}";
     assert!(listed.contains(digest), "{listed}");
+}
+
+/// Of very many in flight not all have a line, and the list says so.
+#[tokio::test]
+async fn the_list_of_boots_says_how_many_in_flight_it_leaves_out() {
+    let now = crate::clock::now();
+    let of = |vm_type, in_flight| KindNow {
+        vm_type,
+        in_flight,
+        overdue: 0,
+        budget: Count::default(),
+        tolerated: 0.05,
+    };
+    let live = |listed: usize| Live {
+        at: Some(now),
+        kinds: vec![of(VmType::Browser, 4_990), of(VmType::Cli, 10)],
+        flying: vec![begun(now); listed],
+        ..Live::default()
+    };
+    let more = "and 4,940 more in flight, which began later";
+    for (path, listed, said) in [
+        (
+            "/boots?outcome=in_progress",
+            MOST_FLYING,
+            "and 4,950 more in flight",
+        ),
+        (
+            "/boots?outcome=in_progress&vm_type=browser",
+            MOST_FLYING,
+            more,
+        ),
+        (
+            "/boots?outcome=in_progress&origin=synthetic",
+            MOST_FLYING,
+            "No boot fits.",
+        ),
+        ("/boots?outcome=in_progress", MOST_FLYING - 1, "in progress"),
+    ] {
+        let page = page_of(live(listed), path).await;
+        assert!(page.contains(said), "{path}: {page}");
+        let leaves_out = page.contains("more in flight");
+        assert_eq!(
+            leaves_out,
+            said.contains("more in flight"),
+            "{path}: {page}"
+        );
+    }
 }
 
 #[tokio::test]
