@@ -123,8 +123,13 @@ impl Way {
                 let mut traces = TraceServiceClient::new(channel.clone());
                 let mut metrics = MetricsServiceClient::new(channel);
                 if self.packed {
-                    traces = traces.send_compressed(CompressionEncoding::Gzip);
-                    metrics = metrics.send_compressed(CompressionEncoding::Gzip);
+                    // Collectors answer packed as they were asked, whether or not one says that one can read that.
+                    traces = traces
+                        .send_compressed(CompressionEncoding::Gzip)
+                        .accept_compressed(CompressionEncoding::Gzip);
+                    metrics = metrics
+                        .send_compressed(CompressionEncoding::Gzip)
+                        .accept_compressed(CompressionEncoding::Gzip);
                 }
                 Connected::Grpc(Box::new(Grpc {
                     traces,

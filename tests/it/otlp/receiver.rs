@@ -28,6 +28,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use tonic::codec::CompressionEncoding;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Status};
@@ -202,6 +203,17 @@ async fn http_metrics(
     protobuf(&ExportMetricsServiceResponse::default())
 }
 
+/// As servers in Go answer: packed where the request was, whether or not the client says that it reads that.
+#[expect(clippy::result_large_err, reason = "as an interceptor is declared")]
+fn packed_as_asked(mut request: Request<()>) -> Result<Request<()>, Status> {
+    let packed = request.metadata().get("grpc-encoding").cloned();
+    if let Some(packed) = packed {
+        let headers = request.metadata_mut();
+        headers.insert("grpc-accept-encoding", packed);
+    }
+    Ok(request)
+}
+
 fn identity(keys: &Path) -> Identity {
     let file = |name: &str| std::fs::read(keys.join(name)).unwrap();
     Identity::from_pem(file("server.pem"), file("server.key"))
@@ -266,14 +278,18 @@ impl Receiver {
                     server = server.tls_config(tls).unwrap();
                 }
                 let server = server
-                    .add_service(
+                    .add_service(InterceptedService::new(
                         TraceServiceServer::new(service.clone())
-                            .accept_compressed(CompressionEncoding::Gzip),
-                    )
-                    .add_service(
+                            .accept_compressed(CompressionEncoding::Gzip)
+                            .send_compressed(CompressionEncoding::Gzip),
+                        packed_as_asked,
+                    ))
+                    .add_service(InterceptedService::new(
                         MetricsServiceServer::new(service)
-                            .accept_compressed(CompressionEncoding::Gzip),
-                    );
+                            .accept_compressed(CompressionEncoding::Gzip)
+                            .send_compressed(CompressionEncoding::Gzip),
+                        packed_as_asked,
+                    ));
                 runtime
                     .handle()
                     .spawn(server.serve_with_incoming(TcpIncoming::from(listener)));

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use super::receiver::{Protocol, Receiver};
-use crate::sidecar::{DEADLINE, Pager, Sidecar, log};
+use crate::sidecar::{DEADLINE, Pager, Sidecar, eventually, log};
 
 /// What the log's stamps, which tell whole seconds, may hide.
 const SECOND: i64 = 1_000;
@@ -276,6 +276,13 @@ fn requests_are_packed_where_that_is_asked_for() {
             assert_eq!(told.packed.as_deref(), packed, "{protocol:?}");
             assert!(!told.message.resource_spans.is_empty());
             assert!(!receiver.metrics().resource_metrics.is_empty());
+            eventually("what was taken is counted as taken", || {
+                let counted = |signal: &str| {
+                    let labels = format!("result=\"exported\",signal=\"{signal}\"");
+                    sidecar.metric("bootwatch_otlp_items_total", &labels)
+                };
+                counted("traces") > 0.0 && counted("metrics") > 0.0
+            });
             sidecar.stop().unwrap();
         }
     }
