@@ -217,11 +217,13 @@ impl Exporter {
         };
         let mut course = Course::new(Signal::Metrics);
         let mut due = clock::monotonic() + interval.min(FIRST);
+        let mut left_alone = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => if left_alone { return },
             }
+            left_alone = false;
             // A clock that was stopped for long makes up for nothing.
             due = clock::monotonic() + interval;
             loop {
@@ -230,8 +232,11 @@ impl Exporter {
                 let wait = course.heard(&answer);
                 match (&answer, wait) {
                     (Answer::Later { after, .. }, Some(wait)) => {
-                        if last || clock::monotonic() + wait >= due {
+                        let now = clock::monotonic();
+                        if last || now + wait >= due {
                             self.sent(Signal::Metrics, Sent::Dropped, 1);
+                            due = not_before(due, now, *after);
+                            left_alone = after.is_some();
                             break;
                         }
                         pause(wait, stop).await;
@@ -294,6 +299,11 @@ impl Exporter {
     }
 }
 
+/// Who asked to be left alone for longer is not sent a newer snapshot before that.
+fn not_before(due: Instant, now: Instant, after: Option<Duration>) -> Instant {
+    after.map_or(due, |after| due.max(now + after))
+}
+
 /// Waits so long, or until the end.
 async fn pause(wait: Duration, stop: &CancellationToken) {
     tokio::select! {
@@ -330,6 +340,16 @@ mod tests {
             let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
             String::from_utf8(all).unwrap()
         }
+    }
+
+    #[test]
+    fn a_newer_snapshot_waits_as_long_as_the_collector_asked_to_be_left_alone() {
+        let now = clock::monotonic();
+        let seconds = Duration::from_secs;
+        let due = now + seconds(5);
+        assert_eq!(not_before(due, now, Some(seconds(7))), now + seconds(7));
+        assert_eq!(not_before(due, now, Some(seconds(3))), due);
+        assert_eq!(not_before(due, now, None), due, "it said nothing");
     }
 
     #[test]
