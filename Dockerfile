@@ -11,6 +11,8 @@ RUN cargo build --release --locked --bin bootwatch
 FROM debian:bookworm-20251103-slim
 RUN useradd --system --uid 10644 --home-dir /var/lib/bootwatch --create-home --shell /usr/sbin/nologin bootwatch
 COPY --from=build /src/target/release/bootwatch /usr/local/bin/bootwatch
+# The slim image has none, and every https of a channel, of OTLP and of a database asks for them.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER bootwatch
 VOLUME /var/lib/bootwatch
 EXPOSE 9644

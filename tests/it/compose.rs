@@ -82,6 +82,11 @@ fn ports_are_on_loopback_and_images_are_pinned() {
     }
     let dockerfile = tree::read("Dockerfile");
     assert!(dockerfile.contains("\nUSER bootwatch\n"), "it runs as root");
+    let (_, runs) = dockerfile.rsplit_once("\nFROM ").unwrap();
+    assert!(
+        runs.contains("/etc/ssl/certs/ca-certificates.crt\n"),
+        "it trusts nobody: no channel behind https can be made"
+    );
     for from in dockerfile.lines().filter(|line| line.starts_with("FROM ")) {
         assert!(
             from.split([' ', ':'])
