@@ -206,15 +206,18 @@ fn answers(boot: &Record<'_>, signs: &mut Signs) {
     }
 }
 
-/// What is missing on a console says something only where all of it was read.
+/// What is missing on a console says something only where all of it was read, and where the guest came to it: one that was
+/// given up on its way to the prompt has not come to the agent's unit yet.
 fn console(boot: &Record<'_>, signs: &mut Signs) {
     let Some(evidence) = boot.console else {
         return;
     };
+    let arrived = evidence.has(GuestMark::LoginPrompt) || evidence.has(GuestMark::MultiUserTarget);
     for (mark, sign) in MARKS {
+        let come_to = arrived || *mark != GuestMark::AgentUnitStarted;
         if evidence.has(*mark) {
             signs.set(*sign, true);
-        } else if evidence.lacks(*mark) && !signs.has(*sign) {
+        } else if evidence.lacks(*mark) && come_to && !signs.has(*sign) {
             signs.set(*sign, false);
         }
     }
@@ -305,6 +308,7 @@ fn injection(boot: &Record<'_>, signs: &mut Signs) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::console::{ConsoleSource, Seen};
     use crate::core::event::{Provenance, Timestamp};
 
     fn failed(failure: Failure, error: &str) -> Boot {
@@ -351,6 +355,30 @@ mod tests {
         // The log's zone is another than was thought.
         assert_eq!(signs(None, Some(7_200_000 + 800)), (None, None));
         assert_eq!(signs(None, Some(7_260_000)), (None, Some(true)));
+    }
+
+    #[test]
+    fn a_unit_that_never_starts_is_missed_only_on_a_console_that_came_to_the_prompt() {
+        let started = |marks: &[GuestMark]| {
+            let mut console = ConsoleEvidence::new(ConsoleSource::Live);
+            console.whole = true;
+            for mark in marks {
+                console.take(Seen {
+                    mark: *mark,
+                    at: Timestamp(0),
+                    uptime_ms: None,
+                });
+            }
+            let mut boot = failed(Failure::AgentRefused, "");
+            boot.console = Some(Box::new(console));
+            of_boot(&boot).of(Sign::UnitStarted)
+        };
+        let slow = [GuestMark::KernelStarted, GuestMark::IpConfigComplete];
+        assert_eq!(started(&slow), None);
+        for end in [GuestMark::LoginPrompt, GuestMark::MultiUserTarget] {
+            assert_eq!(started(&[slow[0], end]), Some(false), "{end:?}");
+        }
+        assert_eq!(started(&[slow[0], GuestMark::AgentUnitStarted]), Some(true));
     }
 
     #[test]
