@@ -112,7 +112,7 @@ fn held(desk: &mut Desk<'_>, condition: &Condition<'_>) -> Option<bool> {
     Some(is != condition.is_negated)
 }
 
-fn is_volatile(path: &str) -> bool {
+pub(super) fn is_volatile(path: &str) -> bool {
     VOLATILE.iter().any(|folder| {
         let within = path.strip_prefix(folder);
         within.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,5 +1,6 @@
 //! What the unit's start depends on: its folder, its environment, other units.
 
+use super::conditions::is_volatile;
 use super::facts::{Desk, Seen};
 use super::online::{ONLINE, nobody_waits};
 use super::start::{agent_of, script_at};
@@ -8,6 +9,16 @@ use super::unit::{SPECIFIER, Unit};
 use super::units::is_unit;
 use super::{Check, Finding, Verdict};
 
+/// Folders that a unit has made at its start, and where.
+const MADE: &[(&str, &str)] = &[
+    ("RuntimeDirectory", "/run"),
+    ("StateDirectory", "/var/lib"),
+    ("CacheDirectory", "/var/cache"),
+    ("LogsDirectory", "/var/log"),
+    ("ConfigurationDirectory", "/etc"),
+];
+const WHILE_IT_RUNS: &str =
+    "made only while the guest runs: the image alone does not tell whether it is";
 /// What a supervisor's script reads by itself.
 const ENVIRONMENT: &str = "/etc/environment";
 /// A line that takes only some of the file's lines is not killed by the others.
@@ -31,6 +42,13 @@ pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
     match desk.stat(folder) {
         Seen::Folder(_) => says(CHECK, Verdict::Pass, folder, "there"),
         Seen::Unreadable(_) => cannot_read(CHECK, folder),
+        _ if is_made(&agent.unit, folder) => says(
+            CHECK,
+            Verdict::Pass,
+            folder,
+            "the unit's own start makes it",
+        ),
+        _ if is_volatile(folder) => says(CHECK, Verdict::Unknown, folder, WHILE_IT_RUNS),
         _ => {
             let reason = format!(
                 "not a folder, and {} begins in it: its start fails",
@@ -39,6 +57,24 @@ pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
             says(CHECK, Verdict::Fail, folder, reason)
         }
     }
+}
+
+/// systemd makes such folders before it enters one.
+fn is_made(unit: &Unit, folder: &str) -> bool {
+    MADE.iter().any(|(key, base)| {
+        let within = folder.strip_prefix(base);
+        let within = within.and_then(|rest| rest.strip_prefix('/'));
+        within.is_some_and(|wanted| {
+            let named = unit.all("Service", key);
+            let mut named = named.into_iter().flat_map(str::split_ascii_whitespace);
+            named.any(|name| {
+                // A colon leads to another name of it.
+                let name = name.split(':').next().unwrap_or_default();
+                let rest = name.strip_prefix(wanted.trim_end_matches('/'));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        })
+    })
 }
 
 pub(super) fn ordering(desk: &mut Desk<'_>) -> Vec<Finding> {
@@ -131,6 +167,9 @@ pub(super) fn environment(desk: &mut Desk<'_>) -> Vec<Finding> {
                 findings.extend(cannot_read(CHECK, path));
             }
             _ if named.starts_with('-') => {}
+            _ if is_volatile(path) => {
+                findings.extend(says(CHECK, Verdict::Unknown, path, WHILE_IT_RUNS));
+            }
             _ => {
                 let reason = format!("not there, and {} needs it: its start fails", agent.path);
                 findings.extend(says(CHECK, Verdict::Fail, path, reason));

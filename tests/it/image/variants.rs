@@ -365,6 +365,43 @@ fn units_that_do_not_want_the_port_are_no_rivals() {
 }
 
 #[test]
+fn what_is_made_at_the_start_or_while_the_guest_runs_is_not_missed() {
+    let settled = |from: &str, to: &str, check: Check| {
+        let tree = Tree::healthy();
+        tree.write(UNIT, &UNIT_TEXT.replace(from, to));
+        of(&tree.audit(), check).verdict
+    };
+    let folder = |lines: &str| {
+        let from = "WorkingDirectory=/opt/vm-browser-agent";
+        settled(from, lines, Check::WorkingDirectory)
+    };
+    for (lines, verdict) in [
+        (
+            "WorkingDirectory=/var/lib/agent\nStateDirectory=agent",
+            Verdict::Pass,
+        ),
+        (
+            "WorkingDirectory=/run/vm\nRuntimeDirectory=other vm/agent:vm",
+            Verdict::Pass,
+        ),
+        (
+            "WorkingDirectory=/var/lib/agent\nCacheDirectory=agent",
+            Verdict::Fail,
+        ),
+        (
+            "WorkingDirectory=/var/lib/agent/deep\nStateDirectory=agent",
+            Verdict::Fail,
+        ),
+        ("WorkingDirectory=/run/agent", Verdict::Unknown),
+    ] {
+        assert_eq!(folder(lines), verdict, "{lines}");
+    }
+    let file = |line: &str| settled("EnvironmentFile=/etc/environment", line, Check::Environment);
+    assert_eq!(file("EnvironmentFile=/run/agent/env"), Verdict::Unknown);
+    assert_eq!(file("EnvironmentFile=/etc/agent/env"), Verdict::Fail);
+}
+
+#[test]
 fn an_optional_or_absent_environment_is_accepted() {
     for line in [
         "EnvironmentFile=-/etc/environment",
