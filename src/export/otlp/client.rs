@@ -195,7 +195,8 @@ fn grpc(
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(settings.timeout);
     if encrypted {
-        let mut tls = ClientTlsConfig::new().with_native_roots();
+        let mut tls = ClientTlsConfig::new();
+        let has_ca = ca.is_some();
         if let Some((path, pem)) = ca {
             certificates(path, &pem)?;
             tls = tls.ca_certificate(Certificate::from_pem(pem));
@@ -204,7 +205,13 @@ fn grpc(
             // Certificates and key are told apart by their PEM labels.
             tls = tls.identity(Identity::from_pem(&pem, &pem));
         }
-        endpoint = endpoint.tls_config(tls).map_err(|error| unusable(&error))?;
+        let beside = endpoint.clone().tls_config(tls.clone().with_native_roots());
+        endpoint = match beside {
+            // A machine without authorities of its own, as a bare container is.
+            Err(_) if has_ca => endpoint.tls_config(tls),
+            beside => beside,
+        }
+        .map_err(|error| unusable(&error))?;
     }
     Ok(Kind::Grpc {
         endpoint: Box::new(endpoint),

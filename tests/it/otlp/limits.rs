@@ -19,19 +19,29 @@ fn black_hole() -> (TcpListener, SocketAddr) {
 }
 
 /// The program itself, whose memory is nobody else's.
-struct Program {
+pub(super) struct Program {
     child: Child,
     address: SocketAddr,
 }
 
 impl Program {
     fn start(folder: &Path, log: &Path, otlp: SocketAddr) -> Program {
+        let otlp = format!("endpoint = \"http://{otlp}\"\ntimeout = \"500ms\"\n");
+        Program::told(folder, log, &otlp, &[])
+    }
+
+    pub(super) fn told(
+        folder: &Path,
+        log: &Path,
+        otlp: &str,
+        environment: &[(&str, &str)],
+    ) -> Program {
         // Ready is only who has found it.
         std::fs::File::create(log).unwrap();
         let config = folder.join("bootwatch.toml");
         let text = format!(
             "[host]\nname = \"host-1\"\n[log]\nfile = {log:?}\ntimezone = \"UTC\"\n[web]\nlisten = \"127.0.0.1:0\"\n\
-             [store]\npath = {:?}\n[otlp]\nendpoint = \"http://{otlp}\"\ntimeout = \"500ms\"\ninterval = \"1s\"\n",
+             [store]\npath = {:?}\n[otlp]\ninterval = \"1s\"\n{otlp}",
             folder.join("bootwatch.db")
         );
         std::fs::write(&config, text).unwrap();
@@ -39,6 +49,7 @@ impl Program {
             .args(["run", "--config"])
             .arg(&config)
             .env("BOOTWATCH_LOG", "error")
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use bootwatch::app::Start;
 
+use super::limits::Program;
 use super::receiver::Receiver;
 use super::traces::play;
 use crate::sidecar::{Pager, Sidecar, eventually, log};
@@ -102,4 +103,19 @@ fn a_collector_that_asks_who_we_are_is_shown_the_client_certificate() {
     play(&log, 3, &["healthy"], 1);
     assert!(receiver.traces().taken);
     sidecar.stop().unwrap();
+}
+
+#[test]
+fn an_authority_of_ones_own_is_enough_where_the_machine_has_none() {
+    let (folder, log) = log();
+    make_keys(folder.path());
+    let receiver = Receiver::encrypted(folder.path());
+    let otlp = format!(
+        "endpoint = \"https://{}\"\nca_file = {:?}\n",
+        receiver.address,
+        folder.path().join("server.pem")
+    );
+    let none = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name, "/nonexistent"));
+    let _program = Program::told(folder.path(), &log, &otlp, &none);
+    assert!(!receiver.metrics().resource_metrics.is_empty());
 }
