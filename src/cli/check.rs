@@ -10,12 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::{Status, past};
-use crate::config::{self, Channel, Config, Database, Log, LogSource, Surroundings, Zone};
+use crate::config::{
+    self, Channel, Config, Database, Log, LogSource, Notifier, Otlp, Surroundings, Zone,
+};
 use crate::controller::framing;
 use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::image::overall;
+use crate::export::otlp;
 use crate::image::{Places, audit};
+use crate::notify;
 use crate::probe::{self, Footing, Prober};
 use crate::source::database::{DatabaseOptions, Examination, examine};
 use crate::source::tail;
@@ -125,7 +131,7 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         .map(|notifier| {
             (
                 format!("notify.{}", notifier.name),
-                try_receiver(&notifier.channel),
+                try_notifier(notifier, config),
             )
         })
         .collect();
@@ -135,8 +141,7 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         trials.push(("heartbeat", try_place(&host, port)));
     }
     if let Some(otlp) = &config.otlp {
-        let (host, port) = otlp.endpoint.place();
-        trials.push(("otlp", try_place(&host, port)));
+        trials.push(("otlp", try_otlp(otlp)));
     }
     trials.extend(
         receivers
@@ -344,6 +349,24 @@ fn judge(found: &Examination) -> Result<String, String> {
         ));
     }
     Ok(said)
+}
+
+/// Made as at a start, which ends where it cannot be: at a certificate that is none, or a machine that trusts nobody.
+fn try_notifier(notifier: &Notifier, config: &Config) -> Result<String, String> {
+    let context = notify::Context::new(TimeZone::UTC, &config.links);
+    if let Err(error) = notify::open(notifier, context) {
+        let said = format!("{:#}", anyhow::Error::new(error));
+        let own = format!("notify.{}: ", notifier.name);
+        return Err(said.strip_prefix(&own).unwrap_or(&said).to_owned());
+    }
+    try_receiver(&notifier.channel)
+}
+
+fn try_otlp(settings: &Otlp) -> Result<String, String> {
+    notify::install_tls();
+    otlp::usable(settings).map_err(|error| error.to_string())?;
+    let (host, port) = settings.endpoint.place();
+    try_place(&host, port)
 }
 
 fn try_receiver(channel: &Channel) -> Result<String, String> {

@@ -30,6 +30,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Otlp;
 use crate::core::boot::Boot;
 use crate::core::event::{Timestamp, words};
 use crate::core::image::Generation;
@@ -61,6 +62,15 @@ words! {
         /// It waited until there was no room, no time, or a newer one.
         Dropped = "dropped",
     }
+}
+
+/// Whether what the configuration names can be used, as a start finds it; nothing is connected. The process's cryptography
+/// must be there.
+///
+/// # Errors
+/// It cannot.
+pub fn usable(settings: &Otlp) -> Result<(), Unusable> {
+    client::Way::open(settings).map(drop)
 }
 
 /// Boots on their way to be sent, and what must be known to make traces of them.

@@ -587,6 +587,37 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
 }
 
 #[test]
+fn check_live_says_what_a_start_would_end_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let file = |name: &str| directory.path().join(name);
+    let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = receiver.local_addr().unwrap();
+    fs::write(file("x.log"), "").unwrap();
+    fs::write(file("none.pem"), "no certificate").unwrap();
+    let text = format!(
+        "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n\
+         [notify.mail]\ntype = \"email\"\nserver = \"127.0.0.1\"\nport = {}\nfrom = \"a@example.org\"\n\
+         to = [\"b@example.org\"]\nca_file = {:?}\n[otlp]\nendpoint = \"https://{there}\"\nca_file = {:?}\n",
+        file("x.log"),
+        file("x.db"),
+        there.port(),
+        file("none.pem"),
+        file("none.pem")
+    );
+    fs::write(&path, text).unwrap();
+    let (status, said) = checked_live(&path);
+    assert_eq!(status, 1, "{said}");
+    let counted = "\ntried: 2 of 5 do not work: otlp, notify.mail\n";
+    assert!(said.ends_with(counted), "{said}");
+    assert!(
+        said.contains("otlp: does not work: ") && said.contains("; correct otlp.ca_file"),
+        "{said}"
+    );
+    assert!(!said.contains("does not work: notify."), "{said}");
+}
+
+#[test]
 fn check_live_says_when_the_log_is_in_another_zone_than_the_one_that_is_set() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bootwatch.toml");
