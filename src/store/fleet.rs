@@ -266,10 +266,12 @@ fn remote_options(url: &Secret) -> Result<PgConnectOptions, FleetError> {
         (false, false) => options.ssl_mode(PgSslMode::VerifyFull),
         _ => options,
     };
-    // A pooler that gives each transaction another connection knows no prepared statements.
+    // A pooler may give each transaction another server, and refuses settings that it does not know. So all is asked
+    // within transactions, and by statements without a name, which without a cache would pile up at the server, too.
     Ok(options
         .application_name("bootwatch")
         .statement_cache_capacity(0)
+        .extra_float_digits(None)
         .disable_statement_logging())
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -298,6 +298,36 @@ impl Database {
         run(&mut self.connect().await, sql).await;
     }
 
+    /// A pooler before this database that gives each transaction one of so many servers.
+    pub(crate) fn pooler(&self, servers: u32) -> Pooler {
+        let (cluster, name, port) = (&self.cluster, &self.name, free_port());
+        let users = cluster.write(
+            &format!("{name}.users"),
+            &format!("\"{SUPERUSER}\" \"{PASSWORD}\"\n"),
+        );
+        let settings = cluster.write(
+            &format!("{name}.ini"),
+            &format!(
+                "[databases]\n{name} = host=127.0.0.1 port={} dbname={name}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+                 listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {}\npool_mode = transaction\n\
+                 default_pool_size = {servers}\n",
+                cluster.port,
+                users.display(),
+            ),
+        );
+        let process = cluster
+            .command(found("pgbouncer"))
+            .arg("--quiet")
+            .arg(settings)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("pgbouncer is not installed: apt-get install pgbouncer");
+        Pooler {
+            process,
+            url: format!("postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{port}/{name}"),
+        }
+    }
+
     /// Gives a script to psql, which also takes `COPY ... FROM stdin`; what fails is passed over.
     pub(crate) fn restore(&self, file: &str) {
         let script = self
@@ -335,6 +365,27 @@ impl Database {
                  timeout_at = timeout_at + age FROM age;",
         )
         .await;
+    }
+}
+
+/// A pgbouncer that ends with its test.
+pub(crate) struct Pooler {
+    process: Child,
+    url: String,
+}
+
+impl Pooler {
+    /// Of the superuser.
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.process.kill());
+        drop(self.process.wait());
     }
 }
 

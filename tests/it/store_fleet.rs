@@ -7,7 +7,8 @@ use std::time::Duration;
 use bootwatch::config::Secret;
 use bootwatch::core::event::Timestamp;
 use bootwatch::store::{Batch, Fleet, FleetError, FleetFigures, FleetHistory, StateChange, Store};
-use sqlx::Connection as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +139,64 @@ async fn many_sidecars_share_one_history_and_begin_it_at_once() {
         done.unwrap();
     }
     assert_eq!(count(&database, "boots").await, 40);
+}
+
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_may_stand_between_and_nothing_is_left_at_its_servers() {
+    let database = shared().database().await;
+    let pooler = database.pooler(1);
+    let mut sidecars = Vec::new();
+    for number in 0..3 {
+        let host = format!("host-{number}");
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(folder.path()).await.store;
+        let batch = Batch {
+            boots: (0..10).map(|number| boot(&host, number)).collect(),
+            ..Batch::default()
+        };
+        store.commit(&batch).await.unwrap();
+        let fleet = fleet(&pooler.url(), folder.path(), &host);
+        sidecars.push((fleet, store, folder));
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    for (fleet, ..) in &mut sidecars {
+        // It takes connections a moment after its start.
+        while let Err(error) = fleet.step().await {
+            let starts = matches!(error, FleetError::Connect { .. });
+            assert!(
+                starts && tokio::time::Instant::now() < deadline,
+                "{error:?}"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+    for (fleet, ..) in &mut sidecars {
+        copy_all(fleet).await;
+        assert_eq!(fleet.figures().copied, 10);
+    }
+    let mut history = FleetHistory::open(&Secret::new(pooler.url()))
+        .await
+        .unwrap();
+    let boots = history
+        .tally(Timestamp(0)..Timestamp(i64::MAX / 1_000))
+        .await
+        .unwrap();
+    assert!(!boots.is_empty());
+    history.close().await;
+
+    // The one server that all of them had.
+    let plain: PgConnectOptions = pooler.url().parse().unwrap();
+    let mut session = plain.extra_float_digits(None).connect().await.unwrap();
+    let left: (i64, String) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM pg_prepared_statements WHERE name <> ''),
+             current_setting('default_transaction_read_only')",
+    )
+    .persistent(false)
+    .fetch_one(&mut session)
+    .await
+    .unwrap();
+    assert_eq!(left, (0, "off".to_owned()));
+    assert_eq!(count(&database, "boots").await, 30);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
@@ -90,14 +91,27 @@ impl Asides {
             if rows == *copied {
                 continue;
             }
-            sqlx::query(aside.write)
-                .bind(host)
-                .bind(&rows)
-                .execute(&mut *remote)
+            write(remote, aside, host, &rows)
                 .await
                 .map_err(FleetError::Copy)?;
             *copied = rows;
         }
         Ok(())
     }
+}
+
+async fn write(
+    remote: &mut PgConnection,
+    aside: &Aside,
+    host: &str,
+    rows: &str,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = remote.begin().await?;
+    sqlx::query(aside.write)
+        .persistent(false)
+        .bind(host)
+        .bind(rows)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
 }

@@ -42,10 +42,10 @@ fn within(column: &str, range: &Range<Timestamp>) -> String {
 const MAINTAINED: &str = "(host, boot_id) IN
     (SELECT host, boot_id FROM bootwatch.boots WHERE detail ->> 'maintenance' = 'true')";
 
-/// A connection that can change nothing.
+/// A connection that can change nothing: within one transaction, of one moment, until it is closed.
 pub(super) async fn connect(url: &Secret) -> Result<PgConnection, FleetError> {
     let mut raw = remote::connect(&remote_options(url)?).await?;
-    sqlx::query("SET default_transaction_read_only = on")
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .execute(&mut raw)
         .await
         .map_err(FleetError::Read)?;
@@ -73,6 +73,7 @@ impl FleetHistory {
         let any: bool = sqlx::query_scalar(AssertSqlSafe(format!(
             "SELECT EXISTS (SELECT FROM bootwatch.boots WHERE detail ->> 'maintenance' = 'true' AND {within})"
         )))
+        .persistent(false)
         .fetch_one(&mut self.raw)
         .await
         .map_err(FleetError::Read)?;
@@ -129,6 +130,7 @@ impl FleetHistory {
              GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             within("started_at", &range)
         )))
+        .persistent(false)
         .fetch_all(&mut self.raw)
         .await
         .map_err(FleetError::Read)?;
@@ -149,6 +151,7 @@ impl FleetHistory {
              WHERE {} ORDER BY fired_at, incidents.host, key",
             within("fired_at", &range)
         )))
+        .persistent(false)
         .fetch_all(&mut self.raw)
         .await
         .map_err(FleetError::Read)?;
@@ -174,6 +177,7 @@ impl FleetHistory {
             "SELECT word, count(*) FROM bootwatch.runs WHERE {} GROUP BY word",
             within("started_at", &range)
         )))
+        .persistent(false)
         .fetch_all(&mut self.raw)
         .await
         .map_err(FleetError::Read)?;
@@ -196,6 +200,7 @@ impl FleetHistory {
              SELECT DISTINCT host, NULL::bigint, NULL::bigint FROM bootwatch.boots WHERE {}",
             within("started_at", &range)
         )))
+        .persistent(false)
         .fetch_all(&mut self.raw)
         .await
         .map_err(FleetError::Read)?;
@@ -221,6 +226,7 @@ impl FleetHistory {
              FROM bootwatch.sight
              WHERE kind = $1 AND until > to_timestamp({from} / 1000.0) AND since < to_timestamp({to} / 1000.0)"
         )))
+        .persistent(false)
         .bind(kind)
         .fetch_all(&mut self.raw)
         .await

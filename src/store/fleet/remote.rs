@@ -37,14 +37,10 @@ pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
 
 /// Creates the tables where there are none, and refuses others than it knows.
 pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
-    let known: bool = sqlx::query_scalar(EXISTS)
-        .fetch_one(&mut *remote)
-        .await
-        .map_err(FleetError::Copy)?;
-    if !known {
+    if !exists(remote).await.map_err(FleetError::Copy)? {
         create(remote).await.map_err(FleetError::Create)?;
     }
-    let found = version(remote).await.map_err(FleetError::Copy)?;
+    let found = committed_version(remote).await.map_err(FleetError::Copy)?;
     let found = match found {
         1..VERSION => upgrade(remote).await.map_err(FleetError::Create)?,
         found => found,
@@ -55,8 +51,27 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
     Ok(())
 }
 
+async fn exists(remote: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let mut transaction = remote.begin().await?;
+    let known = sqlx::query_scalar(EXISTS)
+        .persistent(false)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(known)
+}
+
+async fn committed_version(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let mut transaction = remote.begin().await?;
+    let found = version(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(found)
+}
+
+/// Within the caller's transaction.
 pub(super) async fn version(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("SELECT version FROM bootwatch.version")
+        .persistent(false)
         .fetch_one(remote)
         .await
 }
@@ -65,6 +80,7 @@ pub(super) async fn version(remote: &mut PgConnection) -> Result<i32, sqlx::Erro
 async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let mut transaction = remote.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .persistent(false)
         .bind(LOCK)
         .execute(&mut *transaction)
         .await?;
@@ -81,10 +97,12 @@ async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
 async fn create(remote: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut transaction = remote.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .persistent(false)
         .bind(LOCK)
         .execute(&mut *transaction)
         .await?;
     let known: bool = sqlx::query_scalar(EXISTS)
+        .persistent(false)
         .fetch_one(&mut *transaction)
         .await?;
     if !known {
@@ -110,14 +128,17 @@ pub(super) async fn cursor(
     host: &str,
     store_id: &str,
 ) -> Result<i64, sqlx::Error> {
+    let mut transaction = remote.begin().await?;
     let at: Option<i64> = sqlx::query_scalar(
         "SELECT at FROM bootwatch.cursors WHERE host = $1 AND store_id = $2 AND kind = $3",
     )
+    .persistent(false)
     .bind(host)
     .bind(store_id)
     .bind(name(kind))
-    .fetch_optional(remote)
+    .fetch_optional(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(at.unwrap_or(0))
 }
 
@@ -129,10 +150,11 @@ pub(super) async fn copy(
     cursor: Cursor<'_>,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = remote.begin().await?;
-    sqlx::query("SET LOCAL statement_timeout = '20s'")
+    sqlx::raw_sql("SET LOCAL statement_timeout = '20s'")
         .execute(&mut *transaction)
         .await?;
     sqlx::query(AssertSqlSafe(upsert(kind)))
+        .persistent(false)
         .bind(rows)
         .execute(&mut *transaction)
         .await?;
@@ -140,6 +162,7 @@ pub(super) async fn copy(
         "INSERT INTO bootwatch.cursors (host, store_id, kind, at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (host, store_id, kind) DO UPDATE SET at = excluded.at, moved_at = now()",
     )
+    .persistent(false)
     .bind(cursor.host)
     .bind(cursor.store_id)
     .bind(name(kind))

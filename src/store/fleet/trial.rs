@@ -73,6 +73,7 @@ async fn judge(raw: &mut PgConnection) -> Result<FleetFound, FleetError> {
         return Err(FleetError::version(found));
     }
     let lacking: Option<String> = sqlx::query_scalar(LACKING)
+        .persistent(false)
         .fetch_one(&mut *raw)
         .await
         .map_err(FleetError::Read)?;
@@ -96,8 +97,8 @@ async fn judge(raw: &mut PgConnection) -> Result<FleetFound, FleetError> {
 }
 
 async fn ask(raw: &mut PgConnection, question: &'static str) -> Result<bool, FleetError> {
-    let asked = sqlx::query_scalar(question).fetch_one(raw).await;
-    asked.map_err(FleetError::Read)
+    let asked = sqlx::query_scalar(question).persistent(false);
+    asked.fetch_one(raw).await.map_err(FleetError::Read)
 }
 
 fn lacks(what: &str) -> Result<FleetFound, FleetError> {

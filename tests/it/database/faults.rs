@@ -11,7 +11,6 @@ use bootwatch::source::database::DatabaseEvent;
 use sqlx::ConnectOptions;
 
 use super::watched::{Watched, database, options};
-use crate::ports::free_port;
 use crate::postgres::{Cluster, PASSWORD, SUPERUSER, run, shared};
 
 fn is_up(event: &DatabaseEvent) -> Option<()> {
@@ -319,50 +318,12 @@ async fn a_certificate_of_another_authority_is_refused_unless_that_is_what_was_a
     }
 }
 
-/// A program that ends with its test.
-struct Stopped(std::process::Child);
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[tokio::test]
 async fn a_pooler_in_transaction_mode_may_stand_between() {
     let postgres = shared().database().await;
     postgres.restore_controller_run().await;
-    let port = free_port();
-    let cluster = &postgres.cluster;
-    let users = cluster.write(
-        &format!("{}.users", postgres.name),
-        &format!("\"{SUPERUSER}\" \"{PASSWORD}\"\n"),
-    );
-    let settings = cluster.write(
-        &format!("{}.ini", postgres.name),
-        &format!(
-            "[databases]\n{name} = host=127.0.0.1 port={} dbname={name}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-             listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = 2\n",
-            cluster.address().port(),
-            users.display(),
-            name = postgres.name,
-        ),
-    );
-    let pooler = cluster
-        .command(crate::postgres::found("pgbouncer"))
-        .arg("--quiet")
-        .arg(settings)
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("pgbouncer is not installed: apt-get install pgbouncer");
-    let pooler = Stopped(pooler);
-    let url = format!(
-        "postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{port}/{}",
-        postgres.name
-    );
+    let pooler = postgres.pooler(2);
+    let url = pooler.url();
     // Two watches share the pool's servers, so that a statement or setting left behind would meet the other.
     let mut watches = [Watched::start(&url), Watched::start(&url)];
     for watched in &mut watches {
@@ -381,7 +342,6 @@ async fn a_pooler_in_transaction_mode_may_stand_between() {
         .await
         .unwrap();
     assert_eq!(limit, "0", "no setting outlives its transaction");
-    drop(pooler);
 }
 
 #[tokio::test]
