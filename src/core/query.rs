@@ -125,6 +125,9 @@ pub trait Layout: Send + Sync {
     /// Tables of the controller's of which nothing may be seen, as patterns for `LIKE`; in whatever schema they are.
     fn forbidden(&self) -> &'static [&'static str];
 
+    /// A row's key as the table writes it, where its column's type leaves no choice.
+    fn spelled(&self, key: RowKey) -> Option<String>;
+
     fn read(&self, table: Table, read: &Read<'_>) -> Statement;
 
     /// Asks for the versions of rows by their keys: key and version in each row of the answer. `None`: only their

@@ -3,8 +3,8 @@
 //! Rows have no time of change and no trigger, and a row's default time is its transaction's start: a cursor over it loses
 //! what is committed late. So every look reads again what was created since shortly before the last look (by 15 minutes,
 //! or twice the longest transaction that can be seen), and by its key every row that may still change; every hour the
-//! whole window of 48 hours, whatever else is open, and whether this role sees anything at all. A row's version tells what
-//! is new of it: what has not changed is not delivered.
+//! whole window of 48 hours, whatever else is open, which columns there are by now, and whether this role sees anything at
+//! all. A row's version tells what is new of it: what has not changed is not delivered.
 //!
 //! # What is promised
 //!
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::core::event::Timestamp;
-use crate::core::query::{Layout, Table, Tables};
+use crate::core::query::{Cells, Layout, Table, Tables};
 use crate::core::row::{Row, RowKey};
 use connection::Connection;
 use known::{Known, Unreadable};
@@ -197,6 +197,8 @@ struct Memory {
     /// No look was completed yet, and none by an earlier run.
     first: bool,
     blind: [bool; 2],
+    /// The tables' columns as they were learnt last.
+    columns: Vec<Cells>,
     unreadable: Unreadable,
     odd: u64,
 }
@@ -208,10 +210,27 @@ impl Memory {
             known: Known::new(&resume.unwrap_or_default().open),
             last: None,
             full_due: None,
+            columns: Vec::new(),
             blind: [false; 2],
             unreadable: Unreadable::default(),
             odd: 0,
         }
+    }
+
+    fn is_window_due(&self) -> bool {
+        self.full_due.is_none_or(|due| clock::monotonic() >= due)
+    }
+
+    /// Columns that are others than before, or come in another form: everything is read again.
+    fn learnt(&mut self, mut columns: Vec<Cells>, layout: &dyn Layout) {
+        columns.sort_unstable();
+        if columns == self.columns {
+            return;
+        }
+        self.columns = columns;
+        self.full_due = None;
+        self.known.forget_versions();
+        self.known.spell(layout);
     }
 }
 
@@ -255,7 +274,7 @@ impl Watch {
 
     async fn look_on(&mut self) -> Result<std::convert::Infallible, Ended> {
         let mut connection = Connection::open(&self.options).await?;
-        let layout = learn(&mut connection, &*self.tables).await?;
+        let mut layout = self.learn(&mut connection).await?;
         loop {
             let started = clock::monotonic();
             let round = Round {
@@ -277,7 +296,20 @@ impl Watch {
                 () = self.events.closed() => return Err(Ended::Unheard),
                 () = tokio::time::sleep_until(next) => {}
             }
+            // A connection may outlive a migration.
+            if self.memory.is_window_due() {
+                layout = self.learn(&mut connection).await?;
+            }
         }
+    }
+
+    async fn learn(
+        &mut self,
+        connection: &mut Connection,
+    ) -> Result<Box<dyn Layout>, DatabaseError> {
+        let (columns, layout) = learn(connection, &*self.tables).await?;
+        self.memory.learnt(columns, &*layout);
+        Ok(layout)
     }
 
     /// A look that took longer than the time between two is followed by a pause, not by the next at once.
@@ -328,11 +360,12 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 async fn learn(
     connection: &mut Connection,
     tables: &dyn Tables,
-) -> Result<Box<dyn Layout>, DatabaseError> {
+) -> Result<(Vec<Cells>, Box<dyn Layout>), DatabaseError> {
     connection.begin().await?;
     let columns = connection.rows("read the columns", &tables.probe()).await?;
     connection.commit().await?;
-    tables.layout(&columns).map_err(DatabaseError::Layout)
+    let layout = tables.layout(&columns).map_err(DatabaseError::Layout)?;
+    Ok((columns, layout))
 }
 
 /// Chance for pauses: `SplitMix64` with a seed of the process. Nothing secret depends on it.

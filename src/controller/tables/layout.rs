@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::decode;
 use super::dialect::{Dialect, TimeKind, quoted};
 use crate::core::query::{Cells, Decoded, Layout, NoLayout, Read, Statement, Table, Unreadable};
+use crate::core::row::RowKey;
 
 /// VMs that may still change. Statuses that no version writes are left out, so that the index on `status` serves; a row
 /// with one is seen while it is young.
@@ -127,6 +128,17 @@ impl Layout for Found {
             "user_proxy_ports",
             r"chat\_%",
         ]
+    }
+
+    fn spelled(&self, key: RowKey) -> Option<String> {
+        let Shape {
+            dialect, key_type, ..
+        } = self.shape(key.table());
+        let text = match key {
+            RowKey::Vm(vm) => vm.to_string().replacen("vm-", "", 1),
+            RowKey::Session(session) => session.to_string(),
+        };
+        (*dialect == Dialect::Postgres && key_type == "uuid").then_some(text)
     }
 
     fn read(&self, table: Table, read: &Read<'_>) -> Statement {

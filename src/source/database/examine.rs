@@ -41,7 +41,7 @@ pub async fn examine(
     tables: &dyn Tables,
 ) -> Result<Examination, DatabaseError> {
     let mut connection = Connection::open(options).await?;
-    let layout = super::learn(&mut connection, tables).await?;
+    let (_, layout) = super::learn(&mut connection, tables).await?;
     let mut found = Examination {
         replica: state::begin(&mut connection).await?.replica,
         ..Examination::default()

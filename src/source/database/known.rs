@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::core::query::{Cells, Place, Table};
+use crate::core::query::{Cells, Layout, Place, Table};
 use crate::core::row::{Row, RowKey};
 
 /// Rows of one table that are remembered, and of those that may still change. Beyond it a row is delivered again whenever
@@ -45,6 +45,18 @@ impl Known {
             known.rows[key.table() as usize].insert(*key, entry);
         }
         known
+    }
+
+    /// Writes the keys of rows that may still change as the tables write them now: an earlier run told them in a form of
+    /// its own, and a column's type may have changed since.
+    pub(super) fn spell(&mut self, layout: &dyn Layout) {
+        for (key, entry) in self.rows.iter_mut().flatten() {
+            if entry.open.is_some()
+                && let Some(text) = layout.spelled(*key)
+            {
+                entry.open = Some(text.into());
+            }
+        }
     }
 
     pub(super) fn begin_round(&mut self) {

@@ -84,11 +84,7 @@ impl Round<'_> {
             .last
             .as_ref()
             .is_some_and(|last| last.as_of_us.is_some());
-        let due = self
-            .memory
-            .full_due
-            .is_none_or(|due| clock::monotonic() >= due);
-        changed || due || !known || state.as_of_us.is_none()
+        changed || self.memory.is_window_due() || !known || state.as_of_us.is_none()
     }
 
     /// From when on rows are read: what was not committed at the last look was begun no earlier than this.

@@ -143,6 +143,79 @@ async fn what_vanished_while_nobody_watched_is_told_to_who_resumes() {
     assert_eq!(watched.count(Table::Vms), 97);
 }
 
+/// Makes the key of `vms` a UUID without a prefix.
+const KEYS_OF_UUID: &str =
+    "ALTER TABLE auth_sessions DROP CONSTRAINT auth_sessions_browser_vm_id_fkey;
+     ALTER TABLE vms ALTER vm_id TYPE uuid USING substr(vm_id, 4)::uuid;";
+
+#[tokio::test]
+async fn who_resumes_asks_for_keys_as_the_table_writes_them() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    let there = keys(&database, "SELECT vm_id FROM vms WHERE status = 'running'").await;
+    let there = RowKey::Vm(VmId::parse(there.first().unwrap().as_bytes()).unwrap());
+    database.run(KEYS_OF_UUID).await;
+    // Ended while nobody watched, and older than the window.
+    let RowKey::Vm(vm) = there else {
+        unreachable!()
+    };
+    let bare = vm.to_string().replacen("vm-", "", 1);
+    database
+        .run(&format!(
+            "UPDATE vms SET status = 'destroyed', created_at = now() - interval '9 days' WHERE vm_id = '{bare}'"
+        ))
+        .await;
+    let vanished = RowKey::Vm(VmId(1));
+    let resume = Resume {
+        open: vec![there, vanished],
+    };
+    let options = options(&super::watched::database(&database.url(), "public"));
+    let mut watched = Watched::of(options, "public", Some(resume));
+    let polled = watched.polled().await;
+    assert_eq!(polled.gone, [vanished]);
+    assert_eq!(status(&watched.rows[&there]), "destroyed");
+}
+
+#[tokio::test]
+async fn a_migration_under_a_connection_that_lasts_is_noticed_with_the_next_whole_window() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    database
+        .run("ALTER TABLE vms RENAME ip_address TO address")
+        .await;
+    let mut options = options(&super::watched::database(&database.url(), "public"));
+    options.full_every = Duration::ZERO;
+    let mut watched = Watched::of(options, "public", None);
+    watched.polled().await;
+    let held = |watched: &Watched| -> usize {
+        let ips = watched.rows.values().map(|row| match row {
+            Row::Vm(row) => row.ip.is_some(),
+            Row::Session(_) => false,
+        });
+        ips.filter(|is_there| *is_there).count()
+    };
+    assert_eq!((held(&watched), watched.count(Table::Vms)), (0, 97));
+    database
+        .run("ALTER TABLE vms RENAME address TO ip_address")
+        .await;
+    watched.fresh_look().await;
+    assert_eq!(held(&watched), 97);
+    // Rows that are asked for by key, which has another form now.
+    database
+        .run("UPDATE vms SET created_at = now() - interval '9 days' WHERE status = 'running'")
+        .await;
+    watched.fresh_look().await;
+    database.run(KEYS_OF_UUID).await;
+    let polled = watched.fresh_look().await;
+    assert!(polled.gone.is_empty(), "{:?}", polled.gone);
+    assert_eq!(watched.count(Table::Vms), 97);
+    database
+        .run("ALTER TABLE vms ALTER vm_id TYPE text USING 'vm-' || vm_id")
+        .await;
+    watched.fresh_look().await;
+    assert_eq!((held(&watched), watched.count(Table::Vms)), (97, 97));
+}
+
 /// A row's default time is its transaction's start: while this one was open, later rows were committed and seen.
 #[tokio::test]
 async fn a_row_that_is_committed_late_is_not_lost() {
