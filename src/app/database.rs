@@ -230,7 +230,8 @@ impl Existing {
         if !self.blind.is_empty() {
             self.inventory.down();
         }
-        self.looked = true;
+        // What was hidden is history, too, when it is seen.
+        self.looked |= self.blind.is_empty();
         self.seen_at = Some(clock::now());
         for (query, took) in &polled.took {
             self.recorder.database_asked(query.as_str(), *took);

@@ -194,7 +194,7 @@ struct Memory {
     last: Option<State>,
     /// When the whole window is due.
     full_due: Option<Instant>,
-    /// No look was completed yet, and none by an earlier run.
+    /// No look that saw the rows was completed yet, and none by an earlier run.
     first: bool,
     blind: [bool; 2],
     /// The tables' columns as they were learnt last.

@@ -55,12 +55,17 @@ impl Round<'_> {
             self.memory.known.forget_versions();
             self.tell(DatabaseEvent::ServerChanged).await?;
         }
-        let full = self.is_full_due(changed, &state);
-        if full {
-            self.memory.unreadable.forget();
-            for table in Table::ALL {
+        let mut full = self.is_full_due(changed, &state);
+        let blind = self.memory.blind;
+        for table in Table::ALL {
+            if full || blind[table as usize] {
                 self.look_for_sight(table, &mut gathered).await?;
             }
+            // What was hidden is older than what is read otherwise.
+            full |= blind[table as usize] && !self.memory.blind[table as usize];
+        }
+        if full {
+            self.memory.unreadable.forget();
         }
         self.memory.known.begin_round();
         let since_us = self.since(&state, full);
@@ -287,7 +292,7 @@ impl Round<'_> {
 
     fn finish(self, state: State, full: Option<i64>, gathered: Gathered) -> Polled {
         let memory = self.memory;
-        memory.first = false;
+        memory.first &= memory.blind.contains(&true);
         if full.is_some() {
             memory.full_due = Some(clock::monotonic() + self.options.full_every);
         }
