@@ -16,7 +16,8 @@
 //!   in transaction mode may stand between; no statement has a name; nothing is listened to.
 //! - **Back-pressure**: a full channel stops the looking, and no transaction is open while it does.
 //! - **Deadlines**: connecting and every question end on this side, too. A look that gets no answer within ten seconds
-//!   gives the connection up, which finds a connection whose other end is gone sooner than a keepalive would.
+//!   gives the connection up, which finds a connection whose other end is gone sooner than a keepalive would. One that is
+//!   ended while nothing is asked is opened again before anything is told.
 
 mod connection;
 mod error;
@@ -176,6 +177,7 @@ pub async fn run(
         trouble: None,
         up: false,
         failures: 0,
+        again: false,
         options,
         tables,
     };
@@ -245,6 +247,8 @@ struct Watch {
     up: bool,
     /// Tries in a row that failed.
     failures: u32,
+    /// A connection broke, and the next one has brought no look yet.
+    again: bool,
 }
 
 impl Watch {
@@ -253,6 +257,12 @@ impl Watch {
             let Ended::Failed(error) = self.connected().await else {
                 return;
             };
+            // Whoever ends connections that rest (a server's limit, a pooler, a restart that is over) ends them between
+            // two looks: that is no outage if the next connection serves.
+            let broke = matches!(error, DatabaseError::Broken { .. });
+            if broke && self.up && !std::mem::replace(&mut self.again, true) {
+                continue;
+            }
             let pause = self.pause(&error);
             if self.down(&error).await.is_err() {
                 return;
@@ -285,6 +295,7 @@ impl Watch {
                 events: &self.events,
             };
             let polled = round.look().await?;
+            self.again = false;
             self.failures = 0;
             self.trouble = None;
             if !std::mem::replace(&mut self.up, true) {

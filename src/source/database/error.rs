@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 use crate::core::query::NoLayout;
 use crate::core::redact;
 
@@ -51,6 +53,12 @@ pub enum DatabaseError {
     Layout(NoLayout),
 }
 
+/// After such an error the server closes the connection.
+fn ends_connection(said: &dyn sqlx::error::DatabaseError) -> bool {
+    let said = said.try_downcast_ref::<PgDatabaseError>();
+    said.is_some_and(|said| matches!(said.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
 impl DatabaseError {
     /// While connecting.
     pub(super) fn connecting(source: sqlx::Error) -> DatabaseError {
@@ -79,6 +87,9 @@ impl DatabaseError {
     pub(super) fn asking(action: &'static str, source: sqlx::Error) -> DatabaseError {
         match &source {
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                DatabaseError::Broken { action, source }
+            }
+            sqlx::Error::Database(said) if ends_connection(&**said) => {
                 DatabaseError::Broken { action, source }
             }
             _ => DatabaseError::Failed { action, source },

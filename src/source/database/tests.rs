@@ -175,6 +175,7 @@ fn watch() -> Watch {
         trouble: None,
         up: false,
         failures: 0,
+        again: false,
     }
 }
 

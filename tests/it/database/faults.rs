@@ -8,7 +8,7 @@ use bootwatch::config::Tls;
 use bootwatch::core::query::Table;
 use bootwatch::core::row::Row;
 use bootwatch::source::database::DatabaseEvent;
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, Connection as _};
 
 use super::watched::{Watched, database, options};
 use crate::postgres::{Cluster, PASSWORD, SUPERUSER, run, shared};
@@ -65,6 +65,50 @@ async fn a_server_that_stops_is_told_once_and_nothing_is_lost_when_it_is_back() 
     assert_eq!(
         (watched.count(Table::Vms), watched.count(Table::Sessions)),
         (97, 83)
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_ended_between_two_looks_is_no_outage() {
+    let postgres = shared().database().await;
+    postgres.restore_controller_run().await;
+    let mut watched = Watched::start(&postgres.url());
+    watched.until(is_up).await;
+    let mut other = postgres.connect().await;
+    let mut ended = 0;
+    while ended < 3 {
+        let (now,): (i64,) = sqlx::query_as(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'bootwatch' AND state = 'idle'",
+        )
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+        ended += now;
+        for _ in 0..10 {
+            let event = watched.next().await;
+            assert!(matches!(event, DatabaseEvent::Polled(_)), "{event:?}");
+        }
+    }
+    // One that cannot be had again is.
+    let refuse = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", postgres.name);
+    let mut elsewhere = sqlx::PgConnection::connect(&postgres.cluster.url("postgres"))
+        .await
+        .unwrap();
+    run(&mut elsewhere, &refuse).await;
+    run(
+        &mut elsewhere,
+        &format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            postgres.name
+        ),
+    )
+    .await;
+    let (kind, error) = watched.down().await;
+    assert_eq!(kind, "failed", "{error}");
+    assert!(
+        error.contains("not currently accepting connections"),
+        "{error}"
     );
 }
 
