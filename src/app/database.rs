@@ -65,6 +65,8 @@ pub(super) struct Existing {
     hosts: mpsc::Receiver<Look>,
     /// Tables of which this role sees nothing, or not what there is.
     blind: BTreeSet<Table>,
+    /// A replica answered last, and it is behind.
+    behind: bool,
     recorder: Arc<Recorder>,
     sighted: Sighted,
     /// When a look was last complete, by this machine's clock.
@@ -116,6 +118,7 @@ impl Existing {
             events,
             hosts,
             blind: BTreeSet::new(),
+            behind: false,
             recorder: Arc::clone(recorder),
             sighted: Sighted::Unknown,
             seen_at: None,
@@ -172,7 +175,7 @@ impl Existing {
             }
             Told::Database(DatabaseEvent::Up) => {
                 tracing::info!("the controller's database answers");
-                self.recorder.database_up(self.blind.is_empty());
+                self.recorder.database_up(self.is_seen());
                 self.judge();
             }
             Told::Database(DatabaseEvent::Down { kind, error }) => {
@@ -201,7 +204,7 @@ impl Existing {
             Told::Database(DatabaseEvent::Sighted { table }) => {
                 tracing::info!(table = table.as_str(), "the table's rows can be seen again");
                 self.blind.remove(&table);
-                self.recorder.database_up(self.blind.is_empty());
+                self.recorder.database_up(self.is_seen());
             }
             Told::Database(DatabaseEvent::ServerChanged) => {
                 tracing::info!(
@@ -217,13 +220,15 @@ impl Existing {
             self.inventory.vanished(*key);
             tracker.row_vanished(*key);
         }
-        self.inventory.polled(Poll {
+        let poll = Poll {
             as_of: polled.as_of,
             full_since: polled.full_window,
             lag_ms: polled
                 .replica
                 .map(|replica| replica.lag.map_or(i64::MAX, clock::millis)),
-        });
+        };
+        self.inventory.polled(poll);
+        self.note_lag(&poll);
         self.note_unreadable(polled.unreadable);
         self.note_clock(polled.ahead_ms);
         // Rows that are hidden are not absent.
@@ -238,6 +243,30 @@ impl Existing {
         }
         self.judge();
         self.show();
+    }
+
+    /// A replica that is behind answers, and tells nothing of now.
+    fn note_lag(&mut self, poll: &Poll) {
+        let behind = poll.is_behind();
+        if std::mem::replace(&mut self.behind, behind) == behind {
+            return;
+        }
+        self.recorder.database_up(self.is_seen());
+        if behind {
+            let seconds = poll.lag_ms.filter(|lag| *lag < i64::MAX);
+            tracing::warn!(
+                seconds = seconds.map(|lag| lag / 1_000),
+                "the controller's database is a replica that is behind, or is cut off from its primary: what its rows say \
+                 is not of now"
+            );
+        } else {
+            tracing::info!("the replica of the controller's database has caught up");
+        }
+    }
+
+    /// What is there now, of each table.
+    fn is_seen(&self) -> bool {
+        self.blind.is_empty() && !self.behind
     }
 
     fn note_unreadable(&mut self, rows: usize) {
@@ -313,9 +342,10 @@ impl Existing {
     fn judge(&mut self) {
         self.facts.clear();
         of_rows(&self.inventory, &self.findings, &mut self.facts);
-        self.sighted = match self.blind.is_empty() {
-            true => Sighted::Fully,
-            false => Sighted::Not(Condition::DatabaseBlind),
+        self.sighted = match (self.blind.is_empty(), self.behind) {
+            (false, _) => Sighted::Not(Condition::DatabaseBlind),
+            (true, true) => Sighted::Not(Condition::DatabaseBehind),
+            (true, false) => Sighted::Fully,
         };
     }
 

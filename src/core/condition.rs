@@ -28,6 +28,7 @@ words! {
         ControllerSilent = "controller_silent",
         DatabaseUnreachable = "database_unreachable",
         DatabaseBlind = "database_blind",
+        DatabaseBehind = "database_behind",
         LogUnreadable = "log_unreadable",
         LogLagging = "log_lagging",
         StoreUnwritable = "store_unwritable",
@@ -54,6 +55,7 @@ impl Condition {
             Condition::ControllerSilent => "the controller writes nothing to its log",
             Condition::DatabaseUnreachable => "the controller's database does not answer",
             Condition::DatabaseBlind => "the controller's rows are hidden from bootwatch's role",
+            Condition::DatabaseBehind => "the controller's database is a replica that is behind",
             Condition::LogUnreadable => "the controller's log cannot be read",
             Condition::LogLagging => "the controller's log is read too slowly",
             Condition::StoreUnwritable => "bootwatch cannot write its store",
@@ -81,6 +83,7 @@ impl Condition {
             Condition::ControllerSilent => "the controller writes to its log again",
             Condition::DatabaseUnreachable => "the database answers again",
             Condition::DatabaseBlind => "the controller's rows are seen again",
+            Condition::DatabaseBehind => "the replica shows the controller's rows of now again",
             Condition::LogUnreadable => "the log can be read again",
             Condition::LogLagging => "the log is read as fast as it is written again",
             Condition::StoreUnwritable => "the store can be written again",
@@ -196,6 +199,7 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         Condition::ControllerSilent
         | Condition::DatabaseUnreachable
         | Condition::DatabaseBlind
+        | Condition::DatabaseBehind
         | Condition::LogUnreadable
         | Condition::LogLagging
         | Condition::StoreUnwritable

@@ -64,6 +64,16 @@ pub struct Poll {
     pub lag_ms: Option<i64>,
 }
 
+impl Poll {
+    /// A replica showed rows of so long ago that they tell nothing of now.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        /// `now()` on an idle primary makes a small lag look larger.
+        const MAX_LAG_MS: i64 = 30_000;
+        self.lag_ms.is_some_and(|lag| lag >= MAX_LAG_MS)
+    }
+}
+
 /// How often sessions reached each status: by provider, then by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTotals(pub [[u64; SessionStatus::ALL.len()]; Provider::ALL.len()]);
@@ -280,10 +290,8 @@ impl Inventory {
     /// is the absence of a row evidence.
     #[must_use]
     pub fn sight(&self) -> Option<Poll> {
-        /// `now()` on an idle primary makes a small lag look larger.
-        const MAX_LAG_MS: i64 = 30_000;
         self.last_poll
-            .filter(|poll| self.up && self.full && poll.lag_ms.is_none_or(|lag| lag < MAX_LAG_MS))
+            .filter(|poll| self.up && self.full && !poll.is_behind())
     }
 
     /// By the database's clock.

@@ -73,7 +73,9 @@ impl Family {
             Condition::SessionsIncomplete => Family::Sessions,
             Condition::IpPoolLow | Condition::GhostVms => Family::Addresses,
             Condition::ControllerSilent => Family::Controller,
-            Condition::DatabaseUnreachable | Condition::DatabaseBlind => Family::Database,
+            Condition::DatabaseUnreachable
+            | Condition::DatabaseBlind
+            | Condition::DatabaseBehind => Family::Database,
             Condition::LogUnreadable | Condition::LogLagging => Family::Log,
             Condition::StoreUnwritable => Family::Store,
             Condition::NotifierFailing => Family::Notifiers,

@@ -70,7 +70,7 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
             "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
              meanwhile. The controller itself cannot make a VM without its database."
         }
-        Condition::DatabaseBlind => {
+        Condition::DatabaseBlind | Condition::DatabaseBehind => {
             "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
              meanwhile."
         }
@@ -179,6 +179,10 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
         Condition::DatabaseBlind => {
             "row-level security hides the rows without an error: bootwatch db grants prints the SQL for a role that sees \
              what is needed; was the role or a policy changed?"
+        }
+        Condition::DatabaseBehind => {
+            "on the replica, is there a row in pg_stat_wal_receiver, and is its replay paused (pg_is_wal_replay_paused()) or \
+             held up by a long query? If its primary is another server by now, name that in database.url."
         }
         Condition::LogUnreadable => {
             "look at the log's path and rights as bootwatch's user (ls -l), and at bootwatch's own log for the error."

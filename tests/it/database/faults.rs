@@ -389,6 +389,43 @@ async fn a_pooler_in_transaction_mode_may_stand_between() {
 }
 
 #[tokio::test]
+async fn a_replica_of_an_idle_primary_is_of_now_and_one_that_is_cut_off_is_not() {
+    let primary = Arc::new(Cluster::with(&[
+        "wal_level = replica",
+        "max_wal_senders = 4",
+        "autovacuum = off",
+        "wal_receiver_timeout = '2s'",
+    ]));
+    let database = primary.database().await;
+    database.restore_controller_run().await;
+    let replica = primary.replica();
+    let mut watched = Watched::start(&replica.url(&database.name));
+    database.run("CREATE TABLE replayed ()").await;
+    let hears = |event: &DatabaseEvent| match event {
+        DatabaseEvent::Polled(polled) => {
+            let lag = polled.replica.and_then(|found| found.lag);
+            (lag == Some(Duration::ZERO)).then_some(polled.as_of)
+        }
+        _ => None,
+    };
+    watched.fresh_look().await;
+    let first = watched.until(hears).await;
+    // Nothing is written any more, and time goes on all the same.
+    let later = |event: &DatabaseEvent| hears(event).filter(|as_of| as_of.since(first) > 500);
+    watched.until(later).await;
+    primary.stop();
+    let lag = watched
+        .until(|event| match event {
+            DatabaseEvent::Polled(polled) => polled
+                .replica
+                .filter(|found| found.lag != Some(Duration::ZERO)),
+            _ => None,
+        })
+        .await;
+    assert!(lag.lag.is_some());
+}
+
+#[tokio::test]
 async fn a_replica_shows_its_lag_and_proves_no_absence_until_it_is_promoted() {
     let primary = Arc::new(Cluster::with(&[
         "wal_level = replica",
