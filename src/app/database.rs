@@ -230,6 +230,7 @@ impl Existing {
         self.inventory.polled(poll);
         self.note_lag(&poll);
         self.note_unreadable(polled.unreadable);
+        self.inventory.set_ahead(polled.ahead_ms);
         self.note_clock(polled.ahead_ms);
         // Rows that are hidden are not absent.
         if !self.blind.is_empty() {

@@ -96,6 +96,8 @@ pub struct Inventory {
     /// Rows created before this that are not held were let go of.
     floor: Timestamp,
     last_poll: Option<Poll>,
+    /// By how much the database's clock is ahead of the controller's.
+    ahead_ms: i64,
     full: bool,
     up: bool,
     /// Whose rows are held and looked up, and count for nothing: synthetic boots'.
@@ -264,6 +266,11 @@ impl Inventory {
         self.forget(key);
     }
 
+    /// By how much the database's clock is ahead of this host's, which is the controller's: sessions' deadlines are by that.
+    pub fn set_ahead(&mut self, ms: i64) {
+        self.ahead_ms = ms;
+    }
+
     /// A poll is complete; lets go of closed rows that are too old.
     pub fn polled(&mut self, poll: Poll) {
         self.last_poll = Some(poll);
@@ -349,8 +356,12 @@ impl Inventory {
     /// Sessions past their deadline whose VM's columns are still empty.
     pub fn incomplete(&self) -> impl Iterator<Item = &SessionRow> {
         let as_of = self.as_of().unwrap_or(Timestamp::MIN);
+        let of = move |row: &SessionRow| match row.timeout_at {
+            Some(_) => as_of.plus_ms(self.ahead_ms.saturating_neg()),
+            None => as_of,
+        };
         self.sessions()
-            .filter(move |row| row.is_incomplete(as_of) && !self.is_synthetic(row.user))
+            .filter(move |row| row.is_incomplete(of(row)) && !self.is_synthetic(row.user))
     }
 
     /// The pool's addresses by state; `None` before anything was read. An address that a ghost shares with a VM is used.

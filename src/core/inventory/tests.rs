@@ -107,6 +107,30 @@ fn rows_of_synthetic_boots_take_an_address_and_count_for_nothing_else() {
 }
 
 #[test]
+fn a_session_s_deadline_is_by_the_controller_s_clock_whatever_the_database_s_shows() {
+    const HOUR: i64 = 3_600_000;
+    let incomplete = |ahead_ms: i64, timeout_in_ms: i64| {
+        let Row::Session(row) = session(1, SessionStatus::Started, 0) else {
+            unreachable!("a session")
+        };
+        let row = SessionRow {
+            created_at: NOW.plus_ms(ahead_ms - 60_000),
+            timeout_at: Some(NOW.plus_ms(timeout_in_ms)),
+            ..row
+        };
+        let mut inventory = Inventory::new();
+        inventory.row(&Row::Session(row), false);
+        inventory.set_ahead(ahead_ms);
+        inventory.polled(poll(NOW.plus_ms(ahead_ms)));
+        inventory.incomplete().count()
+    };
+    for ahead_ms in [0, HOUR, -HOUR] {
+        assert_eq!(incomplete(ahead_ms, 240_000), 0, "{ahead_ms}");
+        assert_eq!(incomplete(ahead_ms, -240_000), 1, "{ahead_ms}");
+    }
+}
+
+#[test]
 fn sessions_of_the_first_window_are_the_past() {
     let mut inventory = Inventory::new();
     inventory.row(&session(1, SessionStatus::Ready, 1_000), true);
