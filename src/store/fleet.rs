@@ -94,6 +94,8 @@ pub struct Fleet {
     rows: i64,
     figures: FleetFigures,
     aside: aside::Asides,
+    /// Where each kind's cursor was left.
+    left: [i64; 2],
 }
 
 impl Fleet {
@@ -108,6 +110,7 @@ impl Fleet {
             rows: ROWS,
             figures: FleetFigures::default(),
             aside: aside::Asides::default(),
+            left: [0; 2],
         })
     }
 
@@ -179,6 +182,11 @@ impl Fleet {
             let cursor = remote::cursor(remote, kind, &self.host, &store_id)
                 .await
                 .map_err(FleetError::Copy)?;
+            // Behind a pooler that holds the connection, the database was put back, or one that lagged took its place.
+            if cursor < self.left[kind as usize] {
+                self.aside = aside::Asides::default();
+            }
+            self.left[kind as usize] = cursor;
             // A cursor beyond the last number is that of a later state of this file, which was put back since.
             let cursor = if cursor > sequence { 0 } else { cursor };
             let Some(rows) = changed(local, kind, cursor, self.rows)
@@ -209,6 +217,7 @@ impl Fleet {
                 }
                 Err(error) => return Err(FleetError::Copy(error)),
             }
+            self.left[kind as usize] = rows.last;
             let left = waiting(local, kind, rows.last).await.map_err(cannot)?;
             if left == 0 {
                 self.rows = ROWS;

@@ -230,6 +230,38 @@ async fn a_new_file_and_a_restored_one_are_copied_without_a_gap() {
     assert_eq!(count(&database, "boots").await, 28);
 }
 
+/// As behind a pooler that holds the connection while a standby that lagged is promoted.
+#[tokio::test]
+async fn a_database_that_is_put_back_under_the_connection_gets_all_of_it_again() {
+    let database = shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    let seen = StateChange {
+        kind: "seen",
+        key: NOW.0.to_string(),
+        value: Some(NOW.plus_ms(60_000).0.to_string()),
+    };
+    let batch = Batch {
+        boots: (0..10).map(|number| boot("host-1", number)).collect(),
+        state: vec![seen],
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    let mut fleet = fleet(&database.url(), folder.path(), "host-1");
+    copy_all(&mut fleet).await;
+    database
+        .run("TRUNCATE bootwatch.boots, bootwatch.cursors, bootwatch.seen")
+        .await;
+    copy_all(&mut fleet).await;
+    assert_eq!(
+        (
+            count(&database, "boots").await,
+            count(&database, "seen").await
+        ),
+        (10, 1)
+    );
+}
+
 #[tokio::test]
 async fn a_row_that_is_refused_holds_up_no_other() {
     let database = shared().database().await;
