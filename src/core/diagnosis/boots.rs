@@ -206,18 +206,35 @@ fn answers(boot: &Record<'_>, signs: &mut Signs) {
     }
 }
 
+/// What a console says of the agent's unit, in the order in which it comes to it.
+const OF_THE_UNIT: &[GuestMark] = &[
+    GuestMark::AgentUnitStarted,
+    GuestMark::AgentUnitFailed,
+    GuestMark::AgentUnitBlocked,
+    GuestMark::EnvironmentFileMissing,
+    GuestMark::AgentExecFailed,
+    GuestMark::Supervisor,
+    GuestMark::AgentDied,
+    GuestMark::AgentCrashed,
+    GuestMark::AgentListening,
+    GuestMark::AgentBindFailed,
+];
+
 /// What is missing on a console says something only where all of it was read, and where the guest came to it: one that was
 /// given up on its way to the prompt has not come to the agent's unit yet.
 fn console(boot: &Record<'_>, signs: &mut Signs) {
     let Some(evidence) = boot.console else {
         return;
     };
-    let arrived = evidence.has(GuestMark::LoginPrompt) || evidence.has(GuestMark::MultiUserTarget);
+    let mut arrives = [GuestMark::LoginPrompt, GuestMark::MultiUserTarget]
+        .iter()
+        .chain(OF_THE_UNIT);
+    let arrived = arrives.any(|mark| evidence.has(*mark));
     for (mark, sign) in MARKS {
-        let come_to = arrived || *mark != GuestMark::AgentUnitStarted;
+        let came_to = arrived || !OF_THE_UNIT.contains(mark);
         if evidence.has(*mark) {
             signs.set(*sign, true);
-        } else if evidence.lacks(*mark) && come_to && !signs.has(*sign) {
+        } else if evidence.lacks(*mark) && came_to && !signs.has(*sign) {
             signs.set(*sign, false);
         }
     }
@@ -358,27 +375,28 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_never_starts_is_missed_only_on_a_console_that_came_to_the_prompt() {
-        let started = |marks: &[GuestMark]| {
+    fn what_the_unit_does_is_missed_only_on_a_console_that_came_to_it() {
+        let told = |mark: GuestMark| {
             let mut console = ConsoleEvidence::new(ConsoleSource::Live);
             console.whole = true;
-            for mark in marks {
+            for mark in [GuestMark::KernelStarted, mark] {
                 console.take(Seen {
-                    mark: *mark,
+                    mark,
                     at: Timestamp(0),
                     uptime_ms: None,
                 });
             }
             let mut boot = failed(Failure::AgentRefused, "");
             boot.console = Some(Box::new(console));
-            of_boot(&boot).of(Sign::UnitStarted)
+            let signs = of_boot(&boot);
+            (signs.of(Sign::UnitStarted), signs.of(Sign::SupervisorSpoke))
         };
-        let slow = [GuestMark::KernelStarted, GuestMark::IpConfigComplete];
-        assert_eq!(started(&slow), None);
+        assert_eq!(told(GuestMark::IpConfigComplete), (None, None));
         for end in [GuestMark::LoginPrompt, GuestMark::MultiUserTarget] {
-            assert_eq!(started(&[slow[0], end]), Some(false), "{end:?}");
+            assert_eq!(told(end), (Some(false), Some(false)), "{end:?}");
         }
-        assert_eq!(started(&[slow[0], GuestMark::AgentUnitStarted]), Some(true));
+        let started = told(GuestMark::AgentUnitStarted);
+        assert_eq!(started, (Some(true), Some(false)));
     }
 
     #[test]
