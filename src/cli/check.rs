@@ -137,8 +137,10 @@ fn live(config: &Config, out: &mut dyn Write) -> anyhow::Result<Status> {
         .collect();
     if let Some(heartbeat) = &config.heartbeat {
         // Connected to and asked nothing: a check must not be taken for a sign of life.
+        let opened = notify::Heartbeat::open(heartbeat, &config.host);
+        let tried = opened.map_err(|error| why_not(error, "heartbeat"));
         let (host, port) = heartbeat.url.place();
-        trials.push(("heartbeat", try_place(&host, port)));
+        trials.push(("heartbeat", tried.and_then(|_| try_place(&host, port))));
     }
     if let Some(otlp) = &config.otlp {
         trials.push(("otlp", try_otlp(otlp)));
@@ -354,12 +356,15 @@ fn judge(found: &Examination) -> Result<String, String> {
 /// Made as at a start, which ends where it cannot be: at a certificate that is none, or a machine that trusts nobody.
 fn try_notifier(notifier: &Notifier, config: &Config) -> Result<String, String> {
     let context = notify::Context::new(TimeZone::UTC, &config.links);
-    if let Err(error) = notify::open(notifier, context) {
-        let said = format!("{:#}", anyhow::Error::new(error));
-        let own = format!("notify.{}: ", notifier.name);
-        return Err(said.strip_prefix(&own).unwrap_or(&said).to_owned());
-    }
+    notify::open(notifier, context).map_err(|error| why_not(error, &notifier.name))?;
     try_receiver(&notifier.channel)
+}
+
+/// Without the name that stands before it anyway.
+fn why_not(error: notify::Unusable, name: &str) -> String {
+    let said = format!("{:#}", anyhow::Error::new(error));
+    let own = format!("notify.{name}: ");
+    said.strip_prefix(&own).unwrap_or(&said).to_owned()
 }
 
 fn try_otlp(settings: &Otlp) -> Result<String, String> {

@@ -618,6 +618,36 @@ fn check_live_says_what_a_start_would_end_at() {
 }
 
 #[test]
+fn check_live_says_what_cannot_be_trusted_on_a_machine_without_authorities() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bootwatch.toml");
+    let file = |name: &str| directory.path().join(name);
+    let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = receiver.local_addr().unwrap();
+    fs::write(file("x.log"), "").unwrap();
+    let text = format!(
+        "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n\
+         [heartbeat]\nurl = \"https://{there}/beat\"\n[notify.hook]\ntype = \"webhook\"\nurl = \"https://{there}/hook\"\n",
+        file("x.log"),
+        file("x.db"),
+    );
+    fs::write(&path, text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bootwatch"))
+        .args(["check", "--live", "--config"])
+        .arg(&path)
+        .envs(["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name, "/nonexistent")))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let counted = "\ntried: 2 of 5 do not work: heartbeat, notify.hook\n";
+    assert!(said.ends_with(counted), "{said}");
+    for name in ["heartbeat", "notify.hook"] {
+        let why = format!("{name}: does not work: its client cannot be made: ");
+        assert!(said.contains(&why), "{said}");
+    }
+}
+
+#[test]
 fn check_live_says_when_the_log_is_in_another_zone_than_the_one_that_is_set() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bootwatch.toml");
