@@ -204,7 +204,6 @@ async fn http_metrics(
 }
 
 /// As servers in Go answer: packed where the request was, whether or not the client says that it reads that.
-#[expect(clippy::result_large_err, reason = "as an interceptor is declared")]
 fn packed_as_asked(mut request: Request<()>) -> Result<Request<()>, Status> {
     let packed = request.metadata().get("grpc-encoding").cloned();
     if let Some(packed) = packed {
