@@ -9,6 +9,7 @@ use super::*;
 use crate::core::event::{Failure, Origin, Outcome, Stage, Timestamp, VmType};
 use crate::core::report::figures::{BootFact, Figures};
 use crate::core::report::incident::{Detection, IncidentFact};
+use crate::core::report::sample::{Quantile, Quantiles};
 use crate::core::report::week::Week;
 use crate::core::report::{Facts, Month, Sight, Silence, Terms};
 
@@ -352,6 +353,19 @@ fn a_mail_s_text_is_bounded_whatever_the_week_holds() {
         markdown(&report, &voice).len() > 100_000,
         "the report is whole"
     );
+}
+
+#[test]
+fn a_growth_that_is_rounded_to_nothing_has_one_sign() {
+    let of = |ms| Quantiles {
+        n: 100,
+        p50: Quantile::Ms(ms),
+        p95: Quantile::Ms(ms),
+        p99: Quantile::Ms(ms),
+    };
+    for (before, says) in [(859, "+0 %"), (856, "+0 %"), (853, "+0 %"), (1712, "-50 %")] {
+        assert_eq!(words::grown(of(856), of(before)), says, "{before}");
+    }
 }
 
 #[test]

@@ -138,7 +138,8 @@ pub(super) fn change(change: Option<Change>) -> Option<String> {
 /// The growth of a p95, where both weeks have one.
 pub(super) fn grown(now: Quantiles, before: Quantiles) -> String {
     match growth(now.p95, before.p95) {
-        Some(growth) => format!("{:+.0} %", growth * 100.0),
+        // Nothing is never less than nothing.
+        Some(growth) => format!("{:+.0} %", (growth * 100.0).round() + 0.0),
         None => "–".to_owned(),
     }
 }

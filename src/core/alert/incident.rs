@@ -369,10 +369,12 @@ impl Engine {
                 (false, false, None) => Reason::FurtherAlert,
             };
             incident.turned = false;
-            incident.reads(&readings);
             incident.others = others;
             incident.tells(now);
-            notify(Kind::Update, reason, now, incident, out);
+            // What it keeps is what its alerts said as they fired.
+            let mut told = incident.clone();
+            told.reads(&readings);
+            notify(Kind::Update, reason, now, &told, out);
         }
     }
 

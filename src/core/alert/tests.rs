@@ -560,6 +560,13 @@ fn an_update_has_the_figures_of_now() {
     let count = |bad, of| Count { bad, of };
     assert_eq!(member.reading.boots().unwrap().count, count(5, 5));
     assert_eq!(update.incident.others[0].count, count(2, 7));
+    let fired = story.engine.incidents().next().unwrap();
+    let member = &fired.members[0];
+    assert_eq!(
+        member.reading.boots().unwrap().count,
+        count(3, 3),
+        "as it fired"
+    );
 }
 
 #[test]
