@@ -155,7 +155,7 @@ fn scrape(_: &mut Criterion) {
             past: Arc::new(NoPast),
             zone: jiff::tz::TimeZone::UTC,
             causes: None,
-            tell: Arc::new(|_| Words::default()),
+            tell: Arc::new(|_, _| Words::default()),
             settings: Vec::new(),
             guard: Arc::new(Guard::open_to_all()),
             public: false,
