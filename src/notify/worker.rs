@@ -119,6 +119,8 @@ pub struct Notice {
     pub message: Option<Message>,
     /// What an earlier run was told of it: the last [`Report`]'s that had one.
     pub receipt: Option<String>,
+    /// An earlier run owed it, and its receiver has no word of its incident.
+    pub begins: bool,
 }
 
 impl From<Arc<Notification>> for Notice {
@@ -130,6 +132,7 @@ impl From<Arc<Notification>> for Notice {
             age: Duration::ZERO,
             message: None,
             receipt: None,
+            begins: false,
         }
     }
 }
@@ -327,7 +330,7 @@ impl<'a, R: FnMut(Report), D: FnMut() -> f64> Worker<'a, R, D> {
             self.sender.recall(&message.id, receipt);
         }
         let entry = Entry {
-            begins: notification.kind == Kind::Firing && receipt.is_none(),
+            begins: (notification.kind == Kind::Firing || notice.begins) && receipt.is_none(),
             message,
             notice,
             accepted: clock::monotonic(),

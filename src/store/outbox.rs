@@ -118,6 +118,8 @@ pub struct StoredMessage {
     pub last_status: Option<String>,
     pub provider_ref: Option<String>,
     pub ended_at: Option<Timestamp>,
+    /// Of one that is not sent yet: its receiver has taken another of its incident, or is to before it.
+    pub heard: bool,
 }
 
 /// What a receiver said of an incident of which it took a message.
@@ -248,9 +250,14 @@ fn ending<'a>(
 }
 
 pub(super) async fn unsent(raw: &mut SqliteConnection) -> Result<Vec<StoredMessage>, sqlx::Error> {
-    sqlx::query_as("SELECT * FROM outbox WHERE state IN ('queued', 'sending') ORDER BY id")
-        .fetch_all(raw)
-        .await
+    sqlx::query_as(
+        "SELECT *, EXISTS (SELECT 1 FROM outbox AS other
+             WHERE other.incident = outbox.incident AND other.receiver = outbox.receiver
+                 AND (other.state = 'sent' OR other.state IN ('queued', 'sending') AND other.id < outbox.id)) AS heard
+         FROM outbox WHERE state IN ('queued', 'sending') ORDER BY id",
+    )
+    .fetch_all(raw)
+    .await
 }
 
 /// The latest alone: older ones tell of what is over.
@@ -298,6 +305,8 @@ impl<'r> FromRow<'r, SqliteRow> for StoredMessage {
             last_status: row.try_get("last_status")?,
             provider_ref: row.try_get("provider_ref")?,
             ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Timestamp),
+            // The past is not asked for it.
+            heard: row.try_get("heard").unwrap_or(false),
         })
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn send(
             age: Duration::ZERO,
             message: one.message,
             receipt: None,
+            begins: false,
         };
         send_one(receiver, notice, recorder, health);
     }

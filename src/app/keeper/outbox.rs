@@ -422,6 +422,7 @@ impl Outbox {
             age: Duration::from_millis(u64::try_from(age).unwrap_or(0)),
             message: None,
             receipt: message.provider_ref,
+            begins: !message.heard,
         };
         send_one(&self.receivers[place], notice, &self.recorder, &self.health);
         true

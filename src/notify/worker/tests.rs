@@ -324,6 +324,31 @@ async fn the_end_of_what_some_have_by_an_earlier_run_does_not_say_that_nobody_he
     }
 }
 
+/// Of what took the place of an incident's first message, and is owed by an earlier run.
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_run_owed_to_who_has_no_word_of_it_is_the_first_there() {
+    let told = story(Failure::AgentRefused);
+    for begins in [true, false] {
+        let mut trial = Trial::new(&[]);
+        trial.transport.away_until = Some(trial.transport.started + Duration::from_secs(60));
+        trial.sender.transport = Box::new(trial.transport.clone());
+        let into = trial.into.take().unwrap();
+        let end = Notice {
+            begins,
+            ..Arc::new(told[2].clone()).into()
+        };
+        into.try_send(end).unwrap();
+        drop(into);
+        trial.work(std::future::pending()).await;
+        let arrived = trial.transport.arrived.lock().unwrap();
+        let texts: Vec<bool> = arrived
+            .iter()
+            .map(|(_, text)| text.contains("Its beginning was not told here"))
+            .collect();
+        assert_eq!(texts, [begins]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_put_off_is_given_up_in_the_end() {
     let script: Vec<(u64, u16, Option<u64>)> = vec![(0, 3, None); 400];

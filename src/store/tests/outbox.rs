@@ -46,6 +46,8 @@ async fn a_message_is_owed_until_it_was_sent() {
             (ids[1], MessageState::Queued, 0)
         ]
     );
+    let heard: Vec<bool> = saved.unsent.iter().map(|one| one.heard).collect();
+    assert_eq!(heard, [false, true], "the first is to arrive before");
     assert_eq!(saved.unsent[0].last_status.as_deref(), Some("503"));
     assert_eq!(saved.unsent[0].provider_ref.as_deref(), Some("p-0"));
     store
@@ -59,7 +61,7 @@ async fn a_message_is_owed_until_it_was_sent() {
         .unwrap();
     let unsent = store.unsent().await.unwrap();
     assert_eq!(unsent.len(), 1);
-    assert_eq!(unsent[0].id, ids[1]);
+    assert_eq!((unsent[0].id, unsent[0].heard), (ids[1], true));
     drop(store);
     // What its receiver said of the incident is known to the next start.
     let receipts = open(folder.path()).await.saved.receipts;
@@ -119,6 +121,7 @@ async fn an_update_takes_the_place_of_an_unsent_one_in_one_commit() {
         unsent.iter().map(|message| message.id).collect::<Vec<_>>(),
         [new]
     );
+    assert!(!unsent[0].heard, "what it replaced has not arrived");
     let all = history(&store).await.messages(EVER).await.unwrap();
     assert_eq!(all[0].state, MessageState::Dropped);
     assert_eq!(all[0].last_status.as_deref(), Some("replaced"));
