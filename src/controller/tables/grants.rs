@@ -66,6 +66,10 @@ ALTER ROLE {role} SET default_transaction_read_only = on;
 ALTER ROLE {role} SET statement_timeout = '5s';
 ALTER ROLE {role} SET lock_timeout = '1s';
 ALTER ROLE {role} SET idle_in_transaction_session_timeout = '10s';
+-- A session whose other end is gone holds one of the three places for two minutes at most, not two hours.
+ALTER ROLE {role} SET tcp_keepalives_idle = '60s';
+ALTER ROLE {role} SET tcp_keepalives_interval = '20s';
+ALTER ROLE {role} SET tcp_keepalives_count = 3;
 
 CREATE SCHEMA IF NOT EXISTS {views};
 REVOKE ALL ON SCHEMA {views} FROM PUBLIC;

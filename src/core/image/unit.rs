@@ -89,7 +89,6 @@ impl Unit {
         self.all(section, key).pop()
     }
 
-    /// Names of units behind a directive such as `After`.
     /// A switch, as systemd reads one.
     pub(super) fn is_on(&self, section: &str, key: &str) -> bool {
         let yes = ["1", "yes", "y", "true", "t", "on"];
@@ -97,6 +96,7 @@ impl Unit {
         value.is_some_and(|value| yes.iter().any(|yes| value.eq_ignore_ascii_case(yes)))
     }
 
+    /// Names of units behind a directive such as `After`.
     pub(super) fn units(&self, key: &str) -> Vec<&str> {
         self.all("Unit", key)
             .into_iter()

@@ -136,15 +136,19 @@ async fn the_role_reads_its_views_and_nothing_else() {
         let said = refusal(&mut reader, sql).await;
         assert!(said.contains("permission denied"), "{sql}: {said}");
     }
-    let settings: (String, String, String, bool, i32) = sqlx::query_as(
+    let settings: (String, String, String, String, bool, i32) = sqlx::query_as(
         "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
-                current_setting('idle_in_transaction_session_timeout'), rolinherit, rolconnlimit
+                current_setting('idle_in_transaction_session_timeout'),
+                concat_ws('/', current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'),
+                    current_setting('tcp_keepalives_count')),
+                rolinherit, rolconnlimit
          FROM pg_roles WHERE rolname = current_user",
     )
     .fetch_one(&mut reader)
     .await
     .unwrap();
-    assert_eq!(settings, ("5s".into(), "1s".into(), "10s".into(), false, 3));
+    let [statement, lock, idle, keepalives] = ["5s", "1s", "10s", "60/20/3"].map(str::to_owned);
+    assert_eq!(settings, (statement, lock, idle, keepalives, false, 3));
 }
 
 #[tokio::test]
