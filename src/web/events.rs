@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -63,7 +63,12 @@ impl Events {
             until: Box::pin(sleep(LIFETIME)),
             _place: place,
         };
-        ([(CONTENT_TYPE, "text/event-stream")], Body::new(stream)).into_response()
+        let about = [
+            (CONTENT_TYPE, "text/event-stream"),
+            // nginx gathers answers as it comes configured, and would hand on none of it before the end.
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ];
+        (about, Body::new(stream)).into_response()
     }
 }
 

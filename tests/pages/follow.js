@@ -1,4 +1,5 @@
-// An open page that follows, behind a door that can hang, be shut, or refuse the stream, as a server or a network does.
+// An open page that follows, behind a door that can hang, be shut, refuse the stream or keep it back, as a server, a network
+// or a proxy does.
 // Prints what is wrong as JSON: { problems }.
 "use strict";
 const http = require("node:http");
@@ -7,12 +8,13 @@ const launch = require("./browser");
 // Between the browser and bootwatch.
 const door = (base) => {
   const sockets = new Set(), streams = new Set(), held = [];
-  const state = { hangs: false, refuses: false, asked: 0, streams };
+  const state = { hangs: false, refuses: false, gathers: false, asked: 0, streams };
   const pass = (request, response) => {
     const isStream = request.url === "/events";
     if (isStream) state.asked += 1;
     if (isStream && state.refuses) return response.writeHead(503).end();
     const onward = http.request(base + request.url, { method: request.method, headers: request.headers }, (answer) => {
+      if (isStream && state.gathers) return answer.resume();
       response.writeHead(answer.statusCode, answer.headers);
       answer.on("data", (piece) => { if (state.hangs) held.push(() => response.write(piece)); else response.write(piece); });
       answer.on("end", () => response.end());
@@ -138,6 +140,19 @@ const main = async () => {
     between.refuses = false;
     for (let turn = 0; turn < 200 && between.streams.size === 0; turn += 1) await page.clock.runFor(1_000);
     say(between.streams.size === 1, `${between.streams.size} streams after a refusal`);
+
+    // A proxy that gathers an answer until its end hands on nothing of the stream: the page looks unasked.
+    await hide(true);
+    await soon("the stream is left", () => between.streams.size === 0);
+    between.gathers = true;
+    await hide(false);
+    await until("it is live while nothing is heard", isLive);
+    let wasGrey = false;
+    for (let turn = 0; turn < 120 && !wasGrey; turn += 1) {
+      await page.clock.runFor(1_000);
+      wasGrey = await page.evaluate(() => document.title.startsWith("Not live"));
+    }
+    say(!wasGrey, "a stream that is kept back turns the page grey");
   } finally {
     await browser.close();
     await between.shut();

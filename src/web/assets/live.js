@@ -10,9 +10,11 @@
   // says itself how often it is looked at.
   const EVERY = 1_000 * Number(document.documentElement.dataset.every ?? 0);
   const SILENCE = 2.5 * EVERY || 20_000, PATIENCE = 8_000, FIRST_PAUSE = 2_000, LONGEST_PAUSE = 15_000;
+  // Whoever was not made to look for so long does it unasked: what stands between may hold the stream back.
+  const UNASKED = 11_000;
   const age = document.getElementById("live");
   const said = (text) => { if (age) age.textContent = text; };
-  let busy = false, missed = false, tag = null, live = true, seen = Date.now();
+  let busy = false, missed = false, tag = null, live = true, seen = Date.now(), looked = seen;
   let seenOn = Date.parse(age?.querySelector("time")?.dateTime) || seen;
 
   // What was fetched last, since what is shown differs by what the reader did with it.
@@ -89,7 +91,7 @@
   const refresh = async () => {
     missed ||= busy;
     if (busy || document.hidden) return;
-    [busy, missed] = [true, false];
+    [busy, missed, looked] = [true, false, Date.now()];
     try {
       const answer = await fetch(location.href, {
         headers: tag ? { "If-None-Match": tag } : {},
@@ -174,6 +176,7 @@
     grey();
     if (EVERY && Date.now() - heard > EVERY) follow();
     if (!EVERY && Date.now() - heard > SILENCE) later();
+    if (!EVERY && Date.now() - looked > UNASKED) refresh();
   }, 1_000);
   document.addEventListener("visibilitychange", shown);
 })();

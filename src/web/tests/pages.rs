@@ -387,6 +387,8 @@ async fn events_begin_at_once_and_end_with_the_server() {
         text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
     }
     assert!(text.contains("content-type: text/event-stream"), "{text}");
+    // A proxy that gathers answers passes it on all the same.
+    assert!(text.contains("x-accel-buffering: no"), "{text}");
     server.stop.cancel();
     soon(server.serving).await.unwrap();
 }
