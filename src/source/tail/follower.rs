@@ -7,7 +7,8 @@
 //! A file begins as *waiting*, held open so that it survives the loss of its name. It becomes *current* once its
 //! predecessor is read to the end, and *late* once it is itself read to the end and has a successor: a writer may still
 //! flush into it. After two ends of file at least [`LATE_FOR`] apart it is finished: its half line, if any, is
-//! released, its handle closed, and only its mark remains.
+//! released, its handle closed, and only its mark remains. The handle is kept for as long as its successors are empty: a writer
+//! that does not open its log anew (logrotate's `create`, and nobody tells winston) goes on in there.
 
 use std::collections::VecDeque;
 use std::io;
@@ -458,8 +459,11 @@ impl Follower {
                     let since = *file.idle_since.get_or_insert(now);
                     self.tell_end(index);
                     if now.saturating_sub(since) >= LATE_FOR {
-                        self.finish(index);
-                        continue;
+                        if !self.is_the_last_written(index) {
+                            self.finish(index);
+                            continue;
+                        }
+                        self.release_half_line(index);
                     }
                 }
                 // It was read to its end before; what cannot be reached any more is finished.
@@ -475,6 +479,13 @@ impl Follower {
             index += 1;
         }
         more
+    }
+
+    /// Nothing was written to what came after it: a writer that was not told of the rotation goes on in there.
+    fn is_the_last_written(&self, index: usize) -> bool {
+        let written = |file: &Generation| file.offset() > 0;
+        let after = self.generations.get(index + 1..).unwrap_or_default();
+        self.generations.get(index).is_some_and(written) && !after.iter().any(written)
     }
 
     /// Turns what a read gave into events. False if there is nothing more to read for now.

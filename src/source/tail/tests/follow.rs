@@ -216,6 +216,32 @@ fn a_write_after_the_rename_is_read() {
     assert_eq!(tail.stats().open_files, 1);
 }
 
+/// logrotate's `create`, under a name of its own or of the family's.
+#[test]
+fn a_writer_that_is_not_told_of_the_rotation_is_followed_until_the_new_file_is_written() {
+    for own in [true, false] {
+        let log = Log::new();
+        log.write("1\n");
+        let mut tail = Tail::start(&log, None);
+        let mut old = File::options().append(true).open(log.path(0)).unwrap();
+        match own {
+            true => log.rotate_without_new_base(),
+            false => fs::rename(log.path(0), log.path(0).with_extension("log.1")).unwrap(),
+        }
+        for text in ["2\n", "3\n"] {
+            // What came into its place is empty, also where that was rotated in its turn.
+            File::create(log.path(0)).unwrap();
+            tail.pass(seconds(3600)).forget();
+            old.write_all(text.as_bytes()).unwrap();
+            assert_eq!(tail.pass(seconds(1)).text(), text);
+            log.rotate();
+        }
+        log.write("4\n");
+        assert_eq!(tail.pass(seconds(10)).text(), "4\n");
+        assert_eq!(tail.stats().open_files, 1);
+    }
+}
+
 #[test]
 fn a_late_write_while_stopped_is_read_at_the_next_start() {
     let log = Log::new();
