@@ -158,6 +158,7 @@ fn scrape(_: &mut Criterion) {
             tell: Arc::new(|_, _| Words::default()),
             settings: Vec::new(),
             guard: Arc::new(Guard::open_to_all()),
+            reached_at: None,
             public: false,
         };
         runtime.block_on(async {

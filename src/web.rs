@@ -71,6 +71,8 @@ pub struct Faces {
     pub settings: Vec<Shown>,
     /// Who may look.
     pub guard: Arc<Guard>,
+    /// The name, with its port, under which people reach the pages, perhaps through a proxy.
+    pub reached_at: Option<String>,
     /// Whether everybody may see a page that says no more than whether VMs boot.
     pub public: bool,
 }

@@ -114,6 +114,7 @@ pub(super) fn start(
         live,
         guard,
     } = showing;
+    let pages = config.links.pages.as_ref();
     let faces = web::Faces {
         version: env!("CARGO_PKG_VERSION"),
         host: config.host.clone(),
@@ -127,6 +128,7 @@ pub(super) fn start(
         tell: Arc::new(move |incident, digest| tell(&context, incident, digest)),
         settings: config.shown.clone(),
         guard,
+        reached_at: pages.and_then(|url| Some(url.authority()?.to_string())),
         public: config.web.public,
     };
     let (tell, ended) = oneshot::channel::<()>();

@@ -74,6 +74,7 @@ pub(super) fn faces(
         }),
         settings: Vec::new(),
         guard: Arc::new(Guard::open_to_all()),
+        reached_at: None,
         public: false,
     }
 }

@@ -182,7 +182,7 @@ async fn act<T: DeserializeOwned>(
 ) -> Response {
     let refuse = |status, why: &str| sorry(site, status, "/alerts", "Nothing was changed", why);
     let (head, body) = request.into_parts();
-    if is_foreign(&head.headers) {
+    if is_foreign(&head.headers, site.faces.reached_at.as_deref()) {
         tracing::warn!("a form from another page was refused");
         return refuse(StatusCode::FORBIDDEN, "The form came from another page.");
     }
@@ -241,7 +241,7 @@ async fn act<T: DeserializeOwned>(
 }
 
 /// Browsers say where a form comes from. What says nothing is no browser, and needs the token like the rest.
-fn is_foreign(headers: &HeaderMap) -> bool {
+fn is_foreign(headers: &HeaderMap, reached_at: Option<&str>) -> bool {
     let text = |name| {
         headers
             .get(name)
@@ -254,11 +254,12 @@ fn is_foreign(headers: &HeaderMap) -> bool {
         Some(_) => return true,
     }
     let origin = text(ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
-    match (origin, text(HOST)) {
-        (Some(origin), Some(host)) => !origin.eq_ignore_ascii_case(host),
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
+    // A browser says no more than this to a page without TLS.
+    origin.is_some_and(|origin| {
+        let ours = [text(HOST), reached_at];
+        let mut ours = ours.into_iter().flatten();
+        !ours.any(|name| origin.eq_ignore_ascii_case(name))
+    })
 }
 
 fn who() -> Markup {
@@ -362,7 +363,28 @@ mod tests {
             for (name, value) in &headers {
                 map.insert(*name, value.parse().unwrap());
             }
-            assert_eq!(is_foreign(&map), foreign, "{headers:?}");
+            assert_eq!(is_foreign(&map, None), foreign, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_form_comes_from_here_under_the_name_that_people_know() {
+        for (origin, foreign) in [
+            ("http://pages.example", false),
+            ("http://127.0.0.1:9644", false),
+            ("http://pages.example:81", true),
+            ("http://evil.example", true),
+            ("null", true),
+        ] {
+            // As nginx and Apache ask, if nobody tells them to keep the browser's.
+            let headers = [(HOST, "127.0.0.1:9644"), (ORIGIN, origin)];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+            let headers = HeaderMap::from_iter(headers);
+            assert_eq!(
+                is_foreign(&headers, Some("pages.example")),
+                foreign,
+                "{origin}"
+            );
         }
     }
 }
