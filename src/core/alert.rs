@@ -57,7 +57,7 @@ use state::AlertState;
 pub use subject::{Cause, Subject};
 
 use crate::core::boot::{Boot, Observation};
-use crate::core::condition::ConditionSettings;
+use crate::core::condition::{ConditionSettings, Level};
 use crate::core::diagnosis::{self, Surroundings};
 use crate::core::event::{AttemptResult, Timestamp, VmType};
 use crate::core::generations::Generations;
@@ -130,6 +130,8 @@ pub struct Engine {
     blind: bool,
     /// Rules about what holds now, and cannot be seen.
     unseen: BTreeSet<RuleName>,
+    /// What they last found while it fired; not saved, as it is soon told again.
+    levels: BTreeMap<RuleName, Level>,
     synthetic: SyntheticBoots,
     /// Boots by the golden image that they were copied from.
     generations: Generations,
@@ -154,6 +156,7 @@ impl Engine {
             .collect();
         Engine {
             unseen: settings.conditions.keys().copied().collect(),
+            levels: BTreeMap::new(),
             settings,
             types: VmType::ALL
                 .iter()

@@ -77,6 +77,11 @@ impl Engine {
             if !bad && !state.is_active() {
                 continue;
             }
+            if let Some((_, verdict)) = verdict
+                && !verdict.recovered
+            {
+                self.levels.insert(*rule, verdict.level);
+            }
             let seen = Seen {
                 bad,
                 recovered: verdict.is_some_and(|(_, verdict)| verdict.recovered),

@@ -5,9 +5,10 @@
 
 use super::incident::{lines, named};
 use super::keep::Place;
+use super::state::AlertState;
 use super::{Cause, Engine, Incident, Subject};
 use crate::core::event::{Failure, Timestamp, VmType};
-use crate::core::rule::{RuleName, Said};
+use crate::core::rule::{Reading, RuleName, Said};
 use crate::core::window::Judged;
 
 /// Of so many last bad boots,
@@ -96,29 +97,33 @@ impl Engine {
 
     /// What the rules that fire say now.
     pub(super) fn readings(&self, subject: Subject, now: Timestamp) -> Vec<(RuleName, Said)> {
-        let Some(of_type) = subject
-            .vm_type()
-            .and_then(|vm_type| self.types.get(&vm_type))
-        else {
-            return Vec::new();
-        };
-        let newest = of_type.newest.unwrap_or(now);
-        self.alerts
-            .iter()
-            .filter(|((_, about), state)| *about == subject && state.is_firing())
+        let firing = self.alerts.iter();
+        let firing = firing.filter(|((_, about), state)| *about == subject && state.is_firing());
+        firing
             .filter_map(|((rule, _), state)| {
-                let settings = self.settings.rules.get(rule)?;
-                let reading = of_type.reading(
-                    *rule,
-                    settings,
-                    of_type.overdue_by(*rule, settings),
-                    state,
-                    0.0,
-                    newest,
-                );
-                reading.bad.then_some((*rule, Said::Boots(reading)))
+                let said = match self.levels.get(rule) {
+                    Some(level) => Said::Level(*level),
+                    None => Said::Boots(self.reads_of_boots(*rule, subject, state, now)?),
+                };
+                Some((*rule, said))
             })
             .collect()
+    }
+
+    fn reads_of_boots(
+        &self,
+        rule: RuleName,
+        subject: Subject,
+        state: &AlertState,
+        now: Timestamp,
+    ) -> Option<Reading> {
+        let of_type = self.types.get(&subject.vm_type()?)?;
+        let settings = self.settings.rules.get(&rule)?;
+        let overdue = of_type.overdue_by(rule, settings);
+        let newest = of_type.newest.unwrap_or(now);
+        let reading = of_type.reading(rule, settings, overdue, state, 0.0, newest);
+        // Hardly any more bad than usual, it fires on: told is what there is.
+        (reading.bad || reading.count.bad > 0).then_some(reading)
     }
 }
 

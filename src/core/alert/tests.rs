@@ -591,6 +591,16 @@ fn what_is_told_again_has_the_figures_of_now() {
 }
 
 #[test]
+fn what_fires_on_while_hardly_any_fail_says_how_many_do() {
+    let mut story = Story::new();
+    story.boots("xxx..");
+    let key = story.sent[0].incident.key.clone();
+    let present = story.engine.as_of(&key, story.now).unwrap();
+    let count = present.members[0].reading.boots().unwrap().count;
+    assert_eq!(count, Count { bad: 3, of: 5 });
+}
+
+#[test]
 fn boots_that_were_good_before_it_fired_are_no_recovery() {
     let mut story = Story::new();
     story.boots(&"r".repeat(25));

@@ -143,6 +143,27 @@ fn a_second_alert_of_the_same_cause_joins_and_another_cause_is_another_incident(
 }
 
 #[test]
+fn what_holds_is_told_again_with_the_figure_of_now() {
+    let mut story = Story::new();
+    story.hold(&ghosts(9), 6 * MINUTE);
+    let key = story.sent[0].incident.key.clone();
+    let told = |story: &Story| {
+        let present = story.engine.as_of(&key, story.now).unwrap();
+        match present.members[0].reading {
+            Said::Level(level) => level.value,
+            Said::Boots(_) => panic!("it is not about boots"),
+        }
+    };
+    story.hold(&ghosts(30), MINUTE);
+    assert_eq!(told(&story), 30);
+    // Well, and held for a while: what was last bad.
+    story.hold(&ghosts(0), SECOND);
+    assert_eq!(told(&story), 30);
+    story.down(SECOND);
+    assert_eq!(told(&story), 9, "as it fired, until it is looked at again");
+}
+
+#[test]
 fn a_condition_that_flaps_says_so_and_is_held_open() {
     let mut story = Story::new();
     let silent = |value| {
