@@ -127,11 +127,11 @@ impl Storm {
         self.digests.values().find(|open| open.incident.key == key)
     }
 
-    /// The digest of that key is told now.
+    /// The digest of that key is told as soon as it may be.
     pub(super) fn is_due(&mut self, key: &str, now: Timestamp) {
         let mut digests = self.digests.values_mut();
         if let Some(open) = digests.find(|open| open.incident.key == key) {
-            open.due = Some(now);
+            open.due = Some(open.soonest().max(now));
         }
     }
 
@@ -154,11 +154,14 @@ impl Storm {
 
 impl Open {
     fn is_new(&mut self, now: Timestamp, wait_ms: i64) {
-        let soonest = self
-            .told_at
-            .map_or(Timestamp::MIN, |at| at.plus_ms(INTERVAL_MS));
+        let soonest = self.soonest();
         self.due
             .get_or_insert_with(|| now.plus_ms(wait_ms).max(soonest));
+    }
+
+    fn soonest(&self) -> Timestamp {
+        self.told_at
+            .map_or(Timestamp::MIN, |at| at.plus_ms(INTERVAL_MS))
     }
 
     /// The incidents of it that are not over.

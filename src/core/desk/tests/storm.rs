@@ -363,3 +363,23 @@ fn a_digest_is_shown_as_what_it_is() {
     let counts: Vec<(u32, u32)> = digests.map(|one| (one.firing, one.resolved)).collect();
     assert_eq!(counts, [(2, 1)]);
 }
+
+#[test]
+fn a_digest_whose_silence_no_longer_holds_keeps_its_distance() {
+    let mut story = Story::new();
+    apart(&mut story, 0, 12);
+    story.pass(MINUTE);
+    story.silence(&["host=~host-1[01]"], HOUR).unwrap();
+    // Each is one that nothing silences, and is over soon.
+    for n in 12..16 {
+        apart(&mut story, n, n + 1);
+        story.pass(SECOND);
+        story.resolve(&format!("{n:03}"));
+        story.pass(SECOND);
+    }
+    apart(&mut story, 16, 17);
+    story.pass(8 * MINUTE);
+    let digests = story.sent.iter().filter(|one| one.reason == Reason::Storm);
+    let digests: Vec<i64> = digests.map(|one| one.at.since(START)).collect();
+    assert_eq!(digests, [30 * SECOND, 330 * SECOND]);
+}
