@@ -274,6 +274,9 @@ impl Desk {
             self.touched.mark(Place::Told(incident.key.clone()));
             self.told.insert(incident.key.clone(), told);
         }
+        let open = &self.told;
+        self.storm.agrees_with(|key| open.contains_key(key));
+        self.touched.mark(Place::Storm);
         for (key, told) in known {
             self.touched.mark(Place::Told(key.clone()));
             // A digest is no incident of the engine's.

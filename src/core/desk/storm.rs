@@ -111,6 +111,17 @@ impl Storm {
         ended
     }
 
+    /// After a start: what is not open is over, and so is a digest of nothing else.
+    pub(super) fn agrees_with(&mut self, is_open: impl Fn(&str) -> bool) {
+        for open in self.digests.values_mut() {
+            for (key, held) in &mut open.members {
+                held.resolved |= !is_open(key);
+            }
+        }
+        self.digests
+            .retain(|_, open| open.firing().next().is_some());
+    }
+
     pub(super) fn holds(&self, key: &str) -> bool {
         let mut digests = self.digests.values();
         digests.any(|open| open.members.contains_key(key))

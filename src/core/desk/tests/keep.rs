@@ -182,6 +182,27 @@ fn an_incident_that_the_engine_forgot_is_over() {
 }
 
 #[test]
+fn a_digest_of_what_the_engine_forgot_is_over() {
+    let mut story = Story::new();
+    for n in 0..12 {
+        let mut one = refused(&format!("{n:03}"));
+        one.host = format!("host-{n}");
+        story.fire(one);
+    }
+    story.pass(MINUTE);
+    story.done();
+    let left = story.open["011"].clone();
+    story.desk.agree_with([&left].into_iter(), story.now);
+    let view = story.desk.view(story.now);
+    let digest = view.incidents.iter().find_map(|one| one.digest.as_ref());
+    assert_eq!(digest.map(|one| (one.firing, one.resolved)), Some((1, 1)));
+    story.desk.agree_with([].into_iter(), story.now);
+    assert_eq!(story.desk.view(story.now).incidents, []);
+    story.pass(24 * HOUR);
+    assert!(story.done().is_empty());
+}
+
+#[test]
 fn a_clock_that_was_set_back_makes_no_silence_endless_and_no_repeat_late() {
     let mut story = Story::new();
     let mut shelf = Shelf::default();
