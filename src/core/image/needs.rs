@@ -42,7 +42,7 @@ pub(super) fn working_directory(desk: &mut Desk<'_>) -> Vec<Finding> {
     match desk.stat(folder) {
         Seen::Folder(_) => says(CHECK, Verdict::Pass, folder, "there"),
         Seen::Unreadable(_) => cannot_read(CHECK, folder),
-        _ if is_made(&agent.unit, folder) => says(
+        Seen::Absent if is_made(&agent.unit, folder) => says(
             CHECK,
             Verdict::Pass,
             folder,

@@ -396,6 +396,13 @@ fn what_is_made_at_the_start_or_while_the_guest_runs_is_not_missed() {
     ] {
         assert_eq!(folder(lines), verdict, "{lines}");
     }
+    let tree = Tree::healthy();
+    let line = "WorkingDirectory=/var/lib/agent\nStateDirectory=agent";
+    let unit = UNIT_TEXT.replace("WorkingDirectory=/opt/vm-browser-agent", line);
+    tree.write(UNIT, &unit);
+    tree.write("/var/lib/agent", "a file, where nothing can be made");
+    let found = of(&tree.audit(), Check::WorkingDirectory).verdict;
+    assert_eq!(found, Verdict::Fail);
     let file = |line: &str| settled("EnvironmentFile=/etc/environment", line, Check::Environment);
     assert_eq!(file("EnvironmentFile=/run/agent/env"), Verdict::Unknown);
     assert_eq!(file("EnvironmentFile=/etc/agent/env"), Verdict::Fail);
