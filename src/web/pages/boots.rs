@@ -182,7 +182,10 @@ pub(super) async fn list(
                 let flying = page.live.flying.iter().rev().filter(|_| lists_flying);
                 let flying = flying.filter(|boot| asked.may_be(boot));
                 let mut shown: Vec<BootLine> = flying.cloned().collect();
-                let unlisted = unlisted(page, &asked, &shown);
+                let unlisted = match lists_flying {
+                    true => unlisted(page, &asked, &shown),
+                    false => 0,
+                };
                 let more = boots.len() >= usize::from(limit);
                 let ended = page.live.ended.iter().map(|boot| &boot.line);
                 shown.extend(match is_first && asked.is_plain() {
@@ -199,7 +202,7 @@ pub(super) async fn list(
 
 /// Users' boots in flight that are asked for and of which there is no line, since there are too many: the newest.
 fn unlisted(page: &Page<'_>, asked: &Asked, listed: &[BootLine]) -> usize {
-    if page.live.flying.len() < MOST_FLYING || listed.is_empty() {
+    if page.live.flying.len() < MOST_FLYING {
         return 0;
     }
     let is_asked =
@@ -265,7 +268,7 @@ fn body(
         @if let Some(problem) = problem { p.notice.bad role="alert" { (problem) } }
         section.card id="boots" aria-label="Boots, newest first" data-live {
             @if unlisted > 0 { p.small.soft { "and " (grouped(unlisted as u64)) " more in flight, which began later" } }
-            @if boots.is_empty() { p.soft { "No boot fits." } } @else { (table(page, boots)) }
+            @if !boots.is_empty() { (table(page, boots)) } @else if unlisted == 0 { p.soft { "No boot fits." } }
             @if more && let Some(last) = boots.last() {
                 @let next = Asked { cursor: cursor_behind(last), ..asked.clone() };
                 nav.pager aria-label="Pages" {

@@ -336,6 +336,11 @@ async fn the_list_of_boots_says_how_many_in_flight_it_leaves_out() {
             more,
         ),
         (
+            "/boots?outcome=in_progress&vm_type=cli",
+            MOST_FLYING,
+            "and 10 more in flight",
+        ),
+        (
             "/boots?outcome=in_progress&origin=synthetic",
             MOST_FLYING,
             "No boot fits.",
