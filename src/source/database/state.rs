@@ -30,6 +30,7 @@ pub(super) struct State {
 /// within which it would notice that it hears nothing any more. One that is cut off lags by what it has replayed last, and
 /// so does one that is fed by an archive. Other roles' transactions are seen only with `pg_read_all_stats`; the
 /// function is what the view `pg_stat_activity` reads, without the names that the view joins to it at three times the cost.
+/// What only a replica has to say is asked of none but a replica: Amazon Aurora refuses these functions.
 ///
 /// Who it is: no two servers started in the same microsecond, and a promotion ends recovery; so the system's identifier
 /// and timeline, which not everyone may ask for, would add nothing.
@@ -40,13 +41,13 @@ const POSTGRES: &str = "SELECT \
          ELSE pg_last_xact_replay_timestamp() END) * 1000000)::bigint::text, \
     (extract(epoch FROM now()) * 1000000)::bigint::text, \
     pg_is_in_recovery()::text, \
-    CASE WHEN hears THEN '0' \
+    CASE WHEN NOT pg_is_in_recovery() THEN NULL WHEN hears THEN '0' \
          ELSE (extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint::text END, \
     concat_ws('/', pg_is_in_recovery(), pg_postmaster_start_time(), inet_server_addr(), inet_server_port()), \
     (SELECT (extract(epoch FROM now() - min(xact_start)) * 1000000)::bigint::text FROM pg_catalog.pg_stat_get_activity(NULL) \
      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) \
-    FROM (SELECT pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() \
-         AND (SELECT pid IS NOT NULL FROM pg_catalog.pg_stat_get_wal_receiver()) AS hears) AS replica";
+    FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() \
+         AND (SELECT pid IS NOT NULL FROM pg_catalog.pg_stat_get_wal_receiver()) END AS hears) AS replica";
 const SQLITE: &str = "SELECT CAST(at AS TEXT), CAST(at AS TEXT), 'false', NULL, 'file', NULL FROM \
     (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000 AS at)";
 

@@ -425,6 +425,30 @@ async fn a_replica_of_an_idle_primary_is_of_now_and_one_that_is_cut_off_is_not()
     assert!(lag.lag.is_some());
 }
 
+/// As Amazon Aurora does, on its primary too.
+#[tokio::test]
+async fn a_primary_is_not_asked_what_a_replica_has_received() {
+    let database = shared().database().await;
+    database.restore_controller_run().await;
+    for (name, answer) in [
+        ("pg_last_wal_receive_lsn", "pg_lsn"),
+        ("pg_last_wal_replay_lsn", "pg_lsn"),
+        ("pg_last_xact_replay_timestamp", "timestamptz"),
+        ("pg_stat_get_wal_receiver", "TABLE (pid integer)"),
+    ] {
+        database
+            .run(&format!(
+                "ALTER FUNCTION pg_catalog.{name}() RENAME TO {name}_before;
+                 CREATE FUNCTION pg_catalog.{name}() RETURNS {answer} LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE feature_not_supported USING MESSAGE = '{name} is currently not supported'; END $$"
+            ))
+            .await;
+    }
+    let mut watched = Watched::start(&database.url());
+    assert_eq!(watched.polled().await.replica, None);
+    assert_eq!(watched.rows.len(), 180);
+}
+
 #[tokio::test]
 async fn a_replica_shows_its_lag_and_proves_no_absence_until_it_is_promoted() {
     let primary = Arc::new(Cluster::with(&[
