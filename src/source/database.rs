@@ -196,8 +196,8 @@ struct Memory {
     last: Option<State>,
     /// When the whole window is due.
     full_due: Option<Instant>,
-    /// No look that saw the rows was completed yet, and none by an earlier run.
-    first: bool,
+    /// Tables whose rows no complete look has seen yet, and none of an earlier run.
+    first: [bool; 2],
     blind: [bool; 2],
     /// The tables' columns as they were learnt last.
     columns: Vec<Cells>,
@@ -208,7 +208,7 @@ struct Memory {
 impl Memory {
     fn new(resume: Option<Resume>) -> Memory {
         Memory {
-            first: resume.is_none(),
+            first: [resume.is_none(); 2],
             known: Known::new(&resume.unwrap_or_default().open),
             last: None,
             full_due: None,

@@ -282,17 +282,22 @@ impl Round<'_> {
     }
 
     async fn deliver(&self, gathered: &mut Gathered) -> Result<(), Ended> {
-        if gathered.rows.is_empty() {
-            return Ok(());
+        let is_first = |row: &Row| self.memory.first[row.key().table() as usize];
+        while let Some(first) = gathered.rows.first().map(is_first) {
+            let rows = gathered.rows.iter();
+            let same = rows.take_while(|row| is_first(row) == first).count();
+            let others = gathered.rows.split_off(same);
+            let rows = std::mem::replace(&mut gathered.rows, others);
+            self.tell(DatabaseEvent::Rows { rows, first }).await?;
         }
-        let rows = std::mem::take(&mut gathered.rows);
-        let first = self.memory.first;
-        self.tell(DatabaseEvent::Rows { rows, first }).await
+        Ok(())
     }
 
     fn finish(self, state: State, full: Option<i64>, gathered: Gathered) -> Polled {
         let memory = self.memory;
-        memory.first &= memory.blind.contains(&true);
+        for (first, blind) in memory.first.iter_mut().zip(memory.blind) {
+            *first &= blind;
+        }
         if full.is_some() {
             memory.full_due = Some(clock::monotonic() + self.options.full_every);
         }

@@ -287,6 +287,41 @@ async fn a_role_from_which_policies_hide_everything_is_blind_until_it_is_let_in(
     assert!(watched.fresh_look().await.gone.is_empty());
 }
 
+#[tokio::test]
+async fn a_table_that_is_hidden_makes_no_history_of_the_other_s_rows() {
+    let database = shared().database().await;
+    let mut owner = owned(&database).await;
+    let role = database.role("half");
+    postgres::run(
+        &mut owner,
+        &format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'half'; GRANT SELECT ON vms, auth_sessions TO {role};
+             DROP POLICY vms_select_own ON vms; DROP POLICY auth_sessions_select_own ON auth_sessions;
+             CREATE POLICY see ON vms TO {role} USING (true)"
+        ),
+    )
+    .await;
+    let mut watched = Watched::start(&database.url_of(&role, "half"));
+    watched.polled().await;
+    assert_eq!((watched.rows.len(), watched.history), (97, 97));
+    postgres::run(
+        &mut owner,
+        "UPDATE vms SET status = 'destroyed' WHERE status = 'running'",
+    )
+    .await;
+    watched.fresh_look().await;
+    assert!(watched.told.values().any(|times| *times == 2));
+    assert_eq!(watched.history, 97, "what changes is of now");
+    postgres::run(
+        &mut owner,
+        &format!("CREATE POLICY see ON auth_sessions TO {role} USING (true)"),
+    )
+    .await;
+    watched.fresh_look().await;
+    assert_eq!(watched.count(Table::Sessions), 83);
+    assert_eq!(watched.history, 97 + 83);
+}
+
 /// The watch's own statements ask for no more columns than these rights give.
 #[tokio::test]
 async fn rights_on_single_columns_suffice_where_a_policy_lets_the_role_in() {
