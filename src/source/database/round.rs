@@ -44,7 +44,8 @@ impl Round<'_> {
     pub(super) async fn look(mut self) -> Result<Polled, Ended> {
         let mut gathered = Gathered::default();
         let watch = Stopwatch::start();
-        let state = state::begin(self.connection).await?;
+        let mut state = state::begin(self.connection).await?;
+        state.follow(self.memory.last.as_ref());
         gathered.took.push((Query::State, watch.elapsed()));
         let changed = self
             .memory

@@ -23,32 +23,86 @@ pub(super) struct State {
     pub(super) identity: String,
     /// How long the oldest transaction that can be seen has been open.
     pub(super) longest_us: i64,
+    stream: Stream,
 }
 
-/// A replica shows what it has replayed; on an idle primary that is long ago though nothing is missing. So as long as it
-/// hears from its primary and all that was received is replayed, it lags behind by nothing, and shows what was by the time
-/// within which it would notice that it hears nothing any more. One that is cut off lags by what it has replayed last, and
-/// so does one that is fed by an archive. Other roles' transactions are seen only with `pg_read_all_stats`; the
-/// function is what the view `pg_stat_activity` reads, without the names that the view joins to it at three times the cost.
-/// What only a replica has to say is asked of none but a replica: Amazon Aurora refuses these functions.
+/// How a replica follows its primary. It shows what it has replayed; on an idle primary, or one at whose long work nothing
+/// is committed, that is long ago though nothing is missing. So what it had received at one look is remembered, and once
+/// it is replayed the replica is of that look: it lags behind by no more, and shows what was by the time within which it
+/// would notice that it hears nothing any more. One that is cut off, or fed by an archive, lags by what it replayed last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stream {
+    /// While its receiver lives.
+    received: Option<i64>,
+    replayed: Option<i64>,
+    patience_us: i64,
+    /// When it had received what is to be replayed next, and how much that is.
+    awaited: Option<(i64, i64)>,
+    /// All that was received by then is replayed.
+    caught_us: Option<i64>,
+}
+
+impl Stream {
+    /// Of this look, with what the last one at the same server left.
+    fn follow(&mut self, now_us: i64, last: Option<Stream>) {
+        let last = last.unwrap_or_default();
+        (self.awaited, self.caught_us) = (last.awaited, last.caught_us);
+        let (Some(received), Some(replayed)) = (self.received, self.replayed) else {
+            self.awaited = None;
+            return;
+        };
+        if replayed >= received {
+            (self.awaited, self.caught_us) = (None, Some(now_us));
+            return;
+        }
+        match self.awaited {
+            Some((_, wanted)) if replayed < wanted => {}
+            reached => {
+                self.caught_us = reached.map(|(at, _)| at).or(self.caught_us);
+                self.awaited = Some((now_us, received));
+            }
+        }
+    }
+}
+
+impl State {
+    /// Of a replica: what its rows are as of and how far it is behind, by this look and the last.
+    pub(super) fn follow(&mut self, last: Option<&State>) {
+        if !self.replica {
+            return;
+        }
+        let same = last.filter(|last| last.identity == self.identity);
+        self.stream
+            .follow(self.now_us, same.map(|last| last.stream));
+        let caught = self.stream.caught_us;
+        let behind_us = |shown: i64| self.now_us.saturating_sub(shown).unsigned_abs();
+        let shown = self.as_of_us.max(caught).map(|at| at.min(self.now_us));
+        self.lag = shown.map(|shown| Duration::from_micros(behind_us(shown)));
+        let heard = caught.filter(|_| self.stream.patience_us > 0);
+        self.as_of_us = self
+            .as_of_us
+            .max(heard.map(|at| at - self.stream.patience_us));
+    }
+}
+
+/// Other roles' transactions are seen only with `pg_read_all_stats`; the function is what the view `pg_stat_activity`
+/// reads, without the names that the view joins to it at three times the cost. What only a replica has to say is asked of
+/// none but a replica: Amazon Aurora refuses these functions.
 ///
 /// Who it is: no two servers started in the same microsecond, and a promotion ends recovery; so the system's identifier
 /// and timeline, which not everyone may ask for, would add nothing.
 const POSTGRES: &str = "SELECT \
-    (extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() THEN now() \
-         WHEN hears THEN greatest(pg_last_xact_replay_timestamp(), \
-             now() - nullif(current_setting('wal_receiver_timeout')::interval, interval '0')) \
-         ELSE pg_last_xact_replay_timestamp() END) * 1000000)::bigint::text, \
+    (extract(epoch FROM CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE now() END) * 1000000)::bigint::text, \
     (extract(epoch FROM now()) * 1000000)::bigint::text, \
     pg_is_in_recovery()::text, \
-    CASE WHEN NOT pg_is_in_recovery() THEN NULL WHEN hears THEN '0' \
-         ELSE (extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint::text END, \
     concat_ws('/', pg_is_in_recovery(), pg_postmaster_start_time(), inet_server_addr(), inet_server_port()), \
     (SELECT (extract(epoch FROM now() - min(xact_start)) * 1000000)::bigint::text FROM pg_catalog.pg_stat_get_activity(NULL) \
-     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) \
-    FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() \
-         AND (SELECT pid IS NOT NULL FROM pg_catalog.pg_stat_get_wal_receiver()) END AS hears) AS replica";
-const SQLITE: &str = "SELECT CAST(at AS TEXT), CAST(at AS TEXT), 'false', NULL, 'file', NULL FROM \
+     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), \
+    CASE WHEN pg_is_in_recovery() THEN CASE WHEN (SELECT pid IS NOT NULL FROM pg_catalog.pg_stat_get_wal_receiver()) \
+        THEN (pg_last_wal_receive_lsn() - '0/0'::pg_lsn)::bigint::text END END, \
+    CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint::text END, \
+    (extract(epoch FROM current_setting('wal_receiver_timeout')::interval) * 1000000)::bigint::text";
+const SQLITE: &str = "SELECT CAST(at AS TEXT), CAST(at AS TEXT), 'false', 'file', NULL, NULL, NULL, NULL FROM \
     (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000 AS at)";
 
 /// Begins the transaction of a look, and reads the state in it.
@@ -72,19 +126,23 @@ pub(super) async fn begin(connection: &mut Connection) -> Result<State, Database
     let as_of_us = number(cells.next());
     let now_us = number(cells.next()).unwrap_or_default();
     let replica = cells.next().flatten().as_deref() == Some("true");
-    let lag_ms = number(cells.next());
     let identity = cells.next().flatten().unwrap_or_default();
     let longest_us = number(cells.next()).unwrap_or_default().max(0);
+    let stream = Stream {
+        received: number(cells.next()),
+        replayed: number(cells.next()),
+        patience_us: number(cells.next()).unwrap_or_default(),
+        ..Stream::default()
+    };
     Ok(State {
         as_of_us,
         now_us,
         ahead_ms: ahead_ms(now_us, (asked_at, answered_at)),
         replica,
-        lag: lag_ms
-            .and_then(|ms| u64::try_from(ms).ok())
-            .map(Duration::from_millis),
+        lag: None,
         identity,
         longest_us,
+        stream,
     })
 }
 
@@ -177,5 +235,70 @@ mod tests {
         assert_eq!(ahead_ms(1_000_200_000, asked), 0);
         assert_eq!(ahead_ms(1_090_200_999, asked), 90_000);
         assert_eq!(ahead_ms(910_199_000, asked), -90_001);
+    }
+    const SECOND: i64 = 1_000_000;
+    const PATIENCE: i64 = 60 * SECOND;
+
+    /// A look at a replica of which no transaction was replayed but one, long ago.
+    fn look(at: i64, received: Option<i64>, replayed: i64, last: Option<&State>) -> State {
+        let mut state = State {
+            as_of_us: Some(-3_600 * SECOND),
+            now_us: at * SECOND,
+            ahead_ms: 0,
+            replica: true,
+            lag: None,
+            identity: "t".to_owned(),
+            longest_us: 0,
+            stream: Stream {
+                received,
+                replayed: Some(replayed),
+                patience_us: PATIENCE,
+                ..Stream::default()
+            },
+        };
+        state.follow(last);
+        state
+    }
+
+    fn lag(state: &State) -> u64 {
+        state.lag.unwrap().as_secs()
+    }
+
+    #[test]
+    fn a_replica_that_keeps_up_with_long_work_is_of_the_look_before_though_nothing_is_committed() {
+        let mut last = look(0, Some(100), 100, None);
+        assert_eq!((lag(&last), last.as_of_us), (0, Some(-PATIENCE)));
+        for number in 1..100 {
+            let received = 100 + number * 10;
+            last = look(number * 5, Some(received), received - 5, Some(&last));
+            assert_eq!(lag(&last), 5);
+            let shown = (number * 5 - 5) * SECOND - PATIENCE;
+            assert_eq!(last.as_of_us, Some(shown));
+        }
+    }
+
+    #[test]
+    fn a_replica_that_replays_no_more_or_hears_nothing_is_behind_since_it_had_caught_up() {
+        for received in [Some(110), None] {
+            let mut last = look(0, Some(100), 100, None);
+            for at in [5, 10, 600] {
+                last = look(at, received, 100, Some(&last));
+                assert_eq!(lag(&last), at.unsigned_abs(), "{received:?}");
+                assert_eq!(last.as_of_us, Some(-PATIENCE), "{received:?}");
+            }
+        }
+        let never = look(0, None, 100, None);
+        assert_eq!(
+            (lag(&never), never.as_of_us),
+            (3_600, Some(-3_600 * SECOND))
+        );
+    }
+
+    #[test]
+    fn a_replica_whose_primary_s_clock_is_ahead_is_not_behind() {
+        let mut state = look(0, Some(110), 100, None);
+        state.as_of_us = Some(3 * SECOND);
+        state.follow(None);
+        assert_eq!(lag(&state), 0);
     }
 }
