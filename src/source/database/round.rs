@@ -62,8 +62,11 @@ impl Round<'_> {
             if full || blind[table as usize] {
                 self.look_for_sight(table, &mut gathered).await?;
             }
-            // What was hidden is older than what is read otherwise.
-            full |= blind[table as usize] && !self.memory.blind[table as usize];
+            // What was hidden is older than what is read otherwise. Should this look fail, the next one has still to read it.
+            if blind[table as usize] && !self.memory.blind[table as usize] {
+                full = true;
+                self.memory.full_due = None;
+            }
         }
         if full {
             self.memory.unreadable.forget();

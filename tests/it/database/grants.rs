@@ -288,6 +288,42 @@ async fn a_role_from_which_policies_hide_everything_is_blind_until_it_is_let_in(
 }
 
 #[tokio::test]
+async fn what_is_let_out_is_read_although_the_look_that_noticed_failed() {
+    let database = shared().database().await;
+    let mut owner = owned(&database).await;
+    let role = database.role("halfway");
+    postgres::run(
+        &mut owner,
+        &format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'halfway'; GRANT SELECT ON vms, auth_sessions TO {role};
+             DROP POLICY vms_select_own ON vms; DROP POLICY auth_sessions_select_own ON auth_sessions;
+             CREATE POLICY see ON auth_sessions TO {role} USING (true)"
+        ),
+    )
+    .await;
+    postgres::run(
+        &mut owner,
+        "UPDATE vms SET created_at = created_at - interval '5 hours'",
+    )
+    .await;
+    let mut watched = Watched::start(&database.url_of(&role, "halfway"));
+    watched.polled().await;
+    assert_eq!((watched.count(Table::Vms), watched.history), (0, 83));
+    postgres::run(
+        &mut owner,
+        &format!(
+            "BEGIN; CREATE POLICY see ON vms TO {role} USING (true);
+             ALTER POLICY see ON auth_sessions USING (1 / (0 * random())::int = 1); COMMIT"
+        ),
+    )
+    .await;
+    watched.down().await;
+    postgres::run(&mut owner, "ALTER POLICY see ON auth_sessions USING (true)").await;
+    watched.polled().await;
+    assert_eq!((watched.count(Table::Vms), watched.history), (97, 83 + 97));
+}
+
+#[tokio::test]
 async fn a_table_that_is_hidden_makes_no_history_of_the_other_s_rows() {
     let database = shared().database().await;
     let mut owner = owned(&database).await;
