@@ -68,7 +68,7 @@ impl Poll {
     /// A replica showed rows of so long ago that they tell nothing of now.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        /// `now()` on an idle primary makes a small lag look larger.
+        /// More than one that follows a busy primary is behind by.
         const MAX_LAG_MS: i64 = 30_000;
         self.lag_ms.is_some_and(|lag| lag >= MAX_LAG_MS)
     }

@@ -54,7 +54,7 @@ pub enum DatabaseEvent {
     /// Rows that are new or have changed.
     Rows {
         rows: Vec<Row>,
-        /// Part of the first look of a first start: history.
+        /// Part of the first look of a first start that sees their table: history.
         first: bool,
     },
     /// A look is complete: its rows were delivered before.

@@ -28,8 +28,8 @@ pub(super) struct State {
 
 /// How a replica follows its primary. It shows what it has replayed; on an idle primary, or one at whose long work nothing
 /// is committed, that is long ago though nothing is missing. So what it had received at one look is remembered, and once
-/// it is replayed the replica is of that look: it lags behind by no more, and shows what was by the time within which it
-/// would notice that it hears nothing any more. One that is cut off, or fed by an archive, lags by what it replayed last.
+/// it is replayed the replica is of that look, less the time within which it would notice that it hears nothing any more.
+/// It lags by how long more than that has been waiting; one that is fed by an archive, by what it replayed last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stream {
     /// While its receiver lives.
@@ -75,9 +75,16 @@ impl State {
         self.stream
             .follow(self.now_us, same.map(|last| last.stream));
         let caught = self.stream.caught_us;
-        let behind_us = |shown: i64| self.now_us.saturating_sub(shown).unsigned_abs();
-        let shown = self.as_of_us.max(caught).map(|at| at.min(self.now_us));
-        self.lag = shown.map(|shown| Duration::from_micros(behind_us(shown)));
+        // What came since the last look may be replayed as it comes, and looks may be a minute apart.
+        let hears = same.filter(|_| self.stream.received.is_some());
+        let between = hears.map_or(0, |last| self.now_us.saturating_sub(last.now_us));
+        let behind = self
+            .as_of_us
+            .max(caught.map(|at| at.saturating_add(between)));
+        self.lag = behind.map(|since| {
+            let us = self.now_us.saturating_sub(since).max(0);
+            Duration::from_micros(us.unsigned_abs())
+        });
         let heard = caught.filter(|_| self.stream.patience_us > 0);
         self.as_of_us = self
             .as_of_us
@@ -265,25 +272,25 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_keeps_up_with_long_work_is_of_the_look_before_though_nothing_is_committed() {
+    fn a_replica_that_keeps_up_with_long_work_is_not_behind_though_nothing_is_committed() {
         let mut last = look(0, Some(100), 100, None);
         assert_eq!((lag(&last), last.as_of_us), (0, Some(-PATIENCE)));
         for number in 1..100 {
             let received = 100 + number * 10;
-            last = look(number * 5, Some(received), received - 5, Some(&last));
-            assert_eq!(lag(&last), 5);
-            let shown = (number * 5 - 5) * SECOND - PATIENCE;
+            last = look(number * 60, Some(received), received - 5, Some(&last));
+            assert_eq!(lag(&last), 0);
+            let shown = (number - 1) * 60 * SECOND - PATIENCE;
             assert_eq!(last.as_of_us, Some(shown));
         }
     }
 
     #[test]
-    fn a_replica_that_replays_no_more_or_hears_nothing_is_behind_since_it_had_caught_up() {
-        for received in [Some(110), None] {
+    fn a_replica_that_replays_no_more_or_hears_nothing_is_behind_since_that_was_noticed() {
+        for (received, noticed) in [(Some(110), 5), (None, 0)] {
             let mut last = look(0, Some(100), 100, None);
-            for at in [5, 10, 600] {
+            for at in (5..=600).step_by(5) {
                 last = look(at, received, 100, Some(&last));
-                assert_eq!(lag(&last), at.unsigned_abs(), "{received:?}");
+                assert_eq!(lag(&last), at.abs_diff(noticed), "{received:?}");
                 assert_eq!(last.as_of_us, Some(-PATIENCE), "{received:?}");
             }
         }
@@ -292,6 +299,16 @@ mod tests {
             (lag(&never), never.as_of_us),
             (3_600, Some(-3_600 * SECOND))
         );
+    }
+
+    #[test]
+    fn a_replica_that_replays_all_the_time_and_late_is_behind_at_every_look() {
+        let mut last = look(0, Some(0), 0, None);
+        for at in (5..=600).step_by(5) {
+            let replayed = (at - 40).max(0) * 10;
+            last = look(at, Some(at * 10), replayed, Some(&last));
+            assert!(at < 40 || (30..80).contains(&lag(&last)), "{at}: {last:?}");
+        }
     }
 
     #[test]
