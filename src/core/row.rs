@@ -15,7 +15,7 @@ use crate::core::failure::{self, CreationState};
 
 /// From a session's start to its `timeout_at`, where that is not told.
 const SESSION_MS: i64 = 5 * 60_000;
-/// `timeout_at` is by the controller's clock, the poll's time by the database's.
+/// Where `timeout_at` is not told, the start is by the database's clock, and the controller's may differ.
 const DEADLINE_SLACK_MS: i64 = 30_000;
 const START_GRACE_MS: i64 = 60_000;
 

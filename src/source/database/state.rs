@@ -108,7 +108,7 @@ const POSTGRES: &str = "SELECT \
     CASE WHEN pg_is_in_recovery() THEN CASE WHEN (SELECT pid IS NOT NULL FROM pg_catalog.pg_stat_get_wal_receiver()) \
         THEN (pg_last_wal_receive_lsn() - '0/0'::pg_lsn)::bigint::text END END, \
     CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint::text END, \
-    (extract(epoch FROM current_setting('wal_receiver_timeout')::interval) * 1000000)::bigint::text";
+    (extract(epoch FROM current_setting('wal_receiver_timeout', true)::interval) * 1000000)::bigint::text";
 const SQLITE: &str = "SELECT CAST(at AS TEXT), CAST(at AS TEXT), 'false', 'file', NULL, NULL, NULL, NULL FROM \
     (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000 AS at)";
 
