@@ -10,31 +10,29 @@
 //! released, its handle closed, and only its mark remains. The handle is kept for as long as its successors are empty: a writer
 //! that does not open its log anew (logrotate's `create`, and nobody tells winston) goes on in there.
 
+mod successors;
+mod trouble;
+
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::away::Away;
 use super::checkpoint::{Checkpoint, Mark, Position};
 use super::disk::{Files, folder_of};
 use super::family::Family;
-use super::generation::{Copied, Gathered, Generation, Retry, Step, copied};
-use super::identity::{FileId, Fit, align, fit};
+use super::generation::{Gathered, Generation, Step};
+use super::identity::FileId;
 use super::options::TailOptions;
 use super::resume::{Start, first_start, is_that_empty_log, resume};
-use super::walk::{Failure, Found, Unreadable, Walk, walk};
+use super::walk::{Failure, walk};
 use super::{LossReason, TailEvent, TailStats};
+use trouble::Trouble;
 
 /// A rotated file that stayed unchanged for this long gets no more writes.
 const LATE_FOR: Duration = Duration::from_secs(5);
 /// A log that was silent for this long is polled at the idle pace.
 const ACTIVE_FOR: Duration = Duration::from_secs(10);
-/// How long a rotated file that cannot be read may hold up those after it.
-const PATIENCE: Duration = Duration::from_secs(60);
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Marks kept of finished files: a few more than a family has members, as they also tell where in it we are.
 const FINISHED: usize = 8;
 
@@ -64,13 +62,6 @@ pub(super) struct Follower {
     last_read: Duration,
     last_bytes: Option<Duration>,
     stats: TailStats,
-}
-
-struct Trouble {
-    path: PathBuf,
-    kind: io::ErrorKind,
-    code: Option<i32>,
-    since: Duration,
 }
 
 impl Follower {
@@ -277,155 +268,6 @@ impl Follower {
             });
         }
         self.forget_reused_marks();
-    }
-
-    // Successors.
-
-    fn look_for_successors(&mut self, now: Duration) -> Result<(), Failure> {
-        let base = self.family.member(0);
-        match self.files.stat(&base) {
-            Ok(stat) => {
-                self.comes_back();
-                if self.newest_is(stat.id) {
-                    return Ok(());
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.stays_away(&base, &error, now);
-            }
-            Err(error) => return Err(Failure { path: base, error }),
-        }
-        if self.room() == 0 {
-            self.finish_early();
-        }
-        if self.room() == 0 {
-            return Ok(());
-        }
-        let is_open = |id| self.generations.iter().any(|file| file.id == id);
-        let Walk {
-            mut found,
-            met_known,
-            unreadable,
-        } = walk(&*self.files, &self.family, is_open, self.unreadable(now))?;
-        if found.is_empty() {
-            return Ok(());
-        }
-        let folder = self.files.folder(self.family.directory());
-        let mut returned = None;
-        let is_copy = match (self.generations.last(), found.first()) {
-            (Some(newest), Some(file)) if !met_known && !self.has_a_name_here(newest) => {
-                let copied = copied(&*file.handle, newest);
-                matches!(copied, Ok(Copied::Part | Copied::Whole))
-            }
-            _ => false,
-        };
-        if is_copy {
-            // Whatever else it may be a copy of, too, is older.
-            found.truncate(1);
-        } else if !met_known && let Some(newest) = self.newest_number() {
-            // The file followed last is not in the family any more. If one that was finished before it is, then it was
-            // removed or moved elsewhere by hand, and where that one has the log's own name, it is the log again; if none
-            // is, but rotated files are, it was rotated out of the family, and nobody knows how many after it.
-            match self.first_known(&found) {
-                Ok(Some((mark, known))) => {
-                    let is_log = found.get(known).is_some_and(|file| file.number == 0);
-                    found.truncate(known + usize::from(is_log));
-                    returned = is_log.then_some(mark);
-                }
-                // In another folder (a link that was switched to the next deploy's) all but the log itself is the past of
-                // another one.
-                Ok(None) if folder != self.folder => found.retain(|file| file.number == 0),
-                Ok(None) if found.iter().any(|file| file.number > 0) => {
-                    self.lost(Some(newest), LossReason::RotatedAway);
-                }
-                Ok(None) => {}
-                Err(error) => return Err(Failure { path: base, error }),
-            }
-        }
-        self.note_unreadable(unreadable);
-        if self.generations.is_empty() {
-            // The log has come.
-            self.caught_up_told = false;
-        }
-        let room = self.room();
-        for file in found.into_iter().rev().take(room) {
-            let number = self.next_generation;
-            let generation = match &returned {
-                Some(mark) => {
-                    let resumed = Generation::resumed(file.handle, &file.stat, mark);
-                    let mut resumed = resumed.map_err(|error| Failure {
-                        path: base.clone(),
-                        error,
-                    })?;
-                    resumed.number = number;
-                    resumed
-                }
-                None => Generation::new(number, file.handle, &file.stat),
-            };
-            self.next_generation += 1;
-            if number > 1 {
-                self.stats.rotations += 1;
-                self.ready
-                    .push_back(TailEvent::Rotated { generation: number });
-            }
-            self.generations.push(generation);
-            self.folder = folder;
-        }
-        self.forget_reused_marks();
-        Ok(())
-    }
-
-    /// The newest of `found` (newest first) that was finished before, and what is known of it.
-    fn first_known(&self, found: &[Found]) -> io::Result<Option<(Mark, usize)>> {
-        let mut fits = Vec::new();
-        for mark in self.finished.iter().rev() {
-            let row: io::Result<Vec<Fit>> = found
-                .iter()
-                .map(|file| fit(&*file.handle, &file.stat, mark))
-                .collect();
-            fits.push(row?);
-        }
-        let aligned = align(&fits, found.len());
-        Ok(aligned.first().and_then(|&(mark, file)| {
-            let mark = self.finished.iter().rev().nth(mark)?;
-            Some((mark.clone(), file))
-        }))
-    }
-
-    fn newest_is(&self, id: FileId) -> bool {
-        self.generations.last().is_some_and(|file| file.id == id)
-    }
-
-    fn newest_number(&self) -> Option<u32> {
-        let open = self.generations.last().map(|file| file.number);
-        open.or_else(|| self.finished.last().map(|mark| mark.generation))
-    }
-
-    fn room(&self) -> usize {
-        self.options
-            .max_open_files
-            .max(2)
-            .saturating_sub(self.generations.len())
-    }
-
-    /// Gives up waiting for late writes where handles run out.
-    fn finish_early(&mut self) {
-        while self.current > 0 && self.room() == 0 {
-            self.finish(0);
-        }
-    }
-
-    fn unreadable(&self, now: Duration) -> Unreadable {
-        match &self.trouble {
-            Some(trouble) if now.saturating_sub(trouble.since) >= PATIENCE => Unreadable::PassOver,
-            _ => Unreadable::Fail,
-        }
-    }
-
-    fn note_unreadable(&mut self, unreadable: bool) {
-        if unreadable {
-            self.lost(None, LossReason::Unreadable);
-        }
     }
 
     // Reading.
@@ -647,135 +489,6 @@ impl Follower {
     fn lost(&mut self, after: Option<u32>, reason: LossReason) {
         self.stats.losses += 1;
         self.ready.push_back(TailEvent::Lost { after, reason });
-    }
-
-    // Trouble.
-
-    fn failed(&mut self, index: usize, error: &io::Error, now: Duration) {
-        if let Some(file) = self.generations.get_mut(index) {
-            let retry = file.retry.get_or_insert(Retry {
-                since: now,
-                at: now,
-                delay: FIRST_RETRY,
-            });
-            retry.at = now + retry.delay;
-            retry.delay = (retry.delay * 2).min(LAST_RETRY);
-        }
-        self.troubled(self.options.path().to_owned(), error, now);
-    }
-
-    /// Opens the current file anew after it failed, and reads once. The place reached is kept.
-    fn try_again(&mut self, now: Duration) -> bool {
-        let index = self.current;
-        let walked = walk(&*self.files, &self.family, |_| false, Unreadable::PassOver);
-        let found = match walked {
-            Ok(walk) => walk.found,
-            Err(Failure { error, .. }) => {
-                self.failed(index, &error, now);
-                return false;
-            }
-        };
-        let Some(file) = self.generations.get_mut(index) else {
-            return false;
-        };
-        let mark = file.mark();
-        let is_it = |candidate: &Found| match &mark {
-            Some(mark) => fit(&*candidate.handle, &candidate.stat, mark).map(|fit| fit != Fit::No),
-            None => Ok(candidate.stat.id == file.id),
-        };
-        let (mut seen, mut unsure) = (0, None);
-        for candidate in found {
-            match is_it(&candidate) {
-                Ok(true) => {
-                    file.reopened(candidate.handle, &candidate.stat);
-                    let step = file.step(&mut self.scratch);
-                    if !matches!(step, Step::Failed(_)) {
-                        file.retry = None;
-                        self.recovered();
-                    }
-                    return self.take(index, step, now);
-                }
-                Ok(false) => seen += 1,
-                Err(error) => unsure = Some(error),
-            }
-        }
-        // The last file is waited for as long as it takes; one that holds up others, not for ever.
-        let waited = file
-            .retry
-            .is_some_and(|retry| now.saturating_sub(retry.since) >= PATIENCE);
-        let given_up = waited && index + 1 < self.generations.len();
-        match unsure {
-            Some(error) if !given_up => self.failed(index, &error, now),
-            // Others are there, but this one is gone.
-            _ if seen > 0 || given_up => {
-                let gone = self.generations.remove(index);
-                self.remember(&gone);
-                self.lost(Some(gone.number), LossReason::RotatedAway);
-                self.recovered();
-                self.next_look = now;
-                return true;
-            }
-            _ => self.failed(index, &io::Error::from(io::ErrorKind::NotFound), now),
-        }
-        false
-    }
-
-    fn troubled(&mut self, path: PathBuf, error: &io::Error, now: Duration) {
-        let (kind, code) = (error.kind(), error.raw_os_error());
-        let since = match &self.trouble {
-            Some(known) if known.path == path && known.kind == kind && known.code == code => return,
-            Some(known) => known.since,
-            None => now,
-        };
-        self.stats.troubles += 1;
-        self.ready.push_back(TailEvent::Trouble {
-            path: path.clone(),
-            error: error.to_string(),
-        });
-        self.trouble = Some(Trouble {
-            path,
-            kind,
-            code,
-            since,
-        });
-    }
-
-    /// No file has the log's name. That it is gone is told once nothing comes of the file that had it, either.
-    fn stays_away(&mut self, base: &Path, error: &io::Error, now: Duration) {
-        let Some(newest) = self.generations.last() else {
-            // It never was there.
-            return;
-        };
-        if self.has_a_name_here(newest) {
-            // It was rotated, and nothing was written since.
-            self.comes_back();
-            return;
-        }
-        let away = self.away.get_or_insert_with(|| Away::since(now));
-        if away.is_to_be_told(now) {
-            self.stats.troubles += 1;
-            self.ready.push_back(TailEvent::Trouble {
-                path: base.to_owned(),
-                error: error.to_string(),
-            });
-        }
-    }
-
-    fn comes_back(&mut self) {
-        if self.is_gone() && self.trouble.is_none() {
-            self.ready.push_back(TailEvent::Recovered);
-        }
-        self.away = None;
-    }
-
-    fn is_gone(&self) -> bool {
-        self.away.as_ref().is_some_and(Away::is_told)
-    }
-
-    fn recovered(&mut self) {
-        if self.trouble.take().is_some() {
-            self.ready.push_back(TailEvent::Recovered);
-        }
     }
 
     // What is known.
