@@ -23,8 +23,10 @@ mod act;
 mod again;
 mod calendar;
 mod command;
+mod hold;
 mod inhibit;
 mod keep;
+mod maintenance;
 mod matcher;
 mod silence;
 mod storm;
@@ -41,16 +43,15 @@ pub use command::{
     Command, Done, LONGEST_MAINTENANCE_MS, MOST_AUTHOR, Operation, Refused, matchers_are_sound,
 };
 use keep::Place;
+pub use maintenance::Maintenance;
 pub use matcher::{Label, Labels, Matcher, NoMatcher, matchers_of};
 pub use silence::{LONGEST_MS, SHORTEST_MS, Silence};
 use storm::Storm;
 
 use crate::core::alert::{
-    Acknowledged, Digest, HeldBack, Incident, Kind, Member, Notification, Reason, Remarks,
+    Acknowledged, Digest, HeldBack, Incident, Kind, Notification, Reason, Remarks,
 };
-use crate::core::boot::Observation;
-use crate::core::event::{Timestamp, VmType};
-use crate::core::rule::Severity;
+use crate::core::event::Timestamp;
 use crate::core::saved::Touched;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -97,27 +98,6 @@ pub enum Effect {
 enum News {
     Fresh,
     None,
-}
-
-/// A maintenance that somebody started.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Maintenance {
-    pub id: u64,
-    pub author: String,
-    pub reason: String,
-    pub starts_at: Timestamp,
-    pub ends_at: Timestamp,
-    #[serde(default)]
-    pub ended_by: Option<String>,
-}
-
-impl Maintenance {
-    fn span(&self) -> Span {
-        Span {
-            from: self.starts_at,
-            to: self.ends_at,
-        }
-    }
 }
 
 /// An open incident, and what was said of it.
@@ -387,44 +367,6 @@ impl Desk {
             .min()
     }
 
-    /// Why a maintenance is under way at that time, if one is.
-    #[must_use]
-    pub fn maintenance_at(&self, at: Timestamp) -> Option<&str> {
-        let by_hand = self.maintenance.values();
-        let mut by_hand = by_hand.filter(|one| one.span().holds(at));
-        let mut windows = self.settings.maintenance.iter();
-        by_hand.next().map(|one| one.reason.as_str()).or_else(|| {
-            let window = windows.find(|window| window.around(at).is_some());
-            window.map(|window| window.reason.as_str())
-        })
-    }
-
-    /// Whether a boot that began and ended then counts neither for nor against: it touched a maintenance.
-    #[must_use]
-    pub fn excludes(&self, began: Timestamp, ended: Timestamp) -> bool {
-        self.maintenance_at(began).is_some() || self.maintenance_at(ended).is_some()
-    }
-
-    /// Whether it counts neither for nor against, because of a maintenance.
-    #[must_use]
-    pub fn sets_aside(&self, observation: &Observation) -> bool {
-        match observation {
-            Observation::BootEnded(boot)
-            | Observation::BootAmended(boot)
-            | Observation::BootEvidence(boot)
-            | Observation::BootCompleted(boot)
-            | Observation::BootCredited { boot, .. }
-            | Observation::BootSettled(boot) => {
-                self.excludes(boot.started_at, boot.ended_at.unwrap_or(boot.started_at))
-            }
-            Observation::AttemptEnded(attempt) => self.maintenance_at(attempt.at).is_some(),
-            Observation::StageEnded { .. }
-            | Observation::BootStarted { .. }
-            | Observation::ControllerCrashed { .. }
-            | Observation::ControllerStarted { .. } => false,
-        }
-    }
-
     /// Whether nobody was told of an incident, since something holds it back. What has joined a digest is no secret any
     /// more, whatever holds that back.
     #[must_use]
@@ -472,81 +414,6 @@ impl Desk {
             silences.count(),
             told.filter(|told| told.acknowledged.is_some()).count(),
         )
-    }
-
-    /// What keeps an incident quiet, if something does.
-    fn hold(&self, told: &Told, now: Timestamp) -> Option<HeldBack> {
-        let incident = &told.latest.incident;
-        if let Some(silence) = self.silence_on(told, now) {
-            return Some(HeldBack::Silenced {
-                id: silence.id,
-                author: silence.author.clone(),
-                reason: silence.reason.clone(),
-            });
-        }
-        if told.sent || self.storm.has_told(&incident.key) || told.is_digest(&self.storm) {
-            return None;
-        }
-        if let Some(cause) = self.cause_of(incident) {
-            return Some(HeldBack::Inhibited {
-                by: cause.key.clone(),
-            });
-        }
-        let waits = told.waits_until.is_some_and(|until| now < until);
-        let is_ticket = incident.severity() == Severity::Ticket;
-        (waits && is_ticket && inhibit::may_be_symptom(incident)).then_some(HeldBack::Waiting)
-    }
-
-    /// As `hold`, for whoever looks: also what is told by a digest.
-    fn standing_hold(&self, told: &Told, now: Timestamp) -> Option<HeldBack> {
-        self.hold(told, now).or_else(|| told.held.clone())
-    }
-
-    /// The silence that keeps it quiet: of a digest, where there is one for each incident of it that fires.
-    fn silence_on(&self, told: &Told, now: Timestamp) -> Option<&Silence> {
-        let Some(open) = self.storm.digest(&told.latest.incident.key) else {
-            return self.silence_of(&told.latest.incident, now);
-        };
-        let of = |key: &String| self.silence_of(&self.told.get(key)?.latest.incident, now);
-        let found: Option<Vec<&Silence>> = open.firing().map(of).collect();
-        found?.into_iter().min_by_key(|one| one.ends_at)
-    }
-
-    /// The silence, if there is one for each alert of it that fires: the one that ends last.
-    fn silence_of(&self, incident: &Incident, now: Timestamp) -> Option<&Silence> {
-        let active: Vec<&Silence> = self
-            .silences
-            .values()
-            .filter(|one| one.is_active(now))
-            .collect();
-        let of = |labels: Labels<'_>| {
-            let matching = active.iter().filter(|one| one.matches(&labels));
-            matching.max_by_key(|one| one.ends_at).copied()
-        };
-        let mut members = incident
-            .members
-            .iter()
-            .filter(|member| member.resolved_at.is_none())
-            .peekable();
-        members.peek()?;
-        let found: Option<Vec<&Silence>> = members
-            .map(|member| of(labels_of(incident, member)))
-            .collect();
-        found?.into_iter().min_by_key(|one| one.ends_at)
-    }
-
-    /// What explains an incident: another that fires, or did until a moment ago, and is explained by nothing itself.
-    fn cause_of(&self, incident: &Incident) -> Option<&Incident> {
-        // A digest bears the words of its first incident, which may be over.
-        let told = self.told.values();
-        let told = told.filter(|told| !told.is_digest(&self.storm));
-        let firing = told.map(|told| &told.latest.incident);
-        let gone = self.gone.iter().map(|gone| &gone.incident);
-        let all = || firing.clone().chain(gone.clone());
-        all().find(|cause| {
-            inhibit::explains(cause, incident)
-                && !all().any(|other| inhibit::explains(other, cause))
-        })
     }
 
     /// Says what is to be said about an open incident, or holds it back.
@@ -714,16 +581,5 @@ impl Desk {
             self.maintenance.remove(&id);
             self.touched.mark(Place::Maintenance(id));
         }
-    }
-}
-
-/// The labels by which a silence knows an alert.
-fn labels_of<'a>(incident: &'a Incident, member: &Member) -> Labels<'a> {
-    Labels {
-        rule: member.rule.as_str(),
-        severity: member.severity.as_str(),
-        vm_type: incident.subject.vm_type().map_or("", VmType::as_str),
-        host: &incident.host,
-        cause: incident.cause.as_str(),
     }
 }

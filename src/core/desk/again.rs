@@ -112,10 +112,7 @@ impl Desk {
             reason: Reason::Storm,
             at: now,
             incident: open.incident.clone(),
-            remarks: Remarks {
-                digest: Some(open.counted()),
-                ..Remarks::default()
-            },
+            remarks: Remarks::default(),
         };
         // From here on it is an incident like others: it can be acknowledged, and is told again.
         let told = self.told.entry(key.clone());

@@ -6,9 +6,9 @@ mod repeats;
 mod storm;
 
 use super::*;
-use crate::core::alert::{Family, Other};
+use crate::core::alert::{Family, Member, Other};
 use crate::core::event::{Failure, VmType};
-use crate::core::rule::{Reading, RuleName, Said, Stretch};
+use crate::core::rule::{Reading, RuleName, Said, Severity, Stretch};
 use crate::core::window::Count;
 
 const SECOND: i64 = 1_000;
