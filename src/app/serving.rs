@@ -76,15 +76,15 @@ fn tell(context: &notify::Context, incident: &Incident, digest: Option<&Digest>)
     let page = notify::Page::of(&notification, context);
     // What was counted then is not what is counted now.
     let now = clock::now();
-    let is_old = digest.is_none() && now.since(incident.fired_at) > JUST_NOW_MS;
-    let summary = match (digest, incident.is_firing() && is_old) {
-        (Some(_), _) => format!("{} {}", page.summary, page.diagnosis.join(" ")),
-        (None, true) => format!(
+    let is_old = incident.is_firing() && now.since(incident.fired_at) > JUST_NOW_MS;
+    let summary = match digest {
+        Some(_) => format!("{} {}", page.summary, page.diagnosis.join(" ")),
+        None if is_old => format!(
             "When it fired, at {}: {}",
             context.moment(incident.fired_at, now),
             page.summary
         ),
-        (None, false) => page.summary,
+        None => page.summary,
     };
     web::Words {
         title: page.title,
