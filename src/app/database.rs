@@ -226,11 +226,11 @@ impl Existing {
             lag_ms: polled
                 .replica
                 .map(|replica| replica.lag.map_or(i64::MAX, clock::millis)),
+            ahead_ms: polled.ahead_ms,
         };
         self.inventory.polled(poll);
         self.note_lag(&poll);
         self.note_unreadable(polled.unreadable);
-        self.inventory.set_ahead(polled.ahead_ms);
         self.note_clock(polled.ahead_ms);
         // Rows that are hidden are not absent.
         if !self.blind.is_empty() {

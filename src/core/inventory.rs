@@ -62,6 +62,8 @@ pub struct Poll {
     pub full_since: Option<Timestamp>,
     /// How far a replica lags behind; `None` for a primary.
     pub lag_ms: Option<i64>,
+    /// By how much the database's clock is ahead of this host's, which is the controller's: sessions' deadlines are by that.
+    pub ahead_ms: i64,
 }
 
 impl Poll {
@@ -96,8 +98,6 @@ pub struct Inventory {
     /// Rows created before this that are not held were let go of.
     floor: Timestamp,
     last_poll: Option<Poll>,
-    /// By how much the database's clock is ahead of the controller's.
-    ahead_ms: i64,
     full: bool,
     up: bool,
     /// Whose rows are held and looked up, and count for nothing: synthetic boots'.
@@ -266,11 +266,6 @@ impl Inventory {
         self.forget(key);
     }
 
-    /// By how much the database's clock is ahead of this host's, which is the controller's: sessions' deadlines are by that.
-    pub fn set_ahead(&mut self, ms: i64) {
-        self.ahead_ms = ms;
-    }
-
     /// A poll is complete; lets go of closed rows that are too old.
     pub fn polled(&mut self, poll: Poll) {
         self.last_poll = Some(poll);
@@ -355,9 +350,10 @@ impl Inventory {
 
     /// Sessions past their deadline whose VM's columns are still empty.
     pub fn incomplete(&self) -> impl Iterator<Item = &SessionRow> {
-        let as_of = self.as_of().unwrap_or(Timestamp::MIN);
+        let told = self.last_poll.map(|poll| (poll.as_of, poll.ahead_ms));
+        let (as_of, ahead_ms) = told.unwrap_or((Timestamp::MIN, 0));
         let of = move |row: &SessionRow| match row.timeout_at {
-            Some(_) => as_of.plus_ms(self.ahead_ms.saturating_neg()),
+            Some(_) => as_of.plus_ms(ahead_ms.saturating_neg()),
             None => as_of,
         };
         self.sessions()

@@ -250,6 +250,7 @@ fn the_run_leaves_ghosts_and_no_disagreement() {
             as_of,
             full_since: Some(Timestamp(0)),
             lag_ms: None,
+            ahead_ms: 0,
         });
         findings.tick(as_of, &inventory, &|_| false);
     }

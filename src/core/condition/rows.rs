@@ -129,6 +129,7 @@ mod tests {
             as_of: at,
             full_since: Some(Timestamp(0)),
             lag_ms: None,
+            ahead_ms: 0,
         });
         findings.processes(Processes {
             at,

@@ -90,6 +90,7 @@ impl World {
             as_of: self.now,
             full_since: Some(LONG_AGO),
             lag_ms,
+            ahead_ms: 0,
         });
     }
 
@@ -272,6 +273,7 @@ fn a_database_that_is_down_or_lags_is_no_evidence() {
             as_of: world.now,
             full_since: None,
             lag_ms: None,
+            ahead_ms: 0,
         });
         assert_eq!(world.look(), []);
     }

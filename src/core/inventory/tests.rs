@@ -41,6 +41,7 @@ fn poll(as_of: Timestamp) -> Poll {
         as_of,
         full_since: Some(Timestamp(0)),
         lag_ms: None,
+        ahead_ms: 0,
     }
 }
 
@@ -120,8 +121,10 @@ fn a_session_s_deadline_is_by_the_controller_s_clock_whatever_the_database_s_sho
         };
         let mut inventory = Inventory::new();
         inventory.row(&Row::Session(row), false);
-        inventory.set_ahead(ahead_ms);
-        inventory.polled(poll(NOW.plus_ms(ahead_ms)));
+        inventory.polled(Poll {
+            ahead_ms,
+            ..poll(NOW.plus_ms(ahead_ms))
+        });
         inventory.incomplete().count()
     };
     for ahead_ms in [0, HOUR, -HOUR] {
