@@ -586,26 +586,32 @@ fn check_live_tries_what_the_file_names_and_sends_nothing() {
     );
 }
 
+/// A configuration with these receivers, of which all else works.
+fn told_to(directory: &Path, receivers: &str) -> PathBuf {
+    let log = directory.join("x.log");
+    fs::write(&log, "").unwrap();
+    let text = format!(
+        "[host]\nname = \"h\"\n[log]\nfile = {log:?}\n[web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n{receivers}",
+        directory.join("x.db"),
+    );
+    let path = directory.join("bootwatch.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
 #[test]
 fn check_live_says_what_a_start_would_end_at() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("bootwatch.toml");
-    let file = |name: &str| directory.path().join(name);
+    let none = directory.path().join("none.pem");
     let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let there = receiver.local_addr().unwrap();
-    fs::write(file("x.log"), "").unwrap();
-    fs::write(file("none.pem"), "no certificate").unwrap();
-    let text = format!(
-        "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n\
-         [notify.mail]\ntype = \"email\"\nserver = \"127.0.0.1\"\nport = {}\nfrom = \"a@example.org\"\n\
-         to = [\"b@example.org\"]\nca_file = {:?}\n[otlp]\nendpoint = \"https://{there}\"\nca_file = {:?}\n",
-        file("x.log"),
-        file("x.db"),
+    fs::write(&none, "no certificate").unwrap();
+    let receivers = format!(
+        "[notify.mail]\ntype = \"email\"\nserver = \"127.0.0.1\"\nport = {}\nfrom = \"a@example.org\"\n\
+         to = [\"b@example.org\"]\nca_file = {none:?}\n[otlp]\nendpoint = \"https://{there}\"\nca_file = {none:?}\n",
         there.port(),
-        file("none.pem"),
-        file("none.pem")
     );
-    fs::write(&path, text).unwrap();
+    let path = told_to(directory.path(), &receivers);
     let (status, said) = checked_live(&path);
     assert_eq!(status, 1, "{said}");
     let counted = "\ntried: 2 of 5 do not work: otlp, notify.mail\n";
@@ -620,18 +626,12 @@ fn check_live_says_what_a_start_would_end_at() {
 #[test]
 fn check_live_says_what_cannot_be_trusted_on_a_machine_without_authorities() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("bootwatch.toml");
-    let file = |name: &str| directory.path().join(name);
     let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let there = receiver.local_addr().unwrap();
-    fs::write(file("x.log"), "").unwrap();
-    let text = format!(
-        "[host]\nname = \"h\"\n[log]\nfile = {:?}\n[web]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n\
-         [heartbeat]\nurl = \"https://{there}/beat\"\n[notify.hook]\ntype = \"webhook\"\nurl = \"https://{there}/hook\"\n",
-        file("x.log"),
-        file("x.db"),
+    let receivers = format!(
+        "[heartbeat]\nurl = \"https://{there}/beat\"\n[notify.hook]\ntype = \"webhook\"\nurl = \"https://{there}/hook\"\n",
     );
-    fs::write(&path, text).unwrap();
+    let path = told_to(directory.path(), &receivers);
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_bootwatch"))
         .args(["check", "--live", "--config"])
         .arg(&path)
