@@ -360,15 +360,21 @@ impl Inventory {
             .filter(move |row| row.is_incomplete(of(row)) && !self.is_synthetic(row.user))
     }
 
-    /// The pool's addresses by state; `None` before anything was read. An address that a ghost shares with a VM is used.
+    /// The pool's addresses by state; `None` before anything was read, or where no row tells its VM's address. An address
+    /// that a ghost shares with a VM is used.
     #[must_use]
     pub fn addresses(&self, is_ghost: impl Fn(VmId) -> bool) -> Option<Addresses> {
         self.last_poll?;
         let mut ghosts: HashMap<Ipv4Addr, bool> = HashMap::new();
+        let mut untold = false;
         for row in self.vms.values().filter(|row| row.stands()) {
-            if let Some(ip) = row.ip {
-                *ghosts.entry(ip).or_insert(true) &= is_ghost(row.vm);
+            match row.ip {
+                Some(ip) => *ghosts.entry(ip).or_insert(true) &= is_ghost(row.vm),
+                None => untold = true,
             }
+        }
+        if untold && ghosts.is_empty() {
+            return None;
         }
         let ghost = ghosts.values().filter(|ghost| **ghost).count();
         let used = ghosts.len() - ghost;

@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 
 use crate::core::alert::{Incident, Member};
+use crate::core::event::VmType;
 use crate::core::rule::Severity;
 
 /// A row: what fires, and what follows from it. Rules by their names, so that a rule that is switched off, or that this
@@ -13,9 +14,18 @@ use crate::core::rule::Severity;
 struct Row {
     cause: Side,
     symptom: Side,
-    /// Also where one is about browser VMs and the other about CLI VMs: what both need. Else what fails of one kind
-    /// hides nothing of the other.
-    across: bool,
+    kinds: Kinds,
+}
+
+/// Of which kinds of VM cause and symptom may be. What is of the host may be either.
+#[derive(Clone, Copy)]
+enum Kinds {
+    /// Of the same: what fails of one kind hides nothing of the other.
+    Alike,
+    /// Of any: what both kinds need.
+    Any,
+    /// A browser VM is begun only once its user's CLI VM is there.
+    CliOfBrowser,
 }
 
 /// Every word that is set must be one of the incident's.
@@ -39,9 +49,18 @@ const TABLE: &[Row] = &[
     shared(&["firecracker_failed"]),
     shared(&["record_failed"]),
     shared(&["not_started"]),
+    // Whoever has no CLI VM, and gets none, gets no browser VM either.
+    Row {
+        kinds: Kinds::CliOfBrowser,
+        cause: rules(BOOTS_FAIL),
+        symptom: Side {
+            rules: BOOTS_FAIL,
+            causes: &["not_started"],
+        },
+    },
     // A controller that is not there boots nothing, and finishes no session.
     Row {
-        across: false,
+        kinds: Kinds::Alike,
         cause: rules(&["ControllerSilent"]),
         symptom: rules(&[
             "BootFailureRate",
@@ -54,7 +73,7 @@ const TABLE: &[Row] = &[
     },
     // An image without what a VM needs is why its boots fail, which are of one incident with it; other VMs are not.
     Row {
-        across: false,
+        kinds: Kinds::Alike,
         cause: rules(&["GoldenImageBroken"]),
         symptom: rules(&[
             "SyntheticFailing",
@@ -65,7 +84,7 @@ const TABLE: &[Row] = &[
     },
     // An image that is known to be why needs no ticket that it may be.
     Row {
-        across: false,
+        kinds: Kinds::Alike,
         cause: Side {
             rules: &["GoldenImageBroken"],
             causes: &["golden_image_broken"],
@@ -77,7 +96,7 @@ const TABLE: &[Row] = &[
     },
     // Boots that fail: so do synthetic ones, and the rest is late, and sessions stay without a VM.
     Row {
-        across: false,
+        kinds: Kinds::Alike,
         cause: rules(BOOTS_FAIL),
         symptom: rules(&[
             "SyntheticFailing",
@@ -88,7 +107,7 @@ const TABLE: &[Row] = &[
     },
     // A pool that is empty was low before.
     Row {
-        across: false,
+        kinds: Kinds::Alike,
         cause: Side {
             rules: BOOTS_FAIL,
             causes: &["ip_pool_exhausted"],
@@ -97,7 +116,7 @@ const TABLE: &[Row] = &[
     },
     // What is counted from rows cannot be trusted while they cannot be read.
     Row {
-        across: false,
+        kinds: Kinds::Alike,
         cause: rules(&["DatabaseUnreachable"]),
         symptom: rules(&["SessionsIncomplete", "GhostVms", "IpPoolLow"]),
     },
@@ -115,7 +134,19 @@ const fn shared(causes: &'static [&'static str]) -> Row {
     Row {
         cause: side,
         symptom: side,
-        across: true,
+        kinds: Kinds::Any,
+    }
+}
+
+impl Kinds {
+    fn hold(self, cause: &Incident, symptom: &Incident) -> bool {
+        let of = (cause.subject.vm_type(), symptom.subject.vm_type());
+        match (self, of) {
+            (Kinds::Any, _) => true,
+            (Kinds::Alike, (Some(one), Some(other))) => one == other,
+            (Kinds::Alike, (None, _) | (_, None)) => true,
+            (Kinds::CliOfBrowser, of) => of == (Some(VmType::Cli), Some(VmType::Browser)),
+        }
     }
 }
 
@@ -151,19 +182,11 @@ fn one_way(cause: &Incident, symptom: &Incident) -> bool {
     members.peek().is_some()
         && members.all(|member| {
             TABLE.iter().any(|row| {
-                (row.across || is_of_one_kind(cause, symptom))
+                row.kinds.hold(cause, symptom)
                     && row.symptom.holds(symptom, member)
                     && firing(cause).any(|member| row.cause.holds(cause, member))
             })
         })
-}
-
-/// Of the same kind of VM, or one of them of the host.
-fn is_of_one_kind(cause: &Incident, symptom: &Incident) -> bool {
-    match (cause.subject.vm_type(), symptom.subject.vm_type()) {
-        (Some(one), Some(other)) => one == other,
-        (None, _) | (_, None) => true,
-    }
 }
 
 /// Whether anything in the table could explain it: then a ticket waits a moment for its cause.

@@ -270,6 +270,22 @@ fn the_pool_counts_addresses_not_rows() {
 }
 
 #[test]
+fn a_pool_is_not_free_because_no_row_tells_an_address() {
+    let mut inventory = Inventory::new();
+    inventory.polled(poll(NOW));
+    let free = |inventory: &Inventory| inventory.addresses(|_| false).map(|pool| pool.free);
+    assert_eq!(free(&inventory), Some(253), "no VM stands");
+    for (number, ip) in [(1, None), (2, Some(Ipv4Addr::new(192, 168, 100, 2)))] {
+        let mut row = vm(number, VmStatus::Running, 1_000);
+        if let Row::Vm(row) = &mut row {
+            row.ip = ip;
+        }
+        inventory.row(&row, false);
+        assert_eq!(free(&inventory), ip.map(|_| 252));
+    }
+}
+
+#[test]
 fn only_what_changed_is_saved_and_a_part_that_is_missing_is_noticed() {
     let mut inventory = Inventory::new();
     for number in 0..5 {

@@ -212,6 +212,33 @@ fn a_shared_cause_is_paged_once_for_both_kinds_of_vm() {
 }
 
 #[test]
+fn requests_that_begin_no_vm_are_explained_by_cli_vms_that_fail_and_by_nothing_else() {
+    let failed =
+        |key: &str, vm_type, cause| incident(key, RuleName::BootFailureRate, vm_type, cause);
+    let unbegun = failed("unbegun", VmType::Browser, Failure::NotStarted);
+    let clones = |vm_type| failed("clones", vm_type, Failure::SnapshotCloneFailed);
+
+    let mut story = Story::new();
+    story.fire(clones(VmType::Cli));
+    story.fire(unbegun.clone());
+    assert_eq!(story.done(), ["firing clones", "held unbegun inhibited"]);
+    story.resolve("clones");
+    story.done();
+    story.pass(30 * SECOND);
+    assert_eq!(story.done(), ["firing unbegun held_back"], "it goes on");
+
+    let mut story = Story::new();
+    story.fire(clones(VmType::Browser));
+    story.fire(unbegun);
+    assert_eq!(story.done(), ["firing clones", "firing unbegun"]);
+
+    let mut story = Story::new();
+    story.fire(clones(VmType::Cli));
+    story.fire(refused("refused"));
+    assert_eq!(story.done(), ["firing clones", "firing refused"]);
+}
+
+#[test]
 fn what_fails_of_one_kind_of_vm_hides_nothing_of_the_other() {
     let slow =
         |key: &str, vm_type| incident(key, RuleName::BootStageSlow, vm_type, Failure::Unknown);
