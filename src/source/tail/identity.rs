@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Mark;
 use super::disk::{Handle, Stat, read_full};
+use super::walk::Found;
 
 /// Which file of the file system; reused once the file is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -147,9 +148,24 @@ pub(super) fn fit(handle: &dyn Handle, stat: &Stat, mark: &Mark) -> io::Result<F
     })
 }
 
+/// Finds which of the files `found` (newest first) the marks (newest first) were made of (see [`align`]).
+pub(super) fn pairs<'a>(
+    marks: impl Iterator<Item = &'a Mark>,
+    found: &[Found],
+) -> io::Result<Vec<(usize, usize)>> {
+    let row = |mark| {
+        let fits = found
+            .iter()
+            .map(|file| fit(&*file.handle, &file.stat, mark));
+        fits.collect::<io::Result<Vec<Fit>>>()
+    };
+    let fits: Vec<Vec<Fit>> = marks.map(row).collect::<io::Result<_>>()?;
+    Ok(align(&fits, found.len()))
+}
+
 /// Finds which of `files` (newest first) the marks (newest first) were made of, as pairs (mark, file), newest first.
 /// Files before the first pair's are new; those behind it were read before it was begun.
-pub(super) fn align(fits: &[Vec<Fit>], files: usize) -> Vec<(usize, usize)> {
+fn align(fits: &[Vec<Fit>], files: usize) -> Vec<(usize, usize)> {
     let best = |mark: usize, from: usize| -> Option<(usize, Fit)> {
         let row = fits.get(mark)?;
         let find = |wanted: &[Fit]| {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::checkpoint::{Checkpoint, Mark, Position};
 use super::generation::Generation;
-use super::identity::{FileId, Fit, align, fit};
+use super::identity::{FileId, pairs};
 use super::options::StartAt;
 use super::walk::Found;
 
@@ -73,15 +73,7 @@ pub(super) fn resume(found: Vec<Found>, checkpoint: Checkpoint) -> io::Result<St
         history_end,
     } = checkpoint;
     marks.reverse();
-    let mut fits = Vec::with_capacity(marks.len());
-    for mark in &marks {
-        let row: io::Result<Vec<Fit>> = found
-            .iter()
-            .map(|file| fit(&*file.handle, &file.stat, mark))
-            .collect();
-        fits.push(row?);
-    }
-    let pairs = align(&fits, found.len());
+    let pairs = pairs(marks.iter(), &found)?;
 
     let mut start = Start {
         next_generation: next_generation.max(FIRST),

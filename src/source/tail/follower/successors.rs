@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Follower;
 use crate::source::tail::checkpoint::Mark;
 use crate::source::tail::generation::{Copied, Generation, copied};
-use crate::source::tail::identity::{FileId, Fit, align, fit};
+use crate::source::tail::identity::{FileId, pairs};
 use crate::source::tail::walk::{Failure, Found, Walk, walk};
 use crate::source::tail::{LossReason, TailEvent};
 
@@ -107,16 +107,8 @@ impl Follower {
 
     /// The newest of `found` (newest first) that was finished before, and what is known of it.
     fn first_known(&self, found: &[Found]) -> io::Result<Option<(Mark, usize)>> {
-        let mut fits = Vec::new();
-        for mark in self.finished.iter().rev() {
-            let row: io::Result<Vec<Fit>> = found
-                .iter()
-                .map(|file| fit(&*file.handle, &file.stat, mark))
-                .collect();
-            fits.push(row?);
-        }
-        let aligned = align(&fits, found.len());
-        Ok(aligned.first().and_then(|&(mark, file)| {
+        let pairs = pairs(self.finished.iter().rev(), found)?;
+        Ok(pairs.first().and_then(|&(mark, file)| {
             let mark = self.finished.iter().rev().nth(mark)?;
             Some((mark.clone(), file))
         }))
