@@ -17,10 +17,10 @@ struct Row {
     kinds: Kinds,
 }
 
-/// Of which kinds of VM cause and symptom may be. What is of the host may be either.
+/// Of which kinds of VM cause and symptom may be.
 #[derive(Clone, Copy)]
 enum Kinds {
-    /// Of the same: what fails of one kind hides nothing of the other.
+    /// Of the same, or one of them of the host: what fails of one kind hides nothing of the other.
     Alike,
     /// Of any: what both kinds need.
     Any,
