@@ -9,7 +9,7 @@ use crate::core::console::{ConsoleEvidence, GuestMark};
 use crate::core::event::{
     AttemptError, AttemptResult, Failure, Outcome, Stage, StageOutcome, VmType,
 };
-use crate::core::failure::{Rung, is_answer};
+use crate::core::failure::{self, CreationState, Rung, is_answer};
 use crate::core::probe::Answerer;
 
 /// Each class of failure that is a sign by itself, and the others of its kind that it excludes.
@@ -60,6 +60,7 @@ const WORDS: &[(&[Failure], &[&str], Sign)] = &[
     (REQUEST, &["is not a function"], Sign::CodeError),
     (REQUEST, &["Cannot read propert"], Sign::CodeError),
     (REQUEST, &["console.log", "ENOENT"], Sign::StaleCli),
+    (REQUEST, &["VM not ready after"], Sign::CliNotReady),
     (
         DATABASE,
         &["Could not connect with the database"],
@@ -174,16 +175,25 @@ pub fn of_record(boot: &Record<'_>) -> Signs {
         injection(boot, &mut signs);
         return signs;
     };
+    let of_cli = of_cli(boot, failure);
+    let is = |class: &Failure| failure == *class || of_cli == Some(*class);
     for (class, sign) in CLASSES {
-        signs.set(*sign, failure == *class);
+        signs.set(*sign, is(class));
     }
     attempts(boot, failure, &mut signs);
     limits(boot, failure, &mut signs);
-    words(boot, failure, &mut signs);
+    words(boot, is, &mut signs);
     injection(boot, &mut signs);
     answers(boot, &mut signs);
     console(boot, &mut signs);
     signs
+}
+
+/// A request that begins no VM ends in the error of its user's CLI VM, if that one failed: what class of failure that was.
+fn of_cli(boot: &Record<'_>, failure: Failure) -> Option<Failure> {
+    let error = boot.error.filter(|_| failure == Failure::NotStarted)?;
+    let (class, ..) = failure::of_creation(error.as_bytes(), CreationState::default());
+    (class != Failure::Unknown).then_some(class)
 }
 
 /// What is off by more than a stamp's grain and a few seconds. Off by whole quarters of an hour is the log's zone, and no
@@ -304,12 +314,12 @@ fn limits(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     }
 }
 
-fn words(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
+fn words(boot: &Record<'_>, is: impl Fn(&Failure) -> bool, signs: &mut Signs) {
     let Some(error) = boot.error else {
         return;
     };
     for (classes, words, sign) in WORDS {
-        let said = classes.contains(&failure) && words.iter().all(|word| error.contains(word));
+        let said = classes.iter().any(&is) && words.iter().all(|word| error.contains(word));
         // Several rows may say the same.
         signs.set(*sign, said || signs.has(*sign));
     }
@@ -349,6 +359,23 @@ mod tests {
         let signs = of_boot(&failed(Failure::FirecrackerFailed, spawn));
         assert_eq!(signs.of(Sign::BinaryAbsent), Some(true));
         assert_eq!(signs.of(Sign::FirecrackerExited), Some(false));
+    }
+
+    #[test]
+    fn a_request_without_a_vm_shows_what_its_cli_vm_failed_of() {
+        let signs = |error| of_boot(&failed(Failure::NotStarted, error));
+        let image = signs("Snapshot cloning failed: cp: cannot stat 'x': No such file or directory");
+        assert_eq!(image.of(Sign::ImageAbsent), Some(true));
+        assert_eq!(image.of(Sign::BeforeAnyVm), Some(true));
+        assert_eq!(image.of(Sign::CliNotReady), Some(false));
+        let pool = signs("IP pool exhausted");
+        assert_eq!(pool.of(Sign::PoolEmpty), Some(true));
+        let waited = signs("VM not ready after 60000ms");
+        assert_eq!(waited.of(Sign::CliNotReady), Some(true));
+        assert_eq!(waited.of(Sign::ImageAbsent), Some(false));
+        // The database's refusal, and a step's: the words alone are no class.
+        let other = signs("cannot stat 'x'");
+        assert_eq!(other.of(Sign::ImageAbsent), Some(false));
     }
 
     #[test]

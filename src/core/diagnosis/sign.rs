@@ -70,6 +70,7 @@ signs! {
     RecordTimedOut = "record_timed_out", "writing the VM's row ran into its limit", "writing the VM's row was in time";
     ProxyFailed = "proxy_failed", "the user's proxy settings could not be had", "the proxy settings were had";
     StaleCli = "stale_cli", "an old CLI VM's console.log was not there any more", "no old CLI VM was missing its files";
+    CliNotReady = "cli_not_ready", "the user's CLI VM was not ready in time", "no CLI VM was waited for in vain";
     /// The copy got the agent's files, by the log's own word.
     Injected = "injected", "the log says that the agent was put into each copy", "no agent is put into the copies: the image alone decides";
     // The guest's console.

@@ -58,6 +58,7 @@ words! {
         PoolExhausted = "pool_exhausted",
         ControllerBug = "controller_bug",
         StaleCliVm = "stale_cli_vm",
+        CliVmSilent = "cli_vm_silent",
         DatabaseAway = "database_away",
         DatabaseRefuses = "database_refuses",
         DatabaseSlow = "database_slow",
@@ -680,6 +681,15 @@ pub const TABLE: &[Row] = &[
         prior: 20.0,
         weights: &[w(S::AllFail, 0.3, 1.5)],
         refuted_by: "the user's CLI row is `running` and its directory is there",
+    },
+    Row {
+        verdict: Verdict::CliVmSilent,
+        contract: &[],
+        means: "users' CLI VMs do not get ready, and browser VMs wait for them",
+        needs: &[S::CliNotReady],
+        prior: 20.0,
+        weights: &[w(S::BeforeAnyVm, 1.5, 0.1)],
+        refuted_by: "`VM ready` of cli-streaming follows `Creating CLI VM for user` within a minute",
     },
     Row {
         verdict: Verdict::DatabaseAway,

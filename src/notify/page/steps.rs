@@ -157,6 +157,10 @@ fn by_verdict(verdict: Verdict) -> &'static str {
         Verdict::StaleCliVm => {
             "look at the user's CLI row: it is called running, and its directory is gone; close the row."
         }
+        Verdict::CliVmSilent => {
+            "look at the console of a user's CLI VM, and whether anything in it answers /health on port 8080: the image of CLI \
+             VMs is another than that of browser VMs."
+        }
         Verdict::DatabaseAway => {
             "does the database answer from this host (psql)? bootwatch check --live says how its own look at it goes."
         }
