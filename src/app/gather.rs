@@ -32,8 +32,8 @@ use crate::core::saved::Changes;
 use crate::store::{Batch, BootRow, IncidentRow, OperationRow, StateChange};
 use crate::web::EndedBoot;
 
-/// How much of the log is read again after a crash, at most: a commit costs as much as the reading of a second.
-const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// How much of the log is read again after a crash, at most: a commit costs as much as the reading of seconds.
+const COMMIT_EVERY: Duration = Duration::from_secs(10);
 /// What was gathered when the log fell silent does not wait for more.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 

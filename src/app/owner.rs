@@ -52,9 +52,7 @@ use crate::notify;
 use crate::source::tail::TailStats;
 use crate::web::{Ask, Live, Readiness};
 
-/// Gauges are brought up to date at most this often.
-const GAUGES: Duration = Duration::from_secs(1);
-/// What holds now is judged this often.
+/// What holds now is judged this often, and gauges brought up to date.
 const LOOKS: Duration = Duration::from_secs(1);
 /// Between two times at which time alone changes boots.
 const LEAST_PASS: Duration = Duration::from_millis(500);
@@ -83,7 +81,7 @@ pub(super) struct Reach {
     pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
-    /// After how long a wait a boot in flight may page.
+    /// At which waits a boot in flight may page.
     pub(super) may_page: Arc<MayPage>,
     /// What operators want.
     pub(super) asks: mpsc::Receiver<Ask>,
@@ -147,16 +145,15 @@ pub(super) struct Owner {
     live_due: bool,
     /// So are the operators' lists.
     operators_due: bool,
-    /// So is what is known of the room for a boot of our own.
-    room_due: bool,
+    /// What holds now was judged, and is to be shown.
+    has_looked: bool,
     watch: Watch,
     seen: Seen,
     look_at: Instant,
+    /// How long the controller last said that it waits for a VM.
+    deadline_ms: Option<u32>,
     /// When VMs to look at were last told.
     targets_at: Option<Instant>,
-    /// Gauges that are behind, and when they were last brought up to date.
-    gauges_due: Option<Instant>,
-    gauges_at: Option<Instant>,
     image: Audited,
     /// The last looks at boots in flight.
     looks: Looks,
@@ -215,13 +212,12 @@ impl Owner {
             flush_at: None,
             live_due: true,
             operators_due: true,
-            room_due: false,
+            has_looked: false,
             watch: Watch::default(),
             seen: restored.seen,
             look_at: clock::monotonic(),
+            deadline_ms: None,
             targets_at: None,
-            gauges_due: None,
-            gauges_at: None,
             image,
             looks: Looks::default(),
             stalls: Stalls::default(),
@@ -376,7 +372,6 @@ impl Owner {
             self.catching_up,
             Some(self.look_at),
             self.flush_at,
-            self.gauges_due,
         ]
         .into_iter()
         .flatten()
@@ -446,7 +441,7 @@ impl Owner {
             self.log.seen_at = Some(sight_at);
         }
         self.live_due = true;
-        self.room_due = true;
+        self.has_looked = true;
     }
 
     /// Sends what the core wants sent, never waiting; whether a notification left.
@@ -496,7 +491,7 @@ impl Owner {
         }
         let ticks = clock::monotonic();
         self.show_targets(ticks);
-        let looked = std::mem::take(&mut self.room_due);
+        let looked = std::mem::take(&mut self.has_looked);
         let behind = |own: &Own| looked || own.is_behind();
         if self.own.as_ref().is_some_and(behind) {
             self.show_own();
@@ -505,18 +500,17 @@ impl Owner {
         if self.operators_due || self.shown_as_of != self.engine.learned() {
             self.show_operators();
         }
-        let from_ms = |error| self.engine.may_fire_from_ms(error);
+        let at_ms = |error| self.engine.may_fire_at_ms(error, self.deadline_ms);
         self.reach.may_page.set(
-            from_ms(AttemptError::Refused),
+            at_ms(AttemptError::Refused),
             // No rule tells the others apart.
-            from_ms(AttemptError::Timeout),
+            at_ms(AttemptError::Timeout),
         );
         if self.live_due {
             self.show_live();
         }
-        match self.gauges_at {
-            Some(at) if ticks < at + GAUGES => self.gauges_due = Some(at + GAUGES),
-            _ => self.show_gauges(ticks),
+        if looked {
+            self.show_gauges();
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Which lines of a busy log nobody may wait for: those that can make an alert fire.
 //!
 //! Every end of a boot that counts against it is told at level ERROR. A boot in flight counts once a health check that
-//! failed, level WARN, shows that it has waited for too long; where what counts such failures fires already, not even
-//! then. An answer of any status counts against nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good
+//! failed, level WARN, shows that it has waited for too long: the first that does makes it count, and those after it
+//! show nothing new. Where what counts such failures fires already, none does. An answer of any status counts against
+//! nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good
 //! ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with a
 //! record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line. It is wrong
-//! about an alert that only waits for its `for` to be over, and a check read just before what counts it resolves.
+//! about an alert that only waits for its `for` to be over, a check read just before what counts it resolves, and a boot
+//! whose checks fail in another way after they have made it count.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,33 +15,76 @@ use super::decode::{Decoded, decode};
 use super::framing::{self, Record};
 use crate::core::event::{AttemptError, EventKind};
 
-/// From how long a wait on, in milliseconds, a health check that fails may page: written by who judges boots, read by
-/// who reads lines. At first from 0 on.
-#[derive(Debug, Default)]
+/// A controller that waits tells of a check that failed every 7 s at least: 5 s for the answer and 2 s of pause. The first
+/// one that shows that a boot has waited for some length of time does so within so many milliseconds of it.
+const FIRST_WITHIN_MS: u32 = 10_000;
+
+/// At which waits, in milliseconds, a health check that fails may page: written by who judges boots, read by who reads
+/// lines. At first at any.
+#[derive(Debug)]
 pub struct MayPage {
-    refused_from: AtomicU32,
-    other_from: AtomicU32,
+    refused: Waits,
+    other: Waits,
+}
+
+/// The first and the last wait at which a boot begins to count. They are read one by one: what is between two answers is
+/// wrong about a line at most.
+#[derive(Debug)]
+struct Waits {
+    first: AtomicU32,
+    last: AtomicU32,
+    /// For how long from there on.
+    within: AtomicU32,
+}
+
+impl Default for MayPage {
+    fn default() -> MayPage {
+        let any = || Waits {
+            first: AtomicU32::new(0),
+            last: AtomicU32::new(0),
+            within: AtomicU32::new(u32::MAX),
+        };
+        MayPage {
+            refused: any(),
+            other: any(),
+        }
+    }
+}
+
+impl Waits {
+    fn set(&self, at: Option<(u32, u32)>) {
+        let (first, last) = at.unwrap_or_default();
+        self.first.store(first, Ordering::Relaxed);
+        self.last.store(last, Ordering::Relaxed);
+        let within = at.map_or(0, |_| FIRST_WITHIN_MS);
+        self.within.store(within, Ordering::Relaxed);
+    }
+
+    fn have(&self, waited: Option<u32>) -> bool {
+        let within = self.within.load(Ordering::Relaxed);
+        let begins = |from: &AtomicU32| {
+            let since = waited.map(|waited| waited.checked_sub(from.load(Ordering::Relaxed)));
+            since.is_none_or(|since| since.is_some_and(|since| since < within))
+        };
+        within > 0 && (begins(&self.first) || begins(&self.last))
+    }
 }
 
 impl MayPage {
-    /// For refused ones and for all others. `None`: it pages nobody, however long the boot has waited.
-    pub fn set(&self, refused_from_ms: Option<u32>, other_from_ms: Option<u32>) {
-        for (from, ms) in [
-            (&self.refused_from, refused_from_ms),
-            (&self.other_from, other_from_ms),
-        ] {
-            from.store(ms.unwrap_or(u32::MAX), Ordering::Relaxed);
-        }
+    /// For refused ones and for all others: the first and the last such wait. `None`: it pages nobody, however long the
+    /// boot has waited.
+    pub fn set(&self, refused: Option<(u32, u32)>, other: Option<(u32, u32)>) {
+        self.refused.set(refused);
+        self.other.set(other);
     }
 
     /// Whether such an error may page after so long a wait, or after one that is not known.
     fn after(&self, error: AttemptError, waited_ms: Option<u32>) -> bool {
-        let from = match error {
-            AttemptError::Refused => &self.refused_from,
-            _ => &self.other_from,
+        let waits = match error {
+            AttemptError::Refused => &self.refused,
+            _ => &self.other,
         };
-        let from = from.load(Ordering::Relaxed);
-        from < u32::MAX && waited_ms.is_none_or(|waited| waited >= from)
+        waits.have(waited_ms)
     }
 }
 
@@ -85,7 +130,8 @@ mod tests {
 
     fn from(refused: Option<u32>, other: Option<u32>) -> MayPage {
         let may_page = MayPage::default();
-        may_page.set(refused, other);
+        let at = |from: Option<u32>| from.map(|from| (from, from));
+        may_page.set(at(refused), at(other));
         may_page
     }
 
@@ -122,6 +168,25 @@ mod tests {
         assert!(is(&WAIT.replace(":9035}", ":")), "torn");
         let quoted = WAIT.replace("connect ECONN", "\\\"elapsed\\\":99999 connect ECONN");
         assert!(!is(&quoted), "an error's text is not the field");
+    }
+
+    #[test]
+    fn a_boot_that_counts_already_is_waited_for_no_more() {
+        let may_page = MayPage::default();
+        may_page.set(Some((45_000, 60_000)), None);
+        for (waited, urgent) in [
+            (44_999, false),
+            (45_000, true),
+            (54_999, true),
+            (55_000, false),
+            (59_999, false),
+            (60_000, true),
+            (69_999, true),
+            (70_000, false),
+        ] {
+            let line = WAIT.replace("9035", &waited.to_string());
+            assert_eq!(is_urgent(line.as_bytes(), &may_page), urgent, "{waited}");
+        }
     }
 
     #[test]

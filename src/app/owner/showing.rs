@@ -124,9 +124,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn show_gauges(&mut self, now: Instant) {
-        self.gauges_due = None;
-        self.gauges_at = Some(now);
+    pub(super) fn show_gauges(&mut self) {
         let Owner {
             recorder,
             tracker,

@@ -61,10 +61,15 @@ impl Engine {
         self.types.get(&vm_type)?.readiness.p99_ms()
     }
 
-    /// No boot in flight that has waited for less than so many milliseconds makes an alert fire because its health checks
-    /// end so; `None`: none does, however long it has waited, since nothing counts it or what does fires already.
+    /// When a boot in flight whose health checks end so can make an alert fire by its wait, in milliseconds of it: as soon
+    /// as it counts for the first of the rules, and for the last of them where the controller gives up after
+    /// `deadline_ms`. `None`: never, since nothing counts it or what does fires already.
     #[must_use]
-    pub fn may_fire_from_ms(&self, error: AttemptError) -> Option<u32> {
+    pub fn may_fire_at_ms(
+        &self,
+        error: AttemptError,
+        deadline_ms: Option<u32>,
+    ) -> Option<(u32, u32)> {
         // Only browser VMs are asked for their health.
         let vm_type = VmType::Browser;
         let readiness = &self.types.get(&vm_type)?.readiness;
@@ -79,9 +84,17 @@ impl Engine {
                         .get(&alert)
                         .is_some_and(|state| !state.is_firing())
             })
-            .filter_map(|(_, rule)| readiness.overdue_after_ms(rule.min_ready, rule.factor, None))
-            .min_by(f64::total_cmp)
+            .flat_map(|(_, rule)| {
+                [None, deadline_ms].map(|deadline| {
+                    readiness.overdue_after_ms(rule.min_ready, rule.factor, deadline)
+                })
+            })
+            .flatten()
             .map(whole_ms)
+            .fold(None, |points, at| {
+                let (first, last) = points.unwrap_or((at, at));
+                Some((at.min(first), at.max(last)))
+            })
     }
 
     /// The boots of the budget's period, and the share of them that may fail.
