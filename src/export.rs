@@ -280,8 +280,8 @@ impl Recorder {
         self.prometheus.findings(counts);
     }
 
-    /// Takes the pool's addresses, by state.
-    pub fn addresses(&self, addresses: Addresses) {
+    /// Takes the pool's addresses, by state. `None`: no row tells of them.
+    pub fn addresses(&self, addresses: Option<Addresses>) {
         self.prometheus.addresses(addresses);
     }
 

@@ -383,9 +383,7 @@ impl Existing {
         recorder.sessions(&inventory.session_totals(), true);
         recorder.sessions_incomplete(inventory.incomplete().count());
         recorder.findings(&findings.counts());
-        if let Some(addresses) = self.addresses() {
-            recorder.addresses(addresses);
-        }
+        recorder.addresses(self.addresses());
     }
 
     /// The store was begun anew.

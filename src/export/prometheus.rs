@@ -517,7 +517,7 @@ impl Prometheus {
         &self.synthetic
     }
 
-    pub(super) fn addresses(&self, addresses: Addresses) {
+    pub(super) fn addresses(&self, addresses: Option<Addresses>) {
         self.database.addresses(addresses);
     }
 
@@ -625,9 +625,8 @@ impl Prometheus {
         self.process.refresh();
         let mut families = self.registry.gather();
         // By what these very families say: the rules hold an alert whose figure is gone only while `source_up` is 0.
-        if !log::is_up(&families, DATABASE) {
-            families.retain(|family| !database::is_of_rows(family));
-        }
+        let is_up = log::is_up(&families, DATABASE);
+        families.retain(|family| self.database.holds(family, is_up));
         families
     }
 

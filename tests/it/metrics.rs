@@ -477,11 +477,11 @@ fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
         (Some(VmType::Cli), VmStatus::Running, 4),
         (None, VmStatus::Other, 1),
     ]);
-    recorder.addresses(Addresses {
+    recorder.addresses(Some(Addresses {
         used: 4,
         ghost: 1,
         free: 248,
-    });
+    }));
     recorder.database_up(true);
     let told = text(&recorder);
     let failed = "bootwatch_sessions_total{provider=\"codex\",status=\"failed\"}";
@@ -501,6 +501,11 @@ fn rows_are_gauges_and_restored_session_totals_are_not_counted() {
     );
     recorder.vms(&[]);
     assert_eq!(value(&text(&recorder), running), 0.0);
+    // The rows lost the column that tells of addresses.
+    recorder.addresses(None);
+    let untold = text(&recorder);
+    assert!(!untold.contains("bootwatch_ip_pool_addresses"), "{untold}");
+    assert!(untold.contains("bootwatch_database_vms"));
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::{Owner, SOURCE};
 use crate::app::database::Existing;
 use crate::app::facts::Sighted;

@@ -364,7 +364,8 @@ mod tests {
     #[test]
     fn a_request_without_a_vm_shows_what_its_cli_vm_failed_of() {
         let signs = |error| of_boot(&failed(Failure::NotStarted, error));
-        let image = signs("Snapshot cloning failed: cp: cannot stat 'x': No such file or directory");
+        let image =
+            signs("Snapshot cloning failed: cp: cannot stat 'x': No such file or directory");
         assert_eq!(image.of(Sign::ImageAbsent), Some(true));
         assert_eq!(image.of(Sign::BeforeAnyVm), Some(true));
         assert_eq!(image.of(Sign::CliNotReady), Some(false));

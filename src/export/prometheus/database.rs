@@ -1,6 +1,7 @@
 //! The controller's database: what it is asked and how long that takes, and what its rows tell: VMs, sessions,
 //! addresses, and where the sources do not fit together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::prometheus::proto::MetricFamily;
@@ -21,13 +22,8 @@ const CLOCK: &str = "database_clock_skew_seconds";
 const FINDINGS: &str = "findings";
 const ADDRESSES: &str = "ip_pool_addresses";
 
-/// Whether these gauges tell of rows as they are now. While rows cannot be seen they are not shown, since a gauge that
-/// stands still looks healthy; findings neither, of which none comes or goes then.
-pub(super) fn is_of_rows(family: &MetricFamily) -> bool {
-    [VMS, INCOMPLETE, UNREADABLE, CLOCK, FINDINGS, ADDRESSES]
-        .iter()
-        .any(|name| is_called(family, name))
-}
+/// Gauges of rows as they are now.
+const OF_ROWS: [&str; 6] = [VMS, INCOMPLETE, UNREADABLE, CLOCK, FINDINGS, ADDRESSES];
 
 #[derive(Debug)]
 pub(super) struct Database {
@@ -41,6 +37,8 @@ pub(super) struct Database {
     clock: GaugeVec,
     findings: Table<IntGaugeVec, 1>,
     addresses: Table<IntGaugeVec, 1>,
+    /// Rows told of them at the last look.
+    has_addresses: AtomicBool,
     /// What is asked, and how long it takes; empty where no database is watched.
     queries: Vec<&'static str>,
     asked: Table<HistogramVec, 1>,
@@ -104,6 +102,7 @@ impl Database {
                 ),
                 [words(AddressState::ALL.iter().map(|state| state.as_str()))],
             ),
+            has_addresses: AtomicBool::new(false),
             queries: queries.to_vec(),
             asked: Table::new(
                 family.histogram(
@@ -114,6 +113,16 @@ impl Database {
                 ),
                 [words(queries.iter().copied().chain([label::OTHER]))],
             ),
+        }
+    }
+
+    /// Whether these tell what holds. While rows cannot be seen, gauges of them are not shown, since a gauge that stands
+    /// still looks healthy; findings neither, of which none comes or goes then. Nor is the pool while no row tells of it.
+    pub(super) fn holds(&self, family: &MetricFamily, is_up: bool) -> bool {
+        let has_addresses = self.has_addresses.load(Ordering::Relaxed);
+        match OF_ROWS.iter().find(|name| is_called(family, name)) {
+            Some(name) => is_up && (*name != ADDRESSES || has_addresses),
+            None => true,
         }
     }
 
@@ -186,7 +195,10 @@ impl Database {
         );
     }
 
-    pub(super) fn addresses(&self, addresses: Addresses) {
+    pub(super) fn addresses(&self, addresses: Option<Addresses>) {
+        self.has_addresses
+            .store(addresses.is_some(), Ordering::Relaxed);
+        let Some(addresses) = addresses else { return };
         self.addresses.set_counts(
             AddressState::ALL
                 .iter()

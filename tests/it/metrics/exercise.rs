@@ -253,11 +253,11 @@ pub(super) fn exercise(recorder: &Recorder) {
     recorder.sessions_incomplete(1);
     recorder.database_clock(-90_000);
     recorder.findings(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    recorder.addresses(Addresses {
+    recorder.addresses(Some(Addresses {
         used: 3,
         ghost: 1,
         free: 249,
-    });
+    }));
     recorder.database_up(true);
     for query in Query::ALL {
         recorder.database_asked(query.as_str(), Duration::from_millis(3));
