@@ -76,7 +76,7 @@ impl TailOptions {
             path,
             poll_active: Duration::from_millis(250),
             poll_idle: Duration::from_secs(1),
-            batch_window: Duration::from_millis(20),
+            batch_window: Duration::from_millis(16),
             gather_for: Duration::ZERO,
             urgent: Urgent::default(),
             inotify: true,
