@@ -60,7 +60,6 @@ const WORDS: &[(&[Failure], &[&str], Sign)] = &[
     (REQUEST, &["is not a function"], Sign::CodeError),
     (REQUEST, &["Cannot read propert"], Sign::CodeError),
     (REQUEST, &["console.log", "ENOENT"], Sign::StaleCli),
-    (REQUEST, &["VM not ready after"], Sign::CliNotReady),
     (
         DATABASE,
         &["Could not connect with the database"],
@@ -176,24 +175,28 @@ pub fn of_record(boot: &Record<'_>) -> Signs {
         return signs;
     };
     let of_cli = of_cli(boot, failure);
-    let is = |class: &Failure| failure == *class || of_cli == Some(*class);
+    let of_cli_class = of_cli.map(|(class, _)| class);
+    let is = |class: &Failure| failure == *class || of_cli_class == Some(*class);
     for (class, sign) in CLASSES {
         signs.set(*sign, is(class));
     }
     attempts(boot, failure, &mut signs);
-    limits(boot, failure, &mut signs);
+    let stage = of_cli.map_or(boot.failed_stage, |(_, stage)| stage);
+    limits(stage.filter(|_| is(&Failure::StepTimeout)), &mut signs);
     words(boot, is, &mut signs);
+    cli_wait(boot, failure, &mut signs);
     injection(boot, &mut signs);
     answers(boot, &mut signs);
     console(boot, &mut signs);
     signs
 }
 
-/// A request that begins no VM ends in the error of its user's CLI VM, if that one failed: what class of failure that was.
-fn of_cli(boot: &Record<'_>, failure: Failure) -> Option<Failure> {
+/// A request that begins no VM ends in the error of its user's CLI VM, if that one failed: the class of that failure, and
+/// the stage.
+fn of_cli(boot: &Record<'_>, failure: Failure) -> Option<(Failure, Option<Stage>)> {
     let error = boot.error.filter(|_| failure == Failure::NotStarted)?;
-    let (class, ..) = failure::of_creation(error.as_bytes(), CreationState::default());
-    (class != Failure::Unknown).then_some(class)
+    let (class, stage, _) = failure::of_creation(error.as_bytes(), CreationState::default());
+    (class != Failure::Unknown).then_some((class, stage))
 }
 
 /// What is off by more than a stamp's grain and a few seconds. Off by whole quarters of an hour is the log's zone, and no
@@ -300,11 +303,8 @@ fn attempts(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     signs.set(Sign::NetworkCameUp, answered);
 }
 
-/// Which of the controller's own limits a step ran into.
-fn limits(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
-    let stage = boot
-        .failed_stage
-        .filter(|_| failure == Failure::StepTimeout);
+/// Which of the controller's own limits a step ran into: that of this stage, if of any.
+fn limits(stage: Option<Stage>, signs: &mut Signs) {
     for (limited, sign) in [
         (Stage::CloneSnapshot, Sign::CloneTimedOut),
         (Stage::CreateRecord, Sign::RecordTimedOut),
@@ -323,6 +323,20 @@ fn words(boot: &Record<'_>, is: impl Fn(&Failure) -> bool, signs: &mut Signs) {
         // Several rows may say the same.
         signs.set(*sign, said || signs.has(*sign));
     }
+}
+
+/// A CLI VM that does not get ready shows by the end of the controller's wait for it, of which the log has no attempts; and
+/// so does the request that it was for.
+fn cli_wait(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
+    let may_be = match failure {
+        Failure::NotStarted => true,
+        Failure::Unknown => boot.vm_type == VmType::Cli,
+        _ => false,
+    };
+    let waited = boot
+        .error
+        .is_some_and(|error| error.starts_with("VM not ready after"));
+    signs.set(Sign::CliNotReady, may_be && waited);
 }
 
 /// Only a boot whose copy was made shows whether something is put into it.
@@ -371,12 +385,35 @@ mod tests {
         assert_eq!(image.of(Sign::CliNotReady), Some(false));
         let pool = signs("IP pool exhausted");
         assert_eq!(pool.of(Sign::PoolEmpty), Some(true));
+        let slow = signs(
+            "[vm-6bf20a77-114e-4e70-a984-63e67661589e] startFirecracker timed out after 25000ms",
+        );
+        assert_eq!(slow.of(Sign::FirecrackerTimedOut), Some(true));
+        assert_eq!(slow.of(Sign::CloneTimedOut), Some(false));
         let waited = signs("VM not ready after 60000ms");
         assert_eq!(waited.of(Sign::CliNotReady), Some(true));
         assert_eq!(waited.of(Sign::ImageAbsent), Some(false));
-        // The database's refusal, and a step's: the words alone are no class.
+        // Words that a step's error has, too, are no class.
         let other = signs("cannot stat 'x'");
         assert_eq!(other.of(Sign::ImageAbsent), Some(false));
+    }
+
+    #[test]
+    fn a_wait_that_ends_is_a_cli_vms_where_it_can_be_one() {
+        for (vm_type, failure, seen) in [
+            (VmType::Cli, Failure::Unknown, true),
+            (VmType::Browser, Failure::NotStarted, true),
+            (VmType::Browser, Failure::Unknown, false),
+            (VmType::Browser, Failure::AgentRefused, false),
+        ] {
+            let mut boot = failed(failure, "VM not ready after 60000ms");
+            boot.vm_type = Some(vm_type);
+            assert_eq!(
+                of_boot(&boot).of(Sign::CliNotReady),
+                Some(seen),
+                "{failure}"
+            );
+        }
     }
 
     #[test]

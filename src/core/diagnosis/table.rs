@@ -688,7 +688,7 @@ pub const TABLE: &[Row] = &[
         means: "users' CLI VMs do not get ready, and browser VMs wait for them",
         needs: &[S::CliNotReady],
         prior: 20.0,
-        weights: &[w(S::BeforeAnyVm, 1.5, 0.1)],
+        weights: &[w(S::BeforeAnyVm, 1.5, 1.0)],
         refuted_by: "`VM ready` of cli-streaming follows `Creating CLI VM for user` within a minute",
     },
     Row {
