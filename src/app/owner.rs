@@ -150,8 +150,6 @@ pub(super) struct Owner {
     watch: Watch,
     seen: Seen,
     look_at: Instant,
-    /// How long the controller last said that it waits for a VM.
-    deadline_ms: Option<u32>,
     /// When VMs to look at were last told.
     targets_at: Option<Instant>,
     image: Audited,
@@ -216,7 +214,6 @@ impl Owner {
             watch: Watch::default(),
             seen: restored.seen,
             look_at: clock::monotonic(),
-            deadline_ms: None,
             targets_at: None,
             image,
             looks: Looks::default(),
@@ -500,7 +497,7 @@ impl Owner {
         if self.operators_due || self.shown_as_of != self.engine.learned() {
             self.show_operators();
         }
-        let at_ms = |error| self.engine.may_fire_at_ms(error, self.deadline_ms);
+        let at_ms = |error| self.engine.may_fire_at_ms(error);
         self.reach.may_page.set(
             at_ms(AttemptError::Refused),
             // No rule tells the others apart.

@@ -6,8 +6,8 @@
 //! nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good
 //! ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with a
 //! record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line. It is wrong
-//! about an alert that only waits for its `for` to be over, a check read just before what counts it resolves, and a boot
-//! whose checks fail in another way after they have made it count.
+//! about an alert that only waits for its `for` to be over, a check read just before what counts it resolves, a boot whose
+//! checks fail in another way after they have made it count, and one whose checks fail only later than that.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -60,7 +60,7 @@ impl Waits {
         self.within.store(within, Ordering::Relaxed);
     }
 
-    fn have(&self, waited: Option<u32>) -> bool {
+    fn include(&self, waited: Option<u32>) -> bool {
         let within = self.within.load(Ordering::Relaxed);
         let begins = |from: &AtomicU32| {
             let since = waited.map(|waited| waited.checked_sub(from.load(Ordering::Relaxed)));
@@ -84,7 +84,7 @@ impl MayPage {
             AttemptError::Refused => &self.refused,
             _ => &self.other,
         };
-        waits.have(waited_ms)
+        waits.include(waited_ms)
     }
 }
 

@@ -169,11 +169,6 @@ impl Owner {
 
     /// Takes on what the tracker says without a record.
     pub(super) fn observed(&mut self) {
-        let deadline = self.observations.iter().rev().find_map(|one| match one {
-            Observation::AttemptEnded(attempt) => attempt.deadline_ms,
-            _ => None,
-        });
-        self.deadline_ms = deadline.or(self.deadline_ms);
         let (apart, mut hearing) = self.apart();
         for observation in apart.observations.drain(..) {
             // Of our own account's boots only those of a VM: a request that never had one could be taken for a newer one.

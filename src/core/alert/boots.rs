@@ -141,6 +141,7 @@ impl Engine {
         let Some(of_type) = self.types.get_mut(&vm_type) else {
             return;
         };
+        of_type.deadline_ms = attempt.deadline_ms.or(of_type.deadline_ms);
         let settings = self.settings.rules.values();
         let overdue = Overdue {
             result: attempt.result,

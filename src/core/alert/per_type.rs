@@ -48,6 +48,8 @@ pub(super) struct PerType {
     pub(super) ever_ready: bool,
     pub(super) readiness: Readiness,
     pub(super) overdue: HashMap<VmId, Overdue>,
+    /// How long the controller waits for a VM, as it last said in this run.
+    pub(super) deadline_ms: Option<u32>,
     pub(super) budget: Budget,
     pub(super) times: Times,
     /// The newest boot's end: windows are judged as of then.

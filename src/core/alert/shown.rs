@@ -61,18 +61,14 @@ impl Engine {
         self.types.get(&vm_type)?.readiness.p99_ms()
     }
 
-    /// When a boot in flight whose health checks end so can make an alert fire by its wait, in milliseconds of it: as soon
-    /// as it counts for the first of the rules, and for the last of them where the controller gives up after
-    /// `deadline_ms`. `None`: never, since nothing counts it or what does fires already.
+    /// At which waits, in milliseconds, a boot in flight whose health checks end so begins to count, and so can make an
+    /// alert fire: where nobody knows when the controller gives up, and where it does so as late as it last said.
+    /// `None`: at none, since nothing counts it or what does fires already.
     #[must_use]
-    pub fn may_fire_at_ms(
-        &self,
-        error: AttemptError,
-        deadline_ms: Option<u32>,
-    ) -> Option<(u32, u32)> {
+    pub fn may_fire_at_ms(&self, error: AttemptError) -> Option<(u32, u32)> {
         // Only browser VMs are asked for their health.
         let vm_type = VmType::Browser;
-        let readiness = &self.types.get(&vm_type)?.readiness;
+        let of_type = self.types.get(&vm_type)?;
         self.settings
             .rules
             .iter()
@@ -85,7 +81,8 @@ impl Engine {
                         .is_some_and(|state| !state.is_firing())
             })
             .flat_map(|(_, rule)| {
-                [None, deadline_ms].map(|deadline| {
+                [None, of_type.deadline_ms].map(|deadline| {
+                    let readiness = &of_type.readiness;
                     readiness.overdue_after_ms(rule.min_ready, rule.factor, deadline)
                 })
             })

@@ -238,7 +238,7 @@ pub(super) fn take(instance: &OwnedFd) {
 
 /// Takes what events there are; how many bytes they were.
 fn drain(instance: &OwnedFd) -> usize {
-    // Not cleared: most of it is never touched, and a busy log is asked fifty times a second.
+    // Not cleared: most of it is never touched, and a busy log is asked that often.
     let mut buffer = [MaybeUninit::uninit(); BUFFER];
     let taken = rustix::io::read(instance.as_fd(), &mut buffer);
     taken.map_or(0, |(events, _)| events.len())
