@@ -624,7 +624,7 @@ impl Prometheus {
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.process.refresh();
         let mut families = self.registry.gather();
-        // By what these very families say: the rules hold an alert whose figure is gone only while `source_up` is 0.
+        // By what these very families say: of most figures the rules hold an alert that lost its own while `source_up` is 0.
         let is_up = log::is_up(&families, DATABASE);
         families.retain(|family| self.database.holds(family, is_up));
         families

@@ -165,6 +165,8 @@ enum Sight {
     Itself,
     /// A source that is away now and then, and the figure with it.
     Source(&'static str),
+    /// The figure itself, which the source need not have.
+    Figure(&'static str, &'static str),
 }
 
 impl Sight {
@@ -176,6 +178,10 @@ impl Sight {
             Sight::Source(source) => {
                 let up = format!("bootwatch_source_up{{source=\"{source}\"}}");
                 format!("on (instance) ({up} == 1 or {itself} unless on (instance) {up})")
+            }
+            Sight::Figure(figure, source) => {
+                let up = format!("bootwatch_source_up{{source=\"{source}\"}}");
+                format!("on (instance) ({figure} or {itself} unless on (instance) {up})")
             }
         }
     }

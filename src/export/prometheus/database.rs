@@ -119,7 +119,7 @@ impl Database {
     /// Whether these tell what holds. While rows cannot be seen, gauges of them are not shown, since a gauge that stands
     /// still looks healthy; findings neither, of which none comes or goes then. Nor is the pool while no row tells of it.
     pub(super) fn holds(&self, family: &MetricFamily, is_up: bool) -> bool {
-        let has_addresses = self.has_addresses.load(Ordering::Relaxed);
+        let has_addresses = self.has_addresses.load(Ordering::Acquire);
         match OF_ROWS.iter().find(|name| is_called(family, name)) {
             Some(name) => is_up && (*name != ADDRESSES || has_addresses),
             None => true,
@@ -196,13 +196,13 @@ impl Database {
     }
 
     pub(super) fn addresses(&self, addresses: Option<Addresses>) {
+        if let Some(addresses) = addresses {
+            let states = AddressState::ALL.iter();
+            self.addresses
+                .set_counts(states.map(|state| ([*state as usize], addresses.of(*state))));
+        }
+        // Behind the figures that it shows.
         self.has_addresses
-            .store(addresses.is_some(), Ordering::Relaxed);
-        let Some(addresses) = addresses else { return };
-        self.addresses.set_counts(
-            AddressState::ALL
-                .iter()
-                .map(|state| ([*state as usize], addresses.of(*state))),
-        );
+            .store(addresses.is_some(), Ordering::Release);
     }
 }

@@ -48,7 +48,9 @@ pub(super) const POOL: Row = row("IpPoolLow", Severity::Ticket, |row, parameters
         )
     };
     let (free, used, ghosts) = (asked("free"), asked("used"), asked("ghost"));
-    written(row, parameters, parameters.pool, DATABASE_SEEN, |level| {
+    // Rows may be seen that tell no address.
+    let seen = Sight::Figure("bootwatch_ip_pool_addresses{state=\"free\"}", "database");
+    written(row, parameters, parameters.pool, seen, |level| {
         (
             format!("{} <= {}", of("free"), level.limit),
             Words {
