@@ -545,8 +545,20 @@ async fn first(Shared(site): Known, headers: HeaderMap) -> Response {
 
 /// A page that says that something is not there, or cannot be read.
 pub(super) fn sorry(site: &Site, status: StatusCode, at: &str, title: &str, why: &str) -> Response {
+    sorry_and(site, status, at, title, why, &html! {})
+}
+
+/// The same with something to do about it.
+fn sorry_and(
+    site: &Site,
+    status: StatusCode,
+    at: &str,
+    title: &str,
+    why: &str,
+    remedy: &Markup,
+) -> Response {
     let html = site.whole(title, at, |_| {
-        html! { h1 { (title) } p { (why) } p { a href="/" { "How things stand now" } } }
+        html! { h1 { (title) } p { (why) } (remedy) p { a href="/" { "How things stand now" } } }
     });
     (status, [(CONTENT_TYPE, HTML)], html).into_response()
 }

@@ -2,7 +2,8 @@
 //!
 //! The token is a field of the form. Nothing is remembered: there is no cookie and no session, so a foreign page that
 //! makes a browser send a form has nothing to send it with; one that says where it comes from, and it is not here, is
-//! refused before anything is read. What is done is answered by a redirect, so that reloading does it once.
+//! refused before anything is read. What is done is answered by a redirect, so that reloading does it once; what is not,
+//! by the form with what was typed, all but the token.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::super::api;
-use super::{Page, Site, sorry};
+use super::{Page, Site, sorry_and};
 use crate::clock;
 use crate::config::parse_duration;
 use crate::core::alert::Incident;
@@ -180,7 +181,10 @@ async fn act<T: DeserializeOwned>(
     done: &str,
     read: impl FnOnce(T) -> Read,
 ) -> Response {
-    let refuse = |status, why: &str| sorry(site, status, "/alerts", "Nothing was changed", why);
+    let refused = |status, why: &str, again: &Markup| {
+        sorry_and(site, status, "/alerts", "Nothing was changed", why, again)
+    };
+    let refuse = |status, why: &str| refused(status, why, &html! {});
     let (head, body) = request.into_parts();
     if is_foreign(&head.headers, site.faces.reached_at.as_deref()) {
         tracing::warn!("a form from another page was refused");
@@ -205,6 +209,7 @@ async fn act<T: DeserializeOwned>(
             "A field of the form is missing or not text.",
         );
     };
+    let again = again(head.uri.path(), &bytes);
     let (token, command) = read(form);
     let operators = &site.faces.operators;
     match &operators.token {
@@ -216,18 +221,22 @@ async fn act<T: DeserializeOwned>(
         }
         Some(known) if !api::is_same(token.trim().as_bytes(), known.expose().as_bytes()) => {
             tracing::warn!("a change was refused: its token is missing or wrong");
-            return refuse(StatusCode::UNAUTHORIZED, "The token is missing or wrong.");
+            return refused(
+                StatusCode::UNAUTHORIZED,
+                "The token is missing or wrong.",
+                &again,
+            );
         }
         Some(_) => {}
     }
     let command = match command {
         Ok(command) => command,
-        Err(problem) => return refuse(StatusCode::BAD_REQUEST, &problem),
+        Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem, &again),
     };
     match api::asked(operators, command).await {
-        Err((status, why)) => refuse(status, &why),
+        Err((status, why)) => refused(status, &why, &again),
         Ok(answer) => match answer.done {
-            Err(refused) => refuse(StatusCode::CONFLICT, &refused.to_string()),
+            Err(why) => refused(StatusCode::CONFLICT, &why.to_string(), &again),
             Ok(_) => {
                 let done = if answer.saved { done } else { "unsaved" };
                 (
@@ -262,10 +271,36 @@ fn is_foreign(headers: &HeaderMap, reached_at: Option<&str>) -> bool {
     })
 }
 
-fn who() -> Markup {
+/// A field of a form by its name, with what stands in it. A token is never filled in.
+fn field(name: &str, value: &str) -> Markup {
     html! {
-        label { "Your name" input name="author" required maxlength=(MOST_AUTHOR) autocomplete="username"; }
-        label { "Token" input name="token" type="password" required autocomplete="off"; }
+        @match name {
+            "matchers" => label.wide { "What (label=value, all must match)" input name=(name) value=(value) required placeholder="rule=BootFailureRate"; },
+            "expires_in" | "for" => label { "For how long" input name=(name) value=(value) required; },
+            "reason" => label { "Why" input name=(name) value=(value) required maxlength="500"; },
+            "note" => label { "Note" input name=(name) value=(value) maxlength="500"; },
+            "author" => label { "Your name" input name=(name) value=(value) required maxlength=(MOST_AUTHOR) autocomplete="username"; },
+            "token" => label { "Token" input name=(name) type="password" required autocomplete="off"; },
+            _ => {},
+        }
+    }
+}
+
+fn who() -> Markup {
+    html! { (field("author", "")) (field("token", "")) }
+}
+
+/// A form that was refused, as it was sent: nobody types at night what was typed already.
+fn again(action: &str, sent: &[u8]) -> Markup {
+    let fields: Vec<(String, String)> = serde_urlencoded::from_bytes(sent).unwrap_or_default();
+    html! {
+        section.card aria-labelledby="h-again" {
+            h2 id="h-again" { "Try again" }
+            form method="post" action=(action) {
+                div.fields { @for (name, value) in &fields { (field(name, value)) } }
+                button type="submit" { "Send" }
+            }
+        }
     }
 }
 
@@ -279,7 +314,7 @@ pub(super) fn acknowledge(page: &Page<'_>, incident: &Incident) -> Markup {
             h2 id="h-ack" { "Take it" }
             @if !page.operable { (closed()) } @else {
                 form method="post" action={ "/incidents/" (incident.key) "/ack" } {
-                    div.fields { (who()) label { "Note" input name="note" maxlength="500"; } }
+                    div.fields { (who()) (field("note", "")) }
                     button type="submit" { "Acknowledge" }
                 }
             }
@@ -301,9 +336,9 @@ pub(super) fn silence(page: &Page<'_>, incident: Option<&Incident>) -> Markup {
             @if !page.operable { (closed()) } @else {
                 form method="post" action="/alerts/silence" {
                     div.fields {
-                        label.wide { "What (label=value, all must match)" input name="matchers" value=(matchers) required placeholder="rule=BootFailureRate"; }
-                        label { "For how long" input name="expires_in" value="2h" required; }
-                        label { "Why" input name="reason" required maxlength="500"; }
+                        (field("matchers", &matchers))
+                        (field("expires_in", "2h"))
+                        (field("reason", ""))
                         (who())
                     }
                     button type="submit" { "Silence" }
@@ -320,8 +355,8 @@ pub(super) fn maintenance(page: &Page<'_>) -> Markup {
             @if !page.operable { (closed()) } @else {
                 form method="post" action="/alerts/maintenance" {
                     div.fields {
-                        label { "For how long" input name="for" value="30m" required; }
-                        label { "Why" input name="reason" required maxlength="500"; }
+                        (field("for", "30m"))
+                        (field("reason", ""))
                         (who())
                     }
                     button type="submit" { "Start" }

@@ -307,3 +307,40 @@ async fn an_owner_that_is_busy_or_gone_is_said() {
     let (status, _) = desk.change("POST", "/api/v1/silences", SILENCE).await;
     assert_eq!(status, 503);
 }
+
+#[tokio::test]
+async fn a_form_that_is_refused_comes_back_as_it_was_typed_without_the_token() {
+    let desk = desk(Some(TOKEN), done()).await;
+    let head = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let typed = |token: &str, lasts: &str| {
+        format!(
+            "token={token}&author=ada&reason=a+%22long%22+%3Cstory%3E&matchers=rule%3DBootFailureRate&expires_in={lasts}"
+        )
+    };
+    for (token, lasts, status, says) in [
+        (TOKEN, "2+moons", 400, "How long"),
+        ("fedcba9876543210fedc", "2h", 401, "missing or wrong"),
+    ] {
+        let (found, page) = desk
+            .send("POST", "/alerts/silence", head, &typed(token, lasts))
+            .await;
+        assert_eq!(found, status, "{page}");
+        let value = |text: &str| format!("value=\"{text}\"");
+        for part in [
+            says,
+            "action=\"/alerts/silence\"",
+            "name=\"token\" type=\"password\"",
+            &value("ada"),
+            &value("a &quot;long&quot; &lt;story&gt;"),
+            &value("rule=BootFailureRate"),
+            &value(&lasts.replace('+', " ")),
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        assert!(!page.contains(token), "{page}");
+    }
+    let (found, page) = desk
+        .send("POST", "/alerts/silence", head, &typed(TOKEN, "2h"))
+        .await;
+    assert_eq!((found, desk.asked()), (303, 1), "{page}");
+}
