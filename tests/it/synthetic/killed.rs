@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bootwatch::clock::Stopwatch;
 use bootwatch::core::synthetic::TrialState;
 use bootwatch::simulator::{Habit, Version};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -13,10 +14,10 @@ use super::world::{self, ACCOUNT, OTHER, Program, World, account};
 const KILLS: u32 = 50;
 /// As long as a run takes to be cancelled, and a little more.
 const LONGEST_US: u64 = 2_500_000;
-/// As long as it takes until the request is sent, and until it is answered. Much happens there in little time, so half of
-/// the kills are early ones.
-const SENT_US: u64 = 40_000;
-const ANSWERED_US: u64 = 400_000;
+/// As long as it takes until the request is sent, and from then on until it is answered. Much happens there in little time,
+/// so half of the kills are early ones; those before the answer wait for the request, however slow the machine is.
+const SENT_US: u64 = 25_000;
+const ANSWERED_US: u64 = 12_000;
 /// Requests of an account that are accepted within so many seconds cannot be told apart.
 const APART: i64 = 5;
 /// Another number is another fifty moments.
@@ -115,13 +116,24 @@ fn killed_at_fifty_moments_nothing_of_ours_is_left_and_no_other_vm_is_touched() 
             2 => ANSWERED_US,
             _ => LONGEST_US,
         };
+        let watch = Stopwatch::start();
         let moment = Duration::from_micros(dice(&mut seed) % longest);
-        std::thread::sleep(moment);
-        program.kill();
         let ours = |others: &[&String]| -> Vec<String> {
             let all = world.sessions(&account).into_iter();
             all.filter(|session| !others.contains(&session)).collect()
         };
+        if longest == ANSWERED_US {
+            // The answer follows at once, so it is looked for more often than what takes its time.
+            while ours(&[&before]).is_empty() {
+                assert!(
+                    watch.elapsed() < world::DEADLINE,
+                    "round {round}: no request"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        std::thread::sleep(moment);
+        program.kill();
         let state = written(&program);
         let hit = Met::of(state, !ours(&[&before]).is_empty());
         println!("round {round}: {hit:?} after {moment:?}: {state:?}");

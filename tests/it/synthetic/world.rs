@@ -32,7 +32,7 @@ pub(super) const TOKEN: &str = "token-of-sixteen-or-more";
 /// So many times faster than a real controller.
 const SPEED: f64 = 20.0;
 /// Nothing here takes this long unless it is broken, also on a machine that does much else.
-const DEADLINE: Duration = Duration::from_secs(90);
+pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 
 pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let watch = Stopwatch::start();
