@@ -497,11 +497,10 @@ impl Owner {
         if self.operators_due || self.shown_as_of != self.engine.learned() {
             self.show_operators();
         }
-        let at_ms = |error| self.engine.may_fire_at_ms(error);
         self.reach.may_page.set(
-            at_ms(AttemptError::Refused),
+            self.engine.may_fire_at_ms(AttemptError::Refused),
             // No rule tells the others apart.
-            at_ms(AttemptError::Timeout),
+            self.engine.may_fire_at_ms(AttemptError::Timeout),
         );
         if self.live_due {
             self.show_live();

@@ -3,11 +3,11 @@
 //! Every end of a boot that counts against it is told at level ERROR. A boot in flight counts once a health check that
 //! failed, level WARN, shows that it has waited for too long: the first that does makes it count, and those after it
 //! show nothing new. Where what counts such failures fires already, none does. An answer of any status counts against
-//! nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good
-//! ends; and neither does a message that the decoder ignores or does not know. A line that is torn, or goes on with a
-//! record, is taken to be urgent. Being wrong costs a wake, or the length of a gathering, never the line. It is wrong
-//! about an alert that only waits for its `for` to be over, a check read just before what counts it resolves, a boot whose
-//! checks fail in another way after they have made it count, and one whose checks fail only later than that.
+//! nobody. What is told at INFO or DEBUG pages nobody: starts, steps, good ends; and neither does a message that the
+//! decoder ignores or does not know. A line that is torn, or goes on with a record, is taken to be urgent. Being wrong
+//! costs a wake, or the length of a gathering, never the line. It is wrong about an alert that only waits for its `for` to
+//! be over, a check read just before what counts it resolves, a boot whose checks fail in another way after they have made
+//! it count, and one whose checks fail only later than that.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,7 +21,7 @@ const FIRST_WITHIN_MS: u32 = 10_000;
 
 /// At which waits, in milliseconds, a health check that fails may page: written by who judges boots, read by who reads
 /// lines. At first at any.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MayPage {
     refused: Waits,
     other: Waits,
@@ -37,16 +37,12 @@ struct Waits {
     within: AtomicU32,
 }
 
-impl Default for MayPage {
-    fn default() -> MayPage {
-        let any = || Waits {
+impl Default for Waits {
+    fn default() -> Waits {
+        Waits {
             first: AtomicU32::new(0),
             last: AtomicU32::new(0),
             within: AtomicU32::new(u32::MAX),
-        };
-        MayPage {
-            refused: any(),
-            other: any(),
         }
     }
 }
@@ -62,11 +58,13 @@ impl Waits {
 
     fn include(&self, waited: Option<u32>) -> bool {
         let within = self.within.load(Ordering::Relaxed);
-        let begins = |from: &AtomicU32| {
-            let since = waited.map(|waited| waited.checked_sub(from.load(Ordering::Relaxed)));
-            since.is_none_or(|since| since.is_some_and(|since| since < within))
+        let Some(waited) = waited else {
+            return within > 0;
         };
-        within > 0 && (begins(&self.first) || begins(&self.last))
+        [&self.first, &self.last].into_iter().any(|from| {
+            let since = waited.checked_sub(from.load(Ordering::Relaxed));
+            since.is_some_and(|since| since < within)
+        })
     }
 }
 

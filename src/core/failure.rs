@@ -273,6 +273,12 @@ pub fn of_creation(error: &[u8], state: CreationState) -> (Failure, Option<Stage
     (failure, state.step.and_then(stage_of_step), false)
 }
 
+/// Whether the controller gave up waiting for a VM: a browser VM's health, or a CLI VM.
+#[must_use]
+pub fn is_wait_over(error: &[u8]) -> bool {
+    error.starts_with(b"VM not ready after")
+}
+
 /// Whether a flow that ended in this error had passed its health wait: the user's login, the agent's own work, or what
 /// is stored of it went wrong. Not a boot's failure.
 #[must_use]

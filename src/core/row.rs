@@ -176,7 +176,7 @@ impl SessionRow {
             | SessionStatus::Cancelled
             | SessionStatus::Other => None,
             SessionStatus::Failed | SessionStatus::Timeout => {
-                if error.starts_with(b"VM not ready after") {
+                if failure::is_wait_over(error) {
                     let never_tried = error == b"VM not ready after undefinedms";
                     let failure = if never_tried {
                         Failure::NoAttempt

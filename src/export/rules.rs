@@ -165,25 +165,27 @@ enum Sight {
     Itself,
     /// A source that is away now and then, and the figure with it.
     Source(&'static str),
-    /// The figure itself, which the source need not have.
-    Figure(&'static str, &'static str),
+    /// The figure itself, which its source need not have.
+    Figure {
+        series: &'static str,
+        source: &'static str,
+    },
 }
 
 impl Sight {
     /// By what it is matched, and what it is.
     fn promql(self, parameters: &Parameters) -> String {
         let itself = format!("up{{job=\"{}\"}} == 1", parameters.job);
-        match self {
-            Sight::Itself => format!("on (instance) {itself}"),
-            Sight::Source(source) => {
-                let up = format!("bootwatch_source_up{{source=\"{source}\"}}");
-                format!("on (instance) ({up} == 1 or {itself} unless on (instance) {up})")
-            }
-            Sight::Figure(figure, source) => {
-                let up = format!("bootwatch_source_up{{source=\"{source}\"}}");
-                format!("on (instance) ({figure} or {itself} unless on (instance) {up})")
-            }
-        }
+        let up = |source: &str| format!("bootwatch_source_up{{source=\"{source}\"}}");
+        let (seen, source) = match self {
+            Sight::Itself => return format!("on (instance) {itself}"),
+            Sight::Source(source) => (format!("{} == 1", up(source)), source),
+            Sight::Figure { series, source } => (series.to_owned(), source),
+        };
+        format!(
+            "on (instance) ({seen} or {itself} unless on (instance) {})",
+            up(source)
+        )
     }
 }
 

@@ -315,7 +315,7 @@ impl Tracker {
             self.fail_creation(slot, error, None, event.at, out);
             return;
         }
-        let timed_out = error.starts_with(b"VM not ready after");
+        let timed_out = failure::is_wait_over(error);
         if phase == Phase::Created && !timed_out {
             // Between the VM's creation and its wait there is nothing but writing the session's row.
             self.fail(

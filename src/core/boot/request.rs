@@ -457,7 +457,7 @@ impl Tracker {
         hash: u64,
         out: &mut Vec<Observation>,
     ) -> bool {
-        if error.starts_with(b"VM not ready after") {
+        if failure::is_wait_over(error) {
             let Some(cli) = self.cli_due(user, event.at) else {
                 return false;
             };

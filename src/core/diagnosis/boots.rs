@@ -174,15 +174,13 @@ pub fn of_record(boot: &Record<'_>) -> Signs {
         injection(boot, &mut signs);
         return signs;
     };
-    let of_cli = of_cli(boot, failure);
-    let of_cli_class = of_cli.map(|(class, _)| class);
-    let is = |class: &Failure| failure == *class || of_cli_class == Some(*class);
+    let (shown, stage) = of_cli(boot, failure).unwrap_or((failure, boot.failed_stage));
+    let is = |class: &Failure| failure == *class || shown == *class;
     for (class, sign) in CLASSES {
         signs.set(*sign, is(class));
     }
     attempts(boot, failure, &mut signs);
-    let stage = of_cli.map_or(boot.failed_stage, |(_, stage)| stage);
-    limits(stage.filter(|_| is(&Failure::StepTimeout)), &mut signs);
+    limits(stage.filter(|_| shown == Failure::StepTimeout), &mut signs);
     words(boot, is, &mut signs);
     cli_wait(boot, failure, &mut signs);
     injection(boot, &mut signs);
@@ -335,7 +333,7 @@ fn cli_wait(boot: &Record<'_>, failure: Failure, signs: &mut Signs) {
     };
     let waited = boot
         .error
-        .is_some_and(|error| error.starts_with("VM not ready after"));
+        .is_some_and(|error| failure::is_wait_over(error.as_bytes()));
     signs.set(Sign::CliNotReady, may_be && waited);
 }
 

@@ -49,7 +49,10 @@ pub(super) const POOL: Row = row("IpPoolLow", Severity::Ticket, |row, parameters
     };
     let (free, used, ghosts) = (asked("free"), asked("used"), asked("ghost"));
     // Rows may be seen that tell no address.
-    let seen = Sight::Figure("bootwatch_ip_pool_addresses{state=\"free\"}", "database");
+    let seen = Sight::Figure {
+        series: "bootwatch_ip_pool_addresses{state=\"free\"}",
+        source: "database",
+    };
     written(row, parameters, parameters.pool, seen, |level| {
         (
             format!("{} <= {}", of("free"), level.limit),

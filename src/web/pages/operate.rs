@@ -181,10 +181,10 @@ async fn act<T: DeserializeOwned>(
     done: &str,
     read: impl FnOnce(T) -> Read,
 ) -> Response {
-    let refused = |status, why: &str, again: &Markup| {
-        sorry_and(site, status, "/alerts", "Nothing was changed", why, again)
+    let refuse_and = |status, why: &str, remedy: &Markup| {
+        sorry_and(site, status, "/alerts", "Nothing was changed", why, remedy)
     };
-    let refuse = |status, why: &str| refused(status, why, &html! {});
+    let refuse = |status, why: &str| refuse_and(status, why, &html! {});
     let (head, body) = request.into_parts();
     if is_foreign(&head.headers, site.faces.reached_at.as_deref()) {
         tracing::warn!("a form from another page was refused");
@@ -209,7 +209,7 @@ async fn act<T: DeserializeOwned>(
             "A field of the form is missing or not text.",
         );
     };
-    let again = again(head.uri.path(), &bytes);
+    let hand_back = |status, why: &str| refuse_and(status, why, &again(head.uri.path(), &bytes));
     let (token, command) = read(form);
     let operators = &site.faces.operators;
     match &operators.token {
@@ -221,22 +221,18 @@ async fn act<T: DeserializeOwned>(
         }
         Some(known) if !api::is_same(token.trim().as_bytes(), known.expose().as_bytes()) => {
             tracing::warn!("a change was refused: its token is missing or wrong");
-            return refused(
-                StatusCode::UNAUTHORIZED,
-                "The token is missing or wrong.",
-                &again,
-            );
+            return hand_back(StatusCode::UNAUTHORIZED, "The token is missing or wrong.");
         }
         Some(_) => {}
     }
     let command = match command {
         Ok(command) => command,
-        Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem, &again),
+        Err(problem) => return hand_back(StatusCode::BAD_REQUEST, &problem),
     };
     match api::asked(operators, command).await {
-        Err((status, why)) => refused(status, &why, &again),
+        Err((status, why)) => hand_back(status, &why),
         Ok(answer) => match answer.done {
-            Err(why) => refused(StatusCode::CONFLICT, &why.to_string(), &again),
+            Err(refused) => hand_back(StatusCode::CONFLICT, &refused.to_string()),
             Ok(_) => {
                 let done = if answer.saved { done } else { "unsaved" };
                 (

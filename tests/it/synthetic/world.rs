@@ -32,13 +32,18 @@ pub(super) const TOKEN: &str = "token-of-sixteen-or-more";
 /// So many times faster than a real controller.
 const SPEED: f64 = 20.0;
 /// Nothing here takes this long unless it is broken, also on a machine that does much else.
-pub(super) const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(90);
 
-pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_every(Duration::from_millis(20), what, holds);
+}
+
+/// The same of what is over sooner than that.
+pub(super) fn eventually_every(pause: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let watch = Stopwatch::start();
     while !holds() {
         assert!(watch.elapsed() < DEADLINE, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
     }
 }
 
