@@ -11,7 +11,8 @@
 //! a mail takes its time, delivers it all the same, and would deliver it again at each try (RFC 5321, 4.5.3.2.6). One that
 //! is lost all the same leaves the mail in doubt, and it is tried again. QUIT is a courtesy whose failure changes nothing.
 //! A recipient who is refused for good (5xx) is left out and said; one who is put off (4xx, as by greylisting) is tried
-//! again alone: who has the mail is remembered, and kept beside the message, so that a restart brings it to nobody twice.
+//! again alone. Both are remembered with who has the mail; who has it is kept beside the message, too, so that a restart
+//! brings it to nobody twice.
 
 mod compose;
 mod html;
@@ -58,7 +59,7 @@ const ANSWER: u32 = 8;
 const MOST_BYTES: usize = 100 * 1024;
 /// After the mail was taken: how long a server may take for its good-bye.
 const QUIT: Duration = Duration::from_millis(500);
-/// Messages of which it is remembered who has them.
+/// Messages of which it is remembered who has them, or never will.
 const REMEMBERED: usize = 64;
 
 /// Between two addresses of a receipt; none has it.
@@ -74,8 +75,16 @@ struct Receiver {
     settings: Email,
     hello: ClientId,
     tls: Option<TlsParameters>,
-    /// Who has a message already, by its id.
-    reached: Mutex<VecDeque<(String, Vec<Address>)>>,
+    /// Of a message, by its id.
+    reached: Mutex<VecDeque<(String, Reached)>>,
+}
+
+/// Recipients whom no further try of a message is for.
+#[derive(Clone, Debug, Default)]
+struct Reached {
+    with_it: Vec<Address>,
+    /// Refused for good: their places among all, from 1, and why.
+    refused: Vec<(usize, Fault)>,
 }
 
 fn open(notifier: &Notifier) -> Result<Box<dyn Transport>, Unusable> {
@@ -149,7 +158,13 @@ impl Transport for Receiver {
                 {
                     Err(self.partly(&message.id, &error))
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    // It may come again, in another form.
+                    if matches!(error, NotifyError::Permanent { .. }) && self.knows(&message.id) {
+                        self.note(&message.id, |reached| reached.refused.clear());
+                    }
+                    Err(error)
+                }
             }
         })
     }
@@ -159,7 +174,7 @@ impl Transport for Receiver {
             .split(BETWEEN)
             .filter_map(|address| address.parse().ok())
             .collect();
-        self.remember(id, &with_it);
+        self.note(id, |reached| reached.with_it.extend(with_it));
     }
 }
 
@@ -172,23 +187,15 @@ struct Round {
     refused: Vec<(usize, NotifyError)>,
 }
 
-impl Round {
-    /// Nobody is left to try again for, and somebody has the mail.
-    fn into_taken(self) -> Taken {
-        let refused = self.refused.iter();
-        Taken {
-            refused: refused
-                .map(|(place, error)| (*place, error.fault()))
-                .collect(),
-            receipt: None,
-        }
-    }
-}
-
 impl Receiver {
     async fn deliver(&self, message: &Message) -> Result<Taken, NotifyError> {
         let limit = self.settings.timeout;
         let (mut server, mut round) = in_time(limit, self.announce(message)).await?;
+        if !round.refused.is_empty() {
+            let refused = round.refused.iter();
+            let refused = refused.map(|(place, error)| (*place, error.fault()));
+            self.note(&message.id, |reached| reached.refused.extend(refused));
+        }
         if round.taken.is_empty() {
             leave(server).await;
             // Nobody left to try again for, and the mail is with those it could reach.
@@ -197,16 +204,16 @@ impl Receiver {
                 Some(error) if alone => Err(error),
                 Some(error) => Err(self.partly(&message.id, &error)),
                 None if alone && let Some((_, error)) = round.refused.pop() => Err(error),
-                None => Ok(round.into_taken()),
+                None => Ok(self.taken(&message.id)),
             };
         }
         let answered = async { server.message(&message.body).await.map_err(fault_of) };
         in_time(limit * ANSWER, answered).await?;
-        self.remember(&message.id, &round.taken);
+        self.note(&message.id, |reached| reached.with_it.extend(round.taken));
         leave(server).await;
         match &round.put_off {
             Some(error) => Err(self.partly(&message.id, error)),
-            None => Ok(round.into_taken()),
+            None => Ok(self.taken(&message.id)),
         }
     }
 
@@ -268,11 +275,12 @@ impl Receiver {
         server: &mut AsyncSmtpConnection,
         message: &Message,
     ) -> Result<Round, NotifyError> {
-        let reached = self.with_it(&message.id);
+        let reached = self.reached(&message.id);
         let mut round = Round::default();
         for (place, mailbox) in self.settings.to.iter().enumerate() {
             let address = &mailbox.email;
-            if reached.contains(address) {
+            let is_refused = reached.refused.iter().any(|(at, _)| *at == place + 1);
+            if is_refused || reached.with_it.contains(address) {
                 continue;
             }
             match command(server, Rcpt::new(address.clone(), Vec::new())).await {
@@ -309,13 +317,27 @@ impl Receiver {
         }
     }
 
+    /// Nobody is left to try again for, and somebody has the mail.
+    fn taken(&self, id: &str) -> Taken {
+        Taken {
+            refused: self.reached(id).refused,
+            receipt: None,
+        }
+    }
+
     fn with_it(&self, id: &str) -> Vec<Address> {
+        self.reached(id).with_it
+    }
+
+    fn knows(&self, id: &str) -> bool {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        reached
-            .iter()
-            .find(|(known, _)| known == id)
-            .map(|(_, who)| who.clone())
-            .unwrap_or_default()
+        reached.iter().any(|(known, _)| known == id)
+    }
+
+    fn reached(&self, id: &str) -> Reached {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = reached.iter().find(|(known, _)| known == id);
+        found.map(|(_, who)| who.clone()).unwrap_or_default()
     }
 
     /// Nobody is tried again for it.
@@ -324,16 +346,17 @@ impl Receiver {
         reached.retain(|(known, _)| known != id);
     }
 
-    fn remember(&self, id: &str, taken: &[Address]) {
+    fn note(&self, id: &str, what: impl FnOnce(&mut Reached)) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, who)) = reached.iter_mut().find(|(known, _)| known == id) {
-            who.extend_from_slice(taken);
-            return;
+            return what(who);
         }
+        let mut who = Reached::default();
+        what(&mut who);
         if reached.len() == REMEMBERED {
             reached.pop_front();
         }
-        reached.push_back((id.to_owned(), taken.to_vec()));
+        reached.push_back((id.to_owned(), who));
     }
 }
 

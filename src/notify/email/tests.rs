@@ -274,6 +274,30 @@ async fn one_recipient_who_is_put_off_is_tried_again_alone() {
     assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
 }
 
+/// One of three has it at once, one is put off, and one is refused.
+#[tokio::test]
+async fn one_recipient_who_is_refused_is_not_asked_again_for_those_who_are_put_off() {
+    let (address, transcript) = smtp::server(&[
+        ("RCPT TO:<lead@", "550 nobody"),
+        ("RCPT TO:<late@", "450 greylisted"),
+    ]);
+    let sender = changed(Security::None, address, |settings| {
+        settings.to.push("late@example.test".parse().unwrap());
+    });
+    let message = sender.render(&story()[0]);
+    for _ in 0..3 {
+        let error = sender.send(&message).await.unwrap_err();
+        assert!(matches!(error, NotifyError::Partly { .. }));
+    }
+    assert_eq!(heard(&transcript, "RCPT TO:<late@").len(), 3);
+    assert_eq!(
+        heard(&transcript, "RCPT TO:<lead@").len(),
+        1,
+        "once is enough"
+    );
+    assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
+}
+
 /// Another process after a restart, with what was stored beside the message.
 #[tokio::test]
 async fn who_has_a_mail_does_not_get_it_again_after_a_restart() {
@@ -298,9 +322,14 @@ async fn who_has_a_mail_does_not_get_it_again_after_a_restart() {
 async fn nobody_who_takes_it_is_a_failure() {
     let (address, transcript) = smtp::server(&[("RCPT", "550 nobody")]);
     let sender = sender(email(Security::None, address));
-    let error = sender.send(&sender.render(&story()[0])).await.unwrap_err();
-    assert_eq!(error.fault(), Fault::Replied(550));
+    let message = sender.render(&story()[0]);
+    for _ in 0..2 {
+        let error = sender.send(&message).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Replied(550));
+    }
     assert!(heard(&transcript, "DATA").is_empty());
+    // Whoever tries what failed for good has another form of it.
+    assert_eq!(heard(&transcript, "RCPT").len(), 4);
 }
 
 /// A server that looks into each mail for longer than a try may take would deliver it at each try.
