@@ -569,12 +569,14 @@ impl Incident {
         self.resolved_at.is_none()
     }
 
-    /// The member that says most: the one with the most bad boots.
+    /// The member that says most: of those that fire, if any still does, the one with the most bad boots.
     #[must_use]
     pub fn strongest(&self) -> Option<&Member> {
-        self.members
-            .iter()
-            .max_by_key(|member| (member.reading.bad(), std::cmp::Reverse(member.rule)))
+        self.members.iter().max_by_key(|member| {
+            let fires = member.resolved_at.is_none();
+            let bad = member.reading.bad();
+            (fires, bad, std::cmp::Reverse(member.rule))
+        })
     }
 
     #[must_use]

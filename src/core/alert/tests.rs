@@ -243,6 +243,30 @@ fn three_failed_boots_page_once_and_what_fires_with_them_is_an_update() {
 }
 
 #[test]
+fn what_still_fires_says_most_of_an_incident_however_little_it_counts() {
+    let mut story = Story::new();
+    story.boots(&"r".repeat(20));
+    story.boots("xxx");
+    story.pass(30_000);
+    let mut incident = story.sent.last().unwrap().incident.clone();
+    let rule = |incident: &Incident| incident.strongest().map(|member| member.rule);
+    assert_eq!(rule(&incident), Some(RuleName::BootFailureRate));
+    let failing = incident.members.iter_mut();
+    for member in failing.filter(|member| member.rule != RuleName::ConnectionRefusedSpike) {
+        member.resolved_at = Some(story.now);
+    }
+    assert_eq!(rule(&incident), Some(RuleName::ConnectionRefusedSpike));
+    for member in &mut incident.members {
+        member.resolved_at = Some(story.now);
+    }
+    assert_eq!(
+        rule(&incident),
+        Some(RuleName::BootFailureRate),
+        "all are over"
+    );
+}
+
+#[test]
 fn few_failures_page_nothing() {
     for boots in [
         "rrrrrrrrrrrrrrrxrrrrrrrrrrrrrr",
