@@ -178,6 +178,20 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
+/// What the id of a message's shorter form ends with.
+const REDUCED: &str = "-reduced";
+
+/// The id of what a message tells, which is the same in both forms of it.
+fn told(id: &str) -> &str {
+    id.strip_suffix(REDUCED).unwrap_or(id)
+}
+
+impl Message {
+    fn told(&self) -> &str {
+        told(&self.id)
+    }
+}
+
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Message({}, {} bytes)", self.id, self.body.len())
@@ -265,7 +279,7 @@ impl Sender {
         }
         match form.reduced {
             false => self.lay_out(notification, &page, ""),
-            true => self.lay_out(notification, &page.reduced(), "-reduced"),
+            true => self.lay_out(notification, &page.reduced(), REDUCED),
         }
     }
 

@@ -11,8 +11,8 @@
 //! a mail takes its time, delivers it all the same, and would deliver it again at each try (RFC 5321, 4.5.3.2.6). One that
 //! is lost all the same leaves the mail in doubt, and it is tried again. QUIT is a courtesy whose failure changes nothing.
 //! A recipient who is refused for good (5xx) is left out and said; one who is put off (4xx, as by greylisting) is tried
-//! again alone. Both are remembered with who has the mail; who has it is kept beside the message, too, so that a restart
-//! brings it to nobody twice.
+//! again alone. Who was refused is remembered, and so is who has the mail, whichever form of it; that is kept beside the
+//! message, too, so that a restart brings it to nobody twice.
 
 mod compose;
 mod html;
@@ -36,7 +36,7 @@ use lettre::transport::smtp::extension::ClientId;
 
 use super::error::{Cause, Fault, NotifyError};
 use super::pace::Pace;
-use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable, told};
 use crate::config::{Channel, Email, Notifier, Security};
 
 pub(super) const KIND: Kind = Kind {
@@ -75,13 +75,13 @@ struct Receiver {
     settings: Email,
     hello: ClientId,
     tls: Option<TlsParameters>,
-    /// Of a message, by its id.
-    reached: Mutex<VecDeque<(String, Reached)>>,
+    /// Of messages that some have or will never have, by id.
+    settled: Mutex<VecDeque<(String, Settled)>>,
 }
 
 /// Recipients whom no further try of a message is for.
 #[derive(Clone, Debug, Default)]
-struct Reached {
+struct Settled {
     with_it: Vec<Address>,
     /// Refused for good: their places among all, from 1, and why.
     refused: Vec<(usize, Fault)>,
@@ -105,7 +105,7 @@ fn open_receiver(notifier: &Notifier) -> Result<Receiver, Unusable> {
         settings: (**settings).clone(),
         hello: ClientId::Domain(settings.from.email.domain().to_owned()),
         tls,
-        reached: Mutex::default(),
+        settled: Mutex::default(),
     })
 }
 
@@ -149,19 +149,18 @@ impl Transport for Receiver {
             }
             match self.deliver(message).await {
                 Ok(taken) => {
-                    self.forget(&message.id);
+                    self.forget(message.told());
                     Ok(taken)
                 }
                 // Whoever it is that fails, others have it.
                 Err(error @ NotifyError::Transient { .. })
-                    if !self.with_it(&message.id).is_empty() =>
+                    if !self.with_it(message.told()).is_empty() =>
                 {
-                    Err(self.partly(&message.id, &error))
+                    Err(self.partly(message.told(), &error))
                 }
                 Err(error) => {
-                    // It may come again, in another form.
-                    if matches!(error, NotifyError::Permanent { .. }) && self.knows(&message.id) {
-                        self.note(&message.id, |reached| reached.refused.clear());
+                    if matches!(error, NotifyError::Permanent { .. }) {
+                        self.ask_all_again(message.told());
                     }
                     Err(error)
                 }
@@ -174,7 +173,7 @@ impl Transport for Receiver {
             .split(BETWEEN)
             .filter_map(|address| address.parse().ok())
             .collect();
-        self.note(id, |reached| reached.with_it.extend(with_it));
+        self.note(told(id), |settled| settled.with_it.extend(with_it));
     }
 }
 
@@ -194,26 +193,33 @@ impl Receiver {
         if !round.refused.is_empty() {
             let refused = round.refused.iter();
             let refused = refused.map(|(place, error)| (*place, error.fault()));
-            self.note(&message.id, |reached| reached.refused.extend(refused));
+            self.note(message.told(), |settled| settled.refused.extend(refused));
         }
         if round.taken.is_empty() {
             leave(server).await;
             // Nobody left to try again for, and the mail is with those it could reach.
-            let alone = self.with_it(&message.id).is_empty();
+            let alone = self.with_it(message.told()).is_empty();
             return match round.put_off.take() {
                 Some(error) if alone => Err(error),
-                Some(error) => Err(self.partly(&message.id, &error)),
+                Some(error) => Err(self.partly(message.told(), &error)),
                 None if alone && let Some((_, error)) = round.refused.pop() => Err(error),
-                None => Ok(self.taken(&message.id)),
+                None if alone
+                    && let Some((_, fault)) = self.settled(message.told()).refused.pop() =>
+                {
+                    Err(NotifyError::permanent(fault))
+                }
+                None => Ok(self.taken(message.told())),
             };
         }
         let answered = async { server.message(&message.body).await.map_err(fault_of) };
         in_time(limit * ANSWER, answered).await?;
-        self.note(&message.id, |reached| reached.with_it.extend(round.taken));
+        self.note(message.told(), |settled| {
+            settled.with_it.extend(round.taken)
+        });
         leave(server).await;
         match &round.put_off {
-            Some(error) => Err(self.partly(&message.id, error)),
-            None => Ok(self.taken(&message.id)),
+            Some(error) => Err(self.partly(message.told(), error)),
+            None => Ok(self.taken(message.told())),
         }
     }
 
@@ -275,12 +281,12 @@ impl Receiver {
         server: &mut AsyncSmtpConnection,
         message: &Message,
     ) -> Result<Round, NotifyError> {
-        let reached = self.reached(&message.id);
+        let settled = self.settled(message.told());
         let mut round = Round::default();
         for (place, mailbox) in self.settings.to.iter().enumerate() {
             let address = &mailbox.email;
-            let is_refused = reached.refused.iter().any(|(at, _)| *at == place + 1);
-            if is_refused || reached.with_it.contains(address) {
+            let is_refused = settled.refused.iter().any(|(at, _)| *at == place + 1);
+            if is_refused || settled.with_it.contains(address) {
                 continue;
             }
             match command(server, Rcpt::new(address.clone(), Vec::new())).await {
@@ -320,43 +326,49 @@ impl Receiver {
     /// Nobody is left to try again for, and somebody has the mail.
     fn taken(&self, id: &str) -> Taken {
         Taken {
-            refused: self.reached(id).refused,
+            refused: self.settled(id).refused,
             receipt: None,
         }
     }
 
     fn with_it(&self, id: &str) -> Vec<Address> {
-        self.reached(id).with_it
+        self.settled(id).with_it
     }
 
-    fn knows(&self, id: &str) -> bool {
-        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        reached.iter().any(|(known, _)| known == id)
+    /// It may come again, in another form: for all but those who have it.
+    fn ask_all_again(&self, id: &str) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.retain(|(known, who)| known != id || !who.with_it.is_empty());
+        if let Some((_, who)) = settled.iter_mut().find(|(known, _)| known == id) {
+            who.refused.clear();
+        }
     }
 
-    fn reached(&self, id: &str) -> Reached {
-        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = reached.iter().find(|(known, _)| known == id);
+    fn settled(&self, id: &str) -> Settled {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = settled.iter().find(|(known, _)| known == id);
         found.map(|(_, who)| who.clone()).unwrap_or_default()
     }
 
     /// Nobody is tried again for it.
     fn forget(&self, id: &str) {
-        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        reached.retain(|(known, _)| known != id);
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.retain(|(known, _)| known != id);
     }
 
-    fn note(&self, id: &str, what: impl FnOnce(&mut Reached)) {
-        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, who)) = reached.iter_mut().find(|(known, _)| known == id) {
+    fn note(&self, id: &str, what: impl FnOnce(&mut Settled)) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, who)) = settled.iter_mut().find(|(known, _)| known == id) {
             return what(who);
         }
-        let mut who = Reached::default();
+        let mut who = Settled::default();
         what(&mut who);
-        if reached.len() == REMEMBERED {
-            reached.pop_front();
+        if settled.len() == REMEMBERED {
+            // To ask somebody again is less than to mail somebody again.
+            let least = settled.iter().position(|(_, who)| who.with_it.is_empty());
+            settled.remove(least.unwrap_or(0));
         }
-        reached.push_back((id.to_owned(), who));
+        settled.push_back((id.to_owned(), who));
     }
 }
 

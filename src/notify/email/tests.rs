@@ -298,6 +298,20 @@ async fn one_recipient_who_is_refused_is_not_asked_again_for_those_who_are_put_o
     assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
 }
 
+/// Who has a mail is not sent the shorter form of it, which is made when the server refuses the whole one.
+#[tokio::test]
+async fn who_has_a_mail_does_not_get_its_shorter_form() {
+    let (address, transcript) = smtp::server(&[("RCPT TO:<lead@", "450 greylisted")]);
+    let sender = sender(email(Security::None, address));
+    let mut message = sender.render(&story()[0]);
+    sender.send(&message).await.unwrap_err();
+    message.id += crate::notify::REDUCED;
+    let error = sender.send(&message).await.unwrap_err();
+    assert!(matches!(error, NotifyError::Partly { .. }));
+    assert_eq!(heard(&transcript, "RCPT TO:<oncall@").len(), 1);
+    assert_eq!(heard(&transcript, ".").len(), 1, "one mail went out");
+}
+
 /// Another process after a restart, with what was stored beside the message.
 #[tokio::test]
 async fn who_has_a_mail_does_not_get_it_again_after_a_restart() {

@@ -195,11 +195,13 @@ impl Words<'_> {
     /// Title and summary of what holds now.
     pub(super) fn holds(&self, condition: Condition) -> (String, String) {
         let members = self.incident.members.iter();
-        let mut levels = members.filter_map(|member| match &member.reading {
-            Said::Level(level) => Some((member.rule, level)),
+        let levels = members.filter_map(|member| match &member.reading {
+            Said::Level(level) => Some((member, level)),
             Said::Boots(_) => None,
         });
-        let level = levels.next();
+        // The first that still fires, if any does.
+        let level = levels.min_by_key(|(member, _)| member.resolved_at.is_some());
+        let level = level.map(|(member, level)| (member.rule, level));
         let (host, since) = (&self.incident.host, self.moment(self.incident.first_bad_at));
         let what = conditions::title(condition, level.map(|(_, level)| level));
         let mut summary = format!("On {host}, since {since}");
@@ -251,7 +253,7 @@ impl Words<'_> {
         )
     }
 
-    /// The member that says most of boots, and what it says.
+    /// The member that says most, and what it says of boots: nothing where that is a condition.
     pub(super) fn strongest(&self) -> Option<(&Member, &Reading)> {
         let member = self.incident.strongest()?;
         Some((member, member.reading.boots()?))
