@@ -3,7 +3,7 @@
 use super::figures::{bad_of, length, odds, share};
 use super::{Context, append, burn, conditions, diagnosis, slowness};
 use crate::core::alert::{Cause, Incident, Member, Notification, Other, Reason};
-use crate::core::condition::Condition;
+use crate::core::condition::{Condition, Level};
 use crate::core::digits::grouped;
 use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{Reading, Said, Stretch};
@@ -194,21 +194,14 @@ impl Words<'_> {
 
     /// Title and summary of what holds now.
     pub(super) fn holds(&self, condition: Condition) -> (String, String) {
-        let members = self.incident.members.iter();
-        let levels = members.filter_map(|member| match &member.reading {
-            Said::Level(level) => Some((member, level)),
-            Said::Boots(_) => None,
-        });
-        // The first that still fires, if any does.
-        let level = levels.min_by_key(|(member, _)| member.resolved_at.is_some());
-        let level = level.map(|(member, level)| (member.rule, level));
+        let holding = self.holding();
         let (host, since) = (&self.incident.host, self.moment(self.incident.first_bad_at));
-        let what = conditions::title(condition, level.map(|(_, level)| level));
+        let what = conditions::title(condition, holding.map(|(_, level)| level));
         let mut summary = format!("On {host}, since {since}");
-        if let Some((rule, level)) = level {
+        if let Some((member, level)) = holding {
             append(
                 &mut summary,
-                format_args!(": {}", conditions::figure(rule, level)),
+                format_args!(": {}", conditions::figure(member.rule, level)),
             );
         }
         append(
@@ -251,6 +244,17 @@ impl Words<'_> {
                 "On {host} it lasted from {from} to {until}, for {lasted}, and the alert was closed at {closed}."
             ),
         )
+    }
+
+    /// The member about the condition that is the cause, and what it found: the first of its kind, since what joins an
+    /// incident leaves its cause.
+    pub(super) fn holding(&self) -> Option<(&Member, &Level)> {
+        let members = self.incident.members.iter();
+        let mut levels = members.filter_map(|member| match &member.reading {
+            Said::Level(level) => Some((member, level)),
+            Said::Boots(_) => None,
+        });
+        levels.next()
     }
 
     /// The member that says most, and what it says of boots: nothing where that is a condition.

@@ -457,6 +457,29 @@ fn every_condition_is_told_in_a_sentence_with_its_figure_and_what_to_do() {
     }
 }
 
+/// Ghosts take the pool's addresses: one incident, and each rule's figures are its own.
+#[test]
+fn what_holds_is_told_with_its_own_figures_also_when_it_is_over_before_what_joined_it() {
+    let fact = |condition, value, of| Fact {
+        condition,
+        value,
+        of: Some(of),
+        since: Some(fixture::FIRST_BAD),
+        settles: true,
+        evidence: Vec::new(),
+    };
+    let mut story = condition(RuleName::IpPoolLow, &fact(Condition::IpPoolLow, 3, 253));
+    let ghosts = condition(RuleName::GhostVms, &fact(Condition::GhostVms, 7, 40));
+    let incident = &mut story[0].incident;
+    incident.members.extend(ghosts[0].incident.members.clone());
+    incident.members[0].resolved_at = Some(fixture::FIRST_BAD.plus_ms(600_000));
+    let page = Page::of(&story[0], &context());
+    assert_eq!(
+        page.title,
+        "only 3 of 253 addresses are left in the controller's pool, since 18:24:13 UTC"
+    );
+}
+
 #[test]
 fn trials_that_fail_and_boots_that_nobody_tells_of_are_said_with_each_one() {
     let mut engine = Engine::new(Settings {
