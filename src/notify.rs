@@ -186,12 +186,6 @@ fn told(id: &str) -> &str {
     id.strip_suffix(REDUCED).unwrap_or(id)
 }
 
-impl Message {
-    fn told(&self) -> &str {
-        told(&self.id)
-    }
-}
-
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Message({}, {} bytes)", self.id, self.body.len())

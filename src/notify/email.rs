@@ -17,14 +17,13 @@
 mod compose;
 mod html;
 mod post;
+mod settled;
 
 #[cfg(test)]
 mod tests;
 
 pub use post::{Mail as Letter, Postman};
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lettre::Address;
@@ -36,8 +35,9 @@ use lettre::transport::smtp::extension::ClientId;
 
 use super::error::{Cause, Fault, NotifyError};
 use super::pace::Pace;
-use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable, told};
+use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
 use crate::config::{Channel, Email, Notifier, Security};
+use settled::Settled;
 
 pub(super) const KIND: Kind = Kind {
     name: "email",
@@ -59,9 +59,6 @@ const ANSWER: u32 = 8;
 const MOST_BYTES: usize = 100 * 1024;
 /// After the mail was taken: how long a server may take for its good-bye.
 const QUIT: Duration = Duration::from_millis(500);
-/// Messages of which it is remembered who has them, or never will.
-const REMEMBERED: usize = 64;
-
 /// Between two addresses of a receipt; none has it.
 const BETWEEN: &str = "\n";
 
@@ -75,16 +72,7 @@ struct Receiver {
     settings: Email,
     hello: ClientId,
     tls: Option<TlsParameters>,
-    /// Of messages that some have or will never have, by id.
-    settled: Mutex<VecDeque<(String, Settled)>>,
-}
-
-/// Recipients whom no further try of a message is for.
-#[derive(Clone, Debug, Default)]
-struct Settled {
-    with_it: Vec<Address>,
-    /// Refused for good: their places among all, from 1, and why.
-    refused: Vec<(usize, Fault)>,
+    settled: Settled,
 }
 
 fn open(notifier: &Notifier) -> Result<Box<dyn Transport>, Unusable> {
@@ -105,7 +93,7 @@ fn open_receiver(notifier: &Notifier) -> Result<Receiver, Unusable> {
         settings: (**settings).clone(),
         hello: ClientId::Domain(settings.from.email.domain().to_owned()),
         tls,
-        settled: Mutex::default(),
+        settled: Settled::default(),
     })
 }
 
@@ -147,23 +135,24 @@ impl Transport for Receiver {
                 }
                 _ => {}
             }
-            match self.deliver(message).await {
+            let error = match self.deliver(message).await {
                 Ok(taken) => {
-                    self.forget(message.told());
-                    Ok(taken)
+                    self.settled.forget(&message.id);
+                    return Ok(taken);
                 }
+                Err(error) => error,
+            };
+            let with_it = self.settled.of(&message.id).with_it;
+            match error {
                 // Whoever it is that fails, others have it.
-                Err(error @ NotifyError::Transient { .. })
-                    if !self.with_it(message.told()).is_empty() =>
-                {
-                    Err(self.partly(message.told(), &error))
+                NotifyError::Transient { .. } if !with_it.is_empty() => {
+                    Err(partly(&with_it, &error))
                 }
-                Err(error) => {
-                    if matches!(error, NotifyError::Permanent { .. }) {
-                        self.ask_all_again(message.told());
-                    }
+                NotifyError::Permanent { .. } => {
+                    self.settled.failed(&message.id);
                     Err(error)
                 }
+                _ => Err(error),
             }
         })
     }
@@ -173,7 +162,7 @@ impl Transport for Receiver {
             .split(BETWEEN)
             .filter_map(|address| address.parse().ok())
             .collect();
-        self.note(told(id), |settled| settled.with_it.extend(with_it));
+        self.settled.note(id, |who| who.with_it.extend(with_it));
     }
 }
 
@@ -193,33 +182,27 @@ impl Receiver {
         if !round.refused.is_empty() {
             let refused = round.refused.iter();
             let refused = refused.map(|(place, error)| (*place, error.fault()));
-            self.note(message.told(), |settled| settled.refused.extend(refused));
+            self.settled
+                .note(&message.id, |who| who.refused.extend(refused));
         }
-        if round.taken.is_empty() {
-            leave(server).await;
-            // Nobody left to try again for, and the mail is with those it could reach.
-            let alone = self.with_it(message.told()).is_empty();
-            return match round.put_off.take() {
-                Some(error) if alone => Err(error),
-                Some(error) => Err(self.partly(message.told(), &error)),
-                None if alone && let Some((_, error)) = round.refused.pop() => Err(error),
-                None if alone
-                    && let Some((_, fault)) = self.settled(message.told()).refused.pop() =>
-                {
-                    Err(NotifyError::permanent(fault))
-                }
-                None => Ok(self.taken(message.told())),
-            };
+        if !round.taken.is_empty() {
+            let answered = async { server.message(&message.body).await.map_err(fault_of) };
+            in_time(limit * ANSWER, answered).await?;
+            self.settled
+                .note(&message.id, |who| who.with_it.extend(round.taken));
         }
-        let answered = async { server.message(&message.body).await.map_err(fault_of) };
-        in_time(limit * ANSWER, answered).await?;
-        self.note(message.told(), |settled| {
-            settled.with_it.extend(round.taken)
-        });
         leave(server).await;
-        match &round.put_off {
-            Some(error) => Err(self.partly(message.told(), error)),
-            None => Ok(self.taken(message.told())),
+        if let Some(error) = round.put_off {
+            return Err(error);
+        }
+        // Nobody is left to try again for.
+        let who = self.settled.of(&message.id);
+        match round.refused.pop() {
+            Some((_, error)) if who.with_it.is_empty() => Err(error),
+            _ => Ok(Taken {
+                refused: who.refused,
+                receipt: None,
+            }),
         }
     }
 
@@ -281,12 +264,11 @@ impl Receiver {
         server: &mut AsyncSmtpConnection,
         message: &Message,
     ) -> Result<Round, NotifyError> {
-        let settled = self.settled(message.told());
+        let settled = self.settled.of(&message.id);
         let mut round = Round::default();
         for (place, mailbox) in self.settings.to.iter().enumerate() {
             let address = &mailbox.email;
-            let is_refused = settled.refused.iter().any(|(at, _)| *at == place + 1);
-            if is_refused || settled.with_it.contains(address) {
+            if settled.include(place + 1, address) {
                 continue;
             }
             match command(server, Rcpt::new(address.clone(), Vec::new())).await {
@@ -313,62 +295,14 @@ impl Receiver {
         }
         Ok(round)
     }
+}
 
-    /// Some have it, and others were put off.
-    fn partly(&self, id: &str, error: &NotifyError) -> NotifyError {
-        let with_it: Vec<String> = self.with_it(id).iter().map(Address::to_string).collect();
-        NotifyError::Partly {
-            fault: error.fault(),
-            receipt: with_it.join(BETWEEN),
-        }
-    }
-
-    /// Nobody is left to try again for, and somebody has the mail.
-    fn taken(&self, id: &str) -> Taken {
-        Taken {
-            refused: self.settled(id).refused,
-            receipt: None,
-        }
-    }
-
-    fn with_it(&self, id: &str) -> Vec<Address> {
-        self.settled(id).with_it
-    }
-
-    /// It may come again, in another form: for all but those who have it.
-    fn ask_all_again(&self, id: &str) {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        settled.retain(|(known, who)| known != id || !who.with_it.is_empty());
-        if let Some((_, who)) = settled.iter_mut().find(|(known, _)| known == id) {
-            who.refused.clear();
-        }
-    }
-
-    fn settled(&self, id: &str) -> Settled {
-        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = settled.iter().find(|(known, _)| known == id);
-        found.map(|(_, who)| who.clone()).unwrap_or_default()
-    }
-
-    /// Nobody is tried again for it.
-    fn forget(&self, id: &str) {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        settled.retain(|(known, _)| known != id);
-    }
-
-    fn note(&self, id: &str, what: impl FnOnce(&mut Settled)) {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, who)) = settled.iter_mut().find(|(known, _)| known == id) {
-            return what(who);
-        }
-        let mut who = Settled::default();
-        what(&mut who);
-        if settled.len() == REMEMBERED {
-            // To ask somebody again is less than to mail somebody again.
-            let least = settled.iter().position(|(_, who)| who.with_it.is_empty());
-            settled.remove(least.unwrap_or(0));
-        }
-        settled.push_back((id.to_owned(), who));
+/// Some have it, and others are to be tried again.
+fn partly(with_it: &[Address], error: &NotifyError) -> NotifyError {
+    let with_it: Vec<String> = with_it.iter().map(Address::to_string).collect();
+    NotifyError::Partly {
+        fault: error.fault(),
+        receipt: with_it.join(BETWEEN),
     }
 }
 
