@@ -73,6 +73,31 @@ impl Condition {
 }
 
 impl Condition {
+    /// The rule that says it.
+    #[must_use]
+    pub fn rule(self) -> RuleName {
+        match self {
+            Condition::SessionsIncomplete => RuleName::SessionsIncomplete,
+            Condition::IpPoolLow => RuleName::IpPoolLow,
+            Condition::GhostVms => RuleName::GhostVms,
+            Condition::ControllerSilent => RuleName::ControllerSilent,
+            Condition::DatabaseUnreachable
+            | Condition::DatabaseBlind
+            | Condition::DatabaseBehind => RuleName::DatabaseUnreachable,
+            Condition::LogUnreadable | Condition::LogLagging => RuleName::LogLagging,
+            Condition::StoreUnwritable => RuleName::StoreUnwritable,
+            Condition::NotifierFailing => RuleName::NotifierFailing,
+            Condition::RecordsUnparsed => RuleName::RecordsUnparsed,
+            Condition::SyntheticFailing => RuleName::SyntheticFailing,
+            Condition::GoldenImageBroken => RuleName::GoldenImageBroken,
+            Condition::GoldenImageSuspect => RuleName::GoldenImageBrokenTicket,
+            Condition::BootsUntold => RuleName::BootsUntold,
+            Condition::LogClockWrong => RuleName::LogClockWrong,
+        }
+    }
+}
+
+impl Condition {
     /// When it is over: the end of a sentence. Each ends by its own count, and by no run of good boots.
     #[must_use]
     pub fn over_once(self) -> &'static str {

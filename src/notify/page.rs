@@ -191,7 +191,6 @@ impl Page {
         let (well, _) = words.others();
         // What holds has a runbook of its own, whatever boots failed of it.
         let holding = words.holding().map(|(member, _)| member);
-        let holding = holding.filter(|_| incident.cause.failure().is_none());
         let rule = holding.or(incident.strongest()).map(|member| member.rule);
         let mut page = Page {
             status: if resolved {

@@ -4,7 +4,8 @@
 //! by one clock, which alone moves these alerts: nothing of the past can fire one. How boots end the engine knows by
 //! itself (`OWN`), and judges as soon as it is told.
 
-use super::incident::Trouble;
+use super::course::Holding;
+use super::incident::{EVIDENCE, Trouble};
 use super::judge::changed;
 use super::keep::Place;
 use super::state::{Seen, Transition, Waits};
@@ -13,7 +14,6 @@ use crate::core::condition::{self, Fact, Facts, Level};
 use crate::core::event::Timestamp;
 use crate::core::rule::{RuleName, Said};
 
-const EVIDENCE: usize = 3;
 /// What the engine knows by itself.
 const OWN: [RuleName; 2] = [RuleName::SyntheticFailing, RuleName::BootsUntold];
 
@@ -62,6 +62,7 @@ impl Engine {
     ) {
         let mut fired = Vec::new();
         let mut resolved = Vec::new();
+        let mut holding = Vec::new();
         for ((rule, subject), state) in &mut self.alerts {
             let Some(settings) = self.settings.conditions.get(rule).filter(|_| judged(*rule))
             else {
@@ -97,6 +98,13 @@ impl Engine {
             if *state != before {
                 self.touched.mark(Place::Alert(*rule, *subject));
             }
+            if let (Some(fact), true, true) = (fact, bad, state.is_firing()) {
+                holding.push(Holding {
+                    rule: *rule,
+                    subject: *subject,
+                    fact,
+                });
+            }
             let Some(transition) = transition else {
                 continue;
             };
@@ -118,6 +126,7 @@ impl Engine {
         for (rule, subject, over) in resolved {
             self.alert_resolved(rule, subject, Some(over), Reason::AllResolved, now, out);
         }
+        self.follow_conditions(&holding, now);
         self.send_updates(now, out);
     }
 

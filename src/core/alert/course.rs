@@ -3,10 +3,11 @@
 //! The incident stays the same, with its key and its family: whoever was paged is at it, and what it was put down to
 //! first may have hidden the other. But it says so, in an update.
 
-use super::incident::{lines, named};
+use super::incident::{EVIDENCE, is_image, lines, named};
 use super::keep::Place;
 use super::state::AlertState;
-use super::{Cause, Engine, Incident, Subject};
+use super::{Cause, Engine, Incident, Member, Subject};
+use crate::core::condition::Fact;
 use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{Reading, RuleName, Said};
 use crate::core::window::Judged;
@@ -17,10 +18,49 @@ const LATEST: usize = 6;
 pub(super) const MOST: usize = 5;
 /// What a probe says of boots is no coincidence of two causes: all that there are must agree, and be so many.
 pub(super) const LEAST_AMENDED: usize = 2;
+/// A rule that finds something else must find it for so long: a database that starts shows this and that.
+const LASTS_MS: i64 = 60_000;
 /// It is told no more often than this.
 pub(super) const INTERVAL_MS: i64 = 5 * 60_000;
 
+/// An alert that fires, and what is known of its condition now.
+pub(super) struct Holding<'a> {
+    pub(super) rule: RuleName,
+    pub(super) subject: Subject,
+    pub(super) fact: &'a Fact,
+}
+
 impl Engine {
+    /// Looks at the open incidents about conditions: what one was put down to may be over while what joined it goes on,
+    /// or may have become something else, as when a database answers again and its rows are hidden.
+    pub(super) fn follow_conditions(&mut self, holding: &[Holding<'_>], now: Timestamp) {
+        let wait = self.settings.group_wait_ms;
+        for ((subject, family), incident) in &mut self.incidents {
+            let before = incident.instead.take();
+            if let Some(held) = incident.holds_instead(*subject, holding) {
+                let (condition, same) = (held.fact.condition, incident.goes_on());
+                let known = before.filter(|(known, _)| *known == condition);
+                let since = known.map_or(now, |(_, since)| since);
+                if same && now.since(since) < LASTS_MS {
+                    incident.instead = Some((condition, since));
+                } else {
+                    incident.turns(condition.into(), now, wait);
+                    let lines = held.fact.evidence.iter().take(EVIDENCE);
+                    incident.evidence = lines.cloned().collect();
+                    let mut members = incident.members.iter_mut();
+                    if let Some(member) = members.find(|one| same && one.rule == held.rule) {
+                        member.holds_since = Some(since);
+                    }
+                    self.learned += 1;
+                    self.touched.mark(Place::Incident(*subject, *family));
+                }
+            }
+            if incident.instead != before {
+                self.touched.mark(Place::Incident(*subject, *family));
+            }
+        }
+    }
+
     /// Looks at the open incidents after a bad boot, or after one is known better: `least` of the last ones, or nearly all,
     /// must agree.
     pub(super) fn follow_cause(&mut self, vm_type: VmType, least: usize, now: Timestamp) {
@@ -29,15 +69,17 @@ impl Engine {
             .incidents
             .iter()
             .filter(|((about, _), incident)| {
-                *about == subject && incident.cause.failure().is_some()
+                *about == subject && incident.asks_why() && !incident.goes_on()
             })
             .filter_map(|(place, incident)| {
-                let open = incident
-                    .members
-                    .iter()
-                    .filter(|member| member.resolved_at.is_none());
-                let rules: Vec<RuleName> = open.map(|member| member.rule).collect();
-                let bad = self.latest_bad(vm_type, &rules);
+                let rules: Vec<RuleName> = incident.open().map(|member| member.rule).collect();
+                // Boots of an image that is whole by now failed of what it lacked.
+                let mut image = incident.members.iter().filter(|_| is_image(incident.cause));
+                let since = image
+                    .find(|one| one.rule == RuleName::GoldenImageBroken)
+                    .and_then(|one| one.resolved_at);
+                let mut bad = self.latest_bad(vm_type, &rules);
+                bad.retain(|boot| since.is_none_or(|whole| boot.started_at >= whole));
                 let cause = most(&bad, least).filter(|cause| incident.cause != *cause)?;
                 Some((*place, cause, bad.into_iter().cloned().collect::<Vec<_>>()))
             })
@@ -48,24 +90,11 @@ impl Engine {
             let Some(incident) = self.incidents.get_mut(&place) else {
                 continue;
             };
-            let told = incident.before.map_or(Timestamp::MIN, |(_, at)| at);
-            incident.before = Some((incident.cause, now));
-            incident.cause = Cause::Failure(cause);
-            incident.turned = true;
-            // It turned, and turned back before anybody was told.
-            if let Some((_, before)) = incident
-                .cause_told
-                .filter(|(told, _)| *told == incident.cause)
-            {
-                incident.before = before;
-                incident.turned = false;
-            }
+            incident.turns(Cause::Failure(cause), now, wait);
+            incident.image_line = None;
             incident.boots = named(&bad);
             incident.evidence = incident.with_image_line(lines(&bad));
             incident.reads(&readings);
-            if incident.turned {
-                incident.holds_for_now(now.plus_ms(wait).max(told.plus_ms(INTERVAL_MS)));
-            }
             self.touched.mark(Place::Incident(place.0, place.1));
         }
     }
@@ -128,6 +157,56 @@ impl Engine {
 }
 
 impl Incident {
+    /// Puts it down to another cause, which is told after that wait.
+    fn turns(&mut self, cause: Cause, now: Timestamp, wait_ms: i64) {
+        let told = self.before.map_or(Timestamp::MIN, |(_, at)| at);
+        self.before = Some((self.cause, now));
+        self.cause = cause;
+        self.turned = true;
+        // It turned, and turned back before anybody was told.
+        if let Some((_, before)) = self.cause_told.filter(|(told, _)| *told == cause) {
+            self.before = before;
+            self.turned = false;
+        }
+        if self.turned {
+            self.holds_for_now(now.plus_ms(wait_ms).max(told.plus_ms(INTERVAL_MS)));
+        }
+    }
+
+    /// Whether the condition that it is put down to has an alert that fires.
+    fn goes_on(&self) -> bool {
+        let rule = match self.cause {
+            Cause::Condition(condition) => condition.rule(),
+            Cause::Failure(_) | Cause::Slowness(_) => return false,
+        };
+        self.open().any(|one| one.rule == rule)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|one| one.resolved_at.is_none())
+    }
+
+    /// What it is to be put down to, of what holds now: where its cause is over, what joined it first; where the same
+    /// rule finds something else by now, that.
+    fn holds_instead<'a>(
+        &self,
+        subject: Subject,
+        holding: &'a [Holding<'a>],
+    ) -> Option<&'a Holding<'a>> {
+        let Cause::Condition(cause) = self.cause else {
+            return None;
+        };
+        let heir = |rule: RuleName| {
+            let mut held = holding.iter();
+            held.find(|held| held.subject == subject && held.rule == rule)
+        };
+        let found = match self.goes_on() {
+            true => heir(cause.rule()),
+            false => self.open().find_map(|one| heir(one.rule)),
+        };
+        found.filter(|held| held.fact.condition != cause)
+    }
+
     /// Takes what rules say now into the alerts that still fire.
     pub(super) fn reads(&mut self, readings: &[(RuleName, Said)]) {
         for member in &mut self.members {

@@ -16,7 +16,7 @@ use crate::core::rule::{Reading, RuleName, Said, Severity, Stretch};
 use crate::core::window::{Count, Judged};
 
 /// Lines of evidence in a page.
-const EVIDENCE: usize = 3;
+pub(super) const EVIDENCE: usize = 3;
 const NAMED_BOOTS: usize = 5;
 /// Resolved incidents kept.
 pub(super) const CLOSED: usize = 200;
@@ -29,6 +29,9 @@ pub struct Member {
     pub fired_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
     pub reading: Said,
+    /// Since when that holds, of a condition that came after the incident's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_since: Option<Timestamp>,
 }
 
 /// A boot named in a page.
@@ -95,6 +98,9 @@ pub struct Incident {
     /// What is known of the image that its boots were copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageChange>,
+    /// What another look says of the condition it is put down to, and since when: not for long enough yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) instead: Option<(Condition, Timestamp)>,
     /// Nobody was told yet that the cause is another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) turned: bool,
@@ -174,12 +180,13 @@ impl Engine {
         out: &mut Vec<Effect>,
     ) {
         let severity = rule.severity();
-        let member = Member {
+        let mut member = Member {
             rule,
             severity,
             fired_at: now,
             resolved_at: None,
             reading,
+            holds_since: None,
         };
         let Trouble {
             cause,
@@ -197,6 +204,7 @@ impl Engine {
             .is_some_and(|state| state.is_flapping());
         self.touched.mark(Place::Incident(subject, family));
         if let Some(incident) = self.incidents.get_mut(&(subject, family)) {
+            member.holds_since = reading.boots().is_none().then_some(first_bad_at);
             // One that fires again keeps its place: the first is what the first message told.
             match incident.members.iter_mut().find(|known| known.rule == rule) {
                 Some(known) => *known = member,
@@ -514,6 +522,7 @@ impl Incident {
             console_of: None,
             console: Vec::new(),
             image: None,
+            instead: None,
             turned: false,
             cause_told: None,
             diagnosis: None,

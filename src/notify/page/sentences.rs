@@ -87,12 +87,7 @@ impl Words<'_> {
             let cause = self.incident.cause;
             append(&mut out, format_args!(" Seen: {}.", cause.meaning()));
         }
-        if let Some((before, _)) = self.incident.before {
-            append(
-                &mut out,
-                format_args!(" At first it was: {}.", before.meaning()),
-            );
-        }
+        self.append_before(&mut out);
         if let Some(said) = self.burns() {
             append(&mut out, format_args!(" {said}"));
         }
@@ -195,7 +190,9 @@ impl Words<'_> {
     /// Title and summary of what holds now.
     pub(super) fn holds(&self, condition: Condition) -> (String, String) {
         let holding = self.holding();
-        let (host, since) = (&self.incident.host, self.moment(self.incident.first_bad_at));
+        let began = self.incident.first_bad_at;
+        let since = holding.and_then(|(member, _)| member.holds_since);
+        let (host, since) = (&self.incident.host, self.moment(since.unwrap_or(began)));
         let what = conditions::title(condition, holding.map(|(_, level)| level));
         let mut summary = format!("On {host}, since {since}");
         if let Some((member, level)) = holding {
@@ -208,6 +205,9 @@ impl Words<'_> {
             &mut summary,
             format_args!(". {}", conditions::consequence(condition)),
         );
+        if let Some(Cause::Condition(_)) = self.incident.before.map(|(before, _)| before) {
+            self.append_before(&mut summary);
+        }
         if let Some((_, reading)) = self.strongest() {
             append(
                 &mut summary,
@@ -221,7 +221,13 @@ impl Words<'_> {
 
     /// Title and summary of what held, and does no more.
     pub(super) fn over(&self, condition: Condition) -> (String, String) {
-        let (host, cause) = (&self.incident.host, condition.meaning());
+        let host = &self.incident.host;
+        let cause = match self.incident.before {
+            Some((Cause::Condition(before), _)) => {
+                format!("{}, then: {}", before.meaning(), condition.meaning())
+            }
+            _ => condition.meaning().to_owned(),
+        };
         let (from, closed) = (
             self.moment(self.incident.first_bad_at),
             self.moment(self.notification.at),
@@ -246,15 +252,24 @@ impl Words<'_> {
         )
     }
 
-    /// The member about the condition that is the cause, and what it found: the first of its kind, since what joins an
-    /// incident leaves its cause.
+    /// The member about the condition that is the cause, and what it found.
     pub(super) fn holding(&self) -> Option<(&Member, &Level)> {
-        let members = self.incident.members.iter();
-        let mut levels = members.filter_map(|member| match &member.reading {
+        let Cause::Condition(condition) = self.incident.cause else {
+            return None;
+        };
+        let mut members = self.incident.members.iter();
+        let member = members.find(|member| member.rule == condition.rule())?;
+        match &member.reading {
             Said::Level(level) => Some((member, level)),
             Said::Boots(_) => None,
-        });
-        levels.next()
+        }
+    }
+
+    /// What it was put down to before; the end of a summary.
+    fn append_before(&self, out: &mut String) {
+        if let Some((before, _)) = self.incident.before {
+            append(out, format_args!(" At first it was: {}.", before.meaning()));
+        }
     }
 
     /// The member that says most, and what it says of boots: nothing where that is a condition.

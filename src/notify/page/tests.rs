@@ -459,7 +459,7 @@ fn every_condition_is_told_in_a_sentence_with_its_figure_and_what_to_do() {
 
 /// Ghosts take the pool's addresses: one incident, and each rule's figures are its own.
 #[test]
-fn what_holds_is_told_with_its_own_figures_also_when_it_is_over_before_what_joined_it() {
+fn what_holds_is_told_with_its_own_figures_and_since_when_also_where_it_joined() {
     let fact = |condition, value, of| Fact {
         condition,
         value,
@@ -470,13 +470,42 @@ fn what_holds_is_told_with_its_own_figures_also_when_it_is_over_before_what_join
     };
     let mut story = condition(RuleName::IpPoolLow, &fact(Condition::IpPoolLow, 3, 253));
     let ghosts = condition(RuleName::GhostVms, &fact(Condition::GhostVms, 7, 40));
-    let incident = &mut story[0].incident;
-    incident.members.extend(ghosts[0].incident.members.clone());
-    incident.members[0].resolved_at = Some(fixture::FIRST_BAD.plus_ms(600_000));
+    let over = fixture::FIRST_BAD.plus_ms(600_000);
+    for notification in &mut story {
+        let incident = &mut notification.incident;
+        incident.members.extend(ghosts[0].incident.members.clone());
+        incident.members[0].resolved_at = Some(over);
+        incident.members[1].holds_since = Some(fixture::FIRST_BAD.plus_ms(60_000));
+    }
     let page = Page::of(&story[0], &context());
     assert_eq!(
         page.title,
         "only 3 of 253 addresses are left in the controller's pool, since 18:24:13 UTC"
+    );
+    for notification in &mut story {
+        let incident = &mut notification.incident;
+        incident.before = Some((incident.cause, over));
+        incident.cause = Condition::GhostVms.into();
+    }
+    let page = Page::of(&story[0], &context());
+    assert_eq!(
+        page.title,
+        "7 VMs have no process, and the database calls them running, since 18:25:13 UTC"
+    );
+    assert_eq!(
+        page.summary,
+        "On controller-1, since 18:25:13 UTC: 7 of 40 VMs without a process (limit 5). Each keeps an address of the pool, \
+         and its user a VM that is gone. At first it was: hardly an address is left in the controller's pool."
+    );
+    assert_eq!(page.starts_at, fixture::FIRST_BAD, "the incident's own");
+    let page = Page::of(&story[1], &context());
+    assert!(
+        page.title.ends_with(
+            " it was: hardly an address is left in the controller's pool, then: the database calls VMs running that \
+             have no process"
+        ),
+        "{}",
+        page.title
     );
 }
 

@@ -1,5 +1,7 @@
 //! What holds now: when it fires, when it does not, and that what cannot be seen decides nothing.
 
+mod course;
+
 use super::*;
 use crate::core::condition::{Condition, Fact, Facts};
 use crate::core::rule::Said;
