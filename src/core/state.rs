@@ -192,7 +192,7 @@ mod tests {
             severity: rule.severity(),
             fired_at: NOW.plus_ms(-60_000),
             resolved_at: None,
-            holds_since: None,
+            since: None,
             reading: Said::Boots(Reading {
                 bad: true,
                 count: Count { bad, of },

@@ -70,7 +70,7 @@ impl Context {
         let of_boots = member.reading.boots().is_some();
         let has_section = match incident.cause {
             Cause::Failure(_) => of_boots,
-            Cause::Condition(_) => !of_boots,
+            Cause::Condition(condition) => condition.rule() == member.rule,
             Cause::Slowness(_) => true,
         };
         Some(match has_section {

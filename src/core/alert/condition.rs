@@ -98,7 +98,10 @@ impl Engine {
             if *state != before {
                 self.touched.mark(Place::Alert(*rule, *subject));
             }
-            if let (Some(fact), true, true) = (fact, bad, state.is_firing()) {
+            // Between its limits it is not over.
+            let holds = verdict
+                .is_some_and(|(fact, verdict)| verdict.bad || fact.settles && !verdict.recovered);
+            if let (Some(fact), true, true) = (fact, holds, state.is_firing()) {
                 holding.push(Holding {
                     rule: *rule,
                     subject: *subject,
@@ -126,7 +129,7 @@ impl Engine {
         for (rule, subject, over) in resolved {
             self.alert_resolved(rule, subject, Some(over), Reason::AllResolved, now, out);
         }
-        self.follow_conditions(&holding, now);
+        self.follow_conditions(judged, &holding, now);
         self.send_updates(now, out);
     }
 

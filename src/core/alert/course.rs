@@ -1,13 +1,14 @@
-//! The course of an incident that goes on: most boots may come to fail of something else.
+//! The course of an incident that goes on: most boots may come to fail of something else, and what it was put down to may
+//! be over while what joined it holds.
 //!
 //! The incident stays the same, with its key and its family: whoever was paged is at it, and what it was put down to
 //! first may have hidden the other. But it says so, in an update.
 
-use super::incident::{EVIDENCE, is_image, lines, named};
+use super::incident::{EVIDENCE, cause_of, is_image, lines, named};
 use super::keep::Place;
 use super::state::AlertState;
 use super::{Cause, Engine, Incident, Member, Subject};
-use crate::core::condition::Fact;
+use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{Reading, RuleName, Said};
 use crate::core::window::Judged;
@@ -31,33 +32,44 @@ pub(super) struct Holding<'a> {
 }
 
 impl Engine {
-    /// Looks at the open incidents about conditions: what one was put down to may be over while what joined it goes on,
-    /// or may have become something else, as when a database answers again and its rows are hidden.
-    pub(super) fn follow_conditions(&mut self, holding: &[Holding<'_>], now: Timestamp) {
+    /// Looks at the open incidents about conditions, after these rules were judged: what one was put down to may be over
+    /// while what joined it goes on, or may have become something else, as when a database answers again and hides its
+    /// rows.
+    pub(super) fn follow_conditions(
+        &mut self,
+        judged: impl Fn(RuleName) -> bool,
+        holding: &[Holding<'_>],
+        now: Timestamp,
+    ) {
         let wait = self.settings.group_wait_ms;
         for ((subject, family), incident) in &mut self.incidents {
-            let before = incident.instead.take();
-            if let Some(held) = incident.holds_instead(*subject, holding) {
-                let (condition, same) = (held.fact.condition, incident.goes_on());
-                let known = before.filter(|(known, _)| *known == condition);
-                let since = known.map_or(now, |(_, since)| since);
-                if same && now.since(since) < LASTS_MS {
-                    incident.instead = Some((condition, since));
-                } else {
-                    incident.turns(condition.into(), now, wait);
-                    let lines = held.fact.evidence.iter().take(EVIDENCE);
-                    incident.evidence = lines.cloned().collect();
-                    let mut members = incident.members.iter_mut();
-                    if let Some(member) = members.find(|one| same && one.rule == held.rule) {
-                        member.holds_since = Some(since);
-                    }
-                    self.learned += 1;
-                    self.touched.mark(Place::Incident(*subject, *family));
-                }
+            let Cause::Condition(cause) = incident.cause else {
+                continue;
+            };
+            // What cannot be seen now says neither that it holds nor that it is another one.
+            if !judged(cause.rule()) || self.unseen.contains(&cause.rule()) {
+                continue;
             }
-            if incident.instead != before {
-                self.touched.mark(Place::Incident(*subject, *family));
+            let known = incident.instead.take();
+            let Some(heir) = incident.heir(cause, *subject, holding) else {
+                continue;
+            };
+            let (condition, same) = (heir.fact.condition, incident.goes_on());
+            let known = known.filter(|(known, _)| *known == condition);
+            let since = known.map_or(now, |(_, since)| since);
+            if same && now.since(since) < LASTS_MS {
+                incident.instead = Some((condition, since));
+                continue;
             }
+            incident.turns(condition.into(), now, wait);
+            let lines = heir.fact.evidence.iter().take(EVIDENCE);
+            incident.evidence = lines.cloned().collect();
+            let mut members = incident.members.iter_mut();
+            if let Some(member) = members.find(|one| same && one.rule == heir.rule) {
+                member.since = Some(since);
+            }
+            self.learned += 1;
+            self.touched.mark(Place::Incident(*subject, *family));
         }
     }
 
@@ -80,7 +92,13 @@ impl Engine {
                     .and_then(|one| one.resolved_at);
                 let mut bad = self.latest_bad(vm_type, &rules);
                 bad.retain(|boot| since.is_none_or(|whole| boot.started_at >= whole));
-                let cause = most(&bad, least).filter(|cause| incident.cause != *cause)?;
+                let cause = match since {
+                    // Whatever they fail of, it is not that.
+                    Some(_) if bad.len() < MOST => None,
+                    Some(_) => Some(cause_of(RuleName::BootFailureRate, bad.iter().copied())),
+                    None => most(&bad, least),
+                };
+                let cause = cause.filter(|cause| incident.cause != *cause)?;
                 Some((*place, cause, bad.into_iter().cloned().collect::<Vec<_>>()))
             })
             .collect();
@@ -93,8 +111,9 @@ impl Engine {
             incident.turns(Cause::Failure(cause), now, wait);
             incident.image_line = None;
             incident.boots = named(&bad);
-            incident.evidence = incident.with_image_line(lines(&bad));
+            incident.evidence = lines(&bad);
             incident.reads(&readings);
+            self.learned += 1;
             self.touched.mark(Place::Incident(place.0, place.1));
         }
     }
@@ -158,18 +177,19 @@ impl Engine {
 
 impl Incident {
     /// Puts it down to another cause, which is told after that wait.
-    fn turns(&mut self, cause: Cause, now: Timestamp, wait_ms: i64) {
-        let told = self.before.map_or(Timestamp::MIN, |(_, at)| at);
-        self.before = Some((self.cause, now));
+    pub(super) fn turns(&mut self, cause: Cause, now: Timestamp, wait_ms: i64) {
+        let last = self.before.map_or(Timestamp::MIN, |(_, at)| at);
+        let (told, before) = self.cause_told.unwrap_or((self.cause, self.before));
+        self.at_first.get_or_insert(self.cause);
         self.cause = cause;
-        self.turned = true;
-        // It turned, and turned back before anybody was told.
-        if let Some((_, before)) = self.cause_told.filter(|(told, _)| *told == cause) {
-            self.before = before;
-            self.turned = false;
-        }
+        // It may have turned, and turned back, before anybody was told.
+        self.turned = cause != told;
+        self.before = match self.turned {
+            true => Some((told, now)),
+            false => before,
+        };
         if self.turned {
-            self.holds_for_now(now.plus_ms(wait_ms).max(told.plus_ms(INTERVAL_MS)));
+            self.holds_for_now(now.plus_ms(wait_ms).max(last.plus_ms(INTERVAL_MS)));
         }
     }
 
@@ -188,21 +208,19 @@ impl Incident {
 
     /// What it is to be put down to, of what holds now: where its cause is over, what joined it first; where the same
     /// rule finds something else by now, that.
-    fn holds_instead<'a>(
+    fn heir<'a>(
         &self,
+        cause: Condition,
         subject: Subject,
         holding: &'a [Holding<'a>],
     ) -> Option<&'a Holding<'a>> {
-        let Cause::Condition(cause) = self.cause else {
-            return None;
-        };
-        let heir = |rule: RuleName| {
+        let of = |rule: RuleName| {
             let mut held = holding.iter();
             held.find(|held| held.subject == subject && held.rule == rule)
         };
         let found = match self.goes_on() {
-            true => heir(cause.rule()),
-            false => self.open().find_map(|one| heir(one.rule)),
+            true => of(cause.rule()),
+            false => self.open().find_map(|one| of(one.rule)),
         };
         found.filter(|held| held.fact.condition != cause)
     }

@@ -80,7 +80,7 @@ fn member(rule: RuleName, count: Count, fired_at: Timestamp) -> Member {
         severity: rule.severity(),
         fired_at,
         resolved_at: None,
-        holds_since: None,
+        since: None,
         reading: Said::Boots(Reading {
             bad: true,
             recovered: false,

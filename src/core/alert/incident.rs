@@ -29,9 +29,10 @@ pub struct Member {
     pub fired_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
     pub reading: Said,
-    /// Since when that holds, of a condition that came after the incident's first.
+    /// Since when that holds, where it does not since the incident began: of a condition that joined, or that became
+    /// another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holds_since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
 }
 
 /// A boot named in a page.
@@ -84,6 +85,9 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) may_lapse: bool,
     pub(super) flapping: bool,
+    /// What it was put down to at first, if that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) at_first: Option<Cause>,
     /// What it was put down to before, and since when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<(Cause, Timestamp)>,
@@ -98,8 +102,8 @@ pub struct Incident {
     /// What is known of the image that its boots were copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageChange>,
-    /// What another look says of the condition it is put down to, and since when: not for long enough yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What its rule finds instead of what it is put down to, and since when: not for long enough yet.
+    #[serde(skip)]
     pub(super) instead: Option<(Condition, Timestamp)>,
     /// Nobody was told yet that the cause is another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -134,7 +138,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     fn of_boots(rule: RuleName, bad: &[Judged], now: Timestamp) -> Trouble {
-        let cause = cause_of(rule, bad);
+        let cause = cause_of(rule, bad.iter());
         Trouble {
             cause: cause.into(),
             family: Family::under(rule, cause),
@@ -186,7 +190,7 @@ impl Engine {
             fired_at: now,
             resolved_at: None,
             reading,
-            holds_since: None,
+            since: None,
         };
         let Trouble {
             cause,
@@ -204,7 +208,9 @@ impl Engine {
             .is_some_and(|state| state.is_flapping());
         self.touched.mark(Place::Incident(subject, family));
         if let Some(incident) = self.incidents.get_mut(&(subject, family)) {
-            member.holds_since = reading.boots().is_none().then_some(first_bad_at);
+            // An image is named with the boots that fail of it: since they do, not since it was written.
+            let holds = reading.boots().is_none() && !is_image(cause);
+            member.since = holds.then_some(first_bad_at);
             // One that fires again keeps its place: the first is what the first message told.
             match incident.members.iter_mut().find(|known| known.rule == rule) {
                 Some(known) => *known = member,
@@ -217,12 +223,11 @@ impl Engine {
             if is_image(cause) {
                 incident.image_line = evidence.into_iter().next();
                 if incident.cause != cause {
-                    incident.before = Some((incident.cause, now));
-                    incident.cause = cause;
-                    incident.turned = true;
+                    incident.turns(cause, now, wait);
                 }
                 incident.evidence = incident.with_image_line(incident.evidence.clone());
-            } else if !evidence.is_empty() {
+            } else if !evidence.is_empty() && (reading.boots().is_some() || incident.cause == cause)
+            {
                 incident.evidence = incident.with_image_line(evidence);
             }
             incident.image = change;
@@ -517,6 +522,7 @@ impl Incident {
             update_due: None,
             may_lapse: false,
             flapping: false,
+            at_first: None,
             before: None,
             image_line: None,
             console_of: None,
@@ -565,6 +571,24 @@ impl Incident {
     pub fn is_about_boots(&self) -> bool {
         let mut members = self.members.iter();
         members.any(|member| member.reading.boots().is_some())
+    }
+
+    /// What it was put down to when it was first told.
+    #[must_use]
+    pub fn first_cause(&self) -> Cause {
+        self.at_first.unwrap_or(self.cause)
+    }
+
+    /// Since when that holds which a member of it found.
+    #[must_use]
+    pub fn since(&self, member: &Member) -> Timestamp {
+        let with_it = member.fired_at == self.fired_at || is_image(self.cause);
+        let known = if with_it {
+            self.first_bad_at
+        } else {
+            member.fired_at
+        };
+        member.since.unwrap_or(known)
     }
 
     /// When it was over: the first good boot's end, or where none is known, `closed`.
@@ -641,9 +665,9 @@ pub(super) fn lines(bad: &[Judged]) -> Vec<String> {
 }
 
 /// What most of the boots died of; a rule about one class counts only that.
-fn cause_of(rule: RuleName, bad: &[Judged]) -> Failure {
+pub(super) fn cause_of<'a>(rule: RuleName, bad: impl Iterator<Item = &'a Judged>) -> Failure {
     let mut counts = [0u32; Failure::ALL.len()];
-    for failure in bad.iter().filter_map(|boot| boot.failure) {
+    for failure in bad.filter_map(|boot| boot.failure) {
         counts[failure as usize] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(0);

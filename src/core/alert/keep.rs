@@ -553,6 +553,7 @@ impl Engine {
         let latest = now.plus_ms(self.settings.group_wait_ms.max(course::INTERVAL_MS));
         for ((subject, family), incident) in &mut self.incidents {
             incident.update_due = incident.update_due.map(|due| due.min(latest));
+            incident.before = incident.before.map(|(cause, at)| (cause, at.min(now)));
             self.touched.mark(Place::Incident(*subject, *family));
         }
     }

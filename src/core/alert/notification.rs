@@ -19,7 +19,7 @@ pub enum Reason {
     FirstAlert,
     FurtherAlert,
     Flapping,
-    /// Most boots fail of something else now.
+    /// Most boots fail of something else now, or what it was put down to is over while what joined it holds.
     CauseChanged,
     /// More is known, and something else is likelier than what was told.
     VerdictChanged,

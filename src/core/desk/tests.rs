@@ -34,7 +34,7 @@ fn member(rule: RuleName) -> Member {
         severity: rule.severity(),
         fired_at: START,
         resolved_at: None,
-        holds_since: None,
+        since: None,
         reading: Said::Boots(Reading {
             bad: true,
             recovered: false,

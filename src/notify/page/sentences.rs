@@ -26,11 +26,12 @@ impl Words<'_> {
         self.incident.subject.vm_type().map_or("", VmType::spoken)
     }
 
-    /// The trouble without its figures, which change.
+    /// The trouble as it was told first, without its figures: both change, and a thread of mails has one subject.
     pub(super) fn subject(&self) -> String {
         let (kind, host) = (self.kind(), &self.incident.host);
-        let cause = self.incident.cause.meaning();
-        match self.incident.cause {
+        let first = self.incident.first_cause();
+        let cause = first.meaning();
+        match first {
             Cause::Failure(_) => {}
             Cause::Condition(_) => return format!("{host}: {cause}"),
             Cause::Slowness(_) => return format!("{kind} boots are slower on {host}: {cause}"),
@@ -191,8 +192,8 @@ impl Words<'_> {
     pub(super) fn holds(&self, condition: Condition) -> (String, String) {
         let holding = self.holding();
         let began = self.incident.first_bad_at;
-        let since = holding.and_then(|(member, _)| member.holds_since);
-        let (host, since) = (&self.incident.host, self.moment(since.unwrap_or(began)));
+        let since = holding.map_or(began, |(member, _)| self.incident.since(member));
+        let (host, since) = (&self.incident.host, self.moment(since));
         let what = conditions::title(condition, holding.map(|(_, level)| level));
         let mut summary = format!("On {host}, since {since}");
         if let Some((member, level)) = holding {
@@ -267,8 +268,9 @@ impl Words<'_> {
 
     /// What it was put down to before; the end of a summary.
     fn append_before(&self, out: &mut String) {
-        if let Some((before, _)) = self.incident.before {
-            append(out, format_args!(" At first it was: {}.", before.meaning()));
+        if let Some((before, at)) = self.incident.before {
+            let (before, at) = (before.meaning(), self.moment(at));
+            append(out, format_args!(" Until {at} it was: {before}."));
         }
     }
 

@@ -310,7 +310,7 @@ fn what_it_was_at_first_is_said_when_the_cause_changed() {
     story[0].reason = Reason::CauseChanged;
     let page = Page::of(&story[0], &context());
     assert!(
-        page.summary.contains(" At first it was: the guest is up"),
+        page.summary.contains(" UTC it was: the guest is up"),
         "{}",
         page.summary
     );
@@ -475,7 +475,7 @@ fn what_holds_is_told_with_its_own_figures_and_since_when_also_where_it_joined()
         let incident = &mut notification.incident;
         incident.members.extend(ghosts[0].incident.members.clone());
         incident.members[0].resolved_at = Some(over);
-        incident.members[1].holds_since = Some(fixture::FIRST_BAD.plus_ms(60_000));
+        incident.members[1].since = Some(fixture::FIRST_BAD.plus_ms(60_000));
     }
     let page = Page::of(&story[0], &context());
     assert_eq!(
@@ -495,7 +495,7 @@ fn what_holds_is_told_with_its_own_figures_and_since_when_also_where_it_joined()
     assert_eq!(
         page.summary,
         "On controller-1, since 18:25:13 UTC: 7 of 40 VMs without a process (limit 5). Each keeps an address of the pool, \
-         and its user a VM that is gone. At first it was: hardly an address is left in the controller's pool."
+         and its user a VM that is gone. Until 18:34:13 UTC it was: hardly an address is left in the controller's pool."
     );
     assert_eq!(page.starts_at, fixture::FIRST_BAD, "the incident's own");
     let page = Page::of(&story[1], &context());
