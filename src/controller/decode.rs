@@ -347,8 +347,20 @@ fn plain(message: &[u8]) -> Decoded<'_> {
         return without_metadata(text);
     };
     match text {
-        b"Starting authentication" => need_of(metadata, b"browser-auth", |f| {
+        b"Starting authentication" => match need_of(metadata, b"browser-auth", |f| {
             Some(EventKind::RequestAccepted { user: f.user()? })
+        }) {
+            Decoded::Ignored => need_of(metadata, b"routes:auth", |f| {
+                Some(EventKind::RequestLetIn { user: f.user()? })
+            }),
+            decoded => decoded,
+        },
+        b"Start authentication failed" => need_of(metadata, b"routes:auth", |f| {
+            let error = f.error.unwrap_or_default();
+            Some(EventKind::StartFailed {
+                error,
+                rejected: is_callers_fault(error),
+            })
         }),
         b"Creating browser VM for OAuth" => session_opened(metadata),
         b"Authentication failed" | b"Failed to create auth session" => request_failed(metadata),

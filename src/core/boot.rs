@@ -363,6 +363,10 @@ impl Tracker {
             } => self.hand_over_failed(user, session, error),
             EventKind::CliReady { ip } => self.cli_ready(event, ip, out),
             EventKind::CliReused { user, vm } => self.cli_reused(user, vm),
+            EventKind::RequestLetIn { user } => self.request_let_in(event, user),
+            EventKind::StartFailed { error, rejected } => {
+                self.start_failed(event, error, rejected, out)
+            }
             EventKind::RequestAccepted { user } => self.request_accepted(event, user, out),
             EventKind::SessionOpened { user, session } => {
                 self.session_opened(event, user, session, out)

@@ -442,6 +442,11 @@ pub enum EventKind<'a> {
     },
     /// A request to start reached the controller whose URL bears none: somebody else's, and whose is not told yet.
     RequestUnmarked,
+    /// The route let one in; the service behind it has not said so yet.
+    RequestLetIn {
+        user: UserKey,
+    },
+    /// The service took it.
     RequestAccepted {
         user: UserKey,
     },
@@ -453,6 +458,11 @@ pub enum EventKind<'a> {
     RequestFailed {
         user: UserKey,
         session: Option<SessionId>,
+        error: &'a [u8],
+        rejected: bool,
+    },
+    /// The route answered one with an error; whose is not said, and mostly the service has said it before.
+    StartFailed {
         error: &'a [u8],
         rejected: bool,
     },

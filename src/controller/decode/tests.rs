@@ -120,6 +120,17 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             E::RequestAccepted { user },
         ),
         (
+            r#"Starting authentication {"module":"routes:auth","userId":$U,"provider":"codex"}"#,
+            E::RequestLetIn { user },
+        ),
+        (
+            r#"Start authentication failed {"module":"routes:auth","error":"no space"}"#,
+            E::StartFailed {
+                error,
+                rejected: false,
+            },
+        ),
+        (
             r#"Creating browser VM for OAuth {"module":"browser-auth","userId":$U,"provider":"codex","sessionId":$S}"#,
             E::SessionOpened { user, session },
         ),
@@ -498,7 +509,8 @@ fn the_incidents_own_block_parses() {
 #[test]
 fn the_same_words_of_another_module_mean_something_else() {
     for line in [
-        fill(r#"Starting authentication {"module":"routes:auth","userId":$U,"provider":"codex"}"#),
+        fill(r#"Starting authentication {"module":"elsewhere","userId":$U,"provider":"codex"}"#),
+        r#"Start authentication failed {"module":"elsewhere","error":"no"}"#.to_owned(),
         r#"VM ready {"module":"somewhere","vmIP":"192.168.100.17"}"#.to_owned(),
         r#"Firecracker started {"module":"vm-manager","pid":7}"#.to_owned(),
         r#"[INJECT-AGENT] Starting OAuth agent + WebRTC injection {"mountPoint":"/tmp/x"}"#.to_owned(),

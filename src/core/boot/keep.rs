@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::request::Entrance;
 use super::{
     Entry, Evidence, Excerpt, MAX_ENDED, MAX_ENDED_WITHOUT_VM, MAX_OPEN, Tracker, TrackerCounts,
 };
@@ -18,7 +19,7 @@ const BOOT: &str = "boot/";
 const MAX_SLOTS: Slot = (MAX_OPEN + MAX_ENDED + MAX_ENDED_WITHOUT_VM + 8) as Slot;
 
 /// What belongs to no single boot, address or user.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rest {
     version: u32,
     newest: Timestamp,
@@ -35,6 +36,8 @@ pub(super) struct Rest {
     jumped_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     starting_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Entrance::is_empty")]
+    entrance: Entrance,
     held: Held,
 }
 
@@ -94,7 +97,7 @@ impl Tracker {
         self.addresses.save(&mut changes);
         self.requests.save(&mut changes);
         let rest = self.rest();
-        if self.saved_rest != Some(rest) {
+        if self.saved_rest.as_ref() != Some(&rest) {
             changes.put(REST, &rest);
             self.saved_rest = Some(rest);
         }
@@ -120,6 +123,12 @@ impl Tracker {
         };
         let numbers = rest.next_place < MAX_NUMBER && rest.next_request < MAX_NUMBER;
         saved.ensure(numbers, REST, "it has counted too far")?;
+        saved.ensure(
+            rest.entrance.is_bounded(),
+            REST,
+            "more requests were let in than are ever kept",
+        )?;
+        tracker.requests.entrance = rest.entrance.clone();
         tracker.next_place = rest.next_place;
         for (key, text) in saved.iter() {
             let taken = tracker.restore_boot(&saved, key, text)?
@@ -164,6 +173,7 @@ impl Tracker {
             heard: Some(self.heard),
             jumped_at: Some(self.jumped_at),
             starting_since: self.starting_since,
+            entrance: self.requests.entrance.clone(),
             held: self.held(),
         }
     }

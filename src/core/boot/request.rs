@@ -4,6 +4,7 @@
 //! first VM that its user's creation begins, and gives it its session. One that fails without a VM is a failed boot of
 //! its own, `not_started`; one whose caller was at fault (no such user) is none.
 
+mod entrance;
 mod keep;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::core::failure;
 use crate::core::lease::Slot;
 use crate::core::row::RowKey;
 use crate::core::saved::Touched;
+pub(super) use entrance::Entrance;
 
 /// A request first provisions the user's CLI VM, which may copy an image and wait a minute.
 const SILENCE_MS: i64 = 15 * 60_000;
@@ -46,6 +48,21 @@ struct Request {
     orphaned: Option<Orphaned>,
 }
 
+impl Request {
+    fn new(number: u64, at: Timestamp, first: Provenance, session: Option<SessionId>) -> Request {
+        Request {
+            number,
+            at,
+            first,
+            session,
+            slot: None,
+            cancelled: false,
+            reuses: false,
+            orphaned: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
     by_user: HashMap<UserKey, Vec<Request>>,
@@ -56,6 +73,7 @@ pub(super) struct Requests {
     next: u64,
     /// The newest CLI boot of each user.
     cli: HashMap<UserKey, Slot>,
+    pub(super) entrance: Entrance,
     /// Users of whom something changed since they were last saved.
     touched: Touched<UserKey>,
 }
@@ -100,6 +118,7 @@ impl Requests {
 
     /// The log's clock was set back: nothing was asked later.
     pub(super) fn not_after(&mut self, at: Timestamp) {
+        self.entrance.not_after(at);
         for (user, list) in &mut self.by_user {
             let later = |request: &&mut Request| {
                 let gone = request.orphaned.map(|orphaned| orphaned.at);
@@ -125,6 +144,7 @@ impl Tracker {
         user: UserKey,
         out: &mut Vec<Observation>,
     ) {
+        self.requests.entrance.taken_over(user);
         self.prune_requests_of(user);
         self.add_request(event, user, None, out);
     }
@@ -145,16 +165,7 @@ impl Tracker {
         } else {
             None
         };
-        list.push(Request {
-            number,
-            at: event.at,
-            first: event.provenance,
-            session,
-            slot: None,
-            cancelled: false,
-            reuses: false,
-            orphaned: None,
-        });
+        list.push(Request::new(number, event.at, event.provenance, session));
         self.requests.order.insert(number, user);
         if let Some(session) = session {
             self.requests.has_session(user, session);
@@ -368,6 +379,9 @@ impl Tracker {
         else {
             return;
         };
+        if session.is_none() {
+            self.requests.entrance.give_up(event.at, error);
+        }
         let by_session = session.and_then(|session| self.by_session.get(&session).copied());
         if let Some(slot) = by_session {
             if self.entry(slot).is_some_and(|entry| entry.boot.is_open()) {
@@ -435,15 +449,24 @@ impl Tracker {
         match slot {
             Some(slot) => self.flow_error(slot, event, error, out),
             None if rejected => self.counts.rejected_requests += 1,
-            None => {
-                let slot = self.boot_without_vm(user, &request, out);
-                self.keep_error(slot, error);
-                self.keep_evidence(slot, event.record);
-                match request.cancelled {
-                    true => self.end(slot, Outcome::Cancelled, None, None, event.at, out),
-                    false => self.fail(slot, Failure::NotStarted, None, event.at, out),
-                }
-            }
+            None => self.request_without_vm_failed(user, &request, event, error, out),
+        }
+    }
+
+    fn request_without_vm_failed(
+        &mut self,
+        user: UserKey,
+        request: &Request,
+        event: &Event<'_>,
+        error: &[u8],
+        out: &mut Vec<Observation>,
+    ) {
+        let slot = self.boot_without_vm(user, request, out);
+        self.keep_error(slot, error);
+        self.keep_evidence(slot, event.record);
+        match request.cancelled {
+            true => self.end(slot, Outcome::Cancelled, None, None, event.at, out),
+            false => self.fail(slot, Failure::NotStarted, None, event.at, out),
         }
     }
 
@@ -522,6 +545,7 @@ impl Tracker {
 
     /// Those that have their VM, too: whoever waits for the oldest to be over must not wait for one of them.
     pub(super) fn orphan_requests(&mut self, orphaned: Orphaned) {
+        self.requests.entrance.close();
         let Requests {
             by_user, touched, ..
         } = &mut self.requests;

@@ -41,6 +41,11 @@ pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
                     user,
                     vm: (step > 3).then_some(vm),
                 },
+                2 if step > 4 => EventKind::RequestLetIn { user },
+                2 if step > 2 => EventKind::StartFailed {
+                    error,
+                    rejected: step == 3,
+                },
                 2 => EventKind::RequestAccepted { user },
                 3 => EventKind::SessionOpened { user, session },
                 4 => EventKind::RequestFailed {

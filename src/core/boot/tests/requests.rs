@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::core::event::Origin;
+use crate::core::saved::Shelf;
 
 fn accepted(number: u128) -> EventKind<'static> {
     EventKind::RequestAccepted { user: user(number) }
@@ -587,4 +588,103 @@ fn a_cli_vm_that_could_not_be_made_is_told_from_a_newer_one_of_its_user() {
     story.tell(4_720, request_failed(1, None, error));
     assert_eq!(story.outcome(1), None, "the browser VM goes on");
     assert_eq!(story.outcome(3), None);
+}
+
+fn let_in(number: u128) -> EventKind<'static> {
+    EventKind::RequestLetIn { user: user(number) }
+}
+
+/// The process ends, and another one goes on.
+fn restart(story: &mut Story) {
+    let mut shelf = Shelf::default();
+    shelf.keep(story.tracker.changes());
+    let excerpt = story.tracker.excerpt;
+    story.tracker = Tracker::restore(shelf.0, excerpt).expect("what was saved");
+}
+
+fn start_failed(error: &str) -> EventKind<'_> {
+    EventKind::StartFailed {
+        error: error.as_bytes(),
+        rejected: false,
+    }
+}
+
+/// A controller that was deployed with a fault in it answers each request within milliseconds.
+#[test]
+fn a_request_that_only_the_route_speaks_of_is_a_boot_that_was_not_started() {
+    for heard_of in [false, true] {
+        let mut story = Story::new();
+        story.tell(0, let_in(1));
+        if heard_of {
+            story.tell(1, accepted(1));
+        }
+        restart(&mut story);
+        story
+            .tell(4, start_failed("proxyConfig is not defined"))
+            .tell(5_000, let_in(2))
+            .tell(5_000, accepted(2));
+        let boots = story.finish();
+        assert_eq!(boots.len(), 2, "the second one is in flight");
+        let failed = &boots[0];
+        assert_eq!(
+            (failed.user, failed.failure),
+            (Some(user(1)), Some(Failure::NotStarted))
+        );
+        assert_eq!(failed.error.as_deref(), Some("proxyConfig is not defined"));
+        assert_eq!(boots[1].outcome, None);
+    }
+}
+
+#[test]
+fn what_the_route_repeats_after_the_service_is_no_second_failure() {
+    let mut story = Story::new();
+    story
+        .tell(0, let_in(1))
+        .tell(0, accepted(1))
+        .tell(0, let_in(2))
+        .tell(0, accepted(2))
+        .tell(900, request_failed(1, None, "supabaseUrl is required"));
+    restart(&mut story);
+    // In other words, and one of a creation whose own line from the service was lost.
+    story
+        .tell(900, start_failed("Error: supabaseUrl is required"))
+        .create_started(1_000, 3, VmType::Browser);
+    let kind = EventKind::CreateFailed {
+        vm: vm(3),
+        user: Some(user(3)),
+        vm_type: Some(VmType::Browser),
+        error: b"IP pool exhausted",
+        elapsed_ms: Some(3),
+        failed_at: None,
+    };
+    story
+        .tell(1_003, kind)
+        .tell(1_010, start_failed("IP pool exhausted"));
+    let boots = story.finish();
+    assert_eq!(boots.len(), 3);
+    let of = |number: u128| {
+        let mut found = boots.iter().filter(|boot| boot.user == Some(user(number)));
+        found.next().expect("a boot").failure
+    };
+    assert_eq!(of(1), Some(Failure::NotStarted));
+    assert_eq!(of(2), None, "it waits for its CLI VM");
+    assert_eq!(of(3), Some(Failure::IpPoolExhausted));
+}
+
+#[test]
+fn what_only_the_route_let_in_is_no_boot_while_nothing_says_how_it_ended() {
+    let mut story = Story::new();
+    story.tell(0, let_in(1)).tell(20 * 60_000, let_in(2));
+    let rejected = EventKind::StartFailed {
+        error: b"invalid input syntax for type uuid",
+        rejected: true,
+    };
+    story.tell(20 * 60_000, rejected);
+    // A controller that went away says nothing more of those before.
+    story
+        .tell(20 * 60_000, let_in(3))
+        .tell(20 * 60_001, EventKind::ControllerStarting)
+        .tell(20 * 60_002, start_failed("no"));
+    assert!(story.finish().is_empty());
+    assert_eq!(story.tracker.counts().rejected_requests, 1);
 }
