@@ -279,6 +279,25 @@ pub fn is_wait_over(error: &[u8]) -> bool {
     error.starts_with(b"VM not ready after")
 }
 
+/// What JavaScript says of a fault in a program.
+pub(crate) const CODE_ERRORS: [&str; 7] = [
+    "is not defined",
+    "is not a function",
+    "is not a constructor",
+    "is not iterable",
+    "Cannot read propert",
+    "Cannot destructure propert",
+    "before initialization",
+];
+
+/// Whether a fault in the controller's own code says so, and neither a database nor a guest.
+#[must_use]
+pub fn is_code_error(error: &[u8]) -> bool {
+    CODE_ERRORS
+        .iter()
+        .any(|text| contains(error, text.as_bytes()))
+}
+
 /// Whether a flow that ended in this error had passed its health wait: the user's login, the agent's own work, or what
 /// is stored of it went wrong. Not a boot's failure.
 #[must_use]

@@ -317,14 +317,13 @@ impl Tracker {
         }
         let timed_out = failure::is_wait_over(error);
         if phase == Phase::Created && !timed_out {
-            // Between the VM's creation and its wait there is nothing but writing the session's row.
-            self.fail(
-                slot,
-                Failure::RecordFailed,
-                Some(Stage::CreateRecord),
-                event.at,
-                out,
-            );
+            // Between the VM's creation and its wait there is nothing but writing the session's row, where the code
+            // comes so far.
+            let (failure, stage) = match failure::is_code_error(error) {
+                true => (Failure::Unknown, None),
+                false => (Failure::RecordFailed, Some(Stage::CreateRecord)),
+            };
+            self.fail(slot, failure, stage, event.at, out);
             return;
         }
         if error == b"VM not ready after undefinedms"

@@ -55,10 +55,7 @@ const WORDS: &[(&[Failure], &[&str], Sign)] = &[
     (RECORD, &["read-only transaction"], Sign::RowRefused),
     (RECORD, &["permission denied"], Sign::RowRefused),
     (RECORD, &["invalid input syntax"], Sign::RowRefused),
-    (REQUEST, &["is not defined"], Sign::CodeError),
     (REQUEST, &["is required"], Sign::CodeError),
-    (REQUEST, &["is not a function"], Sign::CodeError),
-    (REQUEST, &["Cannot read propert"], Sign::CodeError),
     (REQUEST, &["console.log", "ENOENT"], Sign::StaleCli),
     (
         DATABASE,
@@ -321,6 +318,9 @@ fn words(boot: &Record<'_>, is: impl Fn(&Failure) -> bool, signs: &mut Signs) {
         // Several rows may say the same.
         signs.set(*sign, said || signs.has(*sign));
     }
+    let may_be = is(&Failure::NotStarted) || is(&Failure::Unknown);
+    let of_code = may_be && failure::is_code_error(error.as_bytes());
+    signs.set(Sign::CodeError, of_code || signs.has(Sign::CodeError));
 }
 
 /// A CLI VM that does not get ready shows by the end of the controller's wait for it, of which the log has no attempts; and

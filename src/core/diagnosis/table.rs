@@ -663,7 +663,7 @@ pub const TABLE: &[Row] = &[
     Row {
         verdict: Verdict::ControllerBug,
         contract: &[24],
-        means: "the controller's own code or settings fail before any VM",
+        means: "the controller's own code or settings are at fault",
         needs: &[S::CodeError],
         prior: 50.0,
         weights: &[
@@ -671,7 +671,7 @@ pub const TABLE: &[Row] = &[
             w(S::DatabaseAway, 0.05, 1.2),
             w(S::AllFail, 1.5, 0.3),
         ],
-        refuted_by: "requests reach `[VM-CREATE] Starting VM creation` without a new deployment",
+        refuted_by: "boots come past it without a new deployment",
     },
     Row {
         verdict: Verdict::StaleCliVm,

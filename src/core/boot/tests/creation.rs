@@ -208,6 +208,33 @@ fn a_database_error_between_creation_and_wait_is_a_failed_record() {
 }
 
 #[test]
+fn a_fault_in_the_code_after_a_creation_is_no_databases() {
+    for (error, failure) in [
+        ("proxyConfig is not defined", Failure::Unknown),
+        ("Cannot access 'vm' before initialization", Failure::Unknown),
+        (
+            "Cannot read properties of undefined (reading 'id')",
+            Failure::Unknown,
+        ),
+        ("connect ECONNREFUSED 10.0.0.5:5432", Failure::RecordFailed),
+        ("TypeError: fetch failed", Failure::RecordFailed),
+    ] {
+        let mut story = Story::new();
+        story.created(0, 1, 2);
+        let kind = EventKind::RequestFailed {
+            user: user(1),
+            session: None,
+            error: error.as_bytes(),
+            rejected: false,
+        };
+        story.tell(1_600, kind);
+        assert_eq!(story.outcome(1), failed(failure), "{error}");
+        let stage = (failure == Failure::RecordFailed).then_some(Stage::CreateRecord);
+        assert_eq!(story.settled(1).failed_stage, stage, "{error}");
+    }
+}
+
+#[test]
 fn the_sessions_side_of_a_failed_creation_gives_it_its_session() {
     let mut story = Story::new();
     story.create_started(0, 1, VmType::Browser);
