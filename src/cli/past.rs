@@ -20,7 +20,7 @@ use crate::core::event::{Event, EventKind, Timestamp, VmId};
 use crate::source::archive::{self, Input, Problem};
 use chosen::chosen;
 use form::Form;
-use peek::{Peek, peek};
+use peek::{Peek, mark, peek};
 use zone::offset_name;
 pub(super) use zone::{against, long_moment, zone_name, zone_of};
 
@@ -107,6 +107,12 @@ pub(super) fn replay(
     let end = lasts.and_then(|lasts| lasts.into_iter().max());
     reader.reads_at(end.unwrap_or_else(clock::now));
     let mut seen: HashSet<VmId> = HashSet::new();
+    // Of what files begin with, what others have said before.
+    let begins: HashSet<u64> = match ordered.len() {
+        0 | 1 => HashSet::new(),
+        _ => peeks.iter().flat_map(|peek| &peek.says).copied().collect(),
+    };
+    let mut said: HashSet<u64> = HashSet::new();
     let total: Option<u64> = ordered.iter().map(|input| input.size).sum();
     let progress = progress(total);
     let mut files = Vec::new();
@@ -124,14 +130,22 @@ pub(super) fn replay(
             });
             continue;
         }
-        // A VM is created once: a file that tells of one again is another form of what has been read.
-        let repeats = looked.created.iter().any(|vm| seen.contains(vm));
+        // A VM is created once: a file that tells of one again is another form of what has been read. So is one that
+        // begins with what was said, where it tells of no creation.
+        let repeats =
+            looked.created.iter().any(|vm| seen.contains(vm)) || looked.is_told_again(&said);
         let repeated = reader.counts().repeated;
         let mut noted = |event: &Event<'_>| {
             if let EventKind::CreateStarted { vm, .. } = event.kind
                 && seen.len() < MAX_SEEN
             {
                 seen.insert(vm);
+            }
+            if !begins.is_empty() {
+                let mark = mark(event);
+                if begins.contains(&mark) {
+                    said.insert(mark);
+                }
             }
             take(event);
         };

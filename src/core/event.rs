@@ -409,7 +409,7 @@ pub struct Event<'a> {
 }
 
 /// How far a health wait is allowed to go, as logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct WaitLimits {
     /// `None`: the line had no `maxWaitMs`, which means no attempt is ever made.
     pub deadline_ms: Option<u32>,
@@ -417,7 +417,7 @@ pub struct WaitLimits {
 }
 
 /// What a controller calls the end of a session's flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowEnd {
     /// The user is done, or had time to be: their VM was ready.
     AfterReady,
@@ -426,7 +426,7 @@ pub enum FlowEnd {
     Cancelled,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind<'a> {
     // The controller itself.
     ControllerStarting,

@@ -175,3 +175,47 @@ fn a_backtest_of_no_log_is_no_quiet_week() {
     assert!(!said.contains("0 pages"), "{said}");
     assert!(said.contains("not read: "), "{said}");
 }
+
+/// Requests that all fail before any VM, each in its second from `from` on.
+fn not_started(from: u32) -> String {
+    let lines = |second: u32| {
+        let user = format!("11111111-2222-4333-8444-{second:012}");
+        let stamp = format!("2025-10-24 10:{:02}:{:02}", second / 60, second % 60);
+        format!(
+            "{stamp} [INFO]: Starting authentication {{\"module\":\"routes:auth\",\"userId\":\"{user}\",\"provider\":\"codex\"}}\n\
+             {stamp} [ERROR]: Start authentication failed {{\"module\":\"routes:auth\",\"error\":\"proxyConfig is not defined\"}}\n"
+        )
+    };
+    (from..from + 6).map(lines).collect()
+}
+
+/// As the console shows it: with colours, and the fields in one of their own.
+fn on_a_console(log: &str) -> String {
+    let log = log.replace(" {", " {\"metadata\":{").replace("}\n", "}}\n");
+    log.replace("[INFO]", "[\x1b[32mINFO\x1b[39m]")
+        .replace("[ERROR]", "[\x1b[31mERROR\x1b[39m]")
+}
+
+#[test]
+fn what_two_files_tell_is_counted_once_also_where_no_creation_is_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, log: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, log).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let log = not_started(0);
+    let file = write("master-controller.log", &log);
+    let console = write("console.log", &on_a_console(&log));
+    let next = write("next.log", &not_started(6));
+    let failed = |paths: &[&str]| {
+        let answer = json(&analyze(&[&["--format", "json"], paths].concat(), b""));
+        let notes = answer["notes"].to_string();
+        let failed = answer["by_vm_type"]["browser"]["failed"].as_u64();
+        (failed, notes.contains("12 records skipped"))
+    };
+    assert_eq!(failed(&[&file, &console]), (Some(6), true));
+    assert_eq!(failed(&[&console]), (Some(6), false));
+    // Pieces of one log are no repetition.
+    assert_eq!(failed(&[&file, &next]), (Some(12), false));
+}

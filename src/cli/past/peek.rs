@@ -1,14 +1,19 @@
 //! What a file's ends tell without reading it all.
 
 use std::cmp::Ordering;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::form::Form;
+use hashbrown::HashSet;
+
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::framing;
 use crate::controller::reader::Reader;
 use crate::core::event::{Event, EventKind, Timestamp, VmId};
 use crate::source::archive;
 
+/// So much of what a file says first is compared with what others said.
+const SAYS: usize = 32;
 /// A clock that is set back oftener than this within so few lines runs backwards.
 const MAX_SET_BACK: u32 = 3;
 
@@ -20,6 +25,8 @@ pub(super) struct Peek {
     pub(super) told: Option<(Vec<u8>, Timestamp)>,
     /// VMs whose creation begins there.
     pub(super) created: Vec<VmId>,
+    /// What it says first, each by its `mark`.
+    pub(super) says: Vec<u64>,
     /// The first and the last record's time, as if their stamps were UTC.
     pub(super) began: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
@@ -30,6 +37,12 @@ pub(super) struct Peek {
 }
 
 impl Peek {
+    /// Whether others have said what it begins with: most of it, since two may ask for the same in one second.
+    pub(super) fn is_told_again(&self, said: &HashSet<u64>) -> bool {
+        let again = self.says.iter().filter(|mark| said.contains(*mark)).count();
+        again > 0 && 2 * again >= self.says.len()
+    }
+
     /// Whether this is an error log, by whatever name, beside a log of all levels that tells of the same time.
     pub(super) fn is_errors_of(&self, other: &Peek) -> bool {
         let meet = || {
@@ -40,6 +53,14 @@ impl Peek {
         };
         self.only_errors && !other.only_errors && meet() == Some(true)
     }
+}
+
+/// What an event says and when, whatever the form in which it is written.
+pub(super) fn mark(event: &Event<'_>) -> u64 {
+    let stamp = event.record.get(..19);
+    let mut hasher = DefaultHasher::new();
+    (stamp, event.kind).hash(&mut hasher);
+    hasher.finish()
 }
 
 pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
@@ -56,6 +77,7 @@ pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
         .filter_map(|line| line.get(framing::header(line)?.level));
     let only_errors = first.is_some() && levels.all(|level| level == b"ERROR");
     let mut created = Vec::new();
+    let mut says = Vec::new();
     let mut told = None;
     let mut look = |bytes: &[u8]| {
         let mut reader = Reader::new(
@@ -66,6 +88,9 @@ pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
             },
         );
         let mut take = |event: &Event<'_>| {
+            if says.len() < SAYS {
+                says.push(mark(event));
+            }
             if let EventKind::CreateStarted { vm, started_at, .. } = event.kind {
                 created.push(vm);
                 if let (Some(utc), Some(local)) = (started_at, event.record.get(..19)) {
@@ -96,6 +121,7 @@ pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
         offset_ms,
         told,
         created,
+        says,
         began: first.and_then(|stamp| utc.read(&stamp)),
         last: last.and_then(|stamp| utc.read(&stamp)),
         only_errors,
