@@ -47,6 +47,11 @@ pub(super) enum Told {
 
 pub(super) type Look = (Option<Processes>, Census);
 
+/// Whether a database that cannot be read answers all the same: one of the kinds of trouble.
+fn answers(kind: &str) -> bool {
+    !matches!(kind, "unreachable" | "silent" | "broken")
+}
+
 /// What an earlier run knew of the database.
 #[derive(Default)]
 pub(super) struct Remembered {
@@ -69,6 +74,8 @@ pub(super) struct Existing {
     behind: bool,
     recorder: Arc<Recorder>,
     sighted: Sighted,
+    /// Why the rows cannot be read, safe to show: the newest trouble.
+    trouble: Option<String>,
     /// When a look was last complete, by this machine's clock.
     seen_at: Option<Timestamp>,
     /// Whether it was told that rows cannot be read.
@@ -121,6 +128,7 @@ impl Existing {
             behind: false,
             recorder: Arc::clone(recorder),
             sighted: Sighted::Unknown,
+            trouble: None,
             seen_at: None,
             unreadable_told: false,
             clock_told: false,
@@ -187,7 +195,11 @@ impl Existing {
                 self.inventory.down();
                 self.recorder.database_up(false);
                 self.judge();
-                self.sighted = Sighted::Not(Condition::DatabaseUnreachable);
+                self.sighted = Sighted::Not(match answers(kind) {
+                    true => Condition::DatabaseRefuses,
+                    false => Condition::DatabaseUnreachable,
+                });
+                self.trouble = Some(error);
             }
             Told::Database(DatabaseEvent::Blind { table, estimate }) => {
                 tracing::error!(
@@ -343,6 +355,7 @@ impl Existing {
     fn judge(&mut self) {
         self.facts.clear();
         of_rows(&self.inventory, &self.findings, &mut self.facts);
+        self.trouble = None;
         self.sighted = match (self.blind.is_empty(), self.behind) {
             (false, _) => Sighted::Not(Condition::DatabaseBlind),
             (true, true) => Sighted::Not(Condition::DatabaseBehind),
@@ -365,6 +378,11 @@ impl Existing {
 
     pub(super) fn sighted(&self) -> Sighted {
         self.sighted
+    }
+
+    /// Why the rows cannot be read, where it was told.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// What the rows say, as of the last look.

@@ -48,6 +48,8 @@ pub(super) struct Sight<'a> {
     pub(super) stray_lines: u64,
     /// `None`: it is not watched.
     pub(super) database: Option<Sighted>,
+    /// What the database said, or what said for it that it does not answer.
+    pub(super) database_trouble: Option<&'a str>,
     pub(super) health: &'a Health,
 }
 
@@ -116,7 +118,13 @@ impl Watch {
         };
         hold(&mut self.database_down, condition.is_some(), sight.now);
         let condition = condition.unwrap_or(Condition::DatabaseUnreachable);
-        let fact = lasting(condition, self.database_down, sight);
+        let said = sight
+            .database_trouble
+            .map(|said| format!("database: {said}"));
+        let fact = Fact {
+            evidence: said.into_iter().collect(),
+            ..lasting(condition, self.database_down, sight)
+        };
         facts.insert(RuleName::DatabaseUnreachable, fact);
     }
 
@@ -346,6 +354,7 @@ mod tests {
         reads: ReadCounts,
         stray_lines: u64,
         database: Option<Sighted>,
+        database_trouble: Option<&'static str>,
     }
 
     impl Scene {
@@ -362,6 +371,7 @@ mod tests {
                 reads: ReadCounts::default(),
                 stray_lines: 0,
                 database: None,
+                database_trouble: None,
             }
         }
 
@@ -378,6 +388,7 @@ mod tests {
                 reads: self.reads,
                 stray_lines: self.stray_lines,
                 database: self.database,
+                database_trouble: self.database_trouble,
                 health: &self.health,
             };
             self.watch.look(&sight)
@@ -466,13 +477,20 @@ mod tests {
         scene.database = Some(Sighted::Unknown);
         assert!(scene.after(99).is_empty_of(RuleName::DatabaseUnreachable));
         scene.database = Some(Sighted::Not(Condition::DatabaseBlind));
-        scene.after(0);
+        scene.after(1);
         let down = seconds(&scene.after(61), RuleName::DatabaseUnreachable);
         assert_eq!(down, Some(61));
         scene.database = Some(Sighted::Not(Condition::DatabaseUnreachable));
         let facts = scene.after(5);
         let fact = &facts[&RuleName::DatabaseUnreachable];
         assert_eq!(fact.condition, Condition::DatabaseUnreachable);
+        assert!(fact.evidence.is_empty());
+        scene.database = Some(Sighted::Not(Condition::DatabaseRefuses));
+        scene.database_trouble = Some("too many connections");
+        let facts = scene.after(0);
+        let fact = &facts[&RuleName::DatabaseUnreachable];
+        assert_eq!(fact.condition, Condition::DatabaseRefuses);
+        assert_eq!(fact.evidence, ["database: too many connections"]);
         assert_eq!(fact.value, 66_000, "however it cannot be seen");
         scene.database = Some(Sighted::Fully);
         let up = seconds(&scene.after(1), RuleName::DatabaseUnreachable);

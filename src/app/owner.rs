@@ -418,6 +418,7 @@ impl Owner {
             reads: self.reader.counts(),
             stray_lines: self.reader.framing().orphan_lines,
             database: self.existing.as_ref().map(Existing::sighted),
+            database_trouble: self.existing.as_ref().and_then(Existing::trouble),
             health: &self.reach.health,
         };
         let mut facts = self.watch.look(&sight);

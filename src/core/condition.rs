@@ -27,6 +27,8 @@ words! {
         GhostVms = "ghost_vms",
         ControllerSilent = "controller_silent",
         DatabaseUnreachable = "database_unreachable",
+        /// It answers, and refuses what is asked.
+        DatabaseRefuses = "database_refuses",
         DatabaseBlind = "database_blind",
         DatabaseBehind = "database_behind",
         LogUnreadable = "log_unreadable",
@@ -54,6 +56,9 @@ impl Condition {
             Condition::GhostVms => "the database calls VMs running that have no process",
             Condition::ControllerSilent => "the controller writes nothing to its log",
             Condition::DatabaseUnreachable => "the controller's database does not answer",
+            Condition::DatabaseRefuses => {
+                "the controller's database answers, and does not let bootwatch read its rows"
+            }
             Condition::DatabaseBlind => "the controller's rows are hidden from bootwatch's role",
             Condition::DatabaseBehind => "the controller's database is a replica that is behind",
             Condition::LogUnreadable => "the controller's log cannot be read",
@@ -82,6 +87,7 @@ impl Condition {
             Condition::GhostVms => RuleName::GhostVms,
             Condition::ControllerSilent => RuleName::ControllerSilent,
             Condition::DatabaseUnreachable
+            | Condition::DatabaseRefuses
             | Condition::DatabaseBlind
             | Condition::DatabaseBehind => RuleName::DatabaseUnreachable,
             Condition::LogUnreadable | Condition::LogLagging => RuleName::LogLagging,
@@ -107,6 +113,7 @@ impl Condition {
             Condition::GhostVms => "few enough VMs of the database lack a process",
             Condition::ControllerSilent => "the controller writes to its log again",
             Condition::DatabaseUnreachable => "the database answers again",
+            Condition::DatabaseRefuses => "the database lets its rows be read again",
             Condition::DatabaseBlind => "the controller's rows are seen again",
             Condition::DatabaseBehind => "the replica shows the controller's rows of now again",
             Condition::LogUnreadable => "the log can be read again",
@@ -223,6 +230,7 @@ pub fn read(settings: &ConditionSettings, fact: &Fact) -> Verdict {
         }
         Condition::ControllerSilent
         | Condition::DatabaseUnreachable
+        | Condition::DatabaseRefuses
         | Condition::DatabaseBlind
         | Condition::DatabaseBehind
         | Condition::LogUnreadable

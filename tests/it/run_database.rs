@@ -209,3 +209,46 @@ fn a_database_with_another_time_is_read_by_its_own_and_the_difference_is_told() 
     runtime.block_on(cluster.run("postgres", late));
     eventually("a row of its time is seen", || running() == before + 1.0);
 }
+
+/// A table that a migration took away is no server that is gone.
+#[test]
+fn a_database_that_answers_and_refuses_is_told_by_its_own_words() {
+    let World {
+        cluster,
+        runtime,
+        url,
+        folder,
+        log,
+        ..
+    } = World::start();
+    let pager = Pager::start();
+    let more = watching(folder.path(), &url) + "[rules.DatabaseUnreachable]\nafter = \"1s\"\n";
+    let sidecar = Sidecar::start(&log, pager.address, &more, Start::default());
+    sidecar.wait_until_ready();
+    let up = || sidecar.metric("bootwatch_source_up", "\"database\"");
+    eventually("the rows are seen", || up() == 1.0);
+    let rename = |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+        runtime.block_on(cluster.run("postgres", &sql));
+    };
+    rename("vms", "machines");
+    let about = |status: &str| loop {
+        let next = pager.next();
+        let labels = &next["alerts"][0]["labels"];
+        if labels["alertname"] == "DatabaseUnreachable" && next["status"] == status {
+            return next;
+        }
+    };
+    let told = about("firing");
+    let alert = &told["alerts"][0];
+    assert_eq!(alert["labels"]["cause"], "database_refuses", "{told}");
+    let said = alert["annotations"].to_string();
+    assert!(
+        said.contains("database: there is no table or view vms"),
+        "{said}"
+    );
+    let summary = alert["annotations"]["summary"].as_str().unwrap();
+    assert!(summary.contains("does not let bootwatch read"), "{summary}");
+    rename("machines", "vms");
+    about("resolved");
+}

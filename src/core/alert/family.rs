@@ -74,6 +74,7 @@ impl Family {
             Condition::IpPoolLow | Condition::GhostVms => Family::Addresses,
             Condition::ControllerSilent => Family::Controller,
             Condition::DatabaseUnreachable
+            | Condition::DatabaseRefuses
             | Condition::DatabaseBlind
             | Condition::DatabaseBehind => Family::Database,
             Condition::LogUnreadable | Condition::LogLagging => Family::Log,

@@ -70,7 +70,7 @@ pub(super) fn consequence(condition: Condition) -> &'static str {
             "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
              meanwhile. The controller itself cannot make a VM without its database."
         }
-        Condition::DatabaseBlind | Condition::DatabaseBehind => {
+        Condition::DatabaseRefuses | Condition::DatabaseBlind | Condition::DatabaseBehind => {
             "Boots are judged by the log as before; what only the rows tell (sessions, addresses, ghosts) is not known \
              meanwhile."
         }
@@ -175,6 +175,10 @@ pub(super) fn first_step(condition: Condition) -> &'static str {
         Condition::DatabaseUnreachable => {
             "does the database answer from this host (psql with the watching role)? Compare with the controller's own \
              log: it names connection errors, too, if the database is down for all."
+        }
+        Condition::DatabaseRefuses => {
+            "read what the database said: is it the role, its password or its limit of connections, the certificate, or a lock \
+             that a migration holds? psql with the watching role is told the same; the controller may be, too."
         }
         Condition::DatabaseBlind => {
             "row-level security hides the rows without an error: bootwatch db grants prints the SQL for a role that sees \
