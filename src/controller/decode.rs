@@ -99,6 +99,12 @@ fn tagged(message: &[u8]) -> Decoded<'_> {
                 if let Some(metadata) = exact(rest, b"Creating browser VM for OAuth") {
                     return session_opened(metadata);
                 }
+                if let Some(metadata) = exact(rest, b"Starting VM creation for session") {
+                    return said_of_session(metadata, |session, f| {
+                        let user = f.user()?;
+                        Some(EventKind::SessionNamed { user, session })
+                    });
+                }
                 if let Some(metadata) = exact(rest, b"VM creation and OAuth flow failed") {
                     return request_failed(metadata);
                 }

@@ -368,6 +368,7 @@ impl Tracker {
                 self.start_failed(event, error, rejected, out)
             }
             EventKind::RequestAccepted { user } => self.request_accepted(event, user, out),
+            EventKind::SessionNamed { user, session } => self.session_named(user, session),
             EventKind::SessionOpened { user, session } => {
                 self.session_opened(event, user, session, out)
             }

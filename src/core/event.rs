@@ -450,6 +450,11 @@ pub enum EventKind<'a> {
     RequestAccepted {
         user: UserKey,
     },
+    /// A request has its session before anything is made for it.
+    SessionNamed {
+        user: UserKey,
+        session: SessionId,
+    },
     SessionOpened {
         user: UserKey,
         session: SessionId,

@@ -139,6 +139,10 @@ fn every_message_that_matters_is_its_event_in_every_form() {
             E::SessionOpened { user, session },
         ),
         (
+            r#"[BACKGROUND] Starting VM creation for session {"module":"browser-auth","sessionId":$S,"userId":$U,"provider":"codex"}"#,
+            E::SessionNamed { user, session },
+        ),
+        (
             r#"Authentication failed {"module":"browser-auth","userId":$U,"provider":"codex","error":"no space"}"#,
             E::RequestFailed {
                 user,

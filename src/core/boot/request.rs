@@ -38,6 +38,9 @@ struct Request {
     first: Provenance,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<SessionId>,
+    /// The session that it will have: it was named before the browser VM was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<SessionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slot: Option<Slot>,
     cancelled: bool,
@@ -55,11 +58,17 @@ impl Request {
             at,
             first,
             session,
+            named: None,
             slot: None,
             cancelled: false,
             reuses: false,
             orphaned: None,
         }
+    }
+
+    /// The session that it has, or will have.
+    fn known_session(&self) -> Option<SessionId> {
+        self.session.or(self.named)
     }
 }
 
@@ -95,7 +104,7 @@ impl Requests {
             self.by_user.remove(&user);
         }
         self.order.remove(&number);
-        if let Some(session) = request.session
+        if let Some(session) = request.known_session()
             && let Some(whose) = self.by_session.remove(&session)
         {
             self.touched.mark(whose);
@@ -215,7 +224,7 @@ impl Tracker {
         boot.vm_type = Some(VmType::Browser);
         boot.user = Some(user);
         let slot = self.insert(boot, request.at, out);
-        if let Some(session) = request.session {
+        if let Some(session) = request.known_session() {
             self.join_session(slot, session);
         }
         slot
@@ -269,13 +278,41 @@ impl Tracker {
         match self.requests.of_mut(user).and_then(|list| {
             list.iter_mut()
                 .filter(|r| r.session.is_none() && r.slot.is_none())
-                .min_by_key(|r| (r.orphaned.is_some(), !r.reuses))
+                .min_by_key(|r| {
+                    let named = r.named.map(|named| named != session);
+                    (
+                        named.unwrap_or_default(),
+                        named.is_none(),
+                        r.orphaned.is_some(),
+                        !r.reuses,
+                    )
+                })
         }) {
             Some(request) => {
+                let other = request.named.take().filter(|named| *named != session);
                 request.session = Some(session);
+                if let Some(other) = other {
+                    self.requests.by_session.remove(&other);
+                }
                 self.requests.has_session(user, session);
             }
             None => self.add_request(event, user, Some(session), out),
+        }
+    }
+
+    /// A request of this user has its session before its CLI VM is there: the oldest that has none.
+    pub(super) fn session_named(&mut self, user: UserKey, session: SessionId) {
+        let is_known = self.by_session.contains_key(&session)
+            || self.requests.by_session.contains_key(&session);
+        let list = self.requests.of_mut(user).filter(|_| !is_known);
+        let first = list.into_iter().flatten().find(|request| {
+            request.known_session().is_none()
+                && request.slot.is_none()
+                && request.orphaned.is_none()
+        });
+        if let Some(request) = first {
+            request.named = Some(session);
+            self.requests.has_session(user, session);
         }
     }
 
@@ -421,7 +458,9 @@ impl Tracker {
         let may_be = |request: &&Request| {
             let of_session = match session {
                 None => !of_cli || request.session.is_none(),
-                Some(_) => request.session.is_none_or(|own| Some(own) == session),
+                Some(_) => request
+                    .known_session()
+                    .is_none_or(|own| Some(own) == session),
             };
             let of_vm = match named {
                 _ if of_cli => request.slot.is_none(),
@@ -432,7 +471,7 @@ impl Tracker {
         };
         let list = || self.requests.of(user).iter().filter(may_be);
         let chosen = list()
-            .find(|request| session.is_some() && request.session == session)
+            .find(|request| session.is_some() && request.known_session() == session)
             .or_else(|| list().find(|request| of_phase(self, request, Phase::Created)))
             .or_else(|| {
                 list()
@@ -537,7 +576,7 @@ impl Tracker {
         let user = self.requests.by_session.get(&session).copied();
         let list = user.and_then(|user| self.requests.of_mut(user));
         for request in list.into_iter().flatten() {
-            if request.session == Some(session) {
+            if request.known_session() == Some(session) {
                 request.cancelled = true;
             }
         }

@@ -59,7 +59,7 @@ impl Requests {
         let named = |session: &SessionId| self.by_session.get(session) == Some(&user);
         let sessions = requests
             .iter()
-            .filter_map(|request| request.session)
+            .filter_map(Request::known_session)
             .filter(named)
             .collect();
         Some(Kept {

@@ -47,6 +47,7 @@ pub(super) fn any_event() -> impl Strategy<Value = (i64, EventKind<'static>)> {
                     rejected: step == 3,
                 },
                 2 => EventKind::RequestAccepted { user },
+                3 if step > 3 => EventKind::SessionNamed { user, session },
                 3 => EventKind::SessionOpened { user, session },
                 4 => EventKind::RequestFailed {
                     user,

@@ -688,3 +688,52 @@ fn what_only_the_route_let_in_is_no_boot_while_nothing_says_how_it_ended() {
     assert!(story.finish().is_empty());
     assert_eq!(story.tracker.counts().rejected_requests, 1);
 }
+
+fn named(who: u128, which: u128) -> EventKind<'static> {
+    EventKind::SessionNamed {
+        user: user(who),
+        session: session(which),
+    }
+}
+
+/// The later controller answers with the session at once, and the user may leave while their CLI VM is made.
+#[test]
+fn a_session_that_is_named_early_may_be_cancelled_before_its_vm_is_asked_for() {
+    let cancelled = EventKind::SessionCancelled {
+        session: session(1),
+    };
+    for comes_up in [true, false] {
+        let mut story = Story::new();
+        story
+            .tell(0, accepted(1))
+            .tell(1, named(1, 1))
+            .tell(5, accepted(1))
+            .tell(6, named(1, 2))
+            .tell(900, cancelled);
+        restart(&mut story);
+        match comes_up {
+            true => story
+                .tell(2_000, opened(1, 1))
+                .tell(2_001, begun(1, 1))
+                .tell(2_002, opened(1, 2))
+                .tell(2_003, begun(2, 1)),
+            false => {
+                let error = "VM not ready after 60000ms";
+                story
+                    .tell(60_000, request_failed(1, Some(1), error))
+                    .tell(60_010, request_failed(1, Some(2), error))
+            }
+        };
+        let boots = story.finish();
+        let of = |which: u128| {
+            let mut found = boots
+                .iter()
+                .filter(|boot| boot.session == Some(session(which)));
+            found.next().expect("a boot").outcome
+        };
+        assert_eq!(boots.len(), 2, "{comes_up}");
+        assert_eq!(of(1), Some(Outcome::Cancelled), "{comes_up}");
+        let other = (!comes_up).then_some(Outcome::Failed);
+        assert_eq!(of(2), other, "{comes_up}");
+    }
+}
