@@ -362,7 +362,12 @@ impl Tracker {
         out: &mut Vec<Observation>,
     ) {
         let slot = self.slot_of(vm, event, out);
+        let guessed = self.entry(slot).and_then(|entry| entry.boot.session);
+        let holder = self.by_session.get(&session).copied();
         self.join_session(slot, session);
+        if let Some(holder) = holder.filter(|holder| *holder != slot) {
+            self.exchange_sessions(user, (holder, guessed), (slot, session));
+        }
         self.answer_request(user, session, slot);
         if let Some(ip) = ip {
             self.join_address(slot, ip);
@@ -383,6 +388,28 @@ impl Tracker {
                 entry.phase = Phase::Created;
             }
         }
+    }
+
+    /// Of two boots that one user asked for at once, which session is whose was guessed. One is told now, and the other
+    /// one, if nothing was told of it yet, has what was guessed for this one.
+    fn exchange_sessions(
+        &mut self,
+        user: UserKey,
+        (other, guessed): (Slot, Option<SessionId>),
+        (slot, session): (Slot, SessionId),
+    ) {
+        let Some(entry) = self.entry_mut(other).filter(|entry| {
+            entry.phase == Phase::Creating
+                && entry.boot.user == Some(user)
+                && entry.boot.session == Some(session)
+        }) else {
+            return;
+        };
+        match guessed {
+            Some(guessed) => self.join_session(other, guessed),
+            None => entry.boot.session = None,
+        }
+        self.exchange_requests(user, other, slot);
     }
 
     /// The session's side of a failed creation: joins the session to the user's boot that failed with this error and

@@ -406,6 +406,18 @@ impl Tracker {
         }
     }
 
+    /// Each of two VMs is the other one's request's.
+    pub(super) fn exchange_requests(&mut self, user: UserKey, one: Slot, other: Slot) {
+        let list = self.requests.of_mut(user);
+        for request in list.into_iter().flatten() {
+            request.slot = match request.slot {
+                Some(slot) if slot == one => Some(other),
+                Some(slot) if slot == other => Some(one),
+                known => known,
+            };
+        }
+    }
+
     pub(super) fn request_failed(&mut self, event: &Event<'_>, out: &mut Vec<Observation>) {
         let EventKind::RequestFailed {
             user,

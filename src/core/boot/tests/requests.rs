@@ -737,3 +737,50 @@ fn a_session_that_is_named_early_may_be_cancelled_before_its_vm_is_asked_for() {
         assert_eq!(of(2), other, "{comes_up}");
     }
 }
+
+#[test]
+fn a_session_that_was_guessed_is_the_other_ones_once_it_is_told() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .tell(0, accepted(1))
+        .tell(1, opened(1, 7))
+        .tell(1, opened(1, 8))
+        .tell(2, begun(1, 1))
+        .tell(2, begun(2, 1));
+    let told = EventKind::HandedOver {
+        vm: vm(2),
+        user: user(1),
+        session: session(8),
+        ip: None,
+    };
+    story.tell(2_000, told);
+    restart(&mut story);
+    let error = "createTAPDevice timed out after 5000ms";
+    let failed = EventKind::CreateFailed {
+        vm: vm(1),
+        user: Some(user(1)),
+        vm_type: Some(VmType::Browser),
+        error: error.as_bytes(),
+        elapsed_ms: Some(5_000),
+        failed_at: None,
+    };
+    let of_session = EventKind::HandOverFailed {
+        user: user(1),
+        session: session(7),
+        error: error.as_bytes(),
+    };
+    story
+        .tell(5_002, failed)
+        .tell(5_003, of_session)
+        .tell(5_004, request_failed(1, None, error));
+    let boots = story.finish();
+    let sessions: Vec<_> = boots.iter().map(|boot| (boot.vm, boot.session)).collect();
+    assert_eq!(
+        sessions,
+        [
+            (Some(vm(1)), Some(session(7))),
+            (Some(vm(2)), Some(session(8)))
+        ]
+    );
+}
