@@ -14,6 +14,8 @@ pub mod config;
 pub mod controller;
 // Pure decisions: boots, leases, failures, windows, alerts, reports.
 pub mod core;
+// A connection to a place that has several addresses.
+pub mod dial;
 // Metrics out: what was observed, as figures that others can scrape.
 pub mod export;
 // The golden image: an ext4 file, read without mounting it.

@@ -5,7 +5,6 @@ mod web;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::config::{
 use crate::controller::framing;
 use crate::controller::tables::{ControllerTables, Dialect};
 use crate::core::image::overall;
+use crate::dial;
 use crate::export::otlp;
 use crate::image::{Places, audit};
 use crate::notify;
@@ -383,18 +383,14 @@ fn try_receiver(channel: &Channel) -> Result<String, String> {
     said.map(|said| said.join(", "))
 }
 
+/// As the mail channel connects, and much as the others do.
 fn try_place(host: &str, port: u16) -> Result<String, String> {
-    let addresses = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| format!("{host}: {error}"))?;
-    let mut last = format!("{host} has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT) {
-            Ok(_) => return Ok(format!("{address} takes connections")),
-            Err(error) => last = format!("{address}: {error}"),
-        }
+    let runtime = super::runtime().map_err(|error| error.root_cause().to_string())?;
+    let connected = runtime.block_on(dial::connect(host, port, CONNECT));
+    match connected.and_then(|stream| stream.peer_addr()) {
+        Ok(address) => Ok(format!("{address} takes connections")),
+        Err(error) => Err(format!("{host}, port {port}: {error}")),
     }
-    Err(last)
 }
 
 /// What is watched, judged and told, so that a right file that says the wrong thing is noticed too.
