@@ -18,26 +18,31 @@ mod compose;
 mod html;
 mod post;
 mod settled;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use post::{Mail as Letter, Postman};
 
+use std::io;
 use std::time::Duration;
 
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Starttls};
 use lettre::transport::smtp::extension::ClientId;
+use tokio::net::TcpStream;
 
 use super::error::{Cause, Fault, NotifyError};
 use super::pace::Pace;
 use super::{Attempt, Draft, Duty, Habits, Kind, Message, Taken, Transport, Unusable};
 use crate::config::{Channel, Email, Notifier, Security};
+use crate::dial;
 use settled::Settled;
+use wire::Wire;
 
 pub(super) const KIND: Kind = Kind {
     name: "email",
@@ -71,8 +76,15 @@ struct Receiver {
     name: String,
     settings: Email,
     hello: ClientId,
-    tls: Option<TlsParameters>,
+    privacy: Privacy,
     settled: Settled,
+}
+
+/// How a conversation is kept from others.
+enum Privacy {
+    None,
+    StartTls(TlsParameters),
+    Tls(TlsParameters),
 }
 
 fn open(notifier: &Notifier) -> Result<Box<dyn Transport>, Unusable> {
@@ -84,15 +96,16 @@ fn open_receiver(notifier: &Notifier) -> Result<Receiver, Unusable> {
         return Err(Unusable::new(&notifier.name, "it is no mail"));
     };
     super::install_tls();
-    let tls = match settings.security {
-        Security::None => None,
-        Security::StartTls | Security::Tls => Some(tls(&notifier.name, settings)?),
+    let privacy = match settings.security {
+        Security::None => Privacy::None,
+        Security::StartTls => Privacy::StartTls(tls(&notifier.name, settings)?),
+        Security::Tls => Privacy::Tls(tls(&notifier.name, settings)?),
     };
     Ok(Receiver {
         name: notifier.name.clone(),
         settings: (**settings).clone(),
         hello: ClientId::Domain(settings.from.email.domain().to_owned()),
-        tls,
+        privacy,
         settled: Settled::default(),
     })
 }
@@ -224,29 +237,20 @@ impl Receiver {
     /// A connection on which a mail may be sent: private and logged in, as configured.
     async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
         let settings = &self.settings;
-        let at_once = match settings.security {
-            Security::Tls => self.tls.clone(),
-            Security::StartTls | Security::None => None,
-        };
-        let mut server = AsyncSmtpConnection::connect_tokio1(
-            (settings.server.as_str(), settings.port),
-            Some(CONNECT.min(settings.timeout)),
-            &self.hello,
-            at_once,
-            None,
-        )
-        .await
-        .map_err(fault_of)?;
-        if let (Security::StartTls, Some(tls)) = (settings.security, &self.tls) {
-            if !server.can_starttls() {
-                leave(server).await;
-                return Err(NotifyError::permanent(Fault::Unusable(NO_STARTTLS)));
+        let limit = CONNECT.min(settings.timeout);
+        let stream = dial::connect(&settings.server, settings.port, limit)
+            .await
+            .map_err(unreached)?;
+        let wire = match &self.privacy {
+            Privacy::None => Wire::in_clear(stream),
+            Privacy::Tls(tls) => Wire::private(stream, tls).await.map_err(fault_of)?,
+            Privacy::StartTls(tls) => {
+                let stream = self.agree_on_tls(stream).await?;
+                let wire = Wire::private(stream, tls).await.map_err(fault_of)?;
+                wire.greeted()
             }
-            server
-                .starttls(tls.clone(), &self.hello)
-                .await
-                .map_err(fault_of)?;
-        }
+        };
+        let mut server = self.greet(wire).await?;
         if let Some((name, password)) = &settings.login {
             let ways = [Mechanism::Plain, Mechanism::Login];
             if server.server_info().get_auth_mechanism(&ways).is_none() {
@@ -257,6 +261,25 @@ impl Receiver {
             server.auth(&ways, &login).await.map_err(fault_of)?;
         }
         Ok(server)
+    }
+
+    async fn greet(&self, wire: Wire) -> Result<AsyncSmtpConnection, NotifyError> {
+        AsyncSmtpConnection::connect_with_transport(Box::new(wire), &self.hello)
+            .await
+            .map_err(fault_of)
+    }
+
+    /// The connection on which a TLS handshake is awaited. The conversation before it ends here, with all that was read
+    /// of it: what somebody put behind the server's consent is not taken for an answer to what is said in private.
+    async fn agree_on_tls(&self, stream: TcpStream) -> Result<TcpStream, NotifyError> {
+        let (stream, in_clear) = twice(stream).map_err(unreached)?;
+        let mut server = self.greet(Wire::in_clear(in_clear)).await?;
+        if !server.can_starttls() {
+            leave(server).await;
+            return Err(NotifyError::permanent(Fault::Unusable(NO_STARTTLS)));
+        }
+        command(&mut server, Starttls).await?;
+        Ok(stream)
     }
 
     async fn name_recipients(
@@ -322,11 +345,29 @@ async fn command(
     server.command(command).await.map(drop).map_err(fault_of)
 }
 
+/// Two hands on one connection, which ends with the last of them: lettre does not give back the one it has.
+fn twice(stream: TcpStream) -> io::Result<(TcpStream, TcpStream)> {
+    let one = stream.into_std()?;
+    let other = one.try_clone()?;
+    Ok((TcpStream::from_std(one)?, TcpStream::from_std(other)?))
+}
+
 /// Says good-bye; what comes of it does not matter any more.
 async fn leave(mut server: AsyncSmtpConnection) {
     let left = tokio::time::timeout(QUIT, server.quit()).await;
     if !matches!(left, Ok(Ok(_))) {
         tracing::debug!("the mail server did not say good-bye");
+    }
+}
+
+fn unreached(error: io::Error) -> NotifyError {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return NotifyError::transient(Fault::Timeout);
+    }
+    NotifyError::Transient {
+        fault: Fault::Network,
+        retry_after: None,
+        source: Some(error.into()),
     }
 }
 
@@ -354,7 +395,7 @@ fn fault_of(error: Error) -> NotifyError {
 fn cause_of(error: &Error) -> Option<Cause> {
     let mut cause = std::error::Error::source(error);
     while let Some(under) = cause {
-        if let Some(io) = under.downcast_ref::<std::io::Error>() {
+        if let Some(io) = under.downcast_ref::<io::Error>() {
             return Some(io.to_string().into());
         }
         cause = under.source();

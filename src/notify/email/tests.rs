@@ -1,5 +1,5 @@
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +10,7 @@ use crate::config::Secret;
 use crate::core::alert::Notification;
 use crate::core::event::{Failure, VmType};
 use crate::notify::fixture::smtp;
-use crate::notify::fixture::tls::Keys;
+use crate::notify::fixture::tls::{self, Keys};
 use crate::notify::tests::conformance::hostile_page;
 use crate::notify::tests::{HIDDEN, email, sender};
 use crate::notify::{Sender, fixture};
@@ -32,6 +32,11 @@ impl Drop for Server {
 impl Server {
     /// `mode`: starttls, tls or plain.
     fn start(mode: &str, keys: &Keys) -> Server {
+        Server::start_saying(mode, keys, 0)
+    }
+
+    /// It answers so many more lines to what is said in private.
+    fn start_saying(mode: &str, keys: &Keys, more_lines: usize) -> Server {
         let program = which("aiosmtpd").expect("aiosmtpd is installed (scripts/test installs it)");
         let program = std::fs::read_to_string(program).unwrap();
         // The interpreter that has the library.
@@ -47,6 +52,7 @@ impl Server {
             .args([mode, HIDDEN])
             .arg(keys.at("server.pem"))
             .arg(keys.at("server.key"))
+            .arg(more_lines.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -238,6 +244,43 @@ async fn a_wrong_password_a_strange_certificate_and_a_server_without_starttls_ar
     );
 }
 
+/// A way of being logged in is offered behind the consent to TLS, in clear, and none by the server itself.
+#[tokio::test]
+async fn what_came_in_clear_is_no_answer_to_what_is_said_in_private() {
+    let keys = Keys::new();
+    let config = tls::config(&keys);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sender = changed(
+        Security::StartTls,
+        listener.local_addr().unwrap(),
+        |email| email.ca_file = Some(keys.at("server.pem")),
+    );
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for says in [
+            "220 mail.example\r\n",
+            "250-mail.example\r\n250 STARTTLS\r\n",
+            "220 go on\r\n250-mail.example\r\n250 AUTH PLAIN\r\n",
+        ] {
+            stream.write_all(says.as_bytes()).unwrap();
+            if !says.contains("AUTH") {
+                let mut said = [0; 100];
+                assert!(stream.read(&mut said).unwrap() > 0);
+            }
+        }
+        let mut session = rustls::ServerConnection::new(config).unwrap();
+        let mut private = rustls::Stream::new(&mut session, &mut stream);
+        let mut said = [0; 100];
+        assert!(private.read(&mut said).unwrap() > 0);
+        private.write_all(b"250 mail.example\r\n").unwrap();
+        let read = private.read(&mut said).unwrap();
+        String::from_utf8_lossy(&said[..read]).into_owned()
+    });
+    let error = sender.send(&sender.render(&story()[0])).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Unusable(NO_LOGIN));
+    assert_eq!(server.join().unwrap(), "QUIT\r\n");
+}
+
 fn heard(transcript: &smtp::Transcript, begin: &str) -> Vec<String> {
     let lines = transcript.lock().unwrap();
     lines
@@ -358,11 +401,68 @@ async fn a_mail_that_was_given_whole_is_waited_for_and_not_sent_again() {
 
 #[tokio::test]
 async fn a_good_bye_that_fails_does_not_undo_the_mail() {
-    for reply in [smtp::HANG, smtp::CLOSE, "500 what"] {
+    for reply in [smtp::HANG, smtp::CLOSE, smtp::LINES, "500 what"] {
         let script: smtp::Script = Box::leak(Box::new([("QUIT", reply)]));
         let (address, _) = smtp::server(script);
         let sender = sender(email(Security::None, address));
         sender.send(&sender.render(&story()[0])).await.unwrap();
+    }
+}
+
+fn scripted(steps: &[&'static str], reply: &str) -> SocketAddr {
+    let reply: &str = Box::leak(reply.to_owned().into_boxed_str());
+    let script: Vec<_> = steps.iter().map(|step| (*step, reply)).collect();
+    smtp::server(Box::leak(script.into_boxed_slice())).0
+}
+
+const TOO_MANY_LINES: &str = "send the notification: the receiver could not be spoken to: the mail server's answer has more \
+                              than 512 lines";
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_left_and_holds_up_no_other_mail() {
+    let too_long = TOO_MANY_LINES.replace("has more than 512 lines", "is longer than 64 KiB");
+    for (reply, said) in [(smtp::LINES, TOO_MANY_LINES), (smtp::NO_LINE, &*too_long)] {
+        for step in ["greeting", "EHLO", "RCPT", "."] {
+            let flooding = sender(email(Security::None, scripted(&[step], reply)));
+            let healthy = sender(email(Security::None, smtp::server(&[]).0));
+            let message = healthy.render(&story()[0]);
+            let (left, sent) = tokio::join!(flooding.send(&message), healthy.send(&message));
+            sent.unwrap();
+            let error = left.unwrap_err();
+            assert_eq!(error.chain(), said, "{step}");
+            assert!(matches!(error, NotifyError::Transient { .. }));
+        }
+    }
+}
+
+/// Each answer counts for itself.
+#[tokio::test]
+async fn answers_that_are_long_and_end_are_taken() {
+    let long = format!("{}250 fine", "250-and moreover\r\n".repeat(400));
+    let address = scripted(&["EHLO", "MAIL", "RCPT", "."], &long);
+    let sender = changed(Security::None, address, |email| email.login = None);
+    sender.send(&sender.render(&story()[0])).await.unwrap();
+}
+
+/// What is said in private is counted as it is said; a certificate as long as TLS has them does not count.
+#[tokio::test]
+async fn the_bound_of_an_answer_is_within_tls() {
+    let keys = Keys::with_names(3_000);
+    for (mode, security) in [("starttls", Security::StartTls), ("tls", Security::Tls)] {
+        for (more_lines, taken) in [(400, true), (600, false)] {
+            let server = Server::start_saying(mode, &keys, more_lines);
+            let sender = changed(security, server.address, |email| {
+                email.ca_file = Some(keys.at("server.pem"));
+            });
+            let sent = sender.send(&sender.render(&story()[0])).await;
+            let said = sent.map(drop).map_err(|error| error.chain());
+            let expected = if taken {
+                Ok(())
+            } else {
+                Err(TOO_MANY_LINES.to_owned())
+            };
+            assert_eq!(said, expected, "{mode}");
+        }
     }
 }
 
