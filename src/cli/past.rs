@@ -142,10 +142,7 @@ pub(super) fn replay(
                 seen.insert(vm);
             }
             if !begins.is_empty() {
-                let mark = mark(event);
-                if begins.contains(&mark) {
-                    said.insert(mark);
-                }
+                said.extend(mark(event).filter(|mark| begins.contains(mark)));
             }
             take(event);
         };

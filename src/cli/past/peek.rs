@@ -14,6 +14,7 @@ use crate::source::archive;
 
 /// So much of what a file says first is compared with what others said.
 const SAYS: usize = 32;
+const ENOUGH: usize = 4;
 /// A clock that is set back oftener than this within so few lines runs backwards.
 const MAX_SET_BACK: u32 = 3;
 
@@ -37,10 +38,10 @@ pub(super) struct Peek {
 }
 
 impl Peek {
-    /// Whether others have said what it begins with: most of it, since two may ask for the same in one second.
+    /// Whether others have said what it begins with. Something in one second may be alike in two logs, most of it never.
     pub(super) fn is_told_again(&self, said: &HashSet<u64>) -> bool {
         let again = self.says.iter().filter(|mark| said.contains(*mark)).count();
-        again > 0 && 2 * again >= self.says.len()
+        again >= ENOUGH && 2 * again >= self.says.len()
     }
 
     /// Whether this is an error log, by whatever name, beside a log of all levels that tells of the same time.
@@ -55,12 +56,23 @@ impl Peek {
     }
 }
 
-/// What an event says and when, whatever the form in which it is written.
-pub(super) fn mark(event: &Event<'_>) -> u64 {
-    let stamp = event.record.get(..19);
-    let mut hasher = DefaultHasher::new();
-    (stamp, event.kind).hash(&mut hasher);
-    hasher.finish()
+/// What an event says and when, whatever the form in which it is written; nothing where it names nobody and no VM, as two
+/// hosts may say it in the same second.
+pub(super) fn mark(event: &Event<'_>) -> Option<u64> {
+    let names = !matches!(
+        event.kind,
+        EventKind::ControllerStarting
+            | EventKind::ControllerStarted
+            | EventKind::ControllerStopping
+            | EventKind::ControllerCrashed
+            | EventKind::RequestUnmarked
+            | EventKind::StartFailed { .. }
+    );
+    names.then(|| {
+        let mut hasher = DefaultHasher::new();
+        (event.record.get(..19), event.kind).hash(&mut hasher);
+        hasher.finish()
+    })
 }
 
 pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
@@ -89,7 +101,7 @@ pub(super) fn peek(head: &[u8], tail: &[u8]) -> Peek {
         );
         let mut take = |event: &Event<'_>| {
             if says.len() < SAYS {
-                says.push(mark(event));
+                says.extend(mark(event));
             }
             if let EventKind::CreateStarted { vm, started_at, .. } = event.kind {
                 created.push(vm);

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Observation, Phase, StageSpan, Tracker};
 use crate::core::event::{
-    Event, EventKind, SessionId, Stage, StageOutcome, Timestamp, UserKey, VmId, VmType,
+    Event, EventKind, Outcome, SessionId, Stage, StageOutcome, Timestamp, UserKey, VmId, VmType,
 };
 use crate::core::failure::{self, CreationState};
 use crate::core::lease::{FROZEN_MS, GRAIN_MS, Slot};
@@ -15,6 +15,13 @@ const COPIES: u8 = 3;
 /// A creation's first line may be read twice, its stamps a second apart. One that differs by more is another's, for the
 /// same VM: the first tells, and it is counted.
 const SAME_MARK_MS: i64 = 1_000;
+
+/// Whose a session is, and which one was guessed to be that boot's.
+struct Told {
+    slot: Slot,
+    session: SessionId,
+    guessed: Option<SessionId>,
+}
 
 impl Tracker {
     pub(super) fn create_started(
@@ -366,9 +373,14 @@ impl Tracker {
         let holder = self.by_session.get(&session).copied();
         self.join_session(slot, session);
         if let Some(holder) = holder.filter(|holder| *holder != slot) {
-            self.exchange_sessions(user, (holder, guessed), (slot, session));
+            let told = Told {
+                slot,
+                session,
+                guessed,
+            };
+            self.exchange_sessions(user, holder, &told);
         }
-        self.answer_request(user, session, slot);
+        let cancelled = self.answer_request(user, session, slot);
         if let Some(ip) = ip {
             self.join_address(slot, ip);
         }
@@ -388,28 +400,26 @@ impl Tracker {
                 entry.phase = Phase::Created;
             }
         }
+        if open && cancelled {
+            self.end(slot, Outcome::Cancelled, None, None, event.at, out);
+        }
     }
 
     /// Of two boots that one user asked for at once, which session is whose was guessed. One is told now, and the other
     /// one, if nothing was told of it yet, has what was guessed for this one.
-    fn exchange_sessions(
-        &mut self,
-        user: UserKey,
-        (other, guessed): (Slot, Option<SessionId>),
-        (slot, session): (Slot, SessionId),
-    ) {
+    fn exchange_sessions(&mut self, user: UserKey, other: Slot, told: &Told) {
         let Some(entry) = self.entry_mut(other).filter(|entry| {
             entry.phase == Phase::Creating
                 && entry.boot.user == Some(user)
-                && entry.boot.session == Some(session)
+                && entry.boot.session == Some(told.session)
         }) else {
             return;
         };
-        match guessed {
+        match told.guessed {
             Some(guessed) => self.join_session(other, guessed),
             None => entry.boot.session = None,
         }
-        self.exchange_requests(user, other, slot);
+        self.exchange_requests(user, other, told.slot);
     }
 
     /// The session's side of a failed creation: joins the session to the user's boot that failed with this error and

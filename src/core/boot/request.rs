@@ -40,7 +40,7 @@ struct Request {
     session: Option<SessionId>,
     /// The session that it will have: it was named before the browser VM was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    named: Option<SessionId>,
+    promised: Option<SessionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slot: Option<Slot>,
     cancelled: bool,
@@ -58,7 +58,7 @@ impl Request {
             at,
             first,
             session,
-            named: None,
+            promised: None,
             slot: None,
             cancelled: false,
             reuses: false,
@@ -68,7 +68,7 @@ impl Request {
 
     /// The session that it has, or will have.
     fn known_session(&self) -> Option<SessionId> {
-        self.session.or(self.named)
+        self.session.or(self.promised)
     }
 }
 
@@ -233,6 +233,7 @@ impl Tracker {
     /// A request needs no CLI VM of its own. That says nothing of the one that is there. It is the oldest that was made
     /// after that VM was begun: an older one began it.
     pub(super) fn cli_reused(&mut self, user: UserKey, vm: Option<VmId>) {
+        self.requests.entrance.taken_over(user);
         let cli = match vm {
             Some(vm) => self.by_vm.get(&vm).copied(),
             None => self.requests.cli.get(&user).copied(),
@@ -266,6 +267,7 @@ impl Tracker {
         session: SessionId,
         out: &mut Vec<Observation>,
     ) {
+        self.requests.entrance.taken_over(user);
         self.rows.hear(RowKey::Session(session), event.at);
         if self.by_session.contains_key(&session) {
             return;
@@ -279,17 +281,20 @@ impl Tracker {
             list.iter_mut()
                 .filter(|r| r.session.is_none() && r.slot.is_none())
                 .min_by_key(|r| {
-                    let named = r.named.map(|named| named != session);
+                    let other = r.promised.map(|promised| promised != session);
                     (
-                        named.unwrap_or_default(),
-                        named.is_none(),
+                        other.unwrap_or_default(),
+                        other.is_none(),
                         r.orphaned.is_some(),
                         !r.reuses,
                     )
                 })
         }) {
             Some(request) => {
-                let other = request.named.take().filter(|named| *named != session);
+                let other = request
+                    .promised
+                    .take()
+                    .filter(|promised| *promised != session);
                 request.session = Some(session);
                 if let Some(other) = other {
                     self.requests.by_session.remove(&other);
@@ -302,6 +307,7 @@ impl Tracker {
 
     /// A request of this user has its session before its CLI VM is there: the oldest that has none.
     pub(super) fn session_named(&mut self, user: UserKey, session: SessionId) {
+        self.requests.entrance.taken_over(user);
         let is_known = self.by_session.contains_key(&session)
             || self.requests.by_session.contains_key(&session);
         let list = self.requests.of_mut(user).filter(|_| !is_known);
@@ -311,7 +317,7 @@ impl Tracker {
                 && request.orphaned.is_none()
         });
         if let Some(request) = first {
-            request.named = Some(session);
+            request.promised = Some(session);
             self.requests.has_session(user, session);
         }
     }
@@ -353,6 +359,7 @@ impl Tracker {
         event: &Event<'_>,
         out: &mut Vec<Observation>,
     ) {
+        self.requests.entrance.taken_over(user);
         if vm_type == VmType::Cli {
             if self.requests.cli.len() < MAX_OPEN {
                 self.requests.cli.insert(user, slot);
@@ -380,7 +387,7 @@ impl Tracker {
         let without = || {
             (0..list.len())
                 .filter(|at| list[*at].slot.is_none())
-                .min_by_key(|at| list[*at].orphaned.is_some())
+                .min_by_key(|at| (list[*at].orphaned.is_some(), list[*at].cancelled))
         };
         let Some(index) = with_session.or_else(without) else {
             return;
@@ -391,19 +398,23 @@ impl Tracker {
         if let Some(session) = session {
             self.join_session(slot, session);
         }
-        if cancelled {
+        if cancelled && session.is_some() {
             self.end(slot, Outcome::Cancelled, None, None, event.at, out);
         }
     }
 
-    /// The request of this session has its VM, even if the line that began the VM's creation was lost.
-    pub(super) fn answer_request(&mut self, user: UserKey, session: SessionId, slot: Slot) {
+    /// The request of this session has its VM, even if the line that began the VM's creation was lost. Whether it was
+    /// cancelled.
+    pub(super) fn answer_request(&mut self, user: UserKey, session: SessionId, slot: Slot) -> bool {
+        let mut cancelled = false;
         let list = self.requests.of_mut(user);
         for request in list.into_iter().flatten() {
-            if request.session == Some(session) {
+            if request.known_session() == Some(session) {
                 request.slot.get_or_insert(slot);
+                cancelled |= request.cancelled;
             }
         }
+        cancelled
     }
 
     /// Each of two VMs is the other one's request's.
@@ -596,7 +607,9 @@ impl Tracker {
 
     /// Those that have their VM, too: whoever waits for the oldest to be over must not wait for one of them.
     pub(super) fn orphan_requests(&mut self, orphaned: Orphaned) {
-        self.requests.entrance.close();
+        if orphaned.restarted {
+            self.requests.entrance.close();
+        }
         let Requests {
             by_user, touched, ..
         } = &mut self.requests;

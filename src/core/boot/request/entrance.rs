@@ -1,19 +1,24 @@
 //! What the route says of requests: that it let one in, and that one ended in an error.
 //!
-//! The service behind it says both with the user's name, right after the one and right before the other. Where it says
-//! nothing, as when it fails before its first line, only the route's words are left: such a request is a failed boot,
-//! too. The route's error names nobody: it is of the request that the service has just given up, else of the newest
-//! one that could have failed so.
+//! The service behind it says both with the user's name: right after the one, and before the other, as long as it takes
+//! to destroy what was made. Where it says nothing, as when it fails before its first line, only the route's words are
+//! left: such a request is a failed boot, too. The route's error names nobody: it is of one that the service has given
+//! up, else of the newest, which was let in a moment before.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Request, Requests, error_hash};
 use crate::core::boot::{Observation, Tracker};
 use crate::core::event::{Event, Provenance, Timestamp, UserKey};
+use crate::core::failure;
 use crate::core::lease::Slot;
 
 /// The service speaks within milliseconds; a controller that is frozen by a copy, within a minute.
 const WITHIN_MS: i64 = 60_000;
+/// What it destroys may take this long, with copies in between.
+const DESTROYED_MS: i64 = 10 * WITHIN_MS;
+/// Of several that wait, one that fails by the route's words alone was let in so lately.
+const JUST_NOW_MS: i64 = 5_000;
 /// Of each kind; the oldest is forgotten.
 const MOST: usize = 128;
 
@@ -66,27 +71,28 @@ impl Entrance {
         self.given_up.push(GivenUp { at, error });
     }
 
-    /// Whether the route repeats what the service said: of several, with the same words.
+    /// Whether the route repeats what the service said: of several with the same words, and of old ones only so.
     fn repeats(&mut self, at: Timestamp, error: &[u8]) -> bool {
         self.forget(at);
         let hash = error_hash(error);
         let alike = self.given_up.iter().position(|one| one.error == hash);
-        let Some(index) = alike.or(self.given_up.first().map(|_| 0)) else {
+        let lately = |one: &GivenUp| at.since(one.at) <= WITHIN_MS;
+        let Some(index) = alike.or_else(|| self.given_up.iter().position(lately)) else {
             return false;
         };
         self.given_up.remove(index);
         true
     }
 
-    /// The request that the service never heard of.
-    fn never_taken_over(&mut self, at: Timestamp) -> Option<Inside> {
-        self.forget(at);
-        self.inside.pop()
+    /// The newest that the service has not heard of, if it came after that moment.
+    fn take_newest(&mut self, since: Timestamp) -> Option<Inside> {
+        self.inside.pop_if(|one| one.at >= since)
     }
 
     fn forget(&mut self, now: Timestamp) {
         self.inside.retain(|one| now.since(one.at) <= WITHIN_MS);
-        self.given_up.retain(|one| now.since(one.at) <= WITHIN_MS);
+        self.given_up
+            .retain(|one| now.since(one.at) <= DESTROYED_MS);
     }
 
     pub(super) fn not_after(&mut self, at: Timestamp) {
@@ -128,17 +134,39 @@ impl Tracker {
         if self.requests.entrance.repeats(event.at, error) {
             return;
         }
+        if let Some(vm) = failure::named_vm(error) {
+            let open = self.by_vm.get(&vm).copied().filter(|slot| {
+                let entry = self.entry(*slot);
+                entry.is_some_and(|entry| entry.boot.is_open())
+            });
+            if let Some(slot) = open {
+                self.flow_error(slot, event, error, out);
+            }
+            return;
+        }
         let hash = error_hash(error);
-        let told_by_its_vm = |slot: &Slot| {
+        let is_told = |slot: &Slot| {
             let entry = self.entry(*slot);
             entry.is_some_and(|entry| !error.is_empty() && entry.error_hash == hash)
         };
-        if self.last_ended().any(|slot| told_by_its_vm(&slot)) {
+        // Whose wait is over is known by its time, and by nobody's request.
+        if failure::is_wait_over(error) || self.last_ended().any(|slot| is_told(&slot)) {
             return;
         }
-        let found = match self.requests.entrance.never_taken_over(event.at) {
-            Some(Inside { user, at, first }) => Some((user, self.requests.number(at, first))),
-            None => self.requests.newest_without_vm(),
+        let accepted = self
+            .requests
+            .newest_accepted(event.at)
+            .filter(|_| !rejected);
+        let since = accepted.map_or(Timestamp::MIN, |(_, _, at)| at);
+        let found = match (self.requests.entrance.take_newest(since), accepted) {
+            (Some(Inside { user, at, first }), _) => {
+                Some((user, self.requests.unlisted(at, first)))
+            }
+            (None, Some((user, number, _))) => {
+                let request = self.requests.remove(user, number);
+                request.map(|request| (user, request))
+            }
+            (None, None) => None,
         };
         let Some((user, request)) = found else {
             return;
@@ -153,21 +181,27 @@ impl Tracker {
 
 impl Requests {
     /// A request of which no list knows.
-    fn number(&mut self, at: Timestamp, first: Provenance) -> Request {
+    fn unlisted(&mut self, at: Timestamp, first: Provenance) -> Request {
         let number = self.next;
         self.next += 1;
         Request::new(number, at, first, None)
     }
 
-    /// Takes out the newest one that has neither a VM nor a session.
-    fn newest_without_vm(&mut self) -> Option<(UserKey, Request)> {
-        let newest = self.order.iter().rev().find(|(number, user)| {
-            let of_user = self.of(**user).iter();
-            of_user
-                .filter(|one| one.number == **number)
-                .any(|one| one.slot.is_none() && one.session.is_none() && one.orphaned.is_none())
+    /// The newest request that has come no further, by user and number: one of several only where it was just accepted.
+    fn newest_accepted(&self, now: Timestamp) -> Option<(UserKey, u64, Timestamp)> {
+        let newest = self.order.iter().rev();
+        let mut waiting = newest.filter_map(|(number, user)| {
+            let mut of_user = self.of(*user).iter();
+            let one = of_user.find(|one| one.number == *number)?;
+            let waits = one.slot.is_none()
+                && one.known_session().is_none()
+                && !one.reuses
+                && one.orphaned.is_none()
+                && now.since(one.at) <= WITHIN_MS;
+            waits.then_some((*user, *number, one.at))
         });
-        let (number, user) = newest.map(|(number, user)| (*number, *user))?;
-        Some((user, self.remove(user, number)?))
+        let newest = waiting.next()?;
+        let is_alone = waiting.next().is_none();
+        (is_alone || now.since(newest.2) <= JUST_NOW_MS).then_some(newest)
     }
 }

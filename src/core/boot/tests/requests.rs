@@ -784,3 +784,132 @@ fn a_session_that_was_guessed_is_the_other_ones_once_it_is_told() {
         ]
     );
 }
+
+/// The service destroys what it made before the route answers, and copies for others freeze both.
+#[test]
+fn what_the_route_repeats_minutes_later_is_nobody_elses() {
+    let error = "VM not ready after 60000ms";
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .tell(60_000, request_failed(1, None, error))
+        .tell(180_000, accepted(2))
+        .tell(181_000, start_failed(error))
+        .tell(182_000, opened(2, 2));
+    let boots = story.finish();
+    assert_eq!(boots.len(), 2);
+    assert_eq!(boots[1].outcome, None);
+}
+
+#[test]
+fn an_error_of_the_routes_alone_ends_no_request_that_has_come_further() {
+    let cli_over = "VM not ready after 60000ms";
+    let code = "proxyConfig is not defined";
+    let reused = EventKind::CliReused {
+        user: user(1),
+        vm: None,
+    };
+    let stories: [(&str, &[(i64, EventKind<'_>)]); 6] = [
+        (cli_over, &[(0, accepted(1))]),
+        (code, &[(0, accepted(1)), (100, reused)]),
+        (code, &[(0, accepted(1)), (100, named(1, 1))]),
+        (code, &[(0, let_in(1)), (1, opened(1, 1))]),
+        // Of two that wait none was accepted a moment ago.
+        (code, &[(0, accepted(1)), (10, accepted(2))]),
+        // It names another VM.
+        (
+            "[vm-70fa35e6-9f0c-4a7a-8f9c-0d3a6a9f6d11] cloneGoldenSnapshot timed out after 15000ms",
+            &[(19_000, accepted(1))],
+        ),
+    ];
+    for (error, before) in stories {
+        let mut story = Story::new();
+        for (ms, kind) in before {
+            story.tell(*ms, *kind);
+        }
+        story.tell(20_000, start_failed(error));
+        let boots = story.finish();
+        assert!(
+            boots.iter().all(|boot| boot.outcome.is_none()),
+            "{before:?}"
+        );
+        assert!(!boots.is_empty(), "{before:?}");
+    }
+}
+
+#[test]
+fn an_error_that_names_its_vm_is_that_ones() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .create_started(100, 1, VmType::Browser)
+        .tell(14_000, accepted(2));
+    let error = format!("[{}] cloneGoldenSnapshot timed out after 15000ms", vm(1));
+    story.tell(15_200, start_failed(&error));
+    assert_eq!(story.outcome(1), failed(Failure::StepTimeout));
+    let boots = story.finish();
+    assert_eq!(boots.len(), 2);
+}
+
+/// It speaks on for a while, and those it accepts then are heard of again.
+#[test]
+fn a_controller_that_is_told_to_stop_goes_on_to_answer() {
+    let mut story = Story::new();
+    story
+        .tell(0, accepted(1))
+        .tell(900, request_failed(1, None, "supabaseUrl is required"))
+        .tell(901, EventKind::ControllerStopping)
+        .tell(902, accepted(2))
+        .tell(903, start_failed("supabaseUrl is required"));
+    let boots = story.finish();
+    let failed = boots
+        .iter()
+        .filter(|boot| boot.outcome == Some(Outcome::Failed));
+    assert_eq!(failed.count(), 1);
+}
+
+#[test]
+fn a_callers_own_fault_takes_nobodys_request() {
+    let mut story = Story::new();
+    let rejected = EventKind::StartFailed {
+        error: b"invalid input syntax for type uuid",
+        rejected: true,
+    };
+    story.tell(0, accepted(1)).tell(10, rejected);
+    assert_eq!(story.finish().len(), 1);
+}
+
+#[test]
+fn a_promised_session_that_was_cancelled_takes_no_other_ones_vm() {
+    let cancelled = EventKind::SessionCancelled {
+        session: session(1),
+    };
+    let told = EventKind::HandedOver {
+        vm: vm(1),
+        user: user(1),
+        session: session(2),
+        ip: None,
+    };
+    let mut story = Story::new();
+    // That the second one's VM was asked for is lost.
+    story
+        .tell(0, accepted(1))
+        .tell(1, named(1, 1))
+        .tell(5, accepted(1))
+        .tell(6, named(1, 2))
+        .tell(900, cancelled)
+        .tell(2_000, begun(1, 1))
+        .tell(4_000, told);
+    let boots = story.finish();
+    let of = |which: u128| {
+        let mut found = boots
+            .iter()
+            .filter(|boot| boot.session == Some(session(which)));
+        (
+            found.next().expect("a boot").outcome,
+            found.next().is_none(),
+        )
+    };
+    assert_eq!(of(2), (None, true));
+    assert_eq!(boots.len(), 2);
+}
