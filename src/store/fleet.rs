@@ -150,7 +150,13 @@ impl Fleet {
 
     /// Copies one batch of each kind; says whether there is more.
     pub async fn step(&mut self) -> Result<bool, FleetError> {
-        let done = match tokio::time::timeout(PATIENCE, self.try_step()).await {
+        let step = async {
+            match (self.try_step().await, &mut self.remote) {
+                (Err(error), Some(remote)) => Err(remote::named(remote, error).await),
+                (done, _) => done,
+            }
+        };
+        let done = match tokio::time::timeout(PATIENCE, step).await {
             Ok(done) => done,
             Err(_) => Err(FleetError::Silent(PATIENCE)),
         };

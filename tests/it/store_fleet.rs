@@ -316,6 +316,18 @@ async fn a_role_that_may_not_create_is_told_what_to_do() {
     postgres::run(&mut owner, &sql).await;
     copy_all(&mut fleet).await;
     assert_eq!(count(&database, "boots").await, 3);
+    // The owner did not make the role, and may set nothing of it; the superuser may.
+    let keepalives = async || -> i64 {
+        let options: PgConnectOptions = database.url_of(&role, "x").parse().unwrap();
+        let asked = sqlx::query_scalar("SELECT current_setting('tcp_keepalives_idle')::bigint");
+        asked
+            .fetch_one(&mut options.connect().await.unwrap())
+            .await
+            .unwrap()
+    };
+    assert_ne!(keepalives().await, 60);
+    database.run(&sql).await;
+    assert_eq!(keepalives().await, 60);
 
     database
         .run("UPDATE bootwatch.version SET version = 9")
@@ -409,6 +421,128 @@ async fn a_role_that_may_not_bring_tables_of_version_2_further_is_told_what_to_d
     copy_all(&mut fleet).await;
     assert_eq!(count(&database, "boots").await, 3);
     assert_eq!(version(&database).await, 3);
+}
+
+/// A session that holds a lock until it is rolled back, and what is said of it.
+async fn locker(database: &Database, table: &str, mode: &str) -> (sqlx::PgConnection, String) {
+    let mut locker = database.connect().await;
+    let sql = format!("BEGIN; LOCK TABLE bootwatch.{table} IN {mode} MODE");
+    postgres::run(&mut locker, &sql).await;
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut locker)
+        .await
+        .unwrap();
+    (
+        locker,
+        format!("Lock on bootwatch.{table} of process {pid}"),
+    )
+}
+
+/// How many sessions of sidecars wait for a lock.
+async fn waiting(database: &Database) -> i64 {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND application_name = 'bootwatch' AND wait_event_type = 'Lock'";
+    figure(database, waiting.to_owned()).await
+}
+
+async fn until_waiting(database: &Database, wanted: i64) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while waiting(database).await != wanted {
+        assert!(tokio::time::Instant::now() < deadline, "never {wanted}");
+    }
+}
+
+fn tells_of_a_lock(error: &FleetError, what: &str, held: &str) {
+    assert!(matches!(error, FleetError::Locked { .. }), "{error:?}");
+    let said = error.to_string();
+    assert!(said.starts_with(what) && said.contains(held), "{said}");
+}
+
+#[tokio::test]
+async fn tables_that_another_session_locks_are_told_and_no_try_goes_on_waiting() {
+    let database = shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 0..3).await;
+    let mut copying = fleet(&database.url(), folder.path(), "host-1");
+    copy_all(&mut copying).await;
+    commit_boots(&mut store, 3..700).await;
+
+    let (mut lock, held) = locker(&database, "cursors", "ACCESS EXCLUSIVE").await;
+    for _ in 0..3 {
+        let refused = copying.step().await.unwrap_err();
+        tells_of_a_lock(&refused, "copy to the fleet's database: ", &held);
+        assert_eq!(waiting(&database).await, 0);
+    }
+    // Nor does one that its sidecar gave up.
+    tokio::select! {
+        step = copying.step() => panic!("it is locked: {step:?}"),
+        () = until_waiting(&database, 1) => {}
+    }
+    drop(copying);
+    until_waiting(&database, 0).await;
+    postgres::run(&mut lock, "ROLLBACK").await;
+
+    let mut copying = fleet(&database.url(), folder.path(), "host-1");
+    copy_all(&mut copying).await;
+    assert_eq!(count(&database, "boots").await, 700);
+
+    // Of what is copied whole.
+    let stretch = StateChange {
+        kind: "seen",
+        key: NOW.0.to_string(),
+        value: Some(NOW.plus_ms(60_000).0.to_string()),
+    };
+    let batch = Batch {
+        state: vec![stretch],
+        ..Batch::default()
+    };
+    store.commit(&batch).await.unwrap();
+    store.settle().await.unwrap();
+    let (mut lock, held) = locker(&database, "seen", "EXCLUSIVE").await;
+    let refused = copying.step().await.unwrap_err();
+    tells_of_a_lock(&refused, "copy to the fleet's database: ", &held);
+    postgres::run(&mut lock, "ROLLBACK").await;
+    copy_all(&mut copying).await;
+    assert_eq!(count(&database, "seen").await, 1);
+
+    // And of a report.
+    let (_lock, held) = locker(&database, "told", "ACCESS EXCLUSIVE").await;
+    let url = Secret::new(database.url());
+    let refused = FleetHistory::open(&url).await.unwrap_err();
+    tells_of_a_lock(&refused, "read the fleet's database: ", &held);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_a_lock_is_in_the_way_of_leaves_the_tables_and_is_made_later() {
+    let database = shared().database().await;
+    of_version_2(&database).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await.store;
+    commit_boots(&mut store, 0..3).await;
+    let mut copying = fleet(&database.url(), folder.path(), "host-1");
+    let what = "create or upgrade the fleet's tables: ";
+
+    // Its own statements'.
+    let (mut lock, held) = locker(&database, "version", "SHARE").await;
+    tells_of_a_lock(&copying.step().await.unwrap_err(), what, &held);
+    assert_eq!(version(&database).await, 2);
+    postgres::run(&mut lock, "ROLLBACK").await;
+
+    // And that of another sidecar, which is at it.
+    postgres::run(
+        &mut lock,
+        "BEGIN; SELECT pg_advisory_xact_lock(x'626f6f747761'::bigint)",
+    )
+    .await;
+    let held = "ExclusiveLock on their making of process ";
+    tells_of_a_lock(&copying.step().await.unwrap_err(), what, held);
+    postgres::run(&mut lock, "ROLLBACK").await;
+
+    copy_all(&mut copying).await;
+    assert_eq!(version(&database).await, 3);
+    assert_eq!(count(&database, "seen").await, 1, "what was there stays");
+    assert_eq!(count(&database, "boots").await, 3);
 }
 
 /// The database goes away and comes back, while boots go on.

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
-use super::FleetError;
+use super::{FleetError, remote};
 use crate::store::error::StoreError;
 use crate::store::trial;
 
@@ -106,7 +105,7 @@ async fn write(
     host: &str,
     rows: &str,
 ) -> Result<(), sqlx::Error> {
-    let mut transaction = remote.begin().await?;
+    let mut transaction = remote::begin(remote).await?;
     sqlx::query(aside.write)
         .persistent(false)
         .bind(host)

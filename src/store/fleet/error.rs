@@ -49,6 +49,14 @@ pub enum FleetError {
     Copy(#[source] sqlx::Error),
     #[error("read the fleet's database")]
     Read(#[source] sqlx::Error),
+    /// A lock that was not given in time, and who holds which.
+    #[error("{action}: another session holds a lock there ({held})")]
+    Locked {
+        action: &'static str,
+        held: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("the fleet's database did not answer within {0:?}")]
     Silent(Duration),
     #[error(transparent)]
@@ -62,6 +70,31 @@ impl FleetError {
         match found > known {
             true => FleetError::Version { found, known },
             false => FleetError::Older { found, known },
+        }
+    }
+
+    pub(super) fn is_about_a_lock(&self) -> bool {
+        let (FleetError::Create(source) | FleetError::Copy(source) | FleetError::Read(source)) =
+            self
+        else {
+            return false;
+        };
+        let code = source.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| code == "55P03")
+    }
+
+    /// With what is held, where that could be seen.
+    pub(super) fn locked(self, held: Option<String>) -> FleetError {
+        let (action, source) = match self {
+            FleetError::Create(source) => ("create or upgrade the fleet's tables", source),
+            FleetError::Copy(source) => ("copy to the fleet's database", source),
+            FleetError::Read(source) => ("read the fleet's database", source),
+            other => return other,
+        };
+        FleetError::Locked {
+            action,
+            held: held.unwrap_or_else(|| "not to be seen any more".to_owned()),
+            source,
         }
     }
 
@@ -88,6 +121,7 @@ impl FleetError {
             FleetError::Silent(_) => Some(
                 "does it take connections from this host, and is the host of store.fleet.url right?",
             ),
+            FleetError::Locked { .. } => Some("wait until that session has ended, or end it"),
             _ => None,
         }
     }

@@ -40,6 +40,17 @@ BEGIN
 END
 $bootwatch$;
 
+-- A session whose other end is gone is over in two minutes, not in two hours.
+DO $bootwatch$
+BEGIN
+    ALTER ROLE "{role}" SET tcp_keepalives_idle = '60s';
+    ALTER ROLE "{role}" SET tcp_keepalives_interval = '20s';
+    ALTER ROLE "{role}" SET tcp_keepalives_count = 3;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'the settings of role {role} are not yours to change';
+END
+$bootwatch$;
+
 DO $bootwatch$
 BEGIN
     PERFORM pg_advisory_xact_lock({lock});

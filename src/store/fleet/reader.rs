@@ -42,25 +42,52 @@ fn within(column: &str, range: &Range<Timestamp>) -> String {
 const MAINTAINED: &str = "(host, boot_id) IN
     (SELECT host, boot_id FROM bootwatch.boots WHERE detail ->> 'maintenance' = 'true')";
 
+/// A lock is waited for as by a sidecar; a week of many hosts takes its time, less than a report is waited for.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+    SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '20min'; \
+    SET LOCAL idle_in_transaction_session_timeout = '10min'";
+
+/// All that is read, so that a lock of another session is found out, and told, before anything is.
+const TAKE: &str = "LOCK TABLE bootwatch.boots, bootwatch.incidents, bootwatch.told, bootwatch.runs, bootwatch.seen,
+    bootwatch.sight IN ACCESS SHARE MODE";
+
 /// A connection that can change nothing: within one transaction, of one moment, until it is closed.
 pub(super) async fn connect(url: &Secret) -> Result<PgConnection, FleetError> {
     let mut raw = remote::connect(&remote_options(url)?).await?;
-    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .execute(&mut raw)
-        .await
-        .map_err(FleetError::Read)?;
+    run(&mut raw, BEGIN).await?;
     Ok(raw)
+}
+
+/// An error that is about a lock, with what is held; the transaction is over.
+pub(super) async fn named(raw: &mut PgConnection, error: FleetError) -> FleetError {
+    match run(raw, "ROLLBACK").await {
+        Ok(()) => remote::named(raw, error).await,
+        Err(_) => error,
+    }
+}
+
+async fn run(raw: &mut PgConnection, sql: &'static str) -> Result<(), FleetError> {
+    let done = sqlx::raw_sql(sql).execute(raw).await;
+    done.map(drop).map_err(FleetError::Read)
+}
+
+/// Tables that this program knows, and that nobody keeps to himself.
+async fn take(raw: &mut PgConnection) -> Result<(), FleetError> {
+    let found = remote::version(raw).await.map_err(FleetError::Read)?;
+    if found != remote::VERSION {
+        return Err(FleetError::version(found));
+    }
+    run(raw, TAKE).await
 }
 
 impl FleetHistory {
     /// Of tables that some sidecar has made; they are only read.
     pub async fn open(url: &Secret) -> Result<FleetHistory, FleetError> {
         let mut raw = connect(url).await?;
-        let found = remote::version(&mut raw).await.map_err(FleetError::Read)?;
-        if found != remote::VERSION {
-            return Err(FleetError::version(found));
+        match take(&mut raw).await {
+            Ok(()) => Ok(FleetHistory { raw }),
+            Err(error) => Err(named(&mut raw, error).await),
         }
-        Ok(FleetHistory { raw })
     }
 
     /// The boots of all hosts that began in `range`, in no order; says how many.

@@ -1,7 +1,9 @@
 //! The fleet's side: its tables, and one batch into them.
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Transaction};
 
 use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use super::{FleetError, Kind};
@@ -27,16 +29,72 @@ pub(super) const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class 
 /// A number that only bootwatch locks: of many sidecars that start at once, one creates the tables.
 pub(super) const LOCK: i64 = 0x626f_6f74_7761;
 
+/// A server that takes longer to be connected to does not answer.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A server that waits for a lock does not notice that nobody waits for it any more: without limits of its own, each try of
+/// each sidecar leaves one more such connection there. These are shorter than a step's patience, and end with the
+/// transaction, because behind a pooler the next one may be on another server.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '20s'; \
+    SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
+/// What others hold that may have been in the way of a statement of ours.
+const HELD: &str = "SELECT string_agg(held, ', ') FROM (
+        SELECT mode || ' on ' || coalesce('bootwatch.' || relname, 'their making') || ' of '
+            || coalesce('process ' || pid, 'a prepared transaction') AS held
+        FROM pg_catalog.pg_locks AS locks
+        LEFT JOIN pg_catalog.pg_class AS class ON locktype = 'relation' AND class.oid = relation
+        LEFT JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relnamespace
+        WHERE granted AND pid IS DISTINCT FROM pg_backend_pid()
+            AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+            AND (nspname = 'bootwatch' AND relkind = 'r' AND mode <> 'AccessShareLock'
+                OR locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) + objid::bigint = $1)
+        ORDER BY mode LIMIT 4) AS locks";
+
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, FleetError> {
-    let raw = options.connect().await;
-    raw.map_err(|source| FleetError::Connect {
-        at: format!("{}:{}", options.get_host(), options.get_port()),
-        source,
-    })
+    match tokio::time::timeout(CONNECT, options.connect()).await {
+        Ok(raw) => raw.map_err(|source| FleetError::Connect {
+            at: format!("{}:{}", options.get_host(), options.get_port()),
+            source,
+        }),
+        Err(_) => Err(FleetError::Silent(CONNECT)),
+    }
+}
+
+pub(super) async fn begin(
+    remote: &mut PgConnection,
+) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    remote.begin_with(BEGIN).await
+}
+
+/// An error that is about a lock, with what is held; any other as it is. Outside of a transaction.
+pub(super) async fn named(remote: &mut PgConnection, error: FleetError) -> FleetError {
+    if !error.is_about_a_lock() {
+        return error;
+    }
+    error.locked(held(remote).await.ok().flatten())
+}
+
+async fn held(remote: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let mut transaction = begin(remote).await?;
+    let held = sqlx::query_scalar(HELD)
+        .persistent(false)
+        .bind(LOCK)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(held)
 }
 
 /// Creates the tables where there are none, and refuses others than it knows.
 pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
+    match try_prepare(remote).await {
+        Err(error) => Err(named(remote, error).await),
+        done => done,
+    }
+}
+
+async fn try_prepare(remote: &mut PgConnection) -> Result<(), FleetError> {
     if !exists(remote).await.map_err(FleetError::Copy)? {
         create(remote).await.map_err(FleetError::Create)?;
     }
@@ -52,7 +110,7 @@ pub(super) async fn prepare(remote: &mut PgConnection) -> Result<(), FleetError>
 }
 
 async fn exists(remote: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let mut transaction = remote.begin().await?;
+    let mut transaction = begin(remote).await?;
     let known = sqlx::query_scalar(EXISTS)
         .persistent(false)
         .fetch_one(&mut *transaction)
@@ -62,7 +120,7 @@ async fn exists(remote: &mut PgConnection) -> Result<bool, sqlx::Error> {
 }
 
 async fn committed_version(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    let mut transaction = remote.begin().await?;
+    let mut transaction = begin(remote).await?;
     let found = version(&mut transaction).await?;
     transaction.commit().await?;
     Ok(found)
@@ -78,7 +136,7 @@ pub(super) async fn version(remote: &mut PgConnection) -> Result<i32, sqlx::Erro
 
 /// From an older version, unless another sidecar was quicker.
 async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    let mut transaction = remote.begin().await?;
+    let mut transaction = begin(remote).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .persistent(false)
         .bind(LOCK)
@@ -95,7 +153,7 @@ async fn upgrade(remote: &mut PgConnection) -> Result<i32, sqlx::Error> {
 }
 
 async fn create(remote: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let mut transaction = remote.begin().await?;
+    let mut transaction = begin(remote).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .persistent(false)
         .bind(LOCK)
@@ -128,7 +186,7 @@ pub(super) async fn cursor(
     host: &str,
     store_id: &str,
 ) -> Result<i64, sqlx::Error> {
-    let mut transaction = remote.begin().await?;
+    let mut transaction = begin(remote).await?;
     let at: Option<i64> = sqlx::query_scalar(
         "SELECT at FROM bootwatch.cursors WHERE host = $1 AND store_id = $2 AND kind = $3",
     )
@@ -149,10 +207,7 @@ pub(super) async fn copy(
     rows: &str,
     cursor: Cursor<'_>,
 ) -> Result<(), sqlx::Error> {
-    let mut transaction = remote.begin().await?;
-    sqlx::raw_sql("SET LOCAL statement_timeout = '20s'")
-        .execute(&mut *transaction)
-        .await?;
+    let mut transaction = begin(remote).await?;
     sqlx::query(AssertSqlSafe(upsert(kind)))
         .persistent(false)
         .bind(rows)

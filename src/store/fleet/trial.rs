@@ -39,7 +39,10 @@ pub async fn try_fleet(url: &Secret, patience: Duration) -> Result<FleetFound, F
 
 async fn look(url: &Secret) -> Result<FleetFound, FleetError> {
     let mut raw = reader::connect(url).await?;
-    let found = judge(&mut raw).await;
+    let found = match judge(&mut raw).await {
+        Err(error) => Err(reader::named(&mut raw, error).await),
+        found => found,
+    };
     raw.close().await.ok();
     found
 }
