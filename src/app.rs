@@ -53,6 +53,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use owner::Ended;
 pub use resort::trouble_with as trouble_with_last_resort;
@@ -467,12 +469,26 @@ pub fn listen_remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// What a PostgreSQL says beside its answers: its notices are `info`, and one that has many would be all of our log.
+const NOTICES: &str = "sqlx::postgres::notice=warn";
+
+/// Notices are told where what is told asks for them by name, or for more than `info` of everything.
+fn filter(told: Option<&str>) -> EnvFilter {
+    let told = told.filter(|told| EnvFilter::try_new(told).is_ok());
+    let told = told.unwrap_or("info");
+    let filter = EnvFilter::new(told);
+    match filter.max_level_hint() {
+        Some(LevelFilter::INFO) if !told.contains("sqlx") => {
+            EnvFilter::new(format!("{told},{NOTICES}"))
+        }
+        _ => filter,
+    }
+}
+
 /// Lines about bootwatch itself go to standard error; `BOOTWATCH_LOG` sets their level (`info` unless told).
 pub fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BOOTWATCH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(std::env::var("BOOTWATCH_LOG").ok().as_deref()))
         .with_writer(io::stderr)
         .with_ansi(false);
     // A second call in one process keeps the first one's settings.
@@ -646,5 +662,20 @@ mod tests {
         assert_eq!(taken, "is another bootwatch running?");
         let low = remedy(io::ErrorKind::PermissionDenied);
         assert!(low.contains("CAP_NET_BIND_SERVICE"), "{low}");
+    }
+    #[test]
+    fn a_server_s_notices_are_told_to_those_who_ask_for_them() {
+        for (told, quiet) in [
+            (None, true),
+            (Some("no=such=level"), true),
+            (Some("info"), true),
+            (Some("warn,bootwatch=info"), true),
+            (Some("debug"), false),
+            (Some("info,sqlx=info"), false),
+            (Some("error"), false),
+        ] {
+            let filter = filter(told).to_string();
+            assert_eq!(filter.contains(NOTICES), quiet, "{told:?}: {filter}");
+        }
     }
 }
