@@ -211,7 +211,8 @@ const SOURCES: &[Key] = &[
             otherwise: "history stays on this machine",
         },
         doc: "The PostgreSQL database to which boots and incidents are copied. Unless it is on this machine, its \
-              certificate is verified; `sslmode` and `sslrootcert` in the URL say otherwise.",
+              certificate is verified, by a name that should have one address (see `database.tls`); `sslmode` and \
+              `sslrootcert` in the URL say otherwise.",
     },
     Key {
         path: "database.url",
@@ -242,7 +243,8 @@ const SOURCES: &[Key] = &[
         Shape::Name(super::database::tls_names, "mode"),
         "\"verify\"",
         "`verify` checks the server's certificate and name (a server on loopback may do without TLS); `unverified` \
-         encrypts to whoever answers; `off` sends everything in clear.",
+         encrypts to whoever answers; `off` sends everything in clear. Where the name is checked and has several addresses, \
+         one that takes no connections and refuses none hides those behind it: use a name with one address.",
     ),
     Key {
         path: "database.ca_file",

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use super::error::DatabaseError;
 use super::options::{DatabaseOptions, Server};
 use super::written::written;
+use crate::config::reachable;
 use crate::core::query::{Cells, Statement};
 
 /// Read-only, one snapshot, and limits that never let us stand in the controller's way. All of it ends with the
@@ -54,6 +55,7 @@ impl Connection {
             let link = match &options.server {
                 Server::Postgres(server, ca) => {
                     let server = trusting(server, ca.as_deref()).await?;
+                    let server = reachable(&server).await;
                     server.connect().await.map(Link::Postgres)
                 }
                 Server::Sqlite(file) => file.connect().await.map(Link::Sqlite),

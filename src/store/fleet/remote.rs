@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Transaction};
 
 use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use super::{FleetError, Kind};
+use crate::config::reachable;
 
 /// The tables of version 1.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -52,7 +53,8 @@ const HELD: &str = "SELECT string_agg(held, ', ') FROM (
         ORDER BY mode LIMIT 4) AS locks";
 
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, FleetError> {
-    match tokio::time::timeout(CONNECT, options.connect()).await {
+    let connecting = async { reachable(options).await.connect().await };
+    match tokio::time::timeout(CONNECT, connecting).await {
         Ok(raw) => raw.map_err(|source| FleetError::Connect {
             at: format!("{}:{}", options.get_host(), options.get_port()),
             source,
