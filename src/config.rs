@@ -15,7 +15,6 @@ mod notify;
 mod otlp;
 mod probe;
 mod problem;
-mod reach;
 mod report;
 mod rules;
 mod schema;
@@ -46,7 +45,6 @@ pub use notify::{
 pub use otlp::{Otlp, OtlpCompression, OtlpProtocol};
 pub use probe::Probe;
 pub use problem::{Problem, Problems};
-pub use reach::reachable;
 pub use report::Report;
 pub use rules::{
     BootBudgetBurn, BootFailureRate, BootStageSlow, ConditionRule, ConnectionSpike, Limit,

@@ -5,6 +5,8 @@
 //! connection or the time is over, and each has its turn before that. Their order is the system's, which knows which of
 //! IPv6 and IPv4 works here (RFC 6724).
 
+pub mod postgres;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -47,11 +47,6 @@ pub(super) enum Told {
 
 pub(super) type Look = (Option<Processes>, Census);
 
-/// Whether a database that cannot be read answers all the same: one of the kinds of trouble.
-fn answers(kind: &str) -> bool {
-    !matches!(kind, "unreachable" | "silent" | "broken")
-}
-
 /// What an earlier run knew of the database.
 #[derive(Default)]
 pub(super) struct Remembered {
@@ -186,7 +181,11 @@ impl Existing {
                 self.recorder.database_up(self.is_seen());
                 self.judge();
             }
-            Told::Database(DatabaseEvent::Down { kind, error }) => {
+            Told::Database(DatabaseEvent::Down {
+                kind,
+                answered,
+                error,
+            }) => {
                 tracing::error!(
                     kind,
                     error,
@@ -195,7 +194,7 @@ impl Existing {
                 self.inventory.down();
                 self.recorder.database_up(false);
                 self.judge();
-                self.sighted = Sighted::Not(match answers(kind) {
+                self.sighted = Sighted::Not(match answered {
                     true => Condition::DatabaseRefuses,
                     false => Condition::DatabaseUnreachable,
                 });

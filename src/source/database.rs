@@ -65,6 +65,8 @@ pub enum DatabaseEvent {
     Down {
         /// One of [`KINDS`].
         kind: &'static str,
+        /// A database that works says so.
+        answered: bool,
         /// Safe to show.
         error: String,
     },
@@ -344,8 +346,14 @@ impl Watch {
             return Ok(());
         }
         self.trouble = Some(told.clone());
+        let answered = error.is_answered();
         let (kind, error) = told;
-        self.send(DatabaseEvent::Down { kind, error }).await
+        self.send(DatabaseEvent::Down {
+            kind,
+            answered,
+            error,
+        })
+        .await
     }
 
     /// Full jitter, so that many sidecars do not come back at once: anywhere up to a bound that doubles.

@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use super::error::DatabaseError;
 use super::options::{DatabaseOptions, Server};
 use super::written::written;
-use crate::config::reachable;
 use crate::core::query::{Cells, Statement};
+use crate::dial::postgres::reachable;
 
 /// Read-only, one snapshot, and limits that never let us stand in the controller's way. All of it ends with the
 /// transaction, because behind a pooler the next one may be on another server.
@@ -21,9 +21,16 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
     SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '1s'; \
     SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL application_name = 'bootwatch'";
 
+/// Whoever has read a table holds it against changes of its form until the transaction ends: a migration that has changed
+/// another one waits for that. Two that wait for each other are a deadlock, of which PostgreSQL ends the one that has
+/// waited a second. That is to be us: from the second question on we give up long before.
+const HOLDING: &str = "SET LOCAL lock_timeout = '200ms'";
+
 pub(super) struct Connection {
     link: Link,
     deadline: Duration,
+    /// Questions about tables since the transaction began.
+    asked: u32,
 }
 
 enum Link {
@@ -66,6 +73,7 @@ impl Connection {
             Ok(link) => Ok(Connection {
                 link: link?,
                 deadline: options.query_deadline,
+                asked: 0,
             }),
             Err(_) => Err(DatabaseError::Silent { action: "connect" }),
         }
@@ -76,16 +84,19 @@ impl Connection {
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), DatabaseError> {
+        self.asked = 0;
         let sql = if self.is_sqlite() { "BEGIN" } else { BEGIN };
         self.run("begin a transaction", sql).await
     }
 
-    /// Begins a transaction and asks its first question, in one turn where the database takes both at once.
+    /// Begins a transaction and asks its first question, which is about no table of the controller, in one turn where the
+    /// database takes both at once.
     pub(super) async fn begin_with(
         &mut self,
         action: &'static str,
         statement: &Statement,
     ) -> Result<Vec<Cells>, DatabaseError> {
+        self.asked = 0;
         match &mut self.link {
             // The limits hold from the statement behind them on (of the server's own from version 11 on; ours always).
             Link::Postgres(link) => {
@@ -123,8 +134,15 @@ impl Connection {
         action: &'static str,
         statement: &Statement,
     ) -> Result<Vec<Cells>, DatabaseError> {
+        self.asked += 1;
         match &mut self.link {
-            Link::Postgres(link) => read(link, self.deadline, action, written(statement)).await,
+            Link::Postgres(link) => {
+                let mut sql = written(statement);
+                if self.asked == 2 {
+                    sql = format!("{HOLDING}; {sql}");
+                }
+                read(link, self.deadline, action, sql).await
+            }
             Link::Sqlite(link) => {
                 let sql = AssertSqlSafe(statement.sql.clone());
                 let mut query: Query<'_, Sqlite, _> = sqlx::query(sql).persistent(false);

@@ -18,6 +18,9 @@ pub const KINDS: [&str; 7] = [
     "layout",
 ];
 
+/// Classes of SQLSTATE that say that the server cannot serve: no connection, starting or stopping, its system's errors.
+const AWAY: [&str; 3] = ["08", "57P", "58"];
+
 /// An error text as it is shown.
 const SHOWN: usize = 300;
 
@@ -110,6 +113,30 @@ impl DatabaseError {
         }
     }
 
+    /// Whether a database that works is told to be there: it refuses, or its answer cannot be used. One that starts or
+    /// stops, and a pooler that has lost it, are none. With an authority that cannot be read nobody was asked, and what
+    /// is to be done is on this side, too.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        match self {
+            DatabaseError::Refused { .. }
+            | DatabaseError::Untrusted { .. }
+            | DatabaseError::Authority { .. }
+            | DatabaseError::Layout(_) => true,
+            DatabaseError::Unreachable { .. }
+            | DatabaseError::Silent { .. }
+            | DatabaseError::Broken { .. } => false,
+            DatabaseError::Failed { source, .. } => match source {
+                sqlx::Error::Protocol(_) => false,
+                sqlx::Error::Database(said) => {
+                    let code = said.code().unwrap_or_default();
+                    !AWAY.iter().any(|class| code.starts_with(class))
+                }
+                _ => true,
+            },
+        }
+    }
+
     /// The error and its causes on one line, without secrets and bounded.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -128,5 +155,84 @@ impl DatabaseError {
             cause = error.source();
         }
         redact::text(&text, SHOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::fmt;
+
+    use sqlx::error::ErrorKind;
+
+    use super::*;
+
+    /// What a server said, by its SQLSTATE.
+    #[derive(Debug)]
+    struct Said(&'static str);
+
+    impl fmt::Display for Said {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Said {}
+
+    impl sqlx::error::DatabaseError for Said {
+        fn message(&self) -> &str {
+            "said"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn a_server_that_starts_or_is_lost_behind_a_pooler_does_not_answer() {
+        for (code, answered) in [
+            ("28P01", true),
+            ("53300", true),
+            ("55P03", true),
+            ("42501", true),
+            ("57014", true),
+            ("57P01", false),
+            ("57P03", false),
+            ("08006", false),
+            ("58030", false),
+        ] {
+            let error = || sqlx::Error::Database(Box::new(Said(code)));
+            assert_eq!(
+                DatabaseError::connecting(error()).is_answered(),
+                answered,
+                "{code}"
+            );
+            assert_eq!(
+                DatabaseError::asking("read", error()).is_answered(),
+                answered,
+                "{code}"
+            );
+        }
+        let silent = sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into());
+        assert!(!DatabaseError::connecting(silent).is_answered());
+        let garbled = sqlx::Error::Protocol("no PostgreSQL".to_owned());
+        assert!(!DatabaseError::connecting(garbled).is_answered());
     }
 }

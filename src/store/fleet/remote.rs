@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Transaction};
 
 use super::super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS};
 use super::{FleetError, Kind};
-use crate::config::reachable;
+use crate::dial::postgres::reachable;
 
 /// The tables of version 1.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");

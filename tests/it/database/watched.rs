@@ -103,7 +103,7 @@ impl Watched {
                     self.rows.remove(key);
                 }
             }
-            DatabaseEvent::Down { kind, error } => self.trouble = format!("{kind}: {error}"),
+            DatabaseEvent::Down { kind, error, .. } => self.trouble = format!("{kind}: {error}"),
             _ => {}
         }
         event
@@ -147,7 +147,7 @@ impl Watched {
 
     pub(super) async fn down(&mut self) -> (&'static str, String) {
         self.until(|event| match event {
-            DatabaseEvent::Down { kind, error } => Some((*kind, error.clone())),
+            DatabaseEvent::Down { kind, error, .. } => Some((*kind, error.clone())),
             _ => None,
         })
         .await

@@ -1,5 +1,4 @@
-//! Which of a database's addresses is connected to, where its name has several. Here, because both rooms that ask a
-//! PostgreSQL need it and neither knows the other.
+//! Which of a database's addresses is connected to, where its name has several.
 //!
 //! The library that connects tries a name's addresses one after another, each for as long as the system does: minutes,
 //! where packets vanish, so that whoever waits seconds never comes to the second one. It takes neither a connection nor an
