@@ -663,6 +663,7 @@ mod tests {
         let low = remedy(io::ErrorKind::PermissionDenied);
         assert!(low.contains("CAP_NET_BIND_SERVICE"), "{low}");
     }
+
     #[test]
     fn a_server_s_notices_are_told_to_those_who_ask_for_them() {
         for (told, quiet) in [

@@ -477,7 +477,7 @@ mod tests {
         scene.database = Some(Sighted::Unknown);
         assert!(scene.after(99).is_empty_of(RuleName::DatabaseUnreachable));
         scene.database = Some(Sighted::Not(Condition::DatabaseBlind));
-        scene.after(1);
+        scene.after(0);
         let down = seconds(&scene.after(61), RuleName::DatabaseUnreachable);
         assert_eq!(down, Some(61));
         scene.database = Some(Sighted::Not(Condition::DatabaseUnreachable));

@@ -280,7 +280,7 @@ pub fn is_wait_over(error: &[u8]) -> bool {
 }
 
 /// What JavaScript says of a fault in a program.
-pub(crate) const CODE_ERRORS: [&str; 7] = [
+const CODE_ERRORS: [&str; 7] = [
     "is not defined",
     "is not a function",
     "is not a constructor",

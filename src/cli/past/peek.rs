@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::form::Form;
 use hashbrown::HashSet;
 
+use super::form::Form;
 use crate::controller::clock::{LocalClock, Zone};
 use crate::controller::framing;
 use crate::controller::reader::Reader;
@@ -14,6 +14,7 @@ use crate::source::archive;
 
 /// So much of what a file says first is compared with what others said.
 const SAYS: usize = 32;
+/// So much of that is no chance.
 const ENOUGH: usize = 4;
 /// A clock that is set back oftener than this within so few lines runs backwards.
 const MAX_SET_BACK: u32 = 3;

@@ -7,7 +7,7 @@
 use super::incident::{EVIDENCE, cause_of, is_image, lines, named};
 use super::keep::Place;
 use super::state::AlertState;
-use super::{Cause, Engine, Incident, Member, Subject};
+use super::{Cause, Engine, Incident, Subject};
 use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Timestamp, VmType};
 use crate::core::rule::{Reading, RuleName, Said};
@@ -84,15 +84,12 @@ impl Engine {
                 *about == subject && incident.asks_why() && !incident.goes_on()
             })
             .filter_map(|(place, incident)| {
-                let rules: Vec<RuleName> = incident.open().map(|member| member.rule).collect();
-                // Boots of an image that is whole by now failed of what it lacked.
-                let mut image = incident.members.iter().filter(|_| is_image(incident.cause));
-                let since = image
-                    .find(|one| one.rule == RuleName::GoldenImageBroken)
-                    .and_then(|one| one.resolved_at);
+                let rules: Vec<RuleName> = incident.firing().map(|member| member.rule).collect();
+                let whole_since = incident.image_whole_since();
                 let mut bad = self.latest_bad(vm_type, &rules);
-                bad.retain(|boot| since.is_none_or(|whole| boot.started_at >= whole));
-                let cause = match since {
+                // Those before it failed of what it lacked.
+                bad.retain(|boot| whole_since.is_none_or(|whole| boot.started_at >= whole));
+                let cause = match whole_since {
                     // Whatever they fail of, it is not that.
                     Some(_) if bad.len() < MOST => None,
                     Some(_) => Some(cause_of(RuleName::BootFailureRate, bad.iter().copied())),
@@ -193,17 +190,20 @@ impl Incident {
         }
     }
 
+    /// Since when the image that it is put down to lacks nothing.
+    fn image_whole_since(&self) -> Option<Timestamp> {
+        let mut members = self.members.iter().filter(|_| is_image(self.cause));
+        let image = members.find(|one| one.rule == RuleName::GoldenImageBroken)?;
+        image.resolved_at
+    }
+
     /// Whether the condition that it is put down to has an alert that fires.
     fn goes_on(&self) -> bool {
         let rule = match self.cause {
             Cause::Condition(condition) => condition.rule(),
             Cause::Failure(_) | Cause::Slowness(_) => return false,
         };
-        self.open().any(|one| one.rule == rule)
-    }
-
-    fn open(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|one| one.resolved_at.is_none())
+        self.firing().any(|one| one.rule == rule)
     }
 
     /// What it is to be put down to, of what holds now: where its cause is over, what joined it first; where the same
@@ -220,7 +220,7 @@ impl Incident {
         };
         let found = match self.goes_on() {
             true => of(cause.rule()),
-            false => self.open().find_map(|one| of(one.rule)),
+            false => self.firing().find_map(|one| of(one.rule)),
         };
         found.filter(|held| held.fact.condition != cause)
     }

@@ -602,6 +602,12 @@ impl Incident {
         self.resolved_at.is_none()
     }
 
+    /// Those of its alerts that fire.
+    pub fn firing(&self) -> impl Iterator<Item = &Member> {
+        let members = self.members.iter();
+        members.filter(|member| member.resolved_at.is_none())
+    }
+
     /// The member that says most: of those that fire, if any still does, the one with the most bad boots.
     #[must_use]
     pub fn strongest(&self) -> Option<&Member> {

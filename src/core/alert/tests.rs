@@ -154,6 +154,10 @@ impl Story {
         self.take(out);
     }
 
+    fn count(&self, kind: Kind) -> usize {
+        self.kinds().iter().filter(|sent| **sent == kind).count()
+    }
+
     fn kinds(&self) -> Vec<Kind> {
         self.sent
             .iter()

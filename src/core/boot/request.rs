@@ -65,6 +65,11 @@ impl Request {
         }
     }
 
+    /// It has neither a session nor a VM yet, and the controller that it asked is there.
+    fn waits(&self) -> bool {
+        self.session.is_none() && self.slot.is_none() && self.orphaned.is_none()
+    }
+
     /// The session that it has, or will have.
     fn known_session(&self) -> Option<SessionId> {
         self.session.or(self.promised)
@@ -280,11 +285,8 @@ impl Tracker {
         let is_known = self.by_session.contains_key(&session)
             || self.requests.by_session.contains_key(&session);
         let list = self.requests.of_mut(user).filter(|_| !is_known);
-        let first = list.into_iter().flatten().find(|request| {
-            request.known_session().is_none()
-                && request.slot.is_none()
-                && request.orphaned.is_none()
-        });
+        let mut list = list.into_iter().flatten();
+        let first = list.find(|request| request.waits() && request.promised.is_none());
         if let Some(request) = first {
             request.promised = Some(session);
             self.requests.has_session(user, session);

@@ -48,6 +48,17 @@ struct Story {
     told: u64,
 }
 
+fn create_failed<'a>(number: u128, error: &'a str, elapsed: u32) -> EventKind<'a> {
+    EventKind::CreateFailed {
+        vm: vm(number),
+        user: Some(user(number)),
+        vm_type: Some(VmType::Browser),
+        error: error.as_bytes(),
+        elapsed_ms: Some(elapsed),
+        failed_at: None,
+    }
+}
+
 impl Story {
     fn new() -> Story {
         let tracker = Tracker::new(|record, limit| {

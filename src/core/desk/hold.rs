@@ -55,11 +55,7 @@ impl Desk {
             let matching = active.iter().filter(|one| one.matches(&labels));
             matching.max_by_key(|one| one.ends_at).copied()
         };
-        let mut members = incident
-            .members
-            .iter()
-            .filter(|member| member.resolved_at.is_none())
-            .peekable();
+        let mut members = incident.firing().peekable();
         members.peek()?;
         let found: Option<Vec<&Silence>> = members
             .map(|member| of(labels_of(incident, member)))

@@ -157,11 +157,6 @@ impl Side {
     }
 }
 
-fn firing(incident: &Incident) -> impl Iterator<Item = &Member> {
-    let members = incident.members.iter();
-    members.filter(|member| member.resolved_at.is_none())
-}
-
 /// Whether `cause` explains all of `symptom`. Of two that explain each other the more urgent one does, or the first.
 pub(super) fn explains(cause: &Incident, symptom: &Incident) -> bool {
     if cause.key == symptom.key || cause.host != symptom.host || !one_way(cause, symptom) {
@@ -178,20 +173,20 @@ pub(super) fn explains(cause: &Incident, symptom: &Incident) -> bool {
 }
 
 fn one_way(cause: &Incident, symptom: &Incident) -> bool {
-    let mut members = firing(symptom).peekable();
+    let mut members = symptom.firing().peekable();
     members.peek().is_some()
         && members.all(|member| {
             TABLE.iter().any(|row| {
                 row.kinds.hold(cause, symptom)
                     && row.symptom.holds(symptom, member)
-                    && firing(cause).any(|member| row.cause.holds(cause, member))
+                    && cause.firing().any(|member| row.cause.holds(cause, member))
             })
         })
 }
 
 /// Whether anything in the table could explain it: then a ticket waits a moment for its cause.
 pub(super) fn may_be_symptom(incident: &Incident) -> bool {
-    firing(incident).all(|member| {
+    incident.firing().all(|member| {
         let mut rows = TABLE.iter();
         rows.any(|row| row.symptom.holds(incident, member))
     })

@@ -36,7 +36,6 @@ pub(super) struct Wire {
     first: &'static [u8],
     bytes: usize,
     lines: usize,
-    broken: Option<&'static str>,
 }
 
 impl Wire {
@@ -46,7 +45,6 @@ impl Wire {
             first: &[],
             bytes: 0,
             lines: 0,
-            broken: None,
         }
     }
 
@@ -70,16 +68,15 @@ impl Wire {
     fn count(&mut self, read: &[u8]) -> io::Result<()> {
         self.bytes += read.len();
         self.lines += memchr::memchr_iter(b'\n', read).count();
-        if self.bytes > MOST_BYTES {
-            self.broken = Some(TOO_LONG);
-        } else if self.lines > MOST_LINES {
-            self.broken = Some(TOO_MANY);
-        }
         self.whole()
     }
 
     fn whole(&self) -> io::Result<()> {
-        self.broken.map_or(Ok(()), |why| Err(io::Error::other(why)))
+        match () {
+            () if self.bytes > MOST_BYTES => Err(io::Error::other(TOO_LONG)),
+            () if self.lines > MOST_LINES => Err(io::Error::other(TOO_MANY)),
+            () => Ok(()),
+        }
     }
 }
 

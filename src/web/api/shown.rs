@@ -20,8 +20,7 @@ pub(super) fn incidents(view: &View) -> Value {
             "vm_type": incident.subject.vm_type().map(|vm_type| vm_type.as_str()),
             "cause": incident.cause.as_str(),
             "severity": incident.severity().as_str(),
-            "rules": incident.members.iter().filter(|member| member.resolved_at.is_none())
-                .map(|member| member.rule.as_str()).collect::<Vec<_>>(),
+            "rules": incident.firing().map(|member| member.rule.as_str()).collect::<Vec<_>>(),
             "first_bad_at": rfc3339(incident.first_bad_at),
             "fired_at": rfc3339(incident.fired_at),
             "diagnosis": incident.diagnosis.as_ref().map(diagnosis),

@@ -273,11 +273,7 @@ fn a_rule_whose_settings_were_edited_keeps_its_state() {
     }
     story.restart(&shelf, edited);
     story.boots("xx");
-    let pages = story
-        .kinds()
-        .iter()
-        .filter(|kind| **kind == Kind::Firing)
-        .count();
+    let pages = story.count(Kind::Firing);
     assert_eq!(pages, 1);
     story.boots("rrrr");
     story.pass(300_000);

@@ -50,16 +50,8 @@ fn twenty_flips_make_one_firing_and_one_resolve() {
     }
     story.boots("rrr");
     story.pass(600_000);
-    let firing = story
-        .kinds()
-        .iter()
-        .filter(|kind| **kind == Kind::Firing)
-        .count();
-    let resolved = story
-        .kinds()
-        .iter()
-        .filter(|kind| **kind == Kind::Resolved)
-        .count();
+    let firing = story.count(Kind::Firing);
+    let resolved = story.count(Kind::Resolved);
     assert_eq!((firing, resolved), (1, 1), "{:?}", story.changes);
 }
 
@@ -72,11 +64,7 @@ fn an_alert_that_flaps_is_held_open() {
         story.boots("rrr");
         story.pass(130_000);
     }
-    let firing = story
-        .kinds()
-        .iter()
-        .filter(|kind| **kind == Kind::Firing)
-        .count();
+    let firing = story.count(Kind::Firing);
     assert!(firing <= 3, "{:?}", story.changes);
     assert!(
         story

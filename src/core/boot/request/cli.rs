@@ -24,9 +24,7 @@ impl Tracker {
             .of_mut(user)
             .into_iter()
             .flatten()
-            .filter(|r| {
-                r.session.is_none() && r.slot.is_none() && r.orphaned.is_none() && !r.reuses
-            });
+            .filter(|request| request.waits() && !request.reuses);
         // Of requests before the VM, which the log's whole seconds may make of one of the same second, the newest.
         if let Some(request) = waiting.min_by_key(|r| match r.at > begun_at {
             true => (0, r.number),
@@ -45,9 +43,7 @@ impl Tracker {
         out: &mut Vec<Observation>,
     ) {
         let list = self.requests.of(user);
-        let mut waiting = list
-            .iter()
-            .filter(|r| r.session.is_none() && r.slot.is_none() && r.orphaned.is_none());
+        let mut waiting = list.iter().filter(|request| request.waits());
         let first = waiting.next();
         let whose_is_clear = waiting.next().is_none() && first.is_none_or(|one| !one.reuses);
         let cli = self.requests.cli.get(&user).copied();

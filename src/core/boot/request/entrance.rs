@@ -64,11 +64,8 @@ impl Entrance {
     /// The service gave one up.
     pub(super) fn give_up(&mut self, at: Timestamp, error: &[u8]) {
         self.forget(at);
-        if self.given_up.len() == MOST {
-            self.given_up.remove(0);
-        }
         let error = error_hash(error);
-        self.given_up.push(GivenUp { at, error });
+        add(&mut self.given_up, GivenUp { at, error });
     }
 
     /// Whether the route repeats what the service said: of several with the same words, and of old ones only so.
@@ -110,18 +107,23 @@ impl Entrance {
     }
 }
 
+fn add<T>(list: &mut Vec<T>, one: T) {
+    if list.len() == MOST {
+        list.remove(0);
+    }
+    list.push(one);
+}
+
 impl Tracker {
     pub(in crate::core::boot) fn request_let_in(&mut self, event: &Event<'_>, user: UserKey) {
         let entrance = &mut self.requests.entrance;
         entrance.forget(event.at);
-        if entrance.inside.len() == MOST {
-            entrance.inside.remove(0);
-        }
-        entrance.inside.push(Inside {
+        let inside = Inside {
             user,
             at: event.at,
             first: event.provenance,
-        });
+        };
+        add(&mut entrance.inside, inside);
     }
 
     pub(in crate::core::boot) fn start_failed(
@@ -193,12 +195,11 @@ impl Requests {
         let mut waiting = newest.filter_map(|(number, user)| {
             let mut of_user = self.of(*user).iter();
             let one = of_user.find(|one| one.number == *number)?;
-            let waits = one.slot.is_none()
-                && one.known_session().is_none()
+            let may_be = one.waits()
+                && one.promised.is_none()
                 && !one.reuses
-                && one.orphaned.is_none()
                 && now.since(one.at) <= WITHIN_MS;
-            waits.then_some((*user, *number, one.at))
+            may_be.then_some((*user, *number, one.at))
         });
         let newest = waiting.next()?;
         let is_alone = waiting.next().is_none();

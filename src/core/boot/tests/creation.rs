@@ -3,17 +3,6 @@
 use super::*;
 use crate::core::event::{Stage, StageOutcome};
 
-fn create_failed<'a>(number: u128, error: &'a str, elapsed: u32) -> EventKind<'a> {
-    EventKind::CreateFailed {
-        vm: vm(number),
-        user: Some(user(number)),
-        vm_type: Some(VmType::Browser),
-        error: error.as_bytes(),
-        elapsed_ms: Some(elapsed),
-        failed_at: None,
-    }
-}
-
 #[test]
 fn each_create_stage_is_the_difference_of_its_steps_elapsed() {
     let mut story = Story::new();

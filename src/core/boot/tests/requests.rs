@@ -111,14 +111,7 @@ fn the_error_of_a_failed_creation_is_not_a_second_failure() {
     story
         .tell(0, accepted(1))
         .create_started(100, 1, VmType::Browser);
-    let kind = EventKind::CreateFailed {
-        vm: vm(1),
-        user: Some(user(1)),
-        vm_type: Some(VmType::Browser),
-        error: b"IP pool exhausted",
-        elapsed_ms: Some(3),
-        failed_at: None,
-    };
+    let kind = create_failed(1, "IP pool exhausted", 3);
     story
         .tell(103, kind)
         .tell(110, request_failed(1, None, "IP pool exhausted"));
@@ -130,14 +123,7 @@ fn the_error_of_a_failed_creation_is_not_a_second_failure() {
 fn the_error_of_a_creation_that_nobody_is_known_to_have_asked_for_is_not_another_ones() {
     for which in [None, Some(8)] {
         let mut story = Story::new();
-        let failed = EventKind::CreateFailed {
-            vm: vm(1),
-            user: Some(user(1)),
-            vm_type: Some(VmType::Browser),
-            error: b"cloneGoldenSnapshot timed out",
-            elapsed_ms: Some(103),
-            failed_at: None,
-        };
+        let failed = create_failed(1, "cloneGoldenSnapshot timed out", 103);
         story
             .create_started(0, 1, VmType::Browser)
             .tell(10, accepted(1))
@@ -352,14 +338,7 @@ fn a_request_whose_vms_first_line_was_lost_is_no_boot_of_its_own() {
     };
     story.tell(1_500, kind);
     story.tell(2_000, accepted(2));
-    let kind = EventKind::CreateFailed {
-        vm: vm(2),
-        user: Some(user(2)),
-        vm_type: Some(VmType::Browser),
-        error: b"IP pool exhausted",
-        elapsed_ms: Some(3),
-        failed_at: None,
-    };
+    let kind = create_failed(2, "IP pool exhausted", 3);
     story
         .tell(2_100, kind)
         .tell(2_110, request_failed(2, None, "IP pool exhausted"));
@@ -649,14 +628,7 @@ fn what_the_route_repeats_after_the_service_is_no_second_failure() {
     story
         .tell(900, start_failed("Error: supabaseUrl is required"))
         .create_started(1_000, 3, VmType::Browser);
-    let kind = EventKind::CreateFailed {
-        vm: vm(3),
-        user: Some(user(3)),
-        vm_type: Some(VmType::Browser),
-        error: b"IP pool exhausted",
-        elapsed_ms: Some(3),
-        failed_at: None,
-    };
+    let kind = create_failed(3, "IP pool exhausted", 3);
     story
         .tell(1_003, kind)
         .tell(1_010, start_failed("IP pool exhausted"));
@@ -757,14 +729,7 @@ fn a_session_that_was_guessed_is_the_other_ones_once_it_is_told() {
     story.tell(2_000, told);
     restart(&mut story);
     let error = "createTAPDevice timed out after 5000ms";
-    let failed = EventKind::CreateFailed {
-        vm: vm(1),
-        user: Some(user(1)),
-        vm_type: Some(VmType::Browser),
-        error: error.as_bytes(),
-        elapsed_ms: Some(5_000),
-        failed_at: None,
-    };
+    let failed = create_failed(1, error, 5_000);
     let of_session = EventKind::HandOverFailed {
         user: user(1),
         session: session(7),
