@@ -38,6 +38,7 @@ mod remarks;
 mod shown;
 mod state;
 mod subject;
+mod trouble;
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@
 //! itself (`OWN`), and judges as soon as it is told.
 
 use super::course::Holding;
-use super::incident::{EVIDENCE, Trouble};
 use super::judge::changed;
 use super::keep::Place;
 use super::state::{Seen, Transition, Waits};
-use super::{Effect, Engine, Family, Reason, Subject};
+use super::trouble::Trouble;
+use super::{Effect, Engine, Reason, Subject};
 use crate::core::condition::{self, Fact, Facts, Level};
 use crate::core::event::Timestamp;
 use crate::core::rule::{RuleName, Said};
@@ -141,13 +141,8 @@ impl Engine {
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        let trouble = Trouble {
-            cause: fact.condition.into(),
-            family: Family::of_condition(fact.condition),
-            first_bad_at: fact.since.map_or(seen_since, |since| since.min(now)),
-            boots: Vec::new(),
-            evidence: fact.evidence.iter().take(EVIDENCE).cloned().collect(),
-        };
+        let began = fact.since.map_or(seen_since, |since| since.min(now));
+        let trouble = Trouble::of_condition(fact, began);
         self.fired(rule, subject, Said::Level(level), trouble, now, out);
     }
 }

@@ -4,9 +4,10 @@
 //! The incident stays the same, with its key and its family: whoever was paged is at it, and what it was put down to
 //! first may have hidden the other. But it says so, in an update.
 
-use super::incident::{EVIDENCE, cause_of, is_image, lines, named};
+use super::incident::is_image;
 use super::keep::Place;
 use super::state::AlertState;
+use super::trouble::{cause_of, lines, named, shown};
 use super::{Cause, Engine, Incident, Subject};
 use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Timestamp, VmType};
@@ -62,8 +63,7 @@ impl Engine {
                 continue;
             }
             incident.turns(condition.into(), now, wait);
-            let lines = heir.fact.evidence.iter().take(EVIDENCE);
-            incident.evidence = lines.cloned().collect();
+            incident.evidence = shown(heir.fact);
             let mut members = incident.members.iter_mut();
             if let Some(member) = members.find(|one| same && one.rule == heir.rule) {
                 member.since = Some(since);

@@ -1,7 +1,7 @@
 //! Readings of the rules that have mathematics of their own: the budget's burn, and how long boots take.
 
-use super::incident::{Trouble, named};
 use super::state::AlertState;
+use super::trouble::{Trouble, named};
 use super::{Engine, Family, PerType, Subject};
 use crate::core::burn::{self, Look, PAIRS, Pair, Terms};
 use crate::core::event::{Timestamp, VmType};

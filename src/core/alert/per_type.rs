@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-use super::incident::class_of;
 use super::state::AlertState;
+use super::trouble::class_of;
 use crate::core::boot::{Boot, Lines};
 use crate::core::burn::Budget;
 use crate::core::diagnosis;

@@ -142,13 +142,13 @@ fn evidence_shows_what_boots_met_and_not_only_that_they_were_given_up() {
     let met = ["EHOSTUNREACH", "ECONNREFUSED", "timeout exceeded"];
     let bad = [boot(3, &met), boot(2, &met), boot(1, &["died"])];
     assert_eq!(
-        incident::lines(&bad),
+        trouble::lines(&bad),
         ["3: ECONNREFUSED", "3: timeout exceeded", "2: ECONNREFUSED"]
     );
-    assert_eq!(incident::lines(&bad[2..]), ["1: died"]);
+    assert_eq!(trouble::lines(&bad[2..]), ["1: died"]);
     assert_eq!(
-        incident::lines(&bad[..1]),
+        trouble::lines(&bad[..1]),
         ["3: ECONNREFUSED", "3: timeout exceeded", "3: EHOSTUNREACH"]
     );
-    assert!(incident::lines(&[]).is_empty());
+    assert!(trouble::lines(&[]).is_empty());
 }
