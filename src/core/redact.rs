@@ -14,8 +14,8 @@ use std::str::Chars;
 pub use address::{Network, VM_NETWORKS};
 use address::{is_host, is_mail, mask_addresses, mask_url};
 use key::{
-    GIVEN_USERS, Key, ends_in_authorization, ends_in_scheme, hides, is_login, is_scheme, key_of,
-    may_be_scheme,
+    GIVEN_USERS, Key, ends_in_authorization, ends_in_cookie, ends_in_scheme, hides, is_login,
+    is_scheme, key_of, may_be_scheme,
 };
 use token::{holds_token, is_jwt, is_long_random};
 
@@ -110,14 +110,21 @@ impl Words {
         if self.word.is_empty() {
             return;
         }
-        let word = std::mem::take(&mut self.word);
+        let mut word = std::mem::take(&mut self.word);
+        self.put(&word, by_space);
+        // Its room is the next one's.
+        word.clear();
+        self.word = word;
+    }
+
+    fn put(&mut self, word: &str, by_space: bool) {
         // Quotes within quotes are escaped.
         let bare = word.trim_end_matches([':', '=', '\\']);
         if bare.is_empty() {
             if word.contains([':', '=']) {
                 self.next = self.key;
             }
-            self.out.push_str(&word);
+            self.out.push_str(word);
             return;
         }
         if hides(self.next, bare) {
@@ -131,10 +138,10 @@ impl Words {
             };
             return;
         }
-        self.out.push_str(&mask_word(&word));
+        self.out.push_str(&mask_word(word));
         self.key = key_of(bare);
         let is_key = word.ends_with([':', '=']) || word.ends_with(":\\");
-        self.in_cookie = is_key && bare.to_ascii_lowercase().ends_with("cookie");
+        self.in_cookie = is_key && ends_in_cookie(bare);
         self.next = match self.key {
             _ if ends_in_scheme(bare) || (by_space && ends_in_authorization(bare)) => Key::Secret,
             _ if GIVEN_USERS.contains(&bare) => Key::Login,
@@ -194,6 +201,9 @@ fn mask_word(word: &str) -> String {
 
 /// `proxy=http%3A%2F%2Fuser%3Apassword%40proxy`
 fn mask_encoded_login(word: &str) -> Option<String> {
+    if !word.contains('%') {
+        return None;
+    }
     let upper = word.to_ascii_uppercase();
     let begins = upper.find("%3A%2F%2F")? + "%3A%2F%2F".len();
     let rest = upper.get(begins..)?;

@@ -113,20 +113,28 @@ pub(super) fn ends_in_authorization(word: &str) -> bool {
         .is_some_and(|(key, scheme)| key_of(key) == Key::Authorization && may_be_scheme(scheme))
 }
 
+pub(super) fn ends_in_cookie(word: &str) -> bool {
+    const NAME: &[u8] = b"cookie";
+    let last = word.as_bytes().last_chunk::<{ NAME.len() }>();
+    last.is_some_and(|last| last.eq_ignore_ascii_case(NAME))
+}
+
 pub(super) fn key_of(key: &str) -> Key {
     let key = key.rsplit(['.', '&', '?', '/']).next().unwrap_or(key);
     let mut key = key.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '_' | '-'));
-    let mut last = last_word(key).to_ascii_lowercase();
-    if FORMS.contains(&last.as_str()) && last.len() < key.len() {
+    let mut last = last_word(key);
+    let is_one_of = |word: &str, names: &[&str]| {
+        let mut names = names.iter();
+        names.any(|name| word.eq_ignore_ascii_case(name))
+    };
+    if last.len() < key.len() && is_one_of(last, FORMS) {
         key = key.get(..key.len() - last.len()).unwrap_or(key);
         key = key.trim_end_matches(['_', '-']);
-        last = last_word(key).to_ascii_lowercase();
+        last = last_word(key);
     }
-    let squeezed: String = key
-        .chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
+    let mut squeezed = String::with_capacity(key.len());
+    squeezed.extend(key.chars().filter(|c| !matches!(c, '_' | '-')));
+    squeezed.make_ascii_lowercase();
     let ends = |names: &[&str]| names.iter().any(|name| squeezed.ends_with(name));
     match squeezed.as_str() {
         "code" => Key::Code,
@@ -134,7 +142,7 @@ pub(super) fn key_of(key: &str) -> Key {
         _ if ends(&["authorization"]) => Key::Authorization,
         _ if ends(SECRET_KEYS) => Key::Secret,
         _ if ends(CODES) => Key::Code,
-        _ if ends(SPOKEN) || SPOKEN_WORDS.contains(&last.as_str()) => Key::Word,
+        _ if ends(SPOKEN) || is_one_of(last, SPOKEN_WORDS) => Key::Word,
         _ => Key::Plain,
     }
 }
