@@ -33,7 +33,7 @@ use crate::store::{Batch, BootRow, IncidentRow, OperationRow, StateChange};
 use crate::web::EndedBoot;
 
 /// How much of the log is read again after a crash, at most: a commit costs as much as the reading of seconds.
-const COMMIT_EVERY: Duration = Duration::from_secs(10);
+const COMMIT_EVERY: Duration = Duration::from_secs(20);
 /// What was gathered when the log fell silent does not wait for more.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 

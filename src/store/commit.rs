@@ -13,8 +13,7 @@
 //!
 //! A large batch, such as the first look at a database makes, is the same transaction in several trips: one text of all
 //! of it, with the copies that the library and SQLite make of a text, would be most of what the program ever holds in
-//! memory. Only one slice of it is a text at a time. What a busy log leaves in a few seconds is not large: each trip
-//! wakes two threads.
+//! memory. Only one slice of it is a text at a time; a larger one where somebody waits, as each trip wakes two threads.
 
 use std::sync::LazyLock;
 
@@ -24,7 +23,7 @@ use sqlx::sqlite::SqliteArguments;
 
 use super::operation::{self, OperationRow};
 use super::outbox;
-use super::row::{BOOT_COLUMNS, INCIDENT_COLUMNS, text_of, text_of_pairs, text_of_pieces};
+use super::row::{BOOT_COLUMNS, Columns, INCIDENT_COLUMNS, one_text, text_of, text_of_pairs};
 use super::trial::{self, TrialRow};
 use super::{Batch, BootRow, StateChange};
 
@@ -42,10 +41,16 @@ const SLICE: Slice = Slice {
     state: 32 << 10,
     boots: 16,
 };
-/// So much is one row, which may lie ahead of the tables; and where somebody waits for more than that, so much at a time.
+/// So much is one row.
 const ROW: Slice = Slice {
     state: 128 << 10,
     boots: 64,
+};
+/// So much is one row where somebody waits for it, which may lie ahead of the tables: what a busy log leaves between two
+/// commits. What is more goes so much at a time.
+const AWAITED: Slice = Slice {
+    state: 512 << 10,
+    boots: 512,
 };
 
 /// A key is its kind, a space, and the rest: no kind holds a space. Plain texts of an object are taken as they are.
@@ -183,9 +188,10 @@ impl<'a> Written<'a> {
     /// `sequence` is the last number given so far, `message` the last message's.
     pub(super) fn of(batch: &'a Batch, sequence: i64, message: i64) -> Written<'a> {
         let is_one = batch.boots.len() <= ROW.boots && slices(&batch.state, ROW.state).len() <= 1;
-        let slice = match is_one || !batch.outbox.is_empty() {
-            true => ROW,
-            false => SLICE,
+        let slice = match (batch.outbox.is_empty(), is_one) {
+            (false, _) => AWAITED,
+            (true, true) => ROW,
+            (true, false) => SLICE,
         };
         let mut set = slices(&batch.state, slice.state);
         if set.len() == 1 {
@@ -333,16 +339,16 @@ fn cleared_of(state: &[StateChange]) -> Option<String> {
     let pieces: Vec<_> = gone
         .map(|change| (change.kind, change.key.as_str()))
         .collect();
-    (!pieces.is_empty()).then(|| text_of_pieces(&pieces))
+    (!pieces.is_empty()).then(|| one_text(&pieces))
 }
 
 /// Numbered from `first` on.
 fn boots(rows: &[BootRow], first: i64) -> Option<String> {
-    let rows: Vec<Value> = (first..)
+    let rows: Vec<Columns<'_>> = (first..)
         .zip(rows)
-        .map(|(number, row)| row.to_json(number))
+        .map(|(changed, row)| Columns { row, changed })
         .collect();
-    (!rows.is_empty()).then(|| text_of(rows))
+    (!rows.is_empty()).then(|| one_text(&rows))
 }
 
 /// What belongs to them, by their ids.

@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -118,6 +119,40 @@ fn stage_column(stage: Stage) -> String {
     format!("{stage}_ms")
 }
 
+/// A boot's columns by name, `changed` with them; one that is left out is NULL.
+pub(super) struct Columns<'a> {
+    pub(super) row: &'a BootRow,
+    pub(super) changed: i64,
+}
+
+impl Serialize for Columns<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Columns { row, changed } = self;
+        let mut columns = serializer.serialize_map(None)?;
+        columns.serialize_entry("boot_id", &row.boot_id)?;
+        columns.serialize_entry("host", &row.host)?;
+        columns.serialize_entry("vm_id", &row.vm)?;
+        columns.serialize_entry("session_id", &row.session)?;
+        columns.serialize_entry("vm_type", &row.vm_type)?;
+        columns.serialize_entry("origin", &row.origin)?;
+        columns.serialize_entry("outcome", &row.outcome)?;
+        columns.serialize_entry("failure", &row.failure)?;
+        columns.serialize_entry("failed_stage", &row.failed_stage)?;
+        columns.serialize_entry("started_at", &row.started_at)?;
+        columns.serialize_entry("ended_at", &row.ended_at)?;
+        columns.serialize_entry("ready_ms", &row.ready_ms)?;
+        columns.serialize_entry("image", &row.image)?;
+        columns.serialize_entry("build", &row.build)?;
+        columns.serialize_entry("changed", changed)?;
+        for (stage, span) in &row.detail.stages {
+            if span.outcome == StageOutcome::Completed {
+                columns.serialize_entry(&stage_column(*stage), &span.ms)?;
+            }
+        }
+        columns.end()
+    }
+}
+
 impl BootRow {
     #[must_use]
     pub fn of(boot: &Boot, host: &str) -> BootRow {
@@ -158,36 +193,6 @@ impl BootRow {
     /// What belongs to it as one text.
     pub(super) fn detail(&self) -> String {
         one_text(&self.detail)
-    }
-
-    /// Its columns by name, `changed` with them.
-    pub(super) fn to_json(&self, changed: i64) -> Value {
-        let mut columns = Map::new();
-        for (name, value) in [
-            ("boot_id", json!(self.boot_id)),
-            ("host", json!(self.host)),
-            ("vm_id", json!(self.vm)),
-            ("session_id", json!(self.session)),
-            ("vm_type", json!(self.vm_type)),
-            ("origin", json!(self.origin)),
-            ("outcome", json!(self.outcome)),
-            ("failure", json!(self.failure)),
-            ("failed_stage", json!(self.failed_stage)),
-            ("started_at", json!(self.started_at)),
-            ("ended_at", json!(self.ended_at)),
-            ("ready_ms", json!(self.ready_ms)),
-            ("image", json!(self.image)),
-            ("build", json!(self.build)),
-            ("changed", json!(changed)),
-        ] {
-            columns.insert(name.to_owned(), value);
-        }
-        for (stage, span) in &self.detail.stages {
-            if span.outcome == StageOutcome::Completed {
-                columns.insert(stage_column(*stage), json!(span.ms));
-            }
-        }
-        Value::Object(columns)
     }
 
     pub(super) fn read(row: &SqliteRow) -> Result<BootRow, sqlx::Error> {
@@ -279,19 +284,14 @@ pub(super) fn text_of(rows: Vec<Value>) -> String {
     storable(Value::Array(rows).to_string())
 }
 
-/// The same of tuples of text.
-pub(super) fn text_of_pieces<T: Serialize>(rows: &[T]) -> String {
-    storable(serde_json::to_string(rows).expect("tuples of text are JSON"))
-}
-
 /// Texts by their names as one JSON object; none of none. What is there twice is there twice, in order.
 pub(super) fn text_of_pairs(
     pairs: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
 ) -> Option<String> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut put = |sign: &str, piece: &str| {
-        text.push_str(sign);
-        text.push_str(&serde_json::to_string(piece).expect("text is JSON"));
+        text.extend_from_slice(sign.as_bytes());
+        serde_json::to_writer(&mut text, piece).expect("text is JSON");
     };
     let mut sign = "{";
     for (name, value) in pairs {
@@ -302,11 +302,13 @@ pub(super) fn text_of_pairs(
     if text.is_empty() {
         return None;
     }
-    text.push('}');
+    text.push(b'}');
+    let text = String::from_utf8(text).expect("JSON is text");
     Some(storable(text))
 }
 
-fn one_text(value: &impl Serialize) -> String {
+/// The same of what is not made into values first.
+pub(super) fn one_text(value: &impl Serialize) -> String {
     storable(serde_json::to_string(value).expect("a row is JSON"))
 }
 

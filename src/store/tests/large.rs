@@ -42,7 +42,7 @@ async fn a_batch_of_many_texts_is_one_commit_in_their_order() {
     let mut store = open(folder.path()).await.store;
     let before = Batch {
         state: vec![state("older", Some("1"))],
-        boots: vec![boot(1_000, NOW)],
+        boots: vec![boot(10_000, NOW)],
         ..Batch::default()
     };
     store.commit(&before).await.unwrap();
@@ -75,12 +75,12 @@ async fn a_batch_of_many_texts_is_one_commit_in_their_order() {
     .await
     .unwrap();
     // One was written before, then these boots, then the incident: the last number there is.
-    assert_eq!(numbers.len(), 503);
-    assert_eq!(numbers.iter().max(), Some(&502));
-    let mut boots: Vec<i64> = numbers[..501].to_vec();
+    let (boots, others) = numbers.split_at(BOOTS + 1);
+    let mut boots = boots.to_vec();
     boots.sort_unstable();
-    assert_eq!(boots, (1..=501).collect::<Vec<_>>());
-    assert_eq!(numbers[501..], [502, 502]);
+    let last = i64::try_from(BOOTS + 2).unwrap();
+    assert_eq!(boots, (1..last).collect::<Vec<_>>());
+    assert_eq!(others, [last, last]);
 }
 
 #[tokio::test]
@@ -107,10 +107,12 @@ async fn a_large_commit_that_is_given_up_leaves_nothing_of_it() {
     }
 }
 
+const BOOTS: usize = 1_100;
+
 /// More than one text takes: state that was forgotten, set, set again and removed, and boots with their numbers.
 fn large() -> Batch {
     let value = "x".repeat(1_000);
-    let mut all: Vec<StateChange> = (0..1_000)
+    let mut all: Vec<StateChange> = (0..5_000)
         .map(|number| {
             state(
                 &format!("part {number}"),
@@ -119,11 +121,11 @@ fn large() -> Batch {
         })
         .collect();
     all.push(state("part 1", Some("again")));
-    all.extend((500..1_000).map(|number| state(&format!("part {number}"), None)));
+    all.extend((500..5_000).map(|number| state(&format!("part {number}"), None)));
     Batch {
         forgotten: vec!["tracker"],
         state: all,
-        boots: (0..500).map(|number| boot(number, NOW)).collect(),
+        boots: (0..BOOTS as u128).map(|number| boot(number, NOW)).collect(),
         incidents: vec![incident("i", NOW)],
         outbox: vec![message("i", "firing")],
         ..Batch::default()
