@@ -18,14 +18,14 @@ use crate::source::tail::{self, StartAt, TailOptions, TailStats, Urgent};
 /// Chunks on their way from the source to the owner, of 64 KiB where much is read and seldom more. When it is full the
 /// source stops reading: the file is the buffer.
 const CHUNKS: usize = 16;
-/// A busy log's lines that can page nobody are gathered for so long: what they show is asked for no more often.
+/// A busy log's lines are gathered for so long while they can page nobody: what they show is asked for no more often.
 const GATHER: Duration = Duration::from_millis(500);
 
 /// Where the source begins.
 pub(super) struct Begins {
     pub(super) at: Option<StartAt>,
     pub(super) place: Option<Place>,
-    /// Which failed health checks are urgent: the owner says so.
+    /// Which failed health checks are urgent, and how many urgent lines may wait: the owner says so.
     pub(super) may_page: Arc<MayPage>,
 }
 
@@ -53,7 +53,11 @@ pub(super) fn start(
             options.poll_active = config.log.follow.poll_active;
             options.poll_idle = config.log.follow.poll_idle;
             options.gather_for = GATHER;
-            options.urgent = Urgent::new(move |lines| haste::is_urgent(lines, &may_page));
+            let far = Arc::clone(&may_page);
+            options.urgent = Urgent::new(
+                move |lines| haste::urgent_lines(lines, &may_page),
+                move || far.may_wait(),
+            );
             options.start = at.unwrap_or(StartAt::Beginning);
             // It looks at least as often as it polls.
             health.patient(Part::Follower, 3 * config.log.follow.poll_idle);

@@ -40,7 +40,7 @@ use crate::config::Zone;
 use crate::controller::clock::Zone as LogZone;
 use crate::controller::haste::MayPage;
 use crate::controller::reader::{ReadCounts, Reader};
-use crate::core::alert::{AlertChanged, Effect, Engine};
+use crate::core::alert::{AlertChanged, BootsSoFar, Effect, Engine, NEAR};
 use crate::core::boot::{Observation, Tracker};
 use crate::core::desk::{self, Desk};
 use crate::core::diagnosis::{Homes, Looks};
@@ -81,7 +81,7 @@ pub(super) struct Reach {
     pub(super) health: Arc<Health>,
     /// What holds now, for those that are shown it; `None`: nobody is.
     pub(super) shown: Option<watch::Sender<Arc<notify::State>>>,
-    /// At which waits a boot in flight may page.
+    /// At which waits a boot in flight may page, and how many bad boots more page nobody.
     pub(super) may_page: Arc<MayPage>,
     /// What operators want.
     pub(super) asks: mpsc::Receiver<Ask>,
@@ -117,6 +117,13 @@ impl Reach {
             true
         });
     }
+}
+
+/// Whether a page is near, as of so many boots.
+#[derive(Debug, Default)]
+struct Distance {
+    is_near: bool,
+    boots: BootsSoFar,
 }
 
 pub(super) struct Owner {
@@ -158,6 +165,7 @@ pub(super) struct Owner {
     stalls: Stalls,
     /// What operators see is of that much that was known of incidents.
     shown_as_of: u64,
+    distance: Distance,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// Changes of alerts that are still to be said in the log.
@@ -219,6 +227,7 @@ impl Owner {
             looks: Looks::default(),
             stalls: Stalls::default(),
             shown_as_of: 0,
+            distance: Distance::default(),
             observations: Vec::new(),
             effects: restored.effects,
             changed: Vec::new(),
@@ -250,6 +259,8 @@ impl Owner {
                 event = chunks.recv(), if hold.is_none() => match event {
                     Some(event) => {
                         self.source_event(event);
+                        // Before anything else is done: meanwhile its reader reads on.
+                        self.show_distance(false);
                         read = true;
                     }
                     // The source has stopped, so everything that was read is already in.
@@ -477,6 +488,26 @@ impl Owner {
         self.gather.hand_over(machines, away)
     }
 
+    /// Tells who reads the log whether a page is far: a bad boot brings it near, a good one may take it away. The time and
+    /// second thoughts change it, too: the next look sees to that.
+    fn show_distance(&mut self, looked: bool) {
+        let boots = self.engine.boots_so_far();
+        let Distance {
+            is_near,
+            boots: known,
+        } = self.distance;
+        let is_worse = (boots.bad, boots.overdue) != (known.bad, known.overdue);
+        if looked || is_worse || is_near && boots.ended != known.ended {
+            let silent = self.log.silent_for().map_or(0, millis);
+            let now = self.reader.newest().map(|newest| newest.plus_ms(silent));
+            let is_near = self.engine.is_near_a_page(now.unwrap_or(self.clock.now()));
+            self.reach
+                .may_page
+                .set_may_wait(if is_near { 0 } else { NEAR as usize });
+            self.distance = Distance { is_near, boots };
+        }
+    }
+
     /// Shows others how things stand, where they are behind.
     fn show(&mut self) {
         for change in self.changed.drain(..) {
@@ -503,6 +534,9 @@ impl Owner {
             // No rule tells the others apart.
             self.engine.may_fire_at_ms(AttemptError::Timeout),
         );
+        if looked {
+            self.show_distance(true);
+        }
         if self.live_due {
             self.show_live();
         }

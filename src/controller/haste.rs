@@ -1,5 +1,8 @@
 //! Which lines of a busy log nobody may wait for: those that can make an alert fire.
 //!
+//! Each such line is one bad boot more, at most. While not even some more would page ([`MayPage::set_may_wait`]), so many of
+//! these lines may wait for others as all others do, and the next one may not, nor any with it.
+//!
 //! Every end of a boot that counts against it is told at level ERROR. A boot in flight counts once a health check that
 //! failed, level WARN, shows that it has waited for too long: the first that does makes it count, and those after it
 //! show nothing new. Where what counts such failures fires already, none does. An answer of any status counts against
@@ -9,7 +12,7 @@
 //! be over, a check read just before what counts it resolves, a boot whose checks fail in another way after they have made
 //! it count, and one whose checks fail only later than that.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::decode::{Decoded, decode};
 use super::framing::{self, Record};
@@ -19,12 +22,13 @@ use crate::core::event::{AttemptError, EventKind};
 /// one that shows that a boot has waited for some length of time does so within so many milliseconds of it.
 const FIRST_WITHIN_MS: u32 = 10_000;
 
-/// At which waits, in milliseconds, a health check that fails may page: written by who judges boots, read by who reads
-/// lines. At first at any.
+/// At which waits, in milliseconds, a health check that fails may page, and how many bad boots more page nobody: written by
+/// who judges boots, read by who reads lines. At first at any, and none.
 #[derive(Debug, Default)]
 pub struct MayPage {
     refused: Waits,
     other: Waits,
+    may_wait: AtomicUsize,
 }
 
 /// The first and the last wait at which a boot begins to count. They are read one by one: what is between two answers is
@@ -76,6 +80,17 @@ impl MayPage {
         self.other.set(other);
     }
 
+    /// So many bad boots more page nobody.
+    pub fn set_may_wait(&self, boots: usize) {
+        self.may_wait.store(boots, Ordering::Relaxed);
+    }
+
+    /// How many urgent lines may wait together.
+    #[must_use]
+    pub fn may_wait(&self) -> usize {
+        self.may_wait.load(Ordering::Relaxed)
+    }
+
     /// Whether such an error may page after so long a wait, or after one that is not known.
     fn after(&self, error: AttemptError, waited_ms: Option<u32>) -> bool {
         let waits = match error {
@@ -86,18 +101,19 @@ impl MayPage {
     }
 }
 
-/// Whether one of these whole lines is urgent.
+/// How many of these whole lines are urgent.
 #[must_use]
-pub fn is_urgent(lines: &[u8], may_page: &MayPage) -> bool {
+pub fn urgent_lines(lines: &[u8], may_page: &MayPage) -> usize {
     let mut from = 0;
-    memchr::memchr_iter(b'\n', lines).any(|end| {
-        let line = lines.get(from..end).unwrap_or_default();
+    let each = memchr::memchr_iter(b'\n', lines).filter(|end| {
+        let line = lines.get(from..*end).unwrap_or_default();
         from = end + 1;
-        is_urgent_line(line, may_page)
-    })
+        is_urgent(line, may_page)
+    });
+    each.count()
 }
 
-fn is_urgent_line(line: &[u8], may_page: &MayPage) -> bool {
+fn is_urgent(line: &[u8], may_page: &MayPage) -> bool {
     let Some(header) = framing::header(line) else {
         return true;
     };
@@ -134,7 +150,15 @@ mod tests {
     }
 
     fn is(lines: &str) -> bool {
-        is_urgent(lines.as_bytes(), &from(Some(45_000), Some(45_000)))
+        count(lines) > 0
+    }
+
+    fn count(lines: &str) -> usize {
+        urgent_lines(lines.as_bytes(), &from(Some(45_000), Some(45_000)))
+    }
+
+    fn hurries(lines: &str, may_page: &MayPage) -> bool {
+        urgent_lines(lines.as_bytes(), may_page) > 0
     }
 
     #[test]
@@ -148,6 +172,7 @@ mod tests {
         assert!(is(&[error, info].concat()));
         assert!(!is(&info.repeat(1_000)));
         assert!(!is("2025-10-18 01:52:07 [DEBUG]: Metric: vm.count {}\n"));
+        assert_eq!(count(&[error, info, error, error].concat()), 3);
     }
 
     #[test]
@@ -155,7 +180,7 @@ mod tests {
         assert!(!is(WAIT));
         for (refused, urgent) in [(0, true), (9_035, true), (9_036, false)] {
             let may_page = from(Some(refused), None);
-            assert_eq!(is_urgent(WAIT.as_bytes(), &may_page), urgent, "{refused}");
+            assert_eq!(hurries(WAIT, &may_page), urgent, "{refused}");
         }
         assert!(is(&WAIT.replace("9035", "45000")));
         assert!(
@@ -183,7 +208,7 @@ mod tests {
             (70_000, false),
         ] {
             let line = WAIT.replace("9035", &waited.to_string());
-            assert_eq!(is_urgent(line.as_bytes(), &may_page), urgent, "{waited}");
+            assert_eq!(hurries(&line, &may_page), urgent, "{waited}");
         }
     }
 
@@ -196,14 +221,11 @@ mod tests {
                 true => from(None, Some(9_000)),
                 false => from(Some(9_000), None),
             };
-            assert!(!is_urgent(line.as_bytes(), &may_page));
-            assert!(!is_urgent(
-                line.replace(",\"elapsed\":9035", "").as_bytes(),
-                &may_page
-            ));
-            assert!(is_urgent(other.as_bytes(), &may_page));
+            assert!(!hurries(line, &may_page));
+            assert!(!hurries(&line.replace(",\"elapsed\":9035", ""), &may_page));
+            assert!(hurries(other, &may_page));
         }
-        assert!(is_urgent(WAIT.as_bytes(), &MayPage::default()), "at first");
+        assert!(hurries(WAIT, &MayPage::default()), "at first");
     }
 
     #[test]

@@ -53,7 +53,7 @@ use keep::Place;
 pub use notification::{Kind, Notification, Reason};
 use per_type::{NewGeneration, Overdue, PerType, judged};
 pub use remarks::{Acknowledged, Digest, HeldBack, Remarks, SilenceEnds};
-pub use shown::AlertView;
+pub use shown::{AlertView, BootsSoFar, NEAR};
 use state::AlertState;
 pub use subject::{Cause, Subject};
 

@@ -427,12 +427,36 @@ impl Said {
     }
 }
 
+/// Bad boots that no window holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Overdue ones in flight that count against the rule.
+    pub overdue: u32,
+    /// Such as may end next: what if they had?
+    pub ended: u32,
+}
+
+impl Besides {
+    #[must_use]
+    pub fn overdue(overdue: u32) -> Besides {
+        Besides { overdue, ended: 0 }
+    }
+
+    #[must_use]
+    pub fn ended(ended: u32) -> Besides {
+        Besides { overdue: 0, ended }
+    }
+
+    fn all(self) -> u32 {
+        self.overdue.saturating_add(self.ended)
+    }
+}
+
 /// What a rule looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Sight<'a> {
     pub window: &'a Window,
-    /// Overdue boots in flight that count against the rule.
-    pub overdue: u32,
+    pub besides: Besides,
     /// Boots up to here count no more: an alert about them was resolved.
     pub settled: Settled,
     /// Event time.
@@ -449,19 +473,24 @@ pub struct Sight<'a> {
 #[must_use]
 pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Reading {
     let from = sight.now.plus_ms(-LAST_BOOTS_SPAN_MS);
+    let Besides { overdue, ended } = sight.besides;
     let since = sight
         .window
-        .since(sight.settled, |failure| rule.counts(failure));
+        .since(sight.settled, |failure| rule.counts(failure))
+        .and_bad(ended);
     let bad = |boot: &Judged| boot.failure.is_some_and(|failure| rule.counts(failure));
     // The last few: boots in flight are the newest.
     let few = settings.consecutive.max(1);
-    let overdue = sight.overdue;
+    let ended_of_few = ended.min(few.saturating_sub(overdue));
     let row = count_last(
         sight.window,
         from,
         few.saturating_sub(overdue).min(since.of),
         &bad,
-        overdue.min(few),
+        Besides {
+            overdue: overdue.min(few),
+            ended: ended_of_few,
+        },
     );
     let in_a_row = row.of == few && row.bad == few && row.bad >= LEAST_BAD;
     // The window, or the last boots where it is thin.
@@ -469,20 +498,15 @@ pub fn read(rule: RuleName, settings: &RuleSettings, sight: Sight<'_>) -> Readin
         .window
         .within(sight.now, settings.window_ms, |failure| {
             rule.counts(failure)
-        });
+        })
+        .and_bad(ended);
     // Of the hour's boots and those since the resolve, the fewer ones are both.
     let hour = if since.of < hour.of { since } else { hour };
     let (wide, stretch) = if hour.of >= settings.last {
-        (
-            Count {
-                bad: hour.bad + overdue,
-                of: hour.of + overdue,
-            },
-            Stretch::Span(settings.window_ms),
-        )
+        (hour.and_bad(overdue), Stretch::Span(settings.window_ms))
     } else {
         let last = settings.last.min(since.of);
-        let count = count_last(sight.window, from, last, &bad, overdue);
+        let count = count_last(sight.window, from, last, &bad, sight.besides);
         (count, Stretch::Last(count.of))
     };
     let chance = binomial::tail(wide.bad, wide.of, sight.usual);
@@ -529,13 +553,11 @@ pub(in crate::core) fn count_last(
     from: Timestamp,
     most: u32,
     bad: &impl Fn(&Judged) -> bool,
-    overdue: u32,
+    besides: Besides,
 ) -> Count {
-    let mut count = Count {
-        bad: overdue,
-        of: overdue,
-    };
-    for boot in window.last(from).take(most as usize) {
+    let mut count = Count::default().and_bad(besides.all());
+    let rest = most.saturating_sub(besides.ended);
+    for boot in window.last(from).take(rest as usize) {
         count.of += 1;
         count.bad += u32::from(bad(boot));
     }
@@ -571,7 +593,7 @@ mod tests {
         let usual = RuleSettings::default().tolerated;
         let sight = Sight {
             window: &window,
-            overdue,
+            besides: Besides::overdue(overdue),
             settled: Settled::default(),
             now: at,
             usual,

@@ -128,6 +128,15 @@ impl Count {
         }
     }
 
+    /// With so many more, all of them bad.
+    #[must_use]
+    pub fn and_bad(self, more: u32) -> Count {
+        self.and(Count {
+            bad: more,
+            of: more,
+        })
+    }
+
     #[must_use]
     pub fn share(self) -> f64 {
         if self.of == 0 {

@@ -22,8 +22,8 @@
 //!   so that their bytes outlive their names. Nothing is dropped.
 //! - **Speed**: on an idle log a wake is served at once, and so is a burst of a busy one, where a write comes within two
 //!   `batch_window`s of the last read. Writes that come within half a window wake nobody: they are read at its end.
-//!   What was read of a busy log is delivered at once if a line of it is `urgent`; other lines are gathered for up to
-//!   `gather_for`, because to wake everything that follows costs ten times what the reading does. While they are, no
+//!   What was read of a busy log is delivered at once if more lines of it are `urgent` than may wait; else lines are gathered
+//!   for up to `gather_for`, because to wake everything that follows costs ten times what the reading does. While they are, no
 //!   write wakes the runtime (see `beat.rs`).
 //!
 //! inotify only shortens the sleep; polling alone gives the same stream, later.

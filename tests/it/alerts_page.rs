@@ -3,7 +3,7 @@
 use bootwatch::core::binomial;
 use bootwatch::core::boot::Lines;
 use bootwatch::core::event::{Failure, Timestamp};
-use bootwatch::core::rule::{self, RuleName, RuleSettings, Sight};
+use bootwatch::core::rule::{self, Besides, RuleName, RuleSettings, Sight};
 use bootwatch::core::window::{Judged, Settled, Window};
 
 const PAGE: &str = include_str!("../../docs/alerts.md");
@@ -28,7 +28,7 @@ fn fires(bad: u32, of: u32) -> bool {
     let settings = RuleSettings::default();
     let sight = Sight {
         window: &window,
-        overdue: 0,
+        besides: Besides::default(),
         settled: Settled::default(),
         now: newest,
         usual: settings.tolerated,

@@ -31,7 +31,7 @@ impl Engine {
         self.hold(|_| true, fact, now, out);
     }
 
-    fn own(&self, rule: RuleName) -> Option<Fact> {
+    pub(super) fn own(&self, rule: RuleName) -> Option<Fact> {
         match rule {
             RuleName::SyntheticFailing => self.synthetic.fact(),
             RuleName::BootsUntold => self.untold.fact(),

@@ -11,7 +11,7 @@ use super::trouble::{cause_of, lines, named, shown};
 use super::{Cause, Engine, Incident, Subject};
 use crate::core::condition::{Condition, Fact};
 use crate::core::event::{Failure, Timestamp, VmType};
-use crate::core::rule::{Reading, RuleName, Said};
+use crate::core::rule::{Besides, Reading, RuleName, Said};
 use crate::core::window::Judged;
 
 /// Of so many last bad boots,
@@ -166,7 +166,14 @@ impl Engine {
         let settings = self.settings.rules.get(&rule)?;
         let overdue = of_type.overdue_by(rule, settings);
         let newest = of_type.newest.unwrap_or(now);
-        let reading = of_type.reading(rule, settings, overdue, state, 0.0, newest);
+        let reading = of_type.reading(
+            rule,
+            settings,
+            Besides::overdue(overdue),
+            state,
+            0.0,
+            newest,
+        );
         // Hardly any more bad than usual, it fires on: told is what there is.
         (reading.bad || reading.count.bad > 0).then_some(reading)
     }

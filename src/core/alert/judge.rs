@@ -6,7 +6,7 @@ use super::keep::Place;
 use super::state::{AlertState, Seen, Transition, Waits};
 use super::{AlertChanged, Effect, Engine, Reason, Subject};
 use crate::core::event::{Timestamp, VmType};
-use crate::core::rule::{RuleName, Severity};
+use crate::core::rule::{Besides, RuleName, Severity};
 use crate::core::window::Settled;
 
 /// Windows move with the time: what else is the same is judged again after so long.
@@ -83,7 +83,14 @@ impl Engine {
             if active || again == Again::IfChanged {
                 self.touched.mark(Place::Alert(*rule, subject));
             }
-            let reading = of_type.reading(*rule, settings, overdue, state, worst, newest);
+            let reading = of_type.reading(
+                *rule,
+                settings,
+                Besides::overdue(overdue),
+                state,
+                worst,
+                newest,
+            );
             let (blind, behind) = (self.blind, self.catching_up);
             let seen = Seen {
                 bad: reading.bad,

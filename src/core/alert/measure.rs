@@ -6,7 +6,7 @@ use super::{Engine, Family, PerType, Subject};
 use crate::core::burn::{self, Look, PAIRS, Pair, Terms};
 use crate::core::event::{Timestamp, VmType};
 use crate::core::rule::{
-    self, Burn, Detail, HYSTERESIS, LAST_BOOTS_SPAN_MS, LEAST_GOOD, Reading, RuleName,
+    self, Besides, Burn, Detail, HYSTERESIS, LAST_BOOTS_SPAN_MS, LEAST_GOOD, Reading, RuleName,
     RuleSettings, Stretch,
 };
 use crate::core::slowness::{self, Found, Slow, Slowness};
@@ -18,6 +18,7 @@ impl PerType {
         &self,
         rule: RuleName,
         settings: &RuleSettings,
+        besides: Besides,
         state: &AlertState,
         worst: f64,
         now: Timestamp,
@@ -32,13 +33,14 @@ impl PerType {
         };
         let since = self
             .window
-            .since(state.settled(), |failure| rule.counts(failure));
+            .since(state.settled(), |failure| rule.counts(failure))
+            .and_bad(besides.ended);
         let looks: Vec<Look> = PAIRS
             .iter()
             .zip(settings.burns)
             .map(|(pair, factor)| Pair { factor, ..*pair })
             .filter(|pair| pair.severity == rule.severity())
-            .map(|pair| self.look(pair, since, settings.last, now))
+            .map(|pair| self.look(pair, since, settings.last, besides.ended, now))
             .collect();
         let firing = looks.iter().find(|look| look.exceeds(terms));
         // At every failed boot of a time that is well: nobody asks how near it was.
@@ -79,13 +81,14 @@ impl PerType {
     }
 
     /// Both windows of a pair; where the long one holds few boots, the last ones of a day in its place.
-    fn look(&self, pair: Pair, since: Count, last: u32, now: Timestamp) -> Look {
+    fn look(&self, pair: Pair, since: Count, last: u32, ended: u32, now: Timestamp) -> Look {
         // Of a window's boots and those since the resolve, the fewer ones are both.
         let fewer = |count: Count| if since.of < count.of { since } else { count };
         let within = |span: i64| match span {
-            ..=burn::FINE_MS => fewer(self.window.within(now, span, |_| true)),
-            _ => fewer(self.budget.within(now, span)),
+            ..=burn::FINE_MS => self.window.within(now, span, |_| true),
+            _ => self.budget.within(now, span),
         };
+        let within = |span: i64| fewer(within(span).and_bad(ended));
         let mut look = Look {
             pair,
             long: within(pair.long_ms),
@@ -95,7 +98,13 @@ impl PerType {
         if look.long.of < last && pair.long_ms < LAST_BOOTS_SPAN_MS {
             let from = now.plus_ms(-LAST_BOOTS_SPAN_MS);
             let bad = |boot: &Judged| boot.failure.is_some();
-            let wider = rule::count_last(&self.window, from, last.min(since.of), &bad, 0);
+            let wider = rule::count_last(
+                &self.window,
+                from,
+                last.min(since.of),
+                &bad,
+                Besides::ended(ended),
+            );
             if wider.of > look.long.of {
                 look.long = wider;
                 look.widened = true;

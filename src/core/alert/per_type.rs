@@ -12,7 +12,7 @@ use crate::core::burn::Budget;
 use crate::core::diagnosis;
 use crate::core::event::{AttemptResult, Failure, Origin, Outcome, Timestamp, VmId};
 use crate::core::readiness::Readiness;
-use crate::core::rule::{self, Reading, RuleName, RuleSettings, Sight};
+use crate::core::rule::{self, Besides, Reading, RuleName, RuleSettings, Sight};
 use crate::core::slowness::Times;
 use crate::core::window::{Judged, Window};
 
@@ -93,13 +93,13 @@ impl PerType {
         &self,
         rule: RuleName,
         settings: &RuleSettings,
-        overdue: u32,
+        besides: Besides,
         state: &AlertState,
         worst: f64,
         now: Timestamp,
     ) -> Reading {
         if rule.burns() {
-            return self.burn(rule, settings, state, worst, now);
+            return self.burn(rule, settings, besides, state, worst, now);
         }
         if rule.times() {
             return self.slow(rule, settings, state, now);
@@ -107,7 +107,7 @@ impl PerType {
         let learnt = self.usual.get(&rule).copied().unwrap_or(0.0);
         let sight = Sight {
             window: &self.window,
-            overdue,
+            besides,
             settled: state.settled(),
             now,
             usual: learnt.min(MOST_USUAL).max(settings.tolerated),

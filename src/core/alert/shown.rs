@@ -1,10 +1,24 @@
 //! What others see of the engine: alerts, incidents, what is usual. Nothing here changes it.
 
+use super::state::AlertState;
 use super::{Engine, Incident, Subject};
 use crate::core::burn::PERIOD_MS;
 use crate::core::event::{AttemptError, AttemptResult, Timestamp, VmType};
-use crate::core::rule::{RuleName, RuleSettings, Severity};
-use crate::core::window::Count;
+use crate::core::rule::{Besides, RuleName, RuleSettings, Severity};
+use crate::core::window::{BUCKET_MS, Count};
+
+/// A page is near that so many bad boots more may bring.
+pub const NEAR: u32 = 2;
+
+/// How many boots there were that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BootsSoFar {
+    pub ended: u64,
+    /// Of those that ended.
+    pub bad: u64,
+    /// Still in flight.
+    pub overdue: usize,
+}
 
 /// One alert as others see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +106,73 @@ impl Engine {
                 let (first, last) = points.unwrap_or((at, at));
                 Some((at.min(first), at.max(last)))
             })
+    }
+
+    #[must_use]
+    pub fn boots_so_far(&self) -> BootsSoFar {
+        let mut boots = BootsSoFar::default();
+        for of_type in self.types.values() {
+            boots.ended += of_type.window.added();
+            boots.bad += of_type.window.bad_ever(|_| true);
+            boots.overdue += of_type.overdue.len();
+        }
+        boots
+    }
+
+    /// Whether up to [`NEAR`] bad boots more could page somebody `now` (the log's time), at their end or while they wait.
+    /// What counts how long boots take is not asked, since it is good boots that tell of it.
+    #[must_use]
+    pub fn is_near_a_page(&self, now: Timestamp) -> bool {
+        // They are made one at a time, and do not page by the first that fails.
+        let fails_already = || {
+            self.own(RuleName::SyntheticFailing)
+                .is_some_and(|fact| fact.value > 0)
+        };
+        self.alerts.iter().any(|((rule, subject), state)| {
+            if *rule == RuleName::SyntheticFailing {
+                return !state.is_firing() && fails_already();
+            }
+            self.is_near(*rule, *subject, state, now) == Some(true)
+        })
+    }
+
+    fn is_near(
+        &self,
+        rule: RuleName,
+        subject: Subject,
+        state: &AlertState,
+        now: Timestamp,
+    ) -> Option<bool> {
+        if rule.severity() != Severity::Page || rule.times() || state.is_firing() {
+            return None;
+        }
+        let vm_type = subject.vm_type()?;
+        let of_type = self.types.get(&vm_type)?;
+        let settings = self.settings.rules.get(&rule)?;
+        // Before the first boot that counts two are not enough.
+        let newest = of_type.newest?;
+        let overdue = of_type.overdue_by(rule, settings);
+        // What is judged depends on how many there are, so that two may be less than one.
+        let more =
+            (1..=NEAR).flat_map(|all| (0..=all).map(move |waiting| (waiting, all - waiting)));
+        let errors = [AttemptError::Refused, AttemptError::Timeout].map(AttemptResult::Error);
+        let counts_waiting = errors.iter().any(|error| rule.counts_overdue(*error));
+        let mut more = more
+            .filter(|(waiting, _)| counts_waiting || *waiting == 0)
+            .map(|(waiting, ended)| Besides {
+                overdue: overdue.saturating_add(waiting),
+                ended,
+            });
+        // They end now, where windows may hold less than when the newest ended.
+        let bucket = |at: Timestamp| at.0.div_euclid(BUCKET_MS);
+        let later = Some(now).filter(|now| bucket(*now) > bucket(newest));
+        let ends = || [Some(newest), later].into_iter().flatten();
+        Some(more.any(|besides| {
+            ends().any(|at| {
+                let reading = of_type.reading(rule, settings, besides, state, 0.0, at);
+                reading.bad
+            })
+        }))
     }
 
     /// The boots of the budget's period, and the share of them that may fail.

@@ -15,6 +15,7 @@ use crate::core::rule::{Said, Stretch};
 use crate::core::window::{Count, Judged};
 
 /// An engine and a clock; boots are told one after another.
+#[derive(Clone)]
 struct Story {
     engine: Engine,
     now: Timestamp,
@@ -123,6 +124,15 @@ impl Story {
             };
             self.boot(VmType::Browser, failure);
         }
+    }
+
+    /// What pages about boots that fail.
+    fn paging(&self) -> BTreeSet<(RuleName, Subject)> {
+        let alerts = self.engine.alerts().filter(|alert| {
+            alert.firing && alert.severity == Severity::Page && !alert.rule.times()
+        });
+        let boots = alerts.filter(|alert| RuleName::BOOTS.contains(&alert.rule));
+        boots.map(|alert| (alert.rule, alert.subject)).collect()
     }
 
     fn attempt(&mut self, vm: u128, waited_ms: u32, result: AttemptResult) {
@@ -313,6 +323,51 @@ fn hopeless_boots_page_before_the_controller_gives_up() {
     story.attempt(1_002, 64_000, AttemptResult::Ok);
     story.pass(600_000);
     assert_eq!(story.kinds(), [Kind::Firing]);
+}
+
+#[test]
+fn a_page_is_near_where_two_bad_boots_more_are_one() {
+    let mut story = Story::new();
+    let is_near = |story: &Story| story.engine.is_near_a_page(story.now);
+    assert!(!is_near(&story), "no two boots page");
+    story.boots("x");
+    assert!(is_near(&story));
+    story.boots(&"r".repeat(22));
+    assert!(!is_near(&story), "neither do 3 of 25");
+    story.boots("x");
+    assert!(is_near(&story), "3 of 3");
+    story.boots("r");
+    assert!(!is_near(&story), "nor 4 of 27, and not in a row");
+    let vm = 1_000;
+    story.attempt(vm, 119_000, REFUSED);
+    assert!(is_near(&story), "one that waits counts as well");
+    story.attempt(vm, 119_500, AttemptResult::Ok);
+    assert!(!is_near(&story));
+    story.boots("xxx");
+    assert_eq!(story.kinds(), [Kind::Firing]);
+    assert!(!is_near(&story), "they have paged");
+    story.boots("u");
+    assert!(is_near(&story), "of something else they would again");
+}
+
+#[test]
+fn a_page_comes_near_in_a_silence_by_the_good_boots_that_are_long_ago() {
+    let mut story = Story::new();
+    story.boots(&"r".repeat(60));
+    story.boots(&"x".repeat(15));
+    let burns = |story: &Story| {
+        let rules = story.paging();
+        rules
+            .iter()
+            .any(|(rule, _)| *rule == RuleName::BootBudgetBurn)
+    };
+    assert!(!burns(&story));
+    let before = story.engine.is_near_a_page(story.now);
+    story.pass(58 * 60_000);
+    let after = story.engine.is_near_a_page(story.now);
+    assert_eq!((before, after), (false, true));
+    story.boots("xx");
+    assert!(burns(&story));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A beat is short: the kernel tells of a write, the log is read, and mostly what came may wait. Through the runtime
 //! that costs twice what it does itself, since the scheduler and everything around a task have left the caches between
 //! two bursts. So the follower's state is lent to a thread that does nothing but wait and read, and comes back when there
-//! is something to hand on: about twice a second, and at once for an urgent line or a change in the folder.
+//! is something to hand on: about twice a second, and at once for an urgent line that may not wait or a change in the folder.
 //!
 //! A log at rest is not read here: for a single line the way through a thread would be the longer one.
 
@@ -229,7 +229,7 @@ mod tests {
         options.poll_active = at(10);
         options.poll_idle = at(10);
         options.gather_for = PATIENCE;
-        options.urgent = Urgent::new(|_| false);
+        options.urgent = Urgent::new(|_| 0, || 0);
         let mut follower = Follower::new(options, None, Box::new(Disk));
         follower.look(at(0));
         let mut stretch = Stretch::new(follower, rhythm);

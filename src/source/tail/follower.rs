@@ -109,7 +109,7 @@ impl Follower {
     }
 
     /// The same, where what came may wait. Lines wait only at the end of the newest file, for at most `gather_for`, and
-    /// none that is urgent does. While a rotated file may still get late writes, they wait for the next look at most.
+    /// no more urgent ones than may. While a rotated file may still get late writes, they wait for the next look at most.
     pub(super) fn gather(&mut self, now: Duration) -> Gathered {
         let newest = self.current + 1 == self.generations.len();
         let late = now.saturating_sub(self.last_read) >= self.options.gather_for;

@@ -64,6 +64,8 @@ pub(super) struct Generation {
     guard: Guard,
     /// Read, but not delivered: the beginning of a line, and before it lines that may wait.
     held: Vec<u8>,
+    /// Whole lines among those that wait, and are urgent.
+    urgent: usize,
     /// Lines that begin before this offset were there before the first start. No chunk holds lines of both sides.
     pub(super) history_end: u64,
     /// The last read met the end.
@@ -97,6 +99,7 @@ impl Generation {
             offset: 0,
             guard: Guard::EMPTY,
             held: Vec::new(),
+            urgent: 0,
             history_end: 0,
             at_end: false,
             idle_since: None,
@@ -162,8 +165,8 @@ impl Generation {
         }
     }
 
-    /// Reads once and delivers nothing. What is held may wait for more if the end was met, it is not much, and no line of
-    /// it is `urgent`.
+    /// Reads once and delivers nothing. What is held may wait for more if the end was met, it is not much, and no more lines
+    /// of it are `urgent` than may wait.
     pub(super) fn gather(&mut self, scratch: &mut Vec<u8>, urgent: &Urgent) -> Gathered {
         let from = match memchr::memrchr(b'\n', &self.held) {
             Some(at) => at + 1,
@@ -182,11 +185,12 @@ impl Generation {
         }
     }
 
-    /// Whether one of the whole lines that are held from there on is urgent.
-    fn hurries(&self, from: usize, urgent: &Urgent) -> bool {
+    /// Whether, with the whole lines that are held from there on, urgent lines are held that may not wait.
+    fn hurries(&mut self, from: usize, urgent: &Urgent) -> bool {
         let new = self.held.get(from..).unwrap_or_default();
         let lines = memchr::memrchr(b'\n', new).and_then(|at| new.get(..=at));
-        lines.is_some_and(|lines| urgent.is(lines))
+        self.urgent += lines.map_or(0, |lines| urgent.count(lines));
+        !urgent.may_wait(self.urgent)
     }
 
     /// Reads once into what is held. The read begins at the up to 64 bytes before the place reached, so that one call
@@ -252,6 +256,7 @@ impl Generation {
         let offset = self.offset;
         let rest = self.held.split_off(length);
         let bytes = std::mem::replace(&mut self.held, rest);
+        self.urgent = 0;
         if offset == 0 {
             self.head = Some(Head::of(&bytes));
         }
@@ -279,6 +284,7 @@ impl Generation {
         self.offset = 0;
         self.guard = Guard::EMPTY;
         self.held = Vec::new();
+        self.urgent = 0;
         self.history_end = 0;
         self.at_end = false;
         self.idle_since = None;
@@ -291,6 +297,7 @@ impl Generation {
         self.id = stat.id;
         self.born = stat.born;
         self.held = Vec::new();
+        self.urgent = 0;
         self.at_end = false;
     }
 

@@ -14,10 +14,10 @@ pub struct TailOptions {
     /// What is written within half of this after a read is read at its end, with all that came until then. Zero reads at
     /// every wake.
     pub batch_window: Duration,
-    /// How long lines of a busy log are gathered that are not `urgent`, up to 256 KiB of them. Zero delivers what each read
-    /// gave.
+    /// How long lines of a busy log are gathered while no more of them are `urgent` than may wait, up to 256 KiB of them. Zero
+    /// delivers what each read gave.
     pub gather_for: Duration,
-    /// Which lines are delivered as soon as they are read.
+    /// Which lines are delivered as soon as they are read, or as there are too many of them.
     pub urgent: Urgent,
     pub inotify: bool,
     /// Where a first start (no checkpoint) begins.
@@ -27,20 +27,43 @@ pub struct TailOptions {
     pub max_open_files: usize,
 }
 
-/// Tells of whole lines whether one of them may not wait; by default none may.
+/// Tells of whole lines how many of them are urgent, and how many such lines may wait together; by default all are, and none
+/// may.
 #[derive(Clone, Default)]
-pub struct Urgent(Option<Arc<IsUrgent>>);
+pub struct Urgent(Option<Arc<Told>>);
 
-type IsUrgent = dyn Fn(&[u8]) -> bool + Send + Sync;
+struct Told {
+    count: Box<Count>,
+    may_wait: Box<MayWait>,
+}
+
+type Count = dyn Fn(&[u8]) -> usize + Send + Sync;
+type MayWait = dyn Fn() -> usize + Send + Sync;
 
 impl Urgent {
     #[must_use]
-    pub fn new(is: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Urgent {
-        Urgent(Some(Arc::new(is)))
+    pub fn new(
+        count: impl Fn(&[u8]) -> usize + Send + Sync + 'static,
+        may_wait: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Urgent {
+        Urgent(Some(Arc::new(Told {
+            count: Box::new(count),
+            may_wait: Box::new(may_wait),
+        })))
     }
 
-    pub(super) fn is(&self, lines: &[u8]) -> bool {
-        self.0.as_ref().is_none_or(|is| is(lines))
+    /// How many more of the lines that wait are urgent with these.
+    pub(super) fn count(&self, lines: &[u8]) -> usize {
+        self.0.as_ref().map_or(1, |told| (told.count)(lines))
+    }
+
+    /// Whether so many urgent lines may wait together.
+    pub(super) fn may_wait(&self, urgent: usize) -> bool {
+        urgent == 0
+            || self
+                .0
+                .as_ref()
+                .is_some_and(|told| urgent <= (told.may_wait)())
     }
 }
 

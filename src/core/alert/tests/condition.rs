@@ -318,10 +318,12 @@ fn tried(story: &mut Story, result: SyntheticResult) {
 #[test]
 fn the_second_synthetic_boot_that_fails_pages_at_once_and_two_that_pass_resolve() {
     let mut story = Story::new();
-    story.boots("rrrr");
+    story.boots(&"r".repeat(30));
     assert!(story.view(RuleName::SyntheticFailing).unknown);
+    assert!(!story.engine.is_near_a_page(story.now));
     trial(&mut story, SyntheticResult::Failed);
     assert!(story.sent.is_empty() && !story.view(RuleName::SyntheticFailing).unknown);
+    assert!(story.engine.is_near_a_page(story.now), "one more pages");
     trial(&mut story, SyntheticResult::Failed);
     assert_eq!(story.kinds(), [Kind::Firing]);
     let Notification { incident, at, .. } = &story.sent[0];

@@ -104,4 +104,39 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(story.engine.overdue().count(), 0);
     }
+
+    #[test]
+    fn what_is_far_from_a_page_is_not_there_two_bad_boots_later(
+        steps in steps(),
+        ends in proptest::collection::vec(
+            (proptest::bool::ANY, proptest::option::of(0..Failure::ALL.len()), 0..3_usize),
+            2,
+        ),
+    ) {
+        let mut story = Story::new();
+        story.boots(&"r".repeat(25));
+        let mut far = 0;
+        // A clock that jumps is another matter: boots may end hours before the newest.
+        for step in steps.iter().filter(|step| !matches!(step, Step::Skew(_))) {
+            story.step(step);
+            if story.engine.is_near_a_page(story.now) {
+                continue;
+            }
+            far += 1;
+            let mut then = story.clone();
+            for (number, (cli, failure, ready)) in (0..).zip(&ends) {
+                let vm_type = if *cli { VmType::Cli } else { VmType::Browser };
+                // Nobody waits for the good ones among them.
+                for _ in 0..*ready {
+                    then.boot_now(vm_type, None);
+                }
+                match failure {
+                    Some(failure) => then.boot_now(vm_type, Some(Failure::ALL[*failure])),
+                    None => then.attempt(FLYING + 100 + number, 119_000, REFUSED),
+                }
+            }
+            let (before, after) = (story.paging(), then.paging());
+            proptest::prop_assert!(after.is_subset(&before), "{before:?} {after:?}, after {far}");
+        }
+    }
 }

@@ -1,23 +1,26 @@
 //! Lines of a busy log that wait for more, and what ends their waiting.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::source::tail::generation::Gathered::{Kept, Nothing, Speaks};
 use crate::source::tail::generation::{MOST_GATHERED, READ};
 
 /// A line with an exclamation mark is urgent; others wait for a second.
-fn patient(log: &Log) -> Tail {
-    let mut options = log.options();
-    options.gather_for = seconds(1);
-    options.urgent = Urgent::new(|lines| lines.contains(&b'!'));
-    let mut tail = Tail::with(options, None, Box::new(Disk));
-    tail.forget();
-    tail
+fn busy() -> (Log, Tail) {
+    busy_with(|| 0)
 }
 
-fn busy() -> (Log, Tail) {
+/// So many urgent lines may wait.
+fn busy_with(may_wait: impl Fn() -> usize + Send + Sync + 'static) -> (Log, Tail) {
     let log = Log::new();
     log.write("0\n");
-    let tail = patient(&log);
+    let mut options = log.options();
+    options.gather_for = seconds(1);
+    options.urgent = Urgent::new(|lines| memchr::memchr_iter(b'!', lines).count(), may_wait);
+    let mut tail = Tail::with(options, None, Box::new(Disk));
+    tail.forget();
     (log, tail)
 }
 
@@ -33,6 +36,28 @@ fn lines_wait_until_an_urgent_one_comes_and_keep_their_order() {
     log.write("f!\n4\nha");
     assert_eq!(tail.beat(), Speaks);
     assert_eq!(tail.text(), "1\n2\n3\nhalf!\n4\n");
+}
+
+#[test]
+fn of_urgent_lines_no_more_wait_than_may() {
+    let may_wait = Arc::new(AtomicUsize::new(2));
+    let asked = Arc::clone(&may_wait);
+    let (log, mut tail) = busy_with(move || asked.load(Ordering::Relaxed));
+    log.write("1!\n2\n");
+    assert_eq!(tail.beat(), Kept);
+    log.write("3!\n");
+    assert_eq!(tail.beat(), Kept, "two of them");
+    log.write("4\n5!");
+    assert_eq!(tail.beat(), Kept, "the third is not whole yet");
+    log.write("\n");
+    assert_eq!(tail.beat(), Speaks);
+    assert_eq!(tail.text(), "1!\n2\n3!\n4\n5!\n");
+    log.write("6!\n");
+    assert_eq!(tail.beat(), Kept, "they are counted anew");
+    may_wait.store(0, Ordering::Relaxed);
+    log.write("7\n");
+    assert_eq!(tail.beat(), Speaks, "none may by now");
+    assert_eq!(tail.text(), "6!\n7\n");
 }
 
 #[test]

@@ -221,7 +221,7 @@ async fn a_busy_logs_urgent_line_takes_along_those_that_waited() {
     options.poll_active = seconds(3600);
     options.poll_idle = seconds(3600);
     options.gather_for = seconds(3600);
-    options.urgent = Urgent::new(|lines| lines.contains(&b'!'));
+    options.urgent = Urgent::new(|lines| memchr::memchr_iter(b'!', lines).count(), || 0);
     let mut live = follow(options, 8);
     live.until(|stats| stats.inotify).await;
     let (mut written, mut came) = (String::new(), String::new());
@@ -253,10 +253,11 @@ fn beating(log: &Log) -> (TailOptions, mpsc::Receiver<ThreadId>) {
     options.poll_active = seconds(60);
     options.poll_idle = seconds(60);
     options.gather_for = seconds(60);
-    options.urgent = Urgent::new(move |_| {
+    let count = move |_: &[u8]| {
         told.try_send(thread::current().id()).ok();
-        false
-    });
+        0
+    };
+    options.urgent = Urgent::new(count, || 0);
     (options, beats)
 }
 
@@ -320,7 +321,7 @@ async fn a_busy_log_that_nobody_follows_any_more_is_let_go_at_once() {
 async fn a_panic_on_the_thread_is_one_of_the_follower() {
     let log = Log::new();
     let (mut options, _) = beating(&log);
-    options.urgent = Urgent::new(|_| panic!("as a test wants"));
+    options.urgent = Urgent::new(|_| panic!("as a test wants"), || 0);
     let mut live = follow(options, 8);
     live.until(|stats| stats.inotify).await;
     let writes = async {

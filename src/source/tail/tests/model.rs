@@ -464,7 +464,10 @@ impl Driver for ByHand {
         faults.lock().unwrap().hide_births = !self.births;
         let mut options = log.options();
         options.gather_for = seconds(2);
-        options.urgent = Urgent::new(|lines| memchr::memmem::find(lines, b"3").is_some());
+        options.urgent = Urgent::new(
+            |lines| usize::from(memchr::memmem::find(lines, b"3").is_some()),
+            || 0,
+        );
         let mut tail = Tail::with(options, checkpoint, Box::new(faulty));
         tail.now = Duration::ZERO;
         self.tail = Some(tail);
