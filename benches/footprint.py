@@ -6,8 +6,9 @@
 GENERATOR_FOLDER holds gen_log.py (an endless iterator `records(seed)` of controller lines); MTAIL_PROGRAMS is a folder
 of mtail programs that count the same things. Both follow one log, written in bursts of 20 lines. Prints each process's
 share of a core by the scheduler's own nanoseconds (so that other work on the machine does not count), their ratio round
-by round and its median, resident memory, the same on an idle log, and how long a scrape of /metrics takes. Beside them runs
-beat.c (built with cc): what a program takes that reads in batches of at most 20 ms and does nothing with the lines.
+by round and its median, resident memory, the same on an idle log, and how long a scrape of /metrics takes. After them runs
+beat.c (built with cc), alone: what a program takes that reads in batches of at most 20 ms and does nothing with the lines.
+It is not run beside them, as each write would wake a third program on the cores that they share.
 """
 import argparse
 import glob
@@ -58,6 +59,13 @@ def measured(processes, work):
     return shares
 
 
+def end(processes):
+    for process in processes.values():
+        process.terminate()
+        process.wait()
+    processes.clear()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bootwatch")
@@ -86,7 +94,6 @@ def main():
     )
     beat = os.path.join(folder, "beat")
     subprocess.run(["cc", "-O2", "-o", beat, os.path.join(os.path.dirname(os.path.abspath(__file__)), "beat.c")], check=True)
-    processes["beat"] = subprocess.Popen([beat, log])
     lines = gen_log.records(7)
 
     def write():
@@ -110,7 +117,7 @@ def main():
             threads = ", ".join(f"{name} {share:.2f}" for name, share in sorted(shares["bootwatch"][1].items()))
             print(
                 f"round {number + 1}, {arguments.rate} lines/s: bootwatch {shares['bootwatch'][0]:.3f} % of a core ({threads}), "
-                f"mtail {shares['mtail'][0]:.3f} %, ratio {ratios[-1]:.2f}; reading alone {shares['beat'][0]:.3f} %",
+                f"mtail {shares['mtail'][0]:.3f} %, ratio {ratios[-1]:.2f}",
                 flush=True,
             )
         print(f"ratio, median of {len(ratios)}: {statistics.median(ratios):.2f} (allowed {ALLOWED_RATIO})")
@@ -127,10 +134,13 @@ def main():
             scrapes.append((time.perf_counter() - start) * 1000)
         scrapes.sort()
         print(f"scrape with a new connection: p50 {scrapes[500]:.2f} ms, p99 {scrapes[990]:.2f} ms")
+        end(processes)
+        processes["beat"] = subprocess.Popen([beat, log])
+        time.sleep(1)
+        shares = measured(processes, write)
+        print(f"reading alone, {arguments.rate} lines/s: {shares['beat'][0]:.3f} % of a core")
     finally:
-        for process in processes.values():
-            process.terminate()
-            process.wait()
+        end(processes)
         os.close(descriptor)
         shutil.rmtree(folder, ignore_errors=True)
 
