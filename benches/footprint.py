@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """CPU and memory of a following bootwatch beside mtail, over the same log, in one run.
 
-    benches/footprint.py BOOTWATCH GENERATOR_FOLDER MTAIL_PROGRAMS [--rate 1000] [--seconds 20] [--rounds 5] [--idle 10]
+    benches/footprint.py BOOTWATCH GENERATOR_FOLDER MTAIL_PROGRAMS [--rate 1000] [--seconds 40] [--rounds 3] [--idle 10]
 
 GENERATOR_FOLDER holds gen_log.py (an endless iterator `records(seed)` of controller lines); MTAIL_PROGRAMS is a folder
 of mtail programs that count the same things. Both follow one log, written in bursts of 20 lines. Prints each process's
 share of a core by the scheduler's own nanoseconds (so that other work on the machine does not count), their ratio round
 by round and its median, resident memory, the same on an idle log, and how long a scrape of /metrics takes. After them runs
 beat.c (built with cc), alone: what a program takes that reads in batches of at most 20 ms and does nothing with the lines.
-It is not run beside them, as each write would wake a third program on the cores that they share.
+It is not run beside them, as each write would wake a third program on the cores that they share. A round takes as long as
+two commits are apart.
 """
 import argparse
 import glob
@@ -72,8 +73,8 @@ def main():
     parser.add_argument("generator")
     parser.add_argument("programs")
     parser.add_argument("--rate", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--idle", type=float, default=10)
     arguments = parser.parse_args()
     sys.path.insert(0, arguments.generator)

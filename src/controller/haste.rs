@@ -18,6 +18,8 @@ use super::decode::{Decoded, decode};
 use super::framing::{self, Record};
 use crate::core::event::{AttemptError, EventKind};
 
+const FAILED_CHECK: &[u8] = b"[WAIT-VM-READY] Health check failed";
+
 /// A controller that waits tells of a check that failed every 7 s at least: 5 s for the answer and 2 s of pause. The first
 /// one that shows that a boot has waited for some length of time does so within so many milliseconds of it.
 const FIRST_WITHIN_MS: u32 = 10_000;
@@ -91,6 +93,13 @@ impl MayPage {
         self.may_wait.load(Ordering::Relaxed)
     }
 
+    /// Whether a health check that fails may page at all.
+    fn by_waiting(&self) -> bool {
+        [&self.refused, &self.other]
+            .iter()
+            .any(|waits| waits.within.load(Ordering::Relaxed) > 0)
+    }
+
     /// Whether such an error may page after so long a wait, or after one that is not known.
     fn after(&self, error: AttemptError, waited_ms: Option<u32>) -> bool {
         let waits = match error {
@@ -118,6 +127,11 @@ fn is_urgent(line: &[u8], may_page: &MayPage) -> bool {
         return true;
     };
     if matches!(line.get(header.level.clone()), Some(b"INFO" | b"DEBUG")) {
+        return false;
+    }
+    // Most of what a log tells at WARN while boots fail: it is not read where it makes no difference.
+    let message = line.get(header.message..).unwrap_or_default();
+    if message.starts_with(FAILED_CHECK) && !may_page.by_waiting() {
         return false;
     }
     let record = Record {
@@ -225,6 +239,9 @@ mod tests {
             assert!(!hurries(&line.replace(",\"elapsed\":9035", ""), &may_page));
             assert!(hurries(other, &may_page));
         }
+        let all_fires = from(None, None);
+        assert!(!hurries(WAIT, &all_fires) && !hurries(&reset, &all_fires));
+        assert!(!hurries(&WAIT.replace(":9035}", ":"), &all_fires), "torn");
         assert!(hurries(WAIT, &MayPage::default()), "at first");
     }
 
