@@ -47,6 +47,7 @@ use crate::core::diagnosis::{Homes, Looks};
 use crate::core::event::{AttemptError, VmId};
 use crate::core::stall::Stalls;
 use crate::core::synthetic::SyntheticRun;
+use crate::core::window::bucket;
 use crate::export::Recorder;
 use crate::notify;
 use crate::source::tail::TailStats;
@@ -119,11 +120,12 @@ impl Reach {
     }
 }
 
-/// Whether a page is near, as of so many boots.
-#[derive(Debug, Default)]
+/// Whether a page is near, as of so many boots, and of a time by which windows move.
+#[derive(Clone, Copy, Debug)]
 struct Distance {
     is_near: bool,
     boots: BootsSoFar,
+    bucket: i64,
 }
 
 pub(super) struct Owner {
@@ -165,7 +167,8 @@ pub(super) struct Owner {
     stalls: Stalls,
     /// What operators see is of that much that was known of incidents.
     shown_as_of: u64,
-    distance: Distance,
+    /// `None`: it is to be judged anew.
+    distance: Option<Distance>,
     observations: Vec<Observation>,
     effects: Vec<Effect>,
     /// Changes of alerts that are still to be said in the log.
@@ -227,7 +230,7 @@ impl Owner {
             looks: Looks::default(),
             stalls: Stalls::default(),
             shown_as_of: 0,
-            distance: Distance::default(),
+            distance: None,
             observations: Vec::new(),
             effects: restored.effects,
             changed: Vec::new(),
@@ -259,8 +262,6 @@ impl Owner {
                 event = chunks.recv(), if hold.is_none() => match event {
                     Some(event) => {
                         self.source_event(event);
-                        // Before anything else is done: meanwhile its reader reads on.
-                        self.show_distance(false);
                         read = true;
                     }
                     // The source has stopped, so everything that was read is already in.
@@ -283,6 +284,8 @@ impl Owner {
                 Some(feedback) = self.reach.feedback.recv() => self.heard(feedback),
                 () = &mut timer, if wake.is_some() => self.time_passed(),
             }
+            // Before anything else is done: meanwhile the log's reader reads on.
+            self.show_distance();
             if self.dispatch() || read && !chunks.is_empty() {
                 // A page is on its way: what is shown can wait until the keeper has it. And while a long log is read,
                 // whoever writes, sends and waits for the end has a turn after each chunk: all share one thread.
@@ -451,6 +454,7 @@ impl Owner {
         }
         self.live_due = true;
         self.has_looked = true;
+        self.distance = None;
     }
 
     /// Sends what the core wants sent, never waiting; whether a notification left.
@@ -488,23 +492,26 @@ impl Owner {
         self.gather.hand_over(machines, away)
     }
 
-    /// Tells who reads the log whether a page is far: a bad boot brings it near, a good one may take it away. The time and
-    /// second thoughts change it, too: the next look sees to that.
-    fn show_distance(&mut self, looked: bool) {
-        let boots = self.engine.boots_so_far();
-        let Distance {
-            is_near,
-            boots: known,
-        } = self.distance;
-        let is_worse = (boots.bad, boots.overdue) != (known.bad, known.overdue);
-        if looked || is_worse || is_near && boots.ended != known.ended {
-            let silent = self.log.silent_for().map_or(0, millis);
-            let now = self.reader.newest().map(|newest| newest.plus_ms(silent));
-            let is_near = self.engine.is_near_a_page(now.unwrap_or(self.clock.now()));
-            self.reach
-                .may_page
-                .set_may_wait(if is_near { 0 } else { NEAR as usize });
-            self.distance = Distance { is_near, boots };
+    /// Tells who reads the log how many bad boots more page nobody: a bad boot brings a page near, a good one may take it
+    /// away. Second thoughts change it, too: after each look it is judged anew.
+    fn show_distance(&mut self) {
+        let silent = self.log.silent_for().map_or(0, millis);
+        let now = self.reader.newest().map(|newest| newest.plus_ms(silent));
+        let now = now.unwrap_or(self.clock.now());
+        let (boots, bucket) = (self.engine.boots_so_far(), bucket(now));
+        let holds = self.distance.is_some_and(|known| {
+            let as_bad = (known.boots.bad, known.boots.overdue) == (boots.bad, boots.overdue);
+            as_bad && known.bucket == bucket && (!known.is_near || known.boots.ended == boots.ended)
+        });
+        if !holds {
+            let is_near = self.engine.is_near_a_page(now);
+            let may_wait = if is_near { 0 } else { NEAR as usize };
+            self.reach.may_page.set_may_wait(may_wait);
+            self.distance = Some(Distance {
+                is_near,
+                boots,
+                bucket,
+            });
         }
     }
 
@@ -534,9 +541,6 @@ impl Owner {
             // No rule tells the others apart.
             self.engine.may_fire_at_ms(AttemptError::Timeout),
         );
-        if looked {
-            self.show_distance(true);
-        }
         if self.live_due {
             self.show_live();
         }

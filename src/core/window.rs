@@ -17,6 +17,12 @@ pub const BUCKET_MS: i64 = 10_000;
 const BUCKETS: usize = 360;
 /// The longest window, an hour.
 pub const SPAN_MS: i64 = BUCKET_MS * 360;
+
+/// The bucket that counts what ends then.
+#[must_use]
+pub fn bucket(at: Timestamp) -> i64 {
+    at.0.div_euclid(BUCKET_MS)
+}
 /// Boots kept one by one.
 const RECENT: usize = 64;
 
@@ -149,7 +155,7 @@ impl Count {
 
 impl Window {
     pub fn add(&mut self, boot: Judged) -> Added {
-        let number = boot.ended_at.0.div_euclid(BUCKET_MS);
+        let number = bucket(boot.ended_at);
         self.make_buckets();
         let index = place_of(number);
         let (head, by_class) = (&mut self.heads[index], &mut self.by_class[index]);
@@ -216,7 +222,7 @@ impl Window {
         let oldest = now.0 - span_ms.min(SPAN_MS);
         // A bucket counts when its whole stretch lies inside; the newest is still being filled.
         let numbers = oldest.div_euclid(BUCKET_MS) + i64::from(oldest.rem_euclid(BUCKET_MS) > 0)
-            ..=now.0.div_euclid(BUCKET_MS);
+            ..=bucket(now);
         // A rule about every class needs no look at single ones, and most stretches hold no failed boot.
         let every = Failure::ALL.iter().all(|failure| bad(*failure));
         let (mut ready, mut failed, mut counted) = (0, 0, 0);

@@ -5,7 +5,7 @@ use super::{Engine, Incident, Subject};
 use crate::core::burn::PERIOD_MS;
 use crate::core::event::{AttemptError, AttemptResult, Timestamp, VmType};
 use crate::core::rule::{Besides, RuleName, RuleSettings, Severity};
-use crate::core::window::{BUCKET_MS, Count};
+use crate::core::window::{Count, bucket};
 
 /// A page is near that so many bad boots more may bring.
 pub const NEAR: u32 = 2;
@@ -164,7 +164,6 @@ impl Engine {
                 ended,
             });
         // They end now, where windows may hold less than when the newest ended.
-        let bucket = |at: Timestamp| at.0.div_euclid(BUCKET_MS);
         let later = Some(now).filter(|now| bucket(*now) > bucket(newest));
         let ends = || [Some(newest), later].into_iter().flatten();
         Some(more.any(|besides| {

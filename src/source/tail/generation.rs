@@ -175,9 +175,15 @@ impl Generation {
         let filled = self.fill(scratch);
         let waits =
             self.at_end && self.held.len() < MOST_GATHERED && self.offset >= self.history_end;
+        self.urgent += match filled {
+            Fill::New => urgent.count(self.whole_lines(from)),
+            _ => 0,
+        };
+        // How many may wait can have changed though nothing came.
+        let waits = waits && urgent.may_wait(self.urgent);
         match filled {
             Fill::Nothing if waits => Gathered::Nothing,
-            Fill::New if waits && !self.hurries(from, urgent) => Gathered::Kept,
+            Fill::New if waits => Gathered::Kept,
             _ => {
                 self.at_end = false;
                 Gathered::Speaks
@@ -185,12 +191,11 @@ impl Generation {
         }
     }
 
-    /// Whether, with the whole lines that are held from there on, urgent lines are held that may not wait.
-    fn hurries(&mut self, from: usize, urgent: &Urgent) -> bool {
+    /// Those that are held from there on.
+    fn whole_lines(&self, from: usize) -> &[u8] {
         let new = self.held.get(from..).unwrap_or_default();
-        let lines = memchr::memrchr(b'\n', new).and_then(|at| new.get(..=at));
-        self.urgent += lines.map_or(0, |lines| urgent.count(lines));
-        !urgent.may_wait(self.urgent)
+        let end = memchr::memrchr(b'\n', new).map_or(0, |at| at + 1);
+        new.get(..end).unwrap_or_default()
     }
 
     /// Reads once into what is held. The read begins at the up to 64 bytes before the place reached, so that one call

@@ -54,7 +54,8 @@ impl Urgent {
 
     /// How many more of the lines that wait are urgent with these.
     pub(super) fn count(&self, lines: &[u8]) -> usize {
-        self.0.as_ref().map_or(1, |told| (told.count)(lines))
+        let any = usize::from(!lines.is_empty());
+        self.0.as_ref().map_or(any, |told| (told.count)(lines))
     }
 
     /// Whether so many urgent lines may wait together.

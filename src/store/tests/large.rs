@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a busy log leaves in a few seconds: one trip, and none that waits for tables and indexes where a page is beside it.
+/// What most logs leave between two commits: one trip, and none that waits for tables and indexes where a page is beside it.
 #[test]
 fn a_batch_that_is_not_large_is_one_row() {
     let mut batch = Batch {
@@ -18,6 +18,22 @@ fn a_batch_that_is_not_large_is_one_row() {
     batch.outbox.clear();
     let written = Written::of(&batch, 0, 0);
     assert!(!written.may_lie_ahead() && written.ahead().next().is_none());
+}
+
+/// What a busy log leaves between two commits is in one row where a page waits for it, and else in slices.
+#[test]
+fn a_busy_logs_batch_is_one_row_where_somebody_waits_for_it() {
+    let mut batch = Batch {
+        state: (0..400)
+            .map(|number| state(&format!("part {number}"), Some(&"x".repeat(1_000))))
+            .collect(),
+        boots: (0..300).map(|number| boot(number, NOW)).collect(),
+        outbox: vec![message("i", "firing")],
+        ..Batch::default()
+    };
+    assert!(Written::of(&batch, 0, 0).may_lie_ahead());
+    batch.outbox.clear();
+    assert!(Written::of(&batch, 0, 0).ahead().count() > 20);
 }
 
 /// A text of all of it would be most of the memory; who waits for it waits for fewer trips.

@@ -58,6 +58,13 @@ fn of_urgent_lines_no_more_wait_than_may() {
     log.write("7\n");
     assert_eq!(tail.beat(), Speaks, "none may by now");
     assert_eq!(tail.text(), "6!\n7\n");
+    may_wait.store(1, Ordering::Relaxed);
+    log.write("8!\n");
+    assert_eq!(tail.beat(), Kept);
+    assert_eq!(tail.beat(), Nothing);
+    may_wait.store(0, Ordering::Relaxed);
+    assert_eq!(tail.beat(), Speaks, "though nothing came");
+    assert_eq!(tail.text(), "8!\n");
 }
 
 #[test]
