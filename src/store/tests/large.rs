@@ -5,14 +5,7 @@ use super::*;
 /// What most logs leave between two commits: one trip, and none that waits for tables and indexes where a page is beside it.
 #[test]
 fn a_batch_that_is_not_large_is_one_row() {
-    let mut batch = Batch {
-        state: (0..40)
-            .map(|number| state(&format!("part {number}"), Some(&"x".repeat(2_000))))
-            .collect(),
-        boots: (0..40).map(|number| boot(number, NOW)).collect(),
-        outbox: vec![message("i", "firing")],
-        ..Batch::default()
-    };
+    let mut batch = awaited(40, 2_000, 40);
     let written = Written::of(&batch, 0, 0);
     assert!(written.may_lie_ahead() && written.ahead().next().is_none());
     batch.outbox.clear();
@@ -23,14 +16,7 @@ fn a_batch_that_is_not_large_is_one_row() {
 /// What a busy log leaves between two commits is in one row where a page waits for it, and else in slices.
 #[test]
 fn a_busy_logs_batch_is_one_row_where_somebody_waits_for_it() {
-    let mut batch = Batch {
-        state: (0..400)
-            .map(|number| state(&format!("part {number}"), Some(&"x".repeat(1_000))))
-            .collect(),
-        boots: (0..300).map(|number| boot(number, NOW)).collect(),
-        outbox: vec![message("i", "firing")],
-        ..Batch::default()
-    };
+    let mut batch = awaited(400, 1_000, 300);
     assert!(Written::of(&batch, 0, 0).may_lie_ahead());
     batch.outbox.clear();
     assert!(Written::of(&batch, 0, 0).ahead().count() > 20);
@@ -120,6 +106,19 @@ async fn a_large_commit_that_is_given_up_leaves_nothing_of_it() {
         };
         store.commit(&marker).await.unwrap();
         assert_eq!(self::dump(&store).await, dump);
+    }
+}
+
+/// So many parts of state of such a length, and boots, with a page.
+fn awaited(parts: usize, length: usize, boots: u128) -> Batch {
+    let value = "x".repeat(length);
+    Batch {
+        state: (0..parts)
+            .map(|number| state(&format!("part {number}"), Some(&value)))
+            .collect(),
+        boots: (0..boots).map(|number| boot(number, NOW)).collect(),
+        outbox: vec![message("i", "firing")],
+        ..Batch::default()
     }
 }
 
