@@ -176,7 +176,7 @@ impl Generation {
         let waits =
             self.at_end && self.held.len() < MOST_GATHERED && self.offset >= self.history_end;
         self.urgent += match filled {
-            Fill::New => urgent.count(self.whole_lines(from)),
+            Fill::New if waits => urgent.count(self.whole_lines(from)),
             _ => 0,
         };
         // How many may wait can have changed though nothing came.
